@@ -1,0 +1,156 @@
+//! Where values come from and go to: a label-independent description of one statement, kept
+//! with its text, which `trace` resolves against a catalog.
+
+/// What the caller knows about the relations and functions of one statement. Indices are
+/// those of `Statement::relations` and `Statement::functions`.
+pub trait Oracle {
+    /// Columns of a relation in order of their attribute numbers, dropped ones left out.
+    /// `None` where the relation is not known: everything read from it is then
+    /// `Origin::Relation`.
+    fn columns(&self, relation: usize) -> Option<&[Column]>;
+
+    /// Whether the function is known to return nothing but a function of its arguments.
+    /// The results of others carry `Origin::Function`.
+    fn is_trusted(&self, function: usize) -> bool;
+}
+
+/// One column of a relation, as the caller's catalog has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Column {
+    /// Name as in the catalog.
+    pub name: String,
+    /// Whether any label is on it. Only labelled columns are reported.
+    pub labelled: bool,
+}
+
+/// Where a value may come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Origin {
+    /// A labelled column: indices into `Statement::relations` and the oracle's columns.
+    Column {
+        /// Index into `Statement::relations`.
+        relation: usize,
+        /// Index into what `Oracle::columns` returned.
+        column: usize,
+    },
+    /// Any column of a relation whose columns are not known.
+    Relation(usize),
+    /// The result of a function that is not trusted.
+    Function(usize),
+    /// The crate could not tell: anything.
+    Unresolved,
+}
+
+/// How a labelled column is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Use {
+    /// Its value, or something derived from it, is sent to the client.
+    Output,
+    /// `IS NULL`, `IS NOT NULL`.
+    NullTest,
+    /// The argument of `count()`.
+    Count,
+    /// Compared for equality with a constant or parameter in a condition.
+    EqualsConstant,
+    /// Any other condition, or a computation whose result does not reach an output.
+    Predicate,
+    /// A sort key.
+    OrderBy,
+    /// A grouping key; DISTINCT, set operations and window partitions included.
+    GroupBy,
+    /// Compared with another column.
+    Join,
+    /// Its value, or something derived from it, is written into a relation.
+    Write,
+    /// It is the target of an assignment.
+    WriteTo,
+}
+
+/// One use of one origin.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ColumnUse {
+    /// What is used.
+    pub origin: Origin,
+    /// How.
+    pub how: Use,
+    /// For `Use::Write`: where the value goes.
+    pub into: Option<Destination>,
+}
+
+/// Where a written value goes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Destination {
+    /// Index into `Statement::relations`.
+    pub relation: usize,
+    /// The column, `None` where it is not known.
+    pub column: Option<String>,
+}
+
+/// How close an output is to its origins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Derivation {
+    /// No labelled column.
+    #[default]
+    No,
+    /// The unchanged value of the labelled column(s).
+    Direct,
+    /// Computed from them, or not known.
+    Derived,
+}
+
+/// One column of a result.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OutputColumn {
+    /// Name, where it is known.
+    pub name: Option<String>,
+    /// How it derives from its origins.
+    pub derivation: Derivation,
+    /// Labelled columns and unknowns it may come from; empty when `derivation` is `No`.
+    pub origins: Vec<Origin>,
+}
+
+/// A stretch of a result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OutputItem {
+    /// One column.
+    Column(OutputColumn),
+    /// Any number of columns, none included, each as described.
+    Star(OutputColumn),
+}
+
+/// The columns of a result, in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outputs {
+    /// Stretches in order.
+    pub items: Vec<OutputItem>,
+}
+
+/// What `Lineage::trace` finds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Traced {
+    /// The result's columns; empty when the statement returns no rows.
+    pub outputs: Outputs,
+    /// Uses, sorted, each once.
+    pub uses: Vec<ColumnUse>,
+    /// Every origin the statement touches at all, sorted.
+    pub touched: Vec<Origin>,
+}
+
+/// The label-independent lineage of one statement.
+#[derive(Debug, Default)]
+pub struct Lineage;
+
+impl Lineage {
+    /// Resolves the names of the statement against `oracle` and follows labelled values.
+    pub fn trace(&self, _oracle: &dyn Oracle) -> Traced {
+        Traced::default()
+    }
+}
+
+impl Outputs {
+    /// What is known of the column at `position` of a result with `total` columns. Where
+    /// stars make the position uncertain, everything that it could be is united.
+    pub fn column(&self, _position: usize, _total: usize) -> OutputColumn {
+        OutputColumn::default()
+    }
+}
