@@ -1,1 +1,51 @@
-//! policy
+//! The decisions of Weir: may this subject do this to this target, and under which obligations?
+//!
+//! A [`Bundle`] is compiled, plain data. For each connection [`Bundle::scope`] selects what applies
+//! once; [`Scope::decide`] then answers each operation. Everything here is synchronous and pure: no
+//! clock, no IO, no randomness; time and counters are arguments.
+//!
+//! Composition does not depend on order and only tightens: any Deny wins, the smallest limit and
+//! the strictest mask hold, the strongest audit is kept, and every policy that asks for approval
+//! must get it. A [`Permit`] cannot be made anywhere else.
+
+mod bundle;
+mod decide;
+mod decision;
+mod effect;
+mod explain;
+mod functions;
+mod label;
+mod ledger;
+mod limit;
+mod matching;
+mod name;
+mod operation;
+mod rule;
+mod scope;
+mod target;
+
+pub use bundle::{BuildError, Bundle, BundleBuilder};
+pub use decision::{Decision, Denial, Hold, HoldSpec, Obligations, Permit, Verdict};
+pub use effect::{Effect, EffectSet};
+pub use explain::{Outcome, RuleTrace};
+pub use functions::FunctionClass;
+pub use label::{Label, LabelId, LabelRules, LabelledColumns, Mask};
+pub use ledger::{
+    Amount, BudgetKey, Counters, LedgerRow, NoCounters, Timestamp, Usage, WindowLedger,
+};
+pub use limit::{Limit, LimitScope, Meter, OnExceed, Release, Step};
+pub use matching::Field;
+pub use name::{FunctionPattern, Glob, PatternError, TablePattern};
+pub use operation::{
+    Access, FunctionRef, LabelUse, Operation, Output, Relation, SqlOperation, Subject, Use, UseSet,
+    WhereClause,
+};
+pub use rule::{
+    Action, Approval, DefaultAction, Delivery, Exceed, LimitSpec, Match, Mode, Policy, RecordLevel,
+    Rule, RuleName, SubjectSelector, WhereTest,
+};
+pub use scope::Scope;
+pub use target::{
+    Address, Catalog, Cidr, ClientLogin, ClientTls, Credentials, Host, Login, Pooler, Protocol,
+    Resolved, Source, Target, TargetId, TlsMode, UpstreamTls,
+};

@@ -1,0 +1,222 @@
+//! A compiled set of resources: the one value that a policy change swaps.
+//!
+//! Invariant: a bundle never changes once built, and its digest depends on its content alone, not
+//! on the order in which the compiler met the resources.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use crate::label::{Label, LabelId, LabelRules};
+use crate::operation::Subject;
+use crate::rule::Policy;
+use crate::scope::Scope;
+use crate::target::{Host, Resolved, Target, TargetId};
+
+/// Compiled policy.
+#[derive(Debug)]
+pub struct Bundle {
+    revision: u64,
+    digest: String,
+    content: Content,
+    label_rules: Vec<Arc<LabelRules>>,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct Content {
+    targets: Vec<Target>,
+    labels: Vec<Label>,
+    policies: Vec<Policy>,
+}
+
+/// Collects validated parts.
+#[derive(Debug, Default)]
+pub struct BundleBuilder {
+    content: Content,
+}
+
+/// Why parts do not make a bundle.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// More targets or labels than ids.
+    #[error("a bundle holds at most 65536 targets and 65536 labels")]
+    TooMany,
+    /// The content cannot be serialised, so that it has no digest.
+    #[error("the bundle cannot be serialised")]
+    Digest(#[from] serde_json::Error),
+}
+
+impl BundleBuilder {
+    /// An empty builder.
+    pub fn new() -> BundleBuilder {
+        BundleBuilder::default()
+    }
+
+    /// Adds a target.
+    pub fn target(&mut self, target: Target) -> &mut BundleBuilder {
+        self.content.targets.push(target);
+        self
+    }
+
+    /// Adds a label.
+    pub fn label(&mut self, label: Label) -> &mut BundleBuilder {
+        self.content.labels.push(label);
+        self
+    }
+
+    /// Adds a policy.
+    pub fn policy(&mut self, policy: Policy) -> &mut BundleBuilder {
+        self.content.policies.push(policy);
+        self
+    }
+
+    /// The bundle. The revision is the caller's: it grows with every swap.
+    pub fn build(self, revision: u64) -> Result<Bundle, BuildError> {
+        let mut content = self.content;
+        let most = usize::from(u16::MAX) + 1;
+        if content.targets.len() > most || content.labels.len() > most {
+            return Err(BuildError::TooMany);
+        }
+        content.targets.sort_by(|a, b| a.name.cmp(&b.name));
+        content.labels.sort_by(|a, b| a.name.cmp(&b.name));
+        content.policies.sort_by(|a, b| a.name.cmp(&b.name));
+        let digest = hex(&Sha256::digest(serde_json::to_vec(&content)?));
+        let rules = |target: &Target| Arc::new(LabelRules::new(&target.name, &content.labels));
+        let label_rules = content.targets.iter().map(rules).collect();
+        Ok(Bundle {
+            revision,
+            digest,
+            content,
+            label_rules,
+        })
+    }
+}
+
+impl Bundle {
+    /// Which swap this is.
+    pub const fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// SHA-256 over the canonical content, in hex.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// All targets with their ids.
+    pub fn targets(&self) -> impl Iterator<Item = (TargetId, &Target)> {
+        (0..=u16::MAX).map(TargetId).zip(&self.content.targets)
+    }
+
+    /// The target of this name.
+    pub fn target_named(&self, name: &str) -> Option<(TargetId, &Target)> {
+        self.targets().find(|(_, target)| target.name == name)
+    }
+
+    /// The target of this id, if the id is of this bundle.
+    pub fn target(&self, id: TargetId) -> Option<&Target> {
+        self.content.targets.get(usize::from(id.0))
+    }
+
+    /// The label of this id, if the id is of this bundle.
+    pub fn label(&self, id: LabelId) -> Option<&Label> {
+        self.content.labels.get(usize::from(id.0))
+    }
+
+    /// Every label, in the order of ids.
+    pub fn all_labels(&self) -> &[Label] {
+        &self.content.labels
+    }
+
+    /// Every policy, by name.
+    pub fn policies(&self) -> &[Policy] {
+        &self.content.policies
+    }
+
+    /// Where labels lie on a target.
+    pub fn labels(&self, target: TargetId) -> Option<&Arc<LabelRules>> {
+        self.label_rules.get(usize::from(target.0))
+    }
+
+    /// The DNS names that routing needs resolved.
+    pub fn dns_names(&self) -> Vec<&str> {
+        let addresses = self
+            .content
+            .targets
+            .iter()
+            .flat_map(|target| &target.addresses);
+        let mut names: Vec<&str> = addresses
+            .filter_map(|address| match &address.host {
+                Host::Name(name) => Some(name.as_str()),
+                Host::Net(_) | Host::Service { .. } => None,
+            })
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    /// The target behind an address that was dialled: the most exact cover wins. `host` (SNI)
+    /// chooses between targets that cover it equally; without an answer the first by name does.
+    pub fn route(
+        &self,
+        ip: IpAddr,
+        port: u16,
+        host: Option<&str>,
+        resolved: &Resolved,
+    ) -> Option<TargetId> {
+        let covers = |target: &Target| {
+            target
+                .addresses
+                .iter()
+                .filter_map(|a| a.covers(ip, port, resolved))
+                .max()
+        };
+        let named = |target: &Target| {
+            let named = |name: &str| host.is_some_and(|host| host.eq_ignore_ascii_case(name));
+            target
+                .addresses
+                .iter()
+                .any(|a| matches!(&a.host, Host::Name(name) if named(name)))
+        };
+        let mut best: Option<((u8, bool), TargetId)> = None;
+        for (id, target) in self.targets() {
+            if let Some(exactness) = covers(target) {
+                let rank = (exactness, named(target));
+                if best.is_none_or(|(known, _)| rank > known) {
+                    best = Some((rank, id));
+                }
+            }
+        }
+        best.map(|(_, id)| id)
+    }
+
+    /// What applies to this subject on this target. None: no granting policy selects them, and
+    /// everything is refused.
+    pub fn scope(&self, subject: &Subject, target: TargetId) -> Option<Arc<Scope>> {
+        let name = &self.target(target)?.name;
+        let selected: Vec<&Policy> = self
+            .content
+            .policies
+            .iter()
+            .filter(|policy| policy.targets.iter().any(|glob| glob.matches(name)))
+            .filter(|policy| policy.subjects.iter().any(|s| s.selects(subject)))
+            .collect();
+        if !selected.iter().any(|policy| policy.grants) {
+            return None;
+        }
+        Some(Arc::new(Scope::new(self, subject, target, &selected)))
+    }
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        for nibble in [byte >> 4, byte & 15] {
+            text.push(char::from_digit(u32::from(nibble), 16).unwrap_or('0'));
+        }
+    }
+    text
+}

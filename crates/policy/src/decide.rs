@@ -1,0 +1,439 @@
+//! The decision itself.
+//!
+//! Each policy is judged alone, by the same function whatever its mode; then the answers are
+//! composed. An `Enforce` policy's answer binds, an `Observe` policy's refusals become
+//! `would_deny`. What cannot be understood is refused by each policy that has something to lose,
+//! unless *that* policy allows it by name: no policy lifts what another one protects.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::decision::{Decision, Denial, Hold, HoldSpec, Obligations, Permit, Verdict};
+use crate::effect::{Effect, EffectSet};
+use crate::label::{LabelId, Mask};
+use crate::ledger::{Counters, Timestamp};
+use crate::limit::{Limit, LimitScope, OnExceed};
+use crate::matching::Facts;
+use crate::operation::{Operation, Output};
+use crate::rule::{Action, DefaultAction, Match, Mode, RuleName, WhereTest};
+use crate::scope::{Scope, ScopedLimit, ScopedPolicy, ScopedRule};
+
+/// What one or more policies say.
+#[derive(Default)]
+struct Tally {
+    denials: Vec<Denial>,
+    holds: Vec<HoldSpec>,
+    masks: BTreeMap<usize, Mask>,
+    limits: Vec<Arc<Limit>>,
+    why: Vec<RuleName>,
+}
+
+impl Scope {
+    /// Decides one operation. Deterministic; does not change the counters.
+    pub fn decide(
+        &self,
+        operation: &Operation<'_>,
+        counters: &dyn Counters,
+        now: Timestamp,
+    ) -> Decision {
+        let facts = Facts::of(operation);
+        let mut binding = Tally::default();
+        let mut would_deny = Vec::new();
+        for policy in &self.policies {
+            match policy.mode {
+                Mode::Enforce => self.judge(policy, &facts, counters, now, &mut binding),
+                Mode::Observe => {
+                    let mut idle = Tally::default();
+                    self.judge(policy, &facts, counters, now, &mut idle);
+                    would_deny.extend(idle.denials.into_iter().map(|denial| denial.rule));
+                    would_deny.extend(idle.holds.into_iter().map(|hold| hold.rule));
+                }
+            }
+        }
+        self.refuse_unnamed_stream(&facts, &mut binding);
+        self.compose(binding, would_deny)
+    }
+
+    /// A stream that bypasses SQL needs some enforcing policy that names it.
+    fn refuse_unnamed_stream(&self, facts: &Facts<'_>, tally: &mut Tally) {
+        let Some(effect) = facts.stream else { return };
+        let mut enforcing = self
+            .policies
+            .iter()
+            .filter(|p| p.mode == Mode::Enforce)
+            .peekable();
+        let Some(first) = enforcing.peek() else {
+            return;
+        };
+        let rule = first.implicit(stream_rule(effect));
+        if !enforcing.any(|policy| policy.allows_stream(effect)) {
+            tally.denials.push(stream_denial(rule, effect));
+        }
+    }
+
+    fn compose(&self, mut tally: Tally, mut would_deny: Vec<RuleName>) -> Decision {
+        tally.denials.sort();
+        tally.holds.sort();
+        tally.holds.dedup();
+        tally.limits.sort_by(|a, b| a.rule.cmp(&b.rule));
+        let mut why = tally.why;
+        why.extend(tally.denials.iter().map(|denial| denial.rule.clone()));
+        why.sort();
+        why.dedup();
+        would_deny.sort();
+        would_deny.dedup();
+        // Explicit rules say more than implicit refusals, whose names begin with a parenthesis.
+        let explicit = |denial: &Denial| !denial.rule.rule.starts_with('(');
+        let position = tally.denials.iter().position(explicit).unwrap_or(0);
+        let verdict = if tally.denials.is_empty() {
+            if tally.holds.is_empty() {
+                Verdict::Permit(Permit::new(self.revision))
+            } else {
+                Verdict::Hold(Hold::new(tally.holds, self.revision))
+            }
+        } else {
+            Verdict::Deny(tally.denials.swap_remove(position))
+        };
+        let obligations = Obligations {
+            masks: tally.masks.into_iter().collect(),
+            limits: tally.limits,
+            record: self.record(),
+            delivery: self.delivery(),
+        };
+        Decision {
+            verdict,
+            obligations,
+            why,
+            would_deny,
+        }
+    }
+
+    fn judge(
+        &self,
+        policy: &ScopedPolicy,
+        facts: &Facts<'_>,
+        counters: &dyn Counters,
+        now: Timestamp,
+        tally: &mut Tally,
+    ) {
+        let mut allowed = false;
+        let mut proven_enough: Vec<&ScopedRule> = Vec::new();
+        for rule in &policy.rules {
+            if rule.rule.action == Some(Action::Allow) {
+                if rule.allows(facts).is_ok() {
+                    tally.why.push(rule.name.clone());
+                    if rule.rule.matches.unproven {
+                        proven_enough.push(rule);
+                    } else {
+                        allowed = true;
+                    }
+                    self.limit(rule, facts, counters, now, tally);
+                }
+            } else if rule.restricts(facts).is_ok() {
+                self.restrict(rule, facts, tally);
+                self.limit(rule, facts, counters, now, tally);
+            }
+        }
+        self.mask(policy, facts, &proven_enough, tally);
+        self.implicit(policy, facts, allowed, tally);
+    }
+
+    /// Deny and RequireApproval; masks need every rule to be seen first.
+    fn restrict(&self, rule: &ScopedRule, facts: &Facts<'_>, tally: &mut Tally) {
+        match rule.rule.action {
+            Some(Action::Deny) => tally.denials.push(Denial {
+                rule: rule.name.clone(),
+                reason: self.reason(rule, facts),
+                hint: rule.rule.hint.clone(),
+            }),
+            Some(Action::RequireApproval) => {
+                tally.why.push(rule.name.clone());
+                match &rule.rule.approval {
+                    Some(approval) => tally.holds.push(HoldSpec {
+                        rule: rule.name.clone(),
+                        reason: self.reason(rule, facts),
+                        approval: approval.clone(),
+                    }),
+                    None => tally.denials.push(Denial {
+                        rule: rule.name.clone(),
+                        reason: "it requires approval and names nobody who may give it".to_owned(),
+                        hint: None,
+                    }),
+                }
+            }
+            Some(Action::Mask | Action::Allow) | None => {}
+        }
+    }
+
+    fn mask(
+        &self,
+        policy: &ScopedPolicy,
+        facts: &Facts<'_>,
+        proven_enough: &[&ScopedRule],
+        tally: &mut Tally,
+    ) {
+        if policy.masking.is_none() {
+            return;
+        }
+        let masking = policy
+            .rules
+            .iter()
+            .filter(|rule| rule.rule.action == Some(Action::Mask));
+        for rule in masking.filter(|rule| rule.restricts(facts).is_ok()) {
+            let mut applied = false;
+            for (column, output) in facts.sql.outputs.iter().enumerate() {
+                let (Output::Labelled(ids) | Output::Unproven(ids)) = output else {
+                    continue;
+                };
+                let covered = ids.iter().copied().filter(|id| rule.covers(*id));
+                if matches!(output, Output::Unproven(_)) {
+                    let lifted = |id: &LabelId| proven_enough.iter().any(|r| r.covers(*id));
+                    if let Some(id) = covered.filter(|id| !lifted(id)).min() {
+                        tally.denials.push(self.unproven(rule, column, id));
+                    }
+                    continue;
+                }
+                for id in covered {
+                    applied = true;
+                    let mut mask = self.label_mask(id).clone();
+                    if let Some(stricter) = &rule.rule.mask {
+                        mask = mask.strictest(stricter);
+                    }
+                    let known = tally.masks.entry(column).or_insert_with(|| mask.clone());
+                    *known = known.strictest(&mask);
+                }
+            }
+            if applied {
+                tally.why.push(rule.name.clone());
+            }
+        }
+    }
+
+    fn unproven(&self, rule: &ScopedRule, column: usize, id: LabelId) -> Denial {
+        Denial {
+            rule: rule.name.clone(),
+            reason: format!(
+                "where the value of result column {} comes from cannot be proven, and it may carry \
+                 {}",
+                column + 1,
+                self.label_name(id)
+            ),
+            hint: Some(rule.rule.hint.clone().unwrap_or_else(|| {
+                "select the column itself, without an expression around it; it is then masked"
+                    .to_owned()
+            })),
+        }
+    }
+
+    fn limit(
+        &self,
+        rule: &ScopedRule,
+        facts: &Facts<'_>,
+        counters: &dyn Counters,
+        now: Timestamp,
+        tally: &mut Tally,
+    ) {
+        for scoped in &rule.limits {
+            match scoped {
+                ScopedLimit::One(limit) => self.bind(limit, counters, now, tally),
+                ScopedLimit::PerLabel(by_label) => {
+                    let uses = rule.rule.matches.uses;
+                    let mut ids: Vec<LabelId> = facts
+                        .touched()
+                        .filter(|(_, how)| uses.is_empty() || uses.contains(*how))
+                        .map(|(id, _)| id)
+                        .collect();
+                    ids.sort_unstable();
+                    ids.dedup();
+                    for limit in ids.iter().filter_map(|id| by_label.get(id)) {
+                        self.bind(limit, counters, now, tally);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Makes a limit an obligation; a budget of statements is judged at once.
+    fn bind(&self, limit: &Arc<Limit>, counters: &dyn Counters, now: Timestamp, tally: &mut Tally) {
+        tally.why.push(limit.rule.clone());
+        tally.limits.push(Arc::clone(limit));
+        let (Some(most), LimitScope::Window(key)) = (limit.statements, &limit.scope) else {
+            return;
+        };
+        if counters.used(key, now).statements < most {
+            return;
+        }
+        match &limit.on_exceed {
+            OnExceed::RequireApproval(approval) => tally.holds.push(HoldSpec {
+                rule: limit.rule.clone(),
+                reason: limit.describe(),
+                approval: approval.clone(),
+            }),
+            OnExceed::Deny | OnExceed::Throttle { .. } => tally.denials.push(Denial {
+                rule: limit.rule.clone(),
+                reason: limit.describe(),
+                hint: None,
+            }),
+        }
+    }
+
+    fn implicit(&self, policy: &ScopedPolicy, facts: &Facts<'_>, allowed: bool, tally: &mut Tally) {
+        let mut refuse = |rule: &str, reason: String| {
+            tally.denials.push(Denial {
+                rule: policy.implicit(rule),
+                reason,
+                hint: None,
+            });
+        };
+        if policy.default == DefaultAction::Deny && !allowed {
+            refuse(
+                "(default)",
+                "no rule of the policy allows all of what it does".to_owned(),
+            );
+        }
+        if let Some(because) = &policy.governing {
+            if let Some(reason) = facts.sql.opaque.filter(|_| !policy.allows_opaque()) {
+                let rule = &because.rule;
+                refuse(
+                    "(opaque)",
+                    format!("{reason}, so that rule \"{rule}\" cannot be judged"),
+                );
+            }
+            if let Some(effect) = facts.stream.filter(|effect| !policy.allows_stream(*effect)) {
+                tally
+                    .denials
+                    .push(stream_denial(policy.implicit(stream_rule(effect)), effect));
+            }
+        }
+        if facts.sql.masked_value_written
+            && let Some(rule) = &policy.masking
+        {
+            tally.denials.push(Denial {
+                rule: rule.clone(),
+                reason: "a masked value would be written back over the real one".to_owned(),
+                hint: None,
+            });
+        }
+    }
+
+    /// The rule's own words, or what of the match was met: names from the policy, never data.
+    fn reason(&self, rule: &ScopedRule, facts: &Facts<'_>) -> String {
+        match &rule.rule.reason {
+            Some(reason) => reason.clone(),
+            None => self.describe(rule, &rule.rule.matches, facts),
+        }
+    }
+
+    fn describe(&self, rule: &ScopedRule, matches: &Match, facts: &Facts<'_>) -> String {
+        let met = matches.effects.intersection(facts.sql.effects);
+        let effects = |set: EffectSet| {
+            set.iter()
+                .map(|e| e.name().to_uppercase())
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+        let mut parts = Vec::new();
+        if !met.is_empty() {
+            parts.push(effects(met));
+        }
+        match matches.where_clause {
+            Some(WhereTest::Missing) => parts.push("without a WHERE clause".to_owned()),
+            Some(WhereTest::Ineffective) => {
+                parts.push("with a WHERE clause that holds for every row".to_owned());
+            }
+            Some(WhereTest::MissingOrIneffective) => {
+                parts.push("without an effective WHERE clause".to_owned());
+            }
+            None => {}
+        }
+        if !matches.tables.is_empty() {
+            let names: Vec<String> = facts
+                .sql
+                .relations
+                .iter()
+                .filter_map(|r| {
+                    let may_be = |p: &&crate::name::TablePattern| {
+                        p.table.matches(r.name)
+                            && (r.schema.is_empty() || p.schema.matches(r.schema))
+                    };
+                    matches.tables.iter().find(may_be).map(ToString::to_string)
+                })
+                .collect();
+            parts.push(format!("on {}", unique(names)));
+        }
+        if !matches.functions.is_empty() {
+            let called = |name: &str| matches.functions.iter().any(|p| p.name.matches(name));
+            let names = facts.sql.functions.iter().filter(|f| called(f.name));
+            parts.push(format!(
+                "calling {}",
+                unique(names.map(|f| f.name.to_owned()).collect())
+            ));
+        }
+        if !matches.settings.is_empty() {
+            let set = |name: &&&str| matches.settings.iter().any(|g| g.matches(name));
+            let names = facts
+                .sql
+                .settings
+                .iter()
+                .filter(set)
+                .map(|s| (*s).to_owned())
+                .collect();
+            parts.push(format!("of setting {}", unique(names)));
+        }
+        if rule.labels.is_some() || rule.columns.is_some() || !matches.uses.is_empty() {
+            let uses = matches.uses;
+            let names = facts
+                .touched()
+                .filter(|(id, how)| rule.covers(*id) && (uses.is_empty() || uses.contains(*how)))
+                .map(|(id, how)| format!("{} ({})", self.label_name(id), how.name()))
+                .collect();
+            parts.push(format!("using {}", unique(names)));
+        }
+        if matches.opaque {
+            parts.push(
+                facts
+                    .sql
+                    .opaque
+                    .unwrap_or("what cannot be understood")
+                    .to_owned(),
+            );
+        }
+        if matches.unproven {
+            parts.push("with a result column whose origin is not proven".to_owned());
+        }
+        if parts.is_empty() {
+            return "everything is refused".to_owned();
+        }
+        format!("{} is not allowed", parts.join(" "))
+    }
+}
+
+fn unique(mut names: Vec<String>) -> String {
+    names.sort_unstable();
+    names.dedup();
+    names.join(", ")
+}
+
+const fn stream_rule(effect: Effect) -> &'static str {
+    match effect {
+        Effect::FunctionCall => "(function-call)",
+        Effect::Replication => "(replication)",
+        _ => "(copy-both)",
+    }
+}
+
+fn stream_denial(rule: RuleName, effect: Effect) -> Denial {
+    let what = match effect {
+        Effect::FunctionCall => "a function-call message bypasses SQL",
+        Effect::Replication => "replication bypasses SQL",
+        _ => "a stream in both directions bypasses SQL",
+    };
+    Denial {
+        rule,
+        reason: format!("{what} and is refused unless a policy allows it by name"),
+        hint: Some(format!(
+            "an Allow rule with `effects: [{}]` would lift this",
+            effect.name()
+        )),
+    }
+}

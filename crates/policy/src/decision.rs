@@ -1,0 +1,118 @@
+//! The answer to an operation: a verdict, its obligations, and the rules that made it.
+//!
+//! Invariant: a [`Permit`] can only be made in this crate, by `decide` or by a hold of which every
+//! part was granted. It is not `Clone` and is consumed by what it permits.
+
+use std::sync::Arc;
+
+use crate::label::Mask;
+use crate::limit::Limit;
+use crate::rule::{Approval, Delivery, RecordLevel, RuleName};
+
+/// The answer.
+#[derive(Debug)]
+pub struct Decision {
+    /// Whether it may happen.
+    pub verdict: Verdict,
+    /// What must be done if it happens.
+    pub obligations: Obligations,
+    /// The rules that applied, sorted, each once.
+    pub why: Vec<RuleName>,
+    /// Rules of `Observe` policies that would have refused or held it, sorted, each once.
+    pub would_deny: Vec<RuleName>,
+}
+
+/// Whether it may happen.
+#[derive(Debug)]
+pub enum Verdict {
+    /// Yes.
+    Permit(Permit),
+    /// No.
+    Deny(Denial),
+    /// When people say so.
+    Hold(Hold),
+}
+
+/// The right to forward one operation, once.
+#[derive(Debug)]
+pub struct Permit {
+    revision: u64,
+}
+
+impl Permit {
+    pub(crate) const fn new(revision: u64) -> Permit {
+        Permit { revision }
+    }
+
+    /// The revision of the bundle that granted it.
+    pub const fn revision(&self) -> u64 {
+        self.revision
+    }
+}
+
+/// A refusal. Carries names and reasons from the policy, never data.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Denial {
+    /// Who refuses.
+    pub rule: RuleName,
+    /// Why.
+    pub reason: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+/// A statement that waits for people. Every part has to be granted.
+#[derive(Debug)]
+pub struct Hold {
+    pending: Vec<HoldSpec>,
+    revision: u64,
+}
+
+/// One policy's demand for approval.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HoldSpec {
+    /// Who demands it.
+    pub rule: RuleName,
+    /// Why.
+    pub reason: String,
+    /// Who may grant it.
+    pub approval: Approval,
+}
+
+impl Hold {
+    pub(crate) fn new(pending: Vec<HoldSpec>, revision: u64) -> Hold {
+        Hold { pending, revision }
+    }
+
+    /// What has not been granted yet.
+    pub fn pending(&self) -> &[HoldSpec] {
+        &self.pending
+    }
+
+    /// Records that one demand was granted by enough approvers of its groups.
+    pub fn grant(&mut self, rule: &RuleName) {
+        self.pending.retain(|spec| spec.rule != *rule);
+    }
+
+    /// The permit, once nothing is pending; else the hold again.
+    pub fn into_permit(self) -> Result<Permit, Hold> {
+        if self.pending.is_empty() {
+            Ok(Permit::new(self.revision))
+        } else {
+            Err(self)
+        }
+    }
+}
+
+/// What must be done if the operation happens.
+#[derive(Clone, Debug)]
+pub struct Obligations {
+    /// Masks by result column, sorted by column, each column once.
+    pub masks: Vec<(usize, Mask)>,
+    /// Limits to build a [`crate::Meter`] from.
+    pub limits: Vec<Arc<Limit>>,
+    /// The least that is recorded.
+    pub record: RecordLevel,
+    /// The least sure delivery.
+    pub delivery: Delivery,
+}

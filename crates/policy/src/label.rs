@@ -1,0 +1,163 @@
+//! Labels (data domains), where they lie, and what a value that may not be seen looks like.
+//!
+//! [`LabelRules`] answers one question for the gateway's catalog: which labels does this column
+//! carry? It reads no catalog itself.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::name::{Glob, TablePattern};
+
+/// A label within one bundle. Not stable across revisions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct LabelId(pub u16);
+
+/// A data domain such as `pii.ssn`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Label {
+    /// Its name.
+    pub name: String,
+    /// Made by the compiler for a rule that names columns; no label glob matches it.
+    pub anonymous: bool,
+    /// How a value looks when it may not be seen.
+    pub mask: Mask,
+    /// Where it lies.
+    pub columns: Vec<LabelledColumns>,
+    /// Names of value detectors that find it elsewhere.
+    pub detectors: Vec<String>,
+    /// Own patterns that find it elsewhere.
+    pub patterns: Vec<String>,
+}
+
+/// Columns that carry a label.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LabelledColumns {
+    /// Targets.
+    pub target: Glob,
+    /// Tables.
+    pub table: TablePattern,
+    /// Columns of those tables; a path into a document labels the whole column.
+    pub column: Glob,
+}
+
+/// How a masked value looks. The order of strictness is null > constant > token > partial.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Mask {
+    /// The first and last characters stay, the rest is starred.
+    Partial {
+        /// Characters kept at the start.
+        keep_first: u32,
+        /// Characters kept at the end.
+        keep_last: u32,
+    },
+    /// A keyed token: equal values give equal tokens.
+    Token,
+    /// Always this text.
+    Constant(String),
+    /// NULL.
+    Null,
+}
+
+impl Mask {
+    const fn rank(&self) -> u8 {
+        match self {
+            Mask::Partial { .. } => 0,
+            Mask::Token => 1,
+            Mask::Constant(_) => 2,
+            Mask::Null => 3,
+        }
+    }
+
+    /// The stricter of two masks; of two partial masks, what both would keep. Symmetric.
+    #[must_use]
+    pub fn strictest(&self, other: &Mask) -> Mask {
+        match (self, other) {
+            (
+                Mask::Partial {
+                    keep_first: a,
+                    keep_last: b,
+                },
+                Mask::Partial {
+                    keep_first: c,
+                    keep_last: d,
+                },
+            ) => Mask::Partial {
+                keep_first: *a.min(c),
+                keep_last: *b.min(d),
+            },
+            (Mask::Constant(a), Mask::Constant(b)) => Mask::Constant(a.min(b).clone()),
+            _ if self.rank() >= other.rank() => self.clone(),
+            _ => other.clone(),
+        }
+    }
+}
+
+impl fmt::Display for Mask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Mask::Partial {
+                keep_first,
+                keep_last,
+            } => {
+                write!(f, "partial (first {keep_first}, last {keep_last})")
+            }
+            Mask::Token => f.write_str("token"),
+            Mask::Constant(_) => f.write_str("constant"),
+            Mask::Null => f.write_str("null"),
+        }
+    }
+}
+
+/// The labelled columns of one target.
+#[derive(Clone, Debug, Default)]
+pub struct LabelRules {
+    rules: Vec<(TablePattern, Glob, LabelId)>,
+}
+
+impl LabelRules {
+    pub(crate) fn new(target: &str, labels: &[Label]) -> LabelRules {
+        let ids = (0..=u16::MAX).map(LabelId);
+        let rules = labels.iter().zip(ids).flat_map(|(label, id)| {
+            let here = label.columns.iter().filter(|c| c.target.matches(target));
+            here.map(move |c| (c.table.clone(), c.column.clone(), id))
+        });
+        LabelRules {
+            rules: rules.collect(),
+        }
+    }
+
+    /// Whether the target has no labelled column.
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+
+    /// Whether any column of this table can carry a label.
+    pub fn touches(&self, schema: &str, table: &str) -> bool {
+        self.rules
+            .iter()
+            .any(|(pattern, _, _)| pattern.matches(schema, table))
+    }
+
+    /// The labels of a column, sorted, each once.
+    pub fn of_column(&self, schema: &str, table: &str, column: &str) -> Vec<LabelId> {
+        let mut ids: Vec<LabelId> = self
+            .rules
+            .iter()
+            .filter(|(tables, columns, _)| columns.matches(column) && tables.matches(schema, table))
+            .map(|(_, _, id)| *id)
+            .collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids
+    }
+
+    /// Every label that lies on this target, sorted, each once: what a stream of unknown content
+    /// may carry.
+    pub fn all(&self) -> Vec<LabelId> {
+        let mut ids: Vec<LabelId> = self.rules.iter().map(|(_, _, id)| *id).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids
+    }
+}

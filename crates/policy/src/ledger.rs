@@ -1,0 +1,247 @@
+//! Window counters: how much a subject has taken within the last hour.
+//!
+//! A window is a ring of buckets, each a sixtieth of the period. A bucket counts until its *end* is
+//! a full period old, so a window may count up to 1/60 longer than asked and never refills early;
+//! a clock that steps back cannot free anything. The ledger knows no clock and no disk: the caller
+//! passes the time in and stores the [`LedgerRow`]s it is given.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// Buckets per window.
+const BUCKETS: u64 = 60;
+
+/// Wall-clock time in milliseconds since 1970.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct Timestamp(pub u64);
+
+/// Which budget is meant: subject x target or label x what is counted x window. Cheap to clone.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BudgetKey {
+    name: Arc<str>,
+    per: Duration,
+}
+
+impl BudgetKey {
+    /// `over` is `target:NAME` or `label:NAME`; `selector` is `*` or a digest of what is counted.
+    pub fn new(subject: &str, over: &str, selector: &str, per: Duration) -> BudgetKey {
+        let name = format!("{subject}|{over}|{selector}|{}ms", millis(per)).into();
+        BudgetKey { name, per }
+    }
+
+    /// A key as a [`LedgerRow`] stores it.
+    pub fn stored(name: &str, per: Duration) -> BudgetKey {
+        BudgetKey {
+            name: name.into(),
+            per,
+        }
+    }
+
+    /// The stored form, unique per budget.
+    pub fn as_str(&self) -> &str {
+        &self.name
+    }
+
+    /// The window.
+    pub const fn per(&self) -> Duration {
+        self.per
+    }
+}
+
+impl fmt::Display for BudgetKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+/// An amount taken from a budget.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Amount {
+    /// Rows delivered.
+    pub rows: u64,
+    /// Bytes of rows delivered.
+    pub bytes: u64,
+    /// Statements started.
+    pub statements: u64,
+}
+
+impl Amount {
+    /// Whether nothing was taken.
+    pub const fn is_zero(&self) -> bool {
+        self.rows == 0 && self.bytes == 0 && self.statements == 0
+    }
+
+    /// The sum, which stops at the largest number rather than wrap.
+    #[must_use]
+    pub const fn plus(self, other: Amount) -> Amount {
+        Amount {
+            rows: self.rows.saturating_add(other.rows),
+            bytes: self.bytes.saturating_add(other.bytes),
+            statements: self.statements.saturating_add(other.statements),
+        }
+    }
+}
+
+/// Something taken from a window budget, to be charged and stored by the caller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// Which budget.
+    pub key: BudgetKey,
+    /// How much.
+    pub amount: Amount,
+}
+
+/// What decisions ask of the counters.
+pub trait Counters {
+    /// How much of this budget is taken within the window that ends now. A counter that cannot be
+    /// read must answer with the largest amount: a lost ledger refills nothing.
+    fn used(&self, key: &BudgetKey, now: Timestamp) -> Amount;
+}
+
+/// Counters of a place where nothing is counted: explain and tests.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoCounters;
+
+impl Counters for NoCounters {
+    fn used(&self, _key: &BudgetKey, _now: Timestamp) -> Amount {
+        Amount::default()
+    }
+}
+
+/// One stored bucket. `(key, bucket)` is unique; the amount is absolute, so a row is upserted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LedgerRow {
+    /// [`BudgetKey::as_str`].
+    pub key: String,
+    /// The window in milliseconds.
+    pub per_ms: u64,
+    /// When the bucket starts, in milliseconds since 1970.
+    pub bucket_ms: u64,
+    /// What was taken in it.
+    pub amount: Amount,
+}
+
+/// All window counters of one process.
+#[derive(Clone, Debug, Default)]
+pub struct WindowLedger {
+    series: BTreeMap<BudgetKey, VecDeque<Bucket>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Bucket {
+    start: u64,
+    amount: Amount,
+}
+
+impl WindowLedger {
+    /// An empty ledger.
+    pub fn new() -> WindowLedger {
+        WindowLedger::default()
+    }
+
+    /// A ledger from stored rows, in any order.
+    pub fn from_rows(rows: impl IntoIterator<Item = LedgerRow>) -> WindowLedger {
+        let mut ledger = WindowLedger::new();
+        for row in rows {
+            let key = BudgetKey::stored(&row.key, Duration::from_millis(row.per_ms));
+            let buckets = ledger.series.entry(key).or_default();
+            buckets.push_back(Bucket {
+                start: row.bucket_ms,
+                amount: row.amount,
+            });
+        }
+        for buckets in ledger.series.values_mut() {
+            buckets
+                .make_contiguous()
+                .sort_unstable_by_key(|bucket| bucket.start);
+        }
+        ledger
+    }
+
+    /// Every bucket, for a full save.
+    pub fn rows(&self) -> impl Iterator<Item = LedgerRow> {
+        self.series
+            .iter()
+            .flat_map(|(key, buckets)| buckets.iter().map(move |bucket| row(key, bucket)))
+    }
+
+    /// Takes an amount and returns the bucket as it is now, to be stored.
+    pub fn charge(&mut self, key: &BudgetKey, now: Timestamp, amount: Amount) -> LedgerRow {
+        let width = width(key.per);
+        let start = now.0 - now.0 % width;
+        let buckets = self.series.entry(key.clone()).or_default();
+        while buckets
+            .front()
+            .is_some_and(|oldest| expired(oldest, key.per, now))
+        {
+            buckets.pop_front();
+        }
+        match buckets.back_mut() {
+            // A clock that stepped back charges the newest bucket.
+            Some(newest) if newest.start >= start => {
+                newest.amount = newest.amount.plus(amount);
+                row(key, newest)
+            }
+            _ => {
+                let bucket = Bucket { start, amount };
+                buckets.push_back(bucket);
+                row(key, &bucket)
+            }
+        }
+    }
+
+    /// Forgets buckets that no longer count, and says which, so that stored rows can go too.
+    pub fn prune(&mut self, now: Timestamp) -> Vec<LedgerRow> {
+        let mut gone = Vec::new();
+        for (key, buckets) in &mut self.series {
+            while let Some(oldest) = buckets.front().filter(|b| expired(b, key.per, now)) {
+                gone.push(row(key, oldest));
+                buckets.pop_front();
+            }
+        }
+        self.series.retain(|_, buckets| !buckets.is_empty());
+        gone
+    }
+
+    /// Empties every budget. Only an operator may ask for this, and it is evidence.
+    pub fn reset(&mut self) {
+        self.series.clear();
+    }
+}
+
+impl Counters for WindowLedger {
+    fn used(&self, key: &BudgetKey, now: Timestamp) -> Amount {
+        let buckets = self.series.get(key).into_iter().flatten();
+        buckets
+            .filter(|bucket| !expired(bucket, key.per, now))
+            .fold(Amount::default(), |sum, bucket| sum.plus(bucket.amount))
+    }
+}
+
+fn row(key: &BudgetKey, bucket: &Bucket) -> LedgerRow {
+    LedgerRow {
+        key: key.as_str().to_owned(),
+        per_ms: millis(key.per),
+        bucket_ms: bucket.start,
+        amount: bucket.amount,
+    }
+}
+
+fn expired(bucket: &Bucket, per: Duration, now: Timestamp) -> bool {
+    let end = bucket.start.saturating_add(width(per));
+    end.saturating_add(millis(per)) <= now.0
+}
+
+fn width(per: Duration) -> u64 {
+    (millis(per) / BUCKETS).max(1)
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,289 @@
+//! Limits, and the meter that counts a result against them.
+//!
+//! The meter is told of each row *before* it is delivered and answers whether it may be. A row that
+//! would cross a limit is not counted and not delivered. The next stop is computed once, so a row
+//! within the limits costs two comparisons. The meter knows no clock: throttling is a rate that the
+//! caller keeps.
+
+use std::sync::Arc;
+
+use crate::ledger::{Amount, BudgetKey, Counters, Timestamp, Usage};
+use crate::rule::{Approval, RuleName};
+
+/// One limit that binds a statement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// Who set it.
+    pub rule: RuleName,
+    /// What it counts over.
+    pub scope: LimitScope,
+    /// Rows.
+    pub rows: Option<u64>,
+    /// Bytes.
+    pub bytes: Option<u64>,
+    /// Statements; judged before the statement runs, never by the meter.
+    pub statements: Option<u64>,
+    /// What happens beyond it.
+    pub on_exceed: OnExceed,
+}
+
+/// What a limit counts over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LimitScope {
+    /// One statement, over all its Executes and FETCHes.
+    Statement,
+    /// A window shared by all statements with this key.
+    Window(BudgetKey),
+}
+
+/// What happens beyond a limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OnExceed {
+    /// The statement ends with an error.
+    Deny,
+    /// It is held.
+    RequireApproval(Approval),
+    /// It goes on at this rate.
+    Throttle {
+        /// Rows per second.
+        rows_per_second: u64,
+    },
+}
+
+impl Limit {
+    /// What is told to the client when it is reached.
+    pub fn describe(&self) -> String {
+        let mut parts = Vec::new();
+        parts.extend(self.rows.map(|n| format!("{n} rows")));
+        parts.extend(self.bytes.map(|n| format!("{n} bytes")));
+        parts.extend(self.statements.map(|n| format!("{n} statements")));
+        let per = match &self.scope {
+            LimitScope::Statement => "per statement".to_owned(),
+            LimitScope::Window(key) => format!("per {} s", key.per().as_secs_f64()),
+        };
+        format!("the limit of {} {per} is reached", parts.join(" or "))
+    }
+}
+
+/// What to do with the row that was announced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Deliver it.
+    Continue,
+    /// Deliver it, at no more than this rate.
+    Throttle {
+        /// Rows per second.
+        rows_per_second: u64,
+    },
+    /// Do not deliver it: limit number so-and-so is reached. It was not counted; after a release
+    /// announce it again.
+    Exceeded(usize),
+}
+
+/// How far an approval reaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Release {
+    /// To the statement's end.
+    ToEnd,
+    /// For so many rows more.
+    Rows(u64),
+}
+
+/// Counts one statement's result.
+#[derive(Clone, Debug)]
+pub struct Meter {
+    limits: Vec<Arc<Limit>>,
+    stops: Vec<Stop>,
+    keys: Vec<BudgetKey>,
+    total: Amount,
+    charged: Amount,
+    next: Stop,
+    rate: Option<u64>,
+}
+
+/// Totals up to which delivery may go on, and whether a release set them.
+#[derive(Clone, Copy, Debug)]
+struct Stop {
+    rows: u64,
+    bytes: u64,
+    released: bool,
+}
+
+const NO_STOP: Stop = Stop {
+    rows: u64::MAX,
+    bytes: u64::MAX,
+    released: true,
+};
+
+impl Meter {
+    /// A meter for one statement that is about to run. The statement itself is one to charge.
+    pub fn new(limits: &[Arc<Limit>], counters: &dyn Counters, now: Timestamp) -> Meter {
+        let mut keys: Vec<BudgetKey> = limits
+            .iter()
+            .filter_map(|limit| match &limit.scope {
+                LimitScope::Window(key) => Some(key.clone()),
+                LimitScope::Statement => None,
+            })
+            .collect();
+        keys.sort_unstable();
+        keys.dedup();
+        let fresh = Stop {
+            rows: 0,
+            bytes: 0,
+            released: false,
+        };
+        let mut meter = Meter {
+            stops: vec![fresh; limits.len()],
+            limits: limits.to_vec(),
+            keys,
+            total: Amount {
+                statements: 1,
+                ..Amount::default()
+            },
+            charged: Amount::default(),
+            next: NO_STOP,
+            rate: None,
+        };
+        meter.refresh(counters, now);
+        meter
+    }
+
+    /// The limits by number.
+    pub fn limits(&self) -> &[Arc<Limit>] {
+        &self.limits
+    }
+
+    /// Everything delivered so far.
+    pub const fn total(&self) -> Amount {
+        self.total
+    }
+
+    /// Announces one row.
+    #[inline]
+    pub fn row(&mut self, bytes: u64) -> Step {
+        if self.rows(1, bytes) {
+            return Step::Continue;
+        }
+        self.crossing(bytes)
+    }
+
+    /// Announces `rows` rows of `bytes` together. True: deliver them all. False: none was counted,
+    /// announce them one by one.
+    #[inline]
+    pub fn rows(&mut self, rows: u64, bytes: u64) -> bool {
+        let after_rows = self.total.rows.saturating_add(rows);
+        let after_bytes = self.total.bytes.saturating_add(bytes);
+        let fits =
+            self.rate.is_none() && after_rows <= self.next.rows && after_bytes <= self.next.bytes;
+        if fits {
+            self.total.rows = after_rows;
+            self.total.bytes = after_bytes;
+        }
+        fits
+    }
+
+    /// Lets a held statement go on past limit number `index`. Another limit may hold it at once.
+    pub fn release(&mut self, index: usize, release: Release) {
+        let delivered = self.total.rows;
+        if let Some(stop) = self.stops.get_mut(index) {
+            *stop = match release {
+                Release::ToEnd => NO_STOP,
+                Release::Rows(n) => Stop {
+                    rows: delivered.saturating_add(n),
+                    bytes: u64::MAX,
+                    released: true,
+                },
+            };
+        }
+        self.find_next();
+    }
+
+    /// What was delivered since the last call, per window budget; empty when nothing was.
+    pub fn take_usage(&mut self) -> Vec<Usage> {
+        let amount = self.uncharged();
+        if amount.is_zero() {
+            return Vec::new();
+        }
+        self.charged = self.total;
+        self.keys
+            .iter()
+            .map(|key| Usage {
+                key: key.clone(),
+                amount,
+            })
+            .collect()
+    }
+
+    /// Reads the window counters again, after a charge: other statements share them. What this
+    /// meter has counted and not yet handed out by `take_usage` is added to what they say.
+    pub fn refresh(&mut self, counters: &dyn Counters, now: Timestamp) {
+        let (total, uncharged) = (self.total, self.uncharged());
+        for (limit, stop) in self.limits.iter().zip(&mut self.stops) {
+            if stop.released {
+                continue;
+            }
+            let already = match &limit.scope {
+                LimitScope::Statement => total,
+                LimitScope::Window(key) => counters.used(key, now).plus(uncharged),
+            };
+            stop.rows = stop_at(limit.rows, already.rows, total.rows);
+            stop.bytes = stop_at(limit.bytes, already.bytes, total.bytes);
+        }
+        self.find_next();
+    }
+
+    const fn uncharged(&self) -> Amount {
+        Amount {
+            rows: self.total.rows - self.charged.rows,
+            bytes: self.total.bytes - self.charged.bytes,
+            statements: self.total.statements - self.charged.statements,
+        }
+    }
+
+    fn find_next(&mut self) {
+        self.next = self.stops.iter().fold(NO_STOP, |next, stop| Stop {
+            rows: next.rows.min(stop.rows),
+            bytes: next.bytes.min(stop.bytes),
+            released: true,
+        });
+    }
+
+    /// A row that passes at least one stop: Deny over RequireApproval over Throttle.
+    #[cold]
+    fn crossing(&mut self, bytes: u64) -> Step {
+        let after_rows = self.total.rows.saturating_add(1);
+        let after_bytes = self.total.bytes.saturating_add(bytes);
+        let mut held = None;
+        let mut rate: Option<u64> = None;
+        for (index, (limit, stop)) in self.limits.iter().zip(&self.stops).enumerate() {
+            if after_rows <= stop.rows && after_bytes <= stop.bytes {
+                continue;
+            }
+            match limit.on_exceed {
+                OnExceed::Deny => return Step::Exceeded(index),
+                OnExceed::RequireApproval(_) => held = held.or(Some(index)),
+                OnExceed::Throttle { rows_per_second } => {
+                    rate = Some(rate.map_or(rows_per_second, |r| r.min(rows_per_second)));
+                }
+            }
+        }
+        if let Some(index) = held {
+            return Step::Exceeded(index);
+        }
+        self.total.rows = after_rows;
+        self.total.bytes = after_bytes;
+        self.rate = rate;
+        match rate {
+            Some(rows_per_second) => Step::Throttle { rows_per_second },
+            None => Step::Continue,
+        }
+    }
+}
+
+/// The statement's own total at which a limit is used up.
+fn stop_at(limit: Option<u64>, already: u64, total: u64) -> u64 {
+    match limit {
+        Some(limit) => total.saturating_add(limit.saturating_sub(already)),
+        None => u64::MAX,
+    }
+}

@@ -1,0 +1,246 @@
+//! Names and globs: how a policy writes "this table, those columns".
+//!
+//! `*` stands for any run of characters and `?` for one, outside double quotes. A part in double
+//! quotes is literal (`legal."Tax Ids"`, `"a.b"."c"`), a doubled quote inside stands for one. A
+//! plain part must be what SQL leaves as it is: anything that SQL would fold or reject is an error
+//! here, so that a pattern never misses in silence.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Why a pattern is not one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PatternError(pub String);
+
+impl fmt::Display for PatternError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for PatternError {}
+
+/// A pattern for one name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Glob {
+    /// Exactly this text.
+    Literal(String),
+    /// Text with `*` and `?`.
+    Wild(String),
+}
+
+impl Glob {
+    /// A glob over free text (labels, subjects, settings): no quoting, no folding.
+    pub fn free(text: &str) -> Glob {
+        if text.contains(['*', '?']) {
+            Glob::Wild(text.to_owned())
+        } else {
+            Glob::Literal(text.to_owned())
+        }
+    }
+
+    /// The glob that matches everything.
+    pub fn any() -> Glob {
+        Glob::Wild("*".to_owned())
+    }
+
+    /// One SQL identifier: plain with wildcards, or in double quotes and literal.
+    pub fn identifier(text: &str) -> Result<Glob, PatternError> {
+        match split_parts(text)?.as_slice() {
+            [one] => Ok(one.clone()),
+            parts => Err(PatternError(format!(
+                "`{text}` has {} parts where one name is expected; put double quotes around a name \
+                 that contains a dot",
+                parts.len()
+            ))),
+        }
+    }
+
+    /// Whether the pattern holds for the name.
+    pub fn matches(&self, name: &str) -> bool {
+        match self {
+            Glob::Literal(text) => text == name,
+            Glob::Wild(text) => wild(text.as_bytes(), name.as_bytes()),
+        }
+    }
+
+    /// Whether the pattern has no wildcard.
+    pub fn is_literal(&self) -> bool {
+        matches!(self, Glob::Literal(_))
+    }
+
+    /// The pattern's text, without quotes.
+    pub fn text(&self) -> &str {
+        match self {
+            Glob::Literal(text) | Glob::Wild(text) => text,
+        }
+    }
+}
+
+impl fmt::Display for Glob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text())
+    }
+}
+
+/// A pattern for a relation: `schema.table`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct TablePattern {
+    /// The schema.
+    pub schema: Glob,
+    /// The table, view or sequence.
+    pub table: Glob,
+}
+
+impl TablePattern {
+    /// Parses `schema.table`. A bare table name is refused: say `*.table` for "in any schema".
+    pub fn parse(text: &str) -> Result<TablePattern, PatternError> {
+        match split_parts(text)?.as_slice() {
+            [schema, table] => Ok(TablePattern {
+                schema: schema.clone(),
+                table: table.clone(),
+            }),
+            [_] => Err(PatternError(format!(
+                "`{text}` names no schema; write `public.{text}`, or `*.{text}` for any schema"
+            ))),
+            _ => Err(PatternError(format!("`{text}` is not `schema.table`"))),
+        }
+    }
+
+    /// Whether the pattern holds for a relation whose schema is known.
+    pub fn matches(&self, schema: &str, table: &str) -> bool {
+        self.table.matches(table) && self.schema.matches(schema)
+    }
+}
+
+impl fmt::Display for TablePattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.schema, self.table)
+    }
+}
+
+/// A pattern for a function: `name` (in any schema) or `schema.name`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct FunctionPattern {
+    /// The schema; none for any.
+    pub schema: Option<Glob>,
+    /// The name.
+    pub name: Glob,
+}
+
+impl FunctionPattern {
+    /// Parses `name` or `schema.name`.
+    pub fn parse(text: &str) -> Result<FunctionPattern, PatternError> {
+        match split_parts(text)?.as_slice() {
+            [name] => Ok(FunctionPattern {
+                schema: None,
+                name: name.clone(),
+            }),
+            [schema, name] => Ok(FunctionPattern {
+                schema: Some(schema.clone()),
+                name: name.clone(),
+            }),
+            _ => Err(PatternError(format!(
+                "`{text}` is not `name` or `schema.name`"
+            ))),
+        }
+    }
+}
+
+/// Splits `a."b.c".d*` at the dots outside quotes.
+fn split_parts(text: &str) -> Result<Vec<Glob>, PatternError> {
+    let mut parts = Vec::new();
+    let mut rest = text;
+    loop {
+        let (part, after) = match rest.strip_prefix('"') {
+            Some(quoted) => quoted_part(text, quoted)?,
+            None => plain_part(text, rest)?,
+        };
+        parts.push(part);
+        if after.is_empty() {
+            return Ok(parts);
+        }
+        rest = after
+            .strip_prefix('.')
+            .ok_or_else(|| PatternError(format!("`{text}` has text after a closing quote")))?;
+    }
+}
+
+fn quoted_part<'a>(whole: &str, mut rest: &'a str) -> Result<(Glob, &'a str), PatternError> {
+    let mut name = String::new();
+    loop {
+        let Some((before, after)) = rest.split_once('"') else {
+            return Err(PatternError(format!(
+                "`{whole}` has a quote that is not closed"
+            )));
+        };
+        name.push_str(before);
+        match after.strip_prefix('"') {
+            Some(more) => {
+                name.push('"');
+                rest = more;
+            }
+            None if name.is_empty() => {
+                return Err(PatternError(format!("`{whole}` has an empty name")));
+            }
+            None => return Ok((Glob::Literal(name), after)),
+        }
+    }
+}
+
+fn plain_part<'a>(whole: &str, rest: &'a str) -> Result<(Glob, &'a str), PatternError> {
+    let (part, after) = rest.split_at(rest.find(['.', '"']).unwrap_or(rest.len()));
+    if part.is_empty() {
+        return Err(PatternError(format!("`{whole}` has an empty name")));
+    }
+    let plain = |c: char| {
+        c.is_lowercase()
+            || c.is_ascii_digit()
+            || matches!(c, '_' | '$' | '*' | '?')
+            || !c.is_ascii()
+    };
+    if let Some(odd) = part.chars().find(|c| !plain(*c) || c.is_uppercase()) {
+        return Err(PatternError(format!(
+            "`{part}` contains `{odd}`, which an unquoted name cannot; write \"{part}\" in double \
+             quotes if the name is really spelt so"
+        )));
+    }
+    Ok((Glob::free(part), after))
+}
+
+/// Glob matching with one level of backtracking: linear memory, no recursion.
+fn wild(pattern: &[u8], text: &[u8]) -> bool {
+    let (mut p, mut t) = (0, 0);
+    let mut retry: Option<(usize, usize)> = None;
+    while t < text.len() {
+        match pattern.get(p) {
+            Some(b'*') => {
+                retry = Some((p + 1, t));
+                p += 1;
+            }
+            Some(b'?') => {
+                p += 1;
+                t += 1;
+                while text.get(t).is_some_and(|b| b & 0xC0 == 0x80) {
+                    t += 1;
+                }
+            }
+            Some(byte) if Some(byte) == text.get(t) => {
+                p += 1;
+                t += 1;
+            }
+            _ => match retry {
+                Some((after, from)) => {
+                    p = after;
+                    t = from + 1;
+                    retry = Some((after, t));
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern
+        .get(p..)
+        .is_some_and(|rest| rest.iter().all(|b| *b == b'*'))
+}

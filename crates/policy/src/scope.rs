@@ -1,0 +1,387 @@
+//! What applies to one subject on one target, prepared so that a decision is cheap.
+//!
+//! Invariant: a scope holds at least one granting policy. Labels are resolved to ids and budget
+//! keys are built here, once; `decide` only compares.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use crate::bundle::{Bundle, hex};
+use crate::effect::Effect;
+use crate::label::{Label, LabelId, LabelRules, Mask};
+use crate::ledger::BudgetKey;
+use crate::limit::{Limit, LimitScope, OnExceed};
+use crate::operation::Subject;
+use crate::rule::{
+    Action, DefaultAction, Delivery, Exceed, LimitSpec, Match, Mode, Policy, RecordLevel, Rule,
+    RuleName,
+};
+use crate::target::TargetId;
+
+/// The policies that select a subject and a target.
+#[derive(Debug)]
+pub struct Scope {
+    pub(crate) revision: u64,
+    pub(crate) target: TargetId,
+    pub(crate) policies: Vec<ScopedPolicy>,
+    pub(crate) masks: Vec<Mask>,
+    pub(crate) names: Vec<Arc<str>>,
+    labels: Arc<LabelRules>,
+    record: RecordLevel,
+    delivery: Delivery,
+}
+
+#[derive(Debug)]
+pub(crate) struct ScopedPolicy {
+    pub(crate) name: Arc<str>,
+    pub(crate) mode: Mode,
+    pub(crate) default: DefaultAction,
+    pub(crate) rules: Vec<ScopedRule>,
+    /// A rule that could not be kept if something were not understood.
+    pub(crate) governing: Option<RuleName>,
+    /// A rule that masks.
+    pub(crate) masking: Option<RuleName>,
+}
+
+#[derive(Debug)]
+pub(crate) struct ScopedRule {
+    pub(crate) name: RuleName,
+    pub(crate) rule: Rule,
+    /// Ids of the labels that the rule's globs name; none when it names no labels.
+    pub(crate) labels: Option<Vec<LabelId>>,
+    /// Ids of the labels made for its columns; none when it names no columns.
+    pub(crate) columns: Option<Vec<LabelId>>,
+    pub(crate) limits: Vec<ScopedLimit>,
+}
+
+/// A limit with its budgets: one, or one per label.
+#[derive(Debug)]
+pub(crate) enum ScopedLimit {
+    One(Arc<Limit>),
+    PerLabel(BTreeMap<LabelId, Arc<Limit>>),
+}
+
+impl Scope {
+    pub(crate) fn new(
+        bundle: &Bundle,
+        subject: &Subject,
+        target: TargetId,
+        selected: &[&Policy],
+    ) -> Scope {
+        let builder = Builder {
+            labels: bundle.all_labels(),
+            subject: &subject.name,
+            target: bundle.target(target).map_or("", |t| &t.name),
+        };
+        Scope {
+            revision: bundle.revision(),
+            target,
+            policies: selected
+                .iter()
+                .map(|policy| builder.policy(policy))
+                .collect(),
+            masks: builder
+                .labels
+                .iter()
+                .map(|label| label.mask.clone())
+                .collect(),
+            names: builder
+                .labels
+                .iter()
+                .map(|label| label.name.as_str().into())
+                .collect(),
+            labels: bundle.labels(target).cloned().unwrap_or_default(),
+            record: selected
+                .iter()
+                .map(|p| p.record)
+                .max()
+                .unwrap_or(RecordLevel::Full),
+            delivery: selected
+                .iter()
+                .map(|p| p.delivery)
+                .max()
+                .unwrap_or(Delivery::Batch),
+        }
+    }
+
+    /// The revision of the bundle that this came from.
+    pub const fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// The target.
+    pub const fn target(&self) -> TargetId {
+        self.target
+    }
+
+    /// The names of the policies, sorted.
+    pub fn policy_names(&self) -> impl Iterator<Item = &str> {
+        self.policies.iter().map(|policy| &*policy.name)
+    }
+
+    /// The least that is recorded.
+    pub const fn record(&self) -> RecordLevel {
+        self.record
+    }
+
+    /// The least sure delivery.
+    pub const fn delivery(&self) -> Delivery {
+        self.delivery
+    }
+
+    /// Where labels lie on the target.
+    pub fn labels(&self) -> &Arc<LabelRules> {
+        &self.labels
+    }
+
+    /// Whether a rule needs relations or columns resolved through the target's catalog.
+    pub fn needs_catalog(&self) -> bool {
+        self.rules().any(|rule| {
+            let matches = &rule.rule.matches;
+            !matches.tables.is_empty()
+                || !matches.except_tables.is_empty()
+                || rule.labels.is_some()
+                || rule.columns.is_some()
+                || !matches.uses.is_empty()
+                || matches.unproven
+        })
+    }
+
+    /// Whether what cannot be understood would be permitted.
+    pub fn permits_opaque(&self) -> bool {
+        self.policies
+            .iter()
+            .filter(|policy| policy.mode == Mode::Enforce)
+            .all(|policy| {
+                let allowed = policy.allows_opaque();
+                let denied = policy.rules.iter().any(|rule| {
+                    rule.rule.matches.opaque
+                        && matches!(
+                            rule.rule.action,
+                            Some(Action::Deny | Action::RequireApproval)
+                        )
+                });
+                let refused = policy.governing.is_some() || policy.default == DefaultAction::Deny;
+                !denied && (allowed || !refused)
+            })
+    }
+
+    /// Whether some rule limits rows or bytes.
+    pub fn has_limits(&self) -> bool {
+        self.enforced().any(|rule| !rule.limits.is_empty())
+    }
+
+    /// Whether some rule masks.
+    pub fn has_masks(&self) -> bool {
+        self.enforced()
+            .any(|rule| rule.rule.action == Some(Action::Mask))
+    }
+
+    /// Whether only `Observe` policies apply, so that everything passes.
+    pub fn observe_only(&self) -> bool {
+        self.policies
+            .iter()
+            .all(|policy| policy.mode == Mode::Observe)
+    }
+
+    fn rules(&self) -> impl Iterator<Item = &ScopedRule> {
+        self.policies.iter().flat_map(|policy| &policy.rules)
+    }
+
+    fn enforced(&self) -> impl Iterator<Item = &ScopedRule> {
+        let enforced = self
+            .policies
+            .iter()
+            .filter(|policy| policy.mode == Mode::Enforce);
+        enforced.flat_map(|policy| &policy.rules)
+    }
+
+    pub(crate) fn label_name(&self, id: LabelId) -> &str {
+        self.names.get(usize::from(id.0)).map_or("?", |name| name)
+    }
+
+    /// A label that this scope does not know is masked whole.
+    pub(crate) fn label_mask(&self, id: LabelId) -> &Mask {
+        self.masks.get(usize::from(id.0)).unwrap_or(&Mask::Null)
+    }
+}
+
+impl ScopedPolicy {
+    pub(crate) fn allows_opaque(&self) -> bool {
+        self.allows(|matches| {
+            matches.opaque
+                && *matches
+                    == Match {
+                        opaque: true,
+                        ..Match::default()
+                    }
+        })
+    }
+
+    /// Whether the policy allows, by name, a stream that bypasses SQL.
+    pub(crate) fn allows_stream(&self, effect: Effect) -> bool {
+        self.allows(|matches| {
+            matches.effects.contains(effect)
+                && *matches
+                    == Match {
+                        effects: matches.effects,
+                        ..Match::default()
+                    }
+        })
+    }
+
+    fn allows(&self, test: impl Fn(&Match) -> bool) -> bool {
+        self.rules
+            .iter()
+            .any(|rule| rule.rule.action == Some(Action::Allow) && test(&rule.rule.matches))
+    }
+
+    pub(crate) fn implicit(&self, rule: &str) -> RuleName {
+        RuleName {
+            policy: Arc::clone(&self.name),
+            rule: rule.into(),
+        }
+    }
+}
+
+struct Builder<'a> {
+    labels: &'a [Label],
+    subject: &'a str,
+    target: &'a str,
+}
+
+impl Builder<'_> {
+    fn policy(&self, policy: &Policy) -> ScopedPolicy {
+        let name: Arc<str> = policy.name.as_str().into();
+        let rules: Vec<ScopedRule> = policy
+            .rules
+            .iter()
+            .map(|rule| self.rule(&name, rule))
+            .collect();
+        let first = |test: &dyn Fn(&ScopedRule) -> bool| {
+            rules
+                .iter()
+                .filter(|rule| test(rule))
+                .map(|rule| rule.name.clone())
+                .min()
+        };
+        let restricts = |rule: &ScopedRule| {
+            !rule.limits.is_empty() || !matches!(rule.rule.action, Some(Action::Allow) | None)
+        };
+        ScopedPolicy {
+            governing: first(&restricts),
+            masking: first(&|rule| rule.rule.action == Some(Action::Mask)),
+            mode: policy.mode,
+            default: policy.default,
+            name,
+            rules,
+        }
+    }
+
+    fn rule(&self, policy: &Arc<str>, rule: &Rule) -> ScopedRule {
+        let name = RuleName {
+            policy: Arc::clone(policy),
+            rule: rule.name.as_str().into(),
+        };
+        let matches = &rule.matches;
+        let labels = (!matches.labels.is_empty()).then(|| {
+            self.ids(|label| {
+                !label.anonymous && matches.labels.iter().any(|glob| glob.matches(&label.name))
+            })
+        });
+        let columns = (!matches.columns.is_empty())
+            .then(|| self.ids(|label| label.anonymous && matches.columns.contains(&label.name)));
+        let limits = rule
+            .limits
+            .iter()
+            .map(|spec| self.limit(&name, rule, spec, labels.as_ref().or(columns.as_ref())))
+            .collect();
+        ScopedRule {
+            name,
+            rule: rule.clone(),
+            labels,
+            columns,
+            limits,
+        }
+    }
+
+    fn ids(&self, test: impl Fn(&Label) -> bool) -> Vec<LabelId> {
+        let ids = (0..=u16::MAX).map(LabelId);
+        ids.zip(self.labels)
+            .filter(|(_, label)| test(label))
+            .map(|(id, _)| id)
+            .collect()
+    }
+
+    fn limit(
+        &self,
+        name: &RuleName,
+        rule: &Rule,
+        spec: &LimitSpec,
+        labels: Option<&Vec<LabelId>>,
+    ) -> ScopedLimit {
+        let on_exceed = match (spec.on_exceed, &rule.approval) {
+            (Exceed::RequireApproval, Some(approval)) => {
+                OnExceed::RequireApproval(approval.clone())
+            }
+            // Nobody could approve it.
+            (Exceed::Deny | Exceed::RequireApproval, _) => OnExceed::Deny,
+            (Exceed::Throttle { rows_per_second }, _) => OnExceed::Throttle { rows_per_second },
+        };
+        let limit = |scope: LimitScope| {
+            Arc::new(Limit {
+                rule: name.clone(),
+                scope,
+                rows: spec.rows,
+                bytes: spec.bytes,
+                statements: spec.statements,
+                on_exceed: on_exceed.clone(),
+            })
+        };
+        let Some(per) = spec.per else {
+            return ScopedLimit::One(limit(LimitScope::Statement));
+        };
+        let selector = selector(&rule.matches);
+        let window = |over: &str| {
+            limit(LimitScope::Window(BudgetKey::new(
+                self.subject,
+                over,
+                &selector,
+                per,
+            )))
+        };
+        match labels {
+            None => ScopedLimit::One(window(&format!("target:{}", self.target))),
+            Some(ids) => ScopedLimit::PerLabel(
+                ids.iter()
+                    .map(|id| (*id, window(&format!("label:{}", self.label(*id)))))
+                    .collect(),
+            ),
+        }
+    }
+
+    fn label(&self, id: LabelId) -> &str {
+        self.labels
+            .get(usize::from(id.0))
+            .map_or("?", |label| &label.name)
+    }
+}
+
+/// What a window counts, apart from labels: rules that count the same share a budget, and renaming
+/// a rule refills none.
+fn selector(matches: &Match) -> String {
+    let counted = Match {
+        labels: Vec::new(),
+        columns: Vec::new(),
+        ..matches.clone()
+    };
+    if counted == Match::default() {
+        return "*".to_owned();
+    }
+    let text = serde_json::to_vec(&counted).unwrap_or_default();
+    let mut digest = hex(&Sha256::digest(text));
+    digest.truncate(12);
+    digest
+}
