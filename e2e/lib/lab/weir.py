@@ -1,0 +1,194 @@
+"""Weir as a process under test: its configuration, its policies, its start, its CLI.
+
+All knowledge of Weir's YAML and of its state directory that the suites share is in
+this file, so that a change of the schema is made once. A suite never parses Weir's
+files: it asks the CLI.
+"""
+
+import glob
+import json
+import os
+import signal
+
+from . import postgres, proc
+
+PERMISSIVE = """\
+apiVersion: weir.dev/v1alpha1
+kind: ClusterGuardPolicy
+metadata: {name: everything}
+spec:
+  mode: Enforce
+  subjects: [{names: ["*"]}]
+  targets: [db]
+  audit: {record: Commands, delivery: Batch}
+  rules:
+  - {name: all, match: {sql: {effects: ["*"]}}, action: Allow}
+"""
+
+
+def target_yaml(port, *, name="db", tls=False, ca=None, brokered=None, client=None,
+                client_tls="Offer"):
+    """A Target. ``brokered`` is (user, password file); ``client`` is None for Any or the
+    file of the placeholder password."""
+    lines = ["apiVersion: weir.dev/v1alpha1", "kind: Target", f"metadata: {{name: {name}}}", "spec:",
+             "  protocol: PostgreSQL",
+             f"  addresses: [{{host: localhost, port: {port}}}, {{cidr: 127.0.0.1/32, port: {port}}}]",
+             f"  clientTLS: {client_tls}"]
+    if tls:
+        lines.append(f"  upstreamTLS: {{mode: VerifyFull, caFile: {ca}, serverName: localhost}}")
+    else:
+        lines.append("  upstreamTLS: {mode: Disable}")
+    if brokered:
+        user, secret = brokered
+        answer = f"Password, passwordFile: {client}" if client else "Any"
+        lines.append(f"  credentials: {{mode: Brokered, user: {user}, passwordFile: {secret}, "
+                     f"client: {{mode: {answer}}}}}" if client else
+                     f"  credentials: {{mode: Brokered, user: {user}, passwordFile: {secret}, client: Any}}")
+    else:
+        lines.append("  credentials: {mode: PassThrough}")
+    return "\n".join(lines) + "\n"
+
+
+class Weir:
+    """One ``weir standalone`` with an explicit listener in front of one server."""
+
+    def __init__(self, binary, upstream_port, *, policies=PERMISSIVE, target=None, where=None,
+                 state_dir=None, identity="reporter", wrap=()):
+        self.binary = os.path.abspath(binary)
+        self.dir = where or proc.workdir("weir-run-")
+        self.state = state_dir or os.path.join(self.dir, "state")
+        self.port, self.admin_port, self.collector_port = (proc.free_port() for _ in range(3))
+        self.log = os.path.join(self.dir, "weir.log")
+        self.wrap = list(wrap)
+        self.child = None
+        os.makedirs(os.path.join(self.dir, "policies"), exist_ok=True)
+        os.makedirs(self.state, mode=0o700, exist_ok=True)
+        self.write("target.yaml", target or target_yaml(upstream_port))
+        self.write("policy.yaml", policies)
+        self.config = os.path.join(self.dir, "weir.yaml")
+        with open(self.config, "w", encoding="utf-8") as f:
+            f.write(f"""\
+identity: {{name: {identity}}}
+resources: [policies/]
+stateDir: {self.state}
+listeners: [{{address: "127.0.0.1:{self.port}", target: db}}]
+admin: {{address: "127.0.0.1:{self.admin_port}"}}
+collector: {{address: "127.0.0.1:{self.collector_port}"}}
+""")
+
+    def write(self, name, text):
+        """Replaces a resource file atomically (the way an editor or a mount does)."""
+        path = os.path.join(self.dir, "policies", name)
+        with open(path + ".tmp", "w", encoding="utf-8") as f:
+            f.write(text)
+        os.rename(path + ".tmp", path)
+
+    def start(self, env=None):
+        """Starts it and waits for ``weir: ready``."""
+        before = os.path.getsize(self.log) if os.path.exists(self.log) else 0
+        self.child = proc.spawn([*self.wrap, self.binary, "standalone", "--config", self.config],
+                                log=self.log, cwd=self.dir, env=env)
+
+        def ready():
+            with open(self.log, "rb") as f:
+                f.seek(before)
+                return b"weir: ready" in f.read()
+        proc.wait_until(ready, "weir standalone is ready", child=self.child, log=self.log)
+        return self
+
+    def stop(self):
+        """SIGTERM: drains."""
+        return proc.stop(self.child, signal.SIGTERM, timeout=20)
+
+    def kill(self):
+        """kill -9."""
+        return proc.stop(self.child, signal.SIGKILL)
+
+    @property
+    def pid(self):
+        """Of the engine's process."""
+        return self.child.pid
+
+    def ca(self):
+        """The certificate authority that clients must trust."""
+        found = proc.wait_until(lambda: _first(f"{self.state}/ca.pem", f"{self.state}/ca.crt",
+                                               f"{self.state}/ca/*.pem", f"{self.state}/ca/*.crt"),
+                                "Weir's CA certificate appears", timeout=5)
+        return found
+
+    # ------------------------------------------------------------------------------ its CLI
+    def cli(self, *argv, check=True, user=None, timeout=60):
+        """Runs a ``weir`` command against this instance."""
+        command = [self.binary, *argv, "--state-dir", self.state]
+        if user:
+            command = ["setpriv", f"--reuid={user}", "--clear-groups", *command]
+        return proc.run(command, check=check, timeout=timeout, cwd=self.dir)
+
+    def json(self, *argv):
+        """A command's ``--output json``, parsed."""
+        text = self.cli(*argv, "--output", "json").stdout
+        try:
+            value = json.loads(text)
+        except json.JSONDecodeError:
+            value = [json.loads(line) for line in text.splitlines() if line.strip()]
+        return value.get("items", value) if isinstance(value, dict) else value
+
+    def requests(self):
+        """Pending access requests."""
+        return [r for r in self.json("requests") if _state(r) == "pending"]
+
+    def wait_request(self, timeout=15):
+        """The name of the one pending request, once there is one."""
+        return proc.wait_until(self.requests, "a request is pending", timeout, log=self.log)[0]["name"]
+
+    def metrics(self):
+        """The Prometheus text."""
+        return http_get(self.admin_port, "/metrics")[1]
+
+    def metric(self, name):
+        """The sum of one metric's samples."""
+        return sum(float(line.rsplit(" ", 1)[1]) for line in self.metrics().splitlines()
+                   if line.split("{")[0].split(" ")[0] == name)
+
+    def settle(self):
+        """Waits until what was spooled has reached the collector's store."""
+        last = [None, 0]
+
+        def still():
+            count = len(self.json("query", "--limit", "100000"))
+            last[1] = last[1] + 1 if count == last[0] else 0
+            last[0] = count
+            return last[1] >= 3
+        proc.wait_until(still, "the collector has everything", every=0.4)
+
+
+def _state(request):
+    return str(request.get("state", request.get("phase", "pending"))).lower()
+
+
+def _first(*patterns):
+    for pattern in patterns:
+        for path in sorted(glob.glob(pattern)):
+            if "key" not in os.path.basename(path):
+                return path
+    return None
+
+
+def http_get(port, path):
+    """(status, text) of a plain GET on loopback."""
+    import http.client
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection.request("GET", path)
+    answer = connection.getresponse()
+    return answer.status, answer.read().decode(errors="replace")
+
+
+def psql(port, *argv, user="app", password="app-secret", database="shop", check=False, env=None,
+         version=15, input=None, timeout=120):
+    """Stock psql through a port, as an application would use it."""
+    from . import install
+    path, extra = install.psql(version)
+    environment = postgres.clean_env(PGHOST="127.0.0.1", PGPORT=str(port), PGUSER=user, PGPASSWORD=password,
+                                     PGDATABASE=database, PGCONNECT_TIMEOUT="15", **extra, **(env or {}))
+    kwargs = {"input": input} if input is not None else {}
+    return proc.run([path, "-X", *argv], check=check, env=environment, timeout=timeout, **kwargs)
