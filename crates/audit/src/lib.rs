@@ -1,1 +1,45 @@
-//! audit
+//! Evidence: what happened, as typed values, and the form in which it is kept.
+//!
+//! Role: the one place that knows what an audit event is. [`Record`] is what an engine hands in on
+//! its hot path (a few reference counts, no formatting); [`Event`] is the same record once it has
+//! an identity ([`EventId`]: engine, epoch, sequence); [`Frame`] is a sealed run of events, linked
+//! to the one before it by SHA-256.
+//!
+//! Invariants
+//! - The form is versioned ([`SCHEMA`]); a reader refuses a version that it does not know.
+//! - Sequence numbers start at 1 in each epoch and have no holes: a hole is a finding.
+//! - Every length and count that is read back is checked against what is left to read.
+//! - Results and literals are in an event only if the record level of the policy put them there,
+//!   and results only as the client saw them, after masks.
+//!
+//! It refuses to do IO, to read a clock, or to know a protocol.
+//!
+//! Reserved for later, absent today: `signature` (checkpoint signatures over frame hashes) and
+//! `ocsf` (the mapping to the Open Cybersecurity Schema Framework). No event has a field of either
+//! name until then.
+
+mod codec;
+mod control;
+mod event;
+mod frame;
+mod identity;
+mod recording;
+mod statement;
+mod text;
+
+pub use codec::DecodeError;
+pub use control::{
+    AccessRequestClosed, AccessRequestCreated, AccessRequestDecided, BudgetsReset, Closing,
+    EngineStarted, EngineStopped, Finding, FindingCode, Heartbeat, PolicyChanged, Previous, Ruling,
+};
+pub use event::{
+    Body, ConnectionClosed, ConnectionOpened, ConnectionRefused, Event, EventId, Record,
+};
+pub use frame::{Frame, FrameBuilder, FrameError, FrameReader, Hash, MAX_FRAME, genesis, link};
+pub use identity::{EngineId, Identity, Session, SessionId};
+pub use recording::{Cell, ChunkBuilder, Column, RecordedRows, RecordingChunk, Stream};
+pub use statement::{Decision, Outcome, Statement, StatementFinished, StatementStarted, Value};
+pub use text::{Names, ParseError, Timestamp};
+
+/// The version of the event schema and of the encoding in frames.
+pub const SCHEMA: u16 = 1;

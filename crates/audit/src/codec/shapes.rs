@@ -1,0 +1,353 @@
+//! Field order of each event in a frame. Adding a field or a kind is a new schema version.
+
+use std::sync::Arc;
+
+use super::{DecodeError, Reader, Wire, Writer};
+use crate::control::{
+    AccessRequestClosed, AccessRequestCreated, AccessRequestDecided, BudgetsReset, Closing,
+    EngineStarted, EngineStopped, Finding, FindingCode, Heartbeat, PolicyChanged, Previous, Ruling,
+};
+use crate::event::{Body, ConnectionClosed, ConnectionOpened, ConnectionRefused};
+use crate::identity::{Identity, Session, SessionId};
+use crate::recording::{Column, RecordedRows, RecordingChunk, Stream};
+use crate::statement::{Decision, Outcome, Statement, StatementFinished, StatementStarted, Value};
+use crate::text::{Names, Timestamp};
+
+macro_rules! wire_struct {
+    ($($name:ident { $($field:ident),* })*) => {$(
+        impl Wire for $name {
+            fn put<'a>(&'a self, writer: &mut Writer<'a>) {
+                let Self { $($field),* } = self;
+                $($field.put(writer);)*
+                let _ = writer;
+            }
+            fn take(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+                let _ = &reader;
+                Ok(Self { $($field: Wire::take(reader)?),* })
+            }
+        }
+    )*};
+}
+
+macro_rules! wire_enum {
+    ($($name:ident { $($variant:ident = $tag:literal),* })*) => {$(
+        impl Wire for $name {
+            fn put<'a>(&'a self, writer: &mut Writer<'a>) {
+                writer.out.push(match self { $(Self::$variant => $tag),* });
+            }
+            fn take(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+                match reader.byte()? {
+                    $($tag => Ok(Self::$variant),)*
+                    _ => Err(DecodeError::Unknown),
+                }
+            }
+        }
+    )*};
+}
+
+macro_rules! wire_number {
+    ($($name:ty),*) => {$(
+        impl Wire for $name {
+            fn put<'a>(&'a self, writer: &mut Writer<'a>) {
+                writer.varint(u64::from(*self));
+            }
+            fn take(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+                Self::try_from(reader.varint()?).map_err(|_| DecodeError::Range)
+            }
+        }
+    )*};
+}
+
+macro_rules! wire_shared {
+    ($($name:ty = $method:ident),*) => {$(
+        impl Wire for $name {
+            fn put<'a>(&'a self, writer: &mut Writer<'a>) {
+                writer.$method(self);
+            }
+            fn take(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+                reader.$method()
+            }
+        }
+    )*};
+}
+
+wire_number!(u32, u64);
+wire_shared!(
+    Arc<str> = text,
+    Names = names,
+    Arc<Session> = session,
+    Arc<Identity> = identity,
+    Arc<[Column]> = columns
+);
+
+wire_struct! {
+    Identity { name, namespace, service_account, pod, issuer, subject, email, owner, groups }
+    Session { id, identity, target, protocol, database, user, client, destination, application }
+    ConnectionOpened { client_tls, upstream_tls, policies }
+    ConnectionClosed { statements, rows, bytes_in, bytes_out, duration_us, reason }
+    ConnectionRefused { reason, rules }
+    Statement {
+        number, text, parameters, fingerprint, command, decision, rules, would_deny, reason,
+        tables, labels, revision, request
+    }
+    StatementStarted { statement }
+    StatementFinished { statement, outcome, rows, bytes, columns, masked, duration_us }
+    RecordingChunk { statement, index, offset_ms, stream, columns, rows }
+    Column { name, type_id, binary, masked }
+    AccessRequestCreated {
+        name, number, statement, parameters, fingerprint, rules, reason, labels, rows, estimate,
+        groups, approvals, deadline
+    }
+    AccessRequestDecided { name, approver, ruling, approvals, needed }
+    AccessRequestClosed { name, closing, held_ms }
+    PolicyChanged { revision, digest, refused }
+    BudgetsReset { operator }
+    Finding { code, message, subject, engine }
+    EngineStarted { version, previous }
+    Previous { epoch, last_seq, clean }
+    EngineStopped {}
+    Heartbeat { open_sessions }
+}
+
+wire_enum! {
+    Decision { Permit = 0, Deny = 1, Hold = 2 }
+    Stream { Result = 0, CopyOut = 1, CopyIn = 2 }
+    Closing { Approved = 0, Denied = 1, Expired = 2, ClientGone = 3, Stopped = 4 }
+    FindingCode {
+        Gap = 0, GapClosed = 1, ChainBroken = 2, TornTail = 3, UncleanShutdown = 4,
+        UnclosedSession = 5, EngineSilent = 6, SpoolFull = 7, EventsLost = 8,
+        UngovernedProtocol = 9, UnmatchedRelayed = 10, Other = 11
+    }
+}
+
+macro_rules! wire_body {
+    ($($variant:ident = $tag:literal),*) => {
+        impl Wire for Body {
+            fn put<'a>(&'a self, writer: &mut Writer<'a>) {
+                match self {$(
+                    Self::$variant(body) => {
+                        writer.out.push($tag);
+                        body.put(writer);
+                    }
+                )*}
+            }
+            fn take(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+                match reader.byte()? {
+                    $($tag => Wire::take(reader).map(Self::$variant),)*
+                    _ => Err(DecodeError::Unknown),
+                }
+            }
+        }
+    };
+}
+
+wire_body!(
+    ConnectionOpened = 0,
+    ConnectionClosed = 1,
+    ConnectionRefused = 2,
+    StatementStarted = 3,
+    StatementFinished = 4,
+    RecordingChunk = 5,
+    AccessRequestCreated = 6,
+    AccessRequestDecided = 7,
+    AccessRequestClosed = 8,
+    PolicyChanged = 9,
+    BudgetsReset = 10,
+    Finding = 11,
+    EngineStarted = 12,
+    EngineStopped = 13,
+    Heartbeat = 14
+);
+
+impl Wire for bool {
+    fn put<'a>(&'a self, writer: &mut Writer<'a>) {
+        writer.out.push(u8::from(*self));
+    }
+
+    fn take(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        match reader.byte()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(DecodeError::Unknown),
+        }
+    }
+}
+
+impl<T: Wire> Wire for Option<T> {
+    fn put<'a>(&'a self, writer: &mut Writer<'a>) {
+        writer.out.push(u8::from(self.is_some()));
+        if let Some(value) = self {
+            value.put(writer);
+        }
+    }
+
+    fn take(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        if bool::take(reader)? {
+            T::take(reader).map(Some)
+        } else {
+            Ok(None)
+        }
+    }
+}
+
+impl<T: Wire> Wire for Box<T> {
+    fn put<'a>(&'a self, writer: &mut Writer<'a>) {
+        (**self).put(writer);
+    }
+
+    fn take(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        T::take(reader).map(Self::new)
+    }
+}
+
+impl<T: Wire> Wire for Vec<T> {
+    fn put<'a>(&'a self, writer: &mut Writer<'a>) {
+        writer.varint(self.len() as u64);
+        self.iter().for_each(|value| value.put(writer));
+    }
+
+    fn take(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let count = reader.count()?;
+        (0..count).map(|_| T::take(reader)).collect()
+    }
+}
+
+impl Wire for Box<str> {
+    fn put<'a>(&'a self, writer: &mut Writer<'a>) {
+        writer.bytes(self.as_bytes());
+    }
+
+    fn take(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        reader.str().map(Into::into)
+    }
+}
+
+impl Wire for Timestamp {
+    fn put<'a>(&'a self, writer: &mut Writer<'a>) {
+        writer.varint(self.as_micros());
+    }
+
+    fn take(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        reader.varint().map(Self::from_micros)
+    }
+}
+
+impl Wire for SessionId {
+    fn put<'a>(&'a self, writer: &mut Writer<'a>) {
+        writer.out.extend_from_slice(&self.as_u64().to_le_bytes());
+    }
+
+    fn take(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let bytes = reader
+            .bytes(8)?
+            .try_into()
+            .map_err(|_| DecodeError::Short)?;
+        Ok(Self::new(u64::from_le_bytes(bytes)))
+    }
+}
+
+impl Wire for Value {
+    fn put<'a>(&'a self, writer: &mut Writer<'a>) {
+        match self {
+            Self::Null => writer.out.push(0),
+            Self::Text(text) => {
+                writer.out.push(1);
+                writer.bytes(text.as_bytes());
+            }
+            Self::Binary(bytes) => {
+                writer.out.push(2);
+                writer.bytes(bytes);
+            }
+        }
+    }
+
+    fn take(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        match reader.byte()? {
+            0 => Ok(Self::Null),
+            1 => reader.str().map(|text| Self::Text(text.into())),
+            2 => {
+                let length = reader.varint()?;
+                reader.bytes(length).map(|bytes| Self::Binary(bytes.into()))
+            }
+            _ => Err(DecodeError::Unknown),
+        }
+    }
+}
+
+impl Wire for Outcome {
+    fn put<'a>(&'a self, writer: &mut Writer<'a>) {
+        writer.out.push(match self {
+            Self::Completed => 0,
+            Self::Failed { .. } => 1,
+            Self::Denied => 2,
+            Self::Cancelled => 3,
+            Self::Aborted => 4,
+            Self::LimitExceeded => 5,
+        });
+        if let Self::Failed { code } = self {
+            code.put(writer);
+        }
+    }
+
+    fn take(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        match reader.byte()? {
+            0 => Ok(Self::Completed),
+            1 => Ok(Self::Failed {
+                code: Wire::take(reader)?,
+            }),
+            2 => Ok(Self::Denied),
+            3 => Ok(Self::Cancelled),
+            4 => Ok(Self::Aborted),
+            5 => Ok(Self::LimitExceeded),
+            _ => Err(DecodeError::Unknown),
+        }
+    }
+}
+
+impl Wire for Ruling {
+    fn put<'a>(&'a self, writer: &mut Writer<'a>) {
+        match self {
+            Self::Approve { rows } => {
+                writer.out.push(0);
+                rows.put(writer);
+            }
+            Self::Deny { reason } => {
+                writer.out.push(1);
+                reason.put(writer);
+            }
+        }
+    }
+
+    fn take(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        match reader.byte()? {
+            0 => Ok(Self::Approve {
+                rows: Wire::take(reader)?,
+            }),
+            1 => Ok(Self::Deny {
+                reason: Wire::take(reader)?,
+            }),
+            _ => Err(DecodeError::Unknown),
+        }
+    }
+}
+
+impl Wire for RecordedRows {
+    fn put<'a>(&'a self, writer: &mut Writer<'a>) {
+        self.rows.put(writer);
+        self.truncated.put(writer);
+        writer.bytes(&self.data);
+    }
+
+    fn take(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let rows = u32::take(reader)?;
+        let truncated = bool::take(reader)?;
+        let length = reader.varint()?;
+        let taken = Self {
+            rows,
+            truncated,
+            data: reader.bytes(length)?.to_vec(),
+        };
+        taken.decode()?;
+        Ok(taken)
+    }
+}

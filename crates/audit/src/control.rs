@@ -1,0 +1,202 @@
+//! Events about Weir itself: holds, policy, budgets, findings, the engine's life.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::identity::SessionId;
+use crate::statement::Value;
+use crate::text::{Names, Timestamp};
+
+/// A hold was raised: a statement waits for a person.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct AccessRequestCreated {
+    /// Its name, such as `weir-7k2qd`.
+    pub name: Arc<str>,
+    /// The statement's number in its session.
+    pub number: u64,
+    /// The statement in full, whatever the record level: the reviewer must see it.
+    pub statement: Arc<str>,
+    /// Its parameters.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parameters: Vec<Value>,
+    /// Fingerprint of the statement's shape.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<u64>,
+    /// `policy/rule` names that ask for approval.
+    #[serde(default, skip_serializing_if = "Names::is_empty")]
+    pub rules: Names,
+    /// Why.
+    pub reason: Arc<str>,
+    /// Data labels concerned.
+    #[serde(default, skip_serializing_if = "Names::is_empty")]
+    pub labels: Names,
+    /// Rows delivered before the hold.
+    pub rows: u64,
+    /// Expected rows, if known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub estimate: Option<u64>,
+    /// Who may decide; empty: any operator.
+    #[serde(default, skip_serializing_if = "Names::is_empty")]
+    pub groups: Names,
+    /// How many different people must approve.
+    pub approvals: u32,
+    /// Denied when nobody decided until then.
+    pub deadline: Timestamp,
+}
+
+/// Somebody approved or denied.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccessRequestDecided {
+    /// The request.
+    pub name: Arc<str>,
+    /// Who decided, as the operator's socket or an ID token proved it.
+    pub approver: Arc<str>,
+    /// What was decided.
+    #[serde(flatten)]
+    pub ruling: Ruling,
+    /// Approvals so far.
+    pub approvals: u32,
+    /// Approvals needed.
+    pub needed: u32,
+}
+
+/// One person's decision.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "ruling", rename_all = "snake_case")]
+pub enum Ruling {
+    /// Go on, to the statement's end or for so many rows.
+    Approve {
+        /// Row limit of the approval.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rows: Option<u64>,
+    },
+    /// Stop.
+    Deny {
+        /// What the client is told.
+        reason: Arc<str>,
+    },
+}
+
+/// A hold ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccessRequestClosed {
+    /// The request.
+    pub name: Arc<str>,
+    /// How it ended.
+    pub closing: Closing,
+    /// How long it was held.
+    pub held_ms: u64,
+}
+
+/// How a hold ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Closing {
+    /// Enough people approved.
+    Approved,
+    /// Somebody denied.
+    Denied,
+    /// Nobody decided in time.
+    Expired,
+    /// The client left or cancelled.
+    ClientGone,
+    /// The engine stopped.
+    Stopped,
+}
+
+/// Another policy bundle is in force, or one was refused and the last good one stays.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyChanged {
+    /// The revision in force afterwards.
+    pub revision: u64,
+    /// Digest of the bundle in force afterwards.
+    pub digest: Arc<str>,
+    /// Why the new one was refused; absent when it was taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<Arc<str>>,
+}
+
+/// An operator reset the budgets.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BudgetsReset {
+    /// Who.
+    pub operator: Arc<str>,
+}
+
+/// Something an auditor must look at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// What kind of thing.
+    pub code: FindingCode,
+    /// In one sentence.
+    pub message: Arc<str>,
+    /// The session concerned, when it is not the event's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<SessionId>,
+    /// The engine concerned, when it is not the event's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<Arc<str>>,
+}
+
+/// The kinds of findings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FindingCode {
+    /// Events are missing from a sequence.
+    Gap,
+    /// A gap was closed by late events.
+    GapClosed,
+    /// A frame does not continue the chain.
+    ChainBroken,
+    /// The spool ended in half a frame, which was cut off.
+    TornTail,
+    /// An engine ended without saying so.
+    UncleanShutdown,
+    /// A session began and never ended.
+    UnclosedSession,
+    /// An engine stopped sending.
+    EngineSilent,
+    /// An engine could not keep evidence and refused work.
+    SpoolFull,
+    /// Events were lost because no room was left for them.
+    EventsLost,
+    /// A governed protocol to a destination that no Target names.
+    UngovernedProtocol,
+    /// A connection to a destination that no Target names was relayed.
+    UnmatchedRelayed,
+    /// Anything else.
+    Other,
+}
+
+/// An engine started.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EngineStarted {
+    /// Weir's version.
+    pub version: Arc<str>,
+    /// The epoch before this one, if the spool knew one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<Previous>,
+}
+
+/// How the previous epoch ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Previous {
+    /// Its number.
+    pub epoch: u32,
+    /// The last sequence number that was found.
+    pub last_seq: u64,
+    /// Whether it ended in order.
+    pub clean: bool,
+}
+
+/// An engine stopped in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EngineStopped {}
+
+/// The engine lives.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heartbeat {
+    /// Sessions that are open.
+    pub open_sessions: u64,
+}

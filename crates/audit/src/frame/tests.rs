@@ -1,0 +1,375 @@
+use std::sync::Arc;
+
+use super::*;
+use crate::*;
+
+fn engine() -> EngineId {
+    "e1".parse().unwrap()
+}
+
+fn session() -> Arc<Session> {
+    Arc::new(Session {
+        id: SessionId::new(77),
+        identity: Arc::new(Identity {
+            namespace: Some("billing".into()),
+            groups: ["a", "b"].into_iter().collect(),
+            ..Identity::named("reporter")
+        }),
+        target: Some("orders-db".into()),
+        protocol: Some("postgresql".into()),
+        database: Some("orders".into()),
+        user: Some("app".into()),
+        client: Some("127.0.0.1:4711".into()),
+        destination: None,
+        application: Some("psql".into()),
+    })
+}
+
+fn statement() -> Statement {
+    Statement {
+        number: 3,
+        text: Some("select ssn from customers where id = $1".into()),
+        parameters: vec![
+            Value::text(b"42"),
+            Value::Null,
+            Value::Binary([0, 255].into()),
+        ],
+        fingerprint: Some(0x00ab),
+        command: Some("SELECT".into()),
+        decision: Decision::Permit,
+        rules: ["reporting/hide-pii"].into_iter().collect(),
+        would_deny: Names::empty(),
+        reason: None,
+        tables: ["public.customers"].into_iter().collect(),
+        labels: ["pii.ssn"].into_iter().collect(),
+        revision: 9,
+        request: Some("weir-abcde".into()),
+    }
+}
+
+/// One record of each kind.
+pub(crate) fn every_kind() -> Vec<Record> {
+    let session = session();
+    let at = |micros| Timestamp::from_micros(1_700_000_000_000_000 + micros);
+    let mut rows = ChunkBuilder::new(1024);
+    rows.push_row([Some(b"1".as_slice()), None, Some(b"\xff\x00".as_slice())]);
+    let columns: Arc<[Column]> = ["a", "b", "c"]
+        .map(|name| Column {
+            name: name.into(),
+            type_id: 25,
+            binary: name == "c",
+            masked: false,
+        })
+        .into();
+    let chunk = RecordingChunk {
+        statement: 3,
+        index: 0,
+        offset_ms: 12,
+        stream: Stream::Result,
+        columns: Some(columns),
+        rows: rows.take(),
+    };
+    let request = AccessRequestCreated {
+        name: "weir-abcde".into(),
+        number: 3,
+        statement: "select 1".into(),
+        parameters: vec![Value::text(b"x")],
+        fingerprint: Some(1),
+        rules: ["p/r"].into_iter().collect(),
+        reason: "too many rows".into(),
+        labels: Names::empty(),
+        rows: 10_000,
+        estimate: Some(50_000),
+        groups: ["stewards"].into_iter().collect(),
+        approvals: 2,
+        deadline: at(9),
+    };
+    let finished = StatementFinished {
+        statement: statement(),
+        outcome: Outcome::Failed {
+            code: "42501".into(),
+        },
+        rows: 7,
+        bytes: 900,
+        columns: ["ssn"].into_iter().collect(),
+        masked: ["ssn"].into_iter().collect(),
+        duration_us: 1234,
+    };
+    let bodies: Vec<Body> = vec![
+        EngineStarted {
+            version: "0.1.0".into(),
+            previous: Some(Previous {
+                epoch: 1,
+                last_seq: 5,
+                clean: false,
+            }),
+        }
+        .into(),
+        ConnectionOpened {
+            client_tls: true,
+            upstream_tls: false,
+            policies: Names::empty(),
+        }
+        .into(),
+        ConnectionRefused {
+            reason: "no policy".into(),
+            rules: Names::empty(),
+        }
+        .into(),
+        StatementStarted {
+            statement: statement(),
+        }
+        .into(),
+        chunk.into(),
+        finished.into(),
+        request.into(),
+        AccessRequestDecided {
+            name: "weir-abcde".into(),
+            approver: "root".into(),
+            ruling: Ruling::Approve { rows: Some(5) },
+            approvals: 1,
+            needed: 2,
+        }
+        .into(),
+        AccessRequestDecided {
+            name: "weir-abcde".into(),
+            approver: "root".into(),
+            ruling: Ruling::Deny {
+                reason: "no".into(),
+            },
+            approvals: 1,
+            needed: 2,
+        }
+        .into(),
+        AccessRequestClosed {
+            name: "weir-abcde".into(),
+            closing: Closing::Denied,
+            held_ms: 5,
+        }
+        .into(),
+        PolicyChanged {
+            revision: 2,
+            digest: "ab".into(),
+            refused: Some("bad".into()),
+        }
+        .into(),
+        BudgetsReset {
+            operator: "root".into(),
+        }
+        .into(),
+        Finding {
+            code: FindingCode::UnclosedSession,
+            message: "never ended".into(),
+            subject: Some(SessionId::new(5)),
+            engine: Some("e1".into()),
+        }
+        .into(),
+        Heartbeat { open_sessions: 4 }.into(),
+        ConnectionClosed {
+            reason: "client closed".into(),
+            ..ConnectionClosed::default()
+        }
+        .into(),
+        EngineStopped {}.into(),
+    ];
+    let mut records = Vec::new();
+    for (place, body) in bodies.into_iter().enumerate() {
+        // Times that go back are kept as they are.
+        let at = at(if place == 4 { 1 } else { place as u64 * 10 });
+        records.push(Record {
+            at,
+            session: Some(Arc::clone(&session)),
+            body,
+        });
+    }
+    records
+}
+
+fn seal(records: &[Record], previous: Hash, first: u64) -> Frame {
+    let mut builder = FrameBuilder::new(3, first);
+    records.iter().for_each(|record| builder.push(record));
+    builder.seal(previous).unwrap()
+}
+
+#[test]
+fn every_kind_survives_the_frame() {
+    let records = every_kind();
+    let frame = seal(&records, genesis(&engine()), 1);
+    let events = frame.events(&engine()).unwrap();
+    assert_eq!(events.len(), records.len());
+    for (place, (event, record)) in events.iter().zip(&records).enumerate() {
+        assert_eq!(event.id.seq, place as u64 + 1);
+        assert_eq!(event.id.epoch, 3);
+        assert_eq!(
+            (event.time, &event.session, &event.body),
+            (record.at, &record.session, &record.body)
+        );
+    }
+}
+
+#[test]
+fn every_kind_survives_json() {
+    let frame = seal(&every_kind(), genesis(&engine()), 1);
+    for event in frame.events(&engine()).unwrap() {
+        let json = serde_json::to_string(&event).unwrap();
+        assert!(
+            json.contains(&format!("\"kind\":\"{}\"", event.body.kind())),
+            "{json}"
+        );
+        let back: Event = serde_json::from_str(&json).unwrap_or_else(|e| panic!("{e}: {json}"));
+        assert_eq!(back, event, "{json}");
+    }
+}
+
+#[test]
+fn shared_values_are_written_once() {
+    let records: Vec<Record> = every_kind()
+        .into_iter()
+        .skip(5)
+        .take(1)
+        .cycle()
+        .take(100)
+        .collect();
+    let one = seal(&records[..1], genesis(&engine()), 1).payload().len();
+    let all = seal(&records, genesis(&engine()), 1).payload().len();
+    assert!(all < one + 99 * 50, "{one} then {all}");
+    assert_eq!(
+        seal(&records, genesis(&engine()), 1)
+            .events(&engine())
+            .unwrap()
+            .len(),
+        100
+    );
+}
+
+#[test]
+fn a_changed_dropped_or_swapped_frame_breaks_the_chain() {
+    let records = every_kind();
+    let first = seal(&records[..4], genesis(&engine()), 1);
+    let second = seal(&records[4..8], first.hash(), 5);
+    let third = seal(&records[8..], second.hash(), 9);
+    let read = |frames: &[&Frame]| {
+        let mut bytes = Vec::new();
+        frames.iter().for_each(|frame| frame.write_to(&mut bytes));
+        let mut reader = FrameReader::new(&bytes, genesis(&engine()));
+        let mut count = 0;
+        loop {
+            match reader.next_frame() {
+                Ok(Some(_)) => count += 1,
+                Ok(None) => return Ok(count),
+                Err(error) => return Err((count, error)),
+            }
+        }
+    };
+    assert_eq!(read(&[&first, &second, &third]), Ok(3));
+    assert_eq!(read(&[&first, &third]), Err((1, FrameError::Broken)));
+    assert_eq!(read(&[&second, &first]), Err((0, FrameError::Broken)));
+    let mut changed = second.clone();
+    changed.payload[20] ^= 1;
+    assert_eq!(
+        read(&[&first, &changed, &third]),
+        Err((1, FrameError::Broken))
+    );
+}
+
+#[test]
+fn a_truncated_frame_is_torn_at_every_length() {
+    let records = every_kind();
+    let first = seal(&records[..4], genesis(&engine()), 1);
+    let second = seal(&records[4..], first.hash(), 5);
+    let mut bytes = Vec::new();
+    first.write_to(&mut bytes);
+    let whole = bytes.len();
+    second.write_to(&mut bytes);
+    for length in whole + 1..bytes.len() {
+        let mut reader = FrameReader::new(&bytes[..length], genesis(&engine()));
+        assert_eq!(reader.next_frame().unwrap().unwrap().hash(), first.hash());
+        assert_eq!(reader.next_frame(), Err(FrameError::Torn), "at {length}");
+        assert_eq!(reader.offset(), whole);
+    }
+}
+
+#[test]
+fn damaged_payloads_never_panic() {
+    let frame = seal(&every_kind(), genesis(&engine()), 1);
+    let payload = frame.payload().to_vec();
+    for place in 0..payload.len() {
+        for value in [0, 1, 0x7f, 0x80, 0xff] {
+            let mut bad = payload.clone();
+            bad[place] = value;
+            let hash = link(&frame.previous(), &bad);
+            if let Ok(frame) = Frame::verify(frame.previous(), hash, bad) {
+                let _ = frame.events(&engine());
+            }
+        }
+        let cut = payload[..place].to_vec();
+        let hash = link(&frame.previous(), &cut);
+        if let Ok(frame) = Frame::verify(frame.previous(), hash, cut) {
+            assert!(frame.events(&engine()).is_err());
+        }
+    }
+}
+
+#[test]
+fn refuses_another_schema_version() {
+    let payload = vec![2, 1, 1, 1, 0];
+    let previous = genesis(&engine());
+    let hash = link(&previous, &payload);
+    assert_eq!(
+        Frame::verify(previous, hash, payload),
+        Err(FrameError::Decode(DecodeError::Version(2)))
+    );
+}
+
+#[test]
+fn data_rows_are_taken_as_the_client_saw_them() {
+    let mut builder = ChunkBuilder::new(1024);
+    assert!(builder.push_data_row(b"\0\x02\0\0\0\x01a\xff\xff\xff\xff"));
+    for bad in [
+        &b""[..],
+        b"\0",
+        b"\0\x01",
+        b"\0\x01\0\0\0\x02a",
+        b"\0\x01\0\0\0\x01ab",
+        b"\0\x01\xff\xff\xff\xfe",
+    ] {
+        assert!(!builder.push_data_row(bad), "{bad:?}");
+    }
+    let rows = builder.take();
+    assert_eq!(
+        rows.decode().unwrap(),
+        vec![vec![Some(b"a".as_slice()), None]]
+    );
+    assert!(builder.is_empty());
+}
+
+#[test]
+fn a_row_larger_than_the_chunk_is_cut_and_marked() {
+    let mut builder = ChunkBuilder::new(100);
+    let big = vec![b'x'; 10_000];
+    builder.push_row([Some(big.as_slice()), Some(b"ok".as_slice())]);
+    let rows = builder.take();
+    assert!(rows.is_truncated() && rows.byte_len() <= 110);
+    assert_eq!(rows.decode().unwrap()[0][1], Some(b"ok".as_slice()));
+}
+
+#[test]
+fn ids_and_times_survive_their_text() {
+    for number in [0, 1, 31, 32, u64::MAX] {
+        let id = SessionId::new(number);
+        assert_eq!(id.to_string().parse(), Ok(id));
+        assert_eq!(id.to_string().len(), 13);
+    }
+    assert!("zzzzzzzzzzzzz".parse::<SessionId>().is_err());
+    let id = EventId {
+        engine: engine(),
+        epoch: 2,
+        seq: 99,
+    };
+    assert_eq!(id.to_string(), "e1-2-99");
+    assert_eq!("e1-2-99".parse(), Ok(id));
+    assert!("E1-2-99".parse::<EventId>().is_err());
+    let time = Timestamp::from_micros(1_700_000_000_123_456);
+    assert_eq!(time.to_string(), "2023-11-14T22:13:20.123456Z");
+    assert_eq!(time.to_string().parse(), Ok(time));
+}
