@@ -1,1 +1,20 @@
-//! api
+//! The resources that configure Weir, read strictly, and their compiler.
+//!
+//! The same types are the YAML of standalone and the custom resources of a cluster, and one
+//! [`compile`] serves both. [`load`] reads files and refuses what it does not know; [`compile`]
+//! refuses what does not make sense, what can never apply, and what this version cannot enforce.
+//! This crate reads policy files; it reads no secrets and resolves no names.
+
+mod compile;
+mod de;
+mod diagnostic;
+pub mod kinds;
+mod load;
+mod tree;
+mod units;
+
+pub use compile::{CompileOptions, Compiled, compile};
+pub use diagnostic::{Diagnostic, Severity};
+pub use load::{Resource, Resources, load, load_str};
+pub use tree::Origin;
+pub use units::{Size, Span};

@@ -1,0 +1,265 @@
+//! `Target` to [`weir_policy::Target`].
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use weir_policy::{
+    Address, Catalog, Cidr, ClientLogin, ClientTls, Credentials, Host, Login, Pooler, Protocol,
+    Source, Target, TlsMode, UpstreamTls,
+};
+
+use super::Report;
+use crate::kinds::{
+    AddressSpec, ClientLoginSpec, CredentialMode, CredentialsSpec, LoginSpec, NameRef, PoolerSpec,
+    TargetSpec, UpstreamTlsSpec,
+};
+use crate::load::Resource;
+use crate::tree::Origin;
+
+/// How long a catalog answer may be used unless the Target says otherwise.
+const CATALOG_REFRESH: Duration = Duration::from_secs(60);
+
+pub(super) fn compile(resource: &Resource<TargetSpec>, report: &mut Report) -> Target {
+    let (spec, origin) = (&resource.spec, &resource.origin);
+    if spec.protocol != Protocol::PostgreSQL {
+        report.unenforced(
+            origin,
+            "spec.protocol",
+            &format!("protocol {:?}", spec.protocol),
+        );
+    }
+    if spec.addresses.is_empty() {
+        report.error(origin, "spec.addresses", "names no address");
+    }
+    let mut addresses = Vec::new();
+    for (i, address) in spec.addresses.iter().enumerate() {
+        let field = format!("spec.addresses[{i}]");
+        addresses.extend(compile_address(address, &field, origin, report));
+    }
+    let services = |a: &Address| matches!(a.host, Host::Service { .. });
+    if !addresses.is_empty() && addresses.iter().all(services) {
+        let message = "only a controller can resolve a Service: without one, this target is not \
+                       reached by any connection";
+        report.warning(origin, "spec.addresses", message);
+    }
+    Target {
+        name: resource.metadata.name.clone(),
+        protocol: spec.protocol,
+        addresses,
+        upstream_tls: compile_tls(&spec.upstream_tls, origin, report),
+        client_tls: spec.client_tls.unwrap_or(match spec.credentials.mode {
+            CredentialMode::PassThrough => ClientTls::Refuse,
+            CredentialMode::Brokered => ClientTls::Offer,
+        }),
+        credentials: compile_credentials(&spec.credentials, origin, report),
+        catalog: Catalog {
+            refresh: match spec.catalog.refresh_interval {
+                Some(span) if span.0.is_zero() => {
+                    report.error(origin, "spec.catalog.refreshInterval", "must not be zero");
+                    CATALOG_REFRESH
+                }
+                Some(span) => span.0,
+                None => CATALOG_REFRESH,
+            },
+            login: spec
+                .catalog
+                .credentials
+                .as_ref()
+                .and_then(|login| compile_login(login, "spec.catalog.credentials", origin, report)),
+        },
+        pooler: match spec.pooler {
+            PoolerSpec::None => Pooler::None,
+            PoolerSpec::Transaction => Pooler::Transaction,
+        },
+    }
+}
+
+fn compile_address(
+    spec: &AddressSpec,
+    field: &str,
+    origin: &Origin,
+    report: &mut Report,
+) -> Option<Address> {
+    let mut ports = spec.ports.clone();
+    ports.extend(spec.port);
+    let host = match (&spec.host, &spec.cidr, &spec.service) {
+        (Some(host), None, None) => compile_host(host, &format!("{field}.host"), origin, report)?,
+        (None, Some(cidr), None) => match Cidr::parse(cidr) {
+            Some(cidr) => Host::Net(cidr),
+            None => {
+                let message =
+                    format!("`{cidr}` is not a network, or has bits set beyond its length");
+                report.error(origin, &format!("{field}.cidr"), message);
+                return None;
+            }
+        },
+        (None, None, Some(service)) => {
+            if !ports.is_empty() {
+                report.error(
+                    origin,
+                    field,
+                    "the port of a Service is given inside `service`",
+                );
+            }
+            ports = vec![service.port];
+            Host::Service {
+                namespace: service.namespace.clone(),
+                name: service.name.clone(),
+            }
+        }
+        _ => {
+            report.error(
+                origin,
+                field,
+                "exactly one of `host`, `cidr` and `service` is needed",
+            );
+            return None;
+        }
+    };
+    if ports.is_empty() {
+        report.error(origin, field, "field `port` is missing");
+    }
+    if ports.contains(&0) {
+        report.error(origin, field, "0 is not a port");
+    }
+    ports.sort_unstable();
+    ports.dedup();
+    Some(Address { host, ports })
+}
+
+fn compile_host(host: &str, field: &str, origin: &Origin, report: &mut Report) -> Option<Host> {
+    let bare = host
+        .strip_prefix('[')
+        .and_then(|h| h.strip_suffix(']'))
+        .unwrap_or(host);
+    if bare.parse::<IpAddr>().is_ok() {
+        return Cidr::parse(bare).map(Host::Net);
+    }
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+    if host.is_empty() || !host.chars().all(plain) {
+        let message = format!("`{host}` is neither a DNS name nor an IP address");
+        report.error(origin, field, message);
+        return None;
+    }
+    Some(Host::Name(host.trim_end_matches('.').to_ascii_lowercase()))
+}
+
+fn compile_tls(spec: &UpstreamTlsSpec, origin: &Origin, report: &mut Report) -> UpstreamTls {
+    let field = "spec.upstreamTLS";
+    let ca = source(spec.ca_ref.as_ref(), spec.ca_file.as_ref());
+    if spec.ca_ref.is_some() && spec.ca_file.is_some() {
+        report.error(origin, field, "`caRef` and `caFile` exclude each other");
+    }
+    if spec.mode == TlsMode::Disable && (ca.is_some() || spec.server_name.is_some()) {
+        report.error(origin, field, "mode Disable uses no CA and no server name");
+    }
+    if spec.mode == TlsMode::Prefer && ca.is_some() {
+        report.error(
+            origin,
+            field,
+            "mode Prefer verifies nothing: the CA would not be used",
+        );
+    }
+    if matches!(spec.mode, TlsMode::Prefer | TlsMode::Require) && ca.is_none() {
+        let message = "the server is not verified: whoever answers there can read the traffic";
+        report.warning(origin, &format!("{field}.mode"), message);
+    }
+    UpstreamTls {
+        mode: spec.mode,
+        ca,
+        server_name: spec.server_name.clone(),
+    }
+}
+
+fn source(name: Option<&NameRef>, file: Option<&String>) -> Option<Source> {
+    match (name, file) {
+        (Some(name), _) => Some(Source::Ref(name.name.clone())),
+        (None, Some(file)) => Some(Source::File(file.clone())),
+        (None, None) => None,
+    }
+}
+
+fn compile_credentials(
+    spec: &CredentialsSpec,
+    origin: &Origin,
+    report: &mut Report,
+) -> Credentials {
+    let field = "spec.credentials";
+    let login = LoginSpec {
+        secret_ref: spec.secret_ref.clone(),
+        username_file: spec.username_file.clone(),
+        password_file: spec.password_file.clone(),
+    };
+    if spec.mode == CredentialMode::PassThrough {
+        if login != LoginSpec::default() || spec.client.is_some() {
+            let message = "PassThrough uses no login of Weir's: `mode: Brokered` is missing, or \
+                           the other fields are too many";
+            report.error(origin, field, message);
+        }
+        return Credentials::PassThrough;
+    }
+    let Some(login) = compile_login(&login, field, origin, report) else {
+        return Credentials::PassThrough;
+    };
+    let client = match &spec.client {
+        None | Some(ClientLoginSpec::Any) => ClientLogin::Any,
+        Some(ClientLoginSpec::Password(password)) => {
+            let field = format!("{field}.client.password");
+            if password.secret_ref.is_some() == password.file.is_some() {
+                report.error(
+                    origin,
+                    &field,
+                    "exactly one of `secretRef` and `file` is needed",
+                );
+            }
+            match source(password.secret_ref.as_ref(), password.file.as_ref()) {
+                Some(source) => ClientLogin::Password(source),
+                None => ClientLogin::Any,
+            }
+        }
+    };
+    Credentials::Brokered { login, client }
+}
+
+fn compile_login(
+    spec: &LoginSpec,
+    field: &str,
+    origin: &Origin,
+    report: &mut Report,
+) -> Option<Login> {
+    match (&spec.secret_ref, &spec.username_file, &spec.password_file) {
+        (Some(name), None, None) => Some(Login::Ref(name.name.clone())),
+        (None, Some(username), Some(password)) => Some(Login::Files {
+            username: username.clone(),
+            password: password.clone(),
+        }),
+        _ => {
+            let message = "needs `secretRef`, or `usernameFile` and `passwordFile`";
+            report.error(origin, field, message);
+            None
+        }
+    }
+}
+
+/// Two targets must not claim the same address: which one governs it would be an accident.
+pub(super) fn check_overlaps(
+    resources: &[Resource<TargetSpec>],
+    targets: &[Target],
+    report: &mut Report,
+) {
+    for (i, (resource, target)) in resources.iter().zip(targets).enumerate() {
+        for other in targets.iter().take(i) {
+            let same = |a: &Address, b: &Address| {
+                a.host == b.host && a.ports.iter().any(|port| b.ports.contains(port))
+            };
+            let clash = target
+                .addresses
+                .iter()
+                .any(|a| other.addresses.iter().any(|b| same(a, b)));
+            if clash && target.name != other.name {
+                let message = format!("Target `{}` has the same address", other.name);
+                report.error(&resource.origin, "spec.addresses", message);
+            }
+        }
+    }
+}
