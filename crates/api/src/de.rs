@@ -77,6 +77,16 @@ impl de::Error for Mismatch {
     fn custom<T: fmt::Display>(message: T) -> Mismatch {
         Mismatch::new(message.to_string(), None)
     }
+    fn invalid_type(found: de::Unexpected<'_>, expected: &dyn de::Expected) -> Mismatch {
+        let found = match found {
+            de::Unexpected::Unit | de::Unexpected::Option => "nothing".to_owned(),
+            de::Unexpected::Str(text) => format!("the text \"{text}\""),
+            de::Unexpected::Seq => "a list".to_owned(),
+            de::Unexpected::Map => "fields".to_owned(),
+            other => other.to_string(),
+        };
+        Mismatch::new(format!("found {found}, expected {expected}"), None)
+    }
     fn unknown_field(field: &str, expected: &'static [&'static str]) -> Mismatch {
         let known = expected.iter().copied();
         Mismatch::new(format!("unknown field `{field}`"), suggest(field, known))

@@ -18,3 +18,6 @@ pub use diagnostic::{Diagnostic, Severity};
 pub use load::{Resource, Resources, load, load_str};
 pub use tree::Origin;
 pub use units::{Size, Span};
+
+#[cfg(test)]
+mod tests;

@@ -108,7 +108,10 @@ pub(crate) struct Malformed {
 
 /// The documents of one file. Empty documents are left out.
 pub(crate) fn parse(text: &str) -> Result<Vec<Node>, Malformed> {
-    let documents = serde_saphyr::from_multiple::<Node>(text).map_err(|error| Malformed {
+    // `no` and `y` are words: only `true` and `false` are truth values.
+    let options = serde_saphyr::options! { strict_booleans: true };
+    let documents = serde_saphyr::from_multiple_with_options::<Node>(text, options);
+    let documents = documents.map_err(|error| Malformed {
         message: error.without_snippet().to_string(),
         place: error.location().map_or((0, 0), place),
     })?;

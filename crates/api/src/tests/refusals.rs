@@ -1,0 +1,399 @@
+//! What is refused, with the exact place and the suggestion.
+
+use super::{TARGET, errors, lines, with_rules};
+use crate::{Diagnostic, load};
+
+/// The only error of a text.
+fn only(text: &str) -> Diagnostic {
+    let found = errors(text);
+    assert_eq!(found.len(), 1, "expected one error, got: {}", lines(&found));
+    found.into_iter().next().expect("one")
+}
+
+/// The rule's only error contains this.
+fn rule_error(rule: &str, expected: &str) {
+    let found = errors(&with_rules(&format!("  - {rule}\n")));
+    let texts = lines(&found);
+    assert!(
+        texts.contains(expected),
+        "expected `{expected}`, got: {texts}"
+    );
+}
+
+#[test]
+fn an_unknown_field_is_an_error_with_place_path_and_suggestion() {
+    let error = only(&TARGET.replace("upstreamTLS", "upstreamTsl"));
+    assert_eq!((error.line, error.column), (6, 3));
+    assert_eq!(error.field, "spec.upstreamTsl");
+    assert_eq!(error.message, "unknown field `upstreamTsl`");
+    assert_eq!(
+        error.suggestion.as_deref(),
+        Some("did you mean `upstreamTLS`?")
+    );
+    assert_eq!(
+        error.to_string(),
+        "test.yaml:6:3: error: spec.upstreamTsl: unknown field `upstreamTsl` (did you mean \
+         `upstreamTLS`?)"
+    );
+}
+
+#[test]
+fn an_unknown_value_is_an_error_with_place_path_and_suggestion() {
+    let error = only(&TARGET.replace("PostgreSQL", "Postgresql"));
+    assert_eq!((error.line, error.field.as_str()), (4, "spec.protocol"));
+    assert_eq!(
+        error.suggestion.as_deref(),
+        Some("did you mean `PostgreSQL`?")
+    );
+    let error = only(&with_rules(
+        "  - {name: x, match: {sql: {effects: [Select, Updat]}}, action: Deny}\n",
+    ));
+    assert_eq!(error.field, "spec.rules[0].match.sql.effects[1]");
+    assert_eq!((error.line, error.column), (19, 47));
+    assert_eq!(error.suggestion.as_deref(), Some("did you mean `Update`?"));
+}
+
+#[test]
+fn unknown_names_in_references_are_errors_with_suggestions() {
+    let error = only(&with_rules("").replace("targets: [db]", "targets: [dbb]"));
+    assert_eq!((error.line, error.field.as_str()), (17, "spec.targets[0]"));
+    assert_eq!(error.suggestion.as_deref(), Some("did you mean `db`?"));
+    let error = only(&with_rules(
+        "  - {name: x, match: {labels: [pii.snn]}, action: Mask}\n",
+    ));
+    assert_eq!(error.field, "spec.rules[0].match.labels[0]");
+    assert_eq!(error.message, "no DataLabel is called `pii.snn`");
+    assert_eq!(error.suggestion.as_deref(), Some("did you mean `pii.ssn`?"));
+    let error = only(&with_rules(
+        "  - {name: x, match: {sql: {functions: [\"class:ServerFiles\"]}}, action: Deny}\n",
+    ));
+    assert_eq!(
+        error.suggestion.as_deref(),
+        Some("did you mean `ServerFile`?")
+    );
+}
+
+#[test]
+fn all_documents_are_reported_and_not_only_the_first() {
+    let text = format!(
+        "kind: Targit\nmetadata: {{name: a}}\nspec: {{}}\n---\n{}",
+        TARGET.replace("port: 5432", "port: \"5432\"")
+    );
+    let found = errors(&text);
+    assert_eq!(found.len(), 2, "{}", lines(&found));
+    assert_eq!(
+        found[0].suggestion.as_deref(),
+        Some("did you mean `Target`?")
+    );
+    assert_eq!(
+        (found[1].line, found[1].field.as_str()),
+        (9, "spec.addresses[0].port")
+    );
+}
+
+#[test]
+fn syntax_errors_and_duplicate_keys_have_a_line() {
+    let error = only("kind: Target\nmetadata: {name: [}\n");
+    assert_eq!(error.line, 2);
+    let error = only(&TARGET.replace("metadata", "kind"));
+    assert!(error.message.contains("duplicate"), "{error}");
+    assert_eq!(error.line, 2);
+}
+
+#[test]
+fn numbers_are_not_texts_and_texts_are_not_numbers() {
+    let error = only(&TARGET.replace("name: db", "name: 7"));
+    assert_eq!(error.field, "metadata.name");
+    let error = only(&with_rules(
+        "  - {name: x, limits: {statement: {rows: \"10\"}}}\n",
+    ));
+    assert_eq!(error.field, "spec.rules[0].limits.statement.rows");
+}
+
+#[test]
+fn a_wrong_version_is_refused() {
+    let error = only(&format!("apiVersion: weir.dev/v2\n{TARGET}"));
+    assert_eq!(error.field, "apiVersion");
+    assert_eq!(
+        errors(&format!("apiVersion: weir.dev/v1alpha1\n{TARGET}")),
+        []
+    );
+}
+
+#[test]
+fn names_are_unique_and_the_other_place_is_named() {
+    let error = &errors(&format!("{TARGET}---\n{TARGET}"))[0];
+    assert_eq!(
+        error.message,
+        "another Target is called `db`, in test.yaml line 2"
+    );
+    rule_error(
+        "{name: x, limits: {statement: {rows: 1}}}\n  - {name: x, limits: {statement: {rows: 2}}}",
+        "another rule of this policy is called `x`",
+    );
+}
+
+#[test]
+fn what_is_not_enforced_yet_is_refused_and_never_ignored() {
+    for (rule, expected) in [
+        (
+            "{name: x, match: {when: \"true\"}, action: Deny}",
+            "match.when: a CEL expression is not enforced",
+        ),
+        (
+            "{name: x, match: {kubernetes: {subresources: [exec]}}, action: Deny}",
+            "match.kubernetes: a match on Kubernetes requests is not enforced",
+        ),
+        (
+            "{name: x, match: {ssh: {commands: [pg_dump]}}, action: Deny}",
+            "match.ssh: a match on SSH is not enforced",
+        ),
+        (
+            "{name: x, limits: {statement: {duration: 30s}}}",
+            "statement.duration: a limit of duration is not enforced",
+        ),
+        (
+            "{name: x, limits: {statement: {objects: 500}}}",
+            "statement.objects: a limit of objects is not enforced",
+        ),
+    ] {
+        rule_error(rule, expected);
+    }
+    for protocol in ["MySQL", "SSH", "Kubernetes"] {
+        let found = lines(&errors(&TARGET.replace("PostgreSQL", protocol)));
+        assert!(
+            found.contains(&format!("protocol {protocol} is not enforced")),
+            "{found}"
+        );
+    }
+    let exception = "kind: PolicyException
+metadata: {name: e}
+spec: {owner: a, reason: b, expires: 2027-01-01T00:00:00Z, subjects: [], targets: [], rules: []}
+";
+    assert!(
+        only(exception)
+            .message
+            .contains("PolicyException is not enforced")
+    );
+}
+
+#[test]
+fn rules_that_can_never_fire_are_refused() {
+    for (rule, expected) in [
+        ("{name: x}", "does nothing"),
+        (
+            "{name: x, match: {sql: {effects: [Select], where: Missing}}, action: Deny}",
+            "never applies: only UPDATE",
+        ),
+        (
+            "{name: x, match: {sql: {effects: [Replication], tables: [a.b]}}, action: Deny}",
+            "never applies: Replication has no other",
+        ),
+        (
+            "{name: x, match: {sql: {effects: [Select]}}, action: Allow}",
+            "this Allow never matters",
+        ),
+        (
+            "{name: x, match: {sql: {effects: [Drop]}}, action: Deny, limits: {statement: {rows: 1}}}",
+            "limits what the rule denies",
+        ),
+        ("{name: x, match: {sql: {}}, action: Deny}", "says nothing"),
+        (
+            "{name: x, match: {opaque: true, labels: [pii.ssn]}, action: Allow}",
+            "`opaque` stands alone",
+        ),
+        (
+            "{name: x, match: {opaque: true}, action: Deny}\n  - {name: y, match: {opaque: true}, action: Allow}",
+            "it contradicts rule `x`",
+        ),
+        (
+            "{name: x, match: {opaque: true}, action: Deny}\n  - {name: y, match: {opaque: true}, action: Deny}",
+            "it repeats rule `x`",
+        ),
+    ] {
+        rule_error(rule, expected);
+    }
+    let elsewhere = with_rules("  - {name: x, match: {labels: [pii.ssn]}, action: Mask}\n")
+        .replace("target: db,", "target: other,");
+    let text = format!(
+        "{elsewhere}---\n{}",
+        TARGET
+            .replace("name: db", "name: other")
+            .replace("5432", "5433")
+    );
+    assert!(lines(&errors(&text)).contains("lies on a target of this policy"));
+}
+
+#[test]
+fn incomplete_rules_are_refused() {
+    for (rule, expected) in [
+        (
+            "{name: x, match: {sql: {effects: [Drop]}}, action: RequireApproval}",
+            "field `approval` is missing",
+        ),
+        (
+            "{name: x, limits: {statement: {rows: 1}, onExceed: RequireApproval}}",
+            "field `approval` is missing",
+        ),
+        (
+            "{name: x, limits: {statement: {rows: 1}}, approval: {groups: [a]}}",
+            "used only with RequireApproval",
+        ),
+        (
+            "{name: x, action: RequireApproval, approval: {groups: []}}",
+            "nobody could approve",
+        ),
+        (
+            "{name: x, action: RequireApproval, approval: {groups: [a], count: 0}}",
+            "must be at least 1",
+        ),
+        (
+            "{name: x, limits: {statement: {rows: 1}, onExceed: Throttle}}",
+            "needs `throttle:",
+        ),
+        ("{name: x, limits: {window: {per: 1h}}}", "limits nothing"),
+        (
+            "{name: x, limits: {window: {rows: 1}}}",
+            "field `per` is missing",
+        ),
+        (
+            "{name: x, limits: {window: {statements: 1, per: 1h}, onExceed: Throttle, throttle: {rowsPerSecond: 1}}}",
+            "statements cannot be throttled",
+        ),
+        (
+            "{name: x, action: Mask}",
+            "a mask needs `labels` or `columns`",
+        ),
+        (
+            "{name: x, match: {labels: [pii.ssn]}, action: Mask, mask: {}}",
+            "exactly one of `nullify`",
+        ),
+        (
+            "{name: x, match: {labels: [pii.ssn]}, action: Deny, mask: {token: {}}}",
+            "used only with `action: Mask`",
+        ),
+        (
+            "{name: x, match: {sql: {tables: [customers]}}, action: Deny}",
+            "write `public.customers`, or `*.customers`",
+        ),
+        (
+            "{name: x, match: {sql: {tables: [public.Customers]}}, action: Deny}",
+            "in double quotes",
+        ),
+        ("{name: X y, action: Deny}", "is not a name"),
+        (
+            "{name: x, limits: {statement: {rows: 1}}, action: Denny}",
+            "did you mean `Deny`?",
+        ),
+    ] {
+        rule_error(rule, expected);
+    }
+}
+
+#[test]
+fn a_guard_policy_can_only_tighten() {
+    let text = with_rules("")
+        .replace("    []\n", "")
+        .replace("ClusterGuardPolicy", "GuardPolicy")
+        .replace("{name: p}", "{name: p, namespace: billing}")
+        .replace(
+            "subjects: [{names: [reporter]}]",
+            "subjects: [{serviceAccounts: [reporter]}]",
+        );
+    let allow = format!("{text}  - {{name: x, match: {{opaque: true}}, action: Allow}}\n");
+    assert!(only(&allow).message.contains("can only tighten"));
+    let text = text.replace("  rules:\n", "  rules: []\n");
+    let foreign = text.replace("serviceAccounts: [reporter]", "namespaces: [other]");
+    assert_eq!(only(&foreign).message, "unknown field `namespaces`");
+    let default = text.replace("  rules: []\n", "  default: Deny\n");
+    assert_eq!(only(&default).message, "unknown field `default`");
+    let nowhere = text.replace(", namespace: billing", "");
+    assert!(only(&nowhere).message.contains("`namespace` is missing"));
+}
+
+#[test]
+fn a_policy_that_selects_nobody_is_refused() {
+    let none = with_rules("").replace("[{names: [reporter]}]", "[]");
+    assert!(only(&none).message.contains("selects nobody"));
+    let empty = with_rules("").replace("[{names: [reporter]}]", "[{}]");
+    assert_eq!(only(&empty).field, "spec.subjects[0]");
+}
+
+#[test]
+fn contradictions_of_a_target_are_refused() {
+    for (from, to, expected) in [
+        (
+            "mode: Disable",
+            "mode: Disable, caFile: a",
+            "mode Disable uses no CA",
+        ),
+        (
+            "mode: Disable",
+            "mode: VerifyFull, caFile: a, caRef: {name: b}",
+            "exclude each other",
+        ),
+        (
+            "mode: Disable",
+            "mode: Prefer, caFile: a",
+            "the CA would not be used",
+        ),
+        ("{host: 127.0.0.1, port: 5432}", "", "names no address"),
+        (
+            "{host: 127.0.0.1, port: 5432}",
+            "{host: 127.0.0.1}",
+            "`port` is missing",
+        ),
+        (
+            "{host: 127.0.0.1, port: 5432}",
+            "{cidr: 10.0.0.1/8, port: 1}",
+            "beyond its length",
+        ),
+        (
+            "{host: 127.0.0.1, port: 5432}",
+            "{port: 1}",
+            "exactly one of `host`",
+        ),
+        (
+            "{host: 127.0.0.1, port: 5432}",
+            "{host: a b, port: 1}",
+            "neither a DNS name",
+        ),
+        (
+            "{mode: Disable}",
+            "{mode: Disable}\n  credentials: {mode: Brokered}",
+            "needs `secretRef`",
+        ),
+        (
+            "{mode: Disable}",
+            "{mode: Disable}\n  credentials: {secretRef: {name: a}}",
+            "PassThrough uses no login",
+        ),
+        (
+            "{mode: Disable}",
+            "{mode: Disable}\n  credentials: {mode: Brokered, secretRef: {name: a}, client: {password: {}}}",
+            "exactly one of `secretRef` and `file`",
+        ),
+    ] {
+        let found = lines(&errors(&TARGET.replace(from, to)));
+        assert!(
+            found.contains(expected),
+            "expected `{expected}`, got: {found}"
+        );
+    }
+    let twin = format!("{TARGET}---\n{}", TARGET.replace("name: db", "name: twin"));
+    assert!(
+        only(&twin)
+            .message
+            .contains("Target `db` has the same address")
+    );
+}
+
+#[test]
+fn a_file_that_is_missing_is_an_error_that_names_it() {
+    let found = load(&["/nonexistent/policy.yaml".into()]).expect_err("missing");
+    assert!(
+        found[0]
+            .to_string()
+            .starts_with("/nonexistent/policy.yaml: error: cannot be read")
+    );
+}
