@@ -109,13 +109,7 @@ class Relayed:
 def start_weir(binary, server, tls, mode):
     """Weir in front of the server: permissive policy, one target."""
     where = proc.workdir("weir-drivers-")
-    brokered = None
-    if mode == "Brokered":
-        secret = os.path.join(where, "login")
-        with open(secret, "w", encoding="ascii") as f:
-            f.write("app-secret")
-        os.chmod(secret, 0o600)
-        brokered = ("app", secret)
+    brokered = weir.secret_files(where, "login", "app", "app-secret") if mode == "Brokered" else None
     target = weir.target_yaml(server.port, tls=tls, ca=server.ca, brokered=brokered)
     return weir.Weir(binary, server.port, target=target, where=where).start()
 

@@ -22,31 +22,41 @@ spec:
   targets: [db]
   audit: {record: Commands, delivery: Batch}
   rules:
-  - {name: all, match: {sql: {effects: ["*"]}}, action: Allow}
+  - {name: streams, match: {sql: {effects: [FunctionCall, Replication, CopyBoth]}}, action: Allow}
+  - {name: opaque, match: {opaque: true}, action: Allow}
 """
 
 
 def target_yaml(port, *, name="db", tls=False, ca=None, brokered=None, client=None,
-                client_tls="Offer"):
-    """A Target. ``brokered`` is (user, password file); ``client`` is None for Any or the
-    file of the placeholder password."""
+                client_tls="Offer", catalog=None):
+    """A Target. ``brokered`` and ``catalog`` are (user name file, password file);
+    ``client`` is None for Any, or the file of the placeholder password."""
+    upstream = f"{{mode: VerifyFull, caFile: {ca}, serverName: localhost}}" if tls else "{mode: Disable}"
     lines = ["apiVersion: weir.dev/v1alpha1", "kind: Target", f"metadata: {{name: {name}}}", "spec:",
              "  protocol: PostgreSQL",
-             f"  addresses: [{{host: localhost, port: {port}}}, {{cidr: 127.0.0.1/32, port: {port}}}]",
-             f"  clientTLS: {client_tls}"]
-    if tls:
-        lines.append(f"  upstreamTLS: {{mode: VerifyFull, caFile: {ca}, serverName: localhost}}")
-    else:
-        lines.append("  upstreamTLS: {mode: Disable}")
+             f"  addresses: [{{host: 127.0.0.1, port: {port}}}]",
+             f"  clientTLS: {client_tls}", f"  upstreamTLS: {upstream}"]
     if brokered:
-        user, secret = brokered
-        answer = f"Password, passwordFile: {client}" if client else "Any"
-        lines.append(f"  credentials: {{mode: Brokered, user: {user}, passwordFile: {secret}, "
-                     f"client: {{mode: {answer}}}}}" if client else
-                     f"  credentials: {{mode: Brokered, user: {user}, passwordFile: {secret}, client: Any}}")
+        answer = f"{{password: {{file: {client}}}}}" if client else "Any"
+        lines.append(f"  credentials: {{mode: Brokered, usernameFile: {brokered[0]}, "
+                     f"passwordFile: {brokered[1]}, client: {answer}}}")
     else:
         lines.append("  credentials: {mode: PassThrough}")
+    if catalog:
+        lines.append(f"  catalog: {{credentials: {{usernameFile: {catalog[0]}, passwordFile: {catalog[1]}}}}}")
     return "\n".join(lines) + "\n"
+
+
+def secret_files(where, name, user, password):
+    """(user name file, password file), readable by their owner alone."""
+    paths = []
+    for kind, text in (("user", user), ("password", password)):
+        path = os.path.join(where, f"{name}.{kind}")
+        with open(path, "w", encoding="utf-8") as f:
+            f.write(text)
+        os.chmod(path, 0o600)
+        paths.append(path)
+    return tuple(paths)
 
 
 class Weir:

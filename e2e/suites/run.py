@@ -1,0 +1,233 @@
+#!/usr/bin/env python3
+"""Other people's test suites, direct and through a proxy, compared with each other.
+
+    run.py regression --weir target/release/weir     PostgreSQL's own regression suite
+    run.py isolation  --weir …                       its isolation suite
+    run.py asyncpg    --weir …                       asyncpg's own tests
+    run.py all --relay                               the harness itself: a relay differs nowhere
+
+Not expectation against result, but the direct run's result against the proxied one's: what a
+suite says of this machine (locale, versions) does not matter, only what the proxy changes. A
+test whose own answer differs between two direct runs is named and left out.
+Last line: N passed, N failed (a test passes when both runs agree).
+"""
+
+import argparse
+import difflib
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "../lib"))
+from lab import install, postgres, proc, report, weir  # noqa: E402
+
+RELAY = os.path.join(HERE, "../lib/lab/relay.py")
+SUITE_CONF = {"max_prepared_transactions": "10", "max_connections": "100", "autovacuum": "off",
+              "lc_messages": "'C'", "timezone": "'PST8PDT'"}
+
+
+def proxied(a, server):
+    """(port, stop) of the proxy under test in front of the server."""
+    if a.relay:
+        port = proc.free_port()
+        child = proc.spawn([sys.executable, RELAY, str(port), str(server.port)])
+        proc.wait_until(lambda: proc.accepts(port), "the relay listens")
+        return port, lambda: proc.stop(child)
+    w = weir.Weir(a.weir, server.port, target=weir.target_yaml(server.port, client_tls="Refuse")).start()
+    return w.port, w.stop
+
+
+def read_tree(root):
+    """{relative path: text} of a results directory."""
+    found = {}
+    for directory, _, names in os.walk(root):
+        for name in names:
+            path = os.path.join(directory, name)
+            with open(path, encoding="utf-8", errors="replace") as f:
+                found[os.path.relpath(path, root)] = f.read()
+    return found
+
+
+# ------------------------------------------------------- PostgreSQL: regression and isolation
+
+def pg_regress(a, tree, what, port, server, out):
+    """One run of pg_regress over TCP; returns {test: output}."""
+    suite = f"{tree}/src/test/{what}"
+    runner = f"{suite}/pg_regress" if what == "regress" else f"{suite}/pg_isolation_regress"
+    shutil.rmtree(out, ignore_errors=True)
+    os.makedirs(out)
+    for sub in ("results", "testtablespace"):
+        os.makedirs(f"{out}/{sub}", exist_ok=True)
+    # the server reads test data and loads regress.so itself: as its own user
+    subprocess.run(["chown", "-R", f"{server.user.pw_uid}:{server.user.pw_gid}", out], check=True)
+    argv = [runner, f"--inputdir={suite}", f"--outputdir={out}", "--host=127.0.0.1", f"--port={port}",
+            "--user=postgres", f"--bindir={server.client_bin}", f"--dlpath={suite}",
+            "--dbname=" + ("regression" if what == "regress" else "isolation_regression"),
+            "--max-connections=20"]
+    if what == "regress":
+        argv += ["--max-concurrent-tests=20"]
+    if a.tests:
+        argv += a.tests.split(",")
+    else:
+        schedule = f"{suite}/parallel_schedule" if what == "regress" else f"{suite}/isolation_schedule"
+        argv += [f"--schedule={schedule}"]
+    if a.serial:
+        argv[argv.index("--max-connections=20")] = "--max-connections=1"
+    env = postgres.clean_env(PGPASSWORD=server.password, LC_ALL="C.UTF-8")
+    if what == "isolation":
+        env["PATH"] = f"{suite}:{env['PATH']}"
+    done = subprocess.run(argv, cwd=out, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                          errors="replace", timeout=a.timeout)
+    with open(f"{out}/runner.log", "w", encoding="utf-8") as f:
+        f.write(done.stdout + done.stderr)
+    print(f"  {what} on port {port}: {done.stdout.strip().splitlines()[-3:] if done.stdout.strip() else done.stderr[-500:]}", flush=True)
+    return read_tree(f"{out}/results")
+
+
+def normal_pg(text, port):
+    """Ports and clocks are not the proxy's to keep."""
+    text = text.replace(str(port), "PORT")
+    return re.sub(r"(Execution|Planning) Time: [\d.]+ ms", r"\1 Time", text)
+
+
+def postgres_suite(a, what, results):
+    """Runs a suite twice direct (to know what varies by itself) and once through."""
+    tree = install.postgres_built(a.server, *PARTS)
+    here = proc.workdir("weir-suite-")
+    # the server's user must be able to read the suite: not from under /root
+    shared = os.path.join(here, "tree")
+    for part in ("src/test/regress", "src/test/isolation"):
+        shutil.copytree(f"{tree}/{part}", f"{shared}/{part}", symlinks=True)
+    os.chmod(here, 0o755)
+    runs = {}
+    for run in ("direct", "through", "again"):
+        if run == "again" and all(runs["direct"].get(t) == runs["through"].get(t) for t in runs["direct"]):
+            break
+        server = postgres.Postgres(a.server, auth="trust", conf=SUITE_CONF).start()
+        server.client_bin = install.postgres_bin(15)
+        if a.server == 18:
+            server.client_bin = os.path.dirname(install.psql(18)[0])
+        port, stop = proxied(a, server) if run == "through" else (server.port, lambda: None)
+        out = f"{here}/{what}"
+        runs[run] = {t: normal_pg(text, port) for t, text in pg_regress(a, shared, what, port, server, out).items()}
+        shutil.copytree(f"{out}/results", f"{a.keep}/{what}.{run}", dirs_exist_ok=True)
+        shutil.copy(f"{out}/runner.log", f"{a.keep}/{what}.{run}.log")
+        stop()
+        server.stop()
+    judge(what, runs, results)
+
+
+PARTS = ("src/interfaces/libpq", "src/bin/psql", "src/test/regress", "src/test/isolation")
+
+
+def judge(what, runs, results):
+    """Compares the runs, test by test."""
+    for test in sorted(set(runs["direct"]) | set(runs["through"])):
+        direct, through = runs["direct"].get(test), runs["through"].get(test)
+        again = runs.get("again", {}).get(test, direct)
+        if direct == through or through == again:
+            results.record(f"{what} {test}", True)
+        elif direct is not None and again != direct and close(direct, again, through):
+            results.record(f"{what} {test}", True, "(varies by itself between two direct runs, in the same lines)")
+        else:
+            diff = list(difflib.unified_diff((direct or "").splitlines(), (through or "").splitlines(),
+                                             "direct", "through", lineterm="", n=1))
+            results.record(f"{what} {test}", False, "\n".join(line[:200] for line in diff[:30]))
+
+
+def close(direct, again, through):
+    """Whether the proxied output differs only in lines that differ between direct runs too."""
+    a, b, c = direct.splitlines(), again.splitlines(), through.splitlines()
+    if not len(a) == len(b) == len(c):
+        return False
+    return all(x == z or x != y for x, y, z in zip(a, b, c))
+
+
+# ------------------------------------------------------------------------------------ asyncpg
+
+def asyncpg_source():
+    """asyncpg's own tests, from its source package."""
+    version = install.PIP_DRIVERS["asyncpg"]
+    with install.cached(f"asyncpg-source-{version}") as (path, fresh):
+        if fresh:
+            install.say(f"pip download asyncpg=={version} (source, for its tests)")
+            python = install.driver_python()
+            install.sh([python, "-m", "pip", "download", "-q", "--no-binary", ":all:", "--no-deps",
+                        "--no-build-isolation", "-d", fresh, f"asyncpg=={version}"])
+            archive = next(f for f in os.listdir(fresh) if f.endswith(".tar.gz"))
+            install.sh(["tar", "xzf", archive, "--strip-components=1"], cwd=fresh)
+            os.unlink(f"{fresh}/{archive}")
+    return path
+
+
+def asyncpg_run(a, port, out):
+    """{test id: outcome} of one run against the server on that port."""
+    python = install.venv("asyncpg-tests", f"asyncpg=={install.PIP_DRIVERS['asyncpg']}", "pytest", "pytest-timeout")
+    shutil.rmtree(out, ignore_errors=True)
+    os.makedirs(out)
+    # only the tests: the package must be the installed one, not the unbuilt source
+    shutil.copytree(f"{asyncpg_source()}/tests", f"{out}/tests")
+    env = postgres.clean_env(PGHOST="127.0.0.1", PGPORT=str(port), PGUSER="postgres", PGPASSWORD="real-secret",
+                             PGDATABASE="postgres", LC_ALL="C.UTF-8", PYTHONDONTWRITEBYTECODE="1")
+    argv = [python, "-m", "pytest", "-q", "-rA", "-p", "no:cacheprovider", "--timeout=120", "-x" if a.fail_fast else "--maxfail=1000",
+            "--ignore=tests/test__sourcecode.py", "--ignore=tests/test__environment.py", "tests"]
+    if a.tests:
+        argv += ["-k", a.tests]
+    done = subprocess.run(argv, cwd=out, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                          errors="replace", timeout=a.timeout)
+    with open(f"{out}/pytest.log", "w", encoding="utf-8") as f:
+        f.write(done.stdout + done.stderr)
+    print(f"  asyncpg on port {port}: {done.stdout.strip().splitlines()[-1:]}", flush=True)
+    outcomes = {}
+    for word, test in re.findall(r"^(PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS) (tests/\S+)", done.stdout, re.M):
+        outcomes[test.rstrip(":")] = word
+    return outcomes
+
+
+def asyncpg_suite(a, results):
+    """Both runs must come to the same outcome, test by test."""
+    runs = {}
+    for run in ("direct", "through", "again"):
+        if run == "again" and runs["direct"] == runs["through"]:
+            break
+        server = postgres.Postgres(a.server).start()
+        port, stop = proxied(a, server) if run == "through" else (server.port, lambda: None)
+        out = f"{a.keep}/asyncpg.{run}"
+        runs[run] = asyncpg_run(a, port, out)
+        stop()
+        server.stop()
+    judge("asyncpg", runs, results)
+
+
+def main():
+    """The chosen suites."""
+    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap.add_argument("suite", choices=["regression", "isolation", "asyncpg", "all"])
+    what = ap.add_mutually_exclusive_group(required=True)
+    what.add_argument("--weir", metavar="PATH")
+    what.add_argument("--relay", action="store_true")
+    ap.add_argument("--server", type=int, default=15, choices=[15, 18])
+    ap.add_argument("--tests", help="regression, isolation: tests by comma; asyncpg: a pytest -k expression")
+    ap.add_argument("--serial", action="store_true", help="one connection at a time")
+    ap.add_argument("--fail-fast", action="store_true")
+    ap.add_argument("--timeout", type=int, default=1500)
+    ap.add_argument("--keep", default=os.path.join(HERE, "../../target/e2e/suites"), help="where results stay")
+    a = ap.parse_args()
+    a.keep = os.path.abspath(a.keep)
+    os.makedirs(a.keep, exist_ok=True)
+    results = report.Report()
+    if a.suite in ("regression", "all"):
+        postgres_suite(a, "regress", results)
+    if a.suite in ("isolation", "all"):
+        postgres_suite(a, "isolation", results)
+    if a.suite in ("asyncpg", "all"):
+        asyncpg_suite(a, results)
+    print(f"results in {a.keep}")
+    results.finish()
+
+
+if __name__ == "__main__":
+    main()
