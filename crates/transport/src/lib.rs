@@ -1,1 +1,24 @@
-//! transport
+//! Everything between a socket and a protocol engine.
+//!
+//! * [`redirect`]: an nftables table, written through netlink, that no outbound
+//!   TCP connection can avoid;
+//! * [`exclusion`]: how Weir's own connections are told apart (cgroup v2);
+//! * [`selftest`]: proof, before anything is served, that both of these hold;
+//! * [`addr`]: who dials, where to, and where Weir dials in turn;
+//! * [`listen`]: accepting with a cap, a loop guard and a drain;
+//! * [`tls`]: terminating with minted certificates, originating with verification.
+//!
+//! Refuses: to fall back. A destination that cannot be read, a rule that cannot
+//! be installed, a cgroup that is shared: each is an error, never a guess.
+//! This is the only crate that holds `unsafe` code; each such module is small
+//! and states why it is sound.
+
+pub mod addr;
+pub mod exclusion;
+pub mod listen;
+pub mod redirect;
+pub mod selftest;
+pub mod tls;
+
+mod netlink;
+mod sys;
