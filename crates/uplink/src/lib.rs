@@ -1,1 +1,22 @@
-//! uplink
+//! The engine's side of everything that outlives a connection: evidence, counters, identity, holds.
+//!
+//! - [`Spool`] keeps events on disk until the collector has committed them, and says when it
+//!   cannot, so that the engine refuses work instead of doing it unseen.
+//! - [`Shipper`] moves frames from the spool to a [`CollectorSink`], at least once, in order.
+//! - [`CounterStore`] keeps budget counters so that kill -9 never refills one.
+//! - [`IdentitySource`] says on whose behalf this engine works, verified, or that it cannot say.
+//! - [`Holds`] is the list of statements that wait for a person.
+//!
+//! It refuses to decide anything about a statement: that is `policy`'s.
+
+mod holds;
+mod identity;
+mod ledger;
+mod ship;
+mod spool;
+
+pub use holds::{Answer, DecideError, HoldTicket, HoldView, Holds, NewHold};
+pub use identity::{IdentityConfig, IdentityError, IdentitySource, KeySource, TokenConfig};
+pub use ledger::{CounterRow, CounterStore, LedgerError};
+pub use ship::{Ack, Batch, CollectorSink, Shipper, SinkError};
+pub use spool::{AuditHandle, Delivery, Spool, SpoolConfig, SpoolError, SpoolStatus};
