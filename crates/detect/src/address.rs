@@ -1,0 +1,93 @@
+//! IP addresses, as the standard library parses them, outside of versions and
+//! identifiers.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use crate::context::says;
+use crate::text::{Text, is_word};
+
+/// The end of an IPv4 address that begins at `i`, with its prefix length.
+pub(crate) fn ipv4(text: Text<'_>, i: usize) -> Option<usize> {
+    let end = text.run(i, 16, |b| b.is_ascii_digit() || b == b'.');
+    // A full stop at the end of a sentence.
+    let end = end - usize::from(text.before(end) == b'.');
+    let address: Ipv4Addr = std::str::from_utf8(text.slice(i..end)).ok()?.parse().ok()?;
+    if address.is_unspecified() || !parts(text, i, end) {
+        return None;
+    }
+    if says(
+        text,
+        i,
+        &["version", "ver", "release", "build", "v", "firmware"],
+    ) {
+        return None;
+    }
+    Some(prefix(text, end, 2))
+}
+
+/// Whether the bytes around are not of the same word or number.
+fn parts(text: Text<'_>, i: usize, end: usize) -> bool {
+    let before = text.before(i);
+    let after = text.at(end);
+    let joined = match after {
+        b'.' => text.at(end + 1).is_ascii_digit(),
+        b'-' | b'+' => text.at(end + 1).is_ascii_alphabetic(),
+        b'_' => true,
+        other => is_word(other),
+    };
+    let led = match before {
+        b'.' | b'_' | b'+' => true,
+        b'-' => text.before2(i).is_ascii_alphabetic(),
+        other => is_word(other),
+    };
+    !joined && !led
+}
+
+/// Where an IPv6 address begins and ends around the colon at `i`.
+pub(crate) fn ipv6(text: Text<'_>, i: usize) -> Option<(usize, usize)> {
+    let inside = |b: u8| b.is_ascii_hexdigit() || b == b':';
+    if !inside(text.at(i + 1)) && text.before(i) != b':' {
+        return None;
+    }
+    let start = text.run_back(i, 5, |b| b.is_ascii_hexdigit());
+    let end = text.run(i, 46, |b| inside(b) || b == b'.');
+    let whole = text.slice(start..end);
+    if !whole.windows(2).any(|pair| pair == b"::")
+        && whole.iter().filter(|b| **b == b':').count() < 7
+        && !whole.contains(&b'.')
+    {
+        return None;
+    }
+    // A sentence's full stop, or the colon of a prompt, may follow.
+    let end = (end.saturating_sub(2)..=end).rev().find(|end| {
+        std::str::from_utf8(text.slice(start..*end))
+            .is_ok_and(|part| part.parse::<Ipv6Addr>().is_ok())
+    })?;
+    let rest = text.at(end);
+    if is_word(rest) || (matches!(rest, b':' | b'.') && is_word(text.at(end + 1))) {
+        return None;
+    }
+    if is_word(text.before(start)) || matches!(text.before(start), b'_' | b'.' | b':') {
+        return None;
+    }
+    // `a::b` is a path in a program more often than an address.
+    let address = text.slice(start..end);
+    let colons = address.iter().filter(|b| **b == b':').count();
+    if end - start < 3 || (!address.iter().any(u8::is_ascii_digit) && colons < 4) {
+        return None;
+    }
+    let zone = text.run(end + 1, 16, |b| b.is_ascii_alphanumeric() || b == b'-');
+    let end = if rest == b'%' && zone > end + 1 {
+        zone
+    } else {
+        end
+    };
+    Some((start, prefix(text, end, 3)))
+}
+
+/// Past a prefix length of at most so many digits.
+fn prefix(text: Text<'_>, end: usize, digits: usize) -> usize {
+    let stop = text.run(end + 1, digits, |b| b.is_ascii_digit());
+    let found = text.at(end) == b'/' && stop > end + 1 && !is_word(text.at(stop));
+    if found { stop } else { end }
+}

@@ -1,0 +1,184 @@
+//! Ways to hide a value.
+//!
+//! All of them work on text; a caller that hides typed data checks that the
+//! type can carry the result. None of them fails: what cannot be shown in
+//! part is hidden whole.
+
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
+
+use crate::Span;
+
+/// What stands for a hidden character.
+pub const MARK: char = '*';
+
+/// How many characters hide a value whose length is not to be told.
+const WHOLE: usize = 8;
+
+/// Characters that a token has.
+const TOKEN_LEN: usize = 16;
+
+/// SHA-256's block, the longest key that is used as it is.
+const BLOCK_LEN: usize = 64;
+
+/// The lower-case alphabet of RFC 4648's Base32.
+const BASE32: [char; 32] = [
+    'a', 'b', 'c', 'd', 'e', 'f', 'g', 'h', 'i', 'j', 'k', 'l', 'm', 'n', 'o', 'p', 'q', 'r', 's',
+    't', 'u', 'v', 'w', 'x', 'y', 'z', '2', '3', '4', '5', '6', '7',
+];
+
+/// Shows the first and the last characters and hides those between.
+///
+/// Only letters and digits count and are hidden; separators stay where they
+/// are, so `123-45-6789` with the last four shown is `***-**-6789`. A value
+/// with fewer than twice as many letters and digits as would be shown is
+/// hidden whole, as eight marks that do not tell its length: showing most of
+/// a short value would be showing it. Characters are code points.
+#[must_use]
+pub fn partial(text: &str, keep_first: usize, keep_last: usize) -> String {
+    let total = text.chars().filter(|c| c.is_alphanumeric()).count();
+    let kept = keep_first.saturating_add(keep_last);
+    if total == 0 || total < kept.saturating_mul(2) {
+        return constant();
+    }
+    let mut seen = 0;
+    text.chars()
+        .map(|c| {
+            if !c.is_alphanumeric() {
+                return c;
+            }
+            seen += 1;
+            if seen <= keep_first || seen > total - keep_last {
+                c
+            } else {
+                MARK
+            }
+        })
+        .collect()
+}
+
+/// Eight marks, whatever the value was.
+#[must_use]
+pub fn constant() -> String {
+    String::from(MARK).repeat(WHOLE)
+}
+
+/// A name for the value that is the same each time and for the same key, and
+/// tells nothing else: 80 bits of HMAC-SHA-256, as 16 characters of Base32.
+/// Equal values have equal tokens, so joins and counts still work.
+#[must_use]
+pub fn token(key: &[u8], value: &[u8]) -> String {
+    let mut block = [0; BLOCK_LEN];
+    let hashed: [u8; 32];
+    let key = if key.len() > BLOCK_LEN {
+        hashed = <Sha256 as sha2::Digest>::digest(key).into();
+        &hashed
+    } else {
+        key
+    };
+    for (to, from) in block.iter_mut().zip(key) {
+        *to = *from;
+    }
+    let mac: [u8; 32] = Hmac::<Sha256>::new(&block.into())
+        .chain_update(value)
+        .finalize()
+        .into_bytes()
+        .into();
+    let (mut bits, mut count) = (0u32, 0);
+    let mut bytes = mac.iter();
+    let mut out = String::with_capacity(TOKEN_LEN);
+    while out.len() < TOKEN_LEN {
+        if count < 5 {
+            let byte = bytes.next().copied().unwrap_or(0);
+            bits = (bits << 8 | u32::from(byte)) & 0xFFFF;
+            count += 8;
+        }
+        count -= 5;
+        let index = usize::try_from(bits >> count & 31).unwrap_or(0);
+        out.push(BASE32.get(index).copied().unwrap_or('a'));
+    }
+    out
+}
+
+/// Hides these spans (as [`scan`](crate::scan) gives them) and leaves the rest
+/// as it is. Letters and digits in a span become marks, one for one; other
+/// ASCII in it stays, so the shape of the text is kept. Bytes that are not
+/// UTF-8 become one mark each.
+#[must_use]
+pub fn mask_spans(bytes: &[u8], spans: &[Span]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    for span in spans {
+        let start = span.start.max(at);
+        out.extend_from_slice(bytes.get(at..start).unwrap_or(&[]));
+        let end = span.end.max(start);
+        for chunk in bytes.get(start..end).unwrap_or(&[]).utf8_chunks() {
+            for c in chunk.valid().chars() {
+                if c.is_ascii() && !c.is_ascii_alphanumeric() {
+                    out.extend(u8::try_from(c));
+                } else {
+                    out.extend(u8::try_from(MARK));
+                }
+            }
+            out.extend(chunk.invalid().iter().map(|_| b'*'));
+        }
+        at = end;
+    }
+    out.extend_from_slice(bytes.get(at..).unwrap_or(&[]));
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scan;
+
+    #[test]
+    fn partial_keeps_the_ends_and_the_separators() {
+        assert_eq!(partial("805-36-9215", 0, 4), "***-**-9215");
+        assert_eq!(partial("4000 0067 3905 1240", 4, 4), "4000 **** **** 1240");
+        assert_eq!(partial("zora@example.test", 1, 0), "z***@*******.****");
+    }
+
+    #[test]
+    fn partial_hides_short_values_whole() {
+        assert_eq!(partial("1234567", 0, 4), "********");
+        assert_eq!(partial("12345678", 0, 4), "****5678");
+        assert_eq!(partial("", 0, 4), "********");
+        assert_eq!(partial("---", 0, 0), "********");
+        assert_eq!(partial("abc", usize::MAX, 2), "********");
+    }
+
+    #[test]
+    fn partial_counts_characters_not_bytes() {
+        assert_eq!(partial("Zoë Müller", 2, 2), "Zo* ****er");
+        assert_eq!(partial("日本語日本語", 1, 1), "日****語");
+    }
+
+    #[test]
+    fn tokens_depend_on_key_and_value_only() {
+        let token_a = token(b"key", b"805-36-9215");
+        assert_eq!(token_a.len(), 16);
+        assert_eq!(token_a, token(b"key", b"805-36-9215"));
+        assert_ne!(token_a, token(b"key", b"805-36-9216"));
+        assert_ne!(token_a, token(b"other", b"805-36-9215"));
+        assert_ne!(token(&[1; 65], b""), token(&[1; 64], b""));
+    }
+
+    /// RFC 4231, test case 2, in Base32.
+    #[test]
+    fn tokens_are_hmac_sha_256() {
+        let token = token(b"Jefe", b"what do ya want for nothing?");
+        assert_eq!(token, "lpomcrv7mb2u42qe");
+    }
+
+    #[test]
+    fn spans_are_masked_in_place() {
+        let text = "mail zora@example.test; tax id 805-36-9215 é";
+        let masked = mask_spans(text.as_bytes(), &scan(text.as_bytes()));
+        assert_eq!(
+            String::from_utf8(masked).unwrap(),
+            "mail ****@*******.****; tax id ***-**-**** é"
+        );
+    }
+}
