@@ -1,0 +1,197 @@
+"""Evidence under faults: a full disk below the spool, kill -9 of the engine.
+
+Only for Weir: a relay has no evidence to lose.
+"""
+
+import os
+import subprocess
+import threading
+import time
+
+from lab import proc, weir, wire
+from lab.report import equal
+
+CLIENTS = 16
+BLOCKING = weir.PERMISSIVE.replace("delivery: Batch", "delivery: Blocking")
+STRICT = weir.PERMISSIVE.replace("delivery: Batch", "delivery: BlockingStrict")
+
+
+def start(scene, **kwargs):
+    """An engine of its own."""
+    target = weir.target_yaml(scene.server.port, client_tls="Refuse")
+    return weir.Weir(scene.weir_path, scene.server.port, target=target, **kwargs).start()
+
+
+def statements(w, text):
+    """Recorded statements whose text contains ``text``."""
+    return [e for e in w.json("query", "--text", text, "--limit", "200000")]
+
+
+def writers(port, stop, acknowledged):
+    """16 clients that insert as fast as they are acknowledged, until the engine dies."""
+    def one(client):
+        conn = wire.Conn(port)
+        n = 0
+        try:
+            while not stop.is_set():
+                if conn.query(f"INSERT INTO marks VALUES ({client}, {n})").tags != ["INSERT 0 1"]:
+                    return
+                acknowledged[client] = n + 1
+                n += 1
+                conn.seen.clear()
+        except (wire.Closed, OSError):
+            pass
+    threads = [threading.Thread(target=one, args=(c,), daemon=True) for c in range(CLIENTS)]
+    for t in threads:
+        t.start()
+    return threads
+
+
+def killed(scene, policies):
+    """kill -9 while 16 clients write; restart; (Weir, acknowledged, committed)."""
+    scene.server.psql("TRUNCATE marks", "shop")
+    w = start(scene, policies=policies)
+    stop, acknowledged = threading.Event(), [0] * CLIENTS
+    threads = writers(w.port, stop, acknowledged)
+    time.sleep(3)
+    w.kill()
+    stop.set()
+    for t in threads:
+        t.join(10)
+    proc.wait_until(lambda: scene.server.query("select count(*) from pg_stat_activity where usename = 'app' "
+                                               "and query like 'INSERT INTO marks%'") == "0", "sessions end")
+    committed = int(scene.server.query("select count(*) from marks", "shop"))
+    w.start()
+    w.settle()
+    return w, sum(acknowledged), committed
+
+
+def no_acknowledged_event_lost(scene, policies):
+    """Under Blocking, what a client saw end is recorded with its end, and what the server
+    committed is recorded as begun."""
+    w, acknowledged, committed = killed(scene, policies)
+    events = statements(w, "INSERT INTO marks")
+    seen = {_statement(e) for e in events}
+    if acknowledged < 200:
+        raise AssertionError(f"only {acknowledged} statements ran")
+    missing = max(0, committed - len(seen))
+    if missing or committed < acknowledged:
+        raise AssertionError(f"acknowledged {acknowledged}, committed {committed}, recorded {len(seen)}")
+    complete = {_statement(e) for e in events if str(e.get("outcome", "")).lower() in ("completed", "complete", "ok", "success")}
+    if len(complete) < acknowledged:
+        raise AssertionError(f"acknowledged {acknowledged}, recorded with their end {len(complete)}")
+    w.stop()
+
+
+def _statement(event):
+    for key in ("statement", "text", "sql"):
+        if isinstance(event.get(key), str):
+            return event[key]
+        if isinstance(event.get(key), dict):
+            return event[key].get("text") or event[key].get("sql")
+    raise AssertionError(f"no statement in {event}")
+
+
+def gap_is_reported(scene):
+    """After kill -9 under Batch the collector reports unclosed sessions or a gap, and the
+    window that may be lost is a second."""
+    w, acknowledged, _ = killed(scene, weir.PERMISSIVE)
+    recorded = {_statement(e) for e in statements(w, "INSERT INTO marks")}
+    if not recorded:
+        raise AssertionError("nothing of three seconds was recorded")
+    text = w.cli("query", "--kind", "finding", "--output", "json").stdout.lower()
+    if "gap" not in text and "unclosed" not in text:
+        raise AssertionError(f"no finding: {text[:400]}")
+    print(f"        Batch: acknowledged {acknowledged}, recorded {len(recorded)}")
+    w.stop()
+
+
+def fresh_connections_after_restart(scene):
+    """After kill -9 clients get a clean close, the server's sessions end, and the restarted
+    engine serves at once."""
+    w = start(scene)
+    conn = wire.Conn(w.port)
+    w.kill()
+    conn.sock.settimeout(5)
+    conn.drain_to_close()
+    if proc.accepts(w.port):
+        raise AssertionError("something still listens")
+    w.start()
+    equal(wire.Conn(w.port).query("select 1").rows, [[b"1"]])
+    w.stop()
+
+
+def sigterm_drains(scene):
+    """SIGTERM lets a running statement end, then exits with 0."""
+    w = start(scene)
+    conn = wire.Conn(w.port)
+    conn.send(wire.query("select pg_sleep(1), 'done'"))
+    time.sleep(0.3)
+    w.child.terminate()
+    answer = wire.Answer(conn.until_ready())
+    equal(answer.rows[0][1], b"done")
+    conn.close()
+    equal(w.child.wait(20), 0, "exit status")
+
+
+def full_disk(scene, policies, refused):
+    """With no room for the spool a governed statement is refused before it runs (Blocking) or
+    the engine keeps its memory bounded (Batch); with room again it works again."""
+    where = proc.workdir("weir-full-")
+    state = os.path.join(where, "state")
+    os.makedirs(state)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m,mode=700", "tmpfs", state], check=True)
+    try:
+        w = start(scene, policies=policies, where=where, state_dir=state)
+        conn = wire.Conn(w.port)
+        equal(conn.query("select 1").rows, [[b"1"]])
+        idle = proc.rss_kb(w.pid)
+        _fill(os.path.join(state, "filler"))
+        scene.server.psql("TRUNCATE marks", "shop")
+        outcomes, peak = [], 0
+        for n in range(3000):
+            answer = conn.query(f"INSERT INTO marks VALUES (1, {n}) /* {'x' * 1000} */")
+            outcomes.append(answer.errors[0] if answer.errors else None)
+            peak = max(peak, proc.rss_kb(w.pid))
+            if n % 100 == 0:
+                conn.seen.clear()
+                _fill(os.path.join(state, "filler"))
+            if refused and answer.errors:
+                break
+        ran = int(scene.server.query("select count(*) from marks", "shop"))
+        equal(ran, outcomes.count(None), "statements that ran and those that succeeded")
+        if refused and not any(outcomes):
+            raise AssertionError("no statement was refused")
+        if peak - idle > 32 * 1024:
+            raise AssertionError(f"the engine grew by {peak - idle} kB")
+        errors = [o for o in outcomes if o]
+        if errors and not any(word in errors[0]["M"].lower() for word in ("audit", "spool", "evidence", "record")):
+            raise AssertionError(f"the error does not say why: {errors[0]}")
+        os.unlink(os.path.join(state, "filler"))
+        proc.wait_until(lambda: not wire.Conn(w.port).query("select 1").errors, "works with room again", 20)
+        w.stop()
+    finally:
+        subprocess.run(["umount", "-l", state], check=False)
+
+
+def _fill(path):
+    block = b"\0" * 4096
+    with open(path, "ab", buffering=0) as f:
+        try:
+            while f.write(block) == len(block):
+                pass
+        except OSError:
+            pass
+
+
+def claims(scene, results):
+    """All claims of this file."""
+    if not scene.is_weir:
+        return
+    results.check("kill -9 under Blocking loses no acknowledged event", no_acknowledged_event_lost, scene, BLOCKING)
+    results.check("kill -9 under BlockingStrict loses no acknowledged event", no_acknowledged_event_lost, scene, STRICT)
+    results.check("kill -9 under Batch is reported as a gap", gap_is_reported, scene)
+    results.check("kill -9 ends cleanly and a restart serves", fresh_connections_after_restart, scene)
+    results.check("SIGTERM drains", sigterm_drains, scene)
+    results.check("full-disk under Blocking refuses before the statement runs", full_disk, scene, BLOCKING, True)
+    results.check("full-disk under Batch keeps memory bounded", full_disk, scene, weir.PERMISSIVE, False)
