@@ -264,3 +264,88 @@ fn durations_and_sizes_are_strict() {
         assert_eq!(bytes(bad), None, "{bad}");
     }
 }
+
+/// The policy that the evasion corpus runs under.
+fn corpus() -> Compiled {
+    let target =
+        include_str!("../../../e2e/corpus/pg/target.yaml.in").replace("${PG_PORT}", "5432");
+    let labels = include_str!("../../../e2e/corpus/pg/labels.yaml");
+    let policy = include_str!("../../../e2e/corpus/pg/policy.yaml");
+    let resources = load_str("corpus.yaml", &[&target, labels, policy].join("\n---\n"))
+        .unwrap_or_else(|errors| panic!("does not load: {}", lines(&errors)));
+    compile(&resources, &CompileOptions::default())
+        .unwrap_or_else(|errors| panic!("does not compile: {}", lines(&errors)))
+}
+
+#[test]
+fn the_corpus_policy_compiles_with_nothing_but_warnings_about_document_paths() {
+    let Compiled { bundle, warnings } = corpus();
+    assert_eq!(warnings.len(), 3, "{}", lines(&warnings));
+    assert!(
+        warnings
+            .iter()
+            .all(|warning| warning.message.contains("the whole column"))
+    );
+    let (id, _) = bundle.target_named("shop").expect("target");
+    let labels = bundle.labels(id).expect("labels");
+    for (schema, table, column) in [
+        ("public", "customers", "profile"),
+        ("public", "docs", "body_xml"),
+        ("legal", "Tax Ids", "SSN #"),
+        ("payroll", "salaries", "amount"),
+    ] {
+        assert_eq!(
+            labels.of_column(schema, table, column).len(),
+            1,
+            "{schema}.{table}.{column}"
+        );
+    }
+    assert_eq!(labels.of_column("public", "leads", "ssn"), []);
+    assert_eq!(labels.of_column("public", "customers", "email"), []);
+}
+
+#[test]
+fn the_corpus_policy_lets_temporary_tables_go_and_others_not() {
+    let bundle = corpus().bundle;
+    let (id, _) = bundle.target_named("shop").expect("target");
+    let scope = bundle.scope(&Subject::named("corpus"), id).expect("scope");
+    let denied_by = |sql: SqlOperation<'_>| match scope
+        .decide(&Operation::Sql(&sql), &NoCounters, Timestamp(0))
+        .verdict
+    {
+        Verdict::Deny(denial) => Some(denial.rule.rule.to_string()),
+        _ => None,
+    };
+    let drop = |schema| {
+        denied_by(SqlOperation {
+            effects: EffectSet::of(&[Effect::Drop]),
+            relations: &[Relation {
+                schema,
+                name: "w",
+                access: Access::Write,
+            }],
+            ..SqlOperation::default()
+        })
+    };
+    assert_eq!(drop("pg_temp_3"), None);
+    assert_eq!(drop("public").as_deref(), Some("no-drop"));
+    assert_eq!(drop("").as_deref(), Some("no-drop"));
+    let functions = [weir_policy::FunctionRef {
+        schema: None,
+        name: "pg_read_file",
+    }];
+    let read = SqlOperation {
+        functions: &functions,
+        ..SqlOperation::default()
+    };
+    assert_eq!(denied_by(read).as_deref(), Some("no-server-file-functions"));
+    let set = |name: &'static str| {
+        denied_by(SqlOperation {
+            settings: &[name],
+            ..SqlOperation::default()
+        })
+    };
+    assert_eq!(set("log_statement").as_deref(), Some("no-audit-tampering"));
+    assert_eq!(set("*").as_deref(), Some("no-audit-tampering"));
+    assert_eq!(set("timezone"), None);
+}

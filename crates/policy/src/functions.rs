@@ -25,6 +25,8 @@ pub enum FunctionClass {
     ServerControl,
     /// Change a setting.
     Settings,
+    /// Aggregates that put many rows into one value.
+    Collecting,
     /// Decode or show stored definitions and defaults, which may hold literals.
     Definitions,
 }
@@ -41,6 +43,7 @@ impl FunctionClass {
         FunctionClass::Statistics,
         FunctionClass::ServerControl,
         FunctionClass::Settings,
+        FunctionClass::Collecting,
         FunctionClass::Definitions,
     ];
 
@@ -56,6 +59,7 @@ impl FunctionClass {
             FunctionClass::Statistics => "Statistics",
             FunctionClass::ServerControl => "ServerControl",
             FunctionClass::Settings => "Settings",
+            FunctionClass::Collecting => "Collecting",
             FunctionClass::Definitions => "Definitions",
         }
     }
@@ -158,6 +162,7 @@ impl FunctionClass {
                 "pg_start_backup",
                 "pg_stop_backup",
                 "pg_promote",
+                "pg_terminate_backend",
                 "pg_wal_replay_*",
                 "pg_log_backend_memory_contexts",
                 "pg_log_standby_snapshot",
@@ -166,6 +171,13 @@ impl FunctionClass {
                 "pg_nextoid",
             ],
             FunctionClass::Settings => &["set_config"],
+            FunctionClass::Collecting => &[
+                "*_agg",
+                "*_agg_*",
+                "xmlagg",
+                "json_arrayagg",
+                "json_objectagg",
+            ],
             FunctionClass::Definitions => &[
                 "pg_get_viewdef",
                 "pg_get_ruledef",

@@ -144,7 +144,8 @@ pub enum Use {
     GroupBy,
     /// Compared with another column.
     Join,
-    /// Is written to.
+    /// Its value, or something made of it, is stored in another place. Assigning *to* a labelled
+    /// column is no use of it.
     Write,
 }
 

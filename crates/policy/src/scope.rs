@@ -179,6 +179,16 @@ impl Scope {
             .any(|rule| rule.rule.action == Some(Action::Mask))
     }
 
+    /// The texts that constant masks put in place of values: a statement that stores one of them
+    /// may be writing back what it was shown.
+    pub fn constant_masks(&self) -> impl Iterator<Item = &str> {
+        let own = self.enforced().filter_map(|rule| rule.rule.mask.as_ref());
+        self.masks.iter().chain(own).filter_map(|mask| match mask {
+            Mask::Constant(text) => Some(text.as_str()),
+            _ => None,
+        })
+    }
+
     /// Whether only `Observe` policies apply, so that everything passes.
     pub fn observe_only(&self) -> bool {
         self.policies
