@@ -49,3 +49,6 @@ pub use target::{
     Address, Catalog, Cidr, ClientLogin, ClientTls, Credentials, Host, Login, Pooler, Protocol,
     Resolved, Source, Target, TargetId, TlsMode, UpstreamTls,
 };
+
+#[cfg(test)]
+mod tests;
