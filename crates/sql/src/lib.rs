@@ -10,10 +10,18 @@
 
 use std::sync::Arc;
 
+mod build;
 pub mod builtin;
 mod effect;
 mod facts;
+mod ir;
 mod lineage;
+mod parse;
+mod trace;
+mod where_clause;
+
+#[cfg(test)]
+mod tests;
 
 pub use effect::{Effect, EffectSet};
 pub use facts::{
@@ -86,18 +94,24 @@ pub enum OpaqueReason {
 }
 
 /// Judges a text of zero or more statements.
-pub fn analyze(_text: &str, _lex: &LexSettings) -> Analysis {
-    Analysis::Opaque(OpaqueReason::Internal)
+///
+/// Needs `STACK` bytes of stack, whatever the text. Calls are serialised by the parser.
+pub fn analyze(text: &str, lex: &LexSettings) -> Analysis {
+    match parse::parse(text, lex) {
+        Ok(tree) => Analysis::Parsed(Arc::new(build::script(&tree, text))),
+        Err(parse::Rejection::Syntax(error)) => Analysis::SyntaxError(error),
+        Err(parse::Rejection::Opaque(reason)) => Analysis::Opaque(reason),
+    }
 }
 
 /// The fingerprint of a text: equal for texts that differ in constants only, as 16 hex
-/// digits. A second parse. `None` where the text cannot be parsed.
-pub fn fingerprint(_text: &str, _lex: &LexSettings) -> Option<String> {
-    None
+/// digits. Parses again. `None` where the text cannot be parsed.
+pub fn fingerprint(text: &str, lex: &LexSettings) -> Option<String> {
+    parse::fingerprint(text, lex)
 }
 
-/// The text with constants replaced by `$n`. A second parse. `None` where the text cannot
-/// be parsed.
-pub fn normalize(_text: &str, _lex: &LexSettings) -> Option<String> {
-    None
+/// The text with constants replaced by `$n`. Parses again. `None` where the text cannot be
+/// parsed.
+pub fn normalize(text: &str, lex: &LexSettings) -> Option<String> {
+    parse::normalize(text, lex)
 }

@@ -1,6 +1,10 @@
 //! Where values come from and go to: a label-independent description of one statement, kept
 //! with its text, which `trace` resolves against a catalog.
 
+use crate::RelationRef;
+use crate::ir::Root;
+use crate::trace;
+
 /// What the caller knows about the relations and functions of one statement. Indices are
 /// those of `Statement::relations` and `Statement::functions`.
 pub trait Oracle {
@@ -138,19 +142,87 @@ pub struct Traced {
 
 /// The label-independent lineage of one statement.
 #[derive(Debug, Default)]
-pub struct Lineage;
+pub struct Lineage {
+    root: Root,
+    relations: Vec<RelationRef>,
+    ctes: usize,
+}
 
 impl Lineage {
+    pub(crate) fn new(root: Root, relations: Vec<RelationRef>, ctes: usize) -> Self {
+        Self {
+            root,
+            relations,
+            ctes,
+        }
+    }
+
     /// Resolves the names of the statement against `oracle` and follows labelled values.
-    pub fn trace(&self, _oracle: &dyn Oracle) -> Traced {
-        Traced::default()
+    ///
+    /// The work is bounded; a statement that would take more is answered with
+    /// `Origin::Unresolved` for everything. Needs `STACK` bytes of stack.
+    pub fn trace(&self, oracle: &dyn Oracle) -> Traced {
+        trace::trace(&self.root, &self.relations, self.ctes, oracle)
     }
 }
 
 impl Outputs {
     /// What is known of the column at `position` of a result with `total` columns. Where
     /// stars make the position uncertain, everything that it could be is united.
-    pub fn column(&self, _position: usize, _total: usize) -> OutputColumn {
-        OutputColumn::default()
+    pub fn column(&self, position: usize, total: usize) -> OutputColumn {
+        let is_star = |item: &OutputItem| matches!(item, OutputItem::Star(_));
+        let Some(first) = self.items.iter().position(is_star) else {
+            return match self.items.get(position) {
+                Some(item) if self.items.len() == total => item.describe().clone(),
+                _ => OutputColumn::unresolved(),
+            };
+        };
+        let last = self.items.iter().rposition(is_star).unwrap_or(first);
+        let after = self.items.len() - last - 1;
+        if position >= total || first + after > total {
+            return OutputColumn::unresolved();
+        }
+        let item = if position < first {
+            self.items.get(position)
+        } else if position >= total - after {
+            self.items.get(self.items.len() - (total - position))
+        } else {
+            return self.unite(first..=last);
+        };
+        item.map_or_else(OutputColumn::unresolved, |item| item.describe().clone())
+    }
+
+    fn unite(&self, items: std::ops::RangeInclusive<usize>) -> OutputColumn {
+        let mut united = OutputColumn::default();
+        for item in self.items.get(items).unwrap_or_default() {
+            let column = item.describe();
+            united.origins.extend(&column.origins);
+            if column.derivation != Derivation::No {
+                united.derivation = Derivation::Derived;
+            }
+        }
+        united.origins.sort_unstable();
+        united.origins.dedup();
+        united
+    }
+}
+
+impl OutputItem {
+    /// What is known of the column or columns.
+    pub fn describe(&self) -> &OutputColumn {
+        match self {
+            Self::Column(column) | Self::Star(column) => column,
+        }
+    }
+}
+
+impl OutputColumn {
+    /// A column that could be anything.
+    pub fn unresolved() -> Self {
+        Self {
+            name: None,
+            derivation: Derivation::Derived,
+            origins: vec![Origin::Unresolved],
+        }
     }
 }

@@ -1,0 +1,318 @@
+//! Expressions.
+
+use pg_query::NodeEnum;
+use pg_query::protobuf::{
+    AExpr, AExprKind, AIndirection, CaseExpr, ColumnRef, FuncCall, Node, SubLink as RawSubLink,
+    SubLinkType, WindowDef,
+};
+
+use super::{Builder, text};
+use crate::ir::{Call, ColumnName, Expr, SubLink, Window};
+
+impl Builder {
+    pub(super) fn exprs(&mut self, nodes: &[Node]) -> Vec<Expr> {
+        nodes.iter().map(|node| self.expr(node)).collect()
+    }
+
+    pub(super) fn optional(&mut self, node: Option<&Node>) -> Option<Expr> {
+        node.map(|node| self.expr(node))
+    }
+
+    /// An optional child as a list of none or one.
+    pub(super) fn child(&mut self, node: Option<&Node>) -> Vec<Expr> {
+        self.optional(node).into_iter().collect()
+    }
+
+    pub(super) fn expr(&mut self, node: &Node) -> Expr {
+        let Some(node) = node.node.as_ref() else {
+            return Expr::Const;
+        };
+        match node {
+            NodeEnum::AConst(constant) => {
+                self.statement.has_literals |= !constant.isnull;
+                Expr::Const
+            }
+            NodeEnum::Integer(_)
+            | NodeEnum::Float(_)
+            | NodeEnum::Boolean(_)
+            | NodeEnum::String(_)
+            | NodeEnum::BitString(_)
+            | NodeEnum::SqlvalueFunction(_)
+            | NodeEnum::SetToDefault(_)
+            | NodeEnum::CurrentOfExpr(_)
+            | NodeEnum::MergeSupportFunc(_)
+            | NodeEnum::AStar(_) => Expr::Const,
+            NodeEnum::ParamRef(_) => Expr::Param,
+            NodeEnum::ColumnRef(column) => self.column(column),
+            NodeEnum::AExpr(expr) => self.operation(expr),
+            NodeEnum::BoolExpr(expr) => Expr::Bool(self.exprs(&expr.args)),
+            NodeEnum::BooleanTest(test) => Expr::Bool(self.child(test.arg.as_deref())),
+            NodeEnum::NullTest(test) => match test.arg.as_deref() {
+                Some(arg) => Expr::NullTest(Box::new(self.expr(arg))),
+                None => Expr::Const,
+            },
+            NodeEnum::FuncCall(call) => Expr::Call(Box::new(self.call(call))),
+            NodeEnum::TypeCast(cast) => {
+                self.type_name(cast.type_name.as_ref());
+                match self.optional(cast.arg.as_deref()) {
+                    None | Some(Expr::Const) => Expr::Const,
+                    Some(Expr::Param) => Expr::Param,
+                    Some(inner) => Expr::Cast(Box::new(inner)),
+                }
+            }
+            NodeEnum::CollateClause(clause) => match self.optional(clause.arg.as_deref()) {
+                None | Some(Expr::Const) => Expr::Const,
+                Some(inner) => Expr::Cast(Box::new(inner)),
+            },
+            NodeEnum::SubLink(link) => self.sub_link(link),
+            NodeEnum::CaseExpr(case) => self.case(case),
+            NodeEnum::RowExpr(row) => Expr::Row(self.exprs(&row.args)),
+            NodeEnum::AArrayExpr(array) => {
+                let elements = self.exprs(&array.elements);
+                if elements
+                    .iter()
+                    .all(|element| matches!(element, Expr::Const))
+                {
+                    return Expr::Const;
+                }
+                Expr::Array(elements)
+            }
+            NodeEnum::AIndirection(indirection) => self.indirection(indirection),
+            NodeEnum::CoalesceExpr(expr) => Expr::Computed(self.exprs(&expr.args)),
+            NodeEnum::MinMaxExpr(expr) => Expr::Computed(self.exprs(&expr.args)),
+            NodeEnum::NamedArgExpr(arg) => self.optional(arg.arg.as_deref()).unwrap_or(Expr::Const),
+            NodeEnum::GroupingFunc(grouping) => {
+                self.exprs(&grouping.args);
+                Expr::Const
+            }
+            NodeEnum::GroupingSet(set) => Expr::Computed(self.exprs(&set.content)),
+            NodeEnum::List(list) => Expr::Computed(self.exprs(&list.items)),
+            NodeEnum::XmlExpr(xml) => {
+                let mut parts = self.exprs(&xml.args);
+                parts.extend(self.exprs(&xml.named_args));
+                Expr::Computed(parts)
+            }
+            NodeEnum::XmlSerialize(xml) => {
+                self.type_name(xml.type_name.as_ref());
+                Expr::Computed(self.child(xml.expr.as_deref()))
+            }
+            NodeEnum::ResTarget(target) => Expr::Computed(self.child(target.val.as_deref())),
+            NodeEnum::SortBy(sort) => Expr::Computed(self.child(sort.node.as_deref())),
+            NodeEnum::IndexElem(element) => Expr::Computed(self.child(element.expr.as_deref())),
+            other => self.json(other),
+        }
+    }
+
+    fn column(&mut self, column: &ColumnRef) -> Expr {
+        let mut parts = Vec::with_capacity(column.fields.len());
+        let mut star = false;
+        for field in &column.fields {
+            match field.node.as_ref() {
+                Some(NodeEnum::String(name)) => parts.push(name.sval.clone()),
+                Some(NodeEnum::AStar(_)) => star = true,
+                _ => {
+                    self.opaque("unknown form of column reference");
+                    return Expr::Unknown;
+                }
+            }
+        }
+        Expr::Column(ColumnName { parts, star })
+    }
+
+    fn operation(&mut self, expr: &AExpr) -> Expr {
+        let own = self.operator(&expr.name);
+        let name = expr.name.last().and_then(text).unwrap_or("").to_owned();
+        let left = self.optional(expr.lexpr.as_deref());
+        let right = match expr.rexpr.as_deref().and_then(|node| node.node.as_ref()) {
+            Some(NodeEnum::List(list)) => Some(Expr::Array(self.exprs(&list.items))),
+            _ => self.optional(expr.rexpr.as_deref()),
+        };
+        if !own {
+            return Expr::Computed(
+                left.into_iter()
+                    .chain(right)
+                    .chain([Expr::Unknown])
+                    .collect(),
+            );
+        }
+        let (left, right) = match (left, right) {
+            (Some(left), Some(right)) => (left, right),
+            // Prefix operators: constants stay constants, so that `= -1` compares with one.
+            (None, Some(Expr::Const) | None) | (Some(Expr::Const), None) => return Expr::Const,
+            (None, Some(operand)) | (Some(operand), None) => return Expr::Computed(vec![operand]),
+        };
+        let pair = |equal, left, right| Expr::Compare {
+            equal,
+            left: Box::new(left),
+            right: Box::new(right),
+        };
+        match AExprKind::try_from(expr.kind) {
+            Ok(AExprKind::AexprIn) => {
+                let list = match right {
+                    Expr::Array(list) => list,
+                    other => vec![other],
+                };
+                if name == "=" {
+                    Expr::In {
+                        left: Box::new(left),
+                        list,
+                    }
+                } else {
+                    // NOT IN
+                    Expr::Bool(vec![Expr::In {
+                        left: Box::new(left),
+                        list,
+                    }])
+                }
+            }
+            Ok(AExprKind::AexprNotDistinct) => pair(true, left, right),
+            Ok(AExprKind::AexprOpAny) => pair(name == "=", left, right),
+            Ok(AExprKind::AexprNullif) => Expr::Computed(vec![left, right]),
+            Ok(AExprKind::AexprOp) => {
+                if name == "=" {
+                    pair(true, left, right)
+                } else if compares(&name) {
+                    pair(false, left, right)
+                } else if matches!((&left, &right), (Expr::Const, Expr::Const)) {
+                    Expr::Const
+                } else {
+                    Expr::Computed(vec![left, right])
+                }
+            }
+            _ => pair(false, left, right),
+        }
+    }
+
+    pub(super) fn call(&mut self, call: &FuncCall) -> Call {
+        let function = self.function(&call.funcname);
+        if function.is_none() {
+            self.opaque("function without a name");
+        }
+        self.set_config(call);
+        let count = is_count(call);
+        Call {
+            function,
+            count,
+            distinct: call.agg_distinct,
+            args: self.exprs(&call.args),
+            order: self.exprs(&call.agg_order),
+            within_group: call.agg_within_group,
+            filter: self.optional(call.agg_filter.as_deref()),
+            over: call.over.as_deref().map(|window| self.window(window)),
+        }
+    }
+
+    pub(super) fn window(&mut self, window: &WindowDef) -> Window {
+        let name = |name: &str| (!name.is_empty()).then(|| name.to_owned());
+        let mut frame = self.child(window.start_offset.as_deref());
+        frame.extend(self.child(window.end_offset.as_deref()));
+        Window {
+            name: name(&window.name),
+            base: name(&window.refname),
+            partition: self.exprs(&window.partition_clause),
+            order: self.exprs(&window.order_clause),
+            frame,
+        }
+    }
+
+    fn sub_link(&mut self, link: &RawSubLink) -> Expr {
+        let test = self.optional(link.testexpr.as_deref()).map(Box::new);
+        let own = self.operator(&link.oper_name);
+        let query = match link.subselect.as_deref() {
+            Some(node) => self.query_node(node),
+            None => {
+                self.opaque("subquery without a body");
+                return Expr::Unknown;
+            }
+        };
+        let operator = link.oper_name.last().and_then(text);
+        let kind = match SubLinkType::try_from(link.sub_link_type) {
+            Ok(SubLinkType::ExistsSublink) => SubLink::Exists,
+            Ok(SubLinkType::ExprSublink) => SubLink::Scalar,
+            Ok(SubLinkType::ArraySublink) => SubLink::Array,
+            Ok(SubLinkType::AnySublink) => SubLink::Compare {
+                equal: operator.is_none_or(|name| name == "="),
+            },
+            Ok(SubLinkType::AllSublink | SubLinkType::RowcompareSublink) => {
+                SubLink::Compare { equal: false }
+            }
+            _ => {
+                self.opaque("unknown kind of subquery");
+                return Expr::Unknown;
+            }
+        };
+        let link = Expr::SubLink {
+            kind,
+            test,
+            query: Box::new(query),
+        };
+        if own {
+            link
+        } else {
+            Expr::Computed(vec![link, Expr::Unknown])
+        }
+    }
+
+    fn case(&mut self, case: &CaseExpr) -> Expr {
+        let arg = self.optional(case.arg.as_deref()).map(Box::new);
+        let mut whens = Vec::with_capacity(case.args.len());
+        for when in &case.args {
+            let Some(NodeEnum::CaseWhen(when)) = when.node.as_ref() else {
+                self.opaque("unknown form of CASE");
+                continue;
+            };
+            let condition = self.optional(when.expr.as_deref()).unwrap_or(Expr::Const);
+            let result = self.optional(when.result.as_deref()).unwrap_or(Expr::Const);
+            whens.push((condition, result));
+        }
+        let default = self.optional(case.defresult.as_deref()).map(Box::new);
+        Expr::Case {
+            arg,
+            whens,
+            default,
+        }
+    }
+
+    fn indirection(&mut self, indirection: &AIndirection) -> Expr {
+        let base = self
+            .optional(indirection.arg.as_deref())
+            .unwrap_or(Expr::Unknown);
+        let (mut name, mut star, mut subscripts) = (None, false, Vec::new());
+        for (position, step) in indirection.indirection.iter().enumerate() {
+            match step.node.as_ref() {
+                Some(NodeEnum::String(field)) => {
+                    if position == 0 {
+                        name = Some(field.sval.clone());
+                    }
+                }
+                Some(NodeEnum::AStar(_)) => star = true,
+                Some(NodeEnum::AIndices(indices)) => {
+                    subscripts.extend(self.child(indices.lidx.as_deref()));
+                    subscripts.extend(self.child(indices.uidx.as_deref()));
+                }
+                _ => self.opaque("unknown form of field selection"),
+            }
+        }
+        Expr::Field {
+            base: Box::new(base),
+            name,
+            star,
+            subscripts,
+        }
+    }
+}
+
+/// Whether an operator answers yes or no about its operands rather than computing a value.
+fn compares(operator: &str) -> bool {
+    operator.contains(['=', '<', '>', '~', '@', '?', '&']) && !operator.contains(['-', '#', '+'])
+        || operator.starts_with('!')
+}
+
+/// The server's own `count`.
+fn is_count(call: &FuncCall) -> bool {
+    let mut parts = call.funcname.iter().rev().filter_map(text);
+    parts.next() == Some("count")
+        && parts.next().is_none_or(|schema| schema == "pg_catalog")
+        && call.args.len() <= 1
+        && !call.agg_within_group
+}

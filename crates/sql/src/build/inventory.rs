@@ -1,0 +1,253 @@
+//! A walk over any raw tree, whatever its kinds of nodes: every relation, function and
+//! schema-qualified type that is named in it.
+//!
+//! Definitions have many places for expressions, and new versions add more; this walk rides
+//! on the tree's own serialisation, so it cannot miss one. It knows no scopes: CTE names are
+//! listed as relations.
+
+use std::fmt;
+
+use serde::Serialize;
+use serde::ser::{Impossible, SerializeSeq, SerializeStruct, Serializer};
+
+use crate::FunctionRef;
+
+/// What a tree names.
+#[derive(Debug, Default)]
+pub(super) struct Inventory {
+    pub(super) relations: Vec<FunctionRef>,
+    pub(super) functions: Vec<FunctionRef>,
+    pub(super) types: Vec<FunctionRef>,
+    strings: Vec<String>,
+}
+
+impl Inventory {
+    /// Walks a tree.
+    pub(super) fn of(tree: &impl Serialize) -> Self {
+        let mut inventory = Self::default();
+        // The walk itself cannot fail: `Halt` is never made but by foreign `custom` calls.
+        let _ = tree.serialize(&mut inventory);
+        inventory
+    }
+}
+
+/// The walk never fails; the trait wants an error type.
+#[derive(Debug)]
+pub(super) struct Halt;
+
+impl fmt::Display for Halt {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("walk stopped")
+    }
+}
+
+impl std::error::Error for Halt {}
+
+impl serde::ser::Error for Halt {
+    fn custom<T: fmt::Display>(_: T) -> Self {
+        Self
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Relation,
+    Function,
+    Type,
+    Other,
+}
+
+/// One struct that is being walked.
+pub(super) struct Fields<'a> {
+    inventory: &'a mut Inventory,
+    kind: Kind,
+    schema: Option<String>,
+    name: Option<String>,
+}
+
+impl SerializeStruct for Fields<'_> {
+    type Ok = ();
+    type Error = Halt;
+
+    fn serialize_field<T: Serialize + ?Sized>(
+        &mut self,
+        key: &'static str,
+        value: &T,
+    ) -> Result<(), Halt> {
+        self.inventory.strings.clear();
+        value.serialize(&mut *self.inventory)?;
+        match (self.kind, key) {
+            (Kind::Relation, "schemaname") => {
+                self.schema = self.inventory.strings.pop().filter(|name| !name.is_empty());
+            }
+            (Kind::Relation, "relname") => self.name = self.inventory.strings.pop(),
+            (Kind::Function, "funcname") | (Kind::Type, "names") => {
+                self.name = self.inventory.strings.pop();
+                self.schema = self.inventory.strings.pop();
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn end(self) -> Result<(), Halt> {
+        let Some(name) = self.name else { return Ok(()) };
+        let found = FunctionRef {
+            schema: self.schema,
+            name,
+        };
+        match self.kind {
+            Kind::Relation => self.inventory.relations.push(found),
+            Kind::Function => self.inventory.functions.push(found),
+            Kind::Type => {
+                if found
+                    .schema
+                    .as_deref()
+                    .is_some_and(|schema| schema != "pg_catalog")
+                {
+                    self.inventory.types.push(found);
+                }
+            }
+            Kind::Other => {}
+        }
+        self.inventory.strings.clear();
+        Ok(())
+    }
+}
+
+/// One list that is being walked.
+pub(super) struct Items<'a>(&'a mut Inventory);
+
+impl SerializeSeq for Items<'_> {
+    type Ok = ();
+    type Error = Halt;
+
+    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Halt> {
+        value.serialize(&mut *self.0)
+    }
+
+    fn end(self) -> Result<(), Halt> {
+        Ok(())
+    }
+}
+
+macro_rules! ignore {
+    ($($method:ident: $type:ty),* $(,)?) => {
+        $(fn $method(self, _: $type) -> Result<(), Halt> {
+            Ok(())
+        })*
+    };
+}
+
+impl<'a> Serializer for &'a mut Inventory {
+    type Ok = ();
+    type Error = Halt;
+    type SerializeSeq = Items<'a>;
+    type SerializeTuple = Impossible<(), Halt>;
+    type SerializeTupleStruct = Impossible<(), Halt>;
+    type SerializeTupleVariant = Impossible<(), Halt>;
+    type SerializeMap = Impossible<(), Halt>;
+    type SerializeStruct = Fields<'a>;
+    type SerializeStructVariant = Impossible<(), Halt>;
+
+    ignore! {
+        serialize_bool: bool, serialize_i8: i8, serialize_i16: i16, serialize_i32: i32,
+        serialize_i64: i64, serialize_u8: u8, serialize_u16: u16, serialize_u32: u32,
+        serialize_u64: u64, serialize_f32: f32, serialize_f64: f64, serialize_char: char,
+        serialize_bytes: &[u8], serialize_unit_struct: &'static str,
+    }
+
+    fn serialize_str(self, value: &str) -> Result<(), Halt> {
+        self.strings.push(value.to_owned());
+        Ok(())
+    }
+
+    fn serialize_none(self) -> Result<(), Halt> {
+        Ok(())
+    }
+
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Halt> {
+        value.serialize(self)
+    }
+
+    fn serialize_unit(self) -> Result<(), Halt> {
+        Ok(())
+    }
+
+    fn serialize_unit_variant(self, _: &'static str, _: u32, _: &'static str) -> Result<(), Halt> {
+        Ok(())
+    }
+
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        value: &T,
+    ) -> Result<(), Halt> {
+        value.serialize(self)
+    }
+
+    fn serialize_newtype_variant<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        _: u32,
+        _: &'static str,
+        value: &T,
+    ) -> Result<(), Halt> {
+        value.serialize(self)
+    }
+
+    fn serialize_seq(self, _: Option<usize>) -> Result<Items<'a>, Halt> {
+        Ok(Items(self))
+    }
+
+    fn serialize_tuple(self, _: usize) -> Result<Self::SerializeTuple, Halt> {
+        Err(Halt)
+    }
+
+    fn serialize_tuple_struct(
+        self,
+        _: &'static str,
+        _: usize,
+    ) -> Result<Self::SerializeTupleStruct, Halt> {
+        Err(Halt)
+    }
+
+    fn serialize_tuple_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        _: &'static str,
+        _: usize,
+    ) -> Result<Self::SerializeTupleVariant, Halt> {
+        Err(Halt)
+    }
+
+    fn serialize_map(self, _: Option<usize>) -> Result<Self::SerializeMap, Halt> {
+        Err(Halt)
+    }
+
+    fn serialize_struct(self, name: &'static str, _: usize) -> Result<Fields<'a>, Halt> {
+        let kind = match name {
+            "RangeVar" => Kind::Relation,
+            "FuncCall" => Kind::Function,
+            "TypeName" => Kind::Type,
+            _ => Kind::Other,
+        };
+        Ok(Fields {
+            inventory: self,
+            kind,
+            schema: None,
+            name: None,
+        })
+    }
+
+    fn serialize_struct_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        _: &'static str,
+        _: usize,
+    ) -> Result<Self::SerializeStructVariant, Halt> {
+        Err(Halt)
+    }
+}

@@ -1,0 +1,235 @@
+//! Utility statements: session control and maintenance here, definitions in `define`.
+
+mod define;
+mod tags;
+
+use pg_query::NodeEnum;
+use pg_query::protobuf::{
+    CallStmt, DefElem, DiscardMode, DoStmt, Node, TransactionStmt, TransactionStmtKind,
+};
+
+use super::Builder;
+use super::inventory::Inventory;
+use super::settings::literal;
+use crate::ir::{Expr, Root};
+use crate::{Access, Code, Effect, Fetch, SettingTarget, Transaction};
+
+impl Builder {
+    pub(super) fn utility(&mut self, node: &NodeEnum) -> Root {
+        let root = match node {
+            NodeEnum::TransactionStmt(transaction) => self.transaction(transaction),
+            NodeEnum::VariableSetStmt(set) => {
+                self.tag(if set.name.is_empty() || set.kind > 4 {
+                    "RESET"
+                } else {
+                    "SET"
+                });
+                self.effect(Effect::Set);
+                self.variable_set(set, SettingTarget::Session);
+                Root::Nothing
+            }
+            NodeEnum::VariableShowStmt(_) => {
+                self.tag("SHOW");
+                self.effect(Effect::Select);
+                self.statement.returns_rows = true;
+                Root::Clean
+            }
+            NodeEnum::ConstraintsSetStmt(_) => {
+                self.tag("SET CONSTRAINTS");
+                self.effect(Effect::Set);
+                Root::Nothing
+            }
+            NodeEnum::DiscardStmt(discard) => {
+                self.effect(Effect::Set);
+                let all = discard.target == DiscardMode::DiscardAll as i32;
+                if all {
+                    self.setting("*".to_owned(), None, false, SettingTarget::Session);
+                    self.statement.deallocates = Some(None);
+                    self.statement.closes = Some(None);
+                }
+                self.tag(match DiscardMode::try_from(discard.target) {
+                    Ok(DiscardMode::DiscardPlans) => "DISCARD PLANS",
+                    Ok(DiscardMode::DiscardSequences) => "DISCARD SEQUENCES",
+                    Ok(DiscardMode::DiscardTemp) => "DISCARD TEMP",
+                    _ => "DISCARD ALL",
+                });
+                let temporary = discard.target == DiscardMode::DiscardTemp as i32;
+                self.statement.changes_schema = all || temporary;
+                Root::Nothing
+            }
+            NodeEnum::FetchStmt(fetch) => {
+                self.tag(if fetch.ismove { "MOVE" } else { "FETCH" });
+                self.effect(Effect::Fetch);
+                self.statement.returns_rows = !fetch.ismove;
+                let (cursor, is_move) = (fetch.portalname.clone(), fetch.ismove);
+                self.statement.fetches = Some(Fetch { cursor, is_move });
+                if is_move {
+                    Root::Nothing
+                } else {
+                    Root::Unknown
+                }
+            }
+            NodeEnum::ClosePortalStmt(close) => {
+                self.tag("CLOSE CURSOR");
+                self.effect(Effect::Fetch);
+                self.statement.closes = Some(named(&close.portalname));
+                Root::Nothing
+            }
+            NodeEnum::DeallocateStmt(deallocate) => {
+                self.tag("DEALLOCATE");
+                self.effect(Effect::Deallocate);
+                self.statement.deallocates = Some(named(&deallocate.name));
+                Root::Nothing
+            }
+            NodeEnum::ListenStmt(_) => self.plain("LISTEN", Effect::Listen),
+            NodeEnum::UnlistenStmt(_) => self.plain("UNLISTEN", Effect::Listen),
+            NodeEnum::NotifyStmt(_) => self.plain("NOTIFY", Effect::Notify),
+            NodeEnum::LockStmt(lock) => {
+                self.targets_of(&lock.relations, Access::Read);
+                self.plain("LOCK TABLE", Effect::Lock)
+            }
+            NodeEnum::TruncateStmt(truncate) => {
+                self.targets_of(&truncate.relations, Access::Write);
+                self.plain("TRUNCATE TABLE", Effect::Truncate)
+            }
+            NodeEnum::DoStmt(block) => self.block(block),
+            NodeEnum::CallStmt(call) => self.call_statement(call),
+            NodeEnum::VacuumStmt(vacuum) => {
+                let tag = if vacuum.is_vacuumcmd {
+                    "VACUUM"
+                } else {
+                    "ANALYZE"
+                };
+                self.plain(tag, Effect::Maintenance)
+            }
+            NodeEnum::ClusterStmt(_) => self.plain("CLUSTER", Effect::Maintenance),
+            NodeEnum::ReindexStmt(_) => self.plain("REINDEX", Effect::Maintenance),
+            NodeEnum::CheckPointStmt(_) => self.plain("CHECKPOINT", Effect::Maintenance),
+            NodeEnum::RefreshMatViewStmt(refresh) => {
+                if let Some(range) = refresh.relation.as_ref() {
+                    self.relation(range, Access::Write);
+                }
+                self.plain("REFRESH MATERIALIZED VIEW", Effect::Maintenance)
+            }
+            _ => self.definition(node),
+        };
+        self.absorb(node);
+        root
+    }
+
+    /// Lists what the tree names and the walk did not: definitions have expressions in many
+    /// places.
+    fn absorb(&mut self, node: &NodeEnum) {
+        let found = Inventory::of(node);
+        for relation in found.relations {
+            let listed = self
+                .statement
+                .relations
+                .iter()
+                .any(|known| known.name == relation.name && known.schema == relation.schema);
+            if !listed {
+                self.named_relation(relation.schema, relation.name, Access::Read);
+            }
+        }
+        for function in found.functions {
+            if !self.statement.functions.contains(&function) {
+                self.statement.functions.push(function);
+            }
+        }
+        for name in found.types {
+            if !self.statement.types.contains(&name) {
+                self.statement.types.push(name);
+            }
+        }
+    }
+
+    fn plain(&mut self, tag: &'static str, effect: Effect) -> Root {
+        self.tag(tag);
+        self.effect(effect);
+        Root::Nothing
+    }
+
+    pub(super) fn targets_of(&mut self, nodes: &[Node], access: Access) {
+        for node in nodes {
+            if let Some(NodeEnum::RangeVar(range)) = node.node.as_ref() {
+                self.relation(range, access);
+            }
+        }
+    }
+
+    fn transaction(&mut self, statement: &TransactionStmt) -> Root {
+        use TransactionStmtKind as Kind;
+        let savepoint = || statement.savepoint_name.clone();
+        let gid = || statement.gid.clone();
+        let chain = statement.chain;
+        let (tag, command) = match Kind::try_from(statement.kind) {
+            Ok(Kind::TransStmtBegin) => ("BEGIN", Transaction::Begin),
+            Ok(Kind::TransStmtStart) => ("START TRANSACTION", Transaction::Begin),
+            Ok(Kind::TransStmtCommit) => ("COMMIT", Transaction::Commit { chain }),
+            Ok(Kind::TransStmtRollback) => ("ROLLBACK", Transaction::Rollback { chain }),
+            Ok(Kind::TransStmtSavepoint) => ("SAVEPOINT", Transaction::Savepoint(savepoint())),
+            Ok(Kind::TransStmtRelease) => ("RELEASE", Transaction::Release(savepoint())),
+            Ok(Kind::TransStmtRollbackTo) => ("ROLLBACK", Transaction::RollbackTo(savepoint())),
+            Ok(Kind::TransStmtPrepare) => (
+                "PREPARE TRANSACTION",
+                Transaction::PrepareTransaction(gid()),
+            ),
+            Ok(Kind::TransStmtCommitPrepared) => {
+                ("COMMIT PREPARED", Transaction::CommitPrepared(gid()))
+            }
+            Ok(Kind::TransStmtRollbackPrepared) => {
+                ("ROLLBACK PREPARED", Transaction::RollbackPrepared(gid()))
+            }
+            _ => {
+                self.opaque("unknown transaction command");
+                return Root::Nothing;
+            }
+        };
+        self.statement.transaction = Some(command);
+        self.plain(tag, Effect::Transaction)
+    }
+
+    fn block(&mut self, block: &DoStmt) -> Root {
+        let (mut language, mut text) = ("plpgsql".to_owned(), String::new());
+        for option in elements(&block.args) {
+            let value = option.arg.as_deref().and_then(literal).unwrap_or_default();
+            match option.defname.as_str() {
+                "language" => language = value.to_ascii_lowercase(),
+                _ => text = value,
+            }
+        }
+        let code = Code {
+            language: Some(language),
+            text,
+            runs_now: true,
+        };
+        self.statement.code.push(code);
+        self.plain("DO", Effect::Do)
+    }
+
+    fn call_statement(&mut self, statement: &CallStmt) -> Root {
+        self.tag("CALL");
+        self.effect(Effect::Call);
+        self.statement.returns_rows = true;
+        match statement.funccall.as_deref() {
+            Some(call) => Root::Call(Expr::Call(Box::new(self.call(call)))),
+            None => {
+                self.opaque("CALL without a procedure");
+                Root::Unknown
+            }
+        }
+    }
+}
+
+/// The options of a statement.
+fn elements(nodes: &[Node]) -> impl Iterator<Item = &DefElem> {
+    nodes.iter().filter_map(|node| match node.node.as_ref() {
+        Some(NodeEnum::DefElem(element)) => Some(element.as_ref()),
+        _ => None,
+    })
+}
+
+/// An empty name stands for all.
+fn named(name: &str) -> Option<String> {
+    (!name.is_empty()).then(|| name.to_owned())
+}

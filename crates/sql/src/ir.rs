@@ -1,0 +1,320 @@
+//! The tree that lineage is traced on: PostgreSQL's raw tree, reduced to what moves values.
+//!
+//! Names of relations and CTEs are already told apart; column names are not resolved. Depth
+//! is that of the raw tree, which the parser bounds.
+
+/// What a statement does with values.
+#[derive(Debug, Default)]
+pub(crate) enum Root {
+    /// Moves none.
+    #[default]
+    Nothing,
+    /// Sends the rows of a query (or runs a data-modifying statement).
+    Query(Query),
+    /// Writes the rows of a query into a relation.
+    Into {
+        relation: usize,
+        columns: Vec<String>,
+        query: Query,
+    },
+    /// Sends a relation.
+    CopyTo {
+        relation: usize,
+        columns: Vec<String>,
+    },
+    /// Fills a relation from the client.
+    CopyFrom {
+        relation: usize,
+        alias: String,
+        columns: Vec<String>,
+        filter: Option<Expr>,
+    },
+    /// Runs (or not) and sends a plan.
+    Explain(Box<Self>),
+    /// Sends one row of results of a procedure.
+    Call(Expr),
+    /// Evaluates expressions whose results are not sent.
+    Evaluate(Vec<Expr>),
+    /// Sends columns that carry no data of relations.
+    Clean,
+    /// Sends rows of unknown origin.
+    Unknown,
+}
+
+/// A query with its CTEs, or a data-modifying statement.
+#[derive(Debug)]
+pub(crate) struct Query {
+    pub(crate) with: Vec<Cte>,
+    pub(crate) body: Body,
+    pub(crate) sort: Vec<Expr>,
+    pub(crate) limit: Vec<Expr>,
+}
+
+#[derive(Debug)]
+pub(crate) enum Body {
+    Select(Box<Select>),
+    Set {
+        all: bool,
+        left: Box<Query>,
+        right: Box<Query>,
+    },
+    Values(Vec<Vec<Expr>>),
+    Dml(Box<Dml>),
+    Unknown,
+}
+
+/// CTEs are listed so that each comes after those that it reads.
+#[derive(Debug)]
+pub(crate) struct Cte {
+    pub(crate) id: usize,
+    pub(crate) columns: Vec<String>,
+    /// Columns that SEARCH and CYCLE add.
+    pub(crate) added: Vec<String>,
+    /// Whether it may read itself.
+    pub(crate) recursive: bool,
+    pub(crate) query: Query,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Select {
+    pub(crate) distinct: Distinct,
+    pub(crate) targets: Vec<Target>,
+    pub(crate) from: Vec<From>,
+    pub(crate) filter: Option<Expr>,
+    pub(crate) group: Vec<Expr>,
+    pub(crate) having: Option<Expr>,
+    pub(crate) windows: Vec<Window>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) enum Distinct {
+    #[default]
+    No,
+    All,
+    On(Vec<Expr>),
+}
+
+/// One entry of a target list. A name that is not known stands for any name.
+#[derive(Debug)]
+pub(crate) struct Target {
+    pub(crate) name: Option<String>,
+    pub(crate) expr: Expr,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Alias {
+    pub(crate) name: String,
+    pub(crate) columns: Vec<String>,
+}
+
+#[derive(Debug)]
+pub(crate) enum From {
+    Relation {
+        relation: usize,
+        alias: Option<Alias>,
+    },
+    Cte {
+        id: usize,
+        name: String,
+        alias: Option<Alias>,
+    },
+    Query {
+        lateral: bool,
+        query: Query,
+        alias: Option<Alias>,
+    },
+    /// Functions, XMLTABLE, JSON_TABLE: all columns derive from all arguments.
+    Function {
+        args: Vec<Expr>,
+        /// All column names, where the text lists them.
+        columns: Option<Vec<String>>,
+        /// Name of the function, under which a scalar result is known.
+        name: Option<String>,
+        alias: Option<Alias>,
+    },
+    Join(Box<Join>),
+    Sample {
+        from: Box<Self>,
+        args: Vec<Expr>,
+    },
+    Unknown,
+}
+
+#[derive(Debug)]
+pub(crate) struct Join {
+    pub(crate) side: JoinSide,
+    pub(crate) natural: bool,
+    pub(crate) left: From,
+    pub(crate) right: From,
+    pub(crate) using: Vec<String>,
+    pub(crate) using_alias: Option<String>,
+    pub(crate) on: Option<Expr>,
+    pub(crate) alias: Option<Alias>,
+}
+
+/// Which side a merged column comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum JoinSide {
+    Left,
+    Right,
+    Both,
+}
+
+#[derive(Debug)]
+pub(crate) enum Expr {
+    /// A literal, or anything that cannot depend on data.
+    Const,
+    Param,
+    /// The number of an output, from 1, as a sort or grouping key.
+    Position(usize),
+    Column(ColumnName),
+    NullTest(Box<Self>),
+    /// AND, OR, NOT, IS TRUE.
+    Bool(Vec<Self>),
+    Compare {
+        equal: bool,
+        left: Box<Self>,
+        right: Box<Self>,
+    },
+    In {
+        left: Box<Self>,
+        list: Vec<Self>,
+    },
+    Row(Vec<Self>),
+    Array(Vec<Self>),
+    Cast(Box<Self>),
+    Call(Box<Call>),
+    Case {
+        arg: Option<Box<Self>>,
+        whens: Vec<(Self, Self)>,
+        default: Option<Box<Self>>,
+    },
+    SubLink {
+        kind: SubLink,
+        test: Option<Box<Self>>,
+        query: Box<Query>,
+    },
+    /// `(base).name`, `(base).*`, `base[…]`: the first field, if it is a name.
+    Field {
+        base: Box<Self>,
+        name: Option<String>,
+        star: bool,
+        subscripts: Vec<Self>,
+    },
+    /// Computed from all of these.
+    Computed(Vec<Self>),
+    /// Cannot be judged.
+    Unknown,
+}
+
+#[derive(Debug)]
+pub(crate) struct ColumnName {
+    pub(crate) parts: Vec<String>,
+    pub(crate) star: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SubLink {
+    Exists,
+    Scalar,
+    Array,
+    Compare { equal: bool },
+}
+
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(crate) function: Option<usize>,
+    /// `count()`.
+    pub(crate) count: bool,
+    pub(crate) distinct: bool,
+    pub(crate) args: Vec<Expr>,
+    pub(crate) order: Vec<Expr>,
+    /// The sort key is an argument (`WITHIN GROUP`).
+    pub(crate) within_group: bool,
+    pub(crate) filter: Option<Expr>,
+    pub(crate) over: Option<Window>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Window {
+    /// Its own name, or the one that it copies.
+    pub(crate) name: Option<String>,
+    pub(crate) base: Option<String>,
+    pub(crate) partition: Vec<Expr>,
+    pub(crate) order: Vec<Expr>,
+    pub(crate) frame: Vec<Expr>,
+}
+
+/// A data-modifying statement.
+#[derive(Debug)]
+pub(crate) struct Dml {
+    pub(crate) relation: usize,
+    pub(crate) alias: Option<Alias>,
+    pub(crate) action: Action,
+    pub(crate) returning: Option<Returning>,
+}
+
+#[derive(Debug)]
+pub(crate) enum Action {
+    Insert {
+        columns: Vec<String>,
+        source: Option<Query>,
+        conflict: Option<Conflict>,
+    },
+    Update {
+        set: Vec<Assignment>,
+        from: Vec<From>,
+        filter: Option<Expr>,
+    },
+    Delete {
+        from: Vec<From>,
+        filter: Option<Expr>,
+    },
+    Merge {
+        source: From,
+        on: Option<Expr>,
+        whens: Vec<MergeWhen>,
+    },
+}
+
+#[derive(Debug)]
+pub(crate) struct Conflict {
+    pub(crate) arbiter: Vec<Expr>,
+    pub(crate) arbiter_filter: Option<Expr>,
+    pub(crate) set: Vec<Assignment>,
+    pub(crate) filter: Option<Expr>,
+}
+
+/// One value for one column, or one row for several.
+#[derive(Debug)]
+pub(crate) struct Assignment {
+    pub(crate) columns: Vec<String>,
+    pub(crate) value: Expr,
+}
+
+#[derive(Debug)]
+pub(crate) struct MergeWhen {
+    pub(crate) condition: Option<Expr>,
+    pub(crate) set: Vec<Assignment>,
+    /// Columns and values of an insert.
+    pub(crate) insert: Option<(Vec<String>, Vec<Expr>)>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Returning {
+    pub(crate) old: String,
+    pub(crate) new: String,
+    pub(crate) targets: Vec<Target>,
+}
+
+impl Query {
+    /// A query of which nothing is known.
+    pub(crate) fn unknown() -> Self {
+        Self {
+            with: Vec::new(),
+            body: Body::Unknown,
+            sort: Vec::new(),
+            limit: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Tests of the whole crate, by class of claim.
+
+mod support;

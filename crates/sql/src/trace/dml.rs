@@ -1,0 +1,311 @@
+//! Writes: what flows into which column, and what RETURNING sends back.
+
+use std::rc::Rc;
+
+use super::Tracer;
+use super::scope::{Col, Item, Prov, Rows, Scope};
+use crate::ir::{Action, Assignment, Conflict, Dml, Expr, From, MergeWhen, Query};
+use crate::lineage::{Destination, Origin, Use};
+
+/// What a statement wrote, by column; `rest` may be in any column.
+#[derive(Default)]
+struct Written {
+    columns: Vec<(String, Prov)>,
+    rest: Prov,
+}
+
+impl Written {
+    /// The values of a column after the write.
+    fn after(&self, column: &Col) -> Col {
+        let mut prov = column.prov.clone();
+        let mut absorb = |other: &Prov| {
+            if !other.origins.is_empty() {
+                prov.absorb(&other.clone().derive());
+                prov.derived = true;
+            }
+        };
+        absorb(&self.rest);
+        for (name, written) in &self.columns {
+            if column.name.as_deref().is_none_or(|known| known == name) {
+                absorb(written);
+            }
+        }
+        Col {
+            prov,
+            ..column.clone()
+        }
+    }
+
+    /// The values of a column that were proposed for insertion.
+    fn proposed(&self, column: &Col) -> Col {
+        let empty = Col {
+            prov: Prov::default(),
+            ..column.clone()
+        };
+        self.after(&empty)
+    }
+}
+
+impl Tracer<'_> {
+    /// Traces a write; the result is what RETURNING sends.
+    pub(super) fn dml(&mut self, dml: &Dml, parent: &Scope<'_>) -> Vec<Col> {
+        let rows = self.base(dml.relation);
+        let mut written = Written::default();
+        let alias = dml.alias.as_ref();
+        let mut beside: Vec<Item> = Vec::new();
+        let mut first = false;
+        match &dml.action {
+            Action::Insert {
+                columns,
+                source,
+                conflict,
+            } => {
+                if let Some(source) = source {
+                    self.insert(dml.relation, columns, source, parent, &mut written);
+                }
+                if let Some(conflict) = conflict {
+                    self.conflict(dml, conflict, &rows, parent, &mut written);
+                }
+            }
+            Action::Update { set, from, filter } => {
+                beside = self.from_list(from, parent);
+                let items = self.with_target(dml, &rows, &beside);
+                let scope = Scope {
+                    parent: Some(parent),
+                    items: &items,
+                };
+                self.assign(dml.relation, set, &scope, &mut written);
+                if let Some(filter) = filter {
+                    self.condition(filter, &scope, false);
+                }
+            }
+            Action::Delete { from, filter } => {
+                beside = self.from_list(from, parent);
+                let items = self.with_target(dml, &rows, &beside);
+                let scope = Scope {
+                    parent: Some(parent),
+                    items: &items,
+                };
+                if let Some(filter) = filter {
+                    self.condition(filter, &scope, false);
+                }
+            }
+            Action::Merge { source, on, whens } => {
+                first = true;
+                beside = self.merge_actions(
+                    dml,
+                    source,
+                    on.as_ref(),
+                    whens,
+                    &rows,
+                    parent,
+                    &mut written,
+                );
+            }
+        }
+        let Some(returning) = &dml.returning else {
+            return Vec::new();
+        };
+        let after: Rows = Rc::new(rows.iter().map(|column| written.after(column)).collect());
+        let target = self.table_of(dml.relation, alias, Rc::clone(&after));
+        let mut items = Vec::with_capacity(beside.len() + 3);
+        // `*` of a MERGE has the source's columns in front.
+        if first {
+            items.extend(beside);
+            items.push(target);
+        } else {
+            items.push(target);
+            items.extend(beside);
+        }
+        items.push(Item::by_name_only(&returning.old, rows));
+        items.push(Item::by_name_only(&returning.new, after));
+        let scope = Scope {
+            parent: Some(parent),
+            items: &items,
+        };
+        self.targets(&returning.targets, &scope)
+    }
+
+    fn with_target(&self, dml: &Dml, rows: &Rows, beside: &[Item]) -> Vec<Item> {
+        let mut items = vec![self.table_of(dml.relation, dml.alias.as_ref(), Rc::clone(rows))];
+        items.extend_from_slice(beside);
+        items
+    }
+
+    fn insert(
+        &mut self,
+        relation: usize,
+        columns: &[String],
+        source: &Query,
+        parent: &Scope<'_>,
+        written: &mut Written,
+    ) {
+        let rows = self.query(source, parent);
+        let open = rows.iter().any(|column| column.open);
+        let names = self.target_names(
+            relation,
+            columns,
+            if open { None } else { Some(rows.len()) },
+        );
+        for (position, column) in rows.iter().enumerate() {
+            let name = if open {
+                None
+            } else {
+                names.get(position).cloned()
+            };
+            self.flow(relation, name, &column.prov, written);
+        }
+        for name in &names {
+            self.target_column(relation, name);
+        }
+    }
+
+    /// Names of the columns that an insert fills: as listed, or the first ones.
+    fn target_names(
+        &self,
+        relation: usize,
+        listed: &[String],
+        count: Option<usize>,
+    ) -> Vec<String> {
+        if !listed.is_empty() {
+            return listed.to_vec();
+        }
+        let columns = self.oracle.columns(relation).unwrap_or_default();
+        let count = count.unwrap_or(columns.len());
+        columns
+            .iter()
+            .take(count)
+            .map(|column| column.name.clone())
+            .collect()
+    }
+
+    /// One value into one column, or into some column.
+    fn flow(&mut self, relation: usize, column: Option<String>, prov: &Prov, to: &mut Written) {
+        self.write(
+            prov,
+            &Destination {
+                relation,
+                column: column.clone(),
+            },
+        );
+        match column {
+            Some(column) => to.columns.push((column, prov.clone())),
+            None => to.rest.absorb(prov),
+        }
+    }
+
+    /// A column is the target of an assignment.
+    fn target_column(&mut self, relation: usize, name: &str) {
+        let Some(columns) = self.oracle.columns(relation) else {
+            let prov = self.origin(Origin::Relation(relation), true);
+            self.record(Use::WriteTo, &prov);
+            return;
+        };
+        let found = columns
+            .iter()
+            .position(|column| column.name == name && column.labelled);
+        if let Some(column) = found {
+            let prov = self.origin(Origin::Column { relation, column }, false);
+            self.record(Use::WriteTo, &prov);
+        }
+    }
+
+    /// COPY FROM: all listed columns, or all, are targets.
+    pub(super) fn assign_all(&mut self, relation: usize, columns: &[String]) {
+        if columns.is_empty() && self.oracle.columns(relation).is_none() {
+            let prov = self.origin(Origin::Relation(relation), true);
+            self.record(Use::WriteTo, &prov);
+        }
+        for name in self.target_names(relation, columns, None) {
+            self.target_column(relation, &name);
+        }
+    }
+
+    fn assign(
+        &mut self,
+        relation: usize,
+        set: &[Assignment],
+        scope: &Scope<'_>,
+        written: &mut Written,
+    ) {
+        for assignment in set {
+            let prov = self.expr(&assignment.value, scope);
+            for column in &assignment.columns {
+                self.target_column(relation, column);
+                self.flow(relation, Some(column.clone()), &prov, written);
+            }
+        }
+    }
+
+    fn conflict(
+        &mut self,
+        dml: &Dml,
+        conflict: &Conflict,
+        rows: &Rows,
+        parent: &Scope<'_>,
+        written: &mut Written,
+    ) {
+        let proposed = rows.iter().map(|column| written.proposed(column)).collect();
+        let items = [
+            self.table_of(dml.relation, dml.alias.as_ref(), Rc::clone(rows)),
+            Item::by_name_only("excluded", Rc::new(proposed)),
+        ];
+        let scope = Scope {
+            parent: Some(parent),
+            items: &items,
+        };
+        // Whether there is a conflict tells whether the inserted value exists.
+        for key in &conflict.arbiter {
+            let prov = self.expr(key, &scope);
+            let how = if prov.derived {
+                Use::Predicate
+            } else {
+                Use::EqualsConstant
+            };
+            self.record(how, &prov);
+        }
+        for filter in conflict.arbiter_filter.iter().chain(&conflict.filter) {
+            self.condition(filter, &scope, false);
+        }
+        self.assign(dml.relation, &conflict.set, &scope, written);
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of one MERGE")]
+    fn merge_actions(
+        &mut self,
+        dml: &Dml,
+        source: &From,
+        on: Option<&Expr>,
+        whens: &[MergeWhen],
+        rows: &Rows,
+        parent: &Scope<'_>,
+        written: &mut Written,
+    ) -> Vec<Item> {
+        let beside = self.from_item(source, parent, parent);
+        let items = self.with_target(dml, rows, &beside);
+        let scope = Scope {
+            parent: Some(parent),
+            items: &items,
+        };
+        if let Some(on) = on {
+            self.condition(on, &scope, false);
+        }
+        for when in whens {
+            if let Some(condition) = &when.condition {
+                self.condition(condition, &scope, false);
+            }
+            self.assign(dml.relation, &when.set, &scope, written);
+            if let Some((columns, values)) = &when.insert {
+                let names = self.target_names(dml.relation, columns, Some(values.len()));
+                for (position, value) in values.iter().enumerate() {
+                    let prov = self.expr(value, &scope);
+                    self.flow(dml.relation, names.get(position).cloned(), &prov, written);
+                }
+                for name in &names {
+                    self.target_column(dml.relation, name);
+                }
+            }
+        }
+        beside
+    }
+}

@@ -1,0 +1,320 @@
+//! Expressions: where their values come from, and how they use what they read.
+
+use super::Tracer;
+use super::scope::{Prov, Scope};
+use crate::ir::{Call, Expr, SubLink, Window};
+use crate::lineage::{Origin, Use};
+
+impl Tracer<'_> {
+    /// Where the value of an expression may come from.
+    pub(super) fn expr(&mut self, expr: &Expr, scope: &Scope<'_>) -> Prov {
+        if !self.spend(1) {
+            return Prov::default();
+        }
+        match expr {
+            Expr::Const | Expr::Param | Expr::Position(_) => Prov::default(),
+            Expr::Column(name) if name.star => {
+                let mut prov = Prov::default();
+                for column in self.star(&name.parts, scope) {
+                    prov.absorb(&column.prov);
+                }
+                prov.derive()
+            }
+            Expr::Column(name) => self.resolve(name, scope).prov,
+            Expr::NullTest(_) | Expr::Bool(_) | Expr::Compare { .. } | Expr::In { .. } => {
+                self.condition(expr, scope, true)
+            }
+            Expr::Row(parts) | Expr::Array(parts) | Expr::Computed(parts) => self.any(parts, scope),
+            Expr::Cast(inner) => self.expr(inner, scope).derive(),
+            Expr::Call(call) => self.call(call, scope),
+            Expr::Case {
+                arg,
+                whens,
+                default,
+            } => {
+                let mut prov = Prov::default();
+                for (condition, result) in whens {
+                    let tested = match arg {
+                        Some(arg) => self.compare(true, arg, condition, scope, true),
+                        None => self.condition(condition, scope, true),
+                    };
+                    prov.absorb(&tested);
+                    prov.absorb(&self.expr(result, scope));
+                }
+                if let Some(default) = default {
+                    prov.absorb(&self.expr(default, scope));
+                }
+                prov.derive()
+            }
+            Expr::SubLink { kind, test, query } => {
+                let rows = self.query(query, scope);
+                let mut outputs = Prov::default();
+                for column in &rows {
+                    outputs.absorb(&column.prov);
+                }
+                match kind {
+                    SubLink::Exists => {
+                        for column in rows.iter().filter(|column| column.prov.derived) {
+                            self.record(Use::Predicate, &column.prov);
+                        }
+                        Prov::default()
+                    }
+                    SubLink::Scalar | SubLink::Array => outputs.derive(),
+                    SubLink::Compare { equal } => {
+                        let mut tested = Prov::default();
+                        if let Some(test) = test {
+                            tested = self.compared(test, scope, *equal);
+                        }
+                        let joins = *equal && test.as_deref().is_some_and(names_column);
+                        for column in &rows {
+                            let plain = joins && !column.prov.derived;
+                            let how = if plain { Use::Join } else { Use::Predicate };
+                            self.record(how, &column.prov);
+                        }
+                        tested.absorb(&outputs);
+                        tested.derive()
+                    }
+                }
+            }
+            Expr::Field {
+                base,
+                name,
+                star,
+                subscripts,
+            } => {
+                let mut prov = Prov::default();
+                let field = match (&**base, name, star) {
+                    (Expr::Column(row), Some(field), false) if !row.star => {
+                        self.field(row, field, scope)
+                    }
+                    _ => None,
+                };
+                match field {
+                    Some(field) => prov.absorb(&field),
+                    None => prov.absorb(&self.expr(base, scope)),
+                }
+                prov.absorb(&self.any(subscripts, scope));
+                prov.derive()
+            }
+            Expr::Unknown => self.unresolved(),
+        }
+    }
+
+    /// Any of several values, computed.
+    fn any(&mut self, parts: &[Expr], scope: &Scope<'_>) -> Prov {
+        let mut prov = Prov::default();
+        for part in parts {
+            prov.absorb(&self.expr(part, scope));
+        }
+        prov.derive()
+    }
+
+    /// The tested side of `x IN (SELECT …)`, row constructors part by part.
+    fn compared(&mut self, test: &Expr, scope: &Scope<'_>, equal: bool) -> Prov {
+        let parts = match test {
+            Expr::Row(parts) => parts.as_slice(),
+            single => std::slice::from_ref(single),
+        };
+        let mut all = Prov::default();
+        for part in parts {
+            let prov = self.expr(part, scope);
+            let how = if equal && !prov.derived {
+                Use::Join
+            } else {
+                Use::Predicate
+            };
+            self.record(how, &prov);
+            all.absorb(&prov);
+        }
+        all
+    }
+
+    /// A condition: records how it uses labelled columns, and returns what its truth tells.
+    /// `strict` conditions are values themselves, where equality is an oracle.
+    pub(super) fn condition(&mut self, expr: &Expr, scope: &Scope<'_>, strict: bool) -> Prov {
+        match expr {
+            Expr::Bool(parts) => {
+                let mut prov = Prov::default();
+                for part in parts {
+                    prov.absorb(&self.condition(part, scope, strict));
+                }
+                prov.derive()
+            }
+            Expr::NullTest(inner) => {
+                let (prov, plain) = self.plain(inner, scope);
+                self.record(if plain { Use::NullTest } else { Use::Predicate }, &prov);
+                if plain {
+                    Prov::default()
+                } else {
+                    prov.derive()
+                }
+            }
+            Expr::Compare { equal, left, right } => {
+                self.compare(*equal, left, right, scope, strict)
+            }
+            Expr::In { left, list } => {
+                let mut prov = Prov::default();
+                for item in list {
+                    if !self.spend(1) {
+                        break;
+                    }
+                    prov.absorb(&self.compare(true, left, item, scope, strict));
+                }
+                prov
+            }
+            Expr::Const | Expr::Param => Prov::default(),
+            other => {
+                let prov = self.expr(other, scope);
+                self.record(Use::Predicate, &prov);
+                prov.derive()
+            }
+        }
+    }
+
+    /// A value, and whether it is that of a column or row as it is stored.
+    fn plain(&mut self, expr: &Expr, scope: &Scope<'_>) -> (Prov, bool) {
+        match expr {
+            Expr::Column(name) if !name.star => {
+                let found = self.resolve(name, scope);
+                let plain = found.whole || !found.prov.derived;
+                (found.prov, plain)
+            }
+            other => {
+                let prov = self.expr(other, scope);
+                let plain = prov.origins.is_empty();
+                (prov, plain)
+            }
+        }
+    }
+
+    fn compare(
+        &mut self,
+        equal: bool,
+        left: &Expr,
+        right: &Expr,
+        scope: &Scope<'_>,
+        strict: bool,
+    ) -> Prov {
+        if let (Expr::Row(left), Expr::Row(right)) = (left, right)
+            && left.len() == right.len()
+        {
+            let mut prov = Prov::default();
+            for (left, right) in left.iter().zip(right) {
+                prov.absorb(&self.compare(equal, left, right, scope, strict));
+            }
+            return prov.derive();
+        }
+        let mut values = self.expr(left, scope);
+        let other = self.expr(right, scope);
+        for (value, against) in [(&values, right), (&other, left)] {
+            let how = if value.derived || !equal {
+                Use::Predicate
+            } else if is_constant(against) {
+                if strict {
+                    Use::Predicate
+                } else {
+                    Use::EqualsConstant
+                }
+            } else if names_column(against) {
+                Use::Join
+            } else {
+                Use::Predicate
+            };
+            self.record(how, value);
+        }
+        values.absorb(&other);
+        values.derive()
+    }
+
+    fn call(&mut self, call: &Call, scope: &Scope<'_>) -> Prov {
+        let mut prov = Prov::default();
+        for arg in &call.args {
+            if call.count {
+                let (value, plain) = self.plain(arg, scope);
+                self.record(if plain { Use::Count } else { Use::Predicate }, &value);
+                if call.distinct {
+                    self.record(Use::GroupBy, &value);
+                }
+            } else {
+                let value = self.expr(arg, scope);
+                if call.distinct {
+                    self.record(Use::GroupBy, &value);
+                }
+                prov.absorb(&value);
+            }
+        }
+        for key in &call.order {
+            let value = self.expr(key, scope);
+            self.record(Use::OrderBy, &value);
+            if call.within_group {
+                prov.absorb(&value);
+            }
+        }
+        if let Some(filter) = &call.filter {
+            self.condition(filter, scope, false);
+        }
+        if let Some(window) = &call.over {
+            prov.absorb(&self.window(window, scope));
+        }
+        if let Some(function) = call.function
+            && !call.count
+            && !self.oracle.is_trusted(function)
+        {
+            let function = self.origin(Origin::Function(function), true);
+            self.touch(&function);
+            prov.absorb(&function);
+        }
+        prov.derive()
+    }
+
+    /// What the order and the frames of a window tell.
+    pub(super) fn window(&mut self, window: &Window, scope: &Scope<'_>) -> Prov {
+        let mut prov = Prov::default();
+        let parts = [
+            (&window.partition, Use::GroupBy),
+            (&window.order, Use::OrderBy),
+            (&window.frame, Use::Predicate),
+        ];
+        for (exprs, how) in parts {
+            for expr in exprs {
+                let value = self.expr(expr, scope);
+                self.record(how, &value);
+                prov.absorb(&value);
+            }
+        }
+        for name in window.name.iter().chain(&window.base) {
+            let named = self.windows.last().into_iter().flatten();
+            for (_, found) in named.filter(|(known, _)| known == name) {
+                prov.absorb(found);
+            }
+        }
+        prov.derive()
+    }
+}
+
+fn is_constant(expr: &Expr) -> bool {
+    match expr {
+        Expr::Const | Expr::Param => true,
+        Expr::Array(parts) | Expr::Row(parts) => parts.iter().all(is_constant),
+        _ => false,
+    }
+}
+
+/// Whether a column is named anywhere in the expression.
+fn names_column(expr: &Expr) -> bool {
+    match expr {
+        Expr::Column(_)
+        | Expr::Field { .. }
+        | Expr::SubLink { .. }
+        | Expr::Case { .. }
+        | Expr::Unknown => true,
+        Expr::Cast(inner) | Expr::NullTest(inner) => names_column(inner),
+        Expr::Row(parts) | Expr::Array(parts) | Expr::Computed(parts) | Expr::Bool(parts) => {
+            parts.iter().any(names_column)
+        }
+        Expr::Call(call) => call.args.iter().any(names_column),
+        Expr::Compare { left, right, .. } => names_column(left) || names_column(right),
+        Expr::In { left, list } => names_column(left) || list.iter().any(names_column),
+        Expr::Const | Expr::Param | Expr::Position(_) => false,
+    }
+}

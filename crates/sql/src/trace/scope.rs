@@ -1,0 +1,452 @@
+//! What can be named where, and how names are found.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use super::Tracer;
+use crate::ir::{Alias, ColumnName};
+
+/// Where a value may come from: numbers of origins, sorted, and whether it was computed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Prov {
+    pub(super) origins: Vec<u32>,
+    pub(super) derived: bool,
+}
+
+impl Prov {
+    /// The same origins, computed.
+    pub(super) fn derive(mut self) -> Self {
+        self.derived = !self.origins.is_empty();
+        self
+    }
+
+    /// Either of two values.
+    pub(super) fn absorb(&mut self, other: &Self) {
+        if other.origins.is_empty() {
+            return;
+        }
+        if self.origins.is_empty() {
+            self.clone_from(other);
+            return;
+        }
+        self.derived |= other.derived || self.origins != other.origins;
+        let before = self.origins.len();
+        for origin in &other.origins {
+            if self
+                .origins
+                .get(..before)
+                .unwrap_or_default()
+                .binary_search(origin)
+                .is_err()
+            {
+                self.origins.push(*origin);
+            }
+        }
+        self.origins.sort_unstable();
+    }
+}
+
+/// One column of a row. An open column is any number of columns of any names; a column
+/// without a name may have any.
+#[derive(Clone, Debug)]
+pub(super) struct Col {
+    pub(super) name: Option<Rc<str>>,
+    pub(super) prov: Prov,
+    pub(super) open: bool,
+    /// Set when it is read, for those that are watched.
+    pub(super) watched: Option<Rc<Cell<bool>>>,
+}
+
+pub(super) type Rows = Rc<Vec<Col>>;
+
+impl Col {
+    pub(super) fn new(name: Option<&str>, prov: Prov) -> Self {
+        Self {
+            name: name.map(Rc::from),
+            prov,
+            open: false,
+            watched: None,
+        }
+    }
+
+    pub(super) fn clean(name: Option<&str>) -> Self {
+        Self::new(name, Prov::default())
+    }
+
+    pub(super) fn open(prov: Prov) -> Self {
+        Self {
+            name: None,
+            prov,
+            open: true,
+            watched: None,
+        }
+    }
+
+    /// The column as it is handed on by whoever reads it.
+    pub(super) fn read(&self) -> Self {
+        self.mark();
+        Self {
+            watched: None,
+            ..self.clone()
+        }
+    }
+
+    pub(super) fn mark(&self) {
+        if let Some(watched) = &self.watched {
+            watched.set(true);
+        }
+    }
+
+    fn is_named(&self, name: &str) -> bool {
+        self.name.as_deref() == Some(name)
+    }
+}
+
+/// The column of a name, or whatever it could be.
+pub(super) fn named(rows: &[Col], name: &str) -> Col {
+    let mut found = Prov::default();
+    let exact = rows.iter().any(|column| column.is_named(name));
+    for column in rows {
+        let matches = if exact {
+            column.is_named(name)
+        } else {
+            column.name.is_none()
+        };
+        if matches {
+            column.mark();
+            found.absorb(&column.prov);
+        }
+    }
+    Col::new(Some(name), found)
+}
+
+/// Renames columns as an alias says, as far as their positions are known.
+pub(super) fn rename(rows: Rows, names: &[String]) -> Rows {
+    if names.is_empty() {
+        return rows;
+    }
+    let mut renamed = Vec::with_capacity(rows.len());
+    let mut names = names.iter();
+    let mut open = None;
+    for column in rows.iter() {
+        let mut column = column.clone();
+        if open.is_none() && column.open {
+            // The rest of the names are of columns that this one stands for.
+            open = Some(column.prov.clone());
+            for name in names.by_ref() {
+                let mut known = Col::new(Some(name), column.prov.clone());
+                known.watched = column.watched.clone();
+                renamed.push(known);
+            }
+        } else if let Some(prov) = &open {
+            // What comes after an open column may be any of those that were named.
+            let mut prov = prov.clone();
+            prov.absorb(&column.prov);
+            for known in &mut renamed {
+                known.prov.absorb(&column.prov);
+            }
+        } else if let Some(name) = names.next() {
+            column.name = Some(Rc::from(name.as_str()));
+        }
+        renamed.push(column);
+    }
+    Rc::new(renamed)
+}
+
+/// One thing that can be named in a scope.
+#[derive(Clone, Debug)]
+pub(super) struct Item {
+    name: Option<String>,
+    schema: Option<String>,
+    pub(super) rows: Rows,
+    /// Whether `name.column` finds it.
+    by_name: bool,
+    /// Whether `column` and `*` find it.
+    by_column: bool,
+    /// Whether it has system columns.
+    system: bool,
+}
+
+impl Item {
+    /// A relation, under its alias or its own name.
+    pub(super) fn table(name: Option<String>, schema: Option<String>, rows: Rows) -> Self {
+        Self {
+            name,
+            schema,
+            rows,
+            by_name: true,
+            by_column: true,
+            system: true,
+        }
+    }
+
+    /// Anything else in FROM.
+    pub(super) fn rows(alias: Option<&Alias>, rows: Rows) -> Self {
+        let name = alias.map(|alias| alias.name.clone());
+        let by_name = name.is_some();
+        Self {
+            name,
+            schema: None,
+            rows,
+            by_name,
+            by_column: true,
+            system: false,
+        }
+    }
+
+    /// Found by `name.column` alone: `excluded`, `old`, `new`.
+    pub(super) fn by_name_only(name: &str, rows: Rows) -> Self {
+        let name = Some(name.to_owned());
+        Self {
+            name,
+            schema: None,
+            rows,
+            by_name: true,
+            by_column: false,
+            system: true,
+        }
+    }
+
+    /// The columns of a join without an alias hide those of its sides.
+    pub(super) fn behind_join(mut self) -> Option<Self> {
+        self.by_column = false;
+        self.by_name.then_some(self)
+    }
+
+    pub(super) fn in_star(&self) -> bool {
+        self.by_column
+    }
+}
+
+/// A level of names and those around it.
+#[derive(Clone, Copy)]
+pub(super) struct Scope<'s> {
+    pub(super) parent: Option<&'s Scope<'s>>,
+    pub(super) items: &'s [Item],
+}
+
+impl<'s> Scope<'s> {
+    pub(super) const EMPTY: Scope<'static> = Scope {
+        parent: None,
+        items: &[],
+    };
+
+    fn levels(&'s self) -> impl Iterator<Item = &'s Scope<'s>> {
+        std::iter::successors(Some(self), |scope| scope.parent)
+    }
+
+    /// The item of a qualifier: `t` or `s.t`, innermost first. Several where it is not
+    /// certain which.
+    fn qualified(&'s self, qualifier: &[String]) -> Vec<&'s Item> {
+        let (Some(name), schema) = (qualifier.last(), qualifier.iter().rev().nth(1)) else {
+            return Vec::new();
+        };
+        let matches = |item: &&'s Item| {
+            item.by_name
+                && item.name.as_ref() == Some(name)
+                && match (schema, &item.schema) {
+                    (Some(wanted), Some(schema)) => wanted == schema,
+                    _ => true,
+                }
+        };
+        self.levels()
+            .map(|scope| scope.items.iter().filter(matches).collect::<Vec<_>>())
+            .find(|found| !found.is_empty())
+            .unwrap_or_default()
+    }
+}
+
+/// What a name was found to be.
+pub(super) struct Found {
+    pub(super) prov: Prov,
+    /// A whole row rather than a column.
+    pub(super) whole: bool,
+    /// A column by its exact name.
+    pub(super) exact: bool,
+}
+
+impl Tracer<'_> {
+    pub(super) fn resolve(&mut self, name: &ColumnName, scope: &Scope<'_>) -> Found {
+        let found = match name.parts.as_slice() {
+            [column] => self.unqualified(column, scope),
+            [qualifier @ .., column] => self.qualified(qualifier, column, scope),
+            [] => Found {
+                prov: self.unresolved(),
+                whole: false,
+                exact: false,
+            },
+        };
+        self.touch(&found.prov);
+        found
+    }
+
+    fn unqualified(&mut self, name: &str, scope: &Scope<'_>) -> Found {
+        let mut maybe = Prov::default();
+        let mut open = false;
+        for level in scope.levels() {
+            let mut exact = None::<Prov>;
+            for item in level.items.iter().filter(|item| item.by_column) {
+                if !self.spend(item.rows.len()) {
+                    return Found {
+                        prov: self.unresolved(),
+                        whole: false,
+                        exact: false,
+                    };
+                }
+                for column in item.rows.iter().filter(|column| column.is_named(name)) {
+                    column.mark();
+                    exact.get_or_insert_default().absorb(&column.prov);
+                }
+            }
+            if let Some(mut prov) = exact {
+                if open {
+                    prov.absorb(&maybe);
+                    prov = prov.derive();
+                }
+                return Found {
+                    prov,
+                    whole: false,
+                    exact: true,
+                };
+            }
+            for item in level.items.iter().filter(|item| item.by_column) {
+                for column in item.rows.iter().filter(|column| column.name.is_none()) {
+                    open = true;
+                    column.mark();
+                    maybe.absorb(&column.prov);
+                }
+            }
+            let system = level.items.iter().any(|item| item.system && item.by_column);
+            if system && !open && is_system_column(name) {
+                return Found {
+                    prov: Prov::default(),
+                    whole: false,
+                    exact: true,
+                };
+            }
+        }
+        let rows = scope.qualified(std::slice::from_ref(&name.to_owned()));
+        let whole = !rows.is_empty();
+        for item in rows {
+            let row = whole_row(item);
+            maybe.absorb(&row);
+        }
+        if !whole && !open {
+            maybe = self.unresolved();
+        }
+        Found {
+            prov: maybe.derive(),
+            whole,
+            exact: false,
+        }
+    }
+
+    fn qualified(&mut self, qualifier: &[String], name: &str, scope: &Scope<'_>) -> Found {
+        let items = scope.qualified(qualifier);
+        if items.is_empty() {
+            return Found {
+                prov: self.unresolved(),
+                whole: false,
+                exact: false,
+            };
+        }
+        let mut found = Found {
+            prov: Prov::default(),
+            whole: false,
+            exact: true,
+        };
+        for item in items {
+            self.spend(item.rows.len());
+            if item.rows.iter().any(|column| column.is_named(name)) {
+                found.prov.absorb(&named(&item.rows, name).prov);
+            } else if item.rows.iter().any(|column| column.name.is_none()) {
+                found.exact = false;
+                found.prov.absorb(&named(&item.rows, name).prov.derive());
+            } else if !(item.system && is_system_column(name)) {
+                // `row.function`: the function sees the whole row.
+                found.whole = true;
+                found.exact = false;
+                found.prov.absorb(&whole_row(item));
+            }
+        }
+        if !found.exact {
+            found.prov = found.prov.derive();
+        }
+        found
+    }
+
+    /// `(row).field`, where `row` is certain to be a whole row.
+    pub(super) fn field(
+        &mut self,
+        row: &ColumnName,
+        field: &str,
+        scope: &Scope<'_>,
+    ) -> Option<Prov> {
+        let [name] = row.parts.as_slice() else {
+            return None;
+        };
+        let column = scope
+            .levels()
+            .flat_map(|level| level.items.iter())
+            .any(|item| {
+                item.by_column
+                    && item
+                        .rows
+                        .iter()
+                        .any(|col| col.name.is_none() || col.is_named(name))
+            });
+        if column {
+            return None;
+        }
+        let items = scope.qualified(std::slice::from_ref(name));
+        let [item] = items.as_slice() else {
+            return None;
+        };
+        if !item.rows.iter().any(|column| column.is_named(field)) {
+            return None;
+        }
+        let prov = named(&item.rows, field).prov.derive();
+        self.touch(&prov);
+        Some(prov)
+    }
+
+    /// The columns that `*` or `t.*` stands for.
+    pub(super) fn star(&mut self, qualifier: &[String], scope: &Scope<'_>) -> Vec<Col> {
+        let mut columns = Vec::new();
+        let items: Vec<&Item> = if qualifier.is_empty() {
+            scope.items.iter().filter(|item| item.by_column).collect()
+        } else {
+            scope.qualified(qualifier)
+        };
+        if items.is_empty() || (!qualifier.is_empty() && items.len() > 1) {
+            return vec![Col::open(self.unresolved())];
+        }
+        for item in items {
+            if !self.spend(item.rows.len()) {
+                return vec![Col::open(self.unresolved())];
+            }
+            columns.extend(item.rows.iter().map(Col::read));
+        }
+        for column in &columns {
+            self.touched.extend(&column.prov.origins);
+        }
+        columns
+    }
+}
+
+/// Everything in a row, computed.
+pub(super) fn whole_row(item: &Item) -> Prov {
+    let mut prov = Prov::default();
+    for column in item.rows.iter() {
+        column.mark();
+        prov.absorb(&column.prov);
+    }
+    prov.derive()
+}
+
+fn is_system_column(name: &str) -> bool {
+    matches!(
+        name,
+        "ctid" | "tableoid" | "xmin" | "xmax" | "cmin" | "cmax"
+    )
+}
