@@ -349,3 +349,17 @@ fn the_corpus_policy_lets_temporary_tables_go_and_others_not() {
     assert_eq!(set("*").as_deref(), Some("no-audit-tampering"));
     assert_eq!(set("timezone"), None);
 }
+
+#[test]
+fn the_examples_of_the_reference_compile() {
+    let page = include_str!("../../../docs/policy.md");
+    let examples = page
+        .split("```yaml\n")
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next());
+    let text = examples.collect::<Vec<_>>().join("\n---\n");
+    let resources = load_str("policy.md", &text).expect("loads");
+    let compiled = compile(&resources, &CompileOptions::default())
+        .unwrap_or_else(|errors| panic!("does not compile: {}", lines(&errors)));
+    assert_eq!(compiled.warnings.len(), 1, "{}", lines(&compiled.warnings));
+}
