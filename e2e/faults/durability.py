@@ -24,7 +24,7 @@ def start(scene, **kwargs):
 
 def statements(w, text):
     """Recorded statements whose text contains ``text``."""
-    return [e for e in w.json("query", "--text", text, "--limit", "200000")]
+    return w.events("--text", text)
 
 
 def writers(port, stop, acknowledged):
@@ -71,32 +71,23 @@ def no_acknowledged_event_lost(scene, policies):
     committed is recorded as begun."""
     w, acknowledged, committed = killed(scene, policies)
     events = statements(w, "INSERT INTO marks")
-    seen = {_statement(e) for e in events}
+    seen = {e.text for e in events}
     if acknowledged < 200:
         raise AssertionError(f"only {acknowledged} statements ran")
     missing = max(0, committed - len(seen))
     if missing or committed < acknowledged:
         raise AssertionError(f"acknowledged {acknowledged}, committed {committed}, recorded {len(seen)}")
-    complete = {_statement(e) for e in events if str(e.get("outcome", "")).lower() in ("completed", "complete", "ok", "success")}
+    complete = {e.text for e in events if e.outcome == "completed"}
     if len(complete) < acknowledged:
         raise AssertionError(f"acknowledged {acknowledged}, recorded with their end {len(complete)}")
     w.stop()
-
-
-def _statement(event):
-    for key in ("statement", "text", "sql"):
-        if isinstance(event.get(key), str):
-            return event[key]
-        if isinstance(event.get(key), dict):
-            return event[key].get("text") or event[key].get("sql")
-    raise AssertionError(f"no statement in {event}")
 
 
 def gap_is_reported(scene):
     """After kill -9 under Batch the collector reports unclosed sessions or a gap, and the
     window that may be lost is a second."""
     w, acknowledged, _ = killed(scene, weir.PERMISSIVE)
-    recorded = {_statement(e) for e in statements(w, "INSERT INTO marks")}
+    recorded = {e.text for e in statements(w, "INSERT INTO marks")}
     if not recorded:
         raise AssertionError("nothing of three seconds was recorded")
     text = w.cli("query", "--kind", "finding", "--output", "json").stdout.lower()

@@ -160,16 +160,59 @@ collector: {{address: "127.0.0.1:{self.collector_port}"}}
         return sum(float(line.rsplit(" ", 1)[1]) for line in self.metrics().splitlines()
                    if line.split("{")[0].split(" ")[0] == name)
 
+    def events(self, *argv):
+        """Recorded statements as ``Event``s; arguments are those of ``weir query``."""
+        return [Event(e) for e in self.json("query", "--limit", "1000000", *argv)]
+
+    def wait_event(self, text, timeout=10, **wanted):
+        """The first recorded statement with that text whose fields are as wanted."""
+        def found():
+            for event in self.events("--text", text):
+                if all(getattr(event, k) == v for k, v in wanted.items()):
+                    return event
+            return None
+        return proc.wait_until(found, f"evidence of {text!r} with {wanted}", timeout, every=0.2)
+
     def settle(self):
         """Waits until what was spooled has reached the collector's store."""
         last = [None, 0]
 
         def still():
-            count = len(self.json("query", "--limit", "100000"))
+            count = len(self.events())
             last[1] = last[1] + 1 if count == last[0] else 0
             last[0] = count
             return last[1] >= 3
         proc.wait_until(still, "the collector has everything", every=0.4)
+
+
+class Event:
+    """One recorded statement by the names that the suites use."""
+
+    def __init__(self, raw):
+        self.raw = raw
+        statement = raw.get("statement")
+        inner = statement if isinstance(statement, dict) else {}
+        merged = {**raw, **inner}
+        self.text = statement if isinstance(statement, str) else merged.get("text") or merged.get("sql") or ""
+        outcome = merged.get("outcome")
+        self.outcome = str(outcome.get("status") if isinstance(outcome, dict) else outcome or "").lower()
+        self.decision = str(merged.get("decision", "")).lower()
+        self.rules = _names(merged.get("rules"))
+        self.would_deny = _names(merged.get("would_deny", merged.get("wouldDeny")))
+        self.masked = _names(merged.get("masked"))
+        self.tables = _names(merged.get("tables"))
+        self.rows = int(merged.get("rows") or 0)
+        self.identity = merged.get("identity")
+        self.session = merged.get("session") or merged.get("session_id") or merged.get("sessionId")
+
+    def __repr__(self):
+        return f"Event({self.raw})"
+
+
+def _names(value):
+    if value is None:
+        return []
+    return value.split(",") if isinstance(value, str) else list(value)
 
 
 def _state(request):

@@ -1,0 +1,132 @@
+"""Masks: on every way a labelled column can be named with a provable origin."""
+
+import re
+
+from lab import wire
+from lab.report import equal, lacks
+
+REAL = "811-12-1001"
+
+# queries with one labelled column as their first; its real value must never be there
+SSN = {
+    "plain": "SELECT ssn FROM customers WHERE id = 1",
+    "alias": "SELECT ssn AS harmless FROM customers WHERE id = 1",
+    "table alias": "SELECT x.ssn AS a FROM customers AS x WHERE id = 1",
+    "subquery": "SELECT a FROM (SELECT ssn AS a, id FROM customers) s WHERE id = 1",
+    "CTE": "WITH c AS (SELECT ssn AS a, id FROM customers) SELECT a FROM c WHERE id = 1",
+    "join": "SELECT c.ssn FROM customers c JOIN plain p ON p.id = c.id WHERE c.id = 1",
+    "view": "SELECT number FROM customer_view WHERE id = 1",
+    "distinct": "SELECT DISTINCT ssn FROM customers WHERE id = 1",
+    "star": "SELECT ssn, c.* FROM customers c WHERE id = 1",
+    "update returning": "UPDATE customers SET name = name WHERE id = 1 RETURNING ssn",
+    "lateral": "SELECT s.a FROM plain p, LATERAL (SELECT ssn AS a FROM customers c WHERE c.id = p.id) s WHERE p.id = 1",
+    "column alias list": "SELECT z FROM customers AS c(a, b, z) WHERE a = 1",
+}
+
+
+def masked_rows(answer, what):
+    """Only the last four characters are left."""
+    equal(answer.errors, [], what)
+    equal(len(answer.rows), 1, f"{what}: rows")
+    cell = answer.rows[0][0]
+    if cell is None or not cell.endswith(b"1001") or REAL[:6].encode() in cell:
+        raise AssertionError(f"{what}: {cell!r}")
+    for row in answer.rows:
+        lacks(str(row), REAL, what)
+
+
+def everywhere(scene, sql):
+    """Simple, extended text, extended binary, cursor, PREPARE: the same mask."""
+    conn = scene.conn()
+    masked_rows(conn.query(sql), "simple")
+    masked_rows(conn.pipeline(wire.extended(sql)), "extended text")
+    masked_rows(conn.pipeline(wire.extended(sql, binary=True)), "extended binary")
+    # Describe once, Execute many
+    conn.pipeline(wire.parse(sql, "s"), wire.describe("S", "s"))
+    for _ in range(3):
+        masked_rows(conn.pipeline(wire.bind(name="s"), wire.execute()), "described once")
+    masked_rows(conn.pipeline(wire.bind(name="s"), wire.execute(1)), "partial Execute")
+    conn.query(f"PREPARE p AS {sql}")
+    masked_rows(conn.query("EXECUTE p"), "PREPARE")
+    if not sql.startswith("UPDATE"):
+        conn.query(f"BEGIN; DECLARE c CURSOR FOR {sql}")
+        masked_rows(conn.query("FETCH 1 FROM c"), "cursor")
+        conn.query("COMMIT")
+    conn.close()
+
+
+def kinds(scene):
+    """Constant, null and token masks, in text and binary; unlabelled columns untouched."""
+    conn, real = scene.conn(), scene.direct()
+    sql = "SELECT id, name, card, salary, email FROM customers ORDER BY id LIMIT 3"
+    for binary in (False, True):
+        ours = conn.pipeline(wire.extended(sql, binary=binary)).rows
+        theirs = real.pipeline(wire.extended(sql, binary=binary)).rows
+        equal([r[:2] for r in ours], [r[:2] for r in theirs], "unlabelled columns")
+        equal([r[2] for r in ours], [b"[card]"] * 3, "constant")
+        equal([r[3] for r in ours], [None] * 3, "null")
+        for mine, own in zip(ours, theirs):
+            if mine[4] == own[4] or not mine[4]:
+                raise AssertionError(f"token: {mine[4]!r}")
+    again = scene.conn().query(sql).rows
+    equal([r[4] for r in again], [r[4] for r in conn.query(sql).rows], "equal values have equal tokens")
+    equal(len({r[4] for r in again}), 3, "different values have different tokens")
+
+
+def row_description_is_the_servers(scene):
+    """Types and names are as the server says: only values change."""
+    def description(conn):
+        return [wire.row_description(b) for k, b in
+                conn.pipeline(wire.extended("SELECT ssn AS a, salary, id FROM customers")).messages if k == "T"]
+    equal(description(scene.conn()), description(scene.direct()))
+
+
+def follows_rename(scene):
+    """The label follows (OID, attnum) across RENAME and SET SCHEMA by others."""
+    conn = scene.conn()
+    conn.query("SELECT ssn FROM customers WHERE id = 1")
+    scene.server.psql("ALTER TABLE customers RENAME COLUMN ssn TO zahl; ALTER TABLE customers RENAME TO kunden;"
+                      "CREATE SCHEMA other AUTHORIZATION app; ALTER TABLE kunden SET SCHEMA other", "shop")
+    try:
+        for c in (conn, scene.conn()):
+            answer = c.query("SELECT zahl FROM other.kunden WHERE id = 1")
+            lacks(str(answer.rows), REAL, "after the rename")
+    finally:
+        scene.server.psql("ALTER TABLE other.kunden SET SCHEMA public; ALTER TABLE kunden RENAME TO customers;"
+                          "ALTER TABLE customers RENAME COLUMN zahl TO ssn; DROP SCHEMA other", "shop")
+
+
+def search_path(scene):
+    """The label holds whatever the search path says."""
+    conn = scene.conn()
+    conn.query("SET search_path = pg_catalog")
+    masked_rows(conn.query("SELECT ssn FROM public.customers WHERE id = 1"), "qualified")
+    conn.query("SET search_path = public")
+    masked_rows(conn.query("SELECT ssn FROM customers WHERE id = 1"), "found again")
+
+
+def errors_carry_no_values(scene):
+    """Errors and notices of statements that touch labels keep SQLSTATE and lose their values."""
+    conn = scene.conn()
+    answer = conn.query("INSERT INTO customers (id, ssn) SELECT 1, ssn FROM customers WHERE id = 1")
+    for field in "MDHW":
+        lacks(answer.errors[0].get(field, "") if answer.errors else "", REAL, f"field {field}")
+    answer = conn.query(f"SELECT ssn FROM customers WHERE id = 1 AND ssn::int > 0")
+    for error in answer.errors:
+        lacks(str(error), "811-12", "the cast's error")
+
+
+def psql_display(scene):
+    """psql shows the mask under an alias."""
+    out = scene.psql("-At", "-c", "SELECT ssn AS harmless FROM customers WHERE id = 1").stdout.strip()
+    if not re.fullmatch(r"\*+1001|\S*\*\S*1001", out):
+        raise AssertionError(out)
+
+
+def claims(scene, results):
+    """All claims of this file."""
+    for name, sql in SSN.items():
+        results.check(f"mask: {name}", everywhere, scene, sql)
+    for test in (kinds, row_description_is_the_servers, search_path, errors_carry_no_values, psql_display,
+                 follows_rename):
+        results.check(f"mask: {test.__name__.replace('_', ' ')}", test, scene)

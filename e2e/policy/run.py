@@ -1,0 +1,78 @@
+#!/usr/bin/env python3
+"""What policies do, seen by real clients: denials, masks, limits, holds, evidence.
+
+    run.py --weir target/release/weir [--only hold] [--server 15|18]
+    run.py --direct      the controls alone: without Weir every refused statement works
+
+Each claim about a refusal has its control: the same statement direct, where it must succeed.
+Last line: N passed, N failed.
+"""
+
+import argparse
+import os
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "../lib"))
+sys.path.insert(0, HERE)
+import denials  # noqa: E402
+import evidence  # noqa: E402
+import holds  # noqa: E402
+import masks  # noqa: E402
+from lab import postgres, report, weir, wire  # noqa: E402
+
+
+class Scene:
+    """The server, Weir with the suite's policy, and connections to either."""
+
+    def __init__(self, a, server):
+        self.server, self.binary = server, a.weir
+        with open(os.path.join(HERE, "policy.yaml"), encoding="utf-8") as f:
+            self.policy = f.read()
+        self.weir = self.start() if a.weir else None
+
+    def start(self, policy=None, **kwargs):
+        """An instance of Weir in front of the server."""
+        where = kwargs.pop("where", None) or weir.proc.workdir("weir-policy-")
+        catalog = weir.secret_files(where, "catalog", "app", "app-secret")
+        target = weir.target_yaml(self.server.port, client_tls="Refuse", catalog=catalog)
+        return weir.Weir(self.binary, self.server.port, target=target, where=where,
+                         policies=policy or self.policy, **kwargs).start()
+
+    def conn(self, w=None, **kwargs):
+        """A raw connection through Weir."""
+        return wire.Conn((w or self.weir).port, **kwargs)
+
+    def direct(self):
+        """A raw connection to the server: the control."""
+        return wire.Conn(self.server.port)
+
+    def psql(self, *argv, w=None, **kwargs):
+        """Stock psql through Weir."""
+        return weir.psql((w or self.weir).port, *argv, **kwargs)
+
+
+def main():
+    """All claims."""
+    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    what = ap.add_mutually_exclusive_group(required=True)
+    what.add_argument("--weir", metavar="PATH")
+    what.add_argument("--direct", action="store_true")
+    ap.add_argument("--only", help="parts of names, by comma")
+    ap.add_argument("--server", type=int, default=15, choices=[15, 18])
+    a = ap.parse_args()
+    server = postgres.Postgres(a.server).start()
+    with open(os.path.join(HERE, "fixture.sql"), encoding="utf-8") as f:
+        server.psql(f.read())
+    results = report.Report(a.only)
+    scene = Scene(a, server)
+    denials.controls(scene, results)
+    if a.weir:
+        for module in (denials, masks, holds, evidence):
+            module.claims(scene, results)
+        scene.weir.stop()
+    results.finish()
+
+
+if __name__ == "__main__":
+    main()
