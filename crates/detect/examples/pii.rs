@@ -8,7 +8,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut out = io::BufWriter::new(io::stdout().lock());
     for line in io::stdin().lock().lines() {
         let item: serde_json::Value = serde_json::from_str(&line?)?;
-        let text = item["text"].as_str().unwrap_or("");
+        let text = item.get("text").and_then(|t| t.as_str()).unwrap_or("");
         let characters = |end: usize| text.get(..end).map_or(0, |head| head.chars().count());
         let spans: Vec<_> = weir_detect::scan(text.as_bytes())
             .into_iter()
@@ -23,7 +23,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         writeln!(
             out,
             "{}",
-            serde_json::json!({"id": item["id"], "spans": spans})
+            serde_json::json!({"id": item.get("id"), "spans": spans})
         )?;
     }
     Ok(out.flush()?)

@@ -1,11 +1,12 @@
 //! Times the scanner on text without findings (budget B10) and on some with.
 //!
-//! `cargo run --release -p weir-detect --example speed`
+//! `cargo run --release -p weir-detect --example speed [NAME]`
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 fn main() {
+    let only = std::env::args().nth(1);
     for (name, unit) in [
         (
             "prose",
@@ -28,6 +29,9 @@ fn main() {
             "100042,zora@example.test,805-36-9215,4000006739051240,202-555-0199,192.0.2.17\n",
         ),
     ] {
+        if only.as_deref().is_some_and(|only| only != name) {
+            continue;
+        }
         let text = unit.repeat((1 << 20) / unit.len());
         let mut bytes = 0;
         let mut found = 0;

@@ -49,13 +49,31 @@ pub(crate) fn ipv6(text: Text<'_>, i: usize) -> Option<(usize, usize)> {
     if !inside(text.at(i + 1)) && text.before(i) != b':' {
         return None;
     }
+    // The time of day, 10:00 or 10:00:00.
+    let two = |at: usize| text.at(at).is_ascii_digit() && text.at(at + 1).is_ascii_digit();
+    if two(i + 1) {
+        let end = i
+            + 3
+            + if text.at(i + 3) == b':' && two(i + 4) {
+                3
+            } else {
+                0
+            };
+        if !inside(text.at(end)) {
+            return None;
+        }
+    }
     let start = text.run_back(i, 5, |b| b.is_ascii_hexdigit());
     let end = text.run(i, 46, |b| inside(b) || b == b'.');
-    let whole = text.slice(start..end);
-    if !whole.windows(2).any(|pair| pair == b"::")
-        && whole.iter().filter(|b| **b == b':').count() < 7
-        && !whole.contains(&b'.')
-    {
+    // Eight groups, or fewer with a gap; a dotted tail counts for two.
+    let (mut colons, mut gap, mut dotted) = (0, false, false);
+    for at in i..end {
+        let b = text.at(at);
+        colons += u32::from(b == b':');
+        gap |= b == b':' && text.at(at + 1) == b':';
+        dotted |= b == b'.';
+    }
+    if !gap && colons < if dotted { 6 } else { 7 } {
         return None;
     }
     // A sentence's full stop, or the colon of a prompt, may follow.

@@ -76,9 +76,24 @@ fn key(text: Text<'_>, i: usize) -> Option<(Promise, bool)> {
     let end = text.run_back(i, 3, |b| b == b' ');
     let end = text.run_back(end, 2, |b| matches!(b, b'"' | b'\'' | b'`' | b'\\' | b']'));
     // The last letters of every key below.
+    let last = [text.before2(end), text.before(end)].map(|b| b.to_ascii_lowercase());
     if !matches!(
-        text.before(end).to_ascii_lowercase(),
-        b'd' | b't' | b'y' | b'n' | b'e' | b's' | b'w' | b'r' | b'h'
+        &last,
+        b"rd"
+            | b"wd"
+            | b"se"
+            | b"rt"
+            | b"de"
+            | b"ss"
+            | b"pw"
+            | b"et"
+            | b"ey"
+            | b"en"
+            | b"al"
+            | b"ls"
+            | b"on"
+            | b"er"
+            | b"th"
     ) {
         return None;
     }

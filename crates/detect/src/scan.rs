@@ -128,6 +128,9 @@ impl Scanner {
             self.push(Span { start, end, kind });
             return end.max(group);
         }
+        if group - at == 4 && is_iso_date(text, group, text.at(group)) {
+            return group + 6;
+        }
         group
     }
 
@@ -178,8 +181,11 @@ fn number(text: Text<'_>, at: usize, group: usize) -> Option<(usize, usize, Kind
         return Some((at, end, Kind::Ipv4));
     }
     // The rest of a date or a decimal: what was tied to it has been looked at.
-    if tied {
+    if tied || is_decimal(text, group, next) {
         return None;
+    }
+    if len == 4 && is_iso_date(text, group, next) {
+        return dated(text, at);
     }
     let run = Run::read(text, at);
     if let Some((start, end)) = card::find(text, at, &run) {
@@ -194,13 +200,35 @@ fn number(text: Text<'_>, at: usize, group: usize) -> Option<(usize, usize, Kind
     dated(text, at)
 }
 
+/// Whether the group is the front of `183456.78`.
+fn is_decimal(text: Text<'_>, group: usize, next: u8) -> bool {
+    let end = text.run(group + 1, 20, |b| b.is_ascii_digit());
+    next == b'.'
+        && end > group + 1
+        && !matches!(
+            text.at(end),
+            b'.' | b'-' | b' ' | b'/' | b'(' | b'_' | b'\n'
+        )
+}
+
+/// Whether the group of four is the front of `2024-09-17`.
+fn is_iso_date(text: Text<'_>, group: usize, next: u8) -> bool {
+    next == b'-'
+        && text.at(group + 3) == b'-'
+        && [1, 2, 4, 5]
+            .iter()
+            .all(|k| text.at(group + k).is_ascii_digit())
+        && !text.at(group + 6).is_ascii_digit()
+        && !matches!(text.at(group + 6), b'-' | b'.' | b'/')
+}
+
 fn dated(text: Text<'_>, at: usize) -> Option<(usize, usize, Kind)> {
     let (start, end) = date::find(text, at)?;
     Some((start, end, Kind::DateOfBirth))
 }
 
 fn colon(text: Text<'_>, at: usize) -> Option<(usize, usize, Kind)> {
-    if text.starts_with(at, b"://") {
+    if text.at(at + 1) == b'/' && text.at(at + 2) == b'/' {
         return assign::url(text, at).map(|(start, end)| (start, end, Kind::UrlPassword));
     }
     if let Some((start, end)) = address::ipv6(text, at) {

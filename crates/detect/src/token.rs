@@ -81,6 +81,14 @@ const DASH: &[Shape] = &[
 
 /// A token whose prefix has its first `_` or `-` at `i`.
 pub(crate) fn prefixed(text: Text<'_>, i: usize) -> Option<(usize, usize, Kind)> {
+    // Every token here is long, and most words with such a sign are not.
+    if !text.before(i).is_ascii_alphabetic()
+        || ![3, 8, 13, 16]
+            .iter()
+            .all(|ahead| is_inner(text.at(i + ahead)))
+    {
+        return None;
+    }
     let start = text.run_back(i, 9, |b| b.is_ascii_alphanumeric());
     if start == i || is_inner(text.before(start)) {
         return None;
@@ -142,6 +150,9 @@ fn base62(mut n: u32) -> [u8; 6] {
 /// `ASIA`. AWS's documented examples end in EXAMPLE.
 pub(crate) fn aws(text: Text<'_>, i: usize) -> Option<(usize, usize)> {
     let start = i.checked_sub(2)?;
+    if text.at(start) != b'A' {
+        return None;
+    }
     if !text.starts_with(start, b"AKIA") && !text.starts_with(start, b"ASIA") {
         return None;
     }
@@ -157,6 +168,9 @@ pub(crate) fn aws(text: Text<'_>, i: usize) -> Option<(usize, usize)> {
 /// A Google API key whose `z` is at `i`.
 pub(crate) fn google(text: Text<'_>, i: usize) -> Option<(usize, usize)> {
     let start = i.checked_sub(2)?;
+    if text.at(start) != b'A' {
+        return None;
+    }
     if !text.starts_with(start, b"AIza") || is_inner(text.before(start)) {
         return None;
     }

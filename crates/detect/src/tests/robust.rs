@@ -8,7 +8,7 @@ const SAMPLES: &[&str] = &[
     "password=hunter2 postgres://u:p@h/x 2001:db8::1 192.0.2.1 DE03000000006284984547",
     "-----BEGIN PRIVATE KEY-----\nMII\n-----END PRIVATE KEY----- eyJhbGciOiJub25lIn0.e30.x",
     "born on March 19, 1981 %B4000006739051240^QUILL/ZORA^2912? \"x y\"@example.test",
-    "\0738-02-7859 Authorization: Bearer abc.def sk-ant-abc xoxb-1 AKIA AIza",
+    "\x00738-02-7859 Authorization: Bearer abc.def sk-ant-abc xoxb-1 AKIA AIza",
 ];
 
 /// Spans are in order, apart, inside, and on character boundaries.
