@@ -26,8 +26,8 @@ pub use guard_policy::{
 };
 pub use policy_exception::PolicyExceptionSpec;
 pub use rule::{
-    ApprovalSpec, ExceedSpec, KubernetesMatch, LimitsSpec, MatchSpec, RuleSpec, SftpMatch,
-    SqlMatch, SshMatch, StatementLimitSpec, ThrottleSpec, WindowLimitSpec,
+    ApprovalSpec, ExceedSpec, KubernetesMatch, LimitsSpec, MatchSpec, MysqlMatch, RuleSpec,
+    SftpMatch, SqlMatch, SshMatch, StatementLimitSpec, ThrottleSpec, WindowLimitSpec,
 };
 pub use target::{
     AddressSpec, CatalogSpec, ClientLoginSpec, CredentialMode, CredentialsSpec, LoginSpec,

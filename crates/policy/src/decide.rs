@@ -13,7 +13,7 @@ use crate::effect::{Effect, EffectSet};
 use crate::label::{LabelId, Mask};
 use crate::ledger::{Counters, Timestamp};
 use crate::limit::{Limit, LimitScope, OnExceed};
-use crate::matching::Facts;
+use crate::matching::{Facts, is_setting};
 use crate::operation::{Operation, Output};
 use crate::rule::{Action, DefaultAction, Match, Mode, RuleName, WhereTest};
 use crate::scope::{Scope, ScopedLimit, ScopedPolicy, ScopedRule};
@@ -370,7 +370,7 @@ impl Scope {
             ));
         }
         if !matches.settings.is_empty() {
-            let set = |name: &&&str| matches.settings.iter().any(|g| g.matches(name));
+            let set = |name: &&&str| **name == "*" || is_setting(&matches.settings, name);
             let names = facts
                 .sql
                 .settings

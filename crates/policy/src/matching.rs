@@ -8,7 +8,7 @@ use std::fmt;
 
 use crate::effect::{Effect, EffectSet};
 use crate::label::LabelId;
-use crate::name::{FunctionPattern, TablePattern};
+use crate::name::{FunctionPattern, Glob, TablePattern};
 use crate::operation::{
     FunctionRef, Operation, Output, Relation, SqlOperation, Use, UseSet, WhereClause,
 };
@@ -257,6 +257,12 @@ fn any_label(ids: &Option<Vec<LabelId>>, uses: UseSet, facts: &Facts<'_>) -> boo
             .is_none_or(|ids| ids.binary_search(&id).is_ok())
             && (uses.is_empty() || uses.contains(how))
     })
+}
+
+/// Names of settings have no case, however they are quoted.
+pub(crate) fn is_setting(globs: &[Glob], name: &str) -> bool {
+    let name = name.to_lowercase();
+    globs.iter().any(|glob| glob.matches(&name))
 }
 
 fn may_be(pattern: &FunctionPattern, function: &FunctionRef<'_>) -> bool {

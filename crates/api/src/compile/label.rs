@@ -8,20 +8,6 @@ use crate::kinds::{ColumnsSpec, DataLabelSpec, MaskSpec};
 use crate::load::Resource;
 use crate::tree::Origin;
 
-/// The detectors that a label may name.
-const DETECTORS: [&str; 10] = [
-    "card",
-    "ssn",
-    "iban",
-    "email",
-    "phone",
-    "jwt",
-    "private-key",
-    "aws-key",
-    "token",
-    "password",
-];
-
 pub(super) fn compile(
     resource: &Resource<DataLabelSpec>,
     targets: &[Target],
@@ -49,9 +35,9 @@ pub(super) fn compile(
         }
     }
     for (i, detector) in spec.detectors.iter().enumerate() {
-        if !DETECTORS.contains(&detector.as_str()) {
+        if !detectors().any(|known| known == detector) {
             let field = format!("spec.detectors[{i}]");
-            let known = suggest(detector, DETECTORS);
+            let known = suggest(detector, detectors());
             report.error_with(
                 origin,
                 &field,
@@ -88,6 +74,10 @@ pub(super) fn compile(
             .map(|pattern| pattern.regex.clone())
             .collect(),
     }
+}
+
+fn detectors() -> impl Iterator<Item = &'static str> {
+    weir_detect::Kind::ALL.iter().map(|kind| kind.name())
 }
 
 /// Columns of one entry, for each of the targets.

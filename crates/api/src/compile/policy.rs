@@ -1,6 +1,8 @@
 //! `ClusterGuardPolicy` and `GuardPolicy` to [`weir_policy::Policy`].
 
-use weir_policy::{DefaultAction, Glob, Label, Mode, Policy, Rule, SubjectSelector, Target};
+use weir_policy::{
+    Action, DefaultAction, Glob, Label, Mode, Policy, Rule, SubjectSelector, Target,
+};
 
 use super::rule::{Around, compile as compile_rule};
 use super::{Report, check_name, target_globs};
@@ -106,8 +108,9 @@ impl Draft<'_> {
                 let message = format!("another rule of this policy is called `{}`", spec.name);
                 report.error(self.origin, &name, message);
             }
+            let earlier = self.rules.get(..i).unwrap_or_default();
             let rule = compile_rule(spec, &field, &around, labels, report);
-            check_against(&rule, &rules, &field, self.origin, report);
+            check_against(spec, earlier, &field, self.origin, report);
             rules.push(rule);
         }
         Policy {
@@ -125,11 +128,17 @@ impl Draft<'_> {
 }
 
 /// Two rules about the same thing: one of them says nothing, or they contradict each other.
-fn check_against(rule: &Rule, earlier: &[Rule], field: &str, origin: &Origin, report: &mut Report) {
+fn check_against(
+    rule: &RuleSpec,
+    earlier: &[RuleSpec],
+    field: &str,
+    origin: &Origin,
+    report: &mut Report,
+) {
     for other in earlier.iter().filter(|other| other.matches == rule.matches) {
-        use weir_policy::Action::{Allow, Deny};
         match (other.action, rule.action) {
-            (Some(Deny), Some(Allow)) | (Some(Allow), Some(Deny)) => {
+            (Some(Action::Deny), Some(Action::Allow))
+            | (Some(Action::Allow), Some(Action::Deny)) => {
                 let message = format!(
                     "it contradicts rule `{}`, which matches the same: the Deny wins, the Allow \
                      never applies",
@@ -137,11 +146,8 @@ fn check_against(rule: &Rule, earlier: &[Rule], field: &str, origin: &Origin, re
                 );
                 report.error(origin, field, message);
             }
-            (first, second)
-                if first == second && first.is_some() && rule.limits == other.limits =>
-            {
-                let message = format!("it repeats rule `{}`", other.name);
-                report.error(origin, field, message);
+            (Some(first), Some(second)) if first == second && rule.limits == other.limits => {
+                report.error(origin, field, format!("it repeats rule `{}`", other.name));
             }
             _ => {}
         }

@@ -83,6 +83,13 @@ fn compile_match(
             "a match on Kubernetes requests",
         );
     }
+    if spec.mysql.is_some() {
+        report.unenforced(
+            origin,
+            &format!("{field}.mysql"),
+            "a match on MySQL commands",
+        );
+    }
     if spec.ssh.is_some() {
         report.unenforced(origin, &format!("{field}.ssh"), "a match on SSH");
     }

@@ -63,6 +63,9 @@ pub struct MatchSpec {
     /// Requests to the Kubernetes API.
     #[serde(default)]
     pub kubernetes: Option<KubernetesMatch>,
+    /// Commands of the MySQL protocol.
+    #[serde(default)]
+    pub mysql: Option<MysqlMatch>,
     /// What happens over SSH.
     #[serde(default)]
     pub ssh: Option<SshMatch>,
@@ -125,9 +128,21 @@ pub struct KubernetesMatch {
     pub foreign_identity: bool,
 }
 
+/// Commands of the MySQL protocol, beside the SQL that it carries.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct MysqlMatch {
+    /// Commands by name: `COM_BINLOG_DUMP`, `COM_PROCESS_INFO` …
+    #[serde(default)]
+    pub commands: Vec<String>,
+    /// Files that the server asks the client for (`LOAD DATA LOCAL`).
+    #[serde(default)]
+    pub local_infile: bool,
+}
+
 /// What happens over SSH.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SshMatch {
     /// Channel types and requests: `session`, `shell`, `exec`, `direct-tcpip` …
     #[serde(default)]
@@ -138,6 +153,9 @@ pub struct SshMatch {
     /// Subsystems.
     #[serde(default)]
     pub subsystems: Vec<String>,
+    /// All subsystems but these.
+    #[serde(default)]
+    pub except_subsystems: Vec<String>,
     /// Forwarding of any kind.
     #[serde(default)]
     pub forwarding: bool,

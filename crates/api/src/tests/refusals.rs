@@ -397,3 +397,37 @@ fn a_file_that_is_missing_is_an_error_that_names_it() {
             .starts_with("/nonexistent/policy.yaml: error: cannot be read")
     );
 }
+
+#[test]
+fn the_schema_says_the_whole_corpus_policy_and_check_names_what_is_not_enforced() {
+    let found = errors(include_str!("other_protocols.yaml"));
+    for diagnostic in &found {
+        assert!(
+            diagnostic.message.contains("not enforced by this version"),
+            "{diagnostic}"
+        );
+    }
+    let fields: Vec<&str> = found
+        .iter()
+        .map(|diagnostic| diagnostic.field.as_str())
+        .collect();
+    let protocols = fields
+        .iter()
+        .filter(|field| **field == "spec.protocol")
+        .count();
+    let rules = fields
+        .iter()
+        .filter(|field| field.starts_with("spec.rules"))
+        .count();
+    assert_eq!((protocols, rules), (3, 8), "{}", lines(&found));
+}
+
+#[test]
+fn an_unknown_detector_is_an_error_with_a_suggestion() {
+    let text = with_rules("").replace("columns: [ssn]}]", "columns: [ssn]}]\n  detectors: [ssnn]");
+    let texts = lines(&errors(&text));
+    assert!(
+        texts.contains("no detector is called `ssnn` (did you mean `ssn`?)"),
+        "{texts}"
+    );
+}

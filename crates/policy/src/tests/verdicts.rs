@@ -456,7 +456,7 @@ fn unknown_names_count_as_meant_when_a_rule_restricts() {
             },
         )
     };
-    assert!(setting("log_statement") && setting("*"));
+    assert!(setting("log_statement") && setting("LOG_Statement") && setting("*"));
     assert!(!setting("timezone"));
 }
 
