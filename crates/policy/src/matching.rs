@@ -149,7 +149,7 @@ impl ScopedRule {
                 || sql
                     .settings
                     .iter()
-                    .any(|s| *s == "*" || globs.iter().any(|g| g.matches(s)))
+                    .any(|s| *s == "*" || is_setting(globs, s))
         })?;
         test(Field::Labels, any_label(&self.labels, matches.uses, facts))?;
         test(
@@ -184,11 +184,7 @@ impl ScopedRule {
         })?;
         test(Field::Settings, {
             let globs = &matches.settings;
-            globs.is_empty()
-                || sql
-                    .settings
-                    .iter()
-                    .all(|s| globs.iter().any(|g| g.matches(s)))
+            globs.is_empty() || sql.settings.iter().all(|s| is_setting(globs, s))
         })?;
         let ids = self.labels.as_ref().filter(|_| !matches.unproven);
         let used = |how| matches.uses.is_empty() || matches.uses.contains(how);
