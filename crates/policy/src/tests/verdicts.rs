@@ -533,3 +533,61 @@ fn a_rule_on_columns_matches_no_label_glob() {
     let decision = scope.decide(&Operation::Sql(&select(&outputs)), &NoCounters, NOW);
     assert_eq!(outcome(&decision), "permit");
 }
+
+#[test]
+fn unknown_names_do_not_count_as_meant_when_a_rule_allows() {
+    let pattern = |text: &str| TablePattern::parse(text).expect("pattern");
+    let permits = |matches: Match, sql: SqlOperation<'_>| {
+        let rules = vec![rule("a", Some(Action::Allow), matches)];
+        let strict = Policy {
+            default: DefaultAction::Deny,
+            ..policy("p", rules)
+        };
+        verdict(vec![strict], &Operation::Sql(&sql)) == "permit"
+    };
+    let now = FunctionPattern::parse("pg_catalog.now").expect("pattern");
+    let function = |schema| {
+        let called = [FunctionRef {
+            schema,
+            name: "now",
+        }];
+        let matches = Match {
+            functions: vec![now.clone()],
+            ..Match::default()
+        };
+        permits(
+            matches,
+            SqlOperation {
+                functions: &called,
+                ..SqlOperation::default()
+            },
+        )
+    };
+    assert!(function(Some("pg_catalog")));
+    assert!(!function(None) && !function(Some("public")));
+    let table = |matches: Match, schema| {
+        let relations = [Relation {
+            schema,
+            name: "t",
+            access: Access::Read,
+        }];
+        permits(
+            matches,
+            SqlOperation {
+                relations: &relations,
+                ..SqlOperation::default()
+            },
+        )
+    };
+    let any = Match {
+        tables: vec![pattern("*.t")],
+        ..Match::default()
+    };
+    assert!(table(any.clone(), "public") && !table(any, ""));
+    let all_but = Match {
+        except_tables: vec![pattern("secret.*")],
+        ..Match::default()
+    };
+    assert!(table(all_but.clone(), "public"));
+    assert!(!table(all_but.clone(), "secret") && !table(all_but, ""));
+}
