@@ -156,7 +156,7 @@ def asyncpg_source():
             install.say(f"pip download asyncpg=={version} (source, for its tests)")
             python = install.driver_python()
             install.sh([python, "-m", "pip", "download", "-q", "--no-binary", ":all:", "--no-deps",
-                        "--no-build-isolation", "-d", fresh, f"asyncpg=={version}"])
+                        "-d", fresh, f"asyncpg=={version}"])
             archive = next(f for f in os.listdir(fresh) if f.endswith(".tar.gz"))
             install.sh(["tar", "xzf", archive, "--strip-components=1"], cwd=fresh)
             os.unlink(f"{fresh}/{archive}")
@@ -165,14 +165,14 @@ def asyncpg_source():
 
 def asyncpg_run(a, port, out):
     """{test id: outcome} of one run against the server on that port."""
-    python = install.venv("asyncpg-tests", f"asyncpg=={install.PIP_DRIVERS['asyncpg']}", "pytest", "pytest-timeout")
+    python = install.venv("asyncpg-tests", f"asyncpg=={install.PIP_DRIVERS['asyncpg']}", "pytest", "pytest-timeout", "distro")
     shutil.rmtree(out, ignore_errors=True)
     os.makedirs(out)
     # only the tests: the package must be the installed one, not the unbuilt source
     shutil.copytree(f"{asyncpg_source()}/tests", f"{out}/tests")
     env = postgres.clean_env(PGHOST="127.0.0.1", PGPORT=str(port), PGUSER="postgres", PGPASSWORD="real-secret",
                              PGDATABASE="postgres", LC_ALL="C.UTF-8", PYTHONDONTWRITEBYTECODE="1")
-    argv = [python, "-m", "pytest", "-q", "-rA", "-p", "no:cacheprovider", "--timeout=120", "-x" if a.fail_fast else "--maxfail=1000",
+    argv = [python, "-m", "pytest", "-q", "-rA", "-p", "no:cacheprovider", "--timeout=120", "-x" if a.fail_fast else "--continue-on-collection-errors",
             "--ignore=tests/test__sourcecode.py", "--ignore=tests/test__environment.py", "tests"]
     if a.tests:
         argv += ["-k", a.tests]

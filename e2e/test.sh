@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# What `make test` runs, in order of cost; every step runs even after one failed, and the last
+# line counts them. FULL=1: load and size in full.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
+weir=$CARGO_TARGET_DIR/release/weir
+passed=0 failed=0 names=()
+started=$SECONDS
+
+need_apt() { # PACKAGES…: installs by name what is missing
+  local missing=()
+  for package in "$@"; do
+    dpkg -s "$package" >/dev/null 2>&1 || missing+=("$package")
+  done
+  [ ${#missing[@]} -eq 0 ] && return
+  echo "[install] apt-get install -y ${missing[*]}"
+  export DEBIAN_FRONTEND=noninteractive
+  apt-get update -qq && apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+}
+step() { # NAME COMMAND…
+  local name=$1 at=$SECONDS
+  shift
+  echo "=== $name: $*"
+  if "$@"; then
+    passed=$((passed + 1))
+    echo "--- $name: ok ($((SECONDS - at)) s)"
+  else
+    failed=$((failed + 1)) names+=("$name")
+    echo "--- $name: FAILED ($((SECONDS - at)) s)"
+  fi
+}
+
+need_apt libclang-dev clang cmake make gcc g++ pkg-config postgresql postgresql-contrib \
+  iproute2 nftables util-linux openssl procps python3 python3-venv
+step format cargo fmt --all -- --check
+step deps-check bash e2e/deps-check.sh
+step clippy cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
+step unit cargo test --workspace --locked --quiet
+step release cargo build --release --locked --quiet -p weir-cli
+if [ -x "$weir" ]; then
+  step netns env WEIR="$weir" bash e2e/netns/run.sh
+  step policy python3 e2e/policy/run.py --weir "$weir"
+  step faults python3 e2e/faults/run.py --weir "$weir" ${FULL:+--full}
+  step drivers python3 e2e/drivers/run.py --weir "$weir"
+fi
+[ ${#names[@]} -gt 0 ] && echo "failed steps: ${names[*]}"
+echo "took $((SECONDS - started)) s"
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ]
