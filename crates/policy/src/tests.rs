@@ -6,6 +6,7 @@ use crate::*;
 
 mod composition;
 mod counting;
+mod meaning;
 mod naming;
 mod verdicts;
 
