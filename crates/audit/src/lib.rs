@@ -24,6 +24,7 @@ mod event;
 mod frame;
 mod identity;
 mod recording;
+mod sink;
 mod statement;
 mod text;
 
@@ -38,6 +39,7 @@ pub use event::{
 pub use frame::{Frame, FrameBuilder, FrameError, FrameReader, Hash, MAX_FRAME, genesis, link};
 pub use identity::{EngineId, Identity, Session, SessionId};
 pub use recording::{Cell, ChunkBuilder, Column, RecordedRows, RecordingChunk, Stream};
+pub use sink::{Ack, Batch, CollectorSink, SinkError};
 pub use statement::{Decision, Outcome, Statement, StatementFinished, StatementStarted, Value};
 pub use text::{Names, ParseError, Timestamp};
 

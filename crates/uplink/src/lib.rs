@@ -2,7 +2,7 @@
 //!
 //! - [`Spool`] keeps events on disk until the collector has committed them, and says when it
 //!   cannot, so that the engine refuses work instead of doing it unseen.
-//! - [`Shipper`] moves frames from the spool to a [`CollectorSink`], at least once, in order.
+//! - [`Shipper`] moves frames from the spool to a [`weir_audit::CollectorSink`], at least once, in order.
 //! - [`CounterStore`] keeps budget counters so that kill -9 never refills one.
 //! - [`IdentitySource`] says on whose behalf this engine works, verified, or that it cannot say.
 //! - [`Holds`] is the list of statements that wait for a person.
@@ -18,5 +18,5 @@ mod spool;
 pub use holds::{Answer, DecideError, HoldTicket, HoldView, Holds, NewHold};
 pub use identity::{IdentityConfig, IdentityError, IdentitySource, KeySource, TokenConfig};
 pub use ledger::{CounterRow, CounterStore, LedgerError};
-pub use ship::{Ack, Batch, CollectorSink, Shipper, SinkError};
+pub use ship::Shipper;
 pub use spool::{AuditHandle, Delivery, Spool, SpoolConfig, SpoolError, SpoolStatus};

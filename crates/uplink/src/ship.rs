@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use weir_audit::{EngineId, Frame, FrameReader, Hash};
+use weir_audit::{Batch, CollectorSink, FrameReader, Hash, SinkError};
 
 use crate::spool::{AuditHandle, Segment, Shared};
 
@@ -21,44 +21,6 @@ const BATCH_BYTES: u64 = 1 << 20;
 const IDLE: Duration = Duration::from_millis(200);
 const BACKOFF: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
-
-/// Frames of one engine, in order.
-#[derive(Clone, Debug)]
-pub struct Batch {
-    /// The engine.
-    pub engine: EngineId,
-    /// Its frames.
-    pub frames: Vec<Frame>,
-}
-
-/// What a collector has committed for good: everything up to this event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Ack {
-    /// The epoch of the last event.
-    pub epoch: u32,
-    /// Its sequence number.
-    pub seq: u64,
-}
-
-/// A collector that could not take a batch; it is sent again.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the collector did not take evidence: {0}")]
-pub struct SinkError(pub Arc<str>);
-
-/// Where evidence goes. Batches may come twice: `(engine, epoch, seq)` says what is known.
-pub trait CollectorSink: Send + Sync {
-    /// Commits a batch durably.
-    ///
-    /// # Errors
-    /// When it is not committed.
-    fn ingest(&self, batch: &Batch) -> Result<Ack, SinkError>;
-}
-
-impl<S: CollectorSink + ?Sized> CollectorSink for Arc<S> {
-    fn ingest(&self, batch: &Batch) -> Result<Ack, SinkError> {
-        (**self).ingest(batch)
-    }
-}
 
 /// The running threads.
 pub struct Shipper {

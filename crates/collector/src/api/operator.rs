@@ -1,0 +1,127 @@
+//! What the API asks of the engine that runs beside it.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use weir_audit::{AccessRequestCreated, Ruling, Session, Timestamp};
+
+/// An answer that takes time.
+pub type OperatorFuture<'a, T> =
+    Pin<Box<dyn Future<Output = Result<T, OperatorError>> + Send + 'a>>;
+
+/// The engine, as its operators reach it.
+pub trait Operator: Send + Sync {
+    /// Requests that wait for a decision.
+    fn requests(&self) -> Vec<RequestView>;
+
+    /// Decides one.
+    fn decide<'a>(
+        &'a self,
+        name: &'a str,
+        approver: &'a Approver,
+        ruling: Ruling,
+    ) -> OperatorFuture<'a, RequestView>;
+
+    /// What is in force and how the engine is.
+    fn status(&self) -> StatusView;
+
+    /// Sets all budgets back to nothing used; itself evidence.
+    fn reset_budgets<'a>(&'a self, approver: &'a Approver) -> OperatorFuture<'a, ()>;
+}
+
+/// Who is at the other end of the socket, as the kernel states it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Approver {
+    /// Login name, or `uid:N` where the user has none.
+    pub name: Arc<str>,
+    /// User number.
+    pub uid: u32,
+}
+
+/// Why the engine did not do it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OperatorError {
+    /// There is nothing of that name.
+    #[error("{0}")]
+    NotFound(String),
+    /// This person may not.
+    #[error("{0}")]
+    Forbidden(String),
+    /// It was decided before, or by the same person.
+    #[error("{0}")]
+    Conflict(String),
+    /// The engine cannot do it now.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+/// A request that waits.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RequestView {
+    /// What is asked.
+    #[serde(flatten)]
+    pub request: AccessRequestCreated,
+    /// When it was raised.
+    pub created: Timestamp,
+    /// Who approved so far.
+    #[serde(default)]
+    pub approvers: Vec<Arc<str>>,
+    /// In which session.
+    pub session: Arc<Session>,
+}
+
+/// How the engine is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct StatusView {
+    /// The engine's name.
+    pub engine: String,
+    /// Its epoch.
+    pub epoch: u32,
+    /// Weir's version.
+    pub version: String,
+    /// The policy revision in force.
+    pub revision: u64,
+    /// Its digest.
+    pub digest: String,
+    /// Why the newest policy is not in force, if it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
+    /// On whose behalf it works, or why that is not known.
+    pub identity: String,
+    /// Open sessions.
+    pub sessions: u64,
+    /// The spool.
+    pub spool: SpoolView,
+}
+
+/// How the spool is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SpoolView {
+    /// Last event recorded.
+    pub last_seq: u64,
+    /// Last event on disk.
+    pub durable_seq: u64,
+    /// Last event that the collector committed.
+    pub acknowledged_seq: u64,
+    /// Bytes on disk.
+    pub disk_bytes: u64,
+    /// Events that were refused for want of room.
+    pub lost: u64,
+    /// Why work is refused, if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+/// The body of a decision.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Decide {
+    /// Approve only so many rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<u64>,
+    /// Why it is denied; the client is told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}

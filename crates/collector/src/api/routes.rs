@@ -1,0 +1,198 @@
+//! The paths of the API, in one table that the documentation is checked against.
+
+use std::collections::HashMap;
+
+use weir_audit::SessionId;
+
+use crate::{Filter, SessionFilter};
+
+/// A documented path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// `GET` or `POST`.
+    pub method: &'static str,
+    /// The path, with `{name}` for a part that varies.
+    pub path: &'static str,
+    pub(super) to: To,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum To {
+    Sessions,
+    Events,
+    Replay,
+    Tail,
+    Requests,
+    Approve,
+    Deny,
+    Status,
+    ResetBudgets,
+    Verify,
+}
+
+const fn get(path: &'static str, to: To) -> Route {
+    Route {
+        method: "GET",
+        path,
+        to,
+    }
+}
+
+const fn post(path: &'static str, to: To) -> Route {
+    Route {
+        method: "POST",
+        path,
+        to,
+    }
+}
+
+/// Every path that is served.
+pub const ROUTES: &[Route] = &[
+    get("/v1/sessions", To::Sessions),
+    get("/v1/sessions/{id}/replay", To::Replay),
+    get("/v1/events", To::Events),
+    get("/v1/tail", To::Tail),
+    get("/v1/requests", To::Requests),
+    post("/v1/requests/{name}/approve", To::Approve),
+    post("/v1/requests/{name}/deny", To::Deny),
+    get("/v1/status", To::Status),
+    post("/v1/budgets/reset", To::ResetBudgets),
+    get("/v1/verify", To::Verify),
+];
+
+/// Where a path leads, and the part of it that varies.
+pub(super) enum Found<'a> {
+    Route(To, &'a str),
+    /// The path exists, for another method.
+    Method,
+    Nothing,
+}
+
+pub(super) fn find<'a>(method: &str, path: &'a str) -> Found<'a> {
+    let mut found = Found::Nothing;
+    for route in ROUTES {
+        let Some(varying) = fit(route.path, path) else {
+            continue;
+        };
+        if route.method == method {
+            return Found::Route(route.to, varying);
+        }
+        found = Found::Method;
+    }
+    found
+}
+
+fn fit<'a>(template: &str, path: &'a str) -> Option<&'a str> {
+    let mut varying = "";
+    let (mut wanted, mut given) = (template.split('/'), path.split('/'));
+    loop {
+        match (wanted.next(), given.next()) {
+            (None, None) => return Some(varying),
+            (Some(part), Some(text)) if part.starts_with('{') && !text.is_empty() => varying = text,
+            (Some(part), Some(text)) if part == text => {}
+            _ => return None,
+        }
+    }
+}
+
+/// A query string's pairs, percent-decoded; what is not known is refused.
+pub(super) struct Query(HashMap<String, String>);
+
+impl Query {
+    pub(super) fn parse(text: Option<&str>) -> Result<Self, String> {
+        let mut pairs = HashMap::new();
+        for pair in text
+            .unwrap_or_default()
+            .split('&')
+            .filter(|pair| !pair.is_empty())
+        {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let (name, value) = (decode(name)?, decode(value)?);
+            if pairs.insert(name.clone(), value).is_some() {
+                return Err(format!("{name} is given twice"));
+            }
+        }
+        Ok(Self(pairs))
+    }
+
+    fn text(&mut self, name: &str) -> Option<String> {
+        self.0.remove(name)
+    }
+
+    fn parsed<T: std::str::FromStr>(&mut self, name: &str) -> Result<Option<T>, String> {
+        let parse = |text: String| text.parse().map_err(|_| format!("{name} is not valid"));
+        self.text(name).map(parse).transpose()
+    }
+
+    pub(super) fn finish(self) -> Result<(), String> {
+        self.0
+            .into_keys()
+            .next()
+            .map_or(Ok(()), |name| Err(format!("{name} is not known")))
+    }
+
+    pub(super) fn events(mut self) -> Result<Filter, String> {
+        let filter = Filter {
+            since: self.parsed("since")?,
+            until: self.parsed("until")?,
+            identity: self.text("identity"),
+            target: self.text("target"),
+            table: self.text("table"),
+            label: self.text("label"),
+            decision: self.text("decision"),
+            kind: self.text("kind"),
+            text: self.text("text"),
+            session: self.parsed::<SessionId>("session")?,
+            limit: self.parsed("limit")?,
+            cursor: self.text("cursor"),
+        };
+        self.finish()?;
+        Ok(filter)
+    }
+
+    pub(super) fn sessions(mut self) -> Result<SessionFilter, String> {
+        let filter = SessionFilter {
+            since: self.parsed("since")?,
+            until: self.parsed("until")?,
+            identity: self.text("identity"),
+            target: self.text("target"),
+            limit: self.parsed("limit")?,
+            cursor: self.text("cursor"),
+        };
+        self.finish()?;
+        Ok(filter)
+    }
+}
+
+fn decode(text: &str) -> Result<String, String> {
+    let bad = || "a percent sign is not followed by two digits".to_owned();
+    let mut out = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        out.push(match byte {
+            b'+' => b' ',
+            b'%' => {
+                let digit = |byte: Option<u8>| byte.and_then(|b| char::from(b).to_digit(16));
+                let (Some(high), Some(low)) = (digit(bytes.next()), digit(bytes.next())) else {
+                    return Err(bad());
+                };
+                u8::try_from(high * 16 + low).map_err(|_| bad())?
+            }
+            other => other,
+        });
+    }
+    String::from_utf8(out).map_err(|_| "a parameter is not UTF-8".to_owned())
+}
+
+/// Percent-encodes a query value.
+pub(crate) fn encode(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}

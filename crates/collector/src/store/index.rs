@@ -1,0 +1,149 @@
+//! What a block's index says about its events.
+//!
+//! Shared values are looked at once per frame: the decoder gives equal values equal addresses.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use weir_audit::{Body, Decision, Event, Names, Session, Timestamp};
+
+/// Kinds of keys; also the `kind` column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub(super) enum Kind {
+    Engine = 0,
+    Identity = 1,
+    Target = 2,
+    Table = 3,
+    Label = 4,
+    Decision = 5,
+    Body = 6,
+}
+
+/// What one batch adds to a session.
+#[derive(Default)]
+pub(super) struct SessionDelta {
+    pub(super) session: Option<Arc<Session>>,
+    pub(super) epoch: u32,
+    pub(super) first: Timestamp,
+    pub(super) last: Timestamp,
+    pub(super) closed: Option<Timestamp>,
+    pub(super) outcome: Option<String>,
+    pub(super) statements: u64,
+    pub(super) rows: u64,
+    pub(super) bytes: u64,
+    pub(super) denials: u64,
+    pub(super) holds: u64,
+}
+
+/// The index of the block that is being filled.
+#[derive(Default)]
+pub(super) struct BlockIndex {
+    pub(super) keys: BTreeSet<(Kind, Arc<str>)>,
+    pub(super) sessions: BTreeSet<u64>,
+    pub(super) first_time: Option<Timestamp>,
+    pub(super) last_time: Timestamp,
+}
+
+impl BlockIndex {
+    /// Adds the events of one frame.
+    pub(super) fn add(&mut self, events: &[Event], deltas: &mut HashMap<u64, SessionDelta>) {
+        let mut seen: HashSet<usize> = HashSet::new();
+        let mut kinds: HashSet<&'static str> = HashSet::new();
+        let mut decisions: [bool; 3] = [false; 3];
+        for event in events {
+            self.last_time = self.last_time.max(event.time);
+            let first = self.first_time.get_or_insert(event.time);
+            *first = (*first).min(event.time);
+            if kinds.insert(event.body.kind()) {
+                self.keys.insert((Kind::Body, event.body.kind().into()));
+            }
+            if let Some(session) = &event.session
+                && seen.insert(Arc::as_ptr(session).addr())
+            {
+                self.session(session);
+            }
+            let statement = match &event.body {
+                Body::StatementStarted(started) => Some(&started.statement),
+                Body::StatementFinished(finished) => Some(&finished.statement),
+                _ => None,
+            };
+            if let Some(statement) = statement {
+                self.names(&mut seen, Kind::Table, &statement.tables);
+                self.names(&mut seen, Kind::Label, &statement.labels);
+                let flag = decisions.get_mut(statement.decision as usize);
+                if flag.is_some_and(|flag| !std::mem::replace(flag, true)) {
+                    self.keys
+                        .insert((Kind::Decision, statement.decision.as_str().into()));
+                }
+            }
+            if let Body::AccessRequestCreated(request) = &event.body {
+                self.names(&mut seen, Kind::Label, &request.labels);
+            }
+            note_session(event, deltas);
+        }
+    }
+
+    fn session(&mut self, session: &Session) {
+        self.sessions.insert(session.id.as_u64());
+        self.keys
+            .insert((Kind::Identity, Arc::clone(&session.identity.name)));
+        if let Some(target) = &session.target {
+            self.keys.insert((Kind::Target, Arc::clone(target)));
+        }
+    }
+
+    fn names(&mut self, seen: &mut HashSet<usize>, kind: Kind, names: &Names) {
+        if !names.is_empty() && seen.insert(names.as_slice().as_ptr().addr()) {
+            for name in names.as_slice() {
+                self.keys.insert((kind, Arc::clone(name)));
+            }
+        }
+    }
+}
+
+fn note_session(event: &Event, deltas: &mut HashMap<u64, SessionDelta>) {
+    if let Body::Finding(finding) = &event.body
+        && let (weir_audit::FindingCode::UnclosedSession, Some(subject)) =
+            (finding.code, finding.subject)
+    {
+        let delta = deltas.entry(subject.as_u64()).or_default();
+        delta.closed = Some(event.time);
+        delta.outcome = Some("never closed".to_owned());
+        return;
+    }
+    let Some(session) = &event.session else {
+        return;
+    };
+    let delta = deltas.entry(session.id.as_u64()).or_default();
+    if delta.session.is_none() {
+        delta.first = event.time;
+        delta.epoch = event.id.epoch;
+    }
+    if delta
+        .session
+        .as_ref()
+        .is_none_or(|have| !Arc::ptr_eq(have, session))
+    {
+        delta.session = Some(Arc::clone(session));
+    }
+    delta.last = delta.last.max(event.time);
+    match &event.body {
+        Body::StatementFinished(finished) => {
+            delta.statements += 1;
+            delta.rows = delta.rows.saturating_add(finished.rows);
+            delta.bytes = delta.bytes.saturating_add(finished.bytes);
+            delta.denials += u64::from(finished.statement.decision == Decision::Deny);
+        }
+        Body::AccessRequestCreated(_) => delta.holds += 1,
+        Body::ConnectionClosed(closed) => {
+            delta.closed = Some(event.time);
+            delta.outcome = Some(closed.reason.to_string());
+        }
+        Body::ConnectionRefused(refused) => {
+            delta.closed = Some(event.time);
+            delta.outcome = Some(format!("refused: {}", refused.reason));
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,419 @@
+//! Ingest: one transaction and one sync per batch.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+use weir_audit::{
+    Ack, Batch, Body, EngineId, Event, Finding, Frame, FrameBuilder, Hash, Record, SessionId,
+    Timestamp, genesis,
+};
+
+use super::CollectorError;
+use super::chain::{self, Found, Placed};
+use super::index::{BlockIndex, Kind, SessionDelta};
+use super::maintain::merge_small;
+
+const LEVEL: i32 = 3;
+const BLOCK_BYTES: usize = 1 << 20;
+/// Blocks of at least this size are never merged.
+pub(super) const LARGE: usize = 256 << 10;
+const CACHED_KEYS: usize = 100_000;
+
+/// The writer's side of the store.
+pub(super) struct Ingest {
+    pub(super) store: Connection,
+    own: EngineId,
+    keys: HashMap<(Kind, Arc<str>), i64>,
+}
+
+pub(super) struct Done {
+    pub(super) ack: Ack,
+    pub(super) events: Vec<Event>,
+}
+
+/// Consecutive frames on their way into a block.
+struct Block {
+    epoch: u32,
+    first_seq: u64,
+    last_seq: u64,
+    previous: Hash,
+    hash: Hash,
+    bytes: Vec<u8>,
+    index: BlockIndex,
+}
+
+/// Keys that a transaction made; they are cached only once it is committed.
+type NewKeys = Vec<((Kind, Arc<str>), i64)>;
+
+impl Ingest {
+    pub(super) fn new(store: Connection) -> Result<Self, CollectorError> {
+        let drawn = SessionId::new(RandomState::new().hash_one("collector")).to_string();
+        let drawn = format!("collector_{}", drawn.get(7..).unwrap_or(&drawn));
+        store.execute("INSERT OR IGNORE INTO meta VALUES ('engine', ?1)", [&drawn])?;
+        let own: String =
+            store.query_row("SELECT value FROM meta WHERE name = 'engine'", [], |row| {
+                row.get(0)
+            })?;
+        let own = own.parse().map_err(std::io::Error::other)?;
+        Ok(Self {
+            store,
+            own,
+            keys: HashMap::new(),
+        })
+    }
+
+    pub(super) fn ingest(
+        &mut self,
+        batch: &Batch,
+        now: Timestamp,
+        keep: bool,
+    ) -> Result<Done, CollectorError> {
+        let mut ack = Ack { epoch: 0, seq: 0 };
+        let mut events = Vec::new();
+        let own = self.own.clone();
+        self.transaction(|store, keys| {
+            let mut found = Vec::new();
+            store_frames(
+                store,
+                keys,
+                &batch.engine,
+                &batch.frames,
+                now,
+                &mut found,
+                &mut |seen| {
+                    if keep {
+                        events.extend(seen);
+                    }
+                },
+            )?;
+            for frame in &batch.frames {
+                ack = ack.max(Ack {
+                    epoch: frame.epoch(),
+                    seq: frame.last_seq(),
+                });
+            }
+            report(store, keys, &own, found, now, &mut |seen| {
+                if keep {
+                    events.extend(seen);
+                }
+            })
+        })?;
+        Ok(Done { ack, events })
+    }
+
+    /// Stores findings of the collector itself.
+    pub(super) fn find(
+        &mut self,
+        findings: Vec<Finding>,
+        now: Timestamp,
+    ) -> Result<(), CollectorError> {
+        let own = self.own.clone();
+        self.transaction(|store, keys| record(store, keys, &own, findings, now, &mut |_| {}))
+    }
+
+    fn transaction(
+        &mut self,
+        act: impl FnOnce(&Connection, &mut Keys<'_>) -> Result<(), CollectorError>,
+    ) -> Result<(), CollectorError> {
+        if self.keys.len() > CACHED_KEYS {
+            self.keys.clear();
+        }
+        let transaction = self.store.transaction()?;
+        let mut keys = Keys {
+            cached: &self.keys,
+            new: Vec::new(),
+        };
+        act(&transaction, &mut keys)?;
+        let new = keys.new;
+        transaction.commit()?;
+        self.keys.extend(new);
+        Ok(())
+    }
+}
+
+/// Numbers of keys: from the cache, else from the store, else new.
+pub(super) struct Keys<'a> {
+    cached: &'a HashMap<(Kind, Arc<str>), i64>,
+    new: NewKeys,
+}
+
+impl Keys<'_> {
+    fn number(
+        &mut self,
+        store: &Connection,
+        kind: Kind,
+        text: &Arc<str>,
+    ) -> Result<i64, CollectorError> {
+        let key = (kind, Arc::clone(text));
+        if let Some(number) = self.cached.get(&key) {
+            return Ok(*number);
+        }
+        if let Some((_, number)) = self
+            .new
+            .iter()
+            .rev()
+            .take(64)
+            .find(|(have, _)| *have == key)
+        {
+            return Ok(*number);
+        }
+        store
+            .prepare_cached("INSERT OR IGNORE INTO keys(kind, text) VALUES (?1, ?2)")?
+            .execute(params![kind as u8, &**text])?;
+        let number = store
+            .prepare_cached("SELECT id FROM keys WHERE kind = ?1 AND text = ?2")?
+            .query_row(params![kind as u8, &**text], |row| row.get(0))?;
+        self.new.push((key, number));
+        Ok(number)
+    }
+}
+
+fn store_frames(
+    store: &Connection,
+    keys: &mut Keys<'_>,
+    engine: &EngineId,
+    frames: &[Frame],
+    now: Timestamp,
+    found: &mut Vec<Found>,
+    take: &mut dyn FnMut(Vec<Event>),
+) -> Result<(), CollectorError> {
+    let key = keys.number(store, Kind::Engine, &engine.as_str().into())?;
+    let mut block: Option<Block> = None;
+    let mut deltas = HashMap::new();
+    for frame in frames {
+        let Placed::New { continues } = chain::place(store, engine, key, frame, found)? else {
+            continue;
+        };
+        let events = frame.events(engine)?;
+        let fits = |block: &Block| {
+            continues
+                && block.hash == frame.previous()
+                && block.epoch == frame.epoch()
+                && block.bytes.len() + frame.stored_len() <= BLOCK_BYTES
+        };
+        if let Some(full) = block.take_if(|block| !fits(block)) {
+            full.save(store, keys, key)?;
+        }
+        let block = block.get_or_insert_with(|| Block::new(frame));
+        frame.write_to(&mut block.bytes);
+        (block.last_seq, block.hash) = (frame.last_seq(), frame.hash());
+        block.index.add(&events, &mut deltas);
+        note_engine(store, key, frame.epoch(), &events, now)?;
+        take(events);
+    }
+    if let Some(block) = block {
+        let small = block.bytes.len() < LARGE;
+        block.save(store, keys, key)?;
+        if small {
+            merge_small(store, key)?;
+        }
+    }
+    for (id, delta) in deltas {
+        save_session(store, keys, key, id, &delta)?;
+    }
+    Ok(())
+}
+
+impl Block {
+    fn new(frame: &Frame) -> Self {
+        Self {
+            epoch: frame.epoch(),
+            first_seq: frame.first_seq(),
+            last_seq: frame.last_seq(),
+            previous: frame.previous(),
+            hash: frame.hash(),
+            bytes: Vec::new(),
+            index: BlockIndex::default(),
+        }
+    }
+
+    fn save(
+        self,
+        store: &Connection,
+        keys: &mut Keys<'_>,
+        engine: i64,
+    ) -> Result<(), CollectorError> {
+        let data = zstd::bulk::compress(&self.bytes, LEVEL)?;
+        let level = if self.bytes.len() < LARGE { 0 } else { 9 };
+        let first_time = self.index.first_time.unwrap_or_default();
+        store
+            .prepare_cached(
+                "INSERT INTO blocks(engine, epoch, first_seq, last_seq, first_time, last_time,
+                 previous, hash, level, raw, data) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11)",
+            )?
+            .execute(params![
+                engine,
+                self.epoch,
+                self.first_seq,
+                self.last_seq,
+                first_time.as_micros(),
+                self.index.last_time.as_micros(),
+                self.previous.0,
+                self.hash.0,
+                level,
+                self.bytes.len(),
+                data
+            ])?;
+        let block = store.last_insert_rowid();
+        for (kind, text) in &self.index.keys {
+            let key = keys.number(store, *kind, text)?;
+            store
+                .prepare_cached("INSERT OR IGNORE INTO block_keys(key, block) VALUES (?1, ?2)")?
+                .execute([key, block])?;
+        }
+        for session in &self.index.sessions {
+            store
+                .prepare_cached("INSERT OR IGNORE INTO block_sessions VALUES (?1, ?2)")?
+                .execute([signed(*session), block])?;
+        }
+        Ok(())
+    }
+}
+
+/// SQLite's integers are signed.
+pub(super) fn signed(id: u64) -> i64 {
+    id.cast_signed()
+}
+
+fn note_engine(
+    store: &Connection,
+    key: i64,
+    epoch: u32,
+    events: &[Event],
+    now: Timestamp,
+) -> Result<(), CollectorError> {
+    let stopped = events
+        .iter()
+        .any(|event| matches!(event.body, Body::EngineStopped(_)));
+    store
+        .prepare_cached(
+            "INSERT INTO engines VALUES (?1, ?2, ?3, ?4, 0) ON CONFLICT(engine) DO UPDATE SET
+             stopped = CASE WHEN ?2 < epoch THEN stopped WHEN ?2 > epoch THEN ?4
+                       ELSE max(stopped, ?4) END,
+             epoch = max(epoch, ?2), seen = max(seen, ?3), silent = 0",
+        )?
+        .execute(params![key, epoch, now.as_micros(), stopped])?;
+    Ok(())
+}
+
+fn save_session(
+    store: &Connection,
+    keys: &mut Keys<'_>,
+    engine: i64,
+    id: u64,
+    delta: &SessionDelta,
+) -> Result<(), CollectorError> {
+    let closed = delta.closed.map(Timestamp::as_micros);
+    let Some(session) = &delta.session else {
+        store
+            .prepare_cached(
+                "UPDATE sessions SET closed = coalesce(closed, ?2), outcome = coalesce(outcome, ?3)
+                 WHERE id = ?1",
+            )?
+            .execute(params![signed(id), closed, delta.outcome])?;
+        return Ok(());
+    };
+    let identity = keys.number(store, Kind::Identity, &session.identity.name)?;
+    let target = match &session.target {
+        Some(target) => Some(keys.number(store, Kind::Target, target)?),
+        None => None,
+    };
+    let update = store
+        .prepare_cached(
+            "UPDATE sessions SET opened = min(opened, ?2), last = max(last, ?3),
+             closed = coalesce(closed, ?4), outcome = coalesce(outcome, ?5),
+             statements = statements + ?6, rows = rows + ?7, bytes = bytes + ?8,
+             denials = denials + ?9, holds = holds + ?10 WHERE id = ?1",
+        )?
+        .execute(params![
+            signed(id),
+            delta.first.as_micros(),
+            delta.last.as_micros(),
+            closed,
+            delta.outcome,
+            delta.statements,
+            delta.rows.min(i64::MAX.unsigned_abs()),
+            delta.bytes.min(i64::MAX.unsigned_abs()),
+            delta.denials,
+            delta.holds
+        ])?;
+    if update > 0 {
+        return Ok(());
+    }
+    store
+        .prepare_cached(
+            "INSERT INTO sessions(id, engine, epoch, identity, target, context, opened, last, closed,
+             statements, rows, bytes, denials, holds, outcome)
+             VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15)",
+        )?
+        .execute(params![
+            signed(id),
+            engine,
+            delta.epoch,
+            identity,
+            target,
+            serde_json::to_string(&**session)?,
+            delta.first.as_micros(),
+            delta.last.as_micros(),
+            closed,
+            delta.statements,
+            delta.rows.min(i64::MAX.unsigned_abs()),
+            delta.bytes.min(i64::MAX.unsigned_abs()),
+            delta.denials,
+            delta.holds,
+            delta.outcome
+        ])?;
+    Ok(())
+}
+
+fn report(
+    store: &Connection,
+    keys: &mut Keys<'_>,
+    own: &EngineId,
+    found: Vec<Found>,
+    now: Timestamp,
+    take: &mut dyn FnMut(Vec<Event>),
+) -> Result<(), CollectorError> {
+    let findings = found.into_iter().map(|found| Finding {
+        code: found.code,
+        message: found.message.into(),
+        subject: None,
+        engine: None,
+    });
+    record(store, keys, own, findings.collect(), now, take)
+}
+
+fn record(
+    store: &Connection,
+    keys: &mut Keys<'_>,
+    own: &EngineId,
+    findings: Vec<Finding>,
+    now: Timestamp,
+    take: &mut dyn FnMut(Vec<Event>),
+) -> Result<(), CollectorError> {
+    if findings.is_empty() {
+        return Ok(());
+    }
+    for finding in &findings {
+        tracing::warn!(code = ?finding.code, "finding: {}", finding.message);
+    }
+    let records: Vec<Record> = findings
+        .into_iter()
+        .map(|finding| Record::engine(now, finding))
+        .collect();
+    let key = keys.number(store, Kind::Engine, &own.as_str().into())?;
+    let last: Option<(u64, [u8; 32])> = store
+        .prepare_cached(
+            "SELECT last_seq, hash FROM ranges WHERE engine = ?1 AND epoch = 1
+             ORDER BY first_seq DESC LIMIT 1",
+        )?
+        .query_row([key], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let (last, previous) = last.map_or((0, genesis(own)), |(seq, hash)| (seq, Hash(hash)));
+    let mut builder = FrameBuilder::new(1, last + 1);
+    records.iter().for_each(|record| builder.push(record));
+    let frames: Vec<Frame> = builder.seal(previous).into_iter().collect();
+    store_frames(store, keys, own, &frames, now, &mut Vec::new(), take)
+}

@@ -1,0 +1,503 @@
+//! Finding events and sessions again.
+//!
+//! Blocks that can hold an answer are chosen by their index, newest first; their events are decoded
+//! and filtered. Text is searched in the sealed bytes before anything is decoded.
+
+use std::collections::BTreeSet;
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension as _, params, params_from_iter};
+use serde::{Deserialize, Serialize};
+use weir_audit::{
+    Body, EngineId, Event, EventId, FrameReader, Hash, Session, SessionId, Timestamp,
+};
+
+use super::index::Kind;
+use super::ingest::signed;
+use super::schema::unpack;
+use super::{Collector, CollectorError};
+
+const DEFAULT_LIMIT: usize = 100;
+const MAX_LIMIT: usize = 10_000;
+
+/// Which events to find; every given condition must hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Not before.
+    pub since: Option<Timestamp>,
+    /// Before.
+    pub until: Option<Timestamp>,
+    /// Name of the identity.
+    pub identity: Option<String>,
+    /// Name of the target.
+    pub target: Option<String>,
+    /// A relation that the statement reads or writes, as recorded (`schema.name`).
+    pub table: Option<String>,
+    /// A data label; `pii.*` matches all below `pii`.
+    pub label: Option<String>,
+    /// `permit`, `deny` or `hold`.
+    pub decision: Option<String>,
+    /// Kind of event, such as `statement_finished`.
+    pub kind: Option<String>,
+    /// Text in the statement or a finding's message, ASCII case ignored.
+    pub text: Option<String>,
+    /// The session.
+    pub session: Option<SessionId>,
+    /// At most so many (100 when absent, 10,000 at most).
+    pub limit: Option<usize>,
+    /// Where the page before ended.
+    pub cursor: Option<String>,
+}
+
+/// A page of events, newest first.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EventPage {
+    /// The events.
+    pub events: Vec<Event>,
+    /// Where the next page begins; absent on the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// Which sessions to find.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SessionFilter {
+    /// Active at or after.
+    pub since: Option<Timestamp>,
+    /// Opened before.
+    pub until: Option<Timestamp>,
+    /// Name of the identity.
+    pub identity: Option<String>,
+    /// Name of the target.
+    pub target: Option<String>,
+    /// At most so many (100 when absent, 10,000 at most).
+    pub limit: Option<usize>,
+    /// Where the page before ended.
+    pub cursor: Option<String>,
+}
+
+/// A page of sessions, newest first.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SessionPage {
+    /// The sessions.
+    pub sessions: Vec<SessionSummary>,
+    /// Where the next page begins; absent on the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// One session in a line.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SessionSummary {
+    /// Who, where, as whom.
+    pub session: Session,
+    /// Which engine saw it.
+    pub engine: EngineId,
+    /// Its first event.
+    pub opened: Timestamp,
+    /// Its last event so far.
+    pub last: Timestamp,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closed: Option<Timestamp>,
+    /// Statements finished.
+    pub statements: u64,
+    /// Rows that the client received.
+    pub rows: u64,
+    /// Bytes of rows that the client received.
+    pub bytes: u64,
+    /// Statements denied.
+    pub denials: u64,
+    /// Holds raised.
+    pub holds: u64,
+    /// How it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<String>,
+}
+
+impl Filter {
+    /// Whether an event fits; limit and cursor play no part.
+    #[must_use]
+    pub fn keeps(&self, event: &Event) -> bool {
+        let text = self
+            .text
+            .as_ref()
+            .map(|text| text.to_ascii_lowercase().into_bytes());
+        self.matches(event, text.as_deref())
+    }
+
+    fn matches(&self, event: &Event, text: Option<&[u8]>) -> bool {
+        let session = event.session.as_deref();
+        let statement = match &event.body {
+            Body::StatementStarted(started) => Some(&started.statement),
+            Body::StatementFinished(finished) => Some(&finished.statement),
+            _ => None,
+        };
+        let labels = match &event.body {
+            Body::AccessRequestCreated(request) => Some(&request.labels),
+            _ => statement.map(|statement| &statement.labels),
+        };
+        let is = |wanted: &Option<String>, have: Option<&str>| {
+            wanted.as_deref().is_none_or(|wanted| have == Some(wanted))
+        };
+        self.since.is_none_or(|since| event.time >= since)
+            && self.until.is_none_or(|until| event.time < until)
+            && is(&self.kind, Some(event.body.kind()))
+            && is(
+                &self.identity,
+                session.map(|session| &*session.identity.name),
+            )
+            && is(
+                &self.target,
+                session.and_then(|session| session.target.as_deref()),
+            )
+            && is(
+                &self.decision,
+                statement.map(|statement| statement.decision.as_str()),
+            )
+            && self
+                .session
+                .is_none_or(|id| session.is_some_and(|session| session.id == id))
+            && self.table.as_deref().is_none_or(|table| {
+                statement.is_some_and(|statement| statement.tables.contains(table))
+            })
+            && self.label.as_deref().is_none_or(|label| {
+                labels.is_some_and(|labels| labels.iter().any(|have| label_fits(label, have)))
+            })
+            && text.is_none_or(|text| has_text(&event.body, text))
+    }
+}
+
+fn label_fits(wanted: &str, have: &str) -> bool {
+    match wanted.strip_suffix('*') {
+        Some(start) => have.starts_with(start),
+        None => have == wanted,
+    }
+}
+
+fn has_text(body: &Body, text: &[u8]) -> bool {
+    let within: Option<&str> = match body {
+        Body::StatementStarted(started) => started.statement.text.as_deref(),
+        Body::StatementFinished(finished) => finished.statement.text.as_deref(),
+        Body::AccessRequestCreated(request) => Some(&request.statement),
+        Body::Finding(finding) => Some(&finding.message),
+        Body::ConnectionRefused(refused) => Some(&refused.reason),
+        _ => None,
+    };
+    within.is_some_and(|within| contains(within.as_bytes(), text))
+}
+
+/// Whether `needle` (in lower case) is in `hay`, ASCII case ignored.
+fn contains(hay: &[u8], needle: &[u8]) -> bool {
+    let Some((first, rest)) = needle.split_first() else {
+        return true;
+    };
+    let upper = first.to_ascii_uppercase();
+    let mut from = 0;
+    while let Some(at) = hay
+        .get(from..)
+        .and_then(|hay| memchr::memchr2(*first, upper, hay))
+        .map(|at| at + from)
+    {
+        if hay
+            .get(at + 1..at + 1 + rest.len())
+            .is_some_and(|got| got.eq_ignore_ascii_case(rest))
+        {
+            return true;
+        }
+        from = at + 1;
+    }
+    false
+}
+
+/// The order of events: time, then identity.
+type Place = (Timestamp, EventId);
+
+fn place(event: &Event) -> Place {
+    (event.time, event.id.clone())
+}
+
+fn parse_cursor(text: &str) -> Result<Place, CollectorError> {
+    let (time, id) = text.split_once('.').ok_or(CollectorError::Cursor)?;
+    let time = time.parse().map_err(|_| CollectorError::Cursor)?;
+    Ok((
+        Timestamp::from_micros(time),
+        id.parse().map_err(|_| CollectorError::Cursor)?,
+    ))
+}
+
+impl Collector {
+    /// Events that match, newest first.
+    ///
+    /// # Errors
+    /// When the store failed or the cursor is not valid.
+    pub fn query(&self, filter: &Filter) -> Result<EventPage, CollectorError> {
+        let reader = self.reader()?;
+        let limit = filter.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT);
+        let cursor = filter.cursor.as_deref().map(parse_cursor).transpose()?;
+        let text = filter
+            .text
+            .as_ref()
+            .map(|text| text.to_ascii_lowercase().into_bytes());
+        let Some((sql, values)) = candidates(&reader, filter, cursor.as_ref())? else {
+            return Ok(EventPage {
+                events: Vec::new(),
+                next: None,
+            });
+        };
+        let mut select = reader.prepare(&sql)?;
+        let mut rows = select.query(params_from_iter(values))?;
+        let mut best: BTreeSet<Place> = BTreeSet::new();
+        let mut events: Vec<Event> = Vec::new();
+        while let Some(row) = rows.next()? {
+            let last_time = Timestamp::from_micros(row.get(5)?);
+            if best.len() > limit && best.first().is_some_and(|(time, _)| *time > last_time) {
+                break;
+            }
+            let block = StoredBlock::read(row)?;
+            block.events(text.as_deref(), &mut |event| {
+                let before = cursor.as_ref().is_none_or(|cursor| place(&event) < *cursor);
+                if before && filter.matches(&event, text.as_deref()) {
+                    best.insert(place(&event));
+                    events.push(event);
+                    if best.len() > limit + 1 {
+                        best.pop_first();
+                    }
+                }
+            })?;
+            // Memory stays bounded: drop what cannot be on the page any more.
+            if events.len() > 4 * (limit + 1)
+                && let Some(oldest) = best.first()
+            {
+                events.retain(|event| place(event) >= *oldest);
+            }
+        }
+        events.sort_by_cached_key(|event| std::cmp::Reverse(place(event)));
+        let more = events.len() > limit;
+        events.truncate(limit);
+        let next = events.last().filter(|_| more);
+        let next = next.map(|event| format!("{}.{}", event.time.as_micros(), event.id));
+        Ok(EventPage { events, next })
+    }
+
+    /// Sessions that match, newest first.
+    ///
+    /// # Errors
+    /// When the store failed or the cursor is not valid.
+    pub fn sessions(&self, filter: &SessionFilter) -> Result<SessionPage, CollectorError> {
+        let reader = self.reader()?;
+        let limit = filter.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT);
+        let cursor = match &filter.cursor {
+            None => (i64::MAX, i64::MAX),
+            Some(text) => {
+                let (opened, id) = text.split_once('.').ok_or(CollectorError::Cursor)?;
+                let id: SessionId = id.parse().map_err(|_| CollectorError::Cursor)?;
+                (
+                    opened.parse().map_err(|_| CollectorError::Cursor)?,
+                    signed(id.as_u64()),
+                )
+            }
+        };
+        let mut select = reader.prepare(
+            "SELECT s.context, e.text, s.opened, s.last, s.closed, s.statements, s.rows, s.bytes,
+             s.denials, s.holds, s.outcome FROM sessions s JOIN keys e ON e.id = s.engine
+             JOIN keys i ON i.id = s.identity LEFT JOIN keys t ON t.id = s.target
+             WHERE (s.opened, s.id) < (?1, ?2) AND s.last >= ?3 AND s.opened < ?4
+             AND (?5 IS NULL OR i.text = ?5) AND (?6 IS NULL OR t.text = ?6)
+             ORDER BY s.opened DESC, s.id DESC LIMIT ?7",
+        )?;
+        let bound = |time: Option<Timestamp>, other: i64| {
+            time.map_or(other, |time| {
+                i64::try_from(time.as_micros()).unwrap_or(i64::MAX)
+            })
+        };
+        let mut rows = select.query(params![
+            cursor.0,
+            cursor.1,
+            bound(filter.since, 0),
+            bound(filter.until, i64::MAX),
+            filter.identity,
+            filter.target,
+            limit + 1
+        ])?;
+        let mut sessions = Vec::new();
+        while let Some(row) = rows.next()? {
+            sessions.push(summary(row)?);
+        }
+        let more = sessions.len() > limit;
+        sessions.truncate(limit);
+        let next = sessions.last().filter(|_| more);
+        let next = next.map(|last| format!("{}.{}", last.opened.as_micros(), last.session.id));
+        Ok(SessionPage { sessions, next })
+    }
+
+    /// Every event of a session in order, handed to `take` until it returns false.
+    ///
+    /// # Errors
+    /// When there is no such session or the store failed.
+    pub fn replay(
+        &self,
+        session: SessionId,
+        take: &mut dyn FnMut(Event) -> bool,
+    ) -> Result<(), CollectorError> {
+        let reader = self.reader()?;
+        let id = signed(session.as_u64());
+        let known: Option<i64> = reader
+            .query_row("SELECT 1 FROM sessions WHERE id = ?1", [id], |row| {
+                row.get(0)
+            })
+            .optional()?;
+        if known.is_none() {
+            return Err(CollectorError::NoSession(session.to_string()));
+        }
+        let sql = format!(
+            "{SELECT} JOIN block_sessions s ON s.block = b.id WHERE s.session = ?1
+             ORDER BY b.epoch, b.first_seq"
+        );
+        let mut select = reader.prepare(&sql)?;
+        let mut rows = select.query([id])?;
+        let mut on = true;
+        while let Some(row) = rows.next()? {
+            StoredBlock::read(row)?.events(None, &mut |event| {
+                let own = event
+                    .session
+                    .as_ref()
+                    .is_some_and(|have| have.id == session);
+                if on && own {
+                    on = take(event);
+                }
+            })?;
+            if !on {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+const SELECT: &str = "SELECT b.id, k.text, b.previous, b.raw, b.data, b.last_time FROM blocks b
+     JOIN keys k ON k.id = b.engine";
+
+struct StoredBlock {
+    id: i64,
+    engine: EngineId,
+    previous: Hash,
+    bytes: Vec<u8>,
+}
+
+impl StoredBlock {
+    fn read(row: &rusqlite::Row<'_>) -> Result<Self, CollectorError> {
+        let id = row.get(0)?;
+        let engine: String = row.get(1)?;
+        let data: Vec<u8> = row.get(4)?;
+        Ok(Self {
+            id,
+            engine: engine.parse().map_err(|_| CollectorError::Damaged(id))?,
+            previous: Hash(row.get(2)?),
+            bytes: unpack(id, row.get(3)?, &data)?,
+        })
+    }
+
+    fn events(
+        &self,
+        text: Option<&[u8]>,
+        take: &mut dyn FnMut(Event),
+    ) -> Result<(), CollectorError> {
+        if text.is_some_and(|text| !contains(&self.bytes, text)) {
+            return Ok(());
+        }
+        let mut reader = FrameReader::new(&self.bytes, self.previous);
+        while let Some(frame) = reader
+            .next_frame()
+            .map_err(|_| CollectorError::Damaged(self.id))?
+        {
+            if text.is_none_or(|text| contains(frame.payload(), text)) {
+                frame.events(&self.engine)?.into_iter().for_each(&mut *take);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The statement that chooses blocks; `None` if no block can match.
+fn candidates(
+    reader: &Connection,
+    filter: &Filter,
+    cursor: Option<&Place>,
+) -> Result<Option<(String, Vec<Value>)>, CollectorError> {
+    let mut sql = format!("{SELECT} WHERE 1");
+    let mut values: Vec<Value> = Vec::new();
+    let time =
+        |time: Timestamp| Value::Integer(i64::try_from(time.as_micros()).unwrap_or(i64::MAX));
+    if let Some(since) = filter.since {
+        sql.push_str(" AND b.last_time >= ?");
+        values.push(time(since));
+    }
+    for until in filter
+        .until
+        .into_iter()
+        .chain(cursor.map(|(time, _)| *time))
+    {
+        sql.push_str(" AND b.first_time <= ?");
+        values.push(time(until));
+    }
+    if let Some(session) = filter.session {
+        sql.push_str(" AND b.id IN (SELECT block FROM block_sessions WHERE session = ?)");
+        values.push(Value::Integer(signed(session.as_u64())));
+    }
+    for (kind, text) in [
+        (Kind::Identity, &filter.identity),
+        (Kind::Target, &filter.target),
+        (Kind::Table, &filter.table),
+        (Kind::Label, &filter.label),
+        (Kind::Decision, &filter.decision),
+        (Kind::Body, &filter.kind),
+    ] {
+        let Some(text) = text else { continue };
+        let numbers = key_numbers(reader, kind, text)?;
+        if numbers.is_empty() {
+            return Ok(None);
+        }
+        let marks = vec!["?"; numbers.len()].join(",");
+        sql.push_str(&format!(
+            " AND b.id IN (SELECT block FROM block_keys WHERE key IN ({marks}))"
+        ));
+        values.extend(numbers.into_iter().map(Value::Integer));
+    }
+    sql.push_str(" ORDER BY b.last_time DESC");
+    Ok(Some((sql, values)))
+}
+
+fn key_numbers(reader: &Connection, kind: Kind, text: &str) -> Result<Vec<i64>, CollectorError> {
+    let number = |row: &rusqlite::Row<'_>| row.get(0);
+    let numbers = match text.strip_suffix('*').filter(|_| kind == Kind::Label) {
+        None => reader
+            .prepare("SELECT id FROM keys WHERE kind = ?1 AND text = ?2")?
+            .query_map(params![kind as u8, text], number)?
+            .collect::<Result<_, _>>()?,
+        Some(start) => reader
+            .prepare("SELECT id FROM keys WHERE kind = ?1 AND substr(text, 1, length(?2)) = ?2 LIMIT 1000")?
+            .query_map(params![kind as u8, start], number)?
+            .collect::<Result<_, _>>()?,
+    };
+    Ok(numbers)
+}
+
+fn summary(row: &rusqlite::Row<'_>) -> Result<SessionSummary, CollectorError> {
+    let context: String = row.get(0)?;
+    let engine: String = row.get(1)?;
+    let closed: Option<u64> = row.get(4)?;
+    Ok(SessionSummary {
+        session: serde_json::from_str(&context)?,
+        engine: engine.parse().map_err(|_| CollectorError::Damaged(0))?,
+        opened: Timestamp::from_micros(row.get(2)?),
+        last: Timestamp::from_micros(row.get(3)?),
+        closed: closed.map(Timestamp::from_micros),
+        statements: row.get(5)?,
+        rows: row.get(6)?,
+        bytes: row.get(7)?,
+        denials: row.get(8)?,
+        holds: row.get(9)?,
+        outcome: row.get(10)?,
+    })
+}

@@ -1,0 +1,81 @@
+//! The tables, and the form of a block.
+//!
+//! A block holds consecutive, linked frames of one engine and epoch as one zstd stream. `block_keys`
+//! and `block_sessions` say which blocks can hold an answer; texts are searched in the blocks.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::Connection;
+
+use super::CollectorError;
+
+const VERSION: i32 = 1;
+const MAX_BLOCK: usize = 256 << 20;
+
+const TABLES: &str = "
+CREATE TABLE keys(id INTEGER PRIMARY KEY, kind INTEGER NOT NULL, text TEXT NOT NULL,
+  UNIQUE(kind, text));
+CREATE TABLE blocks(id INTEGER PRIMARY KEY, engine INTEGER NOT NULL, epoch INTEGER NOT NULL,
+  first_seq INTEGER NOT NULL, last_seq INTEGER NOT NULL, first_time INTEGER NOT NULL,
+  last_time INTEGER NOT NULL, previous BLOB NOT NULL, hash BLOB NOT NULL, level INTEGER NOT NULL,
+  raw INTEGER NOT NULL, data BLOB NOT NULL);
+CREATE INDEX blocks_chain ON blocks(engine, epoch, first_seq);
+CREATE INDEX blocks_time ON blocks(last_time);
+CREATE INDEX blocks_level ON blocks(engine, level) WHERE level < 9;
+CREATE TABLE block_keys(key INTEGER NOT NULL, block INTEGER NOT NULL, PRIMARY KEY(key, block))
+  WITHOUT ROWID;
+CREATE INDEX block_keys_block ON block_keys(block);
+CREATE TABLE block_sessions(session INTEGER NOT NULL, block INTEGER NOT NULL,
+  PRIMARY KEY(session, block)) WITHOUT ROWID;
+CREATE INDEX block_sessions_block ON block_sessions(block);
+CREATE TABLE ranges(engine INTEGER NOT NULL, epoch INTEGER NOT NULL, first_seq INTEGER NOT NULL,
+  last_seq INTEGER NOT NULL, previous BLOB NOT NULL, hash BLOB NOT NULL,
+  PRIMARY KEY(engine, epoch, first_seq)) WITHOUT ROWID;
+CREATE TABLE pruned(engine INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, last_seq INTEGER NOT NULL,
+  hash BLOB NOT NULL);
+CREATE TABLE engines(engine INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, seen INTEGER NOT NULL,
+  stopped INTEGER NOT NULL, silent INTEGER NOT NULL);
+CREATE TABLE sessions(id INTEGER PRIMARY KEY, engine INTEGER NOT NULL, epoch INTEGER NOT NULL,
+  identity INTEGER NOT NULL, target INTEGER, context TEXT NOT NULL, opened INTEGER NOT NULL,
+  last INTEGER NOT NULL, closed INTEGER, statements INTEGER NOT NULL, rows INTEGER NOT NULL,
+  bytes INTEGER NOT NULL, denials INTEGER NOT NULL, holds INTEGER NOT NULL, outcome TEXT);
+CREATE INDEX sessions_opened ON sessions(opened);
+CREATE INDEX sessions_unclosed ON sessions(engine, epoch) WHERE closed IS NULL;
+CREATE TABLE meta(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+";
+
+pub(super) fn open(path: &Path) -> Result<Connection, CollectorError> {
+    let mut store = Connection::open(path)?;
+    store.busy_timeout(Duration::from_secs(5))?;
+    store.execute_batch(
+        "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
+         PRAGMA cache_size = -8192; PRAGMA temp_store = MEMORY; PRAGMA wal_autocheckpoint = 4000;",
+    )?;
+    let version: i32 = store.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if version == 0 {
+        let create = store.transaction()?;
+        create.execute_batch(TABLES)?;
+        create.pragma_update(None, "user_version", VERSION)?;
+        create.commit()?;
+    } else if version != VERSION {
+        let message = format!("store version {version} is not known");
+        return Err(std::io::Error::other(message).into());
+    }
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    store.set_prepared_statement_cache_capacity(64);
+    Ok(store)
+}
+
+/// Unpacks a block.
+pub(super) fn unpack(block: i64, raw: i64, data: &[u8]) -> Result<Vec<u8>, CollectorError> {
+    let size = usize::try_from(raw).ok().filter(|size| *size <= MAX_BLOCK);
+    let size = size.ok_or(CollectorError::Damaged(block))?;
+    let bytes = zstd::bulk::decompress(data, size).map_err(|_| CollectorError::Damaged(block))?;
+    if bytes.len() == size {
+        Ok(bytes)
+    } else {
+        Err(CollectorError::Damaged(block))
+    }
+}
