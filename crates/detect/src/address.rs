@@ -18,7 +18,10 @@ pub(crate) fn ipv4(text: Text<'_>, i: usize) -> Option<usize> {
     if says(
         text,
         i,
-        &["version", "ver", "release", "build", "v", "firmware"],
+        &[
+            "version", "ver", "release", "build", "v", "firmware", "section", "sec", "oid",
+            "chapter", "clause",
+        ],
     ) {
         return None;
     }
@@ -85,13 +88,17 @@ pub(crate) fn ipv6(text: Text<'_>, i: usize) -> Option<(usize, usize)> {
     if is_word(rest) || (matches!(rest, b':' | b'.') && is_word(text.at(end + 1))) {
         return None;
     }
-    if is_word(text.before(start)) || matches!(text.before(start), b'_' | b'.' | b':') {
+    if is_word(text.before(start)) || matches!(text.before(start), b'_' | b'.' | b':' | b'$') {
         return None;
     }
     // `a::b` is a path in a program more often than an address.
     let address = text.slice(start..end);
     let colons = address.iter().filter(|b| **b == b':').count();
-    if end - start < 3 || (!address.iter().any(u8::is_ascii_digit) && colons < 4) {
+    // Short groups only: a slice or a cast, `[0::2]`, `1::`, unless loopback.
+    let long = address.split(|b| *b == b':').any(|group| group.len() > 2);
+    if address != b"::1" && !long && colons < 4
+        || !address.iter().any(u8::is_ascii_digit) && colons < 4
+    {
         return None;
     }
     let zone = text.run(end + 1, 16, |b| b.is_ascii_alphanumeric() || b == b'-');

@@ -27,7 +27,7 @@ pub(crate) fn value(text: Text<'_>, i: usize) -> Option<(usize, usize, Kind)> {
     }
     let (promise, aws) = key(text, i)?;
     let sign = text.run(i, 3, |b| matches!(b, b'=' | b':' | b'>'));
-    if text.slice(i..sign) == b"==" {
+    if matches!(text.slice(i..sign), b"==" | b"::") {
         return None;
     }
     let mut at = text.run(sign, 4, |b| matches!(b, b' ' | b'\t'));
@@ -44,14 +44,7 @@ pub(crate) fn value(text: Text<'_>, i: usize) -> Option<(usize, usize, Kind)> {
             Promise::Authorization => scheme(text, at),
             _ => at,
         };
-        let end = text.run(start, MAX_VALUE, |b| {
-            b > b' '
-                && !matches!(
-                    b,
-                    b',' | b';' | b'&' | b'"' | b'\'' | b'`' | b')' | b']' | b'}'
-                )
-        });
-        // A template has brackets inside of it.
+        let end = bare(text, start);
         (start, end)
     };
     let found = text.slice(start..end);
@@ -69,6 +62,30 @@ pub(crate) fn value(text: Text<'_>, i: usize) -> Option<(usize, usize, Kind)> {
         }
     };
     believed.then_some((start, end, Kind::Password))
+}
+
+/// The end of a value without quotes: a blank, or a delimiter that does not
+/// stand inside of a word. `Tr0ub4dor&3` is one value, `abc&user=x` is not.
+fn bare(text: Text<'_>, start: usize) -> usize {
+    let mut end = start;
+    while end - start < MAX_VALUE && text.at(end) > b' ' {
+        if is_delimiter(text.at(end)) {
+            let next = text.at(end + 1);
+            let word = text.run(end + 1, MAX_KEY, |b| {
+                b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.')
+            });
+            let key = word > end + 1 && matches!(text.at(word), b'=' | b':' | b'"');
+            if next <= b' ' || is_delimiter(next) || key {
+                break;
+            }
+        }
+        end += 1;
+    }
+    end
+}
+
+fn is_delimiter(b: u8) -> bool {
+    b",;&\"'`)]}".contains(&b)
 }
 
 /// What the key before the sign promises, and whether it speaks of AWS.
@@ -169,7 +186,10 @@ fn placeholder(value: &[u8], next: u8) -> bool {
         .iter()
         .filter(|b| !matches!(b, b'*' | b'x' | b'X' | b'.' | b'-' | b'_' | b'#' | b'?'))
         .count();
-    if plain == 0 || value.is_empty() {
+    let symbols = !value
+        .iter()
+        .any(|b| b.is_ascii_alphanumeric() || *b >= 0x80);
+    if plain == 0 || symbols && distinct(value) < 6 {
         return true;
     }
     let words: &[&str] = &[
@@ -208,6 +228,8 @@ fn placeholder(value: &[u8], next: u8) -> bool {
         .strip_suffix(b"]")
         .or_else(|| inner.strip_suffix(b")"))
         .unwrap_or(inner);
+    let tail = inner.iter().rev().take_while(|b| b.is_ascii_punctuation());
+    let inner = inner.get(..inner.len() - tail.count()).unwrap_or(&[]);
     let word = words
         .iter()
         .any(|word| inner.eq_ignore_ascii_case(word.as_bytes()));
@@ -249,12 +271,15 @@ fn is_base64(b: u8) -> bool {
     b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'=')
 }
 
-/// Whether it looks generated: digits or both cases.
+/// Whether it looks generated: digits, or both cases at some length; not a
+/// path in a program.
 fn mixed(value: &[u8]) -> bool {
     let digit = value.iter().any(u8::is_ascii_digit);
     let upper = value.iter().any(u8::is_ascii_uppercase);
     let lower = value.iter().any(u8::is_ascii_lowercase);
-    digit || (upper && lower)
+    let code = value.windows(2).any(|pair| pair == b"::" || pair == b"->")
+        || matches!(value.first(), Some(b'&' | b'*' | b'<' | b'@'));
+    (digit || (upper && lower && value.len() >= 20 && distinct(value) > 14)) && !code
 }
 
 /// User and password in the authority behind `://`, whose colon is at `i`.

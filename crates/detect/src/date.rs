@@ -18,8 +18,12 @@ const WORDS: &[&str] = &[
     "date_of_birth",
     "dateofbirth",
     "bday",
-    "née",
-    "né",
+    "birthdate",
+    "geburtsdatum",
+    "geb",
+    "naissance",
+    "nacimiento",
+    "nascita",
 ];
 
 const MONTHS: [&[u8]; 12] = [

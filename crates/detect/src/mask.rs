@@ -1,8 +1,10 @@
 //! Ways to hide a value.
 //!
 //! All of them work on text; a caller that hides typed data checks that the
-//! type can carry the result. None of them fails: what cannot be shown in
-//! part is hidden whole.
+//! type can carry the result (null is not text, and is the caller's to write).
+//! None of them fails: what cannot be shown in part is hidden whole.
+
+use std::fmt;
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
@@ -12,8 +14,8 @@ use crate::Span;
 /// What stands for a hidden character.
 pub const MARK: char = '*';
 
-/// How many characters hide a value whose length is not to be told.
-const WHOLE: usize = 8;
+/// What hides a value whose length is not to be told.
+const WHOLE: &str = "********";
 
 /// Characters that a token has.
 const TOKEN_LEN: usize = 16;
@@ -36,68 +38,100 @@ const BASE32: [char; 32] = [
 /// a short value would be showing it. Characters are code points.
 #[must_use]
 pub fn partial(text: &str, keep_first: usize, keep_last: usize) -> String {
+    let mut out = String::with_capacity(text.len());
+    partial_into(text, keep_first, keep_last, &mut out);
+    out
+}
+
+/// As [`partial`], appended to a buffer that the caller uses again.
+pub fn partial_into(text: &str, keep_first: usize, keep_last: usize, out: &mut String) {
     let total = text.chars().filter(|c| c.is_alphanumeric()).count();
     let kept = keep_first.saturating_add(keep_last);
     if total == 0 || total < kept.saturating_mul(2) {
-        return constant();
+        out.push_str(WHOLE);
+        return;
     }
     let mut seen = 0;
-    text.chars()
-        .map(|c| {
-            if !c.is_alphanumeric() {
-                return c;
-            }
-            seen += 1;
-            if seen <= keep_first || seen > total - keep_last {
-                c
-            } else {
-                MARK
-            }
-        })
-        .collect()
+    out.extend(text.chars().map(|c| {
+        if !c.is_alphanumeric() {
+            return c;
+        }
+        seen += 1;
+        if seen <= keep_first || seen > total - keep_last {
+            c
+        } else {
+            MARK
+        }
+    }));
 }
 
 /// Eight marks, whatever the value was.
 #[must_use]
-pub fn constant() -> String {
-    String::from(MARK).repeat(WHOLE)
+pub fn constant() -> &'static str {
+    WHOLE
 }
 
-/// A name for the value that is the same each time and for the same key, and
-/// tells nothing else: 80 bits of HMAC-SHA-256, as 16 characters of Base32.
-/// Equal values have equal tokens, so joins and counts still work.
+/// A key for tokens, made ready once.
+#[derive(Clone)]
+pub struct TokenKey(Hmac<Sha256>);
+
+impl TokenKey {
+    /// Takes key bytes of any length; 32 random ones are right.
+    #[must_use]
+    pub fn new(key: &[u8]) -> Self {
+        let mut block = [0; BLOCK_LEN];
+        let hashed: [u8; 32];
+        let key = if key.len() > BLOCK_LEN {
+            hashed = <Sha256 as sha2::Digest>::digest(key).into();
+            &hashed
+        } else {
+            key
+        };
+        for (to, from) in block.iter_mut().zip(key) {
+            *to = *from;
+        }
+        Self(Hmac::new(&block.into()))
+    }
+
+    /// A name for the value that is the same each time and for the same key,
+    /// and tells nothing else: 80 bits of HMAC-SHA-256, as 16 characters of
+    /// Base32. Equal values have equal tokens, so joins and counts still work.
+    #[must_use]
+    pub fn token(&self, value: &[u8]) -> String {
+        let mac: [u8; 32] = self
+            .0
+            .clone()
+            .chain_update(value)
+            .finalize()
+            .into_bytes()
+            .into();
+        let (mut bits, mut count) = (0u32, 0);
+        let mut bytes = mac.iter();
+        let mut out = String::with_capacity(TOKEN_LEN);
+        while out.len() < TOKEN_LEN {
+            if count < 5 {
+                let byte = bytes.next().copied().unwrap_or(0);
+                bits = (bits << 8 | u32::from(byte)) & 0xFFFF;
+                count += 8;
+            }
+            count -= 5;
+            let index = usize::try_from(bits >> count & 31).unwrap_or(0);
+            out.push(BASE32.get(index).copied().unwrap_or('a'));
+        }
+        out
+    }
+}
+
+impl fmt::Debug for TokenKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenKey")
+    }
+}
+
+/// One token, for a key that is not used again; see [`TokenKey::token`].
 #[must_use]
 pub fn token(key: &[u8], value: &[u8]) -> String {
-    let mut block = [0; BLOCK_LEN];
-    let hashed: [u8; 32];
-    let key = if key.len() > BLOCK_LEN {
-        hashed = <Sha256 as sha2::Digest>::digest(key).into();
-        &hashed
-    } else {
-        key
-    };
-    for (to, from) in block.iter_mut().zip(key) {
-        *to = *from;
-    }
-    let mac: [u8; 32] = Hmac::<Sha256>::new(&block.into())
-        .chain_update(value)
-        .finalize()
-        .into_bytes()
-        .into();
-    let (mut bits, mut count) = (0u32, 0);
-    let mut bytes = mac.iter();
-    let mut out = String::with_capacity(TOKEN_LEN);
-    while out.len() < TOKEN_LEN {
-        if count < 5 {
-            let byte = bytes.next().copied().unwrap_or(0);
-            bits = (bits << 8 | u32::from(byte)) & 0xFFFF;
-            count += 8;
-        }
-        count -= 5;
-        let index = usize::try_from(bits >> count & 31).unwrap_or(0);
-        out.push(BASE32.get(index).copied().unwrap_or('a'));
-    }
-    out
+    TokenKey::new(key).token(value)
 }
 
 /// Hides these spans (as [`scan`](crate::scan) gives them) and leaves the rest

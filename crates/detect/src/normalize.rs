@@ -17,7 +17,9 @@ pub(crate) struct Normalized {
 #[expect(clippy::indexing_slicing, reason = "evaluated by the compiler")]
 const LEADS: [bool; 256] = {
     let mut table = [false; 256];
-    let leads = [b'%', b'&', 0xC2, 0xD9, 0xDB, 0xE0, 0xE2, 0xE3, 0xEF, 0xF0];
+    let leads = [
+        b'%', b'&', b'\\', b'[', b'(', 0xC2, 0xD9, 0xDB, 0xE0, 0xE2, 0xE3, 0xEF, 0xF0,
+    ];
     let mut i = 0;
     while i < leads.len() {
         table[leads[i] as usize] = true;
@@ -37,11 +39,16 @@ pub(crate) fn normalize(text: &[u8]) -> Option<Normalized> {
     let mut found = Some(first);
     while let Some((at, len, to)) = found {
         out.bytes.extend_from_slice(text.get(copied..at)?);
+        copied = at + len;
+        let spelled = matches!(text.get(at), Some(b'[' | b'('));
+        if spelled {
+            out.trim();
+            copied += usize::from(text.get(copied) == Some(&b' '));
+        }
         if to != 0 {
             out.steps.push((out.bytes.len(), at));
             out.bytes.push(to);
         }
-        copied = at + len;
         out.steps.push((out.bytes.len(), copied));
         found = next(text, copied);
     }
@@ -50,6 +57,17 @@ pub(crate) fn normalize(text: &[u8]) -> Option<Normalized> {
 }
 
 impl Normalized {
+    /// Takes back a blank at the end that was copied as it is.
+    fn trim(&mut self) {
+        let copied = self
+            .steps
+            .last()
+            .is_none_or(|step| step.0 < self.bytes.len());
+        if copied && self.bytes.last() == Some(&b' ') {
+            self.bytes.pop();
+        }
+    }
+
     /// The input's position of a span's first byte.
     pub(crate) fn start(&self, at: usize) -> usize {
         self.input(at)
@@ -110,7 +128,9 @@ fn next(text: &[u8], mut at: usize) -> Option<(usize, usize, u8)> {
 /// compiler turns into vector instructions.
 fn plain(bytes: &[u8]) -> usize {
     let (chunks, _) = bytes.as_chunks::<64>();
-    let special = |b: &u8| (*b >= 0xC2) | (*b == b'%') | (*b == b'&');
+    let special = |b: &u8| {
+        (*b >= 0xC2) | (*b == b'%') | (*b == b'&') | (*b == b'\\') | (*b == b'[') | (*b == b'(')
+    };
     let clean = chunks
         .iter()
         .take_while(|chunk| !chunk.iter().fold(false, |any, b| any | special(b)));
@@ -120,11 +140,22 @@ fn plain(bytes: &[u8]) -> usize {
 /// What the bytes at the front stand for, and how many they are.
 fn replace(rest: &[u8]) -> Option<(usize, u8)> {
     match rest {
-        [b'%', high, low, ..] => {
-            let high = char::from(*high).to_digit(16)?;
-            let low = char::from(*low).to_digit(16)?;
-            let byte = u8::try_from(high * 16 + low).ok()?;
-            (0x20..0x7f).contains(&byte).then_some((3, byte))
+        // Encoded once, or twice.
+        [b'%', b'2', b'5', high, low, ..] if hex(*high, *low).is_some() => {
+            hex(*high, *low).map(|byte| (5, byte))
+        }
+        [b'%', high, low, ..] => hex(*high, *low).map(|byte| (3, byte)),
+        [b'\\', b'u', b'0', b'0', high, low, ..] => hex(*high, *low).map(|byte| (6, byte)),
+        [b'\\', b'u', b'2', b'0', b'1', b'0'..=b'5', ..] => Some((6, b'-')),
+        [b'\\', b'x', high, low, ..] => hex(*high, *low).map(|byte| (4, byte)),
+        // `user [at] example (dot) test`.
+        [b'[', b'a' | b'A', b't' | b'T', b']', ..] | [b'(', b'a' | b'A', b't' | b'T', b')', ..] => {
+            Some((4, b'@'))
+        }
+        [b'[', d, o, t, b']', ..] | [b'(', d, o, t, b')', ..]
+            if [*d, *o, *t].eq_ignore_ascii_case(b"dot") =>
+        {
+            Some((5, b'.'))
         }
         [b'&', ..] => entity(rest),
         [0xC2, 0xA0, ..] => Some((2, b' ')),
@@ -163,6 +194,14 @@ fn replace(rest: &[u8]) -> Option<(usize, u8)> {
         [0xF0, 0x9D, 0x9F, low @ 0x8E..=0xBF, ..] => Some((4, b'0' + (low - 0x8E) % 10)),
         _ => None,
     }
+}
+
+/// The printable ASCII character of two hex digits.
+fn hex(high: u8, low: u8) -> Option<u8> {
+    let high = char::from(high).to_digit(16)?;
+    let low = char::from(low).to_digit(16)?;
+    let byte = u8::try_from(high * 16 + low).ok()?;
+    (0x20..0x7f).contains(&byte).then_some(byte)
 }
 
 /// A numeric HTML entity for a printable ASCII character, or one of the named

@@ -26,12 +26,49 @@ const WORDS: &[&str] = &[
     "msisdn",
 ];
 
+/// What other numbers are called.
+const OTHER: &[&str] = &[
+    "isbn",
+    "issn",
+    "sku",
+    "ref",
+    "reference",
+    "order",
+    "part",
+    "serial",
+    "sn",
+    "invoice",
+    "inv",
+    "case",
+    "ticket",
+    "account",
+    "acct",
+    "ean",
+    "upc",
+    "gtin",
+    "code",
+    "item",
+    "lot",
+    "batch",
+    "po",
+    "tracking",
+    "version",
+    "imei",
+    "vat",
+    "patent",
+    "doi",
+    "model",
+];
+
 /// Where a number begins and ends that has its first digit at `i`.
 pub(crate) fn find(text: Text<'_>, i: usize, run: &Run) -> Option<(usize, usize)> {
     if run.len() < 7 {
         return None;
     }
     let start = opening(text, i)?;
+    if says(text, i, OTHER) && !says(text, i, WORDS) {
+        return None;
+    }
     let plus = text.slice(start..i).contains(&b'+');
     let len = if plus {
         international(run)?
@@ -47,7 +84,9 @@ pub(crate) fn find(text: Text<'_>, i: usize, run: &Run) -> Option<(usize, usize)
     }
     let end = extension(text, end).unwrap_or(end);
     let tail = text.at(end);
-    if is_word(tail) || (matches!(tail, b'-' | b'/') && is_word(text.at(end + 1)) && !plus) {
+    let clock = tail == b':' && text.at(end + 1).is_ascii_digit();
+    if clock || is_word(tail) || (matches!(tail, b'-' | b'/') && is_word(text.at(end + 1)) && !plus)
+    {
         return None;
     }
     Some((start, end))
@@ -70,17 +109,22 @@ fn international(run: &Run) -> Option<usize> {
     if run.digit(0) == 0 {
         return None;
     }
-    let grouped = run.groups(run.len()).sizes().len() > 1;
-    if run.digit(0) == 1 && run.len() >= 11 {
+    let break_at = (1..run.len())
+        .find(|k| matches!(run.gap(*k), b'\n' | b'_' | b'+'))
+        .unwrap_or(run.len());
+    if run.digit(0) == 1 && break_at >= 11 {
         return Some(11);
     }
-    let break_at = (1..run.len())
-        .find(|k| matches!(run.gap(*k), b'\n' | b'_'))
-        .unwrap_or(run.len());
     let len = (8..=15)
         .rev()
         .find(|n| *n <= break_at && (*n == run.len() || run.gap(*n) != 0))?;
-    (grouped || len >= 10).then_some(len)
+    let groups = run.groups(len);
+    // A year of more than four digits: `+10000-01-01`.
+    let date =
+        matches!(groups.sizes(), [_, 2, 2]) && run.gap(len - 1) == 0 && run.gap(len - 2) == b'-';
+    // Degrees and minutes: `+4042-07403`.
+    let place = matches!(groups.sizes(), [4, 5] | [6, 7]);
+    (!date && !place && (groups.sizes().len() > 1 || len >= 10)).then_some(len)
 }
 
 fn north_american(text: Text<'_>, i: usize, run: &Run) -> Option<usize> {
@@ -96,7 +140,8 @@ fn north_american(text: Text<'_>, i: usize, run: &Run) -> Option<usize> {
         [1, 3, 3, 4] => skip == 1,
         _ => false,
     };
-    let alike = first == second || first == b')' || matches!((first, second), (b' ', b'-'));
+    let alike =
+        first == second || first == b')' || matches!((first, second), (b' ' | b'/' | b'.', b'-'));
     let digits = (2..=9).contains(&area) && (2..=9).contains(&exchange);
     let known = matches!(second, b'-' | b'.' | b' ' | b'/');
     let next = run.gap(skip + 10);
@@ -109,7 +154,7 @@ fn north_american(text: Text<'_>, i: usize, run: &Run) -> Option<usize> {
 /// `020 7946 0123`, `07700 900123`, `01 99 00 12 34`.
 fn trunk(text: Text<'_>, i: usize, run: &Run) -> Option<usize> {
     let len = (1..run.len())
-        .find(|k| matches!(run.gap(*k), b'\n' | b'_'))
+        .find(|k| matches!(run.gap(*k), b'\n' | b'_' | b'+'))
         .unwrap_or(run.len());
     if run.digit(0) != 0 || run.digit(1) == 0 || !(10..=12).contains(&len) {
         return None;
@@ -117,7 +162,9 @@ fn trunk(text: Text<'_>, i: usize, run: &Run) -> Option<usize> {
     let groups = run.groups(len);
     let pairs = groups.sizes() == [2, 2, 2, 2, 2];
     let area = groups.sizes().first().copied().unwrap_or(0);
-    let shape = (2..=5).contains(&area)
+    let date = groups.sizes().starts_with(&[2, 2, 4]);
+    let shape = !date
+        && (2..=5).contains(&area)
         && (2..=5).contains(&groups.sizes().len())
         && groups.sizes().iter().all(|size| *size > 1);
     let signs = (1..len).all(|k| match run.gap(k) {
@@ -132,7 +179,7 @@ fn trunk(text: Text<'_>, i: usize, run: &Run) -> Option<usize> {
 /// `0044 20 7946 0123`.
 fn prefixed(text: Text<'_>, run: &Run) -> Option<usize> {
     let len = run.len();
-    let country = (3..=5).any(|k| run.gap(k) != 0);
+    let country = run.gap(1) == 0 && run.gap(2) == 0 && (3..=5).any(|k| run.gap(k) != 0);
     let zeros = run.digits(2) == [0, 0] && run.digit(2) != 0;
     let signs = (1..len).all(|k| matches!(run.gap(k), 0 | b' ' | b'-' | b'(' | b')'));
     (zeros && country && signs && (11..=17).contains(&len) && !run.continues(text, len))
@@ -142,7 +189,7 @@ fn prefixed(text: Text<'_>, run: &Run) -> Option<usize> {
 /// Digits that a word beside them calls a number to dial.
 fn named(text: Text<'_>, i: usize, run: &Run) -> Option<usize> {
     let len = (1..run.len())
-        .find(|k| matches!(run.gap(*k), b'\n' | b'_'))
+        .find(|k| matches!(run.gap(*k), b'\n' | b'_' | b'+'))
         .unwrap_or(run.len());
     let repeated = run.digits(len).iter().all(|d| *d == run.digit(0));
     ((7..=15).contains(&len) && !repeated && says(text, i, WORDS)).then_some(len)

@@ -119,8 +119,8 @@ impl Groups {
 }
 
 /// The separator from `at` to a digit: at most four characters, with the one
-/// that says most as its name: bracket, dash, slash, dot, underscore, line
-/// break, space. Two dashes, or two dots, do not separate parts of one number.
+/// that says most as its name: bracket, dash, slash, dot, underscore, plus,
+/// line break, space. Two dashes, or two dots, do not separate parts of one number.
 fn separator(text: Text<'_>, at: usize) -> Option<(usize, u8)> {
     let mut name = b' ';
     let mut end = at;
@@ -135,7 +135,7 @@ fn separator(text: Text<'_>, at: usize) -> Option<(usize, u8)> {
                 }
             }
             b'(' | b')' => name = b,
-            b'-' | b'/' | b'.' | b'_' => match name {
+            b'-' | b'/' | b'.' | b'_' | b'+' => match name {
                 b' ' => name = b,
                 b'(' | b')' => {}
                 _ => return None,

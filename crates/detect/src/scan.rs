@@ -158,7 +158,7 @@ fn number(text: Text<'_>, at: usize, group: usize) -> Option<(usize, usize, Kind
     let len = group - at;
     let alone = !matches!(
         next,
-        b' ' | b'-' | b'.' | b'/' | b'(' | b')' | b'\n' | b'\r' | b'\t' | b'_'
+        b' ' | b'-' | b'.' | b'/' | b'(' | b')' | b'\n' | b'\r' | b'\t' | b'_' | b'+'
     );
     let letters = text.before(at).is_ascii_alphabetic() && text.before2(at).is_ascii_alphabetic();
     if len >= 2

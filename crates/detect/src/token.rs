@@ -245,9 +245,11 @@ pub(crate) fn private_key(text: Text<'_>, i: usize) -> Option<usize> {
         let end = text.run(body + at + 9, 64, |b| b != b'-' && b != b'\n');
         return Some(text.run(end, 5, |b| b == b'-'));
     }
-    Some(text.run(body, rest.len(), |b| {
+    let end = text.run(body, rest.len(), |b| {
         b.is_ascii_alphanumeric() || b"+/=\r\n\t \\,:-".contains(&b)
-    }))
+    });
+    // The armour alone is no key.
+    (end > body + 4).then_some(end)
 }
 
 /// Bytes that continue a token.

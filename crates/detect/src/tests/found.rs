@@ -57,6 +57,15 @@ fn values_in_other_scripts_and_escapes() {
     );
     only("user%40example.test", "user%40example.test", "email");
     only("user&#64;example.test", "user&#64;example.test", "email");
+    only("874%252D04%252D3846", "874%252D04%252D3846", "ssn");
+    only("874\\u002d04\\u002d3846", "874\\u002d04\\u002d3846", "ssn");
+    let spelled = "user [at] example [dot] test";
+    only(&format!("to {spelled} now"), spelled, "email");
+    only(
+        "user(at)example(dot)test",
+        "user(at)example(dot)test",
+        "email",
+    );
 }
 
 #[test]
@@ -96,6 +105,7 @@ fn cards_in_groups() {
     ] {
         only(number, number, "pan");
     }
+    only("n=4000+0067+3905+1240&x", "4000+0067+3905+1240", "pan");
     only("4000 0067 3905 1240 123", "4000 0067 3905 1240", "pan");
 }
 
@@ -333,6 +343,10 @@ fn secrets_by_the_name_beside_them() {
         ("api_key = 9f8a7b6c5d4e3f21", "9f8a7b6c5d4e3f21"),
         ("client-secret: Zx81-spectrum-K", "Zx81-spectrum-K"),
         ("host=h password=hunter2 dbname=x", "hunter2"),
+        ("Password: Tr0ub4dor&3", "Tr0ub4dor&3"),
+        ("password=it's&user=x", "it's"),
+        ("{password:hunter2,user:x}", "hunter2"),
+        ("(password=hunter2)", "hunter2"),
         ("Authorization: Basic dXNlcjpodW50ZXIy", "dXNlcjpodW50ZXIy"),
     ] {
         only(text, part, "password_assignment");
