@@ -63,7 +63,7 @@ class Weir:
     """One ``weir standalone`` with an explicit listener in front of one server."""
 
     def __init__(self, binary, upstream_port, *, policies=PERMISSIVE, target=None, where=None,
-                 state_dir=None, identity="reporter", wrap=()):
+                 state_dir=None, identity="reporter", wrap=(), target_name="db"):
         self.binary = os.path.abspath(binary)
         self.dir = where or proc.workdir("weir-run-")
         self.state = state_dir or os.path.join(self.dir, "state")
@@ -81,7 +81,7 @@ class Weir:
 identity: {{name: {identity}}}
 resources: [policies/]
 stateDir: {self.state}
-listeners: [{{address: "127.0.0.1:{self.port}", target: db}}]
+listeners: [{{address: "127.0.0.1:{self.port}", target: {target_name}}}]
 admin: {{address: "127.0.0.1:{self.admin_port}"}}
 collector: {{address: "127.0.0.1:{self.collector_port}"}}
 """)

@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# The evasion corpus: run.sh pg|pii. Last line of the output is JSON.
+#   CORPUS=DIR       the corpus's folder        WEIR=PATH     the binary
+#   PROXY=direct|relay|weir (default weir)      SERVER=15|18  PostgreSQL's version
+#   ONLY=REGEX       some items only
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+export CORPUS=${CORPUS:-$here/../../../shared/corpus}
+case "${1:-}" in
+  pg) exec python3 "$here/pg.py" ;;
+  pii)
+    cd "$here/../.."
+    target=${CARGO_TARGET_DIR:-$PWD/target}
+    cargo build --release --locked --quiet -p weir-detect --example corpus >&2
+    exec python3 "$CORPUS/validate.py" pii --detector "$target/release/examples/corpus"
+    ;;
+  *)
+    echo "make corpus PROTO=${1:-}: not built yet" >&2
+    exit 2
+    ;;
+esac
