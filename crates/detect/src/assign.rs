@@ -2,7 +2,7 @@
 //! `Authorization: Bearer …`, `scheme://user:password@host`.
 
 use crate::Kind;
-use crate::text::{Text, distinct};
+use crate::text::{Text, distinct, is_word};
 
 /// The longest key and value that are looked at.
 const MAX_KEY: usize = 48;
@@ -26,10 +26,11 @@ pub(crate) fn value(text: Text<'_>, i: usize) -> Option<(usize, usize, Kind)> {
         return None;
     }
     let (promise, aws) = key(text, i)?;
-    let sign = text.run(i, 3, |b| matches!(b, b'=' | b':' | b'>'));
-    if matches!(text.slice(i..sign), b"==" | b"::") {
-        return None;
-    }
+    let sign = match (text.at(i), text.at(i + 1)) {
+        (b'=', b'=') | (b':', b':') => return None,
+        (b'=', b'>') | (b':', b'=') => i + 2,
+        _ => i + 1,
+    };
     let mut at = text.run(sign, 4, |b| matches!(b, b' ' | b'\t'));
     let spaced = at > sign && text.at(i) == b':';
     at += usize::from(text.at(at) == b'\\');
@@ -55,13 +56,79 @@ pub(crate) fn value(text: Text<'_>, i: usize) -> Option<(usize, usize, Kind)> {
     if shaped && (aws || promise == Promise::Secret) && distinct(found) > 12 && mixed(found) {
         return Some((start, end, Kind::AwsSecretKey));
     }
-    let believed = match promise {
-        Promise::Password => quoted || !spaced || !prose(text, found, end),
-        Promise::Secret | Promise::Authorization => {
-            found.len() >= 8 && distinct(found) > 5 && mixed(found)
-        }
+    if promise == Promise::Password && !quoted && spaced && prose(text, found, end) {
+        return None;
+    }
+    believe(text, promise, start, end)
+}
+
+/// A secret in the element whose name ends at the `>` at `i`:
+/// `<password>hunter2</password>`.
+pub(crate) fn element(text: Text<'_>, i: usize) -> Option<(usize, usize, Kind)> {
+    let (promise, _) = key(text, i)?;
+    let name = text.run_back(i, MAX_KEY, |b| b != b'<' && b != b'>' && b >= b' ');
+    let (start, end) = (
+        i + 1,
+        text.run(i + 1, MAX_VALUE, |b| b != b'<' && b >= b' '),
+    );
+    let closed = text.before(name) == b'<' && text.at(end) == b'<' && text.at(end + 1) == b'/';
+    believe(text, promise, start, end).filter(|_| closed)
+}
+
+/// A secret in the quotes that open at `i`, as statements have it:
+/// `PASSWORD 'hunter2'`, `IDENTIFIED BY 'hunter2'`.
+pub(crate) fn quoted(text: Text<'_>, i: usize) -> Option<(usize, usize, Kind)> {
+    if text.before(i) != b' ' {
+        return None;
+    }
+    let last = text.run_back(i, 3, |b| b == b' ');
+    let word = text.run_back(last, 12, |b| b.is_ascii_alphabetic());
+    let before = text.run_back(word, 3, |b| b == b' ');
+    let by = text.slice(word..last).eq_ignore_ascii_case(b"by")
+        && text
+            .slice(before.saturating_sub(10)..before)
+            .eq_ignore_ascii_case(b"identified");
+    if !by && !text.slice(word..last).eq_ignore_ascii_case(b"password") {
+        return None;
+    }
+    let end = text.run(i + 1, MAX_VALUE, |b| b != b'\'' && b >= b' ');
+    believe(text, Promise::Password, i + 1, end).filter(|_| text.at(end) == b'\'')
+}
+
+/// A secret behind a command's option, which begins at `i`: `--password x`.
+pub(crate) fn option(text: Text<'_>, i: usize) -> Option<(usize, usize, Kind)> {
+    let name = text.run(i, MAX_KEY, |b| {
+        b.is_ascii_alphanumeric() || b == b'-' || b == b'_'
+    });
+    if text.at(name) != b' ' || is_word(text.before(i)) {
+        return None;
+    }
+    let (promise, _) = key(text, name)?;
+    let start = text.run(name, 4, |b| b == b' ');
+    let quote = text.at(start);
+    let (start, end) = if matches!(quote, b'"' | b'\'') {
+        (
+            start + 1,
+            text.run(start + 1, MAX_VALUE, |b| b != quote && b >= b' '),
+        )
+    } else {
+        (start, bare(text, start))
     };
-    believed.then_some((start, end, Kind::Password))
+    believe(text, promise, start, end).filter(|_| quote != b'-')
+}
+
+/// The value as a finding, where it looks like what was promised.
+fn believe(
+    text: Text<'_>,
+    promise: Promise,
+    start: usize,
+    end: usize,
+) -> Option<(usize, usize, Kind)> {
+    let value = text.slice(start..end);
+    let real = !placeholder(value, text.at(end))
+        && (promise == Promise::Password
+            || value.len() >= 8 && distinct(value) > 5 && mixed(value));
+    real.then_some((start, end, Kind::Password))
 }
 
 /// The end of a value without quotes: a blank, or a delimiter that does not
@@ -236,6 +303,9 @@ fn placeholder(value: &[u8], next: u8) -> bool {
     let template = match value {
         [b'<', .., b'>'] | [b'$', b'{' | b'(', ..] | [b'{', ..] | [b'[', .., b']'] => true,
         [b'%', .., b'%' | b's'] => true,
+        // Parameters of statements.
+        [b':', name @ ..] => name.iter().all(|b| b.is_ascii_alphabetic() || *b == b'_'),
+        [b'@', b'p', digits @ ..] => digits.iter().all(u8::is_ascii_digit),
         [b'$', name @ ..] => {
             !name.is_empty()
                 && name

@@ -94,6 +94,9 @@ fn stands_alone(text: Text<'_>, i: usize, run: &Run, n: usize) -> bool {
     if (letter(before) || after.is_ascii_alphabetic()) && !(whole && n >= 15) {
         return false;
     }
+    if matches!(before, b'x' | b'X') && text.before2(i) == b'0' {
+        return false;
+    }
     let mut kinds = (1..n).map(|k| run.gap(k)).filter(|gap| *gap != 0);
     let kind = kinds.next().unwrap_or(0);
     let uniform =

@@ -75,7 +75,7 @@ pub(crate) fn find(text: Text<'_>, i: usize, run: &Run) -> Option<(usize, usize)
     } else {
         north_american(text, i, run)
             .or_else(|| trunk(text, i, run))
-            .or_else(|| prefixed(text, run))
+            .or_else(|| prefixed(text, i, run))
             .or_else(|| named(text, i, run))?
     };
     let end = run.end(len);
@@ -124,6 +124,9 @@ fn international(run: &Run) -> Option<usize> {
         matches!(groups.sizes(), [_, 2, 2]) && run.gap(len - 1) == 0 && run.gap(len - 2) == b'-';
     // Degrees and minutes: `+4042-07403`.
     let place = matches!(groups.sizes(), [4, 5] | [6, 7]);
+    // Two decimals: `+51.5074-000.1278`.
+    let has = |sign| (1..len).any(|k| run.gap(k) == sign);
+    let place = place || has(b'.') && has(b'-');
     (!date && !place && (groups.sizes().len() > 1 || len >= 10)).then_some(len)
 }
 
@@ -177,13 +180,18 @@ fn trunk(text: Text<'_>, i: usize, run: &Run) -> Option<usize> {
 }
 
 /// `0044 20 7946 0123`.
-fn prefixed(text: Text<'_>, run: &Run) -> Option<usize> {
+fn prefixed(text: Text<'_>, i: usize, run: &Run) -> Option<usize> {
     let len = run.len();
     let country = run.gap(1) == 0 && run.gap(2) == 0 && (3..=5).any(|k| run.gap(k) != 0);
     let zeros = run.digits(2) == [0, 0] && run.digit(2) != 0;
     let signs = (1..len).all(|k| matches!(run.gap(k), 0 | b' ' | b'-' | b'(' | b')'));
-    (zeros && country && signs && (11..=17).contains(&len) && !run.continues(text, len))
-        .then_some(len)
+    (zeros
+        && country
+        && signs
+        && gap_before(text, i) == 0
+        && (11..=17).contains(&len)
+        && !run.continues(text, len))
+    .then_some(len)
 }
 
 /// Digits that a word beside them calls a number to dial.

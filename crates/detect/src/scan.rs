@@ -1,6 +1,6 @@
 //! The pass over the bytes: a table says which bytes can be part of a value's
-//! anchor (a digit, `@`, `:`, `=`, `_`, `-`, and four capitals that tokens
-//! have near their start); everything else is skipped at memory speed.
+//! anchor (a digit, `@`, `:`, `=`, `_`, `-`, `'`, `>`, and three letters that
+//! tokens have near their start); everything else is skipped at memory speed.
 
 use crate::normalize::{Normalized, normalize};
 use crate::run::Run;
@@ -55,7 +55,9 @@ enum Anchor {
     Equals,
     Underscore,
     Dash,
-    /// `K` of AKIA, `S` of ASIA are both followed by `I`.
+    Quote,
+    Bracket,
+    /// The first `I` of AKIA and of ASIA.
     Aws,
     Google,
     Jwt,
@@ -74,6 +76,8 @@ const ANCHORS: [Anchor; 256] = {
     table[b'=' as usize] = Anchor::Equals;
     table[b'_' as usize] = Anchor::Underscore;
     table[b'-' as usize] = Anchor::Dash;
+    table[b'\'' as usize] = Anchor::Quote;
+    table[b'>' as usize] = Anchor::Bracket;
     table[b'I' as usize] = Anchor::Aws;
     table[b'z' as usize] = Anchor::Google;
     table[b'J' as usize] = Anchor::Jwt;
@@ -106,6 +110,8 @@ impl Scanner {
             Anchor::Equals => assign::value(text, at).map(|value| refine(text, value)),
             Anchor::Underscore => token::prefixed(text, at),
             Anchor::Dash => dash(text, at),
+            Anchor::Quote => assign::quoted(text, at),
+            Anchor::Bracket => assign::element(text, at),
             Anchor::Aws => token::aws(text, at).map(|(s, e)| (s, e, Kind::AwsAccessKeyId)),
             Anchor::Google => token::google(text, at).map(|(s, e)| (s, e, Kind::GoogleApiKey)),
             Anchor::Jwt => token::jwt(text, at).map(|(s, e)| (s, e, Kind::Jwt)),
@@ -239,7 +245,10 @@ fn colon(text: Text<'_>, at: usize) -> Option<(usize, usize, Kind)> {
 
 fn dash(text: Text<'_>, at: usize) -> Option<(usize, usize, Kind)> {
     if text.at(at + 1) == b'-' {
-        return token::private_key(text, at).map(|end| (at, end, Kind::PrivateKey));
+        return match token::private_key(text, at) {
+            Some(end) => Some((at, end, Kind::PrivateKey)),
+            None => assign::option(text, at).map(|value| refine(text, value)),
+        };
     }
     token::prefixed(text, at)
 }
