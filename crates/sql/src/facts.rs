@@ -73,7 +73,8 @@ pub struct Statement {
     pub has_literals: bool,
     /// Why the statement could not be understood, if so. Its facts are then incomplete.
     pub opaque: Option<&'static str>,
-    /// Where values come from and go to.
+    /// Where values come from and go to. `FETCH` and `EXECUTE` answer with unresolved
+    /// outputs: judge them by the lineage of the cursor or prepared statement.
     pub lineage: Lineage,
 }
 

@@ -33,8 +33,8 @@ pub(crate) enum Root {
     Explain(Box<Self>),
     /// Sends one row of results of a procedure.
     Call(Expr),
-    /// Evaluates expressions whose results are not sent.
-    Evaluate(Vec<Expr>),
+    /// Evaluates parameters and sends what a prepared statement sends.
+    Execute(Vec<Expr>),
     /// Sends columns that carry no data of relations.
     Clean,
     /// Sends rows of unknown origin.

@@ -1,3 +1,9 @@
 //! Tests of the whole crate, by class of claim.
 
+mod facts;
+mod hostile;
+mod lineage;
+mod scoping;
 mod support;
+mod uses;
+mod writes;

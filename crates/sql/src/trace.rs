@@ -35,8 +35,8 @@ pub(crate) fn trace(
     let mut tracer = Tracer {
         oracle,
         relations,
-        origins: Vec::new(),
-        numbers: HashMap::new(),
+        origins: vec![Origin::Unresolved],
+        numbers: HashMap::from([(Origin::Unresolved, scope::UNRESOLVED)]),
         uses: BTreeSet::new(),
         touched: BTreeSet::new(),
         budget: BUDGET,
@@ -121,14 +121,15 @@ impl Tracer<'_> {
             }
             Root::Explain(inner) => {
                 let rows = self.root(inner);
-                for row in rows.iter().filter(|row| row.prov.derived) {
-                    self.record(Use::Predicate, &row.prov);
+                // Computed all the same, where it is analysed; a prepared statement is
+                // judged by its own lineage.
+                if !matches!(**inner, Root::Execute(_)) {
+                    for row in rows.iter().filter(|row| row.prov.derived) {
+                        self.record(Use::Predicate, &row.prov);
+                    }
                 }
                 self.uses.retain(|(_, how, _)| *how != Use::Output);
-                match **inner {
-                    Root::Unknown => rows,
-                    _ => vec![Col::clean(Some("QUERY PLAN"))],
-                }
+                vec![Col::clean(Some("QUERY PLAN"))]
             }
             Root::Call(call) => {
                 let prov = self.expr(call, &none).derive();
@@ -136,12 +137,12 @@ impl Tracer<'_> {
                 self.send(&rows);
                 rows
             }
-            Root::Evaluate(exprs) => {
-                for expr in exprs {
-                    let prov = self.expr(expr, &none);
+            Root::Execute(params) => {
+                for param in params {
+                    let prov = self.expr(param, &none);
                     self.record(Use::Predicate, &prov);
                 }
-                Vec::new()
+                self.root(&Root::Unknown)
             }
             Root::Clean => vec![Col::open(Prov::default())],
             Root::Unknown => {

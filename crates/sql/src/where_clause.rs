@@ -5,6 +5,8 @@
 //! parameter. It does not know data: `id > 0` is `Present`.
 
 mod fold;
+#[cfg(test)]
+mod tests;
 
 use pg_query::NodeEnum;
 use pg_query::protobuf::{Node, RangeVar};

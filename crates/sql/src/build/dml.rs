@@ -51,7 +51,7 @@ impl Builder {
             self.settings_view(target);
             let relation = self.relation(target, Access::Write);
             let set = self.assignments(&update.target_list);
-            let from = self.from_items(&update.from_clause);
+            let from = self.items(&update.from_clause);
             let filter = self.optional(update.where_clause.as_deref());
             let returning = self.returning(update.returning_clause.as_ref());
             let action = Action::Update { set, from, filter };
@@ -72,7 +72,7 @@ impl Builder {
         let dml = delete.relation.as_ref().map(|target| {
             self.condition(delete.where_clause.as_deref(), target);
             let relation = self.relation(target, Access::Write);
-            let from = self.from_items(&delete.using_clause);
+            let from = self.items(&delete.using_clause);
             let filter = self.optional(delete.where_clause.as_deref());
             let returning = self.returning(delete.returning_clause.as_ref());
             let action = Action::Delete { from, filter };

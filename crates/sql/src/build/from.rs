@@ -10,7 +10,7 @@ use crate::Access;
 use crate::ir::{Alias, From, Join, JoinSide};
 
 impl Builder {
-    pub(super) fn from_items(&mut self, nodes: &[Node]) -> Vec<From> {
+    pub(super) fn items(&mut self, nodes: &[Node]) -> Vec<From> {
         nodes.iter().map(|node| self.from(node)).collect()
     }
 

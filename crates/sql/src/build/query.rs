@@ -83,7 +83,7 @@ impl Builder {
         };
         Body::Select(Box::new(Select {
             distinct,
-            from: self.from_items(&select.from_clause),
+            from: self.items(&select.from_clause),
             targets: self.targets(&select.target_list),
             filter: self.optional(select.where_clause.as_deref()),
             group: self.keys(&select.group_clause),

@@ -243,7 +243,15 @@ impl Builder {
             Some(NodeEnum::ExecuteStmt(execute)) => {
                 self.execute(execute);
                 self.statement.returns_rows = false;
-                Root::Unknown
+                let query = Query::unknown();
+                match into {
+                    Some((relation, columns)) => Root::Into {
+                        relation,
+                        columns,
+                        query,
+                    },
+                    None => Root::Query(query),
+                }
             }
             _ => {
                 let query = self.query_node(query);
@@ -303,7 +311,7 @@ impl Builder {
         self.effect(Effect::Execute);
         self.statement.executes = Some(execute.name.clone());
         self.statement.returns_rows = true;
-        Root::Evaluate(self.exprs(&execute.params))
+        Root::Execute(self.exprs(&execute.params))
     }
 
     fn declare(&mut self, declare: &DeclareCursorStmt) -> Root {

@@ -28,11 +28,17 @@ impl<'a> Catalog<'a> {
             Some(
                 columns
                     .iter()
-                    .map(|name| Column { name: (*name).to_owned(), labelled: labelled(name) })
+                    .map(|name| Column {
+                        name: (*name).to_owned(),
+                        labelled: labelled(name),
+                    })
                     .collect(),
             )
         };
-        Self { statement, tables: statement.relations.iter().map(table).collect() }
+        Self {
+            statement,
+            tables: statement.relations.iter().map(table).collect(),
+        }
     }
 }
 
@@ -42,7 +48,10 @@ impl Oracle for Catalog<'_> {
     }
 
     fn is_trusted(&self, function: usize) -> bool {
-        !matches!(self.statement.functions[function].name.as_str(), "lookup_ref" | "get_customer")
+        !matches!(
+            self.statement.functions[function].name.as_str(),
+            "lookup_ref" | "get_customer"
+        )
     }
 }
 

@@ -68,7 +68,7 @@ impl Tracer<'_> {
                 }
             }
             Action::Update { set, from, filter } => {
-                beside = self.from_list(from, parent);
+                beside = self.list(from, parent);
                 let items = self.with_target(dml, &rows, &beside);
                 let scope = Scope {
                     parent: Some(parent),
@@ -80,7 +80,7 @@ impl Tracer<'_> {
                 }
             }
             Action::Delete { from, filter } => {
-                beside = self.from_list(from, parent);
+                beside = self.list(from, parent);
                 let items = self.with_target(dml, &rows, &beside);
                 let scope = Scope {
                     parent: Some(parent),
@@ -281,7 +281,7 @@ impl Tracer<'_> {
         parent: &Scope<'_>,
         written: &mut Written,
     ) -> Vec<Item> {
-        let beside = self.from_item(source, parent, parent);
+        let beside = self.item(source, parent, parent);
         let items = self.with_target(dml, rows, &beside);
         let scope = Scope {
             parent: Some(parent),

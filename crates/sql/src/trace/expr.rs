@@ -163,6 +163,11 @@ impl Tracer<'_> {
                 prov
             }
             Expr::Const | Expr::Param => Prov::default(),
+            // Records its own uses.
+            Expr::SubLink {
+                kind: SubLink::Compare { .. } | SubLink::Exists,
+                ..
+            } => self.expr(expr, scope),
             other => {
                 let prov = self.expr(other, scope);
                 self.record(Use::Predicate, &prov);

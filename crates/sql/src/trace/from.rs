@@ -10,21 +10,21 @@ use crate::lineage::Use;
 
 impl Tracer<'_> {
     /// The items of a FROM list; later ones see earlier ones where they are lateral.
-    pub(super) fn from_list(&mut self, list: &[From], parent: &Scope<'_>) -> Vec<Item> {
+    pub(super) fn list(&mut self, list: &[From], parent: &Scope<'_>) -> Vec<Item> {
         let mut items: Vec<Item> = Vec::with_capacity(list.len());
         for from in list {
             let lateral = Scope {
                 parent: Some(parent),
                 items: &items,
             };
-            let found = self.from_item(from, parent, &lateral);
+            let found = self.item(from, parent, &lateral);
             items.extend(found);
         }
         items
     }
 
     /// One item: `parent` is what every subquery sees, `lateral` what lateral ones do.
-    pub(super) fn from_item(
+    pub(super) fn item(
         &mut self,
         from: &From,
         parent: &Scope<'_>,
@@ -74,7 +74,7 @@ impl Tracer<'_> {
                     let prov = self.expr(arg, lateral);
                     self.record(Use::Predicate, &prov);
                 }
-                self.from_item(from, parent, lateral)
+                self.item(from, parent, lateral)
             }
             From::Join(join) => self.join(join, parent, lateral),
             From::Unknown => vec![Item::rows(None, self.nothing_known())],
@@ -135,13 +135,13 @@ impl Tracer<'_> {
     }
 
     fn join(&mut self, join: &Join, parent: &Scope<'_>, lateral: &Scope<'_>) -> Vec<Item> {
-        let left = self.from_item(&join.left, parent, lateral);
+        let left = self.item(&join.left, parent, lateral);
         let right = {
             let beside = Scope {
                 parent: Some(lateral),
                 items: &left,
             };
-            self.from_item(&join.right, parent, &beside)
+            self.item(&join.right, parent, &beside)
         };
         let (left_rows, right_rows) = (columns(&left), columns(&right));
         if !self.spend(left_rows.len() + right_rows.len()) {

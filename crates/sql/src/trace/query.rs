@@ -91,7 +91,7 @@ impl Tracer<'_> {
     }
 
     fn select(&mut self, select: &Select, sort: &[Expr], parent: &Scope<'_>) -> Vec<Col> {
-        let items = self.from_list(&select.from, parent);
+        let items = self.list(&select.from, parent);
         let scope = Scope {
             parent: Some(parent),
             items: &items,
@@ -189,10 +189,7 @@ impl Tracer<'_> {
                 }
                 match output {
                     Some(output) if !inputs_first => output,
-                    Some(output) => {
-                        let found = self.resolve_or(name, scope, output);
-                        found
-                    }
+                    Some(output) => self.resolve_or(name, scope, output),
                     None => {
                         // Outputs without a known name, and stars, may be meant.
                         let mut maybe = Prov::default();

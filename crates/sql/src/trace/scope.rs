@@ -6,6 +6,12 @@ use std::rc::Rc;
 use super::Tracer;
 use crate::ir::{Alias, ColumnName};
 
+/// The number of `Origin::Unresolved`.
+pub(super) const UNRESOLVED: u32 = 0;
+
+/// A value of more origins than this may come from anywhere.
+const MAX_ORIGINS: usize = 256;
+
 /// Where a value may come from: numbers of origins, sorted, and whether it was computed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Prov {
@@ -41,6 +47,10 @@ impl Prov {
             {
                 self.origins.push(*origin);
             }
+        }
+        if self.origins.len() > MAX_ORIGINS {
+            self.origins = vec![UNRESOLVED];
+            self.derived = true;
         }
         self.origins.sort_unstable();
     }

@@ -1,0 +1,160 @@
+//! Names: which relation and which column a name means.
+
+use super::support::{outputs, with};
+
+fn relations(sql: &str) -> String {
+    with(sql, |statement| {
+        let names = statement
+            .relations
+            .iter()
+            .map(|relation| match &relation.schema {
+                Some(schema) => format!("{schema}.{}", relation.name),
+                None => relation.name.clone(),
+            });
+        names.collect::<Vec<_>>().join(" ")
+    })
+}
+
+#[test]
+fn a_cte_hides_a_table_within_its_scope_only() {
+    let cases = [
+        ("WITH c AS (SELECT 1) SELECT * FROM c", ""),
+        ("WITH c AS (SELECT 1) SELECT * FROM public.c", "public.c"),
+        (
+            "WITH customers AS (SELECT * FROM customers) SELECT * FROM customers",
+            "customers",
+        ),
+        (
+            "WITH RECURSIVE customers AS (SELECT 1 UNION SELECT * FROM customers) TABLE customers",
+            "",
+        ),
+        (
+            "SELECT (WITH c AS (SELECT 1) SELECT 1 FROM c), x FROM c",
+            "c",
+        ),
+        (
+            "WITH a AS (SELECT * FROM b), b AS (SELECT 1) SELECT * FROM a, b",
+            "b",
+        ),
+        (
+            "SELECT * FROM (WITH c AS (SELECT 1) SELECT * FROM c) t, c",
+            "c",
+        ),
+        (
+            "WITH c AS (SELECT 1) SELECT * FROM (SELECT * FROM (SELECT * FROM c) x) y",
+            "",
+        ),
+        ("WITH c AS (SELECT 1) INSERT INTO c SELECT * FROM c", "c"),
+        (
+            "WITH c AS (SELECT 1) UPDATE c SET x = 1 WHERE x IN (SELECT * FROM c)",
+            "c",
+        ),
+        ("SELECT * FROM ONLY customers", "customers"),
+        (
+            "SELECT 'customers'::regclass, f(1) FROM generate_series(1, 2)",
+            "",
+        ),
+        (
+            "(WITH c AS (SELECT 1) SELECT * FROM c) UNION SELECT * FROM c",
+            "c",
+        ),
+    ];
+    for (sql, expected) in cases {
+        assert_eq!(relations(sql), expected, "{sql}");
+    }
+}
+
+#[test]
+fn nested_ctes_shadow_each_other() {
+    let inner = "WITH q AS (SELECT 1 AS ssn) SELECT ssn FROM (WITH q AS (SELECT ssn FROM customers) SELECT ssn FROM q) t";
+    assert_eq!(outputs(inner), "=");
+    let outer = "WITH q AS (SELECT ssn FROM customers) SELECT ssn FROM (WITH q AS (SELECT 1 AS ssn) SELECT ssn FROM q) t";
+    assert_eq!(outputs(outer), ".");
+}
+
+#[test]
+fn an_inner_alias_does_not_rebind_an_outer_one() {
+    let sql =
+        "SELECT c.ssn, t.ssn FROM customers c, customers t WHERE EXISTS (SELECT 1 FROM orders t)";
+    assert_eq!(outputs(sql), "==");
+    assert_eq!(
+        outputs("SELECT (SELECT t.note FROM leads t) FROM customers t"),
+        "."
+    );
+    assert_eq!(
+        outputs("SELECT (SELECT t.ssn FROM leads x) FROM customers t"),
+        "~"
+    );
+    assert_eq!(
+        outputs("SELECT (SELECT salary FROM leads x LIMIT 1) FROM customers t"),
+        "~"
+    );
+}
+
+#[test]
+fn an_alias_hides_the_name_of_the_table() {
+    // `customers` here is the alias of leads.
+    assert_eq!(outputs("SELECT customers.ssn FROM leads customers"), ".");
+    assert_eq!(outputs("SELECT leads.ssn FROM customers leads"), "=");
+    assert_eq!(outputs("SELECT name, ssn AS name FROM customers"), ".=");
+}
+
+#[test]
+fn only_lateral_subqueries_see_their_siblings() {
+    // Not lateral: `ssn` means the outer customers, not the sibling leads.
+    let sql = "SELECT (SELECT q.v FROM leads l, (SELECT ssn AS v) q LIMIT 1) FROM customers";
+    assert_eq!(outputs(sql), "~");
+    let lateral = "SELECT q.v FROM leads l, LATERAL (SELECT l.ssn AS v) q";
+    assert_eq!(outputs(lateral), ".");
+    let joined = "SELECT q.v FROM orders o LEFT JOIN customers c ON true LEFT JOIN LATERAL (SELECT c.ssn AS v) q ON true";
+    assert_eq!(outputs(joined), "=");
+}
+
+#[test]
+fn a_join_alias_hides_its_sides_and_a_using_alias_does_not() {
+    assert_eq!(
+        outputs("SELECT j.ssn FROM customers a JOIN customers b USING (id, ssn) AS j"),
+        "="
+    );
+    assert_eq!(
+        outputs("SELECT a.ssn FROM customers a JOIN leads b USING (id) AS j"),
+        "="
+    );
+    assert_eq!(
+        outputs("SELECT a.ssn FROM (customers a JOIN leads b USING (id)) AS j"),
+        "~"
+    );
+}
+
+#[test]
+fn identifiers_are_cut_at_63_bytes() {
+    let long = "x".repeat(80);
+    let cut = "x".repeat(63);
+    let sql = format!("SELECT a.{cut} FROM (SELECT ssn AS {long} FROM customers) a");
+    assert_eq!(outputs(&sql), "=");
+    // Two bytes a letter: cut at a letter, not within one.
+    let long = "é".repeat(40);
+    let cut = "é".repeat(31);
+    let sql = format!("SELECT a.\"{cut}\" FROM (SELECT ssn AS \"{long}\" FROM customers) a");
+    assert_eq!(outputs(&sql), "=");
+}
+
+#[test]
+fn a_view_may_have_columns_named_like_system_columns() {
+    assert_eq!(
+        outputs("SELECT ctid FROM (SELECT ssn AS ctid FROM customers) t"),
+        "="
+    );
+    assert_eq!(outputs("SELECT ctid FROM unknown_table"), "~");
+}
+
+#[test]
+fn sort_keys_prefer_outputs_and_group_keys_inputs() {
+    use super::support::uses;
+    let sort = uses("SELECT ssn AS id FROM customers ORDER BY id");
+    assert_eq!(sort, ["ssn:OrderBy", "ssn:Output"]);
+    let group = uses("SELECT count(ssn) AS id FROM customers GROUP BY id");
+    assert_eq!(group, ["ssn:Count"]);
+    let alias = uses("SELECT upper(ssn) AS u FROM customers GROUP BY u ORDER BY 1");
+    assert_eq!(alias, ["ssn:GroupBy", "ssn:OrderBy", "ssn:Output"]);
+}

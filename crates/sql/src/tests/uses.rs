@@ -1,0 +1,130 @@
+//! Uses: how labelled columns are touched.
+
+use super::support::uses;
+
+#[track_caller]
+fn all(expected: &[&str], texts: &[&str]) {
+    for sql in texts {
+        assert_eq!(uses(sql), expected, "{sql}");
+    }
+}
+
+#[test]
+fn equality_with_a_constant_is_its_own_use() {
+    all(
+        &["ssn:EqualsConstant"],
+        &[
+            "SELECT id FROM customers WHERE ssn = '1'",
+            "SELECT id FROM customers WHERE ssn = $1",
+            "SELECT id FROM customers WHERE $1::text = ssn",
+            "SELECT id FROM customers WHERE ssn = '1'::varchar AND id > 3",
+            "SELECT id FROM customers WHERE ssn IN ('1', '2', $1)",
+            "SELECT id FROM customers WHERE ssn = ANY ($1)",
+            "SELECT id FROM customers WHERE ssn = ANY (ARRAY['1', '2'])",
+            "SELECT id FROM customers WHERE (ssn, id) = ('1', 2)",
+            "SELECT id FROM customers WHERE NOT (ssn = '1')",
+            "SELECT id FROM customers WHERE ssn IS NOT DISTINCT FROM '1'",
+            "SELECT o.id FROM orders o JOIN customers c ON c.id = o.customer_id AND c.ssn = $1",
+            "SELECT id FROM (SELECT * FROM customers) t WHERE t.ssn = $1",
+            "DELETE FROM customers WHERE ssn = '1'",
+        ],
+    );
+}
+
+#[test]
+fn other_conditions_are_predicates() {
+    all(
+        &["ssn:Predicate"],
+        &[
+            "SELECT id FROM customers WHERE ssn LIKE '7%'",
+            "SELECT id FROM customers WHERE ssn ~ '^7'",
+            "SELECT id FROM customers WHERE ssn > '7'",
+            "SELECT id FROM customers WHERE ssn <> '7'",
+            "SELECT id FROM customers WHERE ssn BETWEEN '1' AND '2'",
+            "SELECT id FROM customers WHERE left(ssn, 1) = '7'",
+            "SELECT id FROM customers WHERE ssn::char(3) = '774'",
+            "SELECT id FROM customers WHERE ssn = lower('7')",
+            "SELECT id FROM customers WHERE (ssn = '7')::int = 1",
+            "SELECT id FROM customers WHERE CASE WHEN ssn = '7' THEN true END",
+            "SELECT id FROM customers WHERE coalesce(ssn = '7', false)",
+            "SELECT id FROM customers WHERE (ssn || '') IS NULL",
+            "SELECT count(*) FROM customers GROUP BY id HAVING max(ssn) > '7'",
+            "SELECT count(*) FILTER (WHERE ssn > '7') FROM customers",
+            "SELECT count(nullif(ssn, '7')) FROM customers",
+            "SELECT count(x) FROM (SELECT nullif(ssn, '7') AS x FROM customers) t",
+            "SELECT id FROM orders LIMIT (SELECT length(ssn) FROM customers LIMIT 1)",
+            "SELECT id FROM orders WHERE EXISTS (SELECT 1 FROM customers WHERE ssn LIKE '7%')",
+            "SELECT id FROM (SELECT id, 1 / length(ssn) AS x FROM customers) t",
+            "WITH q AS (SELECT ssn::int FROM customers) SELECT 1",
+            "SELECT EXISTS (SELECT ssn::int FROM customers)",
+            "SELECT 1 FROM customers c, generate_series(1, length(c.ssn))",
+            "SELECT id FROM customers c WHERE pg_temp.leak(c.ssn)",
+        ],
+    );
+}
+
+#[test]
+fn null_tests_and_counts_are_told_apart() {
+    all(
+        &["ssn:NullTest"],
+        &[
+            "SELECT id FROM customers WHERE ssn IS NULL",
+            "SELECT ssn IS NOT NULL FROM customers",
+            "SELECT CASE WHEN ssn IS NULL THEN 1 END FROM customers",
+        ],
+    );
+    all(&["ssn:Count"], &["SELECT count(ssn) FROM customers"]);
+    all(
+        &["ssn:Count", "ssn:GroupBy"],
+        &["SELECT count(DISTINCT ssn) FROM customers"],
+    );
+}
+
+#[test]
+fn sorting_grouping_and_set_operations_are_uses() {
+    all(
+        &["ssn:OrderBy"],
+        &[
+            "SELECT id FROM customers ORDER BY ssn",
+            "SELECT array_agg(id ORDER BY ssn) FROM customers",
+        ],
+    );
+    all(
+        &["ssn:GroupBy"],
+        &[
+            "SELECT count(*) FROM customers GROUP BY ssn",
+            "SELECT count(*) FROM customers GROUP BY ROLLUP (id, (ssn, name))",
+            "SELECT DISTINCT ON (ssn) id FROM customers",
+        ],
+    );
+    all(
+        &["ssn:GroupBy", "ssn:Output"],
+        &[
+            "SELECT DISTINCT ssn FROM customers",
+            "SELECT ssn FROM customers UNION SELECT 'a'",
+            "SELECT note FROM leads EXCEPT ALL SELECT ssn FROM customers",
+            "SELECT lag(id) OVER (PARTITION BY ssn) FROM customers",
+        ],
+    );
+}
+
+#[test]
+fn comparison_with_another_column_is_a_join() {
+    all(
+        &["ssn:Join"],
+        &[
+            "SELECT l.id FROM leads l JOIN customers c ON l.ssn = c.ssn",
+            "SELECT l.id FROM leads l JOIN customers c USING (ssn)",
+            "SELECT l.note FROM leads l NATURAL JOIN customers c",
+            "SELECT l.id FROM leads l, customers c WHERE c.ssn IN (l.ssn, l.note)",
+            "SELECT id FROM customers WHERE ssn = (SELECT '7')",
+            "SELECT id FROM leads WHERE ssn IN (SELECT ssn FROM customers)",
+        ],
+    );
+}
+
+#[test]
+fn a_tautology_over_a_column_is_not_silent() {
+    let found = uses("SELECT id FROM customers WHERE ssn = ssn");
+    assert_eq!(found, ["ssn:Join"]);
+}

@@ -1,0 +1,164 @@
+//! Writes: flows into relations, and what RETURNING sends back.
+
+use super::support::{outputs, uses};
+
+#[test]
+fn flows_into_columns_are_reported_with_their_target() {
+    let cases: &[(&str, &[&str])] = &[
+        (
+            "INSERT INTO scratch (b, a) SELECT id, ssn FROM customers",
+            &["ssn:Write>scratch.a"],
+        ),
+        (
+            "INSERT INTO scratch SELECT id, ssn FROM customers",
+            &["ssn:Write>scratch.a"],
+        ),
+        (
+            "INSERT INTO elsewhere SELECT ssn FROM customers",
+            &["ssn:Write>elsewhere.?"],
+        ),
+        (
+            "INSERT INTO scratch (a) VALUES ((SELECT upper(ssn) FROM customers))",
+            &["ssn:Write>scratch.a"],
+        ),
+        (
+            "UPDATE customers SET notes = ssn WHERE id = 1",
+            &["ssn:Write>customers.notes"],
+        ),
+        (
+            "UPDATE scratch SET (a, b) = (SELECT ssn, name FROM customers) WHERE id = 1",
+            &["ssn:Write>scratch.a", "ssn:Write>scratch.b"],
+        ),
+        (
+            "UPDATE scratch SET (a, b) = (c.name, c.ssn) FROM customers c",
+            &["ssn:Write>scratch.b"],
+        ),
+        (
+            "CREATE TABLE t AS SELECT id, ssn AS x FROM customers",
+            &["ssn:Write>t.x"],
+        ),
+        (
+            "CREATE TABLE t (u, v) AS SELECT id, ssn AS x FROM customers",
+            &["ssn:Write>t.v"],
+        ),
+        ("SELECT ssn INTO t FROM customers", &["ssn:Write>t.ssn"]),
+        (
+            "CREATE VIEW v (a) AS SELECT ssn FROM customers",
+            &["ssn:Write>v.a"],
+        ),
+        (
+            "CREATE MATERIALIZED VIEW v AS SELECT ssn FROM customers",
+            &["ssn:Write>v.ssn"],
+        ),
+        (
+            "MERGE INTO scratch s USING customers c ON s.id = c.id WHEN NOT MATCHED THEN INSERT (a) VALUES (c.ssn) WHEN MATCHED THEN UPDATE SET b = c.ssn",
+            &["ssn:Write>scratch.a", "ssn:Write>scratch.b"],
+        ),
+        (
+            "WITH w AS (INSERT INTO scratch (a) SELECT ssn FROM customers) SELECT 1",
+            &["ssn:Write>scratch.a"],
+        ),
+    ];
+    for (sql, expected) in cases {
+        let mut found = uses(sql);
+        found.retain(|text| text.contains("Write>") && !text.starts_with('e'));
+        assert_eq!(found, *expected, "{sql}");
+    }
+}
+
+#[test]
+fn labelled_targets_are_reported() {
+    let cases: &[(&str, &[&str])] = &[
+        (
+            "INSERT INTO customers (id, ssn) VALUES ($1, $2)",
+            &["ssn:WriteTo"],
+        ),
+        (
+            "INSERT INTO customers VALUES (1, 'n', 'e', 's')",
+            &["ssn:WriteTo"],
+        ),
+        (
+            "UPDATE customers SET salary = 1 WHERE id = 1",
+            &["salary:WriteTo"],
+        ),
+        ("COPY customers (id, ssn) FROM STDIN", &["ssn:WriteTo"]),
+        (
+            "INSERT INTO customers (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET ssn = $1",
+            &["ssn:WriteTo"],
+        ),
+        (
+            "INSERT INTO customers (id, ssn) VALUES (1, 'a') ON CONFLICT (ssn) DO NOTHING",
+            &["ssn:EqualsConstant", "ssn:WriteTo"],
+        ),
+    ];
+    for (sql, expected) in cases {
+        assert_eq!(uses(sql), *expected, "{sql}");
+    }
+}
+
+#[test]
+fn returning_sends_back_what_was_written() {
+    let cases = [
+        ("INSERT INTO scratch (a) VALUES ('x') RETURNING a", "."),
+        (
+            "INSERT INTO scratch (a) SELECT ssn FROM customers RETURNING a",
+            "~",
+        ),
+        (
+            "INSERT INTO scratch (a) SELECT ssn FROM customers RETURNING b",
+            ".",
+        ),
+        (
+            "UPDATE scratch SET a = c.ssn FROM customers c RETURNING scratch.a",
+            "~",
+        ),
+        (
+            "UPDATE scratch SET a = 'x' FROM customers c RETURNING c.ssn",
+            "=",
+        ),
+        (
+            "UPDATE customers SET notes = 'x' WHERE id = 1 RETURNING *",
+            "...==.=",
+        ),
+        ("DELETE FROM customers WHERE id = 1 RETURNING ssn", "="),
+        (
+            "DELETE FROM customers WHERE id = 1 RETURNING old.ssn, new.id",
+            "=.",
+        ),
+        (
+            "UPDATE customers SET ssn = 'x' RETURNING WITH (OLD AS o, NEW AS n) o.ssn, n.id",
+            "=.",
+        ),
+        (
+            "UPDATE scratch SET a = ssn FROM customers RETURNING new.a, old.a",
+            "~.",
+        ),
+        (
+            "WITH w AS (INSERT INTO scratch (a) SELECT ssn FROM customers RETURNING a) SELECT a FROM w",
+            "~",
+        ),
+        (
+            "INSERT INTO scratch (a) SELECT ssn FROM customers ON CONFLICT (id) DO UPDATE SET b = excluded.a RETURNING b",
+            "~",
+        ),
+        (
+            "MERGE INTO scratch s USING customers c ON s.id = c.id WHEN MATCHED THEN UPDATE SET a = c.ssn RETURNING merge_action(), s.a, c.name",
+            ".~.",
+        ),
+        (
+            "COPY (DELETE FROM customers WHERE id = 1 RETURNING ssn) TO STDOUT",
+            "=",
+        ),
+    ];
+    for (sql, expected) in cases {
+        assert_eq!(outputs(sql), expected, "{sql}");
+    }
+}
+
+#[test]
+fn an_upsert_of_a_label_onto_itself_is_no_flow_of_data() {
+    let found = uses(
+        "INSERT INTO customers (id, ssn) VALUES ($1, $2) ON CONFLICT (id) DO UPDATE SET ssn = excluded.ssn",
+    );
+    assert_eq!(found, ["ssn:WriteTo"]);
+}

@@ -1,0 +1,150 @@
+use crate::{Analysis, LexSettings, WhereClause, analyze};
+
+fn classes(cases: &[&str], expected: WhereClause) {
+    for condition in cases {
+        for sql in [
+            format!("UPDATE t SET a = 1 WHERE {condition}"),
+            format!("DELETE FROM t WHERE {condition}"),
+            format!("WITH w AS (DELETE FROM t WHERE {condition}) SELECT 1"),
+        ] {
+            let Analysis::Parsed(script) = analyze(&sql, &LexSettings::default()) else {
+                panic!("{sql}");
+            };
+            assert_eq!(script.statements[0].where_clause, expected, "{sql}");
+        }
+    }
+}
+
+#[test]
+fn conditions_that_hold_for_every_row_are_ineffective() {
+    classes(
+        &[
+            "TRUE",
+            "'t'::bool",
+            "1=1",
+            "1 = 1.0",
+            "'a'='a'",
+            "2 > 1",
+            "1 < 2 AND 3 = 3",
+            "1+1 = 2",
+            "NOT false",
+            "NOT (1=2)",
+            "true AND true",
+            "1=1 OR id>0",
+            "id>0 OR true",
+            "id = id",
+            "t.id = id",
+            "id >= id",
+            "lower(a) = lower(a)",
+            "id IS NOT DISTINCT FROM id",
+            "id IS NOT NULL OR id IS NULL",
+            "id = 3 OR id <> 3",
+            "id < 3 OR id >= 3",
+            "id = 3 OR NOT id = 3",
+            "a LIKE '%'",
+            "a ILIKE '%%'",
+            "a NOT LIKE '%' OR true",
+            "1 IN (1)",
+            "1 IN (2, 1)",
+            "id IN (3, id)",
+            "1 NOT IN (2, 3)",
+            "ctid IS NOT NULL",
+            "t.tableoid IS NOT NULL",
+            "coalesce(true)",
+            "coalesce(NULL, true)",
+            "(1=1) IS TRUE",
+            "(id = 1) IS NOT UNKNOWN OR true",
+            "EXISTS (SELECT 1)",
+            "EXISTS (SELECT 1 FROM t)",
+            "id IN (SELECT id FROM t)",
+            "random() < 2",
+            "now() > '2020-01-01'",
+            "5 BETWEEN 1 AND 10",
+            "id BETWEEN id AND id",
+            "CASE WHEN true THEN true END",
+            "current_user = 'x' OR 'a' <> 'b'",
+        ],
+        WhereClause::Ineffective,
+    );
+}
+
+#[test]
+fn conditions_on_rows_or_parameters_are_present() {
+    classes(
+        &[
+            "id = 1",
+            "id = $1",
+            "$1",
+            "id > 0 AND true",
+            "1=1 AND id > 0",
+            "id IN (1, 2)",
+            "id IN (SELECT id FROM u)",
+            "id IN (SELECT id FROM t WHERE a)",
+            "id IN (SELECT max(id) FROM t)",
+            "EXISTS (SELECT 1 FROM u WHERE u.id = t.id)",
+            "a LIKE 'x%'",
+            "id IS NULL",
+            "id IS NOT NULL",
+            "flag",
+            "NOT flag",
+            "id = other",
+            "coalesce(flag, true)",
+            "CURRENT OF c",
+            "id = 1 OR id = 2",
+        ],
+        WhereClause::Present,
+    );
+}
+
+#[test]
+fn the_worst_part_counts_and_a_merge_is_limited_by_its_join() {
+    let cases = [
+        ("SELECT 1", WhereClause::NotApplicable),
+        (
+            "INSERT INTO t VALUES (1) ON CONFLICT (a) DO UPDATE SET a = 1",
+            WhereClause::NotApplicable,
+        ),
+        ("DELETE FROM t", WhereClause::Missing),
+        ("UPDATE t SET a = 1 FROM u", WhereClause::Missing),
+        (
+            "WITH w AS (DELETE FROM t) UPDATE u SET a = 1 WHERE id = 1",
+            WhereClause::Missing,
+        ),
+        (
+            "WITH w AS (DELETE FROM t WHERE id = 1) UPDATE u SET a = 1 WHERE true",
+            WhereClause::Ineffective,
+        ),
+        ("EXPLAIN DELETE FROM t", WhereClause::NotApplicable),
+        ("EXPLAIN ANALYZE DELETE FROM t", WhereClause::Missing),
+        (
+            "COPY (DELETE FROM t RETURNING 1) TO STDOUT",
+            WhereClause::Missing,
+        ),
+        (
+            "MERGE INTO t USING s ON t.a = s.a WHEN MATCHED THEN DELETE",
+            WhereClause::Present,
+        ),
+        (
+            "MERGE INTO t USING s ON true WHEN MATCHED THEN DELETE",
+            WhereClause::Ineffective,
+        ),
+        (
+            "MERGE INTO t USING s ON true WHEN MATCHED AND t.a = 1 THEN DELETE",
+            WhereClause::Present,
+        ),
+        (
+            "MERGE INTO t USING s ON t.a = s.a WHEN NOT MATCHED BY SOURCE THEN DELETE",
+            WhereClause::Missing,
+        ),
+        (
+            "MERGE INTO t USING s ON true WHEN NOT MATCHED THEN INSERT VALUES (1)",
+            WhereClause::NotApplicable,
+        ),
+    ];
+    for (sql, expected) in cases {
+        let Analysis::Parsed(script) = analyze(sql, &LexSettings::default()) else {
+            panic!("{sql}");
+        };
+        assert_eq!(script.statements[0].where_clause, expected, "{sql}");
+    }
+}
