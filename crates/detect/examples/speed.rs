@@ -33,14 +33,16 @@ fn main() {
             continue;
         }
         let text = unit.repeat((1 << 20) / unit.len());
-        let mut bytes = 0;
+        // The best of many short passes: other work on the machine only adds.
+        let mut best = Duration::MAX;
         let mut found = 0;
         let start = Instant::now();
-        while start.elapsed() < Duration::from_millis(500) {
+        while start.elapsed() < Duration::from_secs(1) {
+            let pass = Instant::now();
             found = weir_detect::scan(black_box(text.as_bytes())).len();
-            bytes += text.len();
+            best = best.min(pass.elapsed());
         }
-        let rate = bytes as f64 / start.elapsed().as_secs_f64() / 1e9;
+        let rate = text.len() as f64 / best.as_secs_f64() / 1e9;
         println!("{name:10} {rate:6.2} GB/s  {found} findings per MiB");
     }
 }

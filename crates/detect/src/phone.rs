@@ -66,9 +66,6 @@ pub(crate) fn find(text: Text<'_>, i: usize, run: &Run) -> Option<(usize, usize)
         return None;
     }
     let start = opening(text, i)?;
-    if says(text, i, OTHER) && !says(text, i, WORDS) {
-        return None;
-    }
     let plus = text.slice(start..i).contains(&b'+');
     let len = if plus {
         international(run)?
@@ -79,7 +76,7 @@ pub(crate) fn find(text: Text<'_>, i: usize, run: &Run) -> Option<(usize, usize)
             .or_else(|| named(text, i, run))?
     };
     let end = run.end(len);
-    if run.continues(text, len) {
+    if run.continues(text, len) || (says(text, i, OTHER) && !says(text, i, WORDS)) {
         return None;
     }
     let end = extension(text, end).unwrap_or(end);
