@@ -116,13 +116,6 @@ pub fn original_dst(stream: &tokio::net::TcpStream) -> Result<OrigDstAddr, AddrE
     original_dst_of(stream, local, peer)
 }
 
-/// The same for a blocking socket (self-test and tests).
-pub(crate) fn original_dst_std(stream: &std::net::TcpStream) -> Result<OrigDstAddr, AddrError> {
-    let local = stream.local_addr().map_err(AddrError::Socket)?;
-    let peer = stream.peer_addr().map_err(AddrError::Socket)?;
-    original_dst_of(stream, local, peer)
-}
-
 fn original_dst_of(
     fd: &impl AsFd,
     local: SocketAddr,

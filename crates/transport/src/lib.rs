@@ -6,7 +6,8 @@
 //! * [`selftest`]: proof, before anything is served, that both of these hold;
 //! * [`addr`]: who dials, where to, and where Weir dials in turn;
 //! * [`listen`]: accepting with a cap, a loop guard and a drain;
-//! * [`tls`]: terminating with minted certificates, originating with verification.
+//! * [`tls`]: terminating with minted certificates, originating with verification;
+//! * [`netns`]: the sealed network namespace of `weir run`.
 //!
 //! Refuses: to fall back. A destination that cannot be read, a rule that cannot
 //! be installed, a cgroup that is shared: each is an error, never a guess.
@@ -16,6 +17,7 @@
 pub mod addr;
 pub mod exclusion;
 pub mod listen;
+pub mod netns;
 pub mod redirect;
 pub mod selftest;
 pub mod tls;

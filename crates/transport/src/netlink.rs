@@ -94,6 +94,12 @@ impl Batch {
         patch(&mut self.buf, start, &len.to_ne_bytes());
     }
 
+    /// What would be sent.
+    #[cfg(test)]
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.buf
+    }
+
     /// Sends everything at once and waits for every acknowledgement.
     pub(crate) fn exchange(self, protocol: SockProtocol) -> Result<(), NetlinkError> {
         let fd = open(protocol)?;

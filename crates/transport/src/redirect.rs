@@ -161,6 +161,15 @@ impl Redirect {
         Ok(Installed { _private: () })
     }
 
+    /// The table that an earlier process left, if it is there.
+    ///
+    /// # Errors
+    /// [`RedirectError::Netlink`] (not found) when it is not.
+    pub fn installed() -> Result<Installed, RedirectError> {
+        let installed = Installed { _private: () };
+        installed.counters().map(|_| installed)
+    }
+
     /// Removes the table. Explicit, since rules are meant to outlive Weir.
     ///
     /// # Errors

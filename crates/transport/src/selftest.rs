@@ -1,20 +1,20 @@
 //! Proof, before anything is served, that the redirect holds both ways.
 //!
-//! Invariants: Weir's own dial must reach a probe without being redirected,
-//! *and* a dial from another cgroup must arrive at the redirect listener with
-//! its original destination; only both together pass.
-//! Refuses: to pass with one half; a probe that answers without the right
-//! nonce.
+//! Invariants: Weir's own dial must leave without being redirected, and the
+//! kernel's counter must say that the exclusion let it; *and* a dial from
+//! another cgroup must arrive at the redirect listener with its original
+//! destination; only both together pass.
+//! Refuses: to pass with one half; a namespace without a route to anywhere.
 //!
 //! The destination of the dials is [`PROBE`], an address that no one has
 //! (TEST-NET-1): Weir's own dial there must *not* arrive at the listener, the
 //! stranger's must.
 //!
 //! ```no_run
-//! # async fn f(v4: &tokio::net::TcpListener) -> Result<(), Box<dyn std::error::Error>> {
+//! # async fn f(v4: &tokio::net::TcpListener, rules: &weir_transport::redirect::Installed) -> Result<(), Box<dyn std::error::Error>> {
 //! use weir_transport::selftest::{Stranger, run};
 //! // A pod: the second init container dials; a host: a child in another cgroup.
-//! run(v4, &Stranger::Cgroup("/sys/fs/cgroup/weir-probe".into())).await?;
+//! run(v4, rules, &Stranger::Cgroup("/sys/fs/cgroup/weir-probe".into())).await?;
 //! # Ok(()) }
 //! ```
 
@@ -27,6 +27,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use crate::addr::original_dst;
+use crate::redirect::{Installed, RedirectError};
 
 /// Where the test dials: an address of TEST-NET-1 (RFC 5737), which no host
 /// has.
@@ -56,6 +57,9 @@ pub enum SelfTestError {
     /// Weir would dial itself in a loop.
     #[error("exclusion does not hold: Weir's own dial was redirected to Weir")]
     OwnDialCaptured,
+    /// The exclusion did not count Weir's own dial: it did not leave by it.
+    #[error("exclusion does not hold: Weir's own dial did not match it")]
+    OwnDialUnseen,
     /// Weir's own dial is turned away by the filter.
     #[error("exclusion does not hold: Weir's own dial was refused: {0}")]
     OwnDialRefused(#[source] io::Error),
@@ -68,6 +72,9 @@ pub enum SelfTestError {
         /// What the kernel said.
         found: String,
     },
+    /// The rules are gone.
+    #[error(transparent)]
+    Rules(#[from] RedirectError),
     /// The test itself could not be made.
     #[error("self-test could not run: {0}")]
     Setup(#[source] io::Error),
@@ -77,8 +84,17 @@ pub enum SelfTestError {
 ///
 /// # Errors
 /// [`SelfTestError`] names the half that failed. Weir must not start then.
-pub async fn run(listener: &TcpListener, stranger: &Stranger) -> Result<(), SelfTestError> {
+pub async fn run(
+    listener: &TcpListener,
+    rules: &Installed,
+    stranger: &Stranger,
+) -> Result<(), SelfTestError> {
+    let before = rules.counters()?;
     own_half(listener).await?;
+    let between = rules.counters()?;
+    if between.excluded <= before.excluded {
+        return Err(SelfTestError::OwnDialUnseen);
+    }
     stranger_half(listener, stranger).await
 }
 
@@ -106,8 +122,11 @@ async fn own_half(listener: &TcpListener) -> Result<(), SelfTestError> {
         dialled = socket.connect(PROBE) => match dialled {
             // Someone answered, and it may be our own backlog.
             Ok(_) => Err(SelfTestError::OwnDialCaptured),
-            // No route and no neighbour are the network's answers: it left.
+            // No neighbour: it left. No route: it never tried.
             Err(error) if is_networks_answer(&error) => Ok(()),
+            Err(error) if error.raw_os_error() == Some(libc::ENETUNREACH) => {
+                Err(SelfTestError::Setup(error))
+            }
             Err(error) => Err(SelfTestError::OwnDialRefused(error)),
         },
         () = tokio::time::sleep(OWN_DIAL) => Ok(()),
@@ -115,7 +134,10 @@ async fn own_half(listener: &TcpListener) -> Result<(), SelfTestError> {
 }
 
 fn is_networks_answer(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::ETIMEDOUT))
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EHOSTUNREACH | libc::ETIMEDOUT)
+    )
 }
 
 async fn stranger_half(listener: &TcpListener, stranger: &Stranger) -> Result<(), SelfTestError> {
@@ -134,8 +156,12 @@ async fn stranger_half(listener: &TcpListener, stranger: &Stranger) -> Result<()
         Ok(Err(error)) => Err(SelfTestError::Setup(error)),
         Ok(Ok((stream, _))) => match original_dst(&stream) {
             Ok(found) if found.addr() == PROBE => Ok(()),
-            Ok(found) => Err(SelfTestError::WrongDestination { found: found.to_string() }),
-            Err(error) => Err(SelfTestError::WrongDestination { found: error.to_string() }),
+            Ok(found) => Err(SelfTestError::WrongDestination {
+                found: found.to_string(),
+            }),
+            Err(error) => Err(SelfTestError::WrongDestination {
+                found: error.to_string(),
+            }),
         },
     }
 }

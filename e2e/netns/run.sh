@@ -1,0 +1,11 @@
+#!/bin/sh
+# The namespace tests: the redirect in a pod-like namespace, the seal of
+# `weir run`. Needs root, nftables in the kernel, iproute2, util-linux and
+# python3; fails where one of them is missing.
+set -eu
+cd "$(dirname "$0")/../.."
+[ "$(id -u)" = 0 ] || { echo "netns: needs root" >&2; exit 1; }
+for tool in ip nsenter unshare setpriv script /usr/bin/python3 nft pgrep; do
+    command -v "$tool" >/dev/null || { echo "netns: $tool is missing" >&2; exit 1; }
+done
+exec cargo test --locked -p weir-transport --test pod --test run "$@"
