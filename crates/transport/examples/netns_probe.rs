@@ -14,14 +14,14 @@
 )]
 
 use std::error::Error;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
-use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use weir_transport::addr::{Routed, UpstreamAddr};
 use weir_transport::exclusion::{self, Cgroup};
-use weir_transport::listen::{Accepted, Acceptor, Limits, Mode, drain};
+use weir_transport::listen::{Accepted, Acceptor, Limits, Mode, bind_wildcard, drain};
 use weir_transport::netns::{Config as SandboxConfig, DnsRelay, Sandbox, stage2_if_asked};
 use weir_transport::redirect::{Config, Dns, Exclusion, Redirect};
 use weir_transport::selftest::{self, Stranger};
@@ -62,8 +62,11 @@ fn main() -> Outcome<ExitCode> {
 }
 
 async fn serve() -> Outcome<ExitCode> {
-    for port in [5432, 443] {
-        let udp = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, port)).await?;
+    // The last two are the resolvers' addresses in one of the tests.
+    for address in ["[::]:5432", "[::]:443", "10.77.0.2:53", "10.77.0.53:53"] {
+        let Ok(udp) = UdpSocket::bind(address).await else {
+            continue;
+        };
         tokio::spawn(async move {
             let mut buf = [0; 2048];
             while let Ok((_, peer)) = udp.recv_from(&mut buf).await {
@@ -100,10 +103,7 @@ async fn relay(args: &[String]) -> Outcome<ExitCode> {
         Some(uid) => Exclusion::Uid(uid.parse()?),
         None => Exclusion::Cgroup(own_cgroup(has("by-socket"))?),
     };
-    let listeners = [
-        bind(Ipv4Addr::UNSPECIFIED.into())?,
-        bind(Ipv6Addr::UNSPECIFIED.into())?,
-    ];
+    let listeners = bind_wildcard(15001)?;
     let rules = Redirect::install(&Config {
         port: 15001,
         exclusion,
@@ -112,8 +112,7 @@ async fn relay(args: &[String]) -> Outcome<ExitCode> {
         dns: Dns::Resolvers(vec!["10.77.0.53".parse()?]),
     })?;
     if let Some(dir) = value("stranger=") {
-        let listener = TcpListener::from_std(listeners[0].try_clone()?)?;
-        selftest::run(&listener, &rules, &Stranger::Cgroup(dir.into())).await?;
+        selftest::run(&listeners[0], &rules, &Stranger::Cgroup(dir.into())).await?;
         println!("self-test passed");
     }
     for listener in listeners {
@@ -131,25 +130,11 @@ fn own_cgroup(by_socket: bool) -> Outcome<Cgroup> {
     })
 }
 
-fn bind(address: std::net::IpAddr) -> Outcome<std::net::TcpListener> {
-    let socket = match address {
-        std::net::IpAddr::V4(_) => TcpSocket::new_v4()?,
-        std::net::IpAddr::V6(_) => TcpSocket::new_v6()?,
-    };
-    if address.is_ipv6() {
-        let on = true;
-        nix::sys::socket::setsockopt(&socket, nix::sys::socket::sockopt::Ipv6V6Only, &on)?;
-    }
-    socket.set_reuseaddr(true)?;
-    socket.bind((address, 15001).into())?;
-    let listener = socket.listen(128)?.into_std()?;
-    Ok(listener)
-}
-
 fn accept(listener: std::net::TcpListener, map: Vec<(SocketAddr, SocketAddr)>) -> Outcome<()> {
     let (drain, drained) = drain();
     let limits = Limits { connections: 512 };
-    let mut acceptor = Acceptor::new(listener, Mode::Redirect, limits, drained)?;
+    let own = SocketAddr::from(([0, 0, 0, 0], 443));
+    let mut acceptor = Acceptor::new(listener, Mode::Redirect, limits, drained)?.forbid([own]);
     tokio::spawn(async move {
         let _drain = drain;
         while let Some(accepted) = acceptor.accept().await {

@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 mod sockdiag;
 
 /// Deepest level that is tried where the depth is unknown.
-const MAX_LEVEL: u8 = 8;
+const MAX_LEVEL: u8 = 12;
 /// Id of the root of every cgroup v2 tree.
 const ROOT_ID: u64 = 1;
 

@@ -30,11 +30,16 @@
 //! ```
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrIn6, bind, listen, setsockopt, socket,
+    sockopt,
+};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
 
@@ -71,7 +76,7 @@ pub struct Counters {
 /// One connection, with its place in the count.
 #[derive(Debug)]
 pub struct Accepted {
-    /// The client's side, `TCP_NODELAY` set.
+    /// The client's side, `TCP_NODELAY` and keep-alive set.
     pub stream: TcpStream,
     /// Who dialled.
     pub client: ClientAddr,
@@ -87,6 +92,7 @@ pub struct Acceptor {
     listener: TcpListener,
     mode: Mode,
     own: OwnListener,
+    forbidden: Vec<OwnListener>,
     limits: Limits,
     counters: Arc<Counters>,
     drain: Drained,
@@ -141,6 +147,48 @@ pub fn drain() -> (Drain, Drained) {
             shared,
         },
     )
+}
+
+/// Listeners for a redirect: `0.0.0.0` and, where the kernel has it, `::` on
+/// one port. Captured connections arrive on any local address.
+///
+/// # Errors
+/// When the port is taken.
+pub fn bind_wildcard(port: u16) -> io::Result<Vec<std::net::TcpListener>> {
+    let v4 = std::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))?;
+    let mut listeners = vec![v4];
+    if std::fs::metadata("/proc/sys/net/ipv6").is_ok() {
+        listeners.push(bind_v6(SockType::Stream, port)?.into());
+    }
+    Ok(listeners)
+}
+
+/// IPv6 alone, beside an IPv4 socket on the same port.
+pub(crate) fn bind_v6(kind: SockType, port: u16) -> io::Result<OwnedFd> {
+    let fd = socket(AddressFamily::Inet6, kind, SockFlag::SOCK_CLOEXEC, None)?;
+    setsockopt(&fd, sockopt::Ipv6V6Only, &true)?;
+    let any = SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, port, 0, 0);
+    if kind == SockType::Stream {
+        setsockopt(&fd, sockopt::ReuseAddr, &true)?;
+    }
+    bind(fd.as_raw_fd(), &SockaddrIn6::from(any))?;
+    if kind == SockType::Stream {
+        listen(&fd, Backlog::new(BACKLOG)?)?;
+    }
+    Ok(fd)
+}
+
+/// Finds peers that are gone without a word: probes after a minute of silence,
+/// gives up after three more. For both sides of a long, idle or held session.
+///
+/// # Errors
+/// When the socket is already closed.
+pub fn keep_alive(stream: &TcpStream) -> io::Result<()> {
+    setsockopt(stream, sockopt::KeepAlive, &true)?;
+    setsockopt(stream, sockopt::TcpKeepIdle, &60)?;
+    setsockopt(stream, sockopt::TcpKeepInterval, &20)?;
+    setsockopt(stream, sockopt::TcpKeepCount, &3)?;
+    Ok(())
 }
 
 impl Drain {
@@ -238,14 +286,26 @@ impl Acceptor {
         listener.set_nonblocking(true)?;
         let own = OwnListener(listener.local_addr()?);
         let listener = TcpListener::from_std(listener)?;
+        let (forbidden, counters) = (Vec::new(), Arc::default());
         Ok(Self {
             listener,
             mode,
             own,
+            forbidden,
             limits,
-            counters: Arc::default(),
+            counters,
             drain,
         })
+    }
+
+    /// Refuses these destinations as well: Weir's other listeners (admin,
+    /// query API, explicit ones), which a governed application could otherwise
+    /// reach through Weir, from Weir's own side.
+    #[must_use]
+    pub fn forbid(mut self, own_listeners: impl IntoIterator<Item = SocketAddr>) -> Self {
+        self.forbidden
+            .extend(own_listeners.into_iter().map(OwnListener));
+        self
     }
 
     /// The address the socket listens on.
@@ -287,6 +347,7 @@ impl Acceptor {
                 continue;
             };
             let _ = stream.set_nodelay(true);
+            let _ = keep_alive(&stream);
             self.counters.accepted.fetch_add(1, Ordering::Relaxed);
             let tracked = self.track();
             let client = ClientAddr::new(peer);
@@ -302,14 +363,19 @@ impl Acceptor {
     fn destination(&self, stream: &TcpStream) -> Result<Option<OrigDstAddr>, Loop> {
         match self.mode {
             Mode::Named => Ok(None),
-            Mode::Explicit(addr) if self.own.is(addr.addr()) => Err(Loop),
+            Mode::Explicit(addr) if self.leads_back(addr) => Err(Loop),
             Mode::Explicit(addr) => Ok(Some(addr)),
             Mode::Redirect => match original_dst(stream) {
-                Ok(addr) if self.own.is(addr.addr()) => Err(Loop),
+                Ok(addr) if self.leads_back(addr) => Err(Loop),
                 Ok(addr) => Ok(Some(addr)),
                 Err(_) => Err(Loop),
             },
         }
+    }
+
+    fn leads_back(&self, destination: OrigDstAddr) -> bool {
+        let to = destination.addr();
+        self.own.is(to) || self.forbidden.iter().any(|own| own.is(to))
     }
 
     fn track(&self) -> Tracked {
@@ -323,6 +389,8 @@ impl Acceptor {
     }
 }
 
+/// Waiting connections of one listener.
+const BACKLOG: i32 = 1024;
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 
 struct Loop;

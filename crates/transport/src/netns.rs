@@ -30,9 +30,11 @@
 //! }
 //! ```
 //!
-//! The caller ignores SIGINT and SIGQUIT while CMD runs (the terminal sends
-//! them to CMD as well) and hands SIGTERM and SIGHUP on with
-//! [`Running::signal`].
+//! The caller takes SIGINT and SIGQUIT and does nothing while CMD runs (the
+//! terminal sends them to CMD as well; to ignore them would be inherited), and
+//! hands SIGTERM and SIGHUP on with [`Running::signal`]. Give the addresses of
+//! Weir's other listeners to [`Acceptor::forbid`](crate::listen::Acceptor::forbid):
+//! a captured connection is dialled from the host's side.
 
 use std::ffi::OsString;
 use std::io;
@@ -57,7 +59,12 @@ pub const REDIRECT_PORT: u16 = 15001;
 pub const DNS_PORT: u16 = 15053;
 
 /// Directories that are empty for CMD unless configured otherwise.
-pub const HIDDEN: [&str; 3] = ["/var/lib/docker", "/var/lib/containerd", "/var/lib/kubelet"];
+pub const HIDDEN: [&str; 4] = [
+    "/var/run",
+    "/var/lib/docker",
+    "/var/lib/containerd",
+    "/var/lib/kubelet",
+];
 /// Directories that CMD cannot write when it runs as root: what is executed
 /// from them runs outside.
 pub const READ_ONLY_FOR_ROOT: [&str; 7] = [
@@ -106,6 +113,8 @@ impl Config {
         } else {
             &[]
         };
+        // Whoever runs Weir next runs what a command left there.
+        let own_program = std::env::current_exe().ok();
         Self {
             program: program.into(),
             args: args.into_iter().map(Into::into).collect(),
@@ -113,7 +122,11 @@ impl Config {
             uid: None,
             hide: Vec::new(),
             keep: Vec::new(),
-            read_only: read_only.iter().map(PathBuf::from).collect(),
+            read_only: read_only
+                .iter()
+                .map(PathBuf::from)
+                .chain(own_program)
+                .collect(),
             cgroup: None,
             helper: PathBuf::from("/proc/self/exe"),
         }

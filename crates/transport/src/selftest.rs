@@ -11,7 +11,7 @@
 //! stranger's must.
 //!
 //! ```no_run
-//! # async fn f(v4: &tokio::net::TcpListener, rules: &weir_transport::redirect::Installed) -> Result<(), Box<dyn std::error::Error>> {
+//! # async fn f(v4: &std::net::TcpListener, rules: &weir_transport::redirect::Installed) -> Result<(), Box<dyn std::error::Error>> {
 //! use weir_transport::selftest::{Stranger, run};
 //! // A pod: the second init container dials; a host: a child in another cgroup.
 //! run(v4, rules, &Stranger::Cgroup("/sys/fs/cgroup/weir-probe".into())).await?;
@@ -85,17 +85,25 @@ pub enum SelfTestError {
 /// # Errors
 /// [`SelfTestError`] names the half that failed. Weir must not start then.
 pub async fn run(
-    listener: &TcpListener,
+    listener: &std::net::TcpListener,
     rules: &Installed,
     stranger: &Stranger,
 ) -> Result<(), SelfTestError> {
+    let listener = shared(listener).map_err(SelfTestError::Setup)?;
     let before = rules.counters()?;
-    own_half(listener).await?;
+    own_half(&listener).await?;
     let between = rules.counters()?;
     if between.excluded <= before.excluded {
         return Err(SelfTestError::OwnDialUnseen);
     }
-    stranger_half(listener, stranger).await
+    stranger_half(&listener, stranger).await
+}
+
+/// The same socket, registered with the runtime for the test's time.
+fn shared(listener: &std::net::TcpListener) -> io::Result<TcpListener> {
+    let listener = listener.try_clone()?;
+    listener.set_nonblocking(true)?;
+    TcpListener::from_std(listener)
 }
 
 /// Dials [`PROBE`] once and succeeds if someone answered: for the stranger's

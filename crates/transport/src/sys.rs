@@ -79,6 +79,15 @@ pub(crate) fn no_new_privileges() -> io::Result<()> {
     prctl(libc::PR_SET_NO_NEW_PRIVS, 1)
 }
 
+/// A closed pipe ends the program again, as C programs expect; the runtime of
+/// Rust ignores it, and that would be inherited.
+pub(crate) fn restore_broken_pipe() -> io::Result<()> {
+    use nix::sys::signal::{SigHandler, Signal, signal};
+    // SAFETY: the default action is no handler, so no code of ours runs in it.
+    unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) }?;
+    Ok(())
+}
+
 fn prctl(option: libc::c_int, value: libc::c_ulong) -> io::Result<()> {
     const ZERO: libc::c_ulong = 0;
     // SAFETY: these options take plain numbers.

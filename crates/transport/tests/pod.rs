@@ -133,6 +133,30 @@ fn nothing_reaches_the_server_ungoverned_with_cgroup_v2_alone() {
 }
 
 #[test]
+fn nothing_reaches_the_server_ungoverned_in_a_cgroup_namespace() {
+    whole_story(Tree::Container);
+}
+
+#[test]
+fn only_the_configured_resolvers_may_be_asked() {
+    let lab = Lab::new(Tree::AsMounted);
+    let both = ["10.77.0.53", "10.77.0.2"];
+    for to in both {
+        assert!(
+            lab.attack(As::Root, "udp", to, 53).starts_with("SERVER "),
+            "control"
+        );
+    }
+    let relay = lab.relay(&["enforced"]);
+    let said = both.map(|to| lab.attack(As::Root, "udp", to, 53));
+    assert!(
+        said[0].starts_with("SERVER ") && said[1].starts_with("ERROR "),
+        "{said:?}"
+    );
+    relay.kill();
+}
+
+#[test]
 fn nothing_reaches_the_server_ungoverned_where_the_tree_is_not_mounted() {
     whole_story(Tree::Hidden);
 }

@@ -132,6 +132,64 @@ fn a_hidden_directory_is_empty_and_read_only() {
 }
 
 #[test]
+fn a_working_directory_that_is_hidden_is_hidden_too() {
+    let host = Host::new();
+    let dir = host.dir("state");
+    std::fs::write(format!("{dir}/ca.key"), "secret").unwrap();
+    let run = |options: &str| {
+        let sandbox = format!(
+            "cd {dir}; exec {} sandbox {options} -- cat ca.key 2>&1",
+            probe().display()
+        );
+        host.outside(&sandbox)
+    };
+    assert_eq!(run(""), "secret", "control");
+    assert!(run(&format!("hide={dir}")).contains("No such file"));
+}
+
+#[test]
+fn weirs_other_listeners_are_not_reached_through_weir() {
+    let host = Host::new();
+    let _admin = host.listen("0.0.0.0", 443);
+    let ask = "python3 -c 'import socket; s = socket.create_connection((\"HOST4\", 443), 3); \
+        print(s.recv(99) or \"CLOSED\")' 2>&1 | tail -1";
+    assert!(host.outside(ask).contains("ADMIN"), "control");
+    let said = host.inside(&[], ask);
+    assert!(said.contains("CLOSED") || said.contains("reset"), "{said}");
+}
+
+#[test]
+fn a_closed_pipe_ends_a_program_as_outside() {
+    let host = Host::new();
+    let script = "yes | head -1 >/dev/null; echo ${PIPESTATUS[0]}";
+    assert_eq!(host.outside(script), "141", "control");
+    assert_eq!(host.inside(&[], script), "141");
+}
+
+#[test]
+fn without_root_a_user_namespace_serves() {
+    let host = Host::new();
+    let run = |command: &str| {
+        let sandbox = format!(
+            "cd {dir}; exec setpriv --reuid 2103 --regid 2103 --clear-groups {dir}/{command}",
+            dir = host.path(),
+        );
+        host.outside(&sandbox)
+    };
+    assert!(
+        run("attack.py tcp 10.78.0.2").starts_with("SERVER "),
+        "control"
+    );
+    let said = run(&format!(
+        "netns_probe sandbox -- {} tcp 10.78.0.2",
+        host.script()
+    ));
+    assert!(said.starts_with("CAPTURED "), "{said}");
+    let said = run("netns_probe sandbox -- grep CapEff /proc/self/status");
+    assert_eq!(said, "CapEff:\t0000000000000000");
+}
+
+#[test]
 fn other_ways_out_are_shut() {
     let host = Host::new();
     let weir = std::process::id();

@@ -13,6 +13,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
@@ -66,7 +67,9 @@ pub(super) fn status(outcome: OwnedFd) -> io::Result<Report> {
 fn sealed(options: &Options, mask: &SigSet) -> io::Result<i32> {
     sys::die_with_parent()?;
     sys::forbid_tracing()?;
+    let dir = std::env::current_dir();
     seal::build(&options.view)?;
+    enter_again(dir.ok());
     let signals = forwarded();
     sigprocmask(SigmaskHow::SIG_BLOCK, Some(&signals), None)?;
     let signal_fd = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC)?;
@@ -90,6 +93,15 @@ fn sealed(options: &Options, mask: &SigSet) -> io::Result<i32> {
     sys::set_capabilities(root)?;
     report_failure(failed_in, options.command.first());
     serve(&signal_fd, child)
+}
+
+/// The working directory by its path, through the new mounts: the old one may
+/// lie below a mask.
+fn enter_again(dir: Option<PathBuf>) {
+    let entered = dir.is_some_and(|dir| std::env::set_current_dir(dir).is_ok());
+    if !entered && std::env::set_current_dir("/").is_err() {
+        std::process::exit(126);
+    }
 }
 
 /// Nothing arrives when the program was executed.
@@ -132,6 +144,7 @@ fn give_up_privileges(options: &Options, mask: &SigSet) -> io::Result<()> {
     sys::no_new_privileges()?;
     filter::install()?;
     sys::close_on_exec_from(3)?;
+    sys::restore_broken_pipe()?;
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(mask), None)?;
     Ok(())
 }

@@ -209,7 +209,8 @@ fn cover(path: &Path, view: &View) -> io::Result<()> {
     let Ok(path) = fs::canonicalize(path) else {
         return Ok(());
     };
-    if view.keep.iter().any(|kept| path.starts_with(kept)) {
+    // `/run` is new already, and `/var/run` usually is `/run`.
+    if path.starts_with("/run") || view.keep.iter().any(|kept| path.starts_with(kept)) {
         return Ok(());
     }
     mask(&path)

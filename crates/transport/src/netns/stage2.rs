@@ -11,7 +11,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
@@ -20,23 +20,19 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, SockaddrIn6, bind, listen, setsockopt, socket,
-    sockopt,
-};
+use nix::sys::socket::SockType;
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, Pid, getegid, geteuid, pipe};
 
 use super::channel::{Order, Report};
 use super::seal::{self, View};
 use super::{Config, DNS_PORT, HIDDEN, REDIRECT_PORT, init, link};
+use crate::listen::{bind_v6, bind_wildcard};
 use crate::redirect::{Config as RedirectConfig, Dns, Exclusion, Redirect};
 use crate::sys;
 
 /// Hidden subcommand by which a program is asked to be the helper.
 pub(super) const SUBCOMMAND: &str = "__weir-namespace";
-/// Waiting connections of one listener.
-const BACKLOG: i32 = 1024;
 
 /// The helper's command line, parsed.
 #[derive(Debug, Default)]
@@ -156,7 +152,11 @@ fn run(mut options: Options) -> io::Result<()> {
         Ok(report) => report,
         Err(error) => Report::Failed(error.to_string()),
     };
-    report.send(control.as_fd())
+    match report.send(control.as_fd()) {
+        // Weir is gone, and so is the command: nobody is left to tell.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
 }
 
 /// New namespaces, the link, the rules, the sockets.
@@ -199,31 +199,15 @@ fn map_self(uid: u32, gid: u32) -> io::Result<()> {
 }
 
 fn sockets() -> io::Result<Vec<OwnedFd>> {
-    let mut fds: Vec<OwnedFd> = Vec::new();
-    fds.push(TcpListener::bind((Ipv4Addr::UNSPECIFIED, REDIRECT_PORT))?.into());
+    let streams = bind_wildcard(REDIRECT_PORT)?
+        .into_iter()
+        .chain(bind_wildcard(DNS_PORT)?);
+    let mut fds: Vec<OwnedFd> = streams.map(OwnedFd::from).collect();
     fds.push(UdpSocket::bind((Ipv4Addr::UNSPECIFIED, DNS_PORT))?.into());
-    fds.push(TcpListener::bind((Ipv4Addr::UNSPECIFIED, DNS_PORT))?.into());
     if fs::metadata("/proc/sys/net/ipv6").is_ok() {
-        fds.push(v6_socket(SockType::Stream, REDIRECT_PORT)?);
-        fds.push(v6_socket(SockType::Datagram, DNS_PORT)?);
-        fds.push(v6_socket(SockType::Stream, DNS_PORT)?);
+        fds.push(bind_v6(SockType::Datagram, DNS_PORT)?);
     }
     Ok(fds)
-}
-
-/// IPv6 alone: beside an IPv4 socket on the same port.
-fn v6_socket(kind: SockType, port: u16) -> io::Result<OwnedFd> {
-    let fd = socket(AddressFamily::Inet6, kind, SockFlag::SOCK_CLOEXEC, None)?;
-    setsockopt(&fd, sockopt::Ipv6V6Only, &true)?;
-    let any = std::net::SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, port, 0, 0);
-    bind(
-        std::os::fd::AsRawFd::as_raw_fd(&fd),
-        &SockaddrIn6::from(any),
-    )?;
-    if kind == SockType::Stream {
-        listen(&fd, Backlog::new(BACKLOG)?)?;
-    }
-    Ok(fd)
 }
 
 /// Runs the command under an init of its own, and watches both sides.

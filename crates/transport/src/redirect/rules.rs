@@ -99,13 +99,13 @@ fn guard(rules: &mut Rules<'_>, config: &Config) {
     rules.rule(GUARD, "local", |e| {
         e.destination_is_local().verdict(Verdict::Accept);
     });
-    rules.exclusion(GUARD, config, |e| {
-        e.set_conntrack_mark(OWN).verdict(Verdict::Accept);
-    });
     rules.rule(GUARD, "own connection", |e| {
         e.conntrack(Conntrack::Mark)
             .is(&OWN.to_ne_bytes())
             .verdict(Verdict::Accept);
+    });
+    rules.exclusion(GUARD, config, |e| {
+        e.set_conntrack_mark(OWN).verdict(Verdict::Accept);
     });
     rules.rule(GUARD, "reply", |e| {
         e.conntrack(Conntrack::Direction)

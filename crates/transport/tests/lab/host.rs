@@ -166,6 +166,29 @@ while True:
         Killed(child)
     }
 
+    pub(crate) fn path(&self) -> String {
+        self.dir.display().to_string()
+    }
+
+    /// One of Weir's other listeners.
+    pub(crate) fn listen(&self, address: &str, port: u16) -> Killed {
+        let script = format!(
+            "exec python3 -c '
+import socket
+s = socket.create_server((\"{address}\", {port})); print(\"ready\", flush=True)
+while True:
+    c, _ = s.accept(); c.send(b\"ADMIN\"); c.close()'"
+        );
+        let mut child = self
+            .command(&script)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut out = std::io::BufReader::new(child.stdout.take().unwrap());
+        std::io::BufRead::read_line(&mut out, &mut String::new()).unwrap();
+        Killed(child)
+    }
+
     /// A resolver on loopback, as systemd-resolved is.
     pub(crate) fn resolver(&self) -> Killed {
         std::fs::write(self.dir.join("resolv.conf"), "nameserver 127.0.0.53\n").unwrap();

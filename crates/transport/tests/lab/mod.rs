@@ -33,6 +33,8 @@ pub(crate) enum Tree {
     AsMounted,
     /// `/sys/fs/cgroup` is cgroup2 and nothing else.
     V2Alone,
+    /// As in a container: a cgroup namespace of its own.
+    Container,
     /// Not mounted at all: sock_diag must tell.
     Hidden,
 }
@@ -108,7 +110,7 @@ impl Lab {
                  net.ipv4.ping_group_range='0 2147483647'
                ip -n $n link set veth0 up
              done
-             ip -n $p addr add 10.77.0.1/24 dev veth0; ip -n $s addr add 10.77.0.2/24 dev veth0
+             ip -n $p addr add 10.77.0.1/24 dev veth0; ip -n $s addr add 10.77.0.2/24 dev veth0; ip -n $s addr add 10.77.0.53/24 dev veth0
              ip -n $p addr add fd77::1/64 dev veth0 nodad; ip -n $s addr add fd77::2/64 dev veth0 nodad
              ip -n $p addr add fe80::1/64 dev veth0 nodad; ip -n $s addr add fe80::2/64 dev veth0 nodad
              ip -n $p route add default via 10.77.0.2
@@ -226,11 +228,24 @@ impl Lab {
                 ),
                 "",
             ),
+            Tree::Container => (
+                String::from(
+                    "umount -Rl /sys/fs/cgroup; mkdir -p /sys/fs/cgroup;
+                     mount -t cgroup2 none /sys/fs/cgroup;
+                     grep -qx 0::/ /proc/self/cgroup;",
+                ),
+                "",
+            ),
             Tree::Hidden => (String::from("umount -Rl /sys/fs/cgroup;"), "by-socket"),
+        };
+        let space = if self.tree == Tree::Container {
+            "-C"
+        } else {
+            ""
         };
         format!(
             "{in_cgroup}
-             exec unshare -m bash -euc '{view} exec {} relay {extra} {args}'",
+             exec unshare -m {space} bash -euc '{view} exec {} relay {extra} {args}'",
             probe().display()
         )
     }
@@ -239,7 +254,7 @@ impl Lab {
         let stranger = match self.tree {
             Tree::AsMounted => format!("stranger={}/app", self.cgroup.display()),
             Tree::V2Alone => format!("stranger=/sys/fs/cgroup/{}/app", self.id),
-            Tree::Hidden => String::new(), // nobody can change cgroups there
+            Tree::Container | Tree::Hidden => String::new(), // nobody can change cgroups there
         };
         format!("{stranger} {}", args.join(" "))
     }
