@@ -194,6 +194,3 @@ impl Cursor {
         Ok(bytes)
     }
 }
-
-#[cfg(test)]
-mod tests;

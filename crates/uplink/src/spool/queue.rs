@@ -173,25 +173,24 @@ impl Shared {
         }
     }
 
-    /// The writer's word on whether it can write.
-    pub(super) fn report(&self, problem: Option<SpoolError>) {
+    /// The writer's word on its state. `blocked`: it cannot write at all, so nobody should wait.
+    pub(super) fn report(&self, problem: Option<SpoolError>, blocked: bool) {
         let failed = problem.is_some();
-        let changed = {
+        {
             let mut why = locked(&self.why);
-            let changed = *why != problem;
-            if changed {
+            if *why != problem {
                 match &problem {
                     Some(problem) => tracing::error!(%problem, "evidence cannot be kept"),
                     None => tracing::info!("evidence can be kept again"),
                 }
+                *why = problem;
             }
-            *why = problem;
-            changed
-        };
-        self.problem.store(failed, Ordering::Release);
+        }
+        let changed = self.problem.swap(failed, Ordering::AcqRel) != failed;
+        self.progress.send_if_modified(|progress| {
+            std::mem::replace(&mut progress.failed, blocked) != blocked
+        });
         if changed {
-            self.progress
-                .send_modify(|progress| progress.failed = failed);
             self.room.notify_waiters();
         }
     }

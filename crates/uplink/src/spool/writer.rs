@@ -29,6 +29,7 @@ pub(super) struct Writer {
     file: File,
     segment: u64,
     next_segment: u64,
+    start: u64,
     length: u64,
     hash: Hash,
     last: (u32, u64),
@@ -70,6 +71,7 @@ impl Writer {
             file,
             segment: recovered.next_segment,
             next_segment: recovered.next_segment + 1,
+            start: length,
             length,
             hash: recovered.hash,
             last: (recovered.epoch, 0),
@@ -178,7 +180,7 @@ impl Writer {
                 Ok(()) => return true,
                 Err(problem) => problem,
             };
-            self.shared.report(Some(problem));
+            self.shared.report(Some(problem), true);
             if closed {
                 tracing::error!("events that the disk refused are lost at the end");
                 return false;
@@ -229,7 +231,7 @@ impl Writer {
             // What the kernel could not write it may also have dropped: nothing more is promised.
             self.failed_sync = true;
             self.shared
-                .report(Some(SpoolError::Disk(error.to_string().into())));
+                .report(Some(SpoolError::Disk(error.to_string().into())), true);
             return;
         }
         self.dirty_since = None;
@@ -247,7 +249,7 @@ impl Writer {
         if self.dirty_since.is_some() {
             self.sync();
         }
-        if self.dirty_since.is_some() {
+        if self.dirty_since.is_some() || self.length == self.start {
             return;
         }
         let head = Head {
@@ -262,7 +264,8 @@ impl Writer {
                 self.file = file;
                 self.segment = segment.id;
                 self.next_segment += 1;
-                self.length = segment.durable_len;
+                self.start = segment.durable_len;
+                self.length = self.start;
                 self.shared
                     .disk_bytes
                     .fetch_add(self.length, Ordering::Relaxed);
@@ -283,6 +286,6 @@ impl Writer {
             return;
         }
         let full = self.shared.disk_bytes.load(Ordering::Relaxed) > self.config.max_bytes;
-        self.shared.report(full.then_some(SpoolError::Full));
+        self.shared.report(full.then_some(SpoolError::Full), false);
     }
 }
