@@ -69,7 +69,8 @@ pub struct Statement {
     /// Statements in the body of an SQL-standard routine or the actions of a rule: they run
     /// later, so their effects are not in `effects`.
     pub contained: Vec<Statement>,
-    /// Whether the text holds literal constants (other than in LIMIT or positions).
+    /// Whether the text may hold literal constants that are data or secrets (those in LIMIT
+    /// are not). Utility statements that can carry options or text always count.
     pub has_literals: bool,
     /// Why the statement could not be understood, if so. Its facts are then incomplete.
     pub opaque: Option<&'static str>,

@@ -9,6 +9,9 @@ use super::{Builder, text, texts};
 use crate::Effect;
 use crate::ir::{Body, Cte, Distinct, Expr, Query, Select, Target};
 
+/// More CTEs in one WITH clause than this are not judged: their scopes cost the square.
+const MAX_CTES: usize = 1_000;
+
 impl Builder {
     /// A statement where the grammar wants a query: CTE bodies, subqueries, sources.
     pub(super) fn query_node(&mut self, node: &Node) -> Query {
@@ -192,6 +195,11 @@ impl Builder {
             .collect();
         if expressions.len() != with.ctes.len() {
             self.opaque("unknown form of WITH");
+        }
+        if expressions.len() > MAX_CTES {
+            self.opaque("too many common table expressions");
+            self.scopes.push(Vec::new());
+            return Vec::new();
         }
         let first = self.next_cte;
         self.next_cte += expressions.len();

@@ -3,6 +3,8 @@
 mod define;
 mod tags;
 
+use std::collections::HashSet;
+
 use pg_query::NodeEnum;
 use pg_query::protobuf::{
     CallStmt, DefElem, DiscardMode, DoStmt, Node, TransactionStmt, TransactionStmtKind,
@@ -12,7 +14,7 @@ use super::Builder;
 use super::inventory::Inventory;
 use super::settings::literal;
 use crate::ir::{Expr, Root};
-use crate::{Access, Code, Effect, Fetch, SettingTarget, Transaction};
+use crate::{Access, Code, Effect, Fetch, FunctionRef, SettingTarget, Transaction};
 
 impl Builder {
     pub(super) fn utility(&mut self, node: &NodeEnum) -> Root {
@@ -113,6 +115,22 @@ impl Builder {
             }
             _ => self.definition(node),
         };
+        self.statement.has_literals |= !matches!(
+            node,
+            NodeEnum::TransactionStmt(_)
+                | NodeEnum::VariableShowStmt(_)
+                | NodeEnum::DiscardStmt(_)
+                | NodeEnum::FetchStmt(_)
+                | NodeEnum::ClosePortalStmt(_)
+                | NodeEnum::DeallocateStmt(_)
+                | NodeEnum::ListenStmt(_)
+                | NodeEnum::UnlistenStmt(_)
+                | NodeEnum::LockStmt(_)
+                | NodeEnum::TruncateStmt(_)
+                | NodeEnum::CallStmt(_)
+                | NodeEnum::CheckPointStmt(_)
+                | NodeEnum::DropStmt(_)
+        );
         self.absorb(node);
         root
     }
@@ -121,26 +139,17 @@ impl Builder {
     /// places.
     fn absorb(&mut self, node: &NodeEnum) {
         let found = Inventory::of(node);
-        for relation in found.relations {
-            let listed = self
-                .statement
-                .relations
-                .iter()
-                .any(|known| known.name == relation.name && known.schema == relation.schema);
-            if !listed {
-                self.named_relation(relation.schema, relation.name, Access::Read);
+        let known = self.statement.relations.iter();
+        let mut known: HashSet<(Option<String>, String)> = known
+            .map(|relation| (relation.schema.clone(), relation.name.clone()))
+            .collect();
+        for FunctionRef { schema, name } in found.relations {
+            if known.insert((schema.clone(), name.clone())) {
+                self.named_relation(schema, name, Access::Read);
             }
         }
-        for function in found.functions {
-            if !self.statement.functions.contains(&function) {
-                self.statement.functions.push(function);
-            }
-        }
-        for name in found.types {
-            if !self.statement.types.contains(&name) {
-                self.statement.types.push(name);
-            }
-        }
+        add(&mut self.statement.functions, found.functions);
+        add(&mut self.statement.types, found.types);
     }
 
     fn plain(&mut self, tag: &'static str, effect: Effect) -> Root {
@@ -232,4 +241,14 @@ fn elements(nodes: &[Node]) -> impl Iterator<Item = &DefElem> {
 /// An empty name stands for all.
 fn named(name: &str) -> Option<String> {
     (!name.is_empty()).then(|| name.to_owned())
+}
+
+/// Adds what is not listed yet.
+fn add(listed: &mut Vec<FunctionRef>, found: Vec<FunctionRef>) {
+    let mut known: HashSet<FunctionRef> = listed.iter().cloned().collect();
+    for name in found {
+        if known.insert(name.clone()) {
+            listed.push(name);
+        }
+    }
 }

@@ -126,6 +126,57 @@ fn long_lists_are_judged() {
 }
 
 #[test]
+fn work_does_not_grow_with_the_square_of_the_text() {
+    let list = |count: usize, item: &dyn Fn(usize) -> String| {
+        (0..count).map(item).collect::<Vec<_>>().join(",")
+    };
+    let texts = [
+        format!(
+            "SELECT {} FROM {}",
+            list(40_000, &|n| format!("t{n}.a")),
+            list(40_000, &|n| format!("t{n}"))
+        ),
+        format!(
+            "SELECT {} ORDER BY {}",
+            list(40_000, &|n| format!("1 a{n}")),
+            list(40_000, &|n| format!("a{n}"))
+        ),
+        format!(
+            "WITH RECURSIVE {} SELECT 1",
+            list(20_000, &|n| format!("a{n} AS (TABLE a{})", n + 1))
+        ),
+        format!(
+            "GRANT SELECT ON {} TO x",
+            list(60_000, &|n| format!("t{n}"))
+        ),
+        format!(
+            "CREATE TABLE t ({})",
+            list(30_000, &|n| format!("a{n} int DEFAULT f{n}()"))
+        ),
+        format!(
+            "UPDATE t SET {} WHERE a RETURNING {}",
+            list(30_000, &|n| format!("a{n} = b")),
+            list(30_000, &|n| format!("a{n}"))
+        ),
+        format!(
+            "DELETE FROM t WHERE {}",
+            vec!["a IN (1, 2) OR NOT a = 3"; 20_000].join(" OR ")
+        ),
+    ];
+    for text in texts {
+        let start: String = text.chars().take(30).collect();
+        let clock = std::time::Instant::now();
+        assert!(matches!(judge(text), Analysis::Parsed(_)), "{start}");
+        // An unoptimised build on a busy machine takes about a second.
+        assert!(
+            clock.elapsed().as_secs() < 30,
+            "{start}: {:?}",
+            clock.elapsed()
+        );
+    }
+}
+
+#[test]
 fn growth_by_stars_is_given_up_rather_than_done() {
     let mut text = "WITH q0 AS (SELECT 1 AS a, ssn FROM customers)".to_owned();
     for level in 1..60 {

@@ -163,6 +163,9 @@ impl Tracer<'_> {
         scope: &Scope<'_>,
         inputs_first: bool,
     ) -> Prov {
+        if !self.spend(rows.len()) {
+            return self.unresolved();
+        }
         match key {
             Expr::Position(number) => {
                 let before = rows.get(..(*number).min(rows.len())).unwrap_or(rows);

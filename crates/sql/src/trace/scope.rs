@@ -352,7 +352,12 @@ impl Tracer<'_> {
     }
 
     fn qualified(&mut self, qualifier: &[String], name: &str, scope: &Scope<'_>) -> Found {
-        let items = scope.qualified(qualifier);
+        let width: usize = scope.levels().map(|level| level.items.len()).sum();
+        let items = if self.spend(width) {
+            scope.qualified(qualifier)
+        } else {
+            Vec::new()
+        };
         if items.is_empty() {
             return Found {
                 prov: self.unresolved(),
