@@ -50,7 +50,9 @@ impl Shape {
         Self {
             sessions: sessions.collect(),
             texts: texts.iter().map(|text| (*text).into()).collect(),
-            commands: ["UPDATE", "SELECT", "UPDATE", "INSERT"].map(Into::into).to_vec(),
+            commands: ["UPDATE", "SELECT", "UPDATE", "INSERT"]
+                .map(Into::into)
+                .to_vec(),
             tables: ["accounts", "accounts", "tellers", "history"]
                 .map(|name| [format!("public.pgbench_{name}")].into_iter().collect())
                 .to_vec(),
@@ -61,9 +63,10 @@ impl Shape {
     }
 
     fn record(&self, n: u64, at: Timestamp, parameters: bool) -> Record {
-        let pick = usize::try_from(n % 4).unwrap_or_default();
-        let session = usize::try_from(n.wrapping_mul(7) % 16).unwrap_or_default();
-        let mix = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mix = mixed(n);
+        let pick = usize::try_from(mix >> 8 & 3).unwrap_or_default();
+        let session = usize::try_from(mix >> 10 & 15).unwrap_or_default();
+        let mix = mix >> 14;
         let finished = StatementFinished {
             statement: Statement {
                 number: n / 16 + 1,
@@ -76,7 +79,7 @@ impl Shape {
                 } else {
                     Vec::new()
                 },
-                fingerprint: Some(0xfeed_0000 + n % 4),
+                fingerprint: Some(mixed(pick as u64)),
                 command: self.commands.get(pick).cloned(),
                 decision: Decision::Permit,
                 rules: self.rules.clone(),
@@ -94,8 +97,20 @@ impl Shape {
             masked: Names::empty(),
             duration_us: 90 + mix % 400,
         };
-        Record::session(at, self.sessions.get(session).cloned().unwrap_or_default(), finished)
+        Record::session(
+            at,
+            self.sessions.get(session).cloned().unwrap_or_default(),
+            finished,
+        )
     }
+}
+
+/// A fixed, incompressible number for each `n` (splitmix64), so that sizes are honest.
+fn mixed(n: u64) -> u64 {
+    let z = n.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
 }
 
 fn now() -> Timestamp {
@@ -111,7 +126,13 @@ fn frames(engine: &EngineId, shape: &Shape, events: u64, parameters: bool) -> (V
     while first <= events {
         let count = 1500.min(events - first + 1);
         let records: Vec<Record> = (first..first + count)
-            .map(|n| shape.record(n, start.plus(Duration::from_micros(n * 33 + n % 7)), parameters))
+            .map(|n| {
+                shape.record(
+                    n,
+                    start.plus(Duration::from_micros(n * 33 + mixed(n) % 60)),
+                    parameters,
+                )
+            })
             .collect();
         let began = Instant::now();
         let mut builder = FrameBuilder::new(1, first);
@@ -159,7 +180,10 @@ fn collector(events: u64, parameters: bool) -> Result<(), Fail> {
             batch.push(frame);
         }
         if (end || held >= 1 << 20) && !batch.is_empty() {
-            store.ingest(&Batch { engine: engine.clone(), frames: std::mem::take(&mut batch) })?;
+            store.ingest(&Batch {
+                engine: engine.clone(),
+                frames: std::mem::take(&mut batch),
+            })?;
             held = 0;
         }
         if end {
@@ -173,12 +197,28 @@ fn collector(events: u64, parameters: bool) -> Result<(), Fail> {
     );
     let began = Instant::now();
     let report = store.verify()?;
-    println!("verify: ok={} in {:.2} s", report.ok, began.elapsed().as_secs_f64());
+    println!(
+        "verify: ok={} in {:.2} s",
+        report.ok,
+        began.elapsed().as_secs_f64()
+    );
     for filter in [
-        Filter { text: Some("tellers set".into()), ..Filter::default() },
-        Filter { text: Some("no such text".into()), ..Filter::default() },
-        Filter { decision: Some("deny".into()), ..Filter::default() },
-        Filter { table: Some("public.pgbench_history".into()), ..Filter::default() },
+        Filter {
+            text: Some("tellers set".into()),
+            ..Filter::default()
+        },
+        Filter {
+            text: Some("no such text".into()),
+            ..Filter::default()
+        },
+        Filter {
+            decision: Some("deny".into()),
+            ..Filter::default()
+        },
+        Filter {
+            table: Some("public.pgbench_history".into()),
+            ..Filter::default()
+        },
     ] {
         let began = Instant::now();
         let found = store.query(&filter)?.events.len();
@@ -191,7 +231,10 @@ fn collector(events: u64, parameters: bool) -> Result<(), Fail> {
         );
     }
     drop(store);
-    println!("B9.size {:.1} B/event at rest, index included", size(dir.path())? as f64 / events as f64);
+    println!(
+        "B9.size {:.1} B/event at rest, index included",
+        size(dir.path())? as f64 / events as f64
+    );
     Ok(())
 }
 
@@ -222,14 +265,25 @@ fn hot_path(rate: u64, seconds: u64) -> Result<(), Fail> {
     println!("B8.cost {cost:.3} us/event: build and queue at {rate}/s");
     spool.close();
     shipper.stop(Duration::from_secs(20));
-    let stored: u64 = store.verify()?.engines.iter().map(|engine| engine.events).sum();
+    let stored: u64 = store
+        .verify()?
+        .engines
+        .iter()
+        .map(|engine| engine.events)
+        .sum();
     // EngineStarted, the first record and EngineStopped besides.
-    println!("B8.lost {} of {sent} (refused {refused})", (sent + 3).saturating_sub(stored));
+    println!(
+        "B8.lost {} of {sent} (refused {refused})",
+        (sent + 3).saturating_sub(stored)
+    );
     Ok(())
 }
 
 fn main() -> Result<(), Fail> {
-    let events = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(1_000_000);
+    let events = std::env::args()
+        .nth(1)
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(1_000_000);
     collector(events, false)?;
     collector(events, true)?;
     hot_path(30_000, 5)

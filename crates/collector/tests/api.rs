@@ -1,0 +1,336 @@
+//! The API as its callers meet it: over a real socket and a real port.
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt as _;
+use std::sync::{Arc, Mutex};
+
+use serde_json::{Value, json};
+use weir_audit::{
+    AccessRequestCreated, Batch, ConnectionOpened, EngineId, Event, FrameBuilder, Identity, Record,
+    Ruling, Session, SessionId, Timestamp, genesis,
+};
+use weir_collector::api::{
+    Api, Approver, Operator, OperatorError, OperatorFuture, ROUTES, RequestView, StatusView,
+    serve_socket, serve_tcp,
+};
+use weir_collector::client::{Client, ClientError, path_with};
+use weir_collector::{ChainReport, Collector, CollectorConfig, EventPage, SessionPage};
+
+#[derive(Default)]
+struct Engine {
+    decided: Mutex<Vec<(String, String, Ruling)>>,
+}
+
+fn request() -> RequestView {
+    RequestView {
+        request: AccessRequestCreated {
+            name: "weir-abcdef".into(),
+            approvals: 1,
+            ..Default::default()
+        },
+        created: Timestamp::from_micros(1),
+        approvers: Vec::new(),
+        session: Arc::default(),
+    }
+}
+
+impl Operator for Engine {
+    fn requests(&self) -> Vec<RequestView> {
+        vec![request()]
+    }
+
+    fn decide<'a>(
+        &'a self,
+        name: &'a str,
+        approver: &'a Approver,
+        ruling: Ruling,
+    ) -> OperatorFuture<'a, RequestView> {
+        Box::pin(async move {
+            if name != "weir-abcdef" {
+                return Err(OperatorError::NotFound(format!("no request {name}")));
+            }
+            self.decided
+                .lock()
+                .unwrap()
+                .push((name.into(), approver.name.to_string(), ruling));
+            Ok(request())
+        })
+    }
+
+    fn status(&self) -> StatusView {
+        StatusView {
+            engine: "e1".into(),
+            revision: 7,
+            ..StatusView::default()
+        }
+    }
+
+    fn reset_budgets<'a>(&'a self, _approver: &'a Approver) -> OperatorFuture<'a, ()> {
+        Box::pin(async { Err(OperatorError::Unavailable("not now".into())) })
+    }
+}
+
+struct Fixture {
+    engine: Arc<Engine>,
+    store: Collector,
+    socket: Client,
+    tcp: Client,
+    address: String,
+    dir: tempfile::TempDir,
+}
+
+const SESSION: SessionId = SessionId::new(5);
+
+async fn fixture() -> Fixture {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Collector::open(&dir.path().join("store"), CollectorConfig::default()).unwrap();
+    let engine = Arc::new(Engine::default());
+    let api = Api::new(
+        store.clone(),
+        Some(Arc::clone(&engine) as Arc<dyn Operator>),
+    );
+    let path = dir.path().join("weir.sock");
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let (on_socket, at) = (api.clone(), path.clone());
+    tokio::spawn(async move { serve_socket(on_socket, &at).await.unwrap() });
+    tokio::spawn(async move { serve_tcp(api, listener, "secret".into()).await.unwrap() });
+    while !path.exists() {
+        tokio::task::yield_now().await;
+    }
+    let (socket, tcp) = (Client::socket(&path), Client::tcp(&address, "secret"));
+    ingest(&store, 1);
+    Fixture {
+        engine,
+        store,
+        socket,
+        tcp,
+        address,
+        dir,
+    }
+}
+
+/// One frame whose events are one connection.
+fn ingest(store: &Collector, epoch: u32) {
+    let engine: EngineId = "e1".parse().unwrap();
+    let identity = Arc::new(Identity::named("naïve & co"));
+    let session = Arc::new(Session {
+        id: SESSION,
+        identity,
+        ..Session::default()
+    });
+    let now = std::time::SystemTime::now().into();
+    let record = Record::session(now, session, ConnectionOpened::default());
+    let mut builder = FrameBuilder::new(epoch, 1);
+    builder.push(&record);
+    let frames = vec![builder.seal(genesis(&engine)).unwrap()];
+    store.ingest(&Batch { engine, frames }).unwrap();
+}
+
+fn refusal(result: Result<Value, ClientError>) -> (u16, String) {
+    match result {
+        Err(ClientError::Refused {
+            status,
+            error,
+            message,
+        }) => {
+            assert!(!message.is_empty());
+            (status, error)
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn the_socket_is_private_and_decides_as_its_peer() {
+    let f = fixture().await;
+    let mode = std::fs::metadata(f.dir.path().join("weir.sock"))
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let body = json!({"rows": 20});
+    let _: RequestView = f
+        .socket
+        .post("/v1/requests/weir-abcdef/approve", &body)
+        .await
+        .unwrap();
+    let body = json!({"reason": "no"});
+    let _: RequestView = f
+        .socket
+        .post("/v1/requests/weir-abcdef/deny", &body)
+        .await
+        .unwrap();
+    let decided = f.engine.decided.lock().unwrap().clone();
+    let me = std::process::Command::new("id")
+        .arg("-un")
+        .output()
+        .unwrap()
+        .stdout;
+    let me = String::from_utf8(me).unwrap().trim().to_owned();
+    assert_eq!(
+        decided[0],
+        (
+            "weir-abcdef".into(),
+            me.clone(),
+            Ruling::Approve { rows: Some(20) }
+        )
+    );
+    assert_eq!(
+        decided[1].2,
+        Ruling::Deny {
+            reason: "no".into()
+        }
+    );
+}
+
+#[tokio::test]
+async fn nothing_in_a_request_can_name_the_approver() {
+    let f = fixture().await;
+    let body = json!({"approver": "somebody"});
+    let got = refusal(
+        f.socket
+            .post("/v1/requests/weir-abcdef/approve", &body)
+            .await,
+    );
+    assert_eq!(got, (400, "bad_request".into()));
+    assert!(f.engine.decided.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn tcp_reads_with_the_token_and_decides_nothing() {
+    let f = fixture().await;
+    let page: SessionPage = f.tcp.get("/v1/sessions").await.unwrap();
+    assert_eq!(page.sessions.len(), 1);
+    for token in ["", "secre", "secrets", "Secret"] {
+        let client = Client::tcp(&f.address, token);
+        assert_eq!(
+            refusal(client.get("/v1/sessions").await),
+            (401, "unauthorized".into())
+        );
+    }
+    for path in [
+        "/v1/requests/weir-abcdef/approve",
+        "/v1/requests/weir-abcdef/deny",
+        "/v1/budgets/reset",
+    ] {
+        assert_eq!(
+            refusal(f.tcp.post(path, &json!({})).await),
+            (403, "forbidden".into())
+        );
+    }
+    assert!(f.engine.decided.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn each_reading_path_answers() {
+    let f = fixture().await;
+    let path = path_with(
+        "/v1/events",
+        &[("identity", Some("naïve & co".into())), ("text", None)],
+    );
+    let page: EventPage = f.socket.get(&path).await.unwrap();
+    assert_eq!(page.events.len(), 1);
+    let report: ChainReport = f.socket.get("/v1/verify").await.unwrap();
+    assert!(report.ok);
+    let status: StatusView = f.socket.get("/v1/status").await.unwrap();
+    assert_eq!(status.revision, 7);
+    let requests: Value = f.socket.get("/v1/requests").await.unwrap();
+    assert_eq!(requests["requests"][0]["name"], "weir-abcdef");
+    let mut replayed: Vec<Event> = Vec::new();
+    let path = format!("/v1/sessions/{SESSION}/replay");
+    f.socket
+        .stream(&path, |event| {
+            replayed.push(event);
+            true
+        })
+        .await
+        .unwrap();
+    assert_eq!(replayed.len(), 1);
+}
+
+#[tokio::test]
+async fn tail_streams_what_comes() {
+    let f = fixture().await;
+    let (seen, reading) = (Arc::new(Mutex::new(None)), f.socket.clone());
+    let got = Arc::clone(&seen);
+    let tail = tokio::spawn(async move {
+        reading
+            .stream("/v1/tail?kind=connection_opened", |event: Event| {
+                *got.lock().unwrap() = Some(event);
+                false
+            })
+            .await
+    });
+    for epoch in 2..1000 {
+        ingest(&f.store, epoch);
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        if tail.is_finished() {
+            break;
+        }
+    }
+    tail.await.unwrap().unwrap();
+    assert!(seen.lock().unwrap().is_some());
+}
+
+#[tokio::test]
+async fn errors_are_json_with_a_code() {
+    let f = fixture().await;
+    for (path, status, code) in [
+        ("/v1/nothing", 404, "not_found"),
+        ("/v1/sessions/0000000000009/replay", 404, "not_found"),
+        ("/v1/sessions/x/replay", 404, "not_found"),
+        ("/v1/budgets/reset", 405, "method_not_allowed"),
+        ("/v1/events?limit=x", 400, "bad_request"),
+        ("/v1/events?since=yesterday", 400, "bad_request"),
+        ("/v1/events?unknown=1", 400, "bad_request"),
+        ("/v1/events?text=%zz", 400, "bad_request"),
+        ("/v1/events?text=a&text=b", 400, "bad_request"),
+        ("/v1/events?cursor=x", 400, "bad_request"),
+    ] {
+        assert_eq!(
+            refusal(f.socket.get(path).await),
+            (status, code.to_owned()),
+            "{path}"
+        );
+    }
+    let unknown = f
+        .socket
+        .post("/v1/requests/other/approve", &json!({}))
+        .await;
+    assert_eq!(refusal(unknown), (404, "not_found".into()));
+    let unreasoned = f
+        .socket
+        .post("/v1/requests/weir-abcdef/deny", &json!({}))
+        .await;
+    assert_eq!(refusal(unreasoned), (400, "bad_request".into()));
+    assert_eq!(
+        refusal(f.socket.post("/v1/budgets/reset", &json!({})).await),
+        (503, "unavailable".into())
+    );
+}
+
+#[test]
+fn the_documentation_names_each_path_that_is_served_and_no_other() {
+    let text = std::fs::read_to_string(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../docs/openapi.yaml"
+    ));
+    let document: Value = serde_saphyr::from_str(&text.unwrap()).unwrap();
+    let documented: BTreeSet<(String, String)> = document["paths"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .flat_map(|(path, methods)| {
+            let methods = methods.as_object().unwrap().keys();
+            methods
+                .map(|method| (method.to_uppercase(), path.clone()))
+                .collect::<Vec<_>>()
+        })
+        .collect();
+    let served: BTreeSet<(String, String)> = ROUTES
+        .iter()
+        .map(|route| (route.method.to_owned(), route.path.to_owned()))
+        .collect();
+    assert_eq!(documented, served);
+}
