@@ -1,0 +1,13 @@
+//! `weir standalone`: engine, spool and collector in one process, from files.
+
+mod adapters;
+mod budgets;
+mod config;
+mod metrics;
+mod operator;
+mod policies;
+mod serve;
+
+pub(crate) use config::{Config, ConfigError};
+pub(crate) use policies::LoadedPolicies;
+pub(crate) use serve::{Standalone, StartError, run};

@@ -1,0 +1,256 @@
+//! The configuration of `weir standalone`: one YAML file, parsed once into what each part needs.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+/// The file as it is written.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Config {
+    /// Who the connections come from.
+    pub(crate) identity: IdentityConfig,
+    /// Files and directories of Target, DataLabel and policy documents.
+    pub(crate) resources: Vec<PathBuf>,
+    /// Where evidence, budgets, keys and the operator's socket live.
+    #[serde(default = "default_state_dir")]
+    pub(crate) state_dir: PathBuf,
+    /// Where `secretRef` and `caRef` are looked up: a directory for each name.
+    #[serde(default)]
+    pub(crate) secrets_dir: Option<PathBuf>,
+    /// Listeners that stand for a Target.
+    #[serde(default)]
+    pub(crate) listeners: Vec<ListenerConfig>,
+    /// Metrics and health.
+    #[serde(default)]
+    pub(crate) admin: Option<AddressConfig>,
+    /// The auditors' API over TCP; it is always served on the operator's socket.
+    #[serde(default)]
+    pub(crate) collector: CollectorConfig,
+    /// Connections that no Target covers (redirected ones only).
+    #[serde(default)]
+    pub(crate) unmatched: UnmatchedConfig,
+    /// Most connections at the same time.
+    #[serde(default = "default_connections")]
+    pub(crate) max_connections: usize,
+    /// How long a drain waits for sessions to end.
+    #[serde(default = "default_drain")]
+    pub(crate) drain_seconds: u64,
+    /// Bounds of the spool.
+    #[serde(default)]
+    pub(crate) spool: SpoolSettings,
+    /// Approver groups and the operating system's users in them, beside the system's own groups.
+    #[serde(default)]
+    pub(crate) approver_groups: BTreeMap<String, Vec<String>>,
+}
+
+/// Who the connections come from: a name, or a token.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct IdentityConfig {
+    /// A name that the operator vouches for.
+    #[serde(default)]
+    pub(crate) name: Option<String>,
+    /// Groups of that name.
+    #[serde(default)]
+    pub(crate) groups: Vec<String>,
+    /// A file with a JSON Web Token, read again as it rotates.
+    #[serde(default)]
+    pub(crate) token_file: Option<PathBuf>,
+    /// The issuer it must come from.
+    #[serde(default)]
+    pub(crate) issuer: Option<String>,
+    /// The audience it must be for.
+    #[serde(default)]
+    pub(crate) audience: Option<String>,
+    /// The issuer's keys as a JWKS file; without it they are discovered.
+    #[serde(default)]
+    pub(crate) keys_file: Option<PathBuf>,
+    /// Roots for discovery.
+    #[serde(default)]
+    pub(crate) ca_file: Option<PathBuf>,
+}
+
+/// A listener that stands for a Target.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct ListenerConfig {
+    /// Where to listen.
+    pub(crate) address: SocketAddr,
+    /// The Target.
+    pub(crate) target: String,
+}
+
+/// An address to listen on.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct AddressConfig {
+    /// Where to listen.
+    pub(crate) address: SocketAddr,
+}
+
+/// The collector's settings.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct CollectorConfig {
+    /// Where to serve the auditors' API over TCP, with a bearer token.
+    #[serde(default)]
+    pub(crate) address: Option<SocketAddr>,
+    /// How long events are kept.
+    #[serde(default)]
+    pub(crate) retention_days: Option<u32>,
+    /// How much the store may hold, in bytes.
+    #[serde(default)]
+    pub(crate) max_bytes: Option<u64>,
+}
+
+/// What happens to connections that no Target covers.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+pub(crate) enum UnmatchedConfig {
+    /// Relayed if they are not a governed protocol, and recorded.
+    #[default]
+    Relay,
+    /// Refused.
+    Refuse,
+}
+
+/// Bounds of the spool.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(crate) struct SpoolSettings {
+    /// Most bytes on disk that the collector has not acknowledged.
+    pub(crate) max_bytes: u64,
+    /// How long `BlockingStrict` waits for the collector.
+    pub(crate) audit_timeout_seconds: u64,
+}
+
+impl Default for SpoolSettings {
+    fn default() -> Self {
+        Self { max_bytes: 256 << 20, audit_timeout_seconds: 5 }
+    }
+}
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    /// The file cannot be read.
+    #[error("{path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is not a configuration.
+    #[error("{path}: {reason}")]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Why, with line and column.
+        reason: String,
+    },
+    /// A combination makes no sense.
+    #[error("{path}: {reason}")]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl Config {
+    /// Reads a configuration; relative paths in it are relative to its directory.
+    pub(crate) fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        let mut config: Self = serde_saphyr::from_str(&text).map_err(|error| {
+            ConfigError::Parse { path: path.to_owned(), reason: error.to_string() }
+        })?;
+        let base = path.parent().map(Path::to_owned).unwrap_or_default();
+        config.rebase(&base);
+        config.check().map_err(|reason| ConfigError::Invalid { path: path.to_owned(), reason })?;
+        Ok(config)
+    }
+
+    fn rebase(&mut self, base: &Path) {
+        let rebase = |path: &mut PathBuf| *path = base.join(&*path);
+        self.resources.iter_mut().for_each(rebase);
+        rebase(&mut self.state_dir);
+        self.secrets_dir.iter_mut().for_each(rebase);
+        let identity = &mut self.identity;
+        let files = [&mut identity.token_file, &mut identity.keys_file, &mut identity.ca_file];
+        files.into_iter().flatten().for_each(rebase);
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let identity = &self.identity;
+        match (&identity.name, &identity.token_file) {
+            (Some(_), Some(_)) => {
+                return Err("identity: give a name or a tokenFile, not both".to_owned());
+            }
+            (None, None) => return Err("identity: a name or a tokenFile is needed".to_owned()),
+            (None, Some(_)) if identity.issuer.is_none() || identity.audience.is_none() => {
+                return Err("identity: a tokenFile needs issuer and audience".to_owned());
+            }
+            _ => {}
+        }
+        if self.max_connections == 0 {
+            return Err("maxConnections: must be at least 1".to_owned());
+        }
+        Ok(())
+    }
+
+    /// How long a drain waits for sessions to end.
+    pub(crate) fn drain(&self) -> Duration {
+        Duration::from_secs(self.drain_seconds)
+    }
+
+    /// Where secrets are looked up.
+    pub(crate) fn secrets_dir(&self) -> PathBuf {
+        self.secrets_dir.clone().unwrap_or_else(|| self.state_dir.join("secrets"))
+    }
+}
+
+fn default_state_dir() -> PathBuf {
+    PathBuf::from("/var/lib/weir")
+}
+
+const fn default_connections() -> usize {
+    4096
+}
+
+const fn default_drain() -> u64 {
+    10
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Config, String> {
+        let dir = std::env::temp_dir().join(format!("weir-config-{:?}", std::thread::current().id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let path = dir.join("weir.yaml");
+        std::fs::write(&path, text).unwrap();
+        Config::read(&path).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn relative_paths_are_relative_to_the_file() {
+        let config = read("identity: {name: a}\nresources: [policies]\nstateDir: state\n").unwrap();
+        assert!(config.state_dir.is_absolute() && config.state_dir.ends_with("state"));
+        assert!(config.resources[0].ends_with("policies"));
+    }
+
+    #[test]
+    fn refuses_unknown_fields_and_impossible_identities() {
+        let unknown = read("identity: {name: a}\nresources: []\nstatDir: x\n").unwrap_err();
+        assert!(unknown.contains("statDir"), "{unknown}");
+        assert!(read("identity: {}\nresources: []\n").unwrap_err().contains("tokenFile"));
+        assert!(read("identity: {tokenFile: t}\nresources: []\n").unwrap_err().contains("issuer"));
+    }
+}

@@ -1,0 +1,356 @@
+//! Starting, serving and draining.
+
+use std::io::Write as _;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use weir_audit::Identity;
+use weir_collector::{Collector, CollectorConfig};
+use weir_gateway::ports::Policies as _;
+use weir_gateway::{Engine, EngineConfig, Unmatched};
+use weir_telemetry::{Admin, AdminConfig, Readiness, Registry};
+use weir_transport::listen::{Acceptor, Drain, Drained, Limits, Mode, drain};
+use weir_transport::tls::Authority;
+use weir_uplink::{IdentityConfig, IdentitySource, KeySource, Shipper, Spool, SpoolConfig, TokenConfig};
+
+use super::adapters::{FileSecrets, OneIdentity, OperatorHolds, Spooled};
+use super::budgets::StoredBudgets;
+use super::config::{Config, ConfigError, UnmatchedConfig};
+use super::metrics::EngineMetrics;
+use super::operator::StandaloneOperator;
+use super::policies::{LoadedPolicies, announce, render};
+
+/// How often policy files are looked at.
+const RELOAD: Duration = Duration::from_millis(500);
+/// How often the names of targets are looked up again.
+const RESOLVE: Duration = Duration::from_secs(30);
+/// How long the last evidence may take to reach the collector at the end.
+const SHIP: Duration = Duration::from_secs(5);
+
+/// Why the process could not start.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StartError {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The policy is wrong.
+    #[error("the policy cannot be used:\n{0}")]
+    Policy(String),
+    /// Something else is in the way.
+    #[error("{what}: {reason}")]
+    Part {
+        /// What was being started.
+        what: &'static str,
+        /// Why it did not.
+        reason: String,
+    },
+}
+
+fn part<E: std::fmt::Display>(what: &'static str) -> impl FnOnce(E) -> StartError {
+    move |error| StartError::Part { what, reason: error.to_string() }
+}
+
+/// A running engine with everything around it.
+pub(crate) struct Standalone {
+    engine: Engine,
+    drain: Drain,
+    drained: Drained,
+    limits: Limits,
+    metrics: Arc<EngineMetrics>,
+    config: Config,
+    policies: Arc<LoadedPolicies>,
+    spool: Spool,
+    shipper: Shipper,
+    registry: Registry,
+    readiness: Readiness,
+    operator: Arc<StandaloneOperator>,
+    collector: Collector,
+}
+
+/// `weir standalone --config FILE`.
+pub(crate) async fn run(path: &Path) -> Result<(), StartError> {
+    let config = Config::read(path)?;
+    let mut standalone = Standalone::start(config)?;
+    standalone.listen_explicitly()?;
+    standalone.serve_operators().await?;
+    standalone.ready();
+    wait_for_signal().await.map_err(part("signals"))?;
+    standalone.stop().await;
+    Ok(())
+}
+
+impl Standalone {
+    /// Starts engine, spool and collector; nothing is accepted yet.
+    pub(crate) fn start(config: Config) -> Result<Self, StartError> {
+        let state = private_dir(&config.state_dir)?;
+        let registry = Registry::default();
+        let readiness = Readiness::default();
+        let policies = LoadedPolicies::load(config.resources.clone())
+            .map_err(|diagnostics| StartError::Policy(render(&diagnostics)))?;
+        let policies = Arc::new(policies);
+        let mut spool_config = SpoolConfig::new(state.join("spool"));
+        spool_config.max_bytes = config.spool.max_bytes;
+        spool_config.audit_timeout = Duration::from_secs(config.spool.audit_timeout_seconds);
+        let spool = Spool::open(spool_config).map_err(part("the audit spool"))?;
+        let audit = spool.handle();
+        announce(&policies.current(), None, &audit);
+        let mut store = CollectorConfig::default();
+        if let Some(days) = config.collector.retention_days {
+            store.max_age = Some(Duration::from_secs(u64::from(days) * 86_400));
+        }
+        store.max_bytes = config.collector.max_bytes.or(store.max_bytes);
+        let collector =
+            Collector::open(state.join("collector"), store).map_err(part("the collector"))?;
+        let shipper = Shipper::start(&audit, Arc::new(collector.clone()))
+            .map_err(part("shipping evidence"))?;
+        let budgets = Arc::new(StoredBudgets::open(&state).map_err(part("the budgets"))?);
+        let holds = weir_uplink::Holds::new(audit.clone());
+        let identity = Arc::new(IdentitySource::new(identity_config(&config)));
+        if let Err(error) = identity.current() {
+            tracing::warn!(%error, "no identity yet: connections are refused");
+        }
+        let keeper = Arc::clone(&identity);
+        tokio::spawn(async move { keeper.keep_fresh().await });
+        let authority = Authority::load_or_create(&state.join("ca"), "Weir")
+            .map_err(part("the certificate authority"))?;
+        let token_key = token_key(&state).map_err(part("the token key"))?;
+        let secrets = FileSecrets { dir: config.secrets_dir(), base: config.state_dir.clone() };
+        let engine = Engine::new(EngineConfig {
+            policies: Arc::clone(&policies) as _,
+            identities: Arc::new(OneIdentity(identity)),
+            sink: Arc::new(Spooled(audit.clone())),
+            holds: Arc::new(OperatorHolds(holds.clone())),
+            budgets: Arc::clone(&budgets) as _,
+            credentials: Arc::new(secrets),
+            authority: Arc::new(authority),
+            token_key,
+            unmatched: match config.unmatched {
+                UnmatchedConfig::Relay => Unmatched::Relay,
+                UnmatchedConfig::Refuse => Unmatched::Refuse,
+            },
+        });
+        let metrics = EngineMetrics::new(&registry).map_err(part("metrics"))?;
+        let operator = StandaloneOperator {
+            audit,
+            holds,
+            budgets,
+            policies: Arc::clone(&policies),
+            groups: config.approver_groups.clone(),
+        };
+        let (drain, drained) = drain();
+        Ok(Self {
+            engine,
+            drain,
+            drained,
+            limits: Limits { connections: config.max_connections },
+            metrics: Arc::new(metrics),
+            config,
+            policies,
+            spool,
+            shipper,
+            registry,
+            readiness,
+            operator: Arc::new(operator),
+            collector,
+        })
+    }
+
+    /// Opens the configured listeners.
+    fn listen_explicitly(&mut self) -> Result<(), StartError> {
+        for listener in self.config.listeners.clone() {
+            if self.policies.current().target_named(&listener.target).is_none() {
+                let reason = format!("{}: there is no target {:?}", listener.address, listener.target);
+                return Err(StartError::Part { what: "listeners", reason });
+            }
+            let socket = TcpListener::bind(listener.address).map_err(|error| StartError::Part {
+                what: "listeners",
+                reason: format!("{}: {error}", listener.address),
+            })?;
+            tracing::info!(address = %listener.address, target = listener.target, "listening");
+            self.accept(socket, Mode::Named, Some(listener.target))?;
+        }
+        Ok(())
+    }
+
+    /// Serves what a listener accepts.
+    pub(crate) fn accept(
+        &self,
+        socket: TcpListener,
+        mode: Mode,
+        target: Option<String>,
+    ) -> Result<(), StartError> {
+        let mut acceptor = Acceptor::new(socket, mode, self.limits, self.drained.clone())
+            .map_err(part("listeners"))?;
+        self.metrics.watch(acceptor.counters());
+        let engine = self.engine.clone();
+        let target: Option<Arc<str>> = target.map(Into::into);
+        tokio::spawn(async move {
+            while let Some(accepted) = acceptor.accept().await {
+                let (engine, target) = (engine.clone(), target.clone());
+                tokio::spawn(async move { engine.serve(accepted, target.as_deref()).await });
+            }
+        });
+        Ok(())
+    }
+
+    /// Serves operators, auditors and probes.
+    pub(crate) async fn serve_operators(&self) -> Result<(), StartError> {
+        let state = &self.config.state_dir;
+        let operator = Arc::clone(&self.operator) as Arc<dyn weir_collector::api::Operator>;
+        let api = weir_collector::api::Api::new(self.collector.clone(), operator);
+        let socket = socket_path(state);
+        api.clone().serve_unix(&socket).map_err(part("the operator's socket"))?;
+        if let Some(address) = self.config.collector.address {
+            let token = collector_token(state).map_err(part("the collector's token"))?;
+            api.serve_tcp(address, token).await.map_err(part("the collector's address"))?;
+        }
+        if let Some(admin) = &self.config.admin {
+            let config = AdminConfig { address: admin.address };
+            let admin = Admin::bind(config, self.registry.clone(), self.readiness.clone())
+                .await
+                .map_err(part("the admin address"))?;
+            let drained = self.drained.clone();
+            tokio::spawn(admin.serve(async move { drained.cancelled().await }));
+        }
+        self.keep_current();
+        Ok(())
+    }
+
+    /// Follows the policy files and the targets' names.
+    fn keep_current(&self) {
+        let (engine, policies) = (self.engine.clone(), Arc::clone(&self.policies));
+        let audit = self.spool.handle();
+        let metrics = Arc::clone(&self.metrics);
+        tokio::spawn(async move {
+            engine.resolve_names().await;
+            let mut since_resolved = Duration::ZERO;
+            loop {
+                tokio::time::sleep(RELOAD).await;
+                since_resolved += RELOAD;
+                metrics.update(&audit.status(), &policies.current(), policies.refused().is_some());
+                let (policies, audit) = (Arc::clone(&policies), audit.clone());
+                let reload = tokio::task::spawn_blocking(move || policies.reload_if_changed(&audit));
+                let swapped = reload.await.unwrap_or(false);
+                if swapped || since_resolved >= RESOLVE {
+                    since_resolved = Duration::ZERO;
+                    engine.resolve_names().await;
+                }
+            }
+        });
+    }
+
+    /// Says so, to people and probes.
+    pub(crate) fn ready(&self) {
+        let bundle = self.policies.current();
+        tracing::info!(revision = bundle.revision(), digest = bundle.digest(), "policy in force");
+        drop(writeln!(std::io::stderr(), "weir: ready"));
+    }
+
+    /// The engine's certificate authority and the files of its state.
+    pub(crate) fn state_dir(&self) -> &Path {
+        &self.config.state_dir
+    }
+
+    /// Stops accepting, lets sessions end, and keeps the last evidence.
+    pub(crate) async fn stop(self) {
+        self.readiness.drain();
+        let cut = self.drain.run(self.config.drain()).await;
+        if cut > 0 {
+            tracing::warn!(connections = cut, "cut at the end of the drain");
+        }
+        let (spool, shipper) = (self.spool, self.shipper);
+        let closed = tokio::task::spawn_blocking(move || {
+            spool.close();
+            shipper.stop(SHIP);
+        });
+        if closed.await.is_err() {
+            tracing::error!("the last evidence may still be in the spool");
+        }
+        drop(std::fs::remove_file(socket_path(&self.config.state_dir)));
+    }
+}
+
+/// Where operators reach the process.
+pub(crate) fn socket_path(state_dir: &Path) -> PathBuf {
+    state_dir.join("weir.sock")
+}
+
+fn identity_config(config: &Config) -> IdentityConfig {
+    let identity = &config.identity;
+    match (&identity.name, &identity.token_file) {
+        (None, Some(path)) => IdentityConfig::Token(TokenConfig {
+            path: path.clone(),
+            issuer: identity.issuer.clone().unwrap_or_default(),
+            audience: identity.audience.clone().unwrap_or_default(),
+            keys: match &identity.keys_file {
+                Some(file) => KeySource::File(file.clone()),
+                None => KeySource::Discovery { ca_file: identity.ca_file.clone() },
+            },
+        }),
+        (name, _) => {
+            let name: Arc<str> = name.clone().unwrap_or_default().into();
+            let groups = identity.groups.iter().map(|group| Arc::from(group.as_str())).collect();
+            IdentityConfig::Configured(Arc::new(Identity { groups, ..Identity::named(name) }))
+        }
+    }
+}
+
+/// Makes a directory that nobody else can look into.
+fn private_dir(path: &Path) -> Result<PathBuf, StartError> {
+    use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    let closed =
+        made.and_then(|()| std::fs::set_permissions(path, PermissionsExt::from_mode(0o700)));
+    closed.map_err(|error| StartError::Part {
+        what: "the state directory",
+        reason: format!("{}: {error}", path.display()),
+    })?;
+    Ok(path.to_owned())
+}
+
+/// A secret of 32 bytes, made once and kept.
+fn secret_file(path: &Path) -> std::io::Result<Vec<u8>> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    match std::fs::read(path) {
+        Ok(secret) if secret.len() >= 32 => return Ok(secret),
+        Ok(_) => return Err(std::io::Error::other(format!("{} is too short", path.display()))),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        Err(_) => {}
+    }
+    let mut secret = vec![0; 32];
+    aws_lc_rs::rand::fill(&mut secret).map_err(std::io::Error::other)?;
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(&secret)?;
+    file.sync_all()?;
+    Ok(secret)
+}
+
+fn token_key(state: &Path) -> std::io::Result<Arc<[u8]>> {
+    secret_file(&state.join("token.key")).map(Into::into)
+}
+
+fn collector_token(state: &Path) -> std::io::Result<String> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let path = state.join("collector.token");
+    if let Ok(token) = std::fs::read_to_string(&path) {
+        return Ok(token.trim().to_owned());
+    }
+    let secret = secret_file(&state.join("collector.key"))?;
+    let token: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    writeln!(file, "{token}")?;
+    Ok(token)
+}
+
+async fn wait_for_signal() -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut term, mut interrupt) =
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}

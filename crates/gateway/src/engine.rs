@@ -1,0 +1,241 @@
+//! What all connections share, and where each one begins.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use weir_audit::{ConnectionRefused, Names, Record, Session as AuditSession, SessionId};
+use weir_policy::{Protocol, Resolved, TargetId};
+use weir_transport::listen::Accepted;
+use weir_transport::tls::Authority;
+
+use crate::cache::StatementCache;
+use crate::ports::{AuditSink, Budgets, Credentials, Holds, Identities, Policies};
+use crate::postgres::{CancelRegistry, Catalogs};
+use crate::{postgres, relay, wall_clock};
+
+/// What happens to a connection that no Target covers and that is no governed protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unmatched {
+    /// It is relayed, and recorded.
+    Relay,
+    /// It is refused, and recorded.
+    Refuse,
+}
+
+/// What an engine is made of.
+pub struct EngineConfig {
+    /// The policy in force.
+    pub policies: Arc<dyn Policies>,
+    /// Who the connections come from.
+    pub identities: Arc<dyn Identities>,
+    /// Where evidence goes.
+    pub sink: Arc<dyn AuditSink>,
+    /// Where holds are decided.
+    pub holds: Arc<dyn Holds>,
+    /// The budgets' counters.
+    pub budgets: Arc<dyn Budgets>,
+    /// Secrets.
+    pub credentials: Arc<dyn Credentials>,
+    /// Mints the certificates that clients see.
+    pub authority: Arc<Authority>,
+    /// What keyed tokens are made with.
+    pub token_key: Arc<[u8]>,
+    /// What happens to connections that no Target covers.
+    pub unmatched: Unmatched,
+}
+
+pub(crate) struct Shared {
+    pub(crate) policies: Arc<dyn Policies>,
+    pub(crate) identities: Arc<dyn Identities>,
+    pub(crate) sink: Arc<dyn AuditSink>,
+    pub(crate) holds: Arc<dyn Holds>,
+    pub(crate) budgets: Arc<dyn Budgets>,
+    pub(crate) credentials: Arc<dyn Credentials>,
+    pub(crate) authority: Arc<Authority>,
+    pub(crate) token_key: Arc<[u8]>,
+    pub(crate) unmatched: Unmatched,
+    pub(crate) statements: StatementCache,
+    pub(crate) catalogs: Catalogs,
+    pub(crate) cancels: CancelRegistry,
+    resolved: RwLock<Resolved>,
+}
+
+/// The engine. Cheap to clone.
+#[derive(Clone)]
+pub struct Engine {
+    shared: Arc<Shared>,
+}
+
+/// A destination that routing has found a Target for.
+pub(crate) struct Route {
+    pub(crate) target: TargetId,
+    pub(crate) address: SocketAddr,
+}
+
+impl weir_transport::addr::Routed for Route {
+    fn upstream(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Engine {
+    /// An engine of these parts.
+    #[must_use]
+    pub fn new(config: EngineConfig) -> Self {
+        let shared = Shared {
+            policies: config.policies,
+            identities: config.identities,
+            sink: config.sink,
+            holds: config.holds,
+            budgets: config.budgets,
+            credentials: config.credentials,
+            authority: config.authority,
+            token_key: config.token_key,
+            unmatched: config.unmatched,
+            statements: StatementCache::default(),
+            catalogs: Catalogs::default(),
+            cancels: CancelRegistry::default(),
+            resolved: RwLock::default(),
+        };
+        Self {
+            shared: Arc::new(shared),
+        }
+    }
+
+    /// Looks up the names that the policy's targets are known by; call it when the policy changes
+    /// and from time to time. A name that does not resolve keeps its last answer.
+    pub async fn resolve_names(&self) {
+        let bundle = self.shared.policies.current();
+        let names: Vec<String> = bundle.dns_names().into_iter().map(str::to_owned).collect();
+        for name in names {
+            match tokio::net::lookup_host((name.as_str(), 0)).await {
+                Ok(found) => {
+                    let ips = found.map(|address| address.ip()).collect();
+                    let mut resolved = self
+                        .shared
+                        .resolved
+                        .write()
+                        .unwrap_or_else(PoisonError::into_inner);
+                    resolved.insert(&name, ips);
+                }
+                Err(error) => tracing::warn!(%name, %error, "a target's name does not resolve"),
+            }
+        }
+    }
+
+    /// Serves one accepted connection to its end. `listener_target` names the Target of an explicit
+    /// listener; without it the original destination decides.
+    pub async fn serve(&self, accepted: Accepted, listener_target: Option<&str>) {
+        let shared = &self.shared;
+        let client = accepted.client.addr();
+        let identity = match shared.identities.current() {
+            Ok((_, identity)) => identity,
+            Err(reason) => {
+                tracing::warn!(%client, %reason, "connection refused: no identity");
+                self.refused(Arc::default(), client, None, &reason);
+                return;
+            }
+        };
+        let destination = accepted.destination.map(|destination| destination.addr());
+        let route = match listener_target {
+            Some(name) => self.route_to(name).await,
+            None => self.route(destination),
+        };
+        match route {
+            Ok(Some(route)) => {
+                let bundle = shared.policies.current();
+                let protocol = bundle.target(route.target).map(|target| target.protocol);
+                if protocol == Some(Protocol::PostgreSQL) {
+                    postgres::serve(shared, accepted, route, identity).await;
+                } else {
+                    let reason = "this target's protocol cannot be governed yet";
+                    self.refused(identity, client, destination, reason);
+                }
+            }
+            Ok(None) => relay::unmatched(shared, accepted, identity).await,
+            Err(reason) => {
+                tracing::warn!(%client, %reason, "connection refused");
+                self.refused(identity, client, destination, &reason);
+            }
+        }
+    }
+
+    fn route(&self, destination: Option<SocketAddr>) -> Result<Option<Route>, String> {
+        let Some(address) = destination else {
+            return Err("the connection has no destination".to_owned());
+        };
+        let bundle = self.shared.policies.current();
+        let resolved = self
+            .shared
+            .resolved
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        let target = bundle.route(address.ip(), address.port(), None, &resolved);
+        Ok(target.map(|target| Route { target, address }))
+    }
+
+    async fn route_to(&self, name: &str) -> Result<Option<Route>, String> {
+        let bundle = self.shared.policies.current();
+        let (target, description) = bundle
+            .target_named(name)
+            .ok_or_else(|| format!("there is no target {name:?}"))?;
+        let address = description
+            .addresses
+            .first()
+            .ok_or("the target has no address")?;
+        let port = *address
+            .ports
+            .first()
+            .ok_or("the target's address has no port")?;
+        let address = match &address.host {
+            weir_policy::Host::Net(net) => {
+                let ip = net
+                    .single()
+                    .ok_or("an explicit listener needs a target of one address")?;
+                SocketAddr::new(ip, port)
+            }
+            weir_policy::Host::Name(host) => tokio::net::lookup_host((host.as_str(), port))
+                .await
+                .map_err(|error| format!("{host} does not resolve: {error}"))?
+                .next()
+                .ok_or_else(|| format!("{host} has no address"))?,
+            weir_policy::Host::Service { .. } => {
+                return Err("a Service address needs a cluster".to_owned());
+            }
+        };
+        Ok(Some(Route { target, address }))
+    }
+
+    fn refused(
+        &self,
+        identity: Arc<weir_audit::Identity>,
+        client: SocketAddr,
+        destination: Option<SocketAddr>,
+        reason: &str,
+    ) {
+        let session = AuditSession {
+            id: self.shared.next_session(),
+            identity,
+            client: Some(client.to_string().into()),
+            destination: destination.map(|destination| destination.to_string().into()),
+            ..AuditSession::default()
+        };
+        self.shared
+            .refused(Arc::new(session), reason, Names::empty());
+    }
+}
+
+impl Shared {
+    pub(crate) fn next_session(&self) -> SessionId {
+        self.sink.next_session()
+    }
+
+    pub(crate) fn refused(&self, session: Arc<AuditSession>, reason: &str, rules: Names) {
+        let event = ConnectionRefused {
+            reason: reason.into(),
+            rules,
+        };
+        self.sink
+            .record(Record::session(wall_clock(), session, event));
+    }
+}

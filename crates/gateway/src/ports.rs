@@ -1,0 +1,127 @@
+//! What the engine needs from the rest of the process: small traits, so that the engine knows
+//! neither spool nor collector nor where policies come from.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+use weir_audit::{Identity, Record, Session, SessionId, Value};
+use weir_policy::{Bundle, Counters, RuleName, Subject, Timestamp, Usage};
+
+/// A boxed future, for the few calls that wait.
+pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Where evidence goes.
+pub trait AuditSink: Send + Sync {
+    /// Whether evidence can be kept; the error says why not. Cheap: asked for every statement.
+    ///
+    /// # Errors
+    /// The spool is full or broken, and nothing may run.
+    fn healthy(&self) -> Result<(), String>;
+
+    /// A session id that was never given before.
+    fn next_session(&self) -> SessionId;
+
+    /// Keeps a record within the bounds of `Batch` delivery. Never waits.
+    fn record(&self, record: Record);
+
+    /// Keeps a record durably before it returns; `strict` waits for the collector's commit too.
+    fn record_durable(&self, record: Record, strict: bool) -> Pending<'_, Result<(), String>>;
+}
+
+/// The policy in force.
+pub trait Policies: Send + Sync {
+    /// The bundle in force now.
+    fn current(&self) -> Arc<Bundle>;
+}
+
+/// The budgets' counters, which outlive the process.
+pub trait Budgets: Send + Sync {
+    /// Calls `with` on the counters at one moment.
+    fn read(&self, with: &mut dyn FnMut(&dyn Counters));
+
+    /// Adds to counters; returns once the charge would survive a crash of the process.
+    fn charge(&self, now: Timestamp, usage: &[Usage]);
+}
+
+/// Who the connections come from.
+pub trait Identities: Send + Sync {
+    /// The attested identity at this moment.
+    ///
+    /// # Errors
+    /// The identity cannot be proven now; connections are refused with this reason.
+    fn current(&self) -> Result<(Subject, Arc<Identity>), String>;
+}
+
+/// Secrets that the engine logs in with or answers clients against.
+pub trait Credentials: Send + Sync {
+    /// The content of a file or a field of a Secret that the bundle refers to.
+    ///
+    /// # Errors
+    /// It cannot be read; the connection is refused.
+    fn read(&self, source: &weir_policy::Source) -> Result<Vec<u8>, String>;
+
+    /// User name and password of a login that the bundle refers to.
+    ///
+    /// # Errors
+    /// It cannot be read; the connection is refused.
+    fn login(&self, login: &weir_policy::Login) -> Result<(String, String), String>;
+}
+
+/// What a reviewer is told about a held statement.
+#[derive(Debug, Clone)]
+pub struct HoldRequest {
+    /// The session it runs in.
+    pub session: Arc<Session>,
+    /// Number of the statement in its session.
+    pub number: u64,
+    /// Its text, whole.
+    pub statement: Arc<str>,
+    /// Its parameters.
+    pub parameters: Vec<Value>,
+    /// Its fingerprint.
+    pub fingerprint: Option<u64>,
+    /// The rules that ask for approval.
+    pub rules: Vec<RuleName>,
+    /// Why.
+    pub reason: String,
+    /// Names of the labels it touches.
+    pub labels: Vec<Arc<str>>,
+    /// Rows delivered so far.
+    pub rows: u64,
+    /// Who may approve, how many must, and until when.
+    pub approval: weir_policy::Approval,
+}
+
+/// How a hold ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ruling {
+    /// Goes on: to the statement's end, or for this many more rows.
+    Approved(Option<u64>),
+    /// Refused by a person, with the reason given.
+    Denied(String),
+    /// Nobody decided in time.
+    Expired,
+    /// The process is stopping.
+    Stopped,
+}
+
+/// A hold that waits for people. Dropping it without a ruling closes the request: client gone.
+pub struct Held {
+    /// The request's name.
+    pub name: Arc<str>,
+    /// Resolves once, when somebody rules or the deadline passes.
+    pub ruling: oneshot::Receiver<Ruling>,
+    /// Keeps the request open while it lives.
+    pub guard: Box<dyn Send + Sync>,
+}
+
+/// Where holds are decided.
+pub trait Holds: Send + Sync {
+    /// Opens a request.
+    ///
+    /// # Errors
+    /// It cannot be kept as evidence or there are too many; the statement is refused.
+    fn open(&self, request: HoldRequest) -> Pending<'_, Result<Held, String>>;
+}

@@ -1,0 +1,69 @@
+//! PostgreSQL connections: start-up and login, then a session.
+//!
+//! The path of one query: `client` takes the message, `judge` decides, the client's exact bytes go
+//! on, `server` counts, masks and records what comes back, `statement` leaves the record.
+
+mod cancel;
+mod catalog;
+mod client;
+mod dial;
+mod exchange;
+mod explain;
+mod hold;
+mod judge;
+mod login;
+mod mask;
+mod operation;
+mod pending;
+mod prepared;
+mod refusal;
+mod server;
+mod session;
+mod start;
+mod statement;
+
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+use weir_wire_postgres::startup::CancelKey;
+
+pub(crate) use cancel::CancelRegistry;
+use dial::Dialer;
+pub(crate) use exchange::Catalogs;
+pub use explain::explain;
+pub(crate) use start::serve;
+
+/// What a session knows of its connection.
+pub(crate) struct Connection {
+    /// Name of the Target.
+    target: String,
+    /// The database, as the start-up message names it.
+    database: Vec<u8>,
+    /// Reaches the server again, to cancel.
+    dialer: Dialer,
+    /// The key that the server gave.
+    key: Option<CancelKey>,
+    /// Rings when the client sends a CancelRequest for this session.
+    cancelled: Arc<Notify>,
+    /// Replication is permitted on this connection.
+    replication: bool,
+    /// The client was told of an error where the server completed.
+    poisoned: bool,
+}
+
+impl Connection {
+    /// Cancels what the server is doing, and waits until the server has taken note.
+    async fn cancel_upstream(&self) {
+        if let Some(key) = &self.key {
+            self.dialer.cancel(key).await;
+        }
+    }
+
+    /// The same, without waiting.
+    fn cancel_upstream_soon(&self) {
+        if let Some(key) = self.key.clone() {
+            let dialer = self.dialer.clone();
+            tokio::spawn(async move { dialer.cancel(&key).await });
+        }
+    }
+}

@@ -1,0 +1,406 @@
+//! What a database says about its own objects: relations, columns, views, inheritance, functions.
+//!
+//! A catalog is read over a session (see `catalog::query`), never guessed, and is immutable once
+//! read: sessions share it by `Arc` and replace it whole. Labels are laid over it when it is built:
+//! they follow configured names, what a name once meant (`Pins`), inheritance in both directions
+//! and views, whose columns carry what their definitions carry.
+//!
+//! Names without a schema are looked up in every schema. That may label too much, never too little,
+//! and needs no knowledge of `search_path`.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use weir_policy::{LabelId, LabelRules};
+use weir_sql::{Analysis, Derivation, LexSettings, Origin, Statement};
+
+mod functions;
+mod pins;
+mod query;
+
+use functions::Functions;
+pub(crate) use pins::Pins;
+pub(crate) use query::{QUERIES, Rows};
+
+/// First OID of objects that are not part of the server (`FirstNormalObjectId`).
+pub(crate) const FIRST_USER_OID: u32 = 16_384;
+
+/// Rounds of following views through views before a chain is taken as labelled whole.
+const MAX_VIEW_DEPTH: usize = 16;
+
+/// A relation with columns.
+#[derive(Debug)]
+pub(crate) struct Relation {
+    pub(crate) schema: Arc<str>,
+    pub(crate) name: Arc<str>,
+    pub(crate) columns: Vec<weir_sql::Column>,
+    attributes: Vec<i16>,
+    labels: Vec<Labels>,
+}
+
+/// The labels of one column.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Labels {
+    /// Which, sorted.
+    pub(crate) ids: Vec<LabelId>,
+    /// Whether the value is computed from a labelled one, so that only a whole mask is safe.
+    pub(crate) derived: bool,
+}
+
+/// A database's relations and functions, with labels.
+#[derive(Debug, Default)]
+pub(crate) struct Catalog {
+    relations: Vec<Relation>,
+    by_name: HashMap<Arc<str>, Vec<usize>>,
+    by_oid: HashMap<u32, usize>,
+    functions: Functions,
+    all_labels: Vec<LabelId>,
+}
+
+/// How a relation's name resolves.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Resolved<'a> {
+    /// No relation has the name.
+    Unknown,
+    /// This one, or this one stands for all that have the name.
+    One(&'a Relation),
+    /// Several that differ, at least one of them labelled.
+    Ambiguous(&'a [usize]),
+}
+
+impl Relation {
+    /// The labels of the column at `index` of `columns`.
+    pub(crate) fn labels(&self, index: usize) -> &[LabelId] {
+        self.labels
+            .get(index)
+            .map_or(&[], |labels| labels.ids.as_slice())
+    }
+
+    fn is_labelled(&self) -> bool {
+        self.columns.iter().any(|column| column.labelled)
+    }
+
+    fn all_labels(&self) -> impl Iterator<Item = LabelId> {
+        self.labels
+            .iter()
+            .flat_map(|labels| labels.ids.iter().copied())
+    }
+
+    fn add(&mut self, index: usize, ids: &[LabelId], derived: bool) -> bool {
+        let (Some(labels), Some(column)) =
+            (self.labels.get_mut(index), self.columns.get_mut(index))
+        else {
+            return false;
+        };
+        let before = (labels.ids.len(), labels.derived);
+        labels.ids.extend_from_slice(ids);
+        labels.ids.sort_unstable();
+        labels.ids.dedup();
+        labels.derived |= derived && !ids.is_empty();
+        column.labelled = !labels.ids.is_empty();
+        before != (labels.ids.len(), labels.derived)
+    }
+}
+
+impl Catalog {
+    /// Builds the catalog from what the queries returned.
+    ///
+    /// # Errors
+    /// A row does not have the shape that was asked for.
+    pub(crate) fn build(rows: &Rows, rules: &LabelRules, pins: &mut Pins) -> Result<Self, String> {
+        let mut catalog = Self {
+            all_labels: rules.all(),
+            ..Self::default()
+        };
+        for column in rows.columns()? {
+            catalog.add_column(&column, rules, pins);
+        }
+        let inherits = rows.inherits()?;
+        let views = rows.views()?;
+        catalog.spread(&inherits, &views);
+        let labelled: HashSet<Box<str>> = catalog
+            .relations
+            .iter()
+            .filter(|relation| relation.is_labelled())
+            .map(|relation| Box::from(&*relation.name))
+            .collect();
+        catalog.functions = Functions::build(rows.functions()?, labelled);
+        Ok(catalog)
+    }
+
+    fn add_column(&mut self, column: &query::ColumnRow<'_>, rules: &LabelRules, pins: &mut Pins) {
+        let index = *self.by_oid.entry(column.oid).or_insert_with(|| {
+            let name: Arc<str> = column.relation.into();
+            self.by_name
+                .entry(Arc::clone(&name))
+                .or_default()
+                .push(self.relations.len());
+            self.relations.push(Relation {
+                schema: column.schema.into(),
+                name,
+                columns: Vec::new(),
+                attributes: Vec::new(),
+                labels: Vec::new(),
+            });
+            self.relations.len() - 1
+        });
+        let Some(relation) = self.relations.get_mut(index) else {
+            return;
+        };
+        let mut ids = rules.of_column(column.schema, column.relation, column.name);
+        pins.follow(column.oid, column.attribute, &mut ids);
+        let at = relation.columns.len();
+        relation.columns.push(weir_sql::Column {
+            name: column.name.into(),
+            labelled: false,
+        });
+        relation.attributes.push(column.attribute);
+        relation.labels.push(Labels::default());
+        relation.add(at, &ids, false);
+    }
+
+    /// Carries labels along inheritance and through views until nothing changes.
+    fn spread(&mut self, inherits: &[(u32, u32)], views: &[(u32, &str)]) {
+        let parsed: Vec<(usize, Option<Arc<weir_sql::Script>>)> = views
+            .iter()
+            .filter_map(|(oid, text)| {
+                let index = *self.by_oid.get(oid)?;
+                match weir_sql::analyze(text, &LexSettings::default()) {
+                    Analysis::Parsed(script) => Some((index, Some(script))),
+                    _ => Some((index, None)),
+                }
+            })
+            .collect();
+        for round in 0..=MAX_VIEW_DEPTH {
+            let mut changed = false;
+            for (child, parent) in inherits {
+                changed |= self.copy_labels(*parent, *child) | self.copy_labels(*child, *parent);
+            }
+            for (index, script) in &parsed {
+                let statement = script.as_ref().and_then(|script| script.statements.first());
+                let found = match statement {
+                    Some(statement) if round < MAX_VIEW_DEPTH => {
+                        self.view_labels(*index, statement)
+                    }
+                    Some(_) => Vec::new(),
+                    None => self.everything(*index),
+                };
+                for (at, ids, derived) in found {
+                    let relation = self.relations.get_mut(*index);
+                    changed |= relation.is_some_and(|relation| relation.add(at, &ids, derived));
+                }
+            }
+            if !changed {
+                return;
+            }
+            if round == MAX_VIEW_DEPTH {
+                for (index, _) in &parsed {
+                    for (at, ids, derived) in self.everything(*index) {
+                        if let Some(relation) = self.relations.get_mut(*index) {
+                            relation.add(at, &ids, derived);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn everything(&self, index: usize) -> Vec<(usize, Vec<LabelId>, bool)> {
+        let width = self
+            .relations
+            .get(index)
+            .map_or(0, |relation| relation.columns.len());
+        (0..width)
+            .map(|at| (at, self.all_labels.clone(), true))
+            .collect()
+    }
+
+    fn view_labels(&self, index: usize, statement: &Statement) -> Vec<(usize, Vec<LabelId>, bool)> {
+        let width = self
+            .relations
+            .get(index)
+            .map_or(0, |relation| relation.columns.len());
+        let oracle = self.oracle(statement, false);
+        let traced = statement.lineage.trace(&oracle);
+        (0..width)
+            .filter_map(|at| {
+                let output = traced.outputs.column(at, width);
+                let ids = oracle.labels_of(&output.origins);
+                (!ids.is_empty()).then_some((at, ids, output.derivation != Derivation::Direct))
+            })
+            .collect()
+    }
+
+    fn copy_labels(&mut self, from: u32, to: u32) -> bool {
+        let (Some(from), Some(to)) = (self.by_oid.get(&from), self.by_oid.get(&to)) else {
+            return false;
+        };
+        let Some(source) = self.relations.get(*from) else {
+            return false;
+        };
+        let labelled: Vec<(String, Labels)> = source
+            .columns
+            .iter()
+            .zip(&source.labels)
+            .filter(|(column, _)| column.labelled)
+            .map(|(column, labels)| (column.name.clone(), labels.clone()))
+            .collect();
+        let Some(target) = self.relations.get_mut(*to) else {
+            return false;
+        };
+        let mut changed = false;
+        for (name, labels) in labelled {
+            let at = target.columns.iter().position(|column| column.name == name);
+            changed |= at.is_some_and(|at| target.add(at, &labels.ids, labels.derived));
+        }
+        changed
+    }
+
+    /// What a relation's name means.
+    pub(crate) fn resolve(&self, schema: Option<&str>, name: &str) -> Resolved<'_> {
+        let Some(candidates) = self.by_name.get(name) else {
+            return Resolved::Unknown;
+        };
+        let fits = |relation: &&Relation| match schema {
+            None => true,
+            Some("pg_temp") => relation.schema.starts_with("pg_temp"),
+            Some(schema) => &*relation.schema == schema,
+        };
+        let found = || {
+            candidates
+                .iter()
+                .filter_map(|at| self.relations.get(*at))
+                .filter(fits)
+        };
+        let Some(first) = found().next() else {
+            return Resolved::Unknown;
+        };
+        if found().count() == 1 {
+            return Resolved::One(first);
+        }
+        match found().find(|relation| relation.is_labelled()) {
+            None => Resolved::One(first),
+            Some(labelled) if found().all(|other| other.columns == labelled.columns) => {
+                Resolved::One(labelled)
+            }
+            Some(_) => Resolved::Ambiguous(candidates),
+        }
+    }
+
+    /// The labels of a column by what RowDescription says; `None` where the relation is unknown.
+    pub(crate) fn origin(&self, oid: u32, attribute: i16) -> Option<&Labels> {
+        static NONE: Labels = Labels {
+            ids: Vec::new(),
+            derived: false,
+        };
+        let relation = self.relations.get(*self.by_oid.get(&oid)?)?;
+        if attribute <= 0 {
+            return Some(&NONE);
+        }
+        let at = relation
+            .attributes
+            .iter()
+            .position(|have| *have == attribute)?;
+        relation.labels.get(at)
+    }
+
+    /// Every label that the target has, sorted.
+    pub(crate) fn all_labels(&self) -> &[LabelId] {
+        &self.all_labels
+    }
+
+    /// Whether code in another language can be seen to touch nothing labelled.
+    pub(crate) fn is_harmless(&self, code: &weir_sql::Code) -> bool {
+        self.functions
+            .is_harmless(code.language.as_deref(), &code.text)
+    }
+
+    /// Answers lineage's questions about one statement. With `after_ddl`, names that are unknown
+    /// may be created by an earlier statement of the same message.
+    pub(crate) fn oracle<'a>(&'a self, statement: &'a Statement, after_ddl: bool) -> Oracle<'a> {
+        let relations = statement
+            .relations
+            .iter()
+            .map(|relation| self.resolve(relation.schema.as_deref(), &relation.name))
+            .collect();
+        Oracle {
+            catalog: self,
+            statement,
+            relations,
+            after_ddl,
+        }
+    }
+}
+
+/// A catalog's answers about one statement's relations and functions.
+pub(crate) struct Oracle<'a> {
+    catalog: &'a Catalog,
+    statement: &'a Statement,
+    relations: Vec<Resolved<'a>>,
+    after_ddl: bool,
+}
+
+impl Oracle<'_> {
+    /// Every label that values of these origins may carry, sorted.
+    pub(crate) fn labels_of(&self, origins: &[Origin]) -> Vec<LabelId> {
+        let mut ids: Vec<LabelId> = Vec::new();
+        for origin in origins {
+            match origin {
+                Origin::Column { relation, column } => match self.relations.get(*relation) {
+                    Some(Resolved::One(found)) => ids.extend_from_slice(found.labels(*column)),
+                    _ => ids.extend_from_slice(&self.catalog.all_labels),
+                },
+                Origin::Relation(relation) => match self.relations.get(*relation) {
+                    Some(Resolved::Ambiguous(candidates)) => ids.extend(
+                        candidates
+                            .iter()
+                            .filter_map(|at| self.catalog.relations.get(*at))
+                            .flat_map(Relation::all_labels),
+                    ),
+                    Some(Resolved::One(found)) => ids.extend(found.all_labels()),
+                    _ => ids.extend_from_slice(&self.catalog.all_labels),
+                },
+                Origin::Function(_) | Origin::Unresolved => {
+                    ids.extend_from_slice(&self.catalog.all_labels);
+                }
+            }
+        }
+        ids.sort_unstable();
+        ids.dedup();
+        ids
+    }
+
+    /// Schema and name of the statement's relation at `index`, as far as they are known.
+    pub(crate) fn name(&self, index: usize) -> (&str, &str) {
+        match (
+            self.relations.get(index),
+            self.statement.relations.get(index),
+        ) {
+            (Some(Resolved::One(found)), _) => (&found.schema, &found.name),
+            (_, Some(named)) => (named.schema.as_deref().unwrap_or(""), &named.name),
+            _ => ("", ""),
+        }
+    }
+}
+
+impl weir_sql::Oracle for Oracle<'_> {
+    fn columns(&self, relation: usize) -> Option<&[weir_sql::Column]> {
+        match self.relations.get(relation)? {
+            Resolved::One(found) => Some(&found.columns),
+            Resolved::Unknown if !self.after_ddl => Some(&[]),
+            _ => None,
+        }
+    }
+
+    fn is_trusted(&self, function: usize) -> bool {
+        let Some(function) = self.statement.functions.get(function) else {
+            return false;
+        };
+        self.catalog
+            .functions
+            .is_trusted(function.schema.as_deref(), &function.name)
+    }
+}
+
+#[cfg(test)]
+mod tests;

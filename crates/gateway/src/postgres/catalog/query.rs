@@ -1,0 +1,139 @@
+//! The statements that read a catalog, and the shape of what they return.
+//!
+//! Every name, operator and cast is qualified: the session's `search_path` may be an attacker's.
+
+/// The statements, in the order in which [`Rows`] holds their results.
+pub(crate) const QUERIES: [&str; 4] = [COLUMNS, INHERITS, VIEWS, FUNCTIONS];
+
+const COLUMNS: &str = "SELECT c.oid::pg_catalog.int8::pg_catalog.text, n.nspname::pg_catalog.text, \
+    c.relname::pg_catalog.text, a.attnum::pg_catalog.text, a.attname::pg_catalog.text \
+    FROM pg_catalog.pg_class c \
+    JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace \
+    JOIN pg_catalog.pg_attribute a ON a.attrelid OPERATOR(pg_catalog.=) c.oid \
+    WHERE a.attnum OPERATOR(pg_catalog.>) 0 AND NOT a.attisdropped \
+    AND (c.relkind OPERATOR(pg_catalog.=) 'r' OR c.relkind OPERATOR(pg_catalog.=) 'p' \
+    OR c.relkind OPERATOR(pg_catalog.=) 'v' OR c.relkind OPERATOR(pg_catalog.=) 'm' \
+    OR c.relkind OPERATOR(pg_catalog.=) 'f' OR c.relkind OPERATOR(pg_catalog.=) 'S' \
+    OR c.relkind OPERATOR(pg_catalog.=) 'c') \
+    ORDER BY c.oid, a.attnum";
+
+const INHERITS: &str = "SELECT i.inhrelid::pg_catalog.int8::pg_catalog.text, \
+    i.inhparent::pg_catalog.int8::pg_catalog.text FROM pg_catalog.pg_inherits i";
+
+const VIEWS: &str = "SELECT c.oid::pg_catalog.int8::pg_catalog.text, \
+    pg_catalog.pg_get_viewdef(c.oid) FROM pg_catalog.pg_class c \
+    WHERE (c.relkind OPERATOR(pg_catalog.=) 'v' OR c.relkind OPERATOR(pg_catalog.=) 'm') \
+    AND c.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid";
+
+const FUNCTIONS: &str = "SELECT p.proname::pg_catalog.text, l.lanname::pg_catalog.text, \
+    CASE WHEN p.prokind OPERATOR(pg_catalog.<>) 'a' AND (l.lanname OPERATOR(pg_catalog.=) 'sql' \
+    OR l.lanname OPERATOR(pg_catalog.=) 'plpgsql') THEN pg_catalog.pg_get_functiondef(p.oid) END, \
+    (EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.objid OPERATOR(pg_catalog.=) p.oid \
+    AND d.classid OPERATOR(pg_catalog.=) 1255::pg_catalog.oid \
+    AND d.deptype OPERATOR(pg_catalog.=) 'e'))::pg_catalog.text \
+    FROM pg_catalog.pg_proc p \
+    JOIN pg_catalog.pg_language l ON l.oid OPERATOR(pg_catalog.=) p.prolang \
+    WHERE p.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid";
+
+/// Rows of text cells.
+pub(crate) type Table = Vec<Vec<Option<Box<str>>>>;
+
+/// What the queries returned, in order.
+#[derive(Debug, Default)]
+pub(crate) struct Rows {
+    /// One table for each of [`QUERIES`].
+    pub(crate) tables: Vec<Table>,
+}
+
+/// One column of one relation.
+pub(super) struct ColumnRow<'a> {
+    pub(super) oid: u32,
+    pub(super) schema: &'a str,
+    pub(super) relation: &'a str,
+    pub(super) attribute: i16,
+    pub(super) name: &'a str,
+}
+
+/// One function that is not part of the server.
+pub(super) struct FunctionRow<'a> {
+    pub(super) name: &'a str,
+    pub(super) language: &'a str,
+    pub(super) source: &'a str,
+    pub(super) from_extension: bool,
+}
+
+impl FunctionRow<'_> {
+    /// Whether `source` is a text that says what the function does.
+    pub(super) fn is_source(&self) -> bool {
+        matches!(self.language, "sql" | "plpgsql") && !self.source.is_empty()
+    }
+}
+
+impl Rows {
+    fn table(&self, index: usize) -> Result<&Table, String> {
+        self.tables
+            .get(index)
+            .ok_or_else(|| "the catalog query returned too little".to_owned())
+    }
+
+    pub(super) fn columns(&self) -> Result<Vec<ColumnRow<'_>>, String> {
+        let read = |row: &'_ Vec<Option<Box<str>>>| match row.as_slice() {
+            [Some(oid), Some(_), Some(_), Some(attribute), Some(_)] => {
+                Some((oid.parse().ok()?, attribute.parse().ok()?))
+            }
+            _ => None,
+        };
+        let mut found = Vec::new();
+        for row in self.table(0)? {
+            let (oid, attribute) = read(row).ok_or_else(|| malformed("columns"))?;
+            found.push(ColumnRow {
+                oid,
+                schema: cell(row, 1),
+                relation: cell(row, 2),
+                attribute,
+                name: cell(row, 4),
+            });
+        }
+        Ok(found)
+    }
+
+    pub(super) fn inherits(&self) -> Result<Vec<(u32, u32)>, String> {
+        let read = |row: &Vec<Option<Box<str>>>| {
+            Some((cell(row, 0).parse().ok()?, cell(row, 1).parse().ok()?))
+        };
+        let rows = self.table(1)?.iter();
+        rows.map(|row| read(row).ok_or_else(|| malformed("inheritance")))
+            .collect()
+    }
+
+    pub(super) fn views(&self) -> Result<Vec<(u32, &str)>, String> {
+        let rows = self.table(2)?.iter();
+        rows.map(|row| match cell(row, 0).parse() {
+            Ok(oid) => Ok((oid, cell(row, 1))),
+            Err(_) => Err(malformed("views")),
+        })
+        .collect()
+    }
+
+    pub(super) fn functions(&self) -> Result<Vec<FunctionRow<'_>>, String> {
+        let rows = self.table(3)?.iter();
+        Ok(rows
+            .map(|row| FunctionRow {
+                name: cell(row, 0),
+                language: cell(row, 1),
+                source: cell(row, 2),
+                from_extension: cell(row, 3) == "true",
+            })
+            .collect())
+    }
+}
+
+fn cell(row: &[Option<Box<str>>], index: usize) -> &str {
+    row.get(index)
+        .and_then(|cell| cell.as_deref())
+        .unwrap_or("")
+}
+
+fn malformed(what: &str) -> String {
+    format!("the catalog's {what} do not have the expected shape")
+}

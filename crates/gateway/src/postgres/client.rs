@@ -1,0 +1,420 @@
+//! What the client sends: each message is judged whole, then forwarded, replaced or held.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use weir_sql::Analysis;
+use weir_wire_postgres::frame::{HEADER, Header};
+use weir_wire_postgres::frontend::{self, Named as NamedObject, tag};
+use weir_wire_postgres::{ProtocolError, message};
+
+use super::judge::Verdict;
+use super::pending::Owed;
+use super::prepared::{Lookup, Portal, Prepared};
+use super::refusal::Refusal;
+use super::session::{MAX_WHOLE, Rest, Session, SessionEnd};
+use super::statement::{Active, Body};
+use crate::cache::Analysed;
+
+/// Answers that may be owed before the client is no longer read.
+const MAX_PIPELINE: usize = 4096;
+
+impl Session {
+    /// Takes every client message that has arrived whole.
+    pub(super) async fn take_client(&mut self) -> Result<(), SessionEnd> {
+        loop {
+            if self.pending.len() > MAX_PIPELINE {
+                self.pump(false).await?;
+                self.take_server()?;
+                self.settle().await?;
+                if self.server.eof {
+                    return Ok(());
+                }
+                continue;
+            }
+            if !self.client.settle_rest(&mut self.server.out) {
+                return Ok(());
+            }
+            let unjudged = self.client.inbox.unjudged();
+            let header = match Header::peek(unjudged) {
+                Ok(Some(header)) => header,
+                Ok(None) => return Ok(()),
+                Err(error) => return Err(self.violation(error).await),
+            };
+            let streams = header.tag == tag::COPY_DATA;
+            if unjudged.len() < header.total && !streams {
+                if header.total > MAX_WHOLE {
+                    return Err(self.end(too_large()).await);
+                }
+                return Ok(());
+            }
+            self.totals.to_server += header.total as u64;
+            if let Err(error) = self.take_message(header).await? {
+                return Err(self.violation(error).await);
+            }
+        }
+    }
+
+    async fn violation(&mut self, error: ProtocolError) -> SessionEnd {
+        let refusal = Refusal {
+            sqlstate: "08P01",
+            message: format!("weir: invalid message from the client: {error}"),
+            detail: None,
+            hint: None,
+            rules: Vec::new(),
+        };
+        self.end(refusal).await;
+        SessionEnd::Client(error)
+    }
+
+    async fn take_message(
+        &mut self,
+        header: Header,
+    ) -> Result<Result<(), ProtocolError>, SessionEnd> {
+        let total = header.total;
+        match header.tag {
+            tag::QUERY => return self.query(total).await,
+            tag::PARSE => return self.parse(total).await,
+            tag::BIND => return self.bind(total).await,
+            tag::EXECUTE => return self.execute(total).await,
+            tag::FUNCTION_CALL => return self.function_call(total).await,
+            tag::DESCRIBE | tag::CLOSE => {
+                let named = match frontend::named(self.body(total)) {
+                    Ok(named) => named,
+                    Err(error) => return Ok(Err(error)),
+                };
+                let owed = match (header.tag, named) {
+                    (tag::DESCRIBE, NamedObject::Statement(_)) => Owed::DescribeStatement,
+                    (tag::DESCRIBE, NamedObject::Portal(n)) => Owed::DescribePortal(n.into()),
+                    (_, NamedObject::Statement(n)) => Owed::CloseStatement(n.into()),
+                    (_, NamedObject::Portal(n)) => Owed::ClosePortal(n.into()),
+                };
+                self.batch_open = true;
+                self.forward(total, owed);
+            }
+            tag::SYNC => {
+                self.batch_open = false;
+                self.forward(total, Owed::Sync);
+            }
+            tag::COPY_DONE | tag::COPY_FAIL => self.forward(total, Owed::CopyEnd),
+            tag::COPY_DATA => self.copy_data(total),
+            tag::FLUSH => self.client.inbox.approve(total),
+            tag::TERMINATE => {
+                self.terminated = true;
+                self.client.inbox.approve(total);
+            }
+            tag::PASSWORD => return Ok(Err(ProtocolError::Unexpected(tag::PASSWORD))),
+            other => return Ok(Err(ProtocolError::Unexpected(other))),
+        }
+        Ok(Ok(()))
+    }
+
+    fn forward(&mut self, total: usize, owed: Owed) {
+        self.client.inbox.approve(total);
+        self.pending.push(owed);
+    }
+
+    fn body(&self, total: usize) -> &[u8] {
+        self.client
+            .inbox
+            .unjudged()
+            .get(HEADER..total)
+            .unwrap_or_default()
+    }
+
+    fn copy_data(&mut self, total: usize) {
+        let have = self.client.inbox.unjudged().len().min(total);
+        self.client.inbox.approve(have);
+        if have < total {
+            self.client.rest = Rest::Forward(total - have);
+        }
+    }
+
+    /// Analyses a text on this thread, or on one with room where it is large.
+    pub(super) async fn analyse(&mut self, text: &[u8]) -> Arc<Analysed> {
+        const LARGE: usize = 16 * 1024;
+        let Ok(text) = std::str::from_utf8(text) else {
+            return Arc::new(Analysed::opaque(&String::from_utf8_lossy(text)));
+        };
+        if !self.encoding_is_plain && !text.is_ascii() {
+            return Arc::new(Analysed::opaque(text));
+        }
+        if text.len() <= LARGE {
+            return self.shared.statements.analyse(text, &self.lex);
+        }
+        let (shared, lex, owned) = (Arc::clone(&self.shared), self.lex, text.to_owned());
+        let task = tokio::task::spawn_blocking(move || shared.statements.analyse(&owned, &lex));
+        match task.await {
+            Ok(found) => found,
+            Err(_) => Arc::new(Analysed::opaque(text)),
+        }
+    }
+
+    /// Waits until nothing that is under way can change how the next text is read.
+    async fn pass_barriers(&mut self) -> Result<(), SessionEnd> {
+        if self.scope.permits_opaque() {
+            return Ok(());
+        }
+        while self.pending.active().any(|active| active.judged.barrier) && !self.server.eof {
+            self.pump(false).await?;
+            self.take_server()?;
+            self.settle().await?;
+        }
+        Ok(())
+    }
+
+    async fn query(&mut self, total: usize) -> Result<Result<(), ProtocolError>, SessionEnd> {
+        self.close_batch().await?;
+        self.pass_barriers().await?;
+        let text = match frontend::query(self.body(total)) {
+            Ok(text) => text.to_vec(),
+            Err(error) => return Ok(Err(error)),
+        };
+        self.refresh_policy().await?;
+        if self.pending.is_skipping() {
+            self.client.inbox.approve(total);
+            return Ok(Ok(()));
+        }
+        let analysed = self.analyse(&text).await;
+        let verdict = match analysed.analysis {
+            Analysis::SyntaxError(_) if !self.scope.permits_opaque() => {
+                match self.ask_for_syntax_error(&text).await? {
+                    Some(error) => {
+                        self.client.inbox.discard(total, &mut self.server.out);
+                        let status = self.status;
+                        self.to_client(|out| {
+                            out.extend_from_slice(&error);
+                            message::ready(out, status);
+                        });
+                        return Ok(Ok(()));
+                    }
+                    None => Verdict::Deny(Refusal::unjudged("the statement could not be parsed")),
+                }
+            }
+            _ => self.judge_text(&analysed).await?,
+        };
+        match verdict {
+            Verdict::Permit(statements) => self.forward(total, Owed::Query(statements)),
+            Verdict::Deny(refusal) => {
+                let text = refused_text(&refusal);
+                self.replace(total, |out| message::query(out, &text));
+                self.pending
+                    .push_refused(Owed::Query(VecDeque::new()), refusal);
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    /// A `Query` inside of an extended-protocol batch runs only if all before it succeeded: wait
+    /// until that is known.
+    async fn close_batch(&mut self) -> Result<(), SessionEnd> {
+        if !self.batch_open {
+            return Ok(());
+        }
+        self.ask_for_answers();
+        while !self.pending.is_empty() && !self.server.eof {
+            self.pump(false).await?;
+            self.take_server()?;
+            self.settle().await?;
+        }
+        self.batch_open = self.pending.is_skipping();
+        Ok(())
+    }
+
+    /// The server's own words on a text that its grammar will reject, asked for in a way that
+    /// cannot run anything; `None` when the server accepts the text.
+    async fn ask_for_syntax_error(&mut self, text: &[u8]) -> Result<Option<Vec<u8>>, SessionEnd> {
+        const NAME: &[u8] = b"weir_syntax";
+        self.to_server(|out| {
+            message::parse(out, NAME, text);
+            message::close(out, b'S', NAME);
+            message::sync(out);
+        });
+        self.pending.push_ours(Owed::DescribeStatement);
+        self.pending.push_ours(Owed::CloseStatement(NAME.into()));
+        self.pending.push_ours(Owed::Sync);
+        self.await_ours().await?;
+        Ok(self.capture.error.take())
+    }
+
+    async fn parse(&mut self, total: usize) -> Result<Result<(), ProtocolError>, SessionEnd> {
+        self.pass_barriers().await?;
+        let (name, text) = match frontend::parse(self.body(total)) {
+            Ok(parse) => (Box::<[u8]>::from(parse.name), parse.query.to_vec()),
+            Err(error) => return Ok(Err(error)),
+        };
+        let analysed = self.analyse(&text).await;
+        let body = match &analysed.analysis {
+            Analysis::Parsed(script) if script.statements.len() == 1 => Some(Body::new(script, 0)),
+            _ => None,
+        };
+        self.batch_open = true;
+        self.forward(
+            total,
+            Owed::Parse(name, Arc::new(Prepared { analysed, body })),
+        );
+        Ok(Ok(()))
+    }
+
+    async fn bind(&mut self, total: usize) -> Result<Result<(), ProtocolError>, SessionEnd> {
+        let keep = self.scope.record() >= weir_policy::RecordLevel::Commands;
+        let (portal, name, parameters) = match frontend::bind(self.body(total)) {
+            Ok(bind) => (
+                Box::<[u8]>::from(bind.portal),
+                Box::<[u8]>::from(bind.statement),
+                if keep {
+                    parameters(&bind.parameters)
+                } else {
+                    Vec::new()
+                },
+            ),
+            Err(error) => return Ok(Err(error)),
+        };
+        let statement = loop {
+            match self.named.statement(&name, &self.pending) {
+                Lookup::Found(statement) => break Some(statement),
+                Lookup::Unknown => break None,
+                Lookup::Undecided if self.server.eof => break None,
+                Lookup::Undecided => {
+                    self.ask_for_answers();
+                    self.pump(false).await?;
+                    self.take_server()?;
+                    self.settle().await?;
+                }
+            }
+        };
+        self.batch_open = true;
+        let bound = Portal {
+            statement,
+            parameters,
+            fields: None,
+            active: None,
+        };
+        self.forward(total, Owed::Bind(portal, Some(Box::new(bound))));
+        Ok(Ok(()))
+    }
+
+    /// Makes the server send what it has answered so far, where no Sync does.
+    pub(super) fn ask_for_answers(&mut self) {
+        if self.batch_open {
+            self.to_server(message::flush);
+        }
+    }
+
+    async fn execute(&mut self, total: usize) -> Result<Result<(), ProtocolError>, SessionEnd> {
+        self.pass_barriers().await?;
+        let name = match frontend::execute(self.body(total)) {
+            Ok(execute) => Box::<[u8]>::from(execute.portal),
+            Err(error) => return Ok(Err(error)),
+        };
+        self.refresh_policy().await?;
+        self.batch_open = true;
+        if self.pending.is_skipping() {
+            self.client.inbox.approve(total);
+            return Ok(Ok(()));
+        }
+        let resumed = self
+            .named
+            .portal(&name, &mut self.pending)
+            .and_then(|p| p.active.take());
+        if let Some(active) = resumed {
+            self.forward(total, Owed::Execute(name, Some(active)));
+            return Ok(Ok(()));
+        }
+        match self.judge_portal(&name).await? {
+            Verdict::Permit(mut statements) => {
+                let mut active = statements.pop_front();
+                let fields = self
+                    .named
+                    .portal(&name, &mut self.pending)
+                    .and_then(|portal| portal.fields.clone());
+                if let (Some(active), Some(fields)) = (&mut active, fields) {
+                    self.plan(active, &fields);
+                }
+                if self.must_describe(&name, active.as_deref()) {
+                    self.to_server(|out| message::describe(out, b'P', &name));
+                    self.pending.push_ours(Owed::DescribePortal(name.clone()));
+                }
+                self.forward(total, Owed::Execute(name, active));
+            }
+            Verdict::Deny(refusal) => {
+                self.replace(total, |out| message::execute(out, b"weir_refused"));
+                self.pending
+                    .push_refused(Owed::Execute(name, None), refusal);
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    /// Whether the columns of a result must be asked for before its rows can be judged.
+    fn must_describe(&mut self, portal: &[u8], active: Option<&Active>) -> bool {
+        let needed = active.is_some_and(|active| {
+            active.judged.returns_rows && (active.records_rows() || self.scope.needs_catalog())
+        });
+        needed
+            && self
+                .named
+                .portal(portal, &mut self.pending)
+                .is_some_and(|portal| portal.fields.is_none())
+    }
+
+    async fn function_call(
+        &mut self,
+        total: usize,
+    ) -> Result<Result<(), ProtocolError>, SessionEnd> {
+        self.refresh_policy().await?;
+        if self.pending.is_skipping() {
+            self.client.inbox.approve(total);
+            return Ok(Ok(()));
+        }
+        match self.judge_function_call().await? {
+            Verdict::Permit(mut statements) => {
+                let active = statements.pop_front();
+                self.forward(total, Owed::FunctionCall(active));
+            }
+            Verdict::Deny(refusal) => {
+                let text = refused_text(&refusal);
+                self.replace(total, |out| message::query(out, &text));
+                self.pending
+                    .push_refused(Owed::Query(VecDeque::new()), refusal);
+            }
+        }
+        Ok(Ok(()))
+    }
+}
+
+/// What goes to the server in place of a refused `Query`: it cannot parse, so the transaction is
+/// aborted exactly as the client is told, and the server's log says why.
+fn refused_text(refusal: &Refusal) -> String {
+    format!("refused by weir ({})", refusal.sqlstate)
+}
+
+fn too_large() -> Refusal {
+    Refusal {
+        sqlstate: "54000",
+        message: format!("weir: a message is longer than {MAX_WHOLE} bytes"),
+        detail: None,
+        hint: Some("send large values by COPY".to_owned()),
+        rules: Vec::new(),
+    }
+}
+
+/// Longest parameter that is kept for the record, in bytes.
+const MAX_RECORDED_PARAMETER: usize = 4096;
+
+fn parameters(values: &[(Option<&[u8]>, bool)]) -> Vec<weir_audit::Value> {
+    let keep = |bytes: &'_ [u8]| {
+        bytes
+            .get(..MAX_RECORDED_PARAMETER)
+            .unwrap_or(bytes)
+            .to_vec()
+    };
+    values
+        .iter()
+        .map(|(value, binary)| match value {
+            None => weir_audit::Value::Null,
+            Some(bytes) if *binary => weir_audit::Value::Binary(keep(bytes).into()),
+            Some(bytes) => weir_audit::Value::text(&keep(bytes)),
+        })
+        .collect()
+}

@@ -1,0 +1,217 @@
+//! Weir's own questions over the client's session: invisible to the client, and only while the
+//! server owes it nothing.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use weir_wire_postgres::{backend, message};
+
+use super::catalog::{Catalog, Pins, QUERIES, Rows};
+use super::pending::Owed;
+use super::session::{Session, SessionEnd};
+
+const NAME: &[u8] = b"weir_catalog";
+
+/// The catalogs of all databases that were seen, by target and database.
+#[derive(Default)]
+pub(crate) struct Catalogs {
+    known: Mutex<HashMap<(String, Vec<u8>), Known>>,
+}
+
+struct Known {
+    catalog: Option<(Arc<Catalog>, Instant)>,
+    digest: String,
+    pins: Pins,
+}
+
+/// What one session knows of its database's catalog.
+#[derive(Default)]
+pub(super) struct CatalogState {
+    current: Option<Arc<Catalog>>,
+    read_at: Option<Instant>,
+    /// This session has changed the schema since.
+    dirty: bool,
+    /// The change may still be rolled back, and nobody else sees it.
+    private: bool,
+}
+
+impl CatalogState {
+    pub(super) fn current(&self) -> Option<Arc<Catalog>> {
+        self.current.clone()
+    }
+
+    /// The labels have changed: the catalog must be built again.
+    pub(super) fn forget(&mut self) {
+        *self = Self::default();
+    }
+
+    /// A statement of this session has changed the schema.
+    pub(super) fn schema_changed(&mut self) {
+        self.dirty = true;
+    }
+
+    /// A transaction has ended; what it saw alone is settled one way or the other.
+    pub(super) fn transaction_ended(&mut self) {
+        self.dirty |= std::mem::take(&mut self.private);
+    }
+}
+
+impl Catalogs {
+    fn shared(&self, key: &(String, Vec<u8>), digest: &str) -> Option<(Arc<Catalog>, Instant)> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known
+            .get(key)
+            .filter(|known| known.digest == digest)?
+            .catalog
+            .clone()
+    }
+
+    fn pins(&self, key: &(String, Vec<u8>), digest: &str) -> Pins {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let pins = known
+            .get(key)
+            .map(|known| known.pins.clone())
+            .unwrap_or_default();
+        pins.for_bundle(digest)
+    }
+
+    fn keep(
+        &self,
+        key: (String, Vec<u8>),
+        digest: &str,
+        pins: Pins,
+        catalog: Option<(Arc<Catalog>, Instant)>,
+    ) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = known.remove(&key).filter(|known| known.digest == digest);
+        let catalog = catalog.or_else(|| old.and_then(|known| known.catalog));
+        known.insert(
+            key,
+            Known {
+                catalog,
+                digest: digest.to_owned(),
+                pins,
+            },
+        );
+    }
+}
+
+impl Session {
+    /// Makes sure that the catalog is as fresh as the target asks for.
+    pub(super) async fn refresh_catalog(&mut self) -> Result<Result<(), String>, SessionEnd> {
+        let bundle = self.shared.policies.current();
+        let digest = bundle.digest().to_owned();
+        let refresh = bundle
+            .target_named(&self.connection.target)
+            .map_or(Duration::from_secs(60), |(_, target)| {
+                target.catalog.refresh
+            });
+        let fresh = |at: Instant| at.elapsed() < refresh;
+        let key = (
+            self.connection.target.clone(),
+            self.connection.database.clone(),
+        );
+        if !self.catalog.dirty && !self.catalog.private {
+            if self.catalog.current.is_some() && self.catalog.read_at.is_some_and(fresh) {
+                return Ok(Ok(()));
+            }
+            if let Some((catalog, at)) = self
+                .shared
+                .catalogs
+                .shared(&key, &digest)
+                .filter(|(_, at)| fresh(*at))
+            {
+                self.catalog.current = Some(catalog);
+                self.catalog.read_at = Some(at);
+                return Ok(Ok(()));
+            }
+        } else if !self.catalog.dirty {
+            return Ok(Ok(()));
+        }
+        self.drain().await?;
+        let in_transaction = self.status != b'I' || self.batch_open;
+        if self.catalog.current.is_some() && in_transaction && !self.catalog.dirty {
+            return Ok(Ok(()));
+        }
+        if self.status == b'E' {
+            return Ok(match self.catalog.current {
+                Some(_) => Ok(()),
+                None => Err("the transaction is aborted".to_owned()),
+            });
+        }
+        let rows = match self.read_catalog().await? {
+            Ok(rows) => rows,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        let mut pins = self.shared.catalogs.pins(&key, &digest);
+        let labels = Arc::clone(self.scope.labels());
+        let built = tokio::task::spawn_blocking(move || {
+            Catalog::build(&rows, &labels, &mut pins).map(|catalog| (catalog, pins))
+        });
+        let (catalog, pins) = match built.await {
+            Ok(Ok(built)) => built,
+            Ok(Err(reason)) => return Ok(Err(reason)),
+            Err(_) => return Ok(Err("it could not be built".to_owned())),
+        };
+        let (catalog, now) = (Arc::new(catalog), Instant::now());
+        let private = in_transaction && self.catalog.dirty;
+        let published = (!private).then(|| (Arc::clone(&catalog), now));
+        self.shared.catalogs.keep(key, &digest, pins, published);
+        self.catalog = super::exchange::CatalogState {
+            current: Some(catalog),
+            read_at: Some(now),
+            dirty: false,
+            private,
+        };
+        Ok(Ok(()))
+    }
+
+    async fn read_catalog(&mut self) -> Result<Result<Rows, String>, SessionEnd> {
+        self.capture.rows = Rows::default();
+        self.capture.error = None;
+        for query in QUERIES {
+            self.to_server(|out| {
+                message::parse(out, NAME, query.as_bytes());
+                message::bind(out, NAME, NAME);
+                message::execute(out, NAME);
+                message::close(out, b'P', NAME);
+                message::close(out, b'S', NAME);
+            });
+            self.pending.push_ours(Owed::DescribeStatement);
+            self.pending.push_ours(Owed::Bind(NAME.into(), None));
+            self.pending.push_ours(Owed::Execute(NAME.into(), None));
+            self.pending.push_ours(Owed::ClosePortal(NAME.into()));
+            self.pending.push_ours(Owed::CloseStatement(NAME.into()));
+        }
+        if self.batch_open {
+            self.to_server(message::flush);
+        } else {
+            self.to_server(message::sync);
+            self.pending.push_ours(Owed::Sync);
+        }
+        self.await_ours().await?;
+        if let Some(error) = self.capture.error.take() {
+            let body = error
+                .get(weir_wire_postgres::frame::HEADER..)
+                .unwrap_or_default();
+            let text = backend::Fields::new(body).find(b'M').unwrap_or_default();
+            return Ok(Err(String::from_utf8_lossy(text).into_owned()));
+        }
+        let rows = std::mem::take(&mut self.capture.rows);
+        if rows.tables.len() != QUERIES.len() {
+            return Ok(Err("the server went away".to_owned()));
+        }
+        Ok(Ok(rows))
+    }
+
+    /// Waits until every question of Weir's own has been answered.
+    pub(super) async fn await_ours(&mut self) -> Result<(), SessionEnd> {
+        while self.pending.newest_first().any(|entry| entry.ours) && !self.server.eof {
+            self.pump(false).await?;
+            self.take_server()?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,95 @@
+//! What would be decided, without a database: for `weir explain`.
+
+use std::sync::Arc;
+
+use weir_policy::{Bundle, Decision, NoCounters, Subject};
+use weir_sql::{Analysis, LexSettings};
+
+use super::catalog::{Catalog, Pins, Rows};
+use super::operation::{Judged, View};
+use crate::millis;
+
+/// The decision on each statement of `sql`, with its text. Columns are those that the statement and
+/// the labels name: there is no database to ask.
+///
+/// # Errors
+/// The text cannot be judged, the target is unknown, or no policy selects subject and target.
+pub fn explain(
+    bundle: &Bundle,
+    subject: &Subject,
+    target: &str,
+    sql: &str,
+) -> Result<Vec<(String, Decision)>, String> {
+    let (id, _) = bundle
+        .target_named(target)
+        .ok_or_else(|| format!("there is no target {target:?}"))?;
+    let scope = bundle.scope(subject, id).ok_or_else(|| {
+        format!(
+            "refused: no policy selects {:?} and target {target:?}",
+            subject.name
+        )
+    })?;
+    let script = match weir_sql::analyze(sql, &LexSettings::default()) {
+        Analysis::Parsed(script) => script,
+        Analysis::SyntaxError(error) => return Err(error.message),
+        Analysis::Opaque(reason) => return Err(reason.to_string()),
+    };
+    let catalog = imagined(sql, &script, &Arc::clone(scope.labels()))?;
+    let mut decisions = Vec::new();
+    let mut after_ddl = false;
+    for statement in &script.statements {
+        let view = View {
+            catalog: Some(&catalog),
+            after_ddl,
+        };
+        let judged = Judged::new(statement, &[], &view);
+        let decision = judged.operation(|op| scope.decide(op, &NoCounters, millis()));
+        let text = sql.get(statement.range.clone()).unwrap_or(sql);
+        decisions.push((text.trim().to_owned(), decision));
+        after_ddl |= statement.changes_schema;
+    }
+    Ok(decisions)
+}
+
+/// A catalog in which every relation that is named has every column that is named.
+fn imagined(
+    sql: &str,
+    script: &weir_sql::Script,
+    labels: &weir_policy::LabelRules,
+) -> Result<Catalog, String> {
+    let mut words: Vec<String> = sql
+        .split(|c: char| !(c.is_alphanumeric() || c == '_'))
+        .filter(|word| !word.is_empty())
+        .map(str::to_lowercase)
+        .collect();
+    words.sort_unstable();
+    words.dedup();
+    let mut columns = Vec::new();
+    let mut oid = super::catalog::FIRST_USER_OID;
+    let mut seen = Vec::new();
+    for relation in script
+        .statements
+        .iter()
+        .flat_map(|statement| &statement.relations)
+    {
+        if seen.contains(&relation) {
+            continue;
+        }
+        seen.push(relation);
+        oid += 1;
+        for (number, word) in words.iter().enumerate() {
+            let cell = |text: &str| Some(Box::<str>::from(text));
+            columns.push(vec![
+                cell(&oid.to_string()),
+                cell(relation.schema.as_deref().unwrap_or("public")),
+                cell(&relation.name),
+                cell(&(number + 1).to_string()),
+                cell(word),
+            ]);
+        }
+    }
+    let rows = Rows {
+        tables: vec![columns, Vec::new(), Vec::new(), Vec::new()],
+    };
+    Catalog::build(&rows, labels, &mut Pins::default())
+}

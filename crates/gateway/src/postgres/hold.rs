@@ -1,0 +1,258 @@
+//! Waiting for a person: before a statement runs, or in the middle of its result.
+//!
+//! While a result is held its server is not read, so it is paused by back-pressure and memory stays
+//! flat; the crossing row waits undelivered. The client is still read: one that goes away closes
+//! the request, and a CancelRequest ends the hold.
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use weir_audit::Outcome;
+use weir_policy::{Approval, Hold, OnExceed, Release, RuleName};
+use weir_wire_postgres::message::{self, Report};
+
+use super::refusal::Refusal;
+use super::session::{Session, SessionEnd};
+use super::statement::Active;
+use crate::ports::{HoldRequest, Ruling};
+
+/// What reading rows ran into.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Crossing {
+    /// The limit with this number, before the row at the front.
+    Limit(usize),
+    /// A rate: wait so long.
+    Pause(Duration),
+}
+
+/// The answer to a hold before a statement.
+pub(super) enum Answer {
+    /// It may run.
+    Granted,
+    /// It may not.
+    Refused(Refusal, Outcome),
+}
+
+enum Wait {
+    Ruled(Ruling),
+    Cancelled,
+    Gone,
+}
+
+/// Why a statement waits.
+struct Why<'a> {
+    rule: &'a RuleName,
+    reason: &'a str,
+    approval: &'a Approval,
+}
+
+impl Session {
+    /// Holds a statement that has not run.
+    pub(super) async fn hold_statement(
+        &mut self,
+        active: &mut Box<Active>,
+        hold: Hold,
+    ) -> Result<Answer, SessionEnd> {
+        let mut hold = hold;
+        self.drain().await?;
+        while let Some(spec) = hold.pending().first().cloned() {
+            let why = Why {
+                rule: &spec.rule,
+                reason: &spec.reason,
+                approval: &spec.approval,
+            };
+            match self.ask(active, &why).await? {
+                Ok(_) => hold.grant(&spec.rule),
+                Err((refusal, outcome)) => return Ok(Answer::Refused(refusal, outcome)),
+            }
+        }
+        match hold.into_permit() {
+            Ok(_permit) => Ok(Answer::Granted),
+            Err(_) => {
+                let refusal = Refusal::unjudged("an approval is missing");
+                Ok(Answer::Refused(refusal, Outcome::Denied))
+            }
+        }
+    }
+
+    /// Deals with a limit that the result at the front has crossed.
+    pub(super) async fn hold_result(&mut self, crossing: Crossing) -> Result<(), SessionEnd> {
+        let index = match crossing {
+            Crossing::Limit(index) => index,
+            Crossing::Pause(time) => return self.pause(time).await,
+        };
+        let Some(mut active) = self.take_front_active() else {
+            return Ok(());
+        };
+        let limit = active
+            .meter
+            .as_ref()
+            .and_then(|meter| meter.limits().get(index).cloned());
+        let Some(limit) = limit else {
+            self.put_front_active(active);
+            return Ok(());
+        };
+        let reason = limit.describe();
+        let ended = match &limit.on_exceed {
+            OnExceed::RequireApproval(approval) => {
+                active.record_mut().decision = weir_audit::Decision::Hold;
+                let why = Why {
+                    rule: &limit.rule,
+                    reason: &reason,
+                    approval,
+                };
+                match self.ask(&mut active, &why).await? {
+                    Ok(release) => {
+                        if let Some(meter) = &mut active.meter {
+                            meter.release(index, release);
+                        }
+                        None
+                    }
+                    Err((refusal, _)) => Some(refusal),
+                }
+            }
+            _ => Some(Refusal::denied(&limit.rule, &reason, None)),
+        };
+        if let Some(refusal) = ended {
+            let refusal = self.sign(refusal, active.number);
+            active.record_mut().reason = Some(refusal.message.as_str().into());
+            active.stopped = Some(refusal);
+            active.discarding = true;
+            self.put_front_active(active);
+            self.connection.cancel_upstream().await;
+        } else {
+            self.put_front_active(active);
+        }
+        Ok(())
+    }
+
+    async fn pause(&mut self, time: Duration) -> Result<(), SessionEnd> {
+        let mut sleep = pin!(tokio::time::sleep(time));
+        poll_fn(|cx| {
+            loop {
+                match self.poll_io(cx, false, false) {
+                    Poll::Ready(Ok(())) => {}
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    Poll::Pending => break,
+                }
+            }
+            sleep.as_mut().poll(cx).map(Ok)
+        })
+        .await
+    }
+
+    /// Asks people, tells the client, and waits.
+    async fn ask(
+        &mut self,
+        active: &mut Box<Active>,
+        why: &Why<'_>,
+    ) -> Result<Result<Release, (Refusal, Outcome)>, SessionEnd> {
+        let record = active.record();
+        let request = HoldRequest {
+            session: Arc::clone(&self.evidence.session),
+            number: active.number,
+            statement: record
+                .text
+                .clone()
+                .unwrap_or_else(|| "(not recorded)".into()),
+            parameters: record.parameters.clone(),
+            fingerprint: record.fingerprint,
+            rules: vec![why.rule.clone()],
+            reason: why.reason.to_owned(),
+            labels: record.labels.as_slice().to_vec(),
+            rows: active.rows(),
+            approval: why.approval.clone(),
+        };
+        let holds = Arc::clone(&self.shared.holds);
+        let mut held = match holds.open(request).await {
+            Ok(held) => held,
+            Err(reason) => {
+                let refusal = Refusal::unjudged(&format!("it cannot be held: {reason}"));
+                return Ok(Err((refusal, Outcome::Denied)));
+            }
+        };
+        active.record_mut().request = Some(Arc::clone(&held.name));
+        let text = format!(
+            "weir: awaiting approval {} (policy \"{}\" rule \"{}\": {})",
+            held.name, why.rule.policy, why.rule.rule, why.reason
+        );
+        let hint = format!("to release it: weir approve {}", held.name);
+        self.to_client(|out| {
+            let report = Report {
+                sqlstate: "00000",
+                message: &text,
+                detail: None,
+                hint: Some(&hint),
+            };
+            message::notice(out, &report);
+        });
+        let ended = self.wait(&mut held.ruling).await?;
+        let denied = |reason: &str| {
+            let hint = Some(format!("access request {}", held.name));
+            Refusal::denied(why.rule, &format!("{} ({reason})", why.reason), hint)
+        };
+        Ok(match ended {
+            Wait::Ruled(Ruling::Approved(None)) => Ok(Release::ToEnd),
+            Wait::Ruled(Ruling::Approved(Some(rows))) => Ok(Release::Rows(rows)),
+            Wait::Ruled(Ruling::Denied(reason)) => {
+                Err((denied(&format!("not approved: {reason}")), Outcome::Denied))
+            }
+            Wait::Ruled(Ruling::Expired) => {
+                Err((denied("nobody approved it in time"), Outcome::Denied))
+            }
+            Wait::Ruled(Ruling::Stopped) => Err((denied("weir is stopping"), Outcome::Denied)),
+            Wait::Cancelled => Err((Refusal::cancelled(), Outcome::Cancelled)),
+            Wait::Gone => {
+                return Err(SessionEnd::Ended(
+                    "the client went away while held".to_owned(),
+                ));
+            }
+        })
+    }
+
+    async fn wait(
+        &mut self,
+        ruling: &mut tokio::sync::oneshot::Receiver<Ruling>,
+    ) -> Result<Wait, SessionEnd> {
+        let cancel = Arc::clone(&self.connection.cancelled);
+        let mut cancelled = pin!(cancel.notified());
+        poll_fn(|cx| {
+            if let Poll::Ready(ruled) = Pin::new(&mut *ruling).poll(cx) {
+                return Poll::Ready(Ok(Wait::Ruled(ruled.unwrap_or(Ruling::Stopped))));
+            }
+            if cancelled.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Ok(Wait::Cancelled));
+            }
+            loop {
+                let room = self.client.inbox.len() < super::session::BACKLOG;
+                match self.poll_io(cx, room, false) {
+                    Poll::Ready(Ok(())) if self.client.eof => return Poll::Ready(Ok(Wait::Gone)),
+                    Poll::Ready(Ok(())) => {}
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+        })
+        .await
+    }
+
+    /// Waits until the server owes nothing.
+    pub(super) async fn drain(&mut self) -> Result<(), SessionEnd> {
+        self.ask_for_answers();
+        while !self.pending.is_empty() && !self.server.eof {
+            self.pump(false).await?;
+            self.take_server()?;
+            if !self.durable.is_empty() {
+                self.write_durable_now().await;
+            }
+            if let Some(crossing) = self.crossing.take() {
+                Box::pin(self.hold_result(crossing)).await?;
+                self.take_server()?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,413 @@
+//! From a statement to a verdict: policy in force, catalog, decision, holds, and the record.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use weir_audit::{Names, Outcome, StatementStarted};
+use weir_policy::{Decision, Delivery, Meter, Obligations, Operation, RecordLevel, RuleName};
+use weir_sql::{Analysis, Statement};
+
+use super::hold::Answer;
+use super::operation::{Judged, View};
+use super::refusal::Refusal;
+use super::session::{Session, SessionEnd};
+use super::statement::{Active, Body};
+use crate::cache::Analysed;
+use crate::{millis, wall_clock};
+
+/// What becomes of a message.
+pub(super) enum Verdict {
+    /// It goes on; these statements are under way, in order.
+    Permit(VecDeque<Box<Active>>),
+    /// It does not.
+    Deny(Refusal),
+}
+
+/// One statement of a message, judged.
+struct Candidate {
+    judged: Arc<Judged>,
+    cursor: Option<Box<str>>,
+    parameters: Vec<weir_audit::Value>,
+    body: Option<Body>,
+}
+
+impl Session {
+    /// Takes over a policy that has changed since the last decision.
+    ///
+    /// # Errors
+    /// The policy no longer lets the identity reach the target at all.
+    pub(super) async fn refresh_policy(&mut self) -> Result<(), SessionEnd> {
+        let bundle = self.shared.policies.current();
+        if bundle.revision() == self.revision {
+            return Ok(());
+        }
+        self.revision = bundle.revision();
+        let scope = match self.shared.identities.current() {
+            Ok((subject, _)) => bundle
+                .target_named(&self.connection.target)
+                .and_then(|(target, _)| bundle.scope(&subject, target)),
+            Err(reason) => return Err(self.end(Refusal::unjudged(&reason)).await),
+        };
+        let Some(scope) = scope else {
+            let refusal = Refusal::unjudged("no policy permits this target any more");
+            return Err(self.end(refusal).await);
+        };
+        self.scope = scope;
+        self.catalog.forget();
+        Ok(())
+    }
+
+    /// Judges every statement of a `Query` before the first byte of it goes on.
+    pub(super) async fn judge_text(
+        &mut self,
+        analysed: &Arc<Analysed>,
+    ) -> Result<Verdict, SessionEnd> {
+        if let Err(refusal) = self.prepare_judgement().await? {
+            return Ok(Verdict::Deny(refusal));
+        }
+        let candidates = match &analysed.analysis {
+            Analysis::Parsed(script) => {
+                let bodies: Vec<Body> = (0..script.statements.len())
+                    .map(|index| Body::new(script, index))
+                    .collect();
+                let mut after_ddl = false;
+                let mut candidates = Vec::with_capacity(bodies.len());
+                for body in &bodies {
+                    candidates.push(self.candidate(body, after_ddl, Vec::new()));
+                    after_ddl |= body.get().is_some_and(|statement| statement.changes_schema);
+                }
+                candidates
+            }
+            Analysis::SyntaxError(error) => vec![opaque(&error.message)],
+            Analysis::Opaque(reason) => vec![opaque(&reason.to_string())],
+        };
+        self.decide_all(candidates, analysed).await
+    }
+
+    /// Judges what an `Execute` of this portal runs.
+    pub(super) async fn judge_portal(&mut self, name: &[u8]) -> Result<Verdict, SessionEnd> {
+        if let Err(refusal) = self.prepare_judgement().await? {
+            return Ok(Verdict::Deny(refusal));
+        }
+        let found = self.named.portal(name, &mut self.pending).map(|portal| {
+            (
+                portal.statement.clone(),
+                std::mem::take(&mut portal.parameters),
+            )
+        });
+        let (statement, parameters) = found.unwrap_or((None, Vec::new()));
+        let Some(prepared) = statement else {
+            let unknown = Arc::new(Analysed::opaque(
+                "(a statement that weir did not see prepared)",
+            ));
+            return self
+                .decide_all(vec![opaque("it was not seen being prepared")], &unknown)
+                .await;
+        };
+        let analysed = Arc::clone(&prepared.analysed);
+        let candidate = match (&prepared.body, &analysed.analysis) {
+            (Some(body), _) => self.candidate(body, false, parameters),
+            (None, Analysis::Parsed(script)) if script.statements.is_empty() => Candidate {
+                judged: Arc::default(),
+                cursor: None,
+                parameters,
+                body: None,
+            },
+            (None, Analysis::Opaque(reason)) => opaque(&reason.to_string()),
+            (None, _) => opaque("it could not be parsed"),
+        };
+        self.decide_all(vec![candidate], &analysed).await
+    }
+
+    /// Judges a `FunctionCall`.
+    pub(super) async fn judge_function_call(&mut self) -> Result<Verdict, SessionEnd> {
+        if let Err(refusal) = self.prepare_judgement().await? {
+            return Ok(Verdict::Deny(refusal));
+        }
+        let text = Arc::new(Analysed::opaque("(function call)"));
+        let judged = Arc::new(Judged::opaque("function call protocol"));
+        let mut decision = None;
+        let (scope, now) = (Arc::clone(&self.scope), millis());
+        self.shared.budgets.read(&mut |counters| {
+            decision = Some(scope.decide(&Operation::FunctionCall, counters, now));
+        });
+        let Some(decision) = decision else {
+            return Ok(Verdict::Deny(Refusal::unjudged(
+                "budgets could not be read",
+            )));
+        };
+        self.conclude(
+            vec![(
+                Candidate {
+                    judged,
+                    cursor: None,
+                    parameters: Vec::new(),
+                    body: None,
+                },
+                decision,
+            )],
+            &text,
+        )
+        .await
+    }
+
+    /// What must hold before anything is judged: evidence can be kept, the catalog is there.
+    async fn prepare_judgement(&mut self) -> Result<Result<(), Refusal>, SessionEnd> {
+        if let Err(reason) = self.evidence.sink.healthy() {
+            let mut refusal = Refusal::unjudged(&format!("evidence cannot be kept: {reason}"));
+            refusal.sqlstate = "53100";
+            return Ok(Err(refusal));
+        }
+        if self.scope.needs_catalog()
+            && let Err(reason) = self.refresh_catalog().await?
+        {
+            let reason = format!("the catalog could not be read: {reason}");
+            return Ok(Err(Refusal::unjudged(&reason)));
+        }
+        Ok(Ok(()))
+    }
+
+    fn candidate(
+        &self,
+        body: &Body,
+        after_ddl: bool,
+        parameters: Vec<weir_audit::Value>,
+    ) -> Candidate {
+        let Some(statement) = body.get() else {
+            return opaque("it is empty");
+        };
+        let mut inner: Vec<Body> = Vec::new();
+        let mut cursor = None;
+        if let Some(name) = &statement.executes {
+            match self
+                .named
+                .statements
+                .get(name.as_bytes())
+                .and_then(|found| found.body.clone())
+            {
+                Some(body) => inner.push(body),
+                None => return opaque("it executes a statement that was not seen"),
+            }
+        }
+        if let Some(fetch) = &statement.fetches
+            && !fetch.is_move
+        {
+            match self.named.cursors.get(fetch.cursor.as_str()) {
+                Some(found) => {
+                    inner.push(found.body.clone());
+                    cursor = Some(fetch.cursor.as_str().into());
+                }
+                None => match self.named.portals.get(fetch.cursor.as_bytes()) {
+                    Some(portal) => match portal.statement.as_ref().and_then(|s| s.body.clone()) {
+                        Some(body) => inner.push(body),
+                        None => return opaque("it fetches from an unknown portal"),
+                    },
+                    None => return opaque("it fetches from a cursor that was not seen"),
+                },
+            }
+        }
+        let catalog = self.view();
+        let view = View {
+            catalog: catalog.as_deref(),
+            after_ddl,
+        };
+        let inner: Vec<&Statement> = inner.iter().filter_map(Body::get).collect();
+        Candidate {
+            judged: Arc::new(Judged::new(statement, &inner, &view)),
+            cursor,
+            parameters,
+            body: Some(body.clone()),
+        }
+    }
+
+    async fn decide_all(
+        &mut self,
+        candidates: Vec<Candidate>,
+        analysed: &Arc<Analysed>,
+    ) -> Result<Verdict, SessionEnd> {
+        let (scope, now) = (Arc::clone(&self.scope), millis());
+        let mut decided = Vec::with_capacity(candidates.len());
+        self.shared.budgets.read(&mut |counters| {
+            decided = candidates
+                .iter()
+                .map(|candidate| {
+                    candidate
+                        .judged
+                        .operation(|operation| scope.decide(operation, counters, now))
+                })
+                .collect();
+        });
+        if decided.len() != candidates.len() {
+            return Ok(Verdict::Deny(Refusal::unjudged(
+                "budgets could not be read",
+            )));
+        }
+        self.conclude(candidates.into_iter().zip(decided).collect(), analysed)
+            .await
+    }
+
+    async fn conclude(
+        &mut self,
+        decided: Vec<(Candidate, Decision)>,
+        analysed: &Arc<Analysed>,
+    ) -> Result<Verdict, SessionEnd> {
+        let mut permitted = VecDeque::with_capacity(decided.len());
+        let mut denial = None;
+        let mut holds = Vec::new();
+        for (candidate, decision) in decided {
+            self.statements += 1;
+            let mut active = self.activate(candidate, &decision, analysed);
+            match decision.verdict {
+                weir_policy::Verdict::Permit(_permit) => {}
+                weir_policy::Verdict::Deny(refused) => {
+                    let refusal = Refusal::denied(&refused.rule, &refused.reason, refused.hint);
+                    denial.get_or_insert(self.sign(refusal, active.number));
+                    active.record_mut().decision = weir_audit::Decision::Deny;
+                    active.record_mut().reason = Some(refused.reason.as_str().into());
+                }
+                weir_policy::Verdict::Hold(hold) => {
+                    active.record_mut().decision = weir_audit::Decision::Hold;
+                    holds.push((permitted.len(), hold));
+                }
+            }
+            permitted.push_back(active);
+        }
+        if let Some(refusal) = denial {
+            self.refuse_all(permitted, Outcome::Denied).await;
+            return Ok(Verdict::Deny(refusal));
+        }
+        for (index, hold) in holds {
+            let Some(active) = permitted.get_mut(index) else {
+                continue;
+            };
+            let number = active.number;
+            match self.hold_statement(active, hold).await? {
+                Answer::Granted => {}
+                Answer::Refused(refusal, outcome) => {
+                    self.refuse_all(permitted, outcome).await;
+                    return Ok(Verdict::Deny(self.sign(refusal, number)));
+                }
+            }
+        }
+        if let Err(reason) = self.start_durably(&permitted).await {
+            self.refuse_all(permitted, Outcome::Denied).await;
+            let mut refusal = Refusal::unjudged(&format!("evidence cannot be kept: {reason}"));
+            refusal.sqlstate = "53100";
+            return Ok(Verdict::Deny(refusal));
+        }
+        Ok(Verdict::Permit(permitted))
+    }
+
+    pub(super) fn sign(&self, refusal: Refusal, number: u64) -> Refusal {
+        refusal.with_audit_id(&self.evidence.session.id.to_string(), number)
+    }
+
+    async fn refuse_all(&mut self, statements: VecDeque<Box<Active>>, outcome: Outcome) {
+        let ends = statements
+            .into_iter()
+            .filter_map(|active| active.finish(outcome.clone()));
+        self.durable.extend(ends.collect::<Vec<_>>());
+        self.write_durable_now().await;
+    }
+
+    /// Under `Blocking` deliveries the start of a statement is kept before it goes upstream.
+    async fn start_durably(&self, statements: &VecDeque<Box<Active>>) -> Result<(), String> {
+        let delivery = self.scope.delivery();
+        if delivery == Delivery::Batch {
+            return Ok(());
+        }
+        for active in statements {
+            let event = StatementStarted {
+                statement: active.record().clone(),
+            };
+            let session = Arc::clone(&self.evidence.session);
+            let record = weir_audit::Record::session(wall_clock(), session, event);
+            let strict = delivery == Delivery::BlockingStrict;
+            self.evidence.sink.record_durable(record, strict).await?;
+        }
+        Ok(())
+    }
+
+    fn activate(
+        &self,
+        candidate: Candidate,
+        decision: &Decision,
+        analysed: &Arc<Analysed>,
+    ) -> Box<Active> {
+        let Candidate {
+            judged,
+            cursor,
+            parameters,
+            body,
+        } = candidate;
+        let level = decision.obligations.record;
+        let text = match level {
+            RecordLevel::Metadata => analysed.normalized(),
+            RecordLevel::Commands | RecordLevel::Full => Some(Arc::clone(&analysed.text)),
+        };
+        let record = weir_audit::Statement {
+            number: self.statements,
+            text,
+            parameters: if level == RecordLevel::Metadata {
+                Vec::new()
+            } else {
+                parameters
+            },
+            fingerprint: analysed.fingerprint(),
+            command: None,
+            decision: weir_audit::Decision::Permit,
+            rules: names(&decision.why),
+            would_deny: names(&decision.would_deny),
+            reason: None,
+            tables: judged.tables().collect(),
+            labels: self.label_names(&judged),
+            revision: self.revision,
+            request: None,
+        };
+        let mut evidence = self.evidence.clone();
+        evidence.durable = decision.obligations.delivery != Delivery::Batch;
+        let active = Active::new(judged, record, level == RecordLevel::Full, evidence);
+        let mut active = Box::new(active.with_source(body, analysed));
+        active.meter = self.meter(&decision.obligations, cursor.as_deref());
+        active.cursor = cursor;
+        active
+    }
+
+    fn meter(&self, obligations: &Obligations, cursor: Option<&str>) -> Option<Meter> {
+        if obligations.limits.is_empty() {
+            return None;
+        }
+        let kept = cursor.and_then(|name| self.named.cursors.get(name)?.meter.clone());
+        let mut meter = kept;
+        if meter.is_none() {
+            self.shared.budgets.read(&mut |counters| {
+                meter = Some(Meter::new(&obligations.limits, counters, millis()));
+            });
+        }
+        meter
+    }
+
+    pub(super) fn label_names(&self, judged: &Judged) -> Names {
+        let bundle = self.shared.policies.current();
+        let name = |id| bundle.label(id).map(|label| Arc::from(label.name.as_str()));
+        judged.labels().into_iter().filter_map(name).collect()
+    }
+}
+
+fn opaque(reason: &str) -> Candidate {
+    let judged = Arc::new(Judged::opaque(reason));
+    Candidate {
+        judged,
+        cursor: None,
+        parameters: Vec::new(),
+        body: None,
+    }
+}
+
+/// Rule names as the record holds them.
+pub(super) fn names(rules: &[RuleName]) -> Names {
+    rules
+        .iter()
+        .map(|rule| Arc::from(format!("{}/{}", rule.policy, rule.rule)))
+        .collect()
+}

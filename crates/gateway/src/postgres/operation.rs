@@ -1,0 +1,419 @@
+//! The one place where what was sent and what the catalog says become a `policy::Operation`.
+
+use std::sync::Arc;
+
+use weir_policy::{
+    Access, EffectSet, FunctionRef, LabelId, LabelUse, Operation, Output, Relation, SqlOperation,
+    Use, WhereClause,
+};
+use weir_sql::{Derivation, Origin, OutputItem, Statement};
+use weir_wire_postgres::backend::Field;
+
+use super::catalog::{Catalog, FIRST_USER_OID};
+
+/// What a statement does, in policy's terms, and enough to read its result by.
+#[derive(Debug, Default)]
+pub(super) struct Judged {
+    effects: EffectSet,
+    relations: Vec<(Box<str>, Box<str>, Access)>,
+    functions: Vec<(Option<Box<str>>, Box<str>)>,
+    settings: Vec<Box<str>>,
+    uses: Vec<LabelUse>,
+    outputs: Vec<OutputLabels>,
+    where_clause: WhereClause,
+    opaque: Option<Box<str>>,
+    /// Whether labelled data is touched at all, so that errors may carry it.
+    pub(super) touches: bool,
+    /// Whether rows can come back.
+    pub(super) returns_rows: bool,
+    /// Whether what follows in a pipeline must wait until this has ended.
+    pub(super) barrier: bool,
+    traced: Vec<TracedOutputs>,
+    copies_out: bool,
+}
+
+/// The labels of one output column.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct OutputLabels {
+    ids: Vec<LabelId>,
+    proven: bool,
+    /// Whether the value is computed from a labelled one.
+    pub(super) derived: bool,
+}
+
+#[derive(Debug)]
+struct TracedOutputs {
+    items: weir_sql::Outputs,
+    /// Labels of each origin that the outputs name.
+    origins: Vec<(Origin, Vec<LabelId>)>,
+}
+
+impl TracedOutputs {
+    fn at(&self, position: usize, total: usize) -> OutputLabels {
+        let column = self.items.column(position, total);
+        let mut ids: Vec<LabelId> = self
+            .origins
+            .iter()
+            .filter(|(origin, _)| column.origins.contains(origin))
+            .flat_map(|(_, ids)| ids.iter().copied())
+            .collect();
+        ids.sort_unstable();
+        ids.dedup();
+        OutputLabels {
+            proven: column.derivation == Derivation::Direct,
+            derived: column.derivation == Derivation::Derived,
+            ids,
+        }
+    }
+}
+
+/// How a judgement looks at the target.
+pub(super) struct View<'a> {
+    /// The catalog, where the policy needs one.
+    pub(super) catalog: Option<&'a Catalog>,
+    /// An earlier statement of the same message changes the schema.
+    pub(super) after_ddl: bool,
+}
+
+impl Judged {
+    /// What could not be parsed.
+    pub(super) fn opaque(reason: &str) -> Self {
+        Self {
+            opaque: Some(reason.into()),
+            returns_rows: true,
+            barrier: true,
+            touches: true,
+            ..Self::default()
+        }
+    }
+
+    /// A statement together with what it executes or fetches from.
+    pub(super) fn new(statement: &Statement, bodies: &[&Statement], view: &View<'_>) -> Self {
+        let mut judged = Self::default();
+        judged.add(statement, view, bodies.is_empty());
+        for body in bodies {
+            judged.add(body, view, true);
+        }
+        let copied: Vec<LabelUse> = judged
+            .uses
+            .iter()
+            .filter(|used| used.how == Use::Output)
+            .map(|used| LabelUse {
+                label: used.label,
+                how: Use::Write,
+            })
+            .collect();
+        if !bodies.is_empty() && judged.effects.contains(weir_policy::Effect::Create) {
+            judged.uses.extend(copied);
+        }
+        judged
+    }
+
+    fn add(&mut self, statement: &Statement, view: &View<'_>, gives_result: bool) {
+        self.effects = self
+            .effects
+            .iter()
+            .chain(statement.effects.iter().map(effect))
+            .collect();
+        self.where_clause = self.where_clause.max(match statement.where_clause {
+            weir_sql::WhereClause::NotApplicable => WhereClause::NotApplicable,
+            weir_sql::WhereClause::Present => WhereClause::Present,
+            weir_sql::WhereClause::Ineffective => WhereClause::Ineffective,
+            weir_sql::WhereClause::Missing => WhereClause::Missing,
+        });
+        let called = statement.functions.iter().chain(&statement.operators);
+        self.functions
+            .extend(called.map(|f| (f.schema.as_deref().map(Box::from), f.name.as_str().into())));
+        self.settings.extend(
+            statement
+                .settings
+                .iter()
+                .map(|setting| setting.name.as_str().into()),
+        );
+        self.opaque = self
+            .opaque
+            .take()
+            .or_else(|| statement.opaque.map(Box::from));
+        self.copies_out |= statement
+            .copy
+            .as_ref()
+            .is_some_and(|copy| copy.direction == weir_sql::CopyDirection::To);
+        self.returns_rows |= statement.returns_rows
+            || statement.copy.is_some()
+            || statement.executes.is_some()
+            || statement.fetches.is_some();
+        self.barrier |= !statement.settings.is_empty()
+            || !statement.code.is_empty()
+            || statement.transaction.is_some()
+            || statement.changes_schema
+            || statement.prepares.is_some()
+            || statement.declares.is_some()
+            || statement.deallocates.is_some()
+            || statement.closes.is_some();
+        let access = |access| match access {
+            weir_sql::Access::Read => Access::Read,
+            weir_sql::Access::Write => Access::Write,
+        };
+        let Some(catalog) = view.catalog else {
+            self.relations.extend(statement.relations.iter().map(|r| {
+                (
+                    r.schema.as_deref().unwrap_or("").into(),
+                    r.name.as_str().into(),
+                    access(r.access),
+                )
+            }));
+            return;
+        };
+        let oracle = catalog.oracle(statement, view.after_ddl);
+        self.relations.extend(
+            statement
+                .relations
+                .iter()
+                .enumerate()
+                .map(|(index, relation)| {
+                    let (schema, name) = oracle.name(index);
+                    (schema.into(), name.into(), access(relation.access))
+                }),
+        );
+        self.barrier |= (0..statement.functions.len())
+            .any(|function| !weir_sql::Oracle::is_trusted(&oracle, function));
+        let traced = statement.lineage.trace(&oracle);
+        for used in &traced.uses {
+            let Some(how) = label_use(used.how) else {
+                continue;
+            };
+            let labels = oracle.labels_of(std::slice::from_ref(&used.origin));
+            self.uses
+                .extend(labels.into_iter().map(|label| LabelUse { label, how }));
+        }
+        self.touches |= !oracle.labels_of(&traced.touched).is_empty();
+        self.add_code(statement, catalog);
+        let mut origins: Vec<Origin> = traced
+            .outputs
+            .items
+            .iter()
+            .flat_map(|item| match item {
+                OutputItem::Column(column) | OutputItem::Star(column) => column.origins.clone(),
+            })
+            .collect();
+        origins.sort_unstable();
+        origins.dedup();
+        let origins = origins
+            .into_iter()
+            .map(|origin| (origin, oracle.labels_of(&[origin])))
+            .collect();
+        let outputs = TracedOutputs {
+            items: traced.outputs,
+            origins,
+        };
+        if gives_result {
+            let total = outputs.items.items.len();
+            for position in 0..total {
+                self.outputs.push(outputs.at(position, total));
+            }
+            self.traced.push(outputs);
+        }
+        if self.copies_out {
+            self.outputs
+                .iter_mut()
+                .for_each(|output| output.proven = false);
+        }
+        if view.after_ddl && self.reads_something(statement, catalog) {
+            self.unproven(catalog);
+        }
+    }
+
+    /// After a schema change in the same message nothing is known of what a statement reads.
+    fn reads_something(&self, statement: &Statement, catalog: &Catalog) -> bool {
+        let reads = statement
+            .relations
+            .iter()
+            .any(|r| r.access == weir_sql::Access::Read);
+        let oracle = catalog.oracle(statement, true);
+        let calls = (0..statement.functions.len())
+            .any(|function| !weir_sql::Oracle::is_trusted(&oracle, function));
+        reads || calls || statement.executes.is_some() || statement.fetches.is_some()
+    }
+
+    fn add_code(&mut self, statement: &Statement, catalog: &Catalog) {
+        let risky = |code: &&weir_sql::Code| code.runs_now && !catalog.is_harmless(code);
+        if statement.code.iter().any(|code| risky(&code)) {
+            self.unproven(catalog);
+        }
+    }
+
+    fn unproven(&mut self, catalog: &Catalog) {
+        let ids = catalog.all_labels().to_vec();
+        if ids.is_empty() {
+            return;
+        }
+        self.touches = true;
+        self.uses.extend(ids.iter().map(|label| LabelUse {
+            label: *label,
+            how: Use::Output,
+        }));
+        self.outputs.push(OutputLabels {
+            ids,
+            proven: false,
+            derived: true,
+        });
+    }
+
+    /// Calls `with` on the operation before it runs: outputs as lineage sees them.
+    pub(super) fn operation<R>(&self, with: impl FnOnce(&Operation<'_>) -> R) -> R {
+        self.with_outputs(&self.outputs, with)
+    }
+
+    /// Calls `with` on the operation whose result has these columns.
+    pub(super) fn with_outputs<R>(
+        &self,
+        outputs: &[OutputLabels],
+        with: impl FnOnce(&Operation<'_>) -> R,
+    ) -> R {
+        let relations: Vec<Relation<'_>> = self
+            .relations
+            .iter()
+            .map(|(schema, name, access)| Relation {
+                schema,
+                name,
+                access: *access,
+            })
+            .collect();
+        let functions: Vec<FunctionRef<'_>> = self
+            .functions
+            .iter()
+            .map(|(schema, name)| FunctionRef {
+                schema: schema.as_deref(),
+                name,
+            })
+            .collect();
+        let settings: Vec<&str> = self.settings.iter().map(|name| &**name).collect();
+        let outputs: Vec<Output<'_>> = outputs
+            .iter()
+            .map(|output| match (output.ids.as_slice(), output.proven) {
+                ([], _) => Output::Clean,
+                (ids, true) => Output::Labelled(ids),
+                (ids, false) => Output::Unproven(ids),
+            })
+            .collect();
+        let sql = SqlOperation {
+            effects: self.effects,
+            relations: &relations,
+            functions: &functions,
+            settings: &settings,
+            label_uses: &self.uses,
+            where_clause: self.where_clause,
+            outputs: &outputs,
+            opaque: self.opaque.as_deref(),
+            masked_value_written: false,
+        };
+        if self.opaque.is_some() && self.effects.is_empty() {
+            return with(&Operation::Opaque {
+                reason: self.opaque.as_deref().unwrap_or_default(),
+            });
+        }
+        with(&Operation::Sql(&sql))
+    }
+
+    /// The labels of each column of a result as the server describes it: where it names the column
+    /// of a relation that is what counts, elsewhere lineage does.
+    ///
+    /// # Errors
+    /// A column comes from a relation that the catalog does not have: it is out of date.
+    pub(super) fn described(
+        &self,
+        fields: &[Field],
+        catalog: &Catalog,
+    ) -> Result<Vec<OutputLabels>, String> {
+        let total = fields.len();
+        let mut outputs = Vec::with_capacity(total);
+        for (position, field) in fields.iter().enumerate() {
+            let mut output = match self.traced.as_slice() {
+                [] => OutputLabels::default(),
+                [traced, rest @ ..] => {
+                    let mut output = traced.at(position, total);
+                    for other in rest {
+                        let other = other.at(position, total);
+                        output.ids.extend(other.ids);
+                        output.proven &= other.proven;
+                        output.derived |= other.derived;
+                    }
+                    output
+                }
+            };
+            if field.table_oid != 0 && field.attribute != 0 {
+                match catalog.origin(field.table_oid, field.attribute) {
+                    Some(labels) => {
+                        output = OutputLabels {
+                            ids: labels.ids.clone(),
+                            proven: true,
+                            derived: labels.derived,
+                        };
+                    }
+                    None if field.table_oid < FIRST_USER_OID => {}
+                    None => {
+                        return Err("the result comes from a relation that was just created or \
+                                    changed; try again"
+                            .to_owned());
+                    }
+                }
+            }
+            outputs.push(output);
+        }
+        Ok(outputs)
+    }
+
+    /// Names of the relations, for the record.
+    pub(super) fn tables(&self) -> impl Iterator<Item = Arc<str>> {
+        self.relations
+            .iter()
+            .map(|(schema, name, _)| match &**schema {
+                "" => Arc::from(&**name),
+                schema => Arc::from(format!("{schema}.{name}")),
+            })
+    }
+
+    /// Labels that are touched, sorted, for the record.
+    pub(super) fn labels(&self) -> Vec<LabelId> {
+        let mut ids: Vec<LabelId> = self.uses.iter().map(|used| used.label).collect();
+        ids.extend(
+            self.outputs
+                .iter()
+                .flat_map(|output| output.ids.iter().copied()),
+        );
+        ids.sort_unstable();
+        ids.dedup();
+        ids
+    }
+}
+
+/// How a label is used; an assignment to it tells nothing about it.
+fn label_use(how: weir_sql::Use) -> Option<Use> {
+    Some(match how {
+        weir_sql::Use::Output => Use::Output,
+        weir_sql::Use::NullTest => Use::NullTest,
+        weir_sql::Use::Count => Use::Count,
+        weir_sql::Use::EqualsConstant => Use::EqualsConstant,
+        weir_sql::Use::Predicate => Use::Predicate,
+        weir_sql::Use::OrderBy => Use::OrderBy,
+        weir_sql::Use::GroupBy => Use::GroupBy,
+        weir_sql::Use::Join => Use::Join,
+        weir_sql::Use::Write => Use::Write,
+        weir_sql::Use::WriteTo => return None,
+    })
+}
+
+/// The same effect in policy's terms.
+fn effect(effect: weir_sql::Effect) -> weir_policy::Effect {
+    macro_rules! same {
+        ($($name:ident)+) => {
+            match effect { $(weir_sql::Effect::$name => weir_policy::Effect::$name),+ }
+        };
+    }
+    same!(
+        Select Insert Update Delete Merge Truncate Create Alter Drop Grant Role Set CopyIn CopyOut
+        CopyFile CopyProgram Do Call Explain Lock Transaction Prepare Execute Declare Fetch
+        Deallocate Listen Notify Maintenance System Foreign Routine FunctionCall Replication
+        CopyBoth Other
+    )
+}

@@ -1,0 +1,129 @@
+//! Prepared statements, portals and cursors of one session, as the server has them.
+//!
+//! Invariant: an entry exists here only if the server has it. It is made when the server confirms,
+//! not when the client asks; a name that this map does not know is therefore opaque, never harmless.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use weir_policy::Meter;
+use weir_wire_postgres::backend::Field;
+
+use super::pending::{Name, Owed, Pending};
+use super::statement::{Active, Body};
+use crate::cache::Analysed;
+
+/// A prepared statement.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    /// Its text, or that of the PREPARE that made it.
+    pub(super) analysed: Arc<Analysed>,
+    /// The statement; `None` where the text is opaque or empty.
+    pub(super) body: Option<Body>,
+}
+
+/// A portal.
+pub(super) struct Portal {
+    pub(super) statement: Option<Arc<Prepared>>,
+    /// Parameters for the record.
+    pub(super) parameters: Vec<weir_audit::Value>,
+    /// Columns, once the server has described the portal.
+    pub(super) fields: Option<Arc<[Field]>>,
+    /// The statement between two Executes.
+    pub(super) active: Option<Box<Active>>,
+}
+
+impl Portal {
+    /// The portal goes away; what it was running has ended as the client wished.
+    pub(super) fn end(mut self: Box<Self>) {
+        if let Some(active) = self.active.take() {
+            active.finish(weir_audit::Outcome::Completed);
+        }
+    }
+}
+
+/// An SQL cursor.
+pub(super) struct Cursor {
+    pub(super) body: Body,
+    pub(super) hold: bool,
+    /// Between fetches.
+    pub(super) meter: Option<Meter>,
+}
+
+/// Everything of a session that has a name.
+#[derive(Default)]
+pub(super) struct Named {
+    pub(super) statements: HashMap<Name, Arc<Prepared>>,
+    pub(super) portals: HashMap<Name, Box<Portal>>,
+    pub(super) cursors: HashMap<Box<str>, Cursor>,
+}
+
+/// What a statement's name means.
+pub(super) enum Lookup {
+    /// This.
+    Found(Arc<Prepared>),
+    /// Nothing that is known here.
+    Unknown,
+    /// It depends on an answer that the server still owes.
+    Undecided,
+}
+
+impl Named {
+    /// The statement that a Bind sent now would use.
+    pub(super) fn statement(&self, name: &[u8], pending: &Pending) -> Lookup {
+        let mut sync_between = false;
+        for entry in pending.newest_first() {
+            match &entry.owed {
+                Owed::Sync => sync_between = true,
+                Owed::Parse(parsed, statement) if **parsed == *name => {
+                    if sync_between {
+                        return Lookup::Undecided;
+                    }
+                    return Lookup::Found(Arc::clone(statement));
+                }
+                Owed::CloseStatement(closed) if **closed == *name => return Lookup::Undecided,
+                Owed::Query(_) => return Lookup::Undecided,
+                Owed::Execute(_, Some(active)) if active.judged.barrier => {
+                    return Lookup::Undecided;
+                }
+                _ => {}
+            }
+        }
+        match self.statements.get(name) {
+            Some(statement) => Lookup::Found(Arc::clone(statement)),
+            None => Lookup::Unknown,
+        }
+    }
+
+    /// The portal that an Execute sent now would run: one that is being bound, or one that exists.
+    pub(super) fn portal<'a>(
+        &'a mut self,
+        name: &[u8],
+        pending: &'a mut Pending,
+    ) -> Option<&'a mut Portal> {
+        let being_bound = pending.bound(name);
+        match being_bound {
+            Some(portal) => Some(portal),
+            None => self.portals.get_mut(name).map(Box::as_mut),
+        }
+    }
+
+    /// A transaction has ended: portals go, and cursors without HOLD.
+    pub(super) fn end_transaction(&mut self) {
+        for (_, portal) in self.portals.drain() {
+            portal.end();
+        }
+        self.cursors.retain(|_, cursor| cursor.hold);
+    }
+}
+
+impl Pending {
+    fn bound(&mut self, name: &[u8]) -> Option<&mut Portal> {
+        self.entries_mut()
+            .rev()
+            .find_map(|entry| match &mut entry.owed {
+                Owed::Bind(bound, Some(portal)) if **bound == *name => Some(&mut **portal),
+                _ => None,
+            })
+    }
+}

@@ -1,0 +1,80 @@
+//! What a client is told when Weir refuses, and how it is told in step with the server.
+
+use weir_policy::RuleName;
+use weir_wire_postgres::message::{self, Report};
+
+/// A refusal in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Refusal {
+    pub(super) sqlstate: &'static str,
+    pub(super) message: String,
+    pub(super) detail: Option<String>,
+    pub(super) hint: Option<String>,
+    pub(super) rules: Vec<RuleName>,
+}
+
+impl Refusal {
+    /// Refused by a rule.
+    pub(super) fn denied(rule: &RuleName, reason: &str, hint: Option<String>) -> Self {
+        Self {
+            sqlstate: "42501",
+            message: format!(
+                "denied by policy \"{}\" rule \"{}\": {reason}",
+                rule.policy, rule.rule
+            ),
+            detail: None,
+            hint,
+            rules: vec![rule.clone()],
+        }
+    }
+
+    /// Refused because something that is needed to judge is missing.
+    pub(super) fn unjudged(reason: &str) -> Self {
+        Self {
+            sqlstate: "42501",
+            message: format!("denied by policy: {reason}"),
+            detail: None,
+            hint: None,
+            rules: Vec::new(),
+        }
+    }
+
+    /// Ended by the client's own cancel request while it was held.
+    pub(super) fn cancelled() -> Self {
+        Self {
+            sqlstate: "57014",
+            message: "canceling statement due to user request".to_owned(),
+            detail: None,
+            hint: None,
+            rules: Vec::new(),
+        }
+    }
+
+    /// Adds where the evidence is.
+    pub(super) fn with_audit_id(mut self, session: &str, number: u64) -> Self {
+        if self.sqlstate == "42501" {
+            self.detail = Some(format!("audit id {session}/{number}"));
+        }
+        self
+    }
+
+    /// Appends the ErrorResponse.
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        self.write_as(out, "ERROR");
+    }
+
+    /// Appends the ErrorResponse that ends the session.
+    pub(super) fn write_fatal(&self, out: &mut Vec<u8>) {
+        self.write_as(out, "FATAL");
+    }
+
+    fn write_as(&self, out: &mut Vec<u8>, severity: &str) {
+        let report = Report {
+            sqlstate: self.sqlstate,
+            message: &self.message,
+            detail: self.detail.as_deref(),
+            hint: self.hint.as_deref(),
+        };
+        message::error(out, severity, &report);
+    }
+}

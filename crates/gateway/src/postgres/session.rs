@@ -1,0 +1,419 @@
+//! A session after login: two byte streams, what the server owes, and what is known of the session.
+//!
+//! The loop is one task. Client messages are taken one at a time, in order, and each is judged
+//! before a byte of it goes on; server messages are taken as they come. Neither side is read while
+//! the other is slow: what is held is bounded by [`BACKLOG`] and by the longest message that has to
+//! be whole ([`MAX_WHOLE`]).
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use weir_policy::Scope;
+use weir_sql::LexSettings;
+
+use super::catalog::{Catalog, Rows};
+use super::hold::Crossing;
+use super::pending::Pending;
+use super::prepared::Named;
+use super::refusal::Refusal;
+use super::statement::Evidence;
+use crate::buffer::Inbox;
+use crate::engine::Shared;
+
+/// Bytes that may wait for a slow reader before the other side is no longer read.
+pub(super) const BACKLOG: usize = 256 * 1024;
+
+/// The longest message that is held whole because it is judged, masked or recorded: 64 MiB.
+pub(super) const MAX_WHOLE: usize = 64 * 1024 * 1024;
+
+/// A connected stream, plain or TLS.
+pub(super) trait Duplex: AsyncRead + AsyncWrite + Unpin + Send + Sync {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send + Sync> Duplex for T {}
+
+/// Why a session ended.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SessionEnd {
+    /// One side's connection broke.
+    #[error("{side}: {source}")]
+    Io {
+        /// Which side.
+        side: &'static str,
+        /// The failure.
+        source: io::Error,
+    },
+    /// The client sent what is not the protocol.
+    #[error("client: {0}")]
+    Client(weir_wire_postgres::ProtocolError),
+    /// The server sent what is not the protocol.
+    #[error("server: {0}")]
+    Server(weir_wire_postgres::ProtocolError),
+    /// Weir ends the session; the client was told why.
+    #[error("{0}")]
+    Ended(String),
+}
+
+/// One side: its stream, what it sent, and what waits to be sent to it.
+pub(super) struct Side {
+    pub(super) stream: Box<dyn Duplex>,
+    pub(super) inbox: Inbox,
+    /// Bytes for this side that were not forwarded as they came.
+    pub(super) out: BytesMut,
+    pub(super) eof: bool,
+    shut: bool,
+    /// Bytes of the message at the front that are still to come, and what happens to them.
+    pub(super) rest: Rest,
+    name: &'static str,
+}
+
+/// What happens to the rest of a message that did not arrive whole.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Rest {
+    /// Nothing is left.
+    #[default]
+    None,
+    /// So many bytes go on.
+    Forward(usize),
+    /// So many bytes are dropped.
+    Drop(usize),
+}
+
+impl Side {
+    pub(super) fn new(stream: Box<dyn Duplex>, leftover: &[u8], name: &'static str) -> Self {
+        let mut inbox = Inbox::default();
+        inbox.preload(leftover);
+        Self {
+            stream,
+            inbox,
+            out: BytesMut::new(),
+            eof: false,
+            shut: false,
+            rest: Rest::None,
+            name,
+        }
+    }
+
+    /// Deals with the rest of a message; true when the next unjudged byte starts a message.
+    pub(super) fn settle_rest(&mut self, other_out: &mut BytesMut) -> bool {
+        let have = self.inbox.unjudged().len();
+        match self.rest {
+            Rest::None => true,
+            Rest::Forward(left) => {
+                let now = left.min(have);
+                self.inbox.approve(now);
+                self.rest = if now == left {
+                    Rest::None
+                } else {
+                    Rest::Forward(left - now)
+                };
+                now == left
+            }
+            Rest::Drop(left) => {
+                let now = left.min(have);
+                self.inbox.discard(now, other_out);
+                self.rest = if now == left {
+                    Rest::None
+                } else {
+                    Rest::Drop(left - now)
+                };
+                now == left
+            }
+        }
+    }
+
+    fn error(&self, source: io::Error) -> SessionEnd {
+        SessionEnd::Io {
+            side: self.name,
+            source,
+        }
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>, need: usize) -> Poll<Result<(), SessionEnd>> {
+        let buffer = self.inbox.room(need);
+        let read = pin!(self.stream.read_buf(buffer)).poll(cx);
+        match read {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Ok(0)) => {
+                self.eof = true;
+                Poll::Ready(Ok(()))
+            }
+            Poll::Ready(Ok(count)) => {
+                self.inbox.arrived(count);
+                Poll::Ready(Ok(()))
+            }
+            Poll::Ready(Err(source)) => Poll::Ready(Err(self.error(source))),
+        }
+    }
+}
+
+/// Writes to `to` what waits for it: its own queue first, then what `from` sent and was approved.
+fn poll_write(
+    to: &mut Side,
+    from: &mut Inbox,
+    cx: &mut Context<'_>,
+) -> Poll<Result<(), SessionEnd>> {
+    let mut wrote = false;
+    loop {
+        let own = !to.out.is_empty();
+        let bytes = if own { &to.out[..] } else { from.approved() };
+        if bytes.is_empty() {
+            break;
+        }
+        match Pin::new(&mut to.stream).poll_write(cx, bytes) {
+            Poll::Ready(Ok(0)) => {
+                return Poll::Ready(Err(to.error(io::ErrorKind::WriteZero.into())));
+            }
+            Poll::Ready(Ok(count)) if own => {
+                bytes::Buf::advance(&mut to.out, count);
+                if to.out.is_empty() && to.out.capacity() > 16 * 1024 {
+                    to.out = BytesMut::new();
+                }
+            }
+            Poll::Ready(Ok(count)) => from.written(count),
+            Poll::Ready(Err(source)) => return Poll::Ready(Err(to.error(source))),
+            Poll::Pending if wrote => return Poll::Ready(Ok(())),
+            Poll::Pending => return Poll::Pending,
+        }
+        wrote = true;
+    }
+    if wrote && let Poll::Ready(Err(source)) = Pin::new(&mut to.stream).poll_flush(cx) {
+        return Poll::Ready(Err(to.error(source)));
+    }
+    if wrote {
+        Poll::Ready(Ok(()))
+    } else {
+        Poll::Pending
+    }
+}
+
+/// A session after login.
+pub(super) struct Session {
+    pub(super) client: Side,
+    pub(super) server: Side,
+    pub(super) pending: Pending,
+    pub(super) named: Named,
+    pub(super) shared: Arc<Shared>,
+    pub(super) scope: Arc<Scope>,
+    pub(super) evidence: Evidence,
+    pub(super) connection: super::Connection,
+    pub(super) catalog: super::exchange::CatalogState,
+    /// What answers to Weir's own queries bring.
+    pub(super) capture: Capture,
+    /// `I`, `T` or `E`, as the server last said.
+    pub(super) status: u8,
+    pub(super) lex: LexSettings,
+    pub(super) encoding_is_plain: bool,
+    /// Client messages of the extended protocol have gone since the last Sync.
+    pub(super) batch_open: bool,
+    pub(super) terminated: bool,
+    pub(super) statements: u64,
+    pub(super) totals: Totals,
+    /// A limit that was crossed while reading rows.
+    pub(super) crossing: Option<Crossing>,
+    /// Ends of statements that must be durable before the client sees them.
+    pub(super) durable: Vec<weir_audit::Record>,
+    pub(super) revision: u64,
+}
+
+/// What a session has moved.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Totals {
+    pub(super) rows: u64,
+    pub(super) to_server: u64,
+    pub(super) to_client: u64,
+}
+
+/// What the server answered to Weir's own messages.
+#[derive(Default)]
+pub(super) struct Capture {
+    pub(super) rows: Rows,
+    pub(super) error: Option<Vec<u8>>,
+}
+
+impl Session {
+    /// Runs the session to its end.
+    pub(super) async fn run(&mut self) -> Result<(), SessionEnd> {
+        loop {
+            self.take_server()?;
+            self.settle().await?;
+            self.take_client().await?;
+            self.settle().await?;
+            if self.is_over() {
+                self.shut_down().await;
+                return Ok(());
+            }
+            self.pump(true).await?;
+        }
+    }
+
+    /// Relays a replication connection, which a policy permits by name, as it is.
+    pub(super) async fn relay_replication(&mut self) -> Result<(), SessionEnd> {
+        loop {
+            let (up, down) = (
+                self.client.inbox.unjudged().len(),
+                self.server.inbox.unjudged().len(),
+            );
+            self.client.inbox.approve(up);
+            self.server.inbox.approve(down);
+            self.totals.to_server += up as u64;
+            self.totals.to_client += down as u64;
+            if self.is_over() {
+                self.shut_down().await;
+                return Ok(());
+            }
+            self.pump(true).await?;
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        let to_client = self.client.out.is_empty() && self.server.inbox.approved().is_empty();
+        self.server.eof && to_client
+    }
+
+    async fn shut_down(&mut self) {
+        let close = tokio::io::AsyncWriteExt::shutdown(&mut self.client.stream);
+        drop(tokio::time::timeout(std::time::Duration::from_secs(2), close).await);
+    }
+
+    /// Deals with what reading rows has led to: ends to be made durable, a limit that was crossed.
+    pub(super) async fn settle(&mut self) -> Result<(), SessionEnd> {
+        if !self.durable.is_empty() {
+            self.write_durable_now().await;
+        }
+        while let Some(crossing) = self.crossing.take() {
+            self.hold_result(crossing).await?;
+            self.take_server()?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn write_durable_now(&mut self) {
+        let strict = self.scope.delivery() == weir_policy::Delivery::BlockingStrict;
+        for record in std::mem::take(&mut self.durable) {
+            let sink = Arc::clone(&self.evidence.sink);
+            if let Err(reason) = sink.record_durable(record, strict).await {
+                tracing::warn!(%reason, "the end of a statement could not be made durable");
+            }
+        }
+    }
+
+    /// Waits until something moves: bytes written to either side, or read from one that is wanted.
+    pub(super) async fn pump(&mut self, read_client: bool) -> Result<(), SessionEnd> {
+        poll_fn(|cx| self.poll_io(cx, read_client, true)).await
+    }
+
+    /// The same, as a poll; `read_server` is false while a result is held.
+    pub(super) fn poll_io(
+        &mut self,
+        cx: &mut Context<'_>,
+        read_client: bool,
+        read_server: bool,
+    ) -> Poll<Result<(), SessionEnd>> {
+        let mut moved = false;
+        let wrote = poll_write(&mut self.server, &mut self.client.inbox, cx);
+        match wrote {
+            Poll::Ready(Ok(())) => moved = true,
+            Poll::Ready(Err(_)) => self.server_is_gone(),
+            Poll::Pending => {}
+        }
+        match poll_write(&mut self.client, &mut self.server.inbox, cx) {
+            Poll::Ready(Ok(())) => moved = true,
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+            Poll::Pending => {}
+        }
+        let to_client = self.client.out.len() + self.server.inbox.approved().len();
+        if read_server && !self.server.eof && to_client < BACKLOG {
+            let need = self.missing(&self.server);
+            match self.server.poll_read(cx, need) {
+                Poll::Ready(Ok(())) => moved = true,
+                Poll::Ready(Err(_)) => {
+                    self.server.eof = true;
+                    moved = true;
+                }
+                Poll::Pending => {}
+            }
+        }
+        let to_server = self.server.out.len() + self.client.inbox.approved().len();
+        let want = read_client && !self.client.eof && to_server < BACKLOG;
+        if want && self.client.inbox.unjudged().len() < MAX_WHOLE + BACKLOG {
+            let need = self.missing(&self.client);
+            match self.client.poll_read(cx, need) {
+                Poll::Ready(Ok(())) => moved = true,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {}
+            }
+        }
+        if self.client.eof && !self.server.shut && to_server == 0 && !self.server.eof {
+            match Pin::new(&mut self.server.stream).poll_shutdown(cx) {
+                Poll::Ready(_) => {
+                    self.server.shut = true;
+                    moved = true;
+                }
+                Poll::Pending => {}
+            }
+        }
+        if moved {
+            Poll::Ready(Ok(()))
+        } else {
+            Poll::Pending
+        }
+    }
+
+    /// The server no longer takes bytes; what it has sent may still be read.
+    fn server_is_gone(&mut self) {
+        self.server.out.clear();
+        let lost = self.client.inbox.approved().len();
+        self.client.inbox.written(lost);
+        self.server.shut = true;
+    }
+
+    fn missing(&self, side: &Side) -> usize {
+        let unjudged = side.inbox.unjudged();
+        match (side.rest, weir_wire_postgres::frame::Header::peek(unjudged)) {
+            (Rest::None, Ok(Some(header))) => header.total.saturating_sub(unjudged.len()),
+            _ => 0,
+        }
+    }
+
+    /// Replaces the client's next message, `total` bytes long, by what `write` appends.
+    pub(super) fn replace(&mut self, total: usize, write: impl FnOnce(&mut Vec<u8>)) {
+        self.client.inbox.discard(total, &mut self.server.out);
+        self.to_server(write);
+    }
+
+    /// Sends bytes of Weir's own to the server, behind what is on its way already.
+    pub(super) fn to_server(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        self.client.inbox.spill(&mut self.server.out);
+        let mut bytes = Vec::new();
+        write(&mut bytes);
+        self.server.out.extend_from_slice(&bytes);
+    }
+
+    /// Sends bytes of Weir's own to the client, behind what is on its way already.
+    pub(super) fn to_client(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        self.server.inbox.spill(&mut self.client.out);
+        let mut bytes = Vec::new();
+        write(&mut bytes);
+        self.client.out.extend_from_slice(&bytes);
+    }
+
+    /// Ends the session with a FATAL that the client gets to read.
+    pub(super) async fn end(&mut self, refusal: Refusal) -> SessionEnd {
+        let refusal = refusal.with_audit_id(&self.evidence.session.id.to_string(), self.statements);
+        self.to_client(|out| refusal.write_fatal(out));
+        let flush = poll_fn(|cx| poll_write(&mut self.client, &mut self.server.inbox, cx));
+        drop(tokio::time::timeout(std::time::Duration::from_secs(2), flush).await);
+        self.shut_down().await;
+        SessionEnd::Ended(refusal.message)
+    }
+
+    /// The catalog that statements are judged with, where the policy needs one.
+    pub(super) fn view(&self) -> Option<Arc<Catalog>> {
+        self.catalog.current()
+    }
+}

@@ -1,0 +1,526 @@
+//! A connection's first packets: TLS or not, cancel or session, and whether it may begin at all.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::Notify;
+use weir_audit::{ConnectionClosed, ConnectionOpened, Identity, Names, Record};
+use weir_policy::{ClientTls, Effect, EffectSet, Operation, Scope, SqlOperation, Target, Verdict};
+use weir_sql::LexSettings;
+use weir_transport::listen::Accepted;
+use weir_transport::tls::{LeafNames, Rewound, Stream, terminate};
+use weir_wire_postgres::startup::{self, CancelKey, FirstPacket, Startup};
+
+use super::dial::Dialer;
+use super::login;
+use super::refusal::Refusal;
+use super::session::{Session, SessionEnd, Side};
+use super::statement::Evidence;
+use super::{Connection, judge};
+use crate::engine::{Route, Shared};
+use crate::{millis, wall_clock};
+
+/// How long a client may take from connecting to logging in, as the server's own default.
+const LOGIN: Duration = Duration::from_secs(60);
+
+/// How often a client may ask for encryption before it starts.
+const MAX_REQUESTS: usize = 3;
+
+/// A client that is about to start.
+pub(super) struct Client {
+    pub(super) stream: Stream,
+    /// Read and not used yet.
+    pub(super) rest: BytesMut,
+    /// `tls-server-end-point` of the certificate it was shown, if it is on TLS.
+    pub(super) end_point: Option<Vec<u8>>,
+}
+
+/// What a connection turned out to be for.
+enum Purpose {
+    Session(Startup),
+    Cancel(CancelKey),
+}
+
+/// Why a connection did not become a session.
+enum Refused {
+    /// The client is told, then closed.
+    Told(Refusal),
+    /// There is nobody to tell.
+    Silent(String),
+}
+
+/// Serves one connection.
+pub(crate) async fn serve(
+    shared: &Arc<Shared>,
+    accepted: Accepted,
+    route: Route,
+    identity: Arc<Identity>,
+) {
+    let Accepted {
+        stream,
+        client: peer,
+        destination,
+        tracked,
+    } = accepted;
+    let bundle = shared.policies.current();
+    let Some(target) = bundle.target(route.target) else {
+        return;
+    };
+    let mut audit = weir_audit::Session {
+        id: shared.next_session(),
+        identity,
+        target: Some(target.name.as_str().into()),
+        protocol: Some("postgresql".into()),
+        client: Some(peer.addr().to_string().into()),
+        destination: destination.map(|destination| destination.addr().to_string().into()),
+        ..weir_audit::Session::default()
+    };
+    let client = Client {
+        stream: Stream::from(stream),
+        rest: BytesMut::new(),
+        end_point: None,
+    };
+    let first = first_packets(shared, client, &route, target);
+    let purpose = tokio::select! {
+        () = tracked.cancelled() => Err("drained".to_owned()),
+        purpose = tokio::time::timeout(LOGIN, first) => match purpose {
+            Ok(purpose) => purpose,
+            Err(_) => Err("the login took too long".to_owned()),
+        },
+    };
+    let (mut client, startup) = match purpose {
+        Ok((_, Purpose::Cancel(key))) => return cancel(shared, &route, target, &key).await,
+        Ok((client, Purpose::Session(startup))) => (client, startup),
+        Err(reason) => return shared.refused(Arc::new(audit), &reason, Names::empty()),
+    };
+    describe(&mut audit, &startup);
+    let beginning = begin(shared, &mut client, &route, target, &startup, &audit);
+    let begun = tokio::select! {
+        () = tracked.cancelled() => Err(Refused::Silent("drained".to_owned())),
+        begun = tokio::time::timeout(LOGIN, beginning) => match begun {
+            Ok(begun) => begun,
+            Err(_) => Err(Refused::Silent("the login took too long".to_owned())),
+        },
+    };
+    let audit = Arc::new(audit);
+    let refused = match begun {
+        Ok(begun) => return run(shared, client, begun, &audit, tracked).await,
+        Err(refused) => refused,
+    };
+    let (reason, rules) = match refused {
+        Refused::Silent(reason) => (reason, Vec::new()),
+        Refused::Told(refusal) => {
+            let refusal = refusal.with_audit_id(&audit.id.to_string(), 0);
+            let mut bytes = Vec::new();
+            refusal.write_fatal(&mut bytes);
+            let told = async {
+                drop(client.stream.write_all(&bytes).await);
+                drop(client.stream.shutdown().await);
+            };
+            drop(tokio::time::timeout(Duration::from_secs(2), told).await);
+            (refusal.message, refusal.rules)
+        }
+    };
+    tracing::info!(session = %audit.id, %reason, "connection refused");
+    shared.refused(audit, &reason, judge::names(&rules));
+}
+
+async fn first_packets(
+    shared: &Shared,
+    mut client: Client,
+    route: &Route,
+    target: &Target,
+) -> Result<(Client, Purpose), String> {
+    let mut requests = 0;
+    loop {
+        let untouched = requests == 0 && client.end_point.is_none();
+        if untouched && client.rest.first() == Some(&0x16) {
+            if target.client_tls == ClientTls::Refuse {
+                return Err("direct TLS to a target that refuses TLS".to_owned());
+            }
+            client = start_tls(shared, client, route.address, target, true).await?;
+            requests = MAX_REQUESTS;
+            continue;
+        }
+        let parsed = startup::parse(&client.rest);
+        match parsed.map_err(|error| format!("invalid start-up packet: {error}"))? {
+            Some((first, used)) => {
+                drop(client.rest.split_to(used));
+                let offered = target.client_tls == ClientTls::Offer && client.end_point.is_none();
+                match first {
+                    FirstPacket::Cancel(key) => return Ok((client, Purpose::Cancel(key))),
+                    FirstPacket::Startup(startup) => {
+                        return Ok((client, Purpose::Session(startup)));
+                    }
+                    _ if requests >= MAX_REQUESTS => {
+                        return Err("too many encryption requests".to_owned());
+                    }
+                    FirstPacket::SslRequest if offered => {
+                        answer(&mut client, b"S").await?;
+                        client = start_tls(shared, client, route.address, target, false).await?;
+                    }
+                    FirstPacket::SslRequest | FirstPacket::GssEncRequest => {
+                        answer(&mut client, b"N").await?;
+                    }
+                }
+                requests += 1;
+            }
+            None => {
+                let read = client.stream.read_buf(&mut client.rest).await;
+                if read.map_err(|error| error.to_string())? == 0 {
+                    return Err("closed before start-up".to_owned());
+                }
+            }
+        }
+    }
+}
+
+async fn answer(client: &mut Client, byte: &[u8]) -> Result<(), String> {
+    client
+        .stream
+        .write_all(byte)
+        .await
+        .map_err(|error| error.to_string())
+}
+
+async fn start_tls(
+    shared: &Shared,
+    client: Client,
+    address: SocketAddr,
+    target: &Target,
+    direct: bool,
+) -> Result<Client, String> {
+    if !direct && !client.rest.is_empty() {
+        // Bytes that came before the handshake were not encrypted; the server refuses them too
+        // (CVE-2021-23222).
+        return Err("unencrypted bytes after a TLS request".to_owned());
+    }
+    let names = target
+        .addresses
+        .iter()
+        .filter_map(|address| match &address.host {
+            weir_policy::Host::Name(name) => Some(name.as_str()),
+            _ => None,
+        });
+    let leaf = LeafNames::new(names, Some(address.ip()));
+    let Stream::Plain(socket) = client.stream else {
+        return Err("TLS inside of TLS".to_owned());
+    };
+    let rewound = Rewound::with_prefix(client.rest.freeze(), socket);
+    let terminated = terminate(rewound, &shared.authority, &leaf, &[b"postgresql"])
+        .await
+        .map_err(|error| format!("TLS with the client failed: {error}"))?;
+    if direct && terminated.alpn.as_deref() != Some(b"postgresql") {
+        return Err("direct TLS without ALPN postgresql".to_owned());
+    }
+    let end_point = Some(terminated.leaf.end_point().to_vec());
+    Ok(Client {
+        stream: Stream::from(terminated.stream),
+        rest: BytesMut::new(),
+        end_point,
+    })
+}
+
+/// Passes a CancelRequest on, and ends the hold of the session that it means. The server is told
+/// first: what it is doing must have ended before the client learns of it.
+async fn cancel(shared: &Shared, route: &Route, target: &Target, key: &CancelKey) {
+    match Dialer::new(route, target, &*shared.credentials) {
+        Ok(dialer) => dialer.cancel(key).await,
+        Err(error) => tracing::warn!(%error, "a cancel request could not be passed on"),
+    }
+    shared.cancels.ring(&target.name, key);
+}
+
+fn describe(audit: &mut weir_audit::Session, startup: &Startup) {
+    let text = |name| {
+        let value = startup.parameter(name)?;
+        Some(Arc::<str>::from(String::from_utf8_lossy(value)))
+    };
+    audit.user = text("user");
+    audit.database = text("database").or_else(|| text("user"));
+    audit.application = text("application_name");
+}
+
+/// What a session begins with.
+struct Begun {
+    logged_in: login::LoggedIn,
+    scope: Arc<Scope>,
+    revision: u64,
+    replication: bool,
+    dialer: Dialer,
+    upstream_tls: bool,
+    target: String,
+    database: Vec<u8>,
+}
+
+async fn begin(
+    shared: &Arc<Shared>,
+    client: &mut Client,
+    route: &Route,
+    target: &Target,
+    startup: &Startup,
+    audit: &weir_audit::Session,
+) -> Result<Begun, Refused> {
+    let told = |reason: &str| Refused::Told(Refusal::unjudged(reason));
+    let bundle = shared.policies.current();
+    let (subject, _) = shared
+        .identities
+        .current()
+        .map_err(|reason| told(&reason))?;
+    let scope = bundle.scope(&subject, route.target).ok_or_else(|| {
+        told(&format!(
+            "no policy lets {} use target \"{}\"",
+            audit.identity.name, target.name
+        ))
+    })?;
+    if let Err(reason) = shared.sink.healthy() {
+        return Err(told(&format!("evidence cannot be kept: {reason}")));
+    }
+    let replication = may_begin(shared, &scope, startup)?;
+    let dialer = Dialer::new(route, target, &*shared.credentials)
+        .map_err(|error| unreachable_server(&error.to_string()))?;
+    let dialled = dialer
+        .dial()
+        .await
+        .map_err(|error| unreachable_server(&error.to_string()))?;
+    let upstream_tls = dialled.tls;
+    let logged_in = login::log_in(shared, client, dialled, target, startup)
+        .await
+        .map_err(|error| match error {
+            login::LoginError::Told(refusal) => Refused::Told(refusal),
+            login::LoginError::Silent(reason) => Refused::Silent(reason),
+        })?;
+    let database = startup
+        .parameter("database")
+        .or_else(|| startup.parameter("user"));
+    Ok(Begun {
+        logged_in,
+        scope,
+        revision: bundle.revision(),
+        replication,
+        dialer,
+        upstream_tls,
+        target: target.name.clone(),
+        database: database.unwrap_or_default().to_vec(),
+    })
+}
+
+fn unreachable_server(reason: &str) -> Refused {
+    Refused::Told(Refusal {
+        sqlstate: "08001",
+        message: format!("weir: {reason}"),
+        detail: None,
+        hint: None,
+        rules: Vec::new(),
+    })
+}
+
+/// Judges what the start-up message sets, and whether it asks for replication.
+fn may_begin(shared: &Shared, scope: &Scope, startup: &Startup) -> Result<bool, Refused> {
+    let settings = startup_settings(startup);
+    let names: Vec<&str> = settings.iter().map(String::as_str).collect();
+    if !names.is_empty() {
+        let sql = SqlOperation {
+            effects: EffectSet::of(&[Effect::Set]),
+            settings: &names,
+            ..SqlOperation::default()
+        };
+        permit(shared, scope, &Operation::Sql(&sql))?;
+    }
+    let asked = startup.parameter("replication").is_some_and(|value| {
+        !matches!(
+            value.to_ascii_lowercase().as_slice(),
+            b"false" | b"off" | b"no" | b"0"
+        )
+    });
+    if asked {
+        permit(shared, scope, &Operation::Replication)?;
+    }
+    Ok(asked)
+}
+
+fn permit(shared: &Shared, scope: &Scope, operation: &Operation<'_>) -> Result<(), Refused> {
+    let mut verdict = None;
+    shared.budgets.read(&mut |counters| {
+        verdict = Some(scope.decide(operation, counters, millis()).verdict);
+    });
+    match verdict {
+        Some(Verdict::Permit(_)) => Ok(()),
+        Some(Verdict::Deny(denial)) => Err(Refused::Told(Refusal::denied(
+            &denial.rule,
+            &denial.reason,
+            denial.hint,
+        ))),
+        Some(Verdict::Hold(_)) => Err(Refused::Told(Refusal::unjudged(
+            "a start-up message cannot be held",
+        ))),
+        None => Err(Refused::Told(Refusal::unjudged(
+            "budgets could not be read",
+        ))),
+    }
+}
+
+/// Names of the settings that a start-up message changes, lower case: its own parameters and the
+/// `-c name=value` and `--name=value` of its `options`.
+fn startup_settings(startup: &Startup) -> Vec<String> {
+    const NOT_SETTINGS: [&[u8]; 4] = [b"user", b"database", b"replication", b"options"];
+    let own = startup
+        .parameters
+        .iter()
+        .filter(|(name, _)| !NOT_SETTINGS.contains(&name.as_slice()) && !name.starts_with(b"_pq_."))
+        .map(|(name, _)| String::from_utf8_lossy(name).to_lowercase());
+    let options = startup.parameter("options").unwrap_or_default();
+    let options = String::from_utf8_lossy(options).into_owned();
+    let mut words = options.split_ascii_whitespace();
+    let mut found: Vec<String> = own.collect();
+    while let Some(word) = words.next() {
+        let setting = match word.strip_prefix("--").or_else(|| word.strip_prefix("-c")) {
+            Some("") => words.next().unwrap_or_default(),
+            Some(setting) => setting,
+            None => {
+                found.push("*".to_owned());
+                continue;
+            }
+        };
+        let name = setting.split('=').next().unwrap_or_default();
+        found.push(name.replace(['-', '\\'], "_").to_lowercase());
+    }
+    found
+}
+
+async fn run(
+    shared: &Arc<Shared>,
+    client: Client,
+    begun: Begun,
+    audit: &Arc<weir_audit::Session>,
+    tracked: weir_transport::listen::Tracked,
+) {
+    let started = Instant::now();
+    let Begun {
+        logged_in, scope, ..
+    } = begun;
+    let opened = ConnectionOpened {
+        client_tls: client.end_point.is_some(),
+        upstream_tls: begun.upstream_tls,
+        policies: scope.policy_names().map(Arc::from).collect(),
+    };
+    let record = Record::session(wall_clock(), Arc::clone(audit), opened);
+    shared.sink.record(record);
+    let cancelled = Arc::new(Notify::new());
+    let registered = logged_in.key.as_ref().map(|key| {
+        shared
+            .cancels
+            .enter(&begun.target, key, Arc::clone(&cancelled))
+    });
+    let durable = scope.delivery() != weir_policy::Delivery::Batch;
+    let mut session = Session {
+        client: Side::new(Box::new(client.stream), &client.rest, "client"),
+        server: Side::new(Box::new(logged_in.stream), &logged_in.rest, "server"),
+        pending: Default::default(),
+        named: Default::default(),
+        shared: Arc::clone(shared),
+        scope,
+        evidence: Evidence {
+            sink: Arc::clone(&shared.sink),
+            session: Arc::clone(audit),
+            durable,
+        },
+        connection: Connection {
+            target: begun.target,
+            database: begun.database,
+            dialer: begun.dialer,
+            key: logged_in.key,
+            cancelled,
+            replication: begun.replication,
+            poisoned: false,
+        },
+        catalog: Default::default(),
+        capture: Default::default(),
+        status: b'I',
+        lex: LexSettings::default(),
+        encoding_is_plain: true,
+        batch_open: false,
+        terminated: false,
+        statements: 0,
+        totals: Default::default(),
+        crossing: None,
+        durable: Vec::new(),
+        revision: begun.revision,
+    };
+    for (name, value) in &logged_in.parameters {
+        session.track(name, value);
+    }
+    let end = tokio::select! {
+        () = tracked.cancelled() => {
+            let refusal = Refusal {
+                sqlstate: "57P01",
+                message: "terminating connection: weir is stopping".to_owned(),
+                detail: None,
+                hint: None,
+                rules: Vec::new(),
+            };
+            Err(session.end(refusal).await)
+        }
+        end = async {
+            if session.connection.replication {
+                session.relay_replication().await
+            } else {
+                session.run().await
+            }
+        } => end,
+    };
+    drop(registered);
+    let reason = match &end {
+        Ok(()) if session.terminated => "terminated by the client".to_owned(),
+        Ok(()) => "closed".to_owned(),
+        Err(SessionEnd::Io { side, source }) => format!("{side}: {source}"),
+        Err(error) => error.to_string(),
+    };
+    let totals = session.totals;
+    let statements = session.statements;
+    drop(session);
+    let closed = ConnectionClosed {
+        statements,
+        rows: totals.rows,
+        bytes_in: totals.to_server,
+        bytes_out: totals.to_client,
+        duration_us: u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
+        reason: reason.into(),
+    };
+    shared
+        .sink
+        .record(Record::session(wall_clock(), Arc::clone(audit), closed));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn startup_options_are_settings_like_any_other() {
+        let startup = Startup {
+            version: (3, 0),
+            parameters: vec![
+                (b"user".to_vec(), b"u".to_vec()),
+                (
+                    b"options".to_vec(),
+                    b"-c Search_Path=x --session-replication-role=replica -c a=b -B 8".to_vec(),
+                ),
+                (b"DateStyle".to_vec(), b"ISO".to_vec()),
+            ],
+        };
+        let expected = [
+            "datestyle",
+            "search_path",
+            "session_replication_role",
+            "a",
+            "*",
+            "*",
+        ]
+        .map(str::to_owned);
+        assert_eq!(startup_settings(&startup), expected);
+    }
+}

@@ -1,0 +1,273 @@
+//! One statement from judgement to record.
+//!
+//! Invariant: every statement that was judged leaves exactly one `StatementFinished`, whatever
+//! happens to its session: `finish` writes it, and so does dropping the value (`Aborted`).
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use weir_audit::{
+    ChunkBuilder, Column, Names, Outcome, RecordingChunk, Session, StatementFinished, Stream,
+};
+use weir_policy::Meter;
+use weir_wire_postgres::backend::Field;
+
+use super::operation::Judged;
+use crate::cache::Analysed;
+use crate::ports::AuditSink;
+use crate::wall_clock;
+
+/// A place in an analysed text: a statement, or what it prepares or declares.
+#[derive(Debug, Clone)]
+pub(super) struct Body {
+    script: Arc<weir_sql::Script>,
+    index: usize,
+    nested: bool,
+}
+
+impl Body {
+    pub(super) fn new(script: &Arc<weir_sql::Script>, index: usize) -> Self {
+        Self {
+            script: Arc::clone(script),
+            index,
+            nested: false,
+        }
+    }
+
+    /// What the statement here prepares or declares.
+    pub(super) fn nested(&self) -> Self {
+        Self {
+            nested: true,
+            ..self.clone()
+        }
+    }
+
+    pub(super) fn get(&self) -> Option<&weir_sql::Statement> {
+        let outer = self.script.statements.get(self.index)?;
+        if !self.nested {
+            return Some(outer);
+        }
+        let prepared = outer.prepares.as_ref().map(|prepared| &*prepared.body);
+        prepared.or_else(|| outer.declares.as_ref().map(|cursor| &*cursor.body))
+    }
+}
+
+/// A statement that is running, or is about to.
+pub(super) struct Active {
+    pub(super) judged: Arc<Judged>,
+    pub(super) meter: Option<Meter>,
+    /// Masks by column of the result that is being delivered.
+    pub(super) masks: Arc<[(usize, super::mask::CellMask)]>,
+    /// The cursor that a FETCH reads from, which owns the meter between fetches.
+    pub(super) cursor: Option<Box<str>>,
+    /// Set when something of Weir's ended the statement: what the client is told instead.
+    pub(super) stopped: Option<super::refusal::Refusal>,
+    /// Rows are thrown away until the server has ended the statement.
+    pub(super) discarding: bool,
+    pub(super) started: Instant,
+    pub(super) number: u64,
+    rows: u64,
+    bytes: u64,
+    record: weir_audit::Statement,
+    columns: Names,
+    masked: Names,
+    recorder: Option<Recorder>,
+    evidence: Option<Evidence>,
+    source: Option<(Body, Arc<Analysed>)>,
+}
+
+/// Where the record goes.
+#[derive(Clone)]
+pub(super) struct Evidence {
+    pub(super) sink: Arc<dyn AuditSink>,
+    pub(super) session: Arc<Session>,
+    pub(super) durable: bool,
+}
+
+struct Recorder {
+    chunk: ChunkBuilder,
+    columns: Option<Arc<[Column]>>,
+    index: u32,
+}
+
+impl Active {
+    pub(super) fn new(
+        judged: Arc<Judged>,
+        record: weir_audit::Statement,
+        full: bool,
+        evidence: Evidence,
+    ) -> Self {
+        let recorder = full.then(|| Recorder {
+            chunk: ChunkBuilder::new(ChunkBuilder::DEFAULT_LIMIT),
+            columns: None,
+            index: 0,
+        });
+        Self {
+            judged,
+            meter: None,
+            masks: Arc::new([]),
+            cursor: None,
+            stopped: None,
+            discarding: false,
+            started: Instant::now(),
+            number: record.number,
+            rows: 0,
+            bytes: 0,
+            record,
+            columns: Names::empty(),
+            masked: Names::empty(),
+            recorder,
+            evidence: Some(evidence),
+            source: None,
+        }
+    }
+
+    /// Remembers where the statement stands, so that its completion can be applied.
+    pub(super) fn with_source(mut self, body: Option<Body>, analysed: &Arc<Analysed>) -> Self {
+        self.source = body.map(|body| (body, Arc::clone(analysed)));
+        self
+    }
+
+    /// What its completion changes, once.
+    pub(super) fn after(&mut self) -> Option<(Body, Arc<Analysed>)> {
+        self.source.take()
+    }
+
+    pub(super) fn record(&self) -> &weir_audit::Statement {
+        &self.record
+    }
+
+    pub(super) fn record_mut(&mut self) -> &mut weir_audit::Statement {
+        &mut self.record
+    }
+
+    pub(super) fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    pub(super) fn records_rows(&self) -> bool {
+        self.recorder.is_some()
+    }
+
+    /// Whether rows can go on without being looked at.
+    #[inline]
+    pub(super) fn is_transparent(&self) -> bool {
+        self.masks.is_empty() && self.recorder.is_none() && !self.discarding
+    }
+
+    /// Counts what goes to the client.
+    #[inline]
+    pub(super) fn count(&mut self, rows: u64, bytes: usize) {
+        self.rows += rows;
+        self.bytes += bytes as u64;
+    }
+
+    /// The result's columns are known, with the names of the masked ones among them.
+    pub(super) fn describe(&mut self, fields: &[Field]) {
+        let name = |field: &Field| -> Arc<str> { String::from_utf8_lossy(&field.name).into() };
+        self.columns = fields.iter().map(name).collect();
+        let is_masked = |at: usize| self.masks.iter().any(|(masked, _)| *masked == at);
+        self.masked = fields
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| is_masked(*at))
+            .map(|(_, f)| name(f))
+            .collect();
+        if let Some(recorder) = &mut self.recorder {
+            recorder.columns = Some(
+                fields
+                    .iter()
+                    .enumerate()
+                    .map(|(at, field)| Column {
+                        name: name(field),
+                        type_id: field.type_oid,
+                        binary: field.binary,
+                        masked: self.masks.iter().any(|(masked, _)| *masked == at),
+                    })
+                    .collect(),
+            );
+        }
+    }
+
+    /// Keeps a row as the client gets it: the body of a DataRow.
+    pub(super) fn record_row(&mut self, body: &[u8]) {
+        let full = self.recorder.as_mut().is_some_and(|recorder| {
+            recorder.chunk.push_data_row(body);
+            recorder.chunk.is_full()
+        });
+        if full {
+            self.flush_recording(Stream::Result);
+        }
+    }
+
+    /// Keeps bytes of a COPY as the client gets or sends them.
+    pub(super) fn record_copy(&mut self, data: &[u8], stream: Stream) {
+        let full = self.recorder.as_mut().is_some_and(|recorder| {
+            recorder.chunk.push_row([Some(data)]);
+            recorder.chunk.is_full()
+        });
+        if full {
+            self.flush_recording(stream);
+        }
+    }
+
+    fn flush_recording(&mut self, stream: Stream) {
+        let (Some(recorder), Some(evidence)) = (&mut self.recorder, &self.evidence) else {
+            return;
+        };
+        if recorder.chunk.is_empty() {
+            return;
+        }
+        let chunk = RecordingChunk {
+            statement: self.number,
+            index: recorder.index,
+            offset_ms: u32::try_from(self.started.elapsed().as_millis()).unwrap_or(u32::MAX),
+            stream,
+            columns: recorder.columns.take(),
+            rows: recorder.chunk.take(),
+        };
+        recorder.index += 1;
+        let record =
+            weir_audit::Record::session(wall_clock(), Arc::clone(&evidence.session), chunk);
+        evidence.sink.record(record);
+    }
+
+    /// Ends the statement. What is returned must be kept durably before the client sees the end;
+    /// `None` when the delivery asks for less, and the record is on its way already.
+    pub(super) fn finish(mut self: Box<Self>, outcome: Outcome) -> Option<weir_audit::Record> {
+        self.write_end(outcome)
+    }
+
+    fn write_end(&mut self, outcome: Outcome) -> Option<weir_audit::Record> {
+        self.flush_recording(Stream::Result);
+        let evidence = self.evidence.take()?;
+        let micros = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let event = StatementFinished {
+            statement: std::mem::take(&mut self.record),
+            outcome,
+            rows: self.rows,
+            bytes: self.bytes,
+            columns: std::mem::take(&mut self.columns),
+            masked: std::mem::take(&mut self.masked),
+            duration_us: micros,
+        };
+        let record = weir_audit::Record::session(wall_clock(), evidence.session, event);
+        if evidence.durable {
+            return Some(record);
+        }
+        evidence.sink.record(record);
+        None
+    }
+}
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        let sink = self
+            .evidence
+            .as_ref()
+            .map(|evidence| Arc::clone(&evidence.sink));
+        if let (Some(record), Some(sink)) = (self.write_end(Outcome::Aborted), sink) {
+            sink.record(record);
+        }
+    }
+}

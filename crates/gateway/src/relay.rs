@@ -1,0 +1,152 @@
+//! Connections that no Target covers: relayed and counted if they are not a governed protocol,
+//! refused with a finding if they are.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use weir_audit::{ConnectionClosed, ConnectionOpened, Identity, Names, Record, Session};
+use weir_transport::listen::Accepted;
+
+use crate::engine::{Shared, Unmatched};
+use crate::sniff::{self, Sniffed};
+use crate::wall_clock;
+
+/// How long the address may take to answer.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// Most bytes that are looked at to tell what a connection speaks: one TLS record.
+const MAX_SNIFF: usize = 16 * 1024 + 5;
+
+pub(crate) async fn unmatched(shared: &Shared, accepted: Accepted, identity: Arc<Identity>) {
+    let Accepted {
+        mut stream,
+        client,
+        destination,
+        tracked,
+    } = accepted;
+    let Some(destination) = destination.map(|destination| destination.addr()) else {
+        return;
+    };
+    let session = Arc::new(Session {
+        id: shared.next_session(),
+        identity,
+        client: Some(client.addr().to_string().into()),
+        destination: Some(destination.to_string().into()),
+        ..Session::default()
+    });
+    if shared.unmatched == Unmatched::Refuse {
+        shared.refused(session, "no target covers this destination", Names::empty());
+        return;
+    }
+    let connected = tokio::time::timeout(CONNECT, TcpStream::connect(destination)).await;
+    let mut upstream = match connected {
+        Ok(Ok(upstream)) => upstream,
+        Ok(Err(error)) => return shared.refused(session, &error.to_string(), Names::empty()),
+        Err(_) => return shared.refused(session, "the destination did not answer", Names::empty()),
+    };
+    let started = Instant::now();
+    let first = match first_bytes(&mut stream, &mut upstream).await {
+        Ok(first) => first,
+        Err(Refused::Governed(protocol)) => {
+            let reason = format!("{protocol} to a destination that no target covers");
+            tracing::warn!(%destination, %reason, "connection refused");
+            let finding = weir_audit::Finding {
+                code: weir_audit::FindingCode::UngovernedProtocol,
+                message: reason.as_str().into(),
+                subject: None,
+                engine: None,
+            };
+            shared
+                .sink
+                .record(Record::session(wall_clock(), Arc::clone(&session), finding));
+            return shared.refused(session, &reason, Names::empty());
+        }
+        Err(Refused::Closed) => First {
+            client: Vec::new(),
+            server: Vec::new(),
+        },
+    };
+    let opened = ConnectionOpened {
+        client_tls: false,
+        upstream_tls: false,
+        policies: Names::empty(),
+    };
+    shared
+        .sink
+        .record(Record::session(wall_clock(), Arc::clone(&session), opened));
+    let relayed = async {
+        upstream.write_all(&first.client).await?;
+        stream.write_all(&first.server).await?;
+        tokio::io::copy_bidirectional(&mut stream, &mut upstream).await
+    };
+    let (reason, (up, down)) = tokio::select! {
+        () = tracked.cancelled() => ("drained".to_owned(), (0, 0)),
+        result = relayed => match result {
+            Ok(moved) => ("closed".to_owned(), moved),
+            Err(error) => (error.to_string(), (0, 0)),
+        },
+    };
+    let closed = ConnectionClosed {
+        statements: 0,
+        rows: 0,
+        bytes_in: up + first.client.len() as u64,
+        bytes_out: down + first.server.len() as u64,
+        duration_us: u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
+        reason: reason.into(),
+    };
+    shared
+        .sink
+        .record(Record::session(wall_clock(), session, closed));
+}
+
+struct First {
+    client: Vec<u8>,
+    server: Vec<u8>,
+}
+
+enum Refused {
+    Governed(&'static str),
+    Closed,
+}
+
+/// Reads until it is clear that neither side speaks a governed protocol. Nothing of the client's is
+/// passed on before that; nothing of the server's either.
+async fn first_bytes(client: &mut TcpStream, server: &mut TcpStream) -> Result<First, Refused> {
+    let mut first = First {
+        client: Vec::new(),
+        server: Vec::new(),
+    };
+    loop {
+        let (read, from_client) = tokio::select! {
+            read = client.read_buf(&mut first.client) => (read, true),
+            read = server.read_buf(&mut first.server) => (read, false),
+        };
+        if !matches!(read, Ok(1..)) {
+            return match (sniff::client(&first.client), sniff::server(&first.server)) {
+                (Sniffed::Governed(name), _) | (_, Sniffed::Governed(name)) => {
+                    Err(Refused::Governed(name))
+                }
+                _ => Err(Refused::Closed),
+            };
+        }
+        let (bytes, sniffed) = if from_client {
+            (&first.client, sniff::client(&first.client))
+        } else {
+            (&first.server, sniff::server(&first.server))
+        };
+        match sniffed {
+            Sniffed::Governed(name) => return Err(Refused::Governed(name)),
+            Sniffed::More if bytes.len() < MAX_SNIFF => {}
+            Sniffed::More | Sniffed::Other if from_client => return Ok(first),
+            _ => {
+                // The server spoke first and is not governed; what the client says may still be.
+                let server_first = std::mem::take(&mut first.server);
+                if client.write_all(&server_first).await.is_err() {
+                    return Err(Refused::Closed);
+                }
+            }
+        }
+    }
+}

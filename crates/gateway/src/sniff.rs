@@ -1,0 +1,130 @@
+//! What a connection's first bytes say it speaks. Only a cross-check: routing never depends on it.
+
+/// What the first bytes are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sniffed {
+    /// A protocol that Weir governs.
+    Governed(&'static str),
+    /// Something else.
+    Other,
+    /// Too little to tell.
+    More,
+}
+
+const STARTUP_CODES: [u32; 3] = [80_877_102, 80_877_103, 80_877_104];
+
+/// Judges what a client sent first.
+pub(crate) fn client(bytes: &[u8]) -> Sniffed {
+    match bytes {
+        [] => Sniffed::More,
+        [0x16, ..] => tls(bytes),
+        [b'S', ..] => prefix(bytes, b"SSH-", "SSH"),
+        [0, ..] => postgres(bytes),
+        _ => Sniffed::Other,
+    }
+}
+
+/// Judges what a server sent first, before the client sent anything.
+pub(crate) fn server(bytes: &[u8]) -> Sniffed {
+    match bytes {
+        [] => Sniffed::More,
+        [b'S', ..] => prefix(bytes, b"SSH-", "SSH"),
+        [_, _, _, 0, 10, version, ..] if version.is_ascii_digit() => Sniffed::Governed("MySQL"),
+        [_, _, _, 0, 10] | [_, _, _, 0] => Sniffed::More,
+        _ => Sniffed::Other,
+    }
+}
+
+fn prefix(bytes: &[u8], want: &[u8], name: &'static str) -> Sniffed {
+    let common = bytes
+        .iter()
+        .zip(want)
+        .take_while(|(have, want)| have == want)
+        .count();
+    if common == want.len() {
+        Sniffed::Governed(name)
+    } else if common == bytes.len() {
+        Sniffed::More
+    } else {
+        Sniffed::Other
+    }
+}
+
+/// A start-up packet: a length of at most 10,000, then a protocol version or a request code.
+fn postgres(bytes: &[u8]) -> Sniffed {
+    let Some(&[a, b, c, d]) = bytes.first_chunk::<4>() else {
+        return Sniffed::More;
+    };
+    let length = u32::from_be_bytes([a, b, c, d]) as usize;
+    if !(8..=weir_wire_postgres::frame::MAX_STARTUP).contains(&length) {
+        return Sniffed::Other;
+    }
+    let Some(&code) = bytes.get(4..).and_then(|rest| rest.first_chunk::<4>()) else {
+        return Sniffed::More;
+    };
+    let code = u32::from_be_bytes(code);
+    if STARTUP_CODES.contains(&code) || (2..=3).contains(&(code >> 16)) {
+        Sniffed::Governed("PostgreSQL")
+    } else {
+        Sniffed::Other
+    }
+}
+
+/// A TLS hello that offers ALPN `postgresql`. The offer may lie anywhere in the hello, so the whole
+/// first record is waited for.
+fn tls(bytes: &[u8]) -> Sniffed {
+    let Some(&[_, 3, _, high, low]) = bytes.first_chunk::<5>() else {
+        return if bytes.len() < 5 {
+            Sniffed::More
+        } else {
+            Sniffed::Other
+        };
+    };
+    if memchr::memmem::find(bytes, b"\x0apostgresql").is_some() {
+        return Sniffed::Governed("PostgreSQL");
+    }
+    let record = usize::from(u16::from_be_bytes([high, low])) + 5;
+    if bytes.len() < record {
+        Sniffed::More
+    } else {
+        Sniffed::Other
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn recognises_governed_protocols_one_byte_at_a_time() {
+        let startup: &[u8] = &[0, 0, 0, 9, 0, 3, 0, 0, 0];
+        for (bytes, name) in [
+            (startup, "PostgreSQL"),
+            (b"SSH-2.0-x\r\n".as_slice(), "SSH"),
+        ] {
+            let first = (1..=bytes.len())
+                .map(|n| client(&bytes[..n]))
+                .find(|s| *s != Sniffed::More);
+            assert_eq!(first, Some(Sniffed::Governed(name)));
+        }
+        let mut hello = vec![0x16, 3, 1, 0, 20];
+        hello.extend(b"....\x0apostgresql.....");
+        assert_eq!(client(&hello), Sniffed::Governed("PostgreSQL"));
+        assert_eq!(
+            server(b"\x4a\0\0\0\x0a5.5.5-10.11"),
+            Sniffed::Governed("MySQL")
+        );
+    }
+
+    #[test]
+    fn lets_other_protocols_pass() {
+        for bytes in [
+            b"GET / HTTP/1.1\r\n".as_slice(),
+            b"SMTP",
+            b"\0\0\0\x02xx",
+            b"\x16\x03\x01\0\x03abc",
+        ] {
+            assert_eq!(client(bytes), Sniffed::Other, "{bytes:?}");
+        }
+    }
+}
