@@ -13,6 +13,9 @@ mod settings;
 mod statement;
 mod utility;
 
+#[cfg(test)]
+mod tests;
+
 use pg_query::NodeEnum;
 use pg_query::protobuf::{Node, RangeVar, TypeName};
 

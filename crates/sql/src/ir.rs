@@ -258,6 +258,7 @@ pub(crate) struct Dml {
 pub(crate) enum Action {
     Insert {
         columns: Vec<String>,
+        subscripts: Vec<Expr>,
         source: Option<Query>,
         conflict: Option<Conflict>,
     },

@@ -17,7 +17,7 @@ impl Builder {
         let with = self.with(insert.with_clause.as_ref());
         let dml = insert.relation.as_ref().map(|target| {
             let relation = self.relation(target, Access::Write);
-            let columns = self.assigned(&insert.cols);
+            let (columns, subscripts) = self.assigned(&insert.cols);
             let source = insert
                 .select_stmt
                 .as_deref()
@@ -28,6 +28,7 @@ impl Builder {
                 .map(|clause| self.conflict(clause));
             let action = Action::Insert {
                 columns,
+                subscripts,
                 source,
                 conflict,
             };
@@ -153,19 +154,19 @@ impl Builder {
         }
     }
 
-    /// Names of target columns; subscripts and fields are walked.
-    fn assigned(&mut self, nodes: &[Node]) -> Vec<String> {
-        let mut columns = Vec::with_capacity(nodes.len());
+    /// Names of target columns, and the subscripts beside them.
+    fn assigned(&mut self, nodes: &[Node]) -> (Vec<String>, Vec<Expr>) {
+        let (mut columns, mut subscripts) = (Vec::with_capacity(nodes.len()), Vec::new());
         for node in nodes {
             match node.node.as_ref() {
                 Some(NodeEnum::ResTarget(target)) => {
-                    self.target_steps(target);
+                    subscripts.extend(self.target_steps(target));
                     columns.push(target.name.clone());
                 }
                 _ => self.opaque("unknown form of target column"),
             }
         }
-        columns
+        (columns, subscripts)
     }
 
     fn target_steps(&mut self, target: &ResTarget) -> Vec<Expr> {
@@ -261,8 +262,12 @@ impl Builder {
         match CmdType::try_from(when.command_type) {
             Ok(CmdType::CmdInsert) => {
                 self.effect(Effect::Insert);
-                let columns = self.assigned(&when.target_list);
-                insert = Some((columns, self.exprs(&when.values)));
+                let (columns, subscripts) = self.assigned(&when.target_list);
+                let mut values = self.exprs(&when.values);
+                if let Some(last) = values.pop() {
+                    values.push(beside(last, subscripts));
+                }
+                insert = Some((columns, values));
             }
             Ok(CmdType::CmdUpdate) => {
                 self.effect(Effect::Update);
@@ -316,4 +321,13 @@ fn limited(when: &MergeWhenClause, joined: WhereClause, target: &RangeVar) -> Wh
         _ if matched => joined,
         _ => own,
     }
+}
+
+/// A value, computed from subscripts as well where there are any.
+fn beside(value: Expr, mut subscripts: Vec<Expr>) -> Expr {
+    if subscripts.is_empty() {
+        return value;
+    }
+    subscripts.push(value);
+    Expr::Computed(subscripts)
 }

@@ -57,9 +57,14 @@ impl Tracer<'_> {
         match &dml.action {
             Action::Insert {
                 columns,
+                subscripts,
                 source,
                 conflict,
             } => {
+                for subscript in subscripts {
+                    let prov = self.expr(subscript, parent);
+                    self.record(Use::Predicate, &prov);
+                }
                 if let Some(source) = source {
                     self.insert(dml.relation, columns, source, parent, &mut written);
                 }
