@@ -11,8 +11,8 @@ case "${1:-}" in
   pii)
     cd "$here/../.."
     target=${CARGO_TARGET_DIR:-$PWD/target}
-    cargo build --release --locked --quiet -p weir-detect --example corpus >&2
-    exec python3 "$CORPUS/validate.py" pii --detector "$target/release/examples/corpus"
+    cargo build --release --locked --quiet -p weir-detect --example pii >&2
+    exec python3 "$CORPUS/validate.py" pii --detector "$target/release/examples/pii"
     ;;
   *)
     echo "make corpus PROTO=${1:-}: not built yet" >&2
