@@ -67,6 +67,15 @@ def bind_port(sock, family):
     sock.bind(("", 15001 if os.geteuid() else 53))
 
 
+def reuse(source):
+    """From a source port that someone else has used before."""
+    def prepare(sock, family):
+        sock.settimeout(5 * TIMEOUT)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(("", source))
+    return lambda address, port: tcp(address, port, prepare=prepare)
+
+
 def device_of(address):
     if "%" in address:
         return address.split("%")[1]
@@ -152,6 +161,8 @@ ATTACKS = {
 def main():
     kind, address = sys.argv[1:3]
     port = int(sys.argv[3]) if len(sys.argv) > 3 else 5432
+    if kind.startswith("reuse:"):
+        ATTACKS[kind] = reuse(int(kind.removeprefix("reuse:")))
     try:
         print(ATTACKS[kind](address, port) or "CLOSED")
     except socket.timeout:

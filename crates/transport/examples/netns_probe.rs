@@ -112,7 +112,7 @@ async fn relay(args: &[String]) -> Outcome<ExitCode> {
         dns: Dns::Resolvers(vec!["10.77.0.53".parse()?]),
     })?;
     if let Some(dir) = value("stranger=") {
-        selftest::run(&listeners[0], &rules, &Stranger::Cgroup(dir.into())).await?;
+        selftest::run(&listeners, &rules, &Stranger::Cgroup(dir.into())).await?;
         println!("self-test passed");
     }
     for listener in listeners {

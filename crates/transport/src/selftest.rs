@@ -11,20 +11,20 @@
 //! stranger's must.
 //!
 //! ```no_run
-//! # async fn f(v4: &std::net::TcpListener, rules: &weir_transport::redirect::Installed) -> Result<(), Box<dyn std::error::Error>> {
+//! # async fn f(listeners: &[std::net::TcpListener], rules: &weir_transport::redirect::Installed) -> Result<(), Box<dyn std::error::Error>> {
 //! use weir_transport::selftest::{Stranger, run};
 //! // A pod: the second init container dials; a host: a child in another cgroup.
-//! run(v4, rules, &Stranger::Cgroup("/sys/fs/cgroup/weir-probe".into())).await?;
+//! run(listeners, rules, &Stranger::Cgroup("/sys/fs/cgroup/weir-probe".into())).await?;
 //! # Ok(()) }
 //! ```
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::addr::original_dst;
 use crate::redirect::{Installed, RedirectError};
@@ -32,6 +32,14 @@ use crate::redirect::{Installed, RedirectError};
 /// Where the test dials: an address of TEST-NET-1 (RFC 5737), which no host
 /// has.
 pub const PROBE: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 254), 9));
+/// The same for a namespace without IPv4: of the documentation prefix
+/// (RFC 3849).
+pub const PROBE_V6: SocketAddr = SocketAddr::V6(SocketAddrV6::new(
+    Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0xfe),
+    9,
+    0,
+    0,
+));
 
 /// How long Weir's own dial is watched. It goes to nobody, so nothing ends it.
 const OWN_DIAL: Duration = Duration::from_millis(300);
@@ -67,7 +75,7 @@ pub enum SelfTestError {
     #[error("redirect does not hold: a dial from another cgroup did not arrive at Weir")]
     StrangerNotCaptured,
     /// It arrived, but nobody knows where it wanted to go.
-    #[error("redirect does not hold: a dial to {PROBE} arrived as {found}")]
+    #[error("redirect does not hold: a dial to the probe arrived as {found}")]
     WrongDestination {
         /// What the kernel said.
         found: String,
@@ -80,30 +88,53 @@ pub enum SelfTestError {
     Setup(#[source] io::Error),
 }
 
-/// Runs both halves against the redirect listener (IPv4), before it serves.
+/// Runs both halves against the redirect listeners, before they serve, in the
+/// first family that has a route.
 ///
 /// # Errors
 /// [`SelfTestError`] names the half that failed. Weir must not start then.
 pub async fn run(
-    listener: &std::net::TcpListener,
+    listeners: &[std::net::TcpListener],
     rules: &Installed,
     stranger: &Stranger,
 ) -> Result<(), SelfTestError> {
-    let listener = shared(listener).map_err(SelfTestError::Setup)?;
+    let probe = probe().map_err(SelfTestError::Setup)?;
+    let listener = shared(listeners, probe).map_err(SelfTestError::Setup)?;
     let before = rules.counters()?;
-    own_half(&listener).await?;
+    own_half(&listener, probe).await?;
     let between = rules.counters()?;
     if between.excluded <= before.excluded {
         return Err(SelfTestError::OwnDialUnseen);
     }
-    stranger_half(&listener, stranger).await
+    stranger_half(&listener, stranger, probe).await
 }
 
-/// The same socket, registered with the runtime for the test's time.
-fn shared(listener: &std::net::TcpListener) -> io::Result<TcpListener> {
-    let listener = listener.try_clone()?;
-    listener.set_nonblocking(true)?;
-    TcpListener::from_std(listener)
+/// The probe of a family that has a route here, IPv4 first.
+fn probe() -> io::Result<SocketAddr> {
+    let routed = |probe: SocketAddr| {
+        let any: SocketAddr = match probe {
+            SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+            SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+        };
+        // Connecting a datagram socket looks up a route and sends nothing.
+        std::net::UdpSocket::bind(any)?
+            .connect(probe)
+            .map(|()| probe)
+    };
+    routed(PROBE).or_else(|error| routed(PROBE_V6).map_err(|_| error))
+}
+
+/// The listener of the probe's family, registered with the runtime for the
+/// test's time.
+fn shared(listeners: &[std::net::TcpListener], probe: SocketAddr) -> io::Result<TcpListener> {
+    for listener in listeners {
+        if listener.local_addr()?.is_ipv4() == probe.is_ipv4() {
+            let listener = listener.try_clone()?;
+            listener.set_nonblocking(true)?;
+            return TcpListener::from_std(listener);
+        }
+    }
+    Err(io::ErrorKind::AddrNotAvailable.into())
 }
 
 /// Dials [`PROBE`] once and succeeds if someone answered: for the stranger's
@@ -112,22 +143,21 @@ fn shared(listener: &std::net::TcpListener) -> io::Result<TcpListener> {
 /// # Errors
 /// The connection's error.
 pub async fn dial_probe() -> io::Result<()> {
-    match tokio::time::timeout(STRANGER_DIAL, TcpStream::connect(PROBE)).await {
+    match tokio::time::timeout(STRANGER_DIAL, TcpStream::connect(probe()?)).await {
         Ok(result) => result.map(drop),
         Err(_) => Err(io::ErrorKind::TimedOut.into()),
     }
 }
 
 /// Weir's own dial must leave (and find nobody) without reaching the listener.
-async fn own_half(listener: &TcpListener) -> Result<(), SelfTestError> {
-    let socket = TcpSocket::new_v4().map_err(SelfTestError::Setup)?;
+async fn own_half(listener: &TcpListener, probe: SocketAddr) -> Result<(), SelfTestError> {
     tokio::select! {
         biased;
         accepted = listener.accept() => match accepted {
             Ok(_) => Err(SelfTestError::OwnDialCaptured),
             Err(error) => Err(SelfTestError::Setup(error)),
         },
-        dialled = socket.connect(PROBE) => match dialled {
+        dialled = TcpStream::connect(probe) => match dialled {
             // Someone answered, and it may be our own backlog.
             Ok(_) => Err(SelfTestError::OwnDialCaptured),
             // No neighbour: it left. No route: it never tried.
@@ -148,11 +178,15 @@ fn is_networks_answer(error: &io::Error) -> bool {
     )
 }
 
-async fn stranger_half(listener: &TcpListener, stranger: &Stranger) -> Result<(), SelfTestError> {
+async fn stranger_half(
+    listener: &TcpListener,
+    stranger: &Stranger,
+    probe: SocketAddr,
+) -> Result<(), SelfTestError> {
     let (mut child, patience) = match stranger {
         Stranger::External(patience) => (None, *patience),
         Stranger::Command(words) => (Some(spawn(words)?), STRANGER_DIAL),
-        Stranger::Cgroup(dir) => (Some(spawn(&shell(dir))?), STRANGER_DIAL),
+        Stranger::Cgroup(dir) => (Some(spawn(&shell(dir, probe))?), STRANGER_DIAL),
     };
     let accepted = tokio::time::timeout(patience, listener.accept()).await;
     if let Some(child) = &mut child {
@@ -163,7 +197,7 @@ async fn stranger_half(listener: &TcpListener, stranger: &Stranger) -> Result<()
         Err(_) => Err(SelfTestError::StrangerNotCaptured),
         Ok(Err(error)) => Err(SelfTestError::Setup(error)),
         Ok(Ok((stream, _))) => match original_dst(&stream) {
-            Ok(found) if found.addr() == PROBE => Ok(()),
+            Ok(found) if found.addr() == probe => Ok(()),
             Ok(found) => Err(SelfTestError::WrongDestination {
                 found: found.to_string(),
             }),
@@ -189,11 +223,11 @@ fn spawn(words: &[String]) -> Result<tokio::process::Child, SelfTestError> {
 }
 
 /// Bash dials by itself (`/dev/tcp`), so no other program is needed on a host.
-fn shell(cgroup: &std::path::Path) -> Vec<String> {
+fn shell(cgroup: &std::path::Path, probe: SocketAddr) -> Vec<String> {
     let script = format!(
         "echo $$ > \"$0/cgroup.procs\" && exec 3<>/dev/tcp/{}/{} && sleep 5",
-        PROBE.ip(),
-        PROBE.port()
+        probe.ip(),
+        probe.port()
     );
     vec![
         String::from("bash"),

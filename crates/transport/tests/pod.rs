@@ -181,6 +181,28 @@ fn a_connection_from_before_the_rules_is_cut() {
 }
 
 #[test]
+fn a_connection_that_weir_left_behind_cannot_be_taken_over() {
+    // Conntrack remembers a half-closed connection longer than its socket
+    // lives, and a new one on the same four numbers would pass as Weir's.
+    let lab = Lab::new(Tree::AsMounted);
+    let _server = lab.server_that_never_closes();
+    let relay = lab.relay(&["enforced"]);
+    lab.leave_behind(45000);
+    lab.server_forgets(45000);
+    assert!(
+        lab.shell("cat /proc/net/nf_conntrack")
+            .contains("sport=45000"),
+        "control"
+    );
+    let said = lab.attack(As::Root, "reuse:45000", "10.77.0.2", 5433);
+    assert!(!said.starts_with("SERVER "), "{said}");
+    relay.kill();
+    lab.uninstall();
+    let said = lab.attack(As::Root, "reuse:45000", "10.77.0.2", 5433);
+    assert!(said.starts_with("SERVER "), "control: {said}");
+}
+
+#[test]
 fn the_redirect_port_is_closed_to_the_network() {
     let lab = Lab::new(Tree::AsMounted);
     let relay = lab.relay(&["enforced"]);
@@ -264,6 +286,21 @@ fn the_self_test_refuses_an_exclusion_that_covers_the_stranger() {
     let lab = Lab::new(Tree::AsMounted);
     let said = lab.relay_fails(&["enforced", "stranger-is-self"]);
     assert!(said.contains("StrangerNotCaptured"), "{said}");
+}
+
+#[test]
+fn the_self_test_serves_where_there_is_no_ipv4() {
+    let lab = Lab::new(Tree::AsMounted);
+    lab.shell(
+        "ip addr flush dev veth0 scope global; ip -6 addr add fd77::1/64 dev veth0 nodad
+        ip -6 route add default via fd77::2",
+    );
+    let relay = lab.relay(&["enforced"]);
+    assert!(
+        lab.attack(As::Root, "tcp", "fd77::2", 5432)
+            .starts_with("CAPTURED ")
+    );
+    relay.kill();
 }
 
 #[test]

@@ -33,6 +33,7 @@ const DNS_PORT: u16 = 53;
 const REPLY: u8 = 1;
 const RELATED: u32 = 4;
 const SYN: u8 = 0x02;
+const ACK: u8 = 0x10;
 const FIN_SYN_RST_ACK: u8 = 0x17;
 /// Connection mark of Weir's own connections, so that packets which no longer
 /// have a socket (a late acknowledgement) pass as well. Only the kernel's rules
@@ -99,13 +100,24 @@ fn guard(rules: &mut Rules<'_>, config: &Config) {
     rules.rule(GUARD, "local", |e| {
         e.destination_is_local().verdict(Verdict::Accept);
     });
+    // Never a SYN: conntrack remembers a connection longer than its socket
+    // lives, and whoever dials on the same four numbers would inherit its mark.
     rules.rule(GUARD, "own connection", |e| {
-        e.conntrack(Conntrack::Mark)
-            .is(&OWN.to_ne_bytes())
+        e.conntrack(Conntrack::Mark).is(&OWN.to_ne_bytes());
+        e.meta(Meta::Protocol).is(&[TCP]);
+        e.transport_header(13, 1)
+            .masked(&[SYN])
+            .is(&[0])
             .verdict(Verdict::Accept);
     });
     rules.exclusion(GUARD, config, |e| {
         e.set_conntrack_mark(OWN).verdict(Verdict::Accept);
+    });
+    // Whoever begins a connection does not answer one.
+    rules.rule(GUARD, "tcp begin", |e| {
+        e.meta(Meta::Protocol).is(&[TCP]);
+        e.transport_header(13, 1).masked(&[SYN | ACK]).is(&[SYN]);
+        e.count(TCP_DROPPED).reject(Reject::TcpReset);
     });
     rules.rule(GUARD, "reply", |e| {
         e.conntrack(Conntrack::Direction)

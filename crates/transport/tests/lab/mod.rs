@@ -317,6 +317,45 @@ impl Lab {
         said
     }
 
+    pub(crate) fn server_that_never_closes(&self) -> Relay {
+        let script = "exec python3 -c '
+import socket
+s = socket.create_server((\"10.77.0.2\", 5433)); print(\"ready\", flush=True); kept = []
+while True:
+    c, a = s.accept(); c.send(b\"SERVER again\\n\"); kept.append(c)'";
+        Relay(self.until_ready('s', script))
+    }
+
+    /// A connection from Weir's cgroup and the given port, closed by its
+    /// owner, not by the server; returns when its socket is gone.
+    pub(crate) fn leave_behind(&self, port: u16) {
+        let script = format!(
+            "sysctl -qw net.ipv4.tcp_fin_timeout=1
+             echo $$ > {}/engine/cgroup.procs
+             python3 -c 'import socket
+s = socket.create_connection((\"10.77.0.2\", 5433), 3, (\"10.77.0.1\", {port}))
+assert s.recv(6) == b\"SERVER\"; s.recv(99)'
+             while ss -Htan | grep -q ':{port} '; do sleep 0.2; done",
+            self.cgroup.display()
+        );
+        assert!(self.inside('p', &script).status().unwrap().success());
+    }
+
+    pub(crate) fn shell(&self, script: &str) -> String {
+        String::from_utf8(self.inside('p', script).output().unwrap().stdout).unwrap()
+    }
+
+    /// The server loses that connection without a word, as by a crash.
+    pub(crate) fn server_forgets(&self, port: u16) {
+        let script = format!(
+            "nft 'add table ip quiet; add chain ip quiet o {{ type filter hook output priority 0; }};
+               add rule ip quiet o tcp flags & rst == rst drop'
+             ss -HKtn 'dport = :{port}' | grep -q ':{port}'
+             nft delete table ip quiet"
+        );
+        assert!(self.inside('s', &script).status().unwrap().success());
+    }
+
     pub(crate) fn serve_in_pod(&self) -> Relay {
         Relay(self.until_ready('p', &format!("exec {} serve", probe().display())))
     }
