@@ -170,3 +170,46 @@ fn an_end_point_hash_needs_a_whole_certificate() {
         assert_eq!(end_point_hash(&der[..cut]), None, "{cut}");
     }
 }
+
+/// A server certificate as `openssl req -x509` makes it: its own authority.
+fn self_signed(days_left: i64) -> (String, rustls::ServerConfig) {
+    let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).unwrap();
+    let mut params = rcgen::CertificateParams::new(vec![String::from("orders.example")]).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let now = std::time::SystemTime::now();
+    let day = std::time::Duration::from_secs(24 * 3600);
+    params.not_before = (now - 9 * day).into();
+    let until = if days_left < 0 { now - day } else { now + day };
+    params.not_after = until.into();
+    let certificate = params.self_signed(&key).unwrap();
+    let private = rustls_pki_types::PrivatePkcs8KeyDer::from(key.serialize_der());
+    let config = rustls::ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], private.into())
+        .unwrap();
+    (certificate.pem(), config)
+}
+
+#[tokio::test]
+async fn a_self_signed_server_is_verified_by_its_own_certificate() {
+    for (days_left, name, mode, accepted) in [
+        (1, "orders.example", UpstreamMode::VerifyFull, true),
+        (1, "other.example", UpstreamMode::VerifyFull, false),
+        (1, "other.example", UpstreamMode::VerifyCa, true),
+        (-1, "orders.example", UpstreamMode::VerifyFull, false),
+        (-1, "orders.example", UpstreamMode::VerifyCa, false),
+    ] {
+        let (pem, config) = self_signed(days_left);
+        let (client, server) = pair().await;
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+        let tls = UpstreamTls::new(mode, Some(pem.as_bytes()), name, &[]).unwrap();
+        let (_server, client) = tokio::join!(acceptor.accept(server), originate(client, &tls));
+        assert_eq!(client.is_ok(), accepted, "{days_left} {name} {mode:?}");
+        if let Ok(client) = client {
+            // Signed with SHA-384, so bound by SHA-384.
+            assert_eq!(peer_end_point(&client).unwrap().len(), 48);
+        }
+    }
+}
