@@ -63,7 +63,7 @@ release: ## the binary that everything end to end uses
 
 .PHONY: lint
 lint: fmt-check ## clippy without a warning, all targets
-	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo clippy --release --workspace --all-targets --locked -- -D warnings
 
 .PHONY: fmt
 fmt: ## format
@@ -75,7 +75,7 @@ fmt-check: ## is it formatted?
 
 .PHONY: unit
 unit: ## unit, byte and in-memory tests
-	cargo test --workspace --locked --quiet
+	cargo test --release --workspace --locked --quiet
 
 .PHONY: deps-check
 deps-check: ## which crate may link what
@@ -83,7 +83,7 @@ deps-check: ## which crate may link what
 
 .PHONY: netns
 netns: release ## network namespaces with the real redirect (root)
-	@WEIR=$(WEIR) bash e2e/netns/run.sh
+	@WEIR=$(WEIR) bash e2e/netns/run.sh --release
 
 .PHONY: drivers
 drivers: release ## seven drivers, direct and through Weir, byte for byte [ONLY=asyncpg]

@@ -227,7 +227,7 @@ def main():
     ap.add_argument("--cpu", type=int, default=min(os.sched_getaffinity(0)))
     ap.add_argument("--without-weir", action="store_true", help="try the harness: the relay stands in for Weir")
     a = ap.parse_args()
-    a.wanted = lambda ident: not a.only or any(ident.startswith(p) for p in a.only.split(","))
+    a.wanted = lambda ident: not a.only or any(ident == p or ident.startswith(p + ".") for p in a.only.split(","))
     os.sched_setaffinity(0, {a.cpu})
     bench = Bench(a)
     wanted = [s for s in STEPS if any(a.wanted(i) for i in s[0])]

@@ -4,6 +4,8 @@
     run.py regression --weir target/release/weir     PostgreSQL's own regression suite
     run.py isolation  --weir …                       its isolation suite
     run.py asyncpg    --weir …                       asyncpg's own tests
+    run.py pgx        --weir …                       pgx's own tests
+    run.py psycopg    --weir …                       psycopg's own tests
     run.py all --relay                               the harness itself: a relay differs nowhere
 
 Not expectation against result, but the direct run's result against the proxied one's: what a
@@ -14,6 +16,7 @@ Last line: N passed, N failed (a test passes when both runs agree).
 
 import argparse
 import difflib
+import json
 import os
 import re
 import shutil
@@ -165,47 +168,99 @@ def asyncpg_source():
 
 def asyncpg_run(a, port, out):
     """{test id: outcome} of one run against the server on that port."""
-    python = install.venv("asyncpg-tests", f"asyncpg=={install.PIP_DRIVERS['asyncpg']}", "pytest", "pytest-timeout", "distro")
+    version = install.PIP_DRIVERS["asyncpg"]
+    python = install.venv("asyncpg-tests", f"asyncpg=={version}", "pytest", "pytest-timeout", "distro")
+    return pytest_run(a, python, f"{asyncpg_source()}/tests", out, port, [
+        "--ignore=tests/test__sourcecode.py", "--ignore=tests/test__environment.py"])
+
+
+def pytest_run(a, python, tests, out, port, more):
+    """Runs a copy of the tests (the package is the installed one, not the unbuilt source)."""
     shutil.rmtree(out, ignore_errors=True)
     os.makedirs(out)
-    # only the tests: the package must be the installed one, not the unbuilt source
-    shutil.copytree(f"{asyncpg_source()}/tests", f"{out}/tests")
+    shutil.copytree(tests, f"{out}/tests")
     env = postgres.clean_env(PGHOST="127.0.0.1", PGPORT=str(port), PGUSER="postgres", PGPASSWORD="real-secret",
                              PGDATABASE="postgres", LC_ALL="C.UTF-8", PYTHONDONTWRITEBYTECODE="1")
-    argv = [python, "-m", "pytest", "-q", "-rA", "-p", "no:cacheprovider", "--timeout=120", "-x" if a.fail_fast else "--continue-on-collection-errors",
-            "--ignore=tests/test__sourcecode.py", "--ignore=tests/test__environment.py", "tests"]
+    argv = [python, "-m", "pytest", "-q", "-rA", "-p", "no:cacheprovider", "-p", "no:randomly", "--timeout=120",
+            "-x" if a.fail_fast else "--continue-on-collection-errors", *more, "tests"]
     if a.tests:
         argv += ["-k", a.tests]
     done = subprocess.run(argv, cwd=out, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True,
                           errors="replace", timeout=a.timeout)
     with open(f"{out}/pytest.log", "w", encoding="utf-8") as f:
         f.write(done.stdout + done.stderr)
-    print(f"  asyncpg on port {port}: {done.stdout.strip().splitlines()[-1:]}", flush=True)
+    print(f"  pytest on port {port}: {done.stdout.strip().splitlines()[-1:]}", flush=True)
+    found = re.findall(r"^(PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS) (tests/\S+)", done.stdout, re.M)
+    return {test.rstrip(":"): word for word, test in found}
+
+
+# ---------------------------------------------------------------------------------------- pgx
+
+def pgx_run(a, port, out):
+    """{package/test: outcome} of pgx's own tests; its source is in the module cache."""
+    here = os.path.join(HERE, "../drivers/pgx")
+    install.need("go", "golang-go")
+    module = json.loads(install.sh(["go", "mod", "download", "-json", "github.com/jackc/pgx/v5"], cwd=here))["Dir"]
+    shutil.rmtree(out, ignore_errors=True)
+    shutil.copytree(module, f"{out}/src")
+    subprocess.run(["chmod", "-R", "u+w", f"{out}/src"], check=True)
+    url = f"host=127.0.0.1 port={port} user=postgres password=real-secret dbname=pgx_test sslmode=disable"
+    env = postgres.clean_env(PGX_TEST_DATABASE=url, PGX_TEST_TCP_CONN_STRING=url, PGX_TEST_SCRAM_PASSWORD_CONN_STRING=url)
+    argv = ["go", "test", "-json", "-count=1", "-p=1", "-timeout=15m", *(["-run", a.tests] if a.tests else []), "./..."]
+    done = subprocess.run(argv, cwd=f"{out}/src", env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                          errors="replace", timeout=a.timeout)
+    with open(f"{out}/go.log", "w", encoding="utf-8") as f:
+        f.write(done.stdout + done.stderr)
     outcomes = {}
-    for word, test in re.findall(r"^(PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS) (tests/\S+)", done.stdout, re.M):
-        outcomes[test.rstrip(":")] = word
+    for line in done.stdout.splitlines():
+        event = json.loads(line) if line.startswith("{") else {}
+        if event.get("Test") and event.get("Action") in ("pass", "fail", "skip"):
+            outcomes[f"{event['Package'].removeprefix('github.com/jackc/pgx/v5')} {event['Test']}"] = event["Action"]
+    shutil.rmtree(f"{out}/src")
+    print(f"  pgx on port {port}: {len(outcomes)} tests, {list(outcomes.values()).count('fail')} failed", flush=True)
     return outcomes
 
 
-def asyncpg_suite(a, results):
+# ------------------------------------------------------------------------------------ psycopg
+
+def psycopg_run(a, port, out):
+    """{test id: outcome} of psycopg's own tests, where its source package has them."""
+    version = install.PIP_DRIVERS["psycopg"]
+    with install.cached(f"psycopg-source-{version}") as (path, fresh):
+        if fresh:
+            install.say(f"pip download psycopg=={version} (source, for its tests)")
+            install.sh([install.driver_python(), "-m", "pip", "download", "-q", "--no-binary", ":all:", "--no-deps",
+                        "-d", fresh, f"psycopg=={version}"])
+            archive = next(f for f in os.listdir(fresh) if f.endswith(".tar.gz"))
+            install.sh(["tar", "xzf", archive, "--strip-components=1"], cwd=fresh)
+    if not os.path.isdir(f"{path}/tests"):
+        raise RuntimeError("psycopg's source package on PyPI has no tests")
+    python = install.venv("psycopg-tests", f"psycopg[binary]=={version}", "pytest", "pytest-timeout", "anyio", "pproxy",
+                          "pytest-randomly", "dnspython", "shapely", "numpy")
+    return pytest_run(a, python, f"{path}/tests", out, port, [
+        "--test-dsn", f"host=127.0.0.1 port={port} user=postgres password=real-secret dbname=postgres"])
+
+
+def driver_suite(a, name, run_once, results):
     """Both runs must come to the same outcome, test by test."""
     runs = {}
     for run in ("direct", "through", "again"):
         if run == "again" and runs["direct"] == runs["through"]:
             break
         server = postgres.Postgres(a.server).start()
+        server.psql("CREATE DATABASE pgx_test")
+        server.psql("CREATE EXTENSION hstore; CREATE EXTENSION ltree; CREATE DOMAIN uint64 AS numeric(20,0)", "pgx_test")
         port, stop = proxied(a, server) if run == "through" else (server.port, lambda: None)
-        out = f"{a.keep}/asyncpg.{run}"
-        runs[run] = asyncpg_run(a, port, out)
+        runs[run] = run_once(a, port, f"{a.keep}/{name}.{run}")
         stop()
         server.stop()
-    judge("asyncpg", runs, results)
+    judge(name, runs, results)
 
 
 def main():
     """The chosen suites."""
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ap.add_argument("suite", choices=["regression", "isolation", "asyncpg", "all"])
+    ap.add_argument("suite", choices=["regression", "isolation", "asyncpg", "pgx", "psycopg", "all"])
     what = ap.add_mutually_exclusive_group(required=True)
     what.add_argument("--weir", metavar="PATH")
     what.add_argument("--relay", action="store_true")
@@ -224,7 +279,11 @@ def main():
     if a.suite in ("isolation", "all"):
         postgres_suite(a, "isolation", results)
     if a.suite in ("asyncpg", "all"):
-        asyncpg_suite(a, results)
+        driver_suite(a, "asyncpg", asyncpg_run, results)
+    if a.suite in ("pgx", "all"):
+        driver_suite(a, "pgx", pgx_run, results)
+    if a.suite in ("psycopg", "all"):
+        driver_suite(a, "psycopg", psycopg_run, results)
     print(f"results in {a.keep}")
     results.finish()
 

@@ -6,9 +6,11 @@ files: it asks the CLI.
 """
 
 import glob
+import http.client
 import json
 import os
 import signal
+import urllib.parse
 
 from . import postgres, proc
 
@@ -135,17 +137,19 @@ collector: {{address: "127.0.0.1:{self.collector_port}"}}
         return proc.run(command, check=check, timeout=timeout, cwd=self.dir)
 
     def json(self, *argv):
-        """A command's ``--output json``, parsed."""
+        """The list in a command's ``--output json``, whatever it is wrapped in."""
         text = self.cli(*argv, "--output", "json").stdout
         try:
             value = json.loads(text)
         except json.JSONDecodeError:
-            value = [json.loads(line) for line in text.splitlines() if line.strip()]
-        return value.get("items", value) if isinstance(value, dict) else value
+            return [json.loads(line) for line in text.splitlines() if line.strip()]
+        if isinstance(value, dict):
+            value = next((v for v in value.values() if isinstance(v, list)), [value])
+        return value
 
     def requests(self):
-        """Pending access requests."""
-        return [r for r in self.json("requests") if _state(r) == "pending"]
+        """Requests that wait."""
+        return self.json("requests")
 
     def wait_request(self, timeout=15):
         """The name of the one pending request, once there is one."""
@@ -160,14 +164,34 @@ collector: {{address: "127.0.0.1:{self.collector_port}"}}
         return sum(float(line.rsplit(" ", 1)[1]) for line in self.metrics().splitlines()
                    if line.split("{")[0].split(" ")[0] == name)
 
-    def events(self, *argv):
-        """Recorded statements as ``Event``s; arguments are those of ``weir query``."""
-        return [Event(e) for e in self.json("query", "--limit", "1000000", *argv)]
+    def events(self, **filters):
+        """Recorded events as ``Event``s, oldest first, over the auditors' HTTP API, page by page."""
+        found, cursor = [], None
+        while True:
+            parameters = {**filters, "limit": "10000", **({"cursor": cursor} if cursor else {})}
+            page = self.api("/v1/events?" + urllib.parse.urlencode(parameters, quote_via=urllib.parse.quote))
+            found += [Event(e) for e in page["events"]]
+            cursor = page.get("next")
+            if not cursor:
+                return found[::-1]
 
-    def wait_event(self, text, timeout=10, **wanted):
+    def statements(self, **filters):
+        """Statements that ended."""
+        return self.events(kind="statement_finished", **filters)
+
+    def api(self, path):
+        """A GET of the auditors' API with the token of the state directory."""
+        with open(os.path.join(self.state, "collector.token"), encoding="ascii") as f:
+            token = f.read().strip()
+        status, text = http_get(self.collector_port, path, {"Authorization": f"Bearer {token}"})
+        if status != 200:
+            raise RuntimeError(f"{path}: {status} {text[:300]}")
+        return json.loads(text)
+
+    def wait_statement(self, text, timeout=10, **wanted):
         """The first recorded statement with that text whose fields are as wanted."""
         def found():
-            for event in self.events("--text", text):
+            for event in self.statements(text=text):
                 if all(getattr(event, k) == v for k, v in wanted.items()):
                     return event
             return None
@@ -178,45 +202,29 @@ collector: {{address: "127.0.0.1:{self.collector_port}"}}
         last = [None, 0]
 
         def still():
-            count = len(self.events())
-            last[1] = last[1] + 1 if count == last[0] else 0
-            last[0] = count
-            return last[1] >= 3
+            newest = self.api("/v1/events?limit=1")["events"]
+            now = newest[0]["id"] if newest else None
+            last[1] = last[1] + 1 if now == last[0] else 0
+            last[0] = now
+            return last[1] >= 4
         proc.wait_until(still, "the collector has everything", every=0.4)
 
 
 class Event:
-    """One recorded statement by the names that the suites use."""
+    """One recorded event by the names that the suites use."""
 
     def __init__(self, raw):
-        self.raw = raw
-        statement = raw.get("statement")
-        inner = statement if isinstance(statement, dict) else {}
-        merged = {**raw, **inner}
-        self.text = statement if isinstance(statement, str) else merged.get("text") or merged.get("sql") or ""
-        outcome = merged.get("outcome")
-        self.outcome = str(outcome.get("status") if isinstance(outcome, dict) else outcome or "").lower()
-        self.decision = str(merged.get("decision", "")).lower()
-        self.rules = _names(merged.get("rules"))
-        self.would_deny = _names(merged.get("would_deny", merged.get("wouldDeny")))
-        self.masked = _names(merged.get("masked"))
-        self.tables = _names(merged.get("tables"))
-        self.rows = int(merged.get("rows") or 0)
-        self.identity = merged.get("identity")
-        self.session = merged.get("session") or merged.get("session_id") or merged.get("sessionId")
+        self.raw, self.kind = raw, raw.get("kind")
+        self.text = raw.get("text") or ""
+        self.outcome = (raw.get("outcome") or {}).get("status", "")
+        self.decision = raw.get("decision", "")
+        self.rules, self.would_deny = raw.get("rules") or [], raw.get("would_deny") or []
+        self.masked, self.tables = raw.get("masked") or [], raw.get("tables") or []
+        self.rows = int(raw.get("rows") or 0)
+        self.session = (raw.get("session") or {}).get("id")
 
     def __repr__(self):
         return f"Event({self.raw})"
-
-
-def _names(value):
-    if value is None:
-        return []
-    return value.split(",") if isinstance(value, str) else list(value)
-
-
-def _state(request):
-    return str(request.get("state", request.get("phase", "pending"))).lower()
 
 
 def _first(*patterns):
@@ -227,11 +235,10 @@ def _first(*patterns):
     return None
 
 
-def http_get(port, path):
+def http_get(port, path, headers=None):
     """(status, text) of a plain GET on loopback."""
-    import http.client
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    connection.request("GET", path)
+    connection.request("GET", path, headers=headers or {})
     answer = connection.getresponse()
     return answer.status, answer.read().decode(errors="replace")
 
