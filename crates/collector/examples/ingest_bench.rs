@@ -10,9 +10,20 @@ use weir_audit::{
     Outcome, Record, Session, SessionId, Statement, StatementFinished, Timestamp, Value, genesis,
 };
 use weir_collector::{Collector, CollectorConfig, Filter};
-use weir_uplink::{Shipper, Spool, SpoolConfig};
+use weir_uplink::{AuditHandle, Delivery, Shipper, Spool, SpoolConfig};
 
 type Fail = Box<dyn std::error::Error>;
+
+/// What differs from event to event.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Mix {
+    /// Prepared statements, record level `Metadata` for values.
+    Shared,
+    /// Prepared statements with two parameter values each.
+    Parameters,
+    /// Simple protocol: every text is different.
+    Literals,
+}
 
 /// What an engine keeps per connection and per statement text.
 struct Shape {
@@ -62,7 +73,7 @@ impl Shape {
         }
     }
 
-    fn record(&self, n: u64, at: Timestamp, parameters: bool) -> Record {
+    fn record(&self, n: u64, at: Timestamp, mix_of: Mix) -> Record {
         let mix = mixed(n);
         let pick = usize::try_from(mix >> 8 & 3).unwrap_or_default();
         let session = usize::try_from(mix >> 10 & 15).unwrap_or_default();
@@ -70,8 +81,13 @@ impl Shape {
         let finished = StatementFinished {
             statement: Statement {
                 number: n / 16 + 1,
-                text: self.texts.get(pick).cloned(),
-                parameters: if parameters {
+                text: if mix_of == Mix::Literals {
+                    let (aid, delta) = (mix % 100_000, mix % 5_000);
+                    Some(format!("UPDATE pgbench_accounts SET abalance = abalance + {delta} WHERE aid = {aid};").into())
+                } else {
+                    self.texts.get(pick).cloned()
+                },
+                parameters: if mix_of == Mix::Parameters {
                     vec![
                         Value::Text((mix % 10_000).to_string().into()),
                         Value::Text((mix % 1_000_000).to_string().into()),
@@ -117,7 +133,7 @@ fn now() -> Timestamp {
     SystemTime::now().into()
 }
 
-fn frames(engine: &EngineId, shape: &Shape, events: u64, parameters: bool) -> (Vec<u8>, Duration) {
+fn frames(engine: &EngineId, shape: &Shape, events: u64, mix: Mix) -> (Vec<u8>, Duration) {
     let mut out = Vec::new();
     let mut hash = genesis(engine);
     let mut spent = Duration::ZERO;
@@ -130,7 +146,7 @@ fn frames(engine: &EngineId, shape: &Shape, events: u64, parameters: bool) -> (V
                 shape.record(
                     n,
                     start.plus(Duration::from_micros(n * 33 + mixed(n) % 60)),
-                    parameters,
+                    mix,
                 )
             })
             .collect();
@@ -156,19 +172,19 @@ fn size(dir: &std::path::Path) -> std::io::Result<u64> {
     Ok(sum)
 }
 
-fn collector(events: u64, parameters: bool) -> Result<(), Fail> {
+fn collector(events: u64, mix: Mix) -> Result<(), Fail> {
     let dir = tempfile::tempdir_in(".")?;
     let engine: EngineId = "bench".parse()?;
     let shape = Shape::new();
-    let (bytes, sealing) = frames(&engine, &shape, events, parameters);
+    let (bytes, sealing) = frames(&engine, &shape, events, mix);
     println!(
-        "sealing: {:.2} us/event, {:.1} B/event in frames (parameters: {parameters})",
+        "sealing: {:.2} us/event, {:.1} B/event in frames ({mix:?})",
         sealing.as_secs_f64() * 1e6 / events as f64,
         bytes.len() as f64 / events as f64
     );
     let store = Collector::open(dir.path(), CollectorConfig::default())?;
     let began = Instant::now();
-    // As it arrives: each link verified, batches of up to 1 MiB, one sync each.
+    // As it arrives: each link verified, batches of about 256 KiB, one sync each.
     let mut reader = FrameReader::new(&bytes, genesis(&engine));
     let mut batch: Vec<Frame> = Vec::new();
     let mut held = 0;
@@ -179,7 +195,7 @@ fn collector(events: u64, parameters: bool) -> Result<(), Fail> {
             held += frame.stored_len();
             batch.push(frame);
         }
-        if (end || held >= 1 << 20) && !batch.is_empty() {
+        if (end || held >= 256 << 10) && !batch.is_empty() {
             store.ingest(&Batch {
                 engine: engine.clone(),
                 frames: std::mem::take(&mut batch),
@@ -255,7 +271,11 @@ fn hot_path(rate: u64, seconds: u64) -> Result<(), Fail> {
         let start = Instant::now();
         let burst = due.saturating_sub(sent);
         for n in 0..burst {
-            refused += u64::from(audit.record(shape.record(sent + n, now(), false)).is_err());
+            refused += u64::from(
+                audit
+                    .record(shape.record(sent + n, now(), Mix::Shared))
+                    .is_err(),
+            );
         }
         spent += start.elapsed();
         sent += burst;
@@ -263,6 +283,8 @@ fn hot_path(rate: u64, seconds: u64) -> Result<(), Fail> {
     }
     let cost = spent.as_secs_f64() * 1e6 / sent as f64;
     println!("B8.cost {cost:.3} us/event: build and queue at {rate}/s");
+    println!("memory after it: {}", memory());
+    waits(&audit)?;
     spool.close();
     shipper.stop(Duration::from_secs(20));
     let stored: u64 = store
@@ -279,12 +301,46 @@ fn hot_path(rate: u64, seconds: u64) -> Result<(), Fail> {
     Ok(())
 }
 
+/// What the two stricter deliveries wait, with one caller.
+fn waits(audit: &AuditHandle) -> Result<(), Fail> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    for delivery in [Delivery::Blocking, Delivery::BlockingStrict] {
+        let mut took = Vec::new();
+        for _ in 0..200 {
+            let record = Record::engine(now(), ConnectionOpened::default());
+            let began = Instant::now();
+            runtime.block_on(audit.deliver(delivery, record))?;
+            took.push(began.elapsed().as_micros());
+        }
+        took.sort_unstable();
+        let at = |place: usize| took.get(place).copied().unwrap_or_default();
+        println!("{delivery:?} p50 {} us, p99 {} us", at(100), at(198));
+    }
+    Ok(())
+}
+
+fn memory() -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let lines = status
+        .lines()
+        .filter(|line| line.starts_with("VmRSS") || line.starts_with("VmHWM"));
+    lines
+        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
 fn main() -> Result<(), Fail> {
     let events = std::env::args()
         .nth(1)
         .and_then(|text| text.parse().ok())
         .unwrap_or(1_000_000);
-    collector(events, false)?;
-    collector(events, true)?;
+    for mix in [Mix::Shared, Mix::Parameters, Mix::Literals] {
+        if events > 0 {
+            collector(events, mix)?;
+        }
+    }
     hot_path(30_000, 5)
 }

@@ -1,5 +1,7 @@
 //! The API as its callers meet it: over a real socket and a real port.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test's helpers")]
+
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::{Arc, Mutex};

@@ -17,7 +17,8 @@ use weir_audit::{Batch, CollectorSink, FrameReader, Hash, SinkError};
 
 use crate::spool::{AuditHandle, Segment, Shared};
 
-const BATCH_BYTES: u64 = 1 << 20;
+/// Small, because everything that a batch becomes is in memory at once.
+const BATCH_BYTES: u64 = 256 << 10;
 const IDLE: Duration = Duration::from_millis(200);
 const BACKOFF: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
@@ -65,8 +66,10 @@ impl Shipper {
     /// by the next process.
     pub fn stop(mut self, patience: Duration) {
         let until = Instant::now() + patience;
+        let mut seen = 0;
         while Instant::now() < until && !self.is_drained() {
-            self.shared.wait_to_ship(Duration::from_millis(20));
+            self.shared
+                .wait_to_ship(&mut seen, Duration::from_millis(20));
         }
         self.end();
     }
@@ -115,9 +118,10 @@ impl Worker {
             tracing::debug!(%error, "cannot lower the shipping thread's priority");
         }
         let mut backoff = BACKOFF;
+        let mut seen = 0;
         while !self.stop.load(Ordering::Acquire) {
             if self.shared.pressing() != self.urgent {
-                self.shared.wait_to_ship(IDLE);
+                self.shared.wait_to_ship(&mut seen, IDLE);
                 continue;
             }
             let mut cursor = self.cursor.lock().unwrap_or_else(PoisonError::into_inner);
@@ -125,7 +129,7 @@ impl Worker {
             drop(cursor);
             match shipped {
                 Ok(true) => backoff = BACKOFF,
-                Ok(false) => self.shared.wait_to_ship(IDLE),
+                Ok(false) => self.shared.wait_to_ship(&mut seen, IDLE),
                 Err(error) => {
                     tracing::warn!(%error, "evidence waits in the spool");
                     std::thread::sleep(backoff);

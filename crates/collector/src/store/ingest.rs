@@ -16,9 +16,9 @@ use super::index::{BlockIndex, Kind, SessionDelta};
 use super::maintain::merge_small;
 
 const LEVEL: i32 = 3;
-const BLOCK_BYTES: usize = 1 << 20;
+const BLOCK_BYTES: usize = 256 << 10;
 /// Blocks of at least this size are never merged.
-pub(super) const LARGE: usize = 256 << 10;
+pub(super) const LARGE: usize = 128 << 10;
 const CACHED_KEYS: usize = 100_000;
 
 /// The writer's side of the store.

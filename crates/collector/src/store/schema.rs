@@ -50,7 +50,7 @@ pub(super) fn open(path: &Path) -> Result<Connection, CollectorError> {
     store.busy_timeout(Duration::from_secs(5))?;
     store.execute_batch(
         "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
-         PRAGMA cache_size = -8192; PRAGMA temp_store = MEMORY; PRAGMA wal_autocheckpoint = 4000;",
+         PRAGMA cache_size = -2048; PRAGMA temp_store = MEMORY; PRAGMA wal_autocheckpoint = 4000;",
     )?;
     let version: i32 = store.pragma_query_value(None, "user_version", |row| row.get(0))?;
     if version == 0 {

@@ -482,7 +482,7 @@ fn a_session_adds_up_over_batches_and_replays_in_order() {
         closed,
     ));
     for frame in chain(1, genesis(&engine()), 4, &records) {
-        send(&store, &[frame.clone()]);
+        send(&store, std::slice::from_ref(&frame));
         send(&store, &[frame]);
     }
     let page = store.sessions(&SessionFilter::default()).unwrap();

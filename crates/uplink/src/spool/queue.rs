@@ -33,6 +33,7 @@ pub(crate) struct Shared {
     pub(crate) disk_limit: u64,
     sessions: AtomicU64,
     segments: Mutex<VecDeque<Segment>>,
+    ship_turn: Mutex<u64>,
     ship: Condvar,
     strict: AtomicUsize,
 }
@@ -87,6 +88,7 @@ impl Shared {
             disk_limit: config.max_bytes,
             sessions: AtomicU64::new(recovered.session_base),
             segments: Mutex::new(recovered.segments.iter().cloned().collect()),
+            ship_turn: Mutex::new(0),
             ship: Condvar::new(),
             strict: AtomicUsize::new(0),
         }
@@ -218,7 +220,7 @@ impl Shared {
         }
         self.strict.fetch_add(1, Ordering::AcqRel);
         let _strict = Strict(self);
-        self.ship.notify_all();
+        self.ship_now();
         let reached = self.reached(|progress| progress.acknowledged >= seq);
         tokio::time::timeout(self.audit_timeout, reached)
             .await
@@ -241,13 +243,13 @@ impl Shared {
     /// The writer ended; nothing more becomes durable.
     pub(super) fn ended(&self) {
         self.progress.send_modify(|progress| progress.closed = true);
-        self.ship.notify_all();
+        self.ship_now();
     }
 
     pub(super) fn set_durable(&self, seq: u64) {
         self.progress
             .send_modify(|progress| progress.durable = progress.durable.max(seq));
-        self.ship.notify_all();
+        self.ship_now();
     }
 
     pub(super) fn next_session(&self) -> SessionId {
@@ -264,10 +266,20 @@ impl Shared {
             || self.disk_bytes.load(Ordering::Relaxed) > self.disk_limit / 4
     }
 
-    /// Waits until there may be something to ship.
-    pub(crate) fn wait_to_ship(&self, at_most: Duration) {
-        let segments = locked(&self.segments);
-        let _waited = self.ship.wait_timeout(segments, at_most);
+    fn ship_now(&self) {
+        *locked(&self.ship_turn) += 1;
+        self.ship.notify_all();
+    }
+
+    /// Waits until there may be something to ship. `seen` is the turn that the caller knows, so
+    /// that one which comes while it works is not missed.
+    pub(crate) fn wait_to_ship(&self, seen: &mut u64, at_most: Duration) {
+        let turn = locked(&self.ship_turn);
+        let (turn, _) = self
+            .ship
+            .wait_timeout_while(turn, at_most, |turn| *turn == *seen)
+            .unwrap_or_else(PoisonError::into_inner);
+        *seen = *turn;
     }
 
     /// The segment at or after `id`, as far as it is durable.

@@ -15,7 +15,7 @@ use super::segment::{self, Head};
 use super::{SpoolConfig, SpoolError};
 
 /// A frame is sealed at about this size.
-const FRAME_BYTES: usize = 256 << 10;
+const FRAME_BYTES: usize = 64 << 10;
 /// Written evidence is synced at the latest after this time.
 const SYNC: Duration = Duration::from_millis(200);
 /// What the ends of running statements may take above the bound.
