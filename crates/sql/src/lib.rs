@@ -97,7 +97,7 @@ pub enum OpaqueReason {
 
 /// Judges a text of zero or more statements.
 ///
-/// Needs `STACK` bytes of stack, whatever the text. Calls are serialised by the parser.
+/// Needs `STACK` bytes of stack, whatever the text.
 pub fn analyze(text: &str, lex: &LexSettings) -> Analysis {
     match parse::parse(text, lex) {
         Ok(tree) => Analysis::Parsed(Arc::new(build::script(&tree, text))),

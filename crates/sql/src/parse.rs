@@ -1,11 +1,10 @@
 //! The only place that calls the C parser: guards before, error sorting after.
 //!
-//! The parser redirects the process's standard error while it runs, so calls are serialised.
-//! Depth is bounded by the decoder, which refuses trees of more than 100 messages; nothing
+//! The parser keeps its state in thread-local variables, so threads do not wait for each
+//! other. Depth is bounded by the decoder, which refuses trees of more than 100 messages; nothing
 //! behind this module sees a deeper tree.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Mutex, PoisonError};
 
 use pg_query::ParserOptions;
 use pg_query::protobuf::{ParseResult, ScanToken};
@@ -26,8 +25,6 @@ impl From<OpaqueReason> for Rejection {
         Self::Opaque(reason)
     }
 }
-
-static PARSER: Mutex<()> = Mutex::new(());
 
 /// At most this many candidate positions are tried to find the cursor of a syntax error.
 const MAX_CURSOR_PROBES: usize = 32;
@@ -84,9 +81,8 @@ fn options(lex: &LexSettings) -> ParserOptions {
     }
 }
 
-/// Runs the C library alone, and survives a panic of the wrapper around it.
+/// Runs the C library, and survives a panic of the wrapper around it.
 fn guarded<T>(call: impl FnOnce() -> T) -> Option<T> {
-    let _alone = PARSER.lock().unwrap_or_else(PoisonError::into_inner);
     catch_unwind(AssertUnwindSafe(call)).ok()
 }
 

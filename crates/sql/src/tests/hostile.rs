@@ -281,6 +281,31 @@ fn strings_are_read_as_the_session_reads_them() {
 }
 
 #[test]
+fn threads_with_different_settings_do_not_disturb_each_other() {
+    let text = r"SELECT 'a\' OR 1=1 --' , ssn FROM customers";
+    let run = |on: bool| {
+        std::thread::Builder::new()
+            .stack_size(STACK)
+            .spawn(move || {
+                let lex = LexSettings {
+                    standard_conforming_strings: on,
+                };
+                for _ in 0..500 {
+                    let Analysis::Parsed(script) = analyze(text, &lex) else {
+                        panic!("parses")
+                    };
+                    assert_eq!(script.statements[0].relations.is_empty(), on);
+                    assert!(matches!(analyze("SELEC", &lex), Analysis::SyntaxError(_)));
+                }
+            })
+    };
+    let threads = [true, false, true, false].map(run);
+    for thread in threads {
+        thread.unwrap().join().unwrap();
+    }
+}
+
+#[test]
 fn every_prefix_of_a_text_is_answered() {
     for seed in SEEDS {
         assert!(
