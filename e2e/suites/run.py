@@ -5,7 +5,8 @@
     run.py isolation  --weir …                       its isolation suite
     run.py asyncpg    --weir …                       asyncpg's own tests
     run.py pgx        --weir …                       pgx's own tests
-    run.py psycopg    --weir …                       psycopg's own tests
+    run.py psycopg    --weir … --checkout DIR        psycopg's own tests
+    run.py pgbench    --weir … [--seconds 60]        16 clients, no error, in every mode
     run.py all --relay                               the harness itself: a relay differs nowhere
 
 Not expectation against result, but the direct run's result against the proxied one's: what a
@@ -179,9 +180,12 @@ def pytest_run(a, python, tests, out, port, more):
     shutil.rmtree(out, ignore_errors=True)
     os.makedirs(out)
     shutil.copytree(tests, f"{out}/tests")
+    for name in ("pyproject.toml", "pytest.ini"):
+        if os.path.exists(f"{tests}/../{name}"):
+            shutil.copy(f"{tests}/../{name}", f"{out}/{name}")
     env = postgres.clean_env(PGHOST="127.0.0.1", PGPORT=str(port), PGUSER="postgres", PGPASSWORD="real-secret",
                              PGDATABASE="postgres", LC_ALL="C.UTF-8", PYTHONDONTWRITEBYTECODE="1")
-    argv = [python, "-m", "pytest", "-q", "-rA", "-p", "no:cacheprovider", "-p", "no:randomly", "--timeout=120",
+    argv = [python, "-m", "pytest", "-q", "-rA", "-p", "no:randomly", "--timeout=120",
             "-x" if a.fail_fast else "--continue-on-collection-errors", *more, "tests"]
     if a.tests:
         argv += ["-k", a.tests]
@@ -215,7 +219,8 @@ def pgx_run(a, port, out):
     for line in done.stdout.splitlines():
         event = json.loads(line) if line.startswith("{") else {}
         if event.get("Test") and event.get("Action") in ("pass", "fail", "skip"):
-            outcomes[f"{event['Package'].removeprefix('github.com/jackc/pgx/v5')} {event['Test']}"] = event["Action"]
+            test = re.sub(r"/tmp/Test\w+?\d+/", "/tmp/TEST/", event["Test"])
+            outcomes[f"{event['Package'].removeprefix('github.com/jackc/pgx/v5')} {test}"] = event["Action"]
     shutil.rmtree(f"{out}/src")
     print(f"  pgx on port {port}: {len(outcomes)} tests, {list(outcomes.values()).count('fail')} failed", flush=True)
     return outcomes
@@ -224,21 +229,44 @@ def pgx_run(a, port, out):
 # ------------------------------------------------------------------------------------ psycopg
 
 def psycopg_run(a, port, out):
-    """{test id: outcome} of psycopg's own tests, where its source package has them."""
-    version = install.PIP_DRIVERS["psycopg"]
-    with install.cached(f"psycopg-source-{version}") as (path, fresh):
-        if fresh:
-            install.say(f"pip download psycopg=={version} (source, for its tests)")
-            install.sh([install.driver_python(), "-m", "pip", "download", "-q", "--no-binary", ":all:", "--no-deps",
-                        "-d", fresh, f"psycopg=={version}"])
-            archive = next(f for f in os.listdir(fresh) if f.endswith(".tar.gz"))
-            install.sh(["tar", "xzf", archive, "--strip-components=1"], cwd=fresh)
-    if not os.path.isdir(f"{path}/tests"):
-        raise RuntimeError("psycopg's source package on PyPI has no tests")
-    python = install.venv("psycopg-tests", f"psycopg[binary]=={version}", "pytest", "pytest-timeout", "anyio", "pproxy",
-                          "pytest-randomly", "dnspython", "shapely", "numpy")
-    return pytest_run(a, python, f"{path}/tests", out, port, [
-        "--test-dsn", f"host=127.0.0.1 port={port} user=postgres password=real-secret dbname=postgres"])
+    """{test id: outcome} of psycopg's own tests. No registry has them: they come from a checkout
+    of its repository, ``--checkout DIR``, whose release must be the driver's."""
+    if not a.checkout:
+        raise SystemExit("psycopg: its tests are in no package; give --checkout DIR of its repository")
+    python = install.venv("psycopg-tests", f"psycopg[binary]=={install.PIP_DRIVERS['psycopg']}", "psycopg-pool",
+                          "pytest", "pytest-timeout", "anyio", "numpy", "pproxy", "dnspython", "mypy")
+    return pytest_run(a, python, f"{a.checkout}/tests", out, port, [
+        "--test-dsn", f"host=127.0.0.1 port={port} user=postgres password=real-secret dbname=postgres",
+        "-m", "not slow and not dns and not crdb and not mypy and not pproxy", "--ignore=tests/pool",
+        "--ignore=tests/crdb", "--ignore=tests/test_typing.py", "--ignore=tests/scripts"])
+
+
+# ------------------------------------------------------------------------------------ pgbench
+
+def pgbench_suite(a, results):
+    """TPC-B with 16 clients in every query mode: no error, no failed transaction, and the books
+    balance afterwards."""
+    server = postgres.Postgres(a.server).start()
+    port, stop = proxied(a, server)
+    env = postgres.clean_env(PGPASSWORD=server.password)
+    tool = os.path.join(install.postgres_bin(15), "pgbench")
+    where = ["-h", "127.0.0.1", "-p", str(port), "-U", "postgres", "postgres"]
+
+    def balanced():
+        proc.run([tool, "-i", "-q", "-s", "5", *where], env=env)
+        for mode in ("simple", "extended", "prepared"):
+            def one(mode=mode):
+                done = proc.run([tool, "-n", "-c", "16", "-j", "2", "-T", str(a.seconds), "-M", mode, *where], env=env)
+                report.contains(done.stdout, "number of failed transactions: 0")
+                report.equal(done.stderr.count("ERROR"), 0, "errors")
+                report.equal(server.query("select sum(abalance) = (select sum(bbalance) from pgbench_branches) "
+                                          "and sum(abalance) = (select sum(delta) from pgbench_history) "
+                                          "from pgbench_accounts"), "t", "the books")
+                print(f"        {re.search('tps = .*', done.stdout).group(0)}")
+            results.check(f"pgbench -M {mode} for {a.seconds} s", one)
+    results.check("pgbench -i", balanced)
+    stop()
+    server.stop()
 
 
 def driver_suite(a, name, run_once, results):
@@ -260,12 +288,14 @@ def driver_suite(a, name, run_once, results):
 def main():
     """The chosen suites."""
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ap.add_argument("suite", choices=["regression", "isolation", "asyncpg", "pgx", "psycopg", "all"])
+    ap.add_argument("suite", choices=["regression", "isolation", "asyncpg", "pgx", "psycopg", "pgbench", "all"])
     what = ap.add_mutually_exclusive_group(required=True)
     what.add_argument("--weir", metavar="PATH")
     what.add_argument("--relay", action="store_true")
     ap.add_argument("--server", type=int, default=15, choices=[15, 18])
     ap.add_argument("--tests", help="regression, isolation: tests by comma; asyncpg: a pytest -k expression")
+    ap.add_argument("--checkout", metavar="DIR", help="psycopg: a checkout of its repository")
+    ap.add_argument("--seconds", type=int, default=60, help="pgbench: for each mode")
     ap.add_argument("--serial", action="store_true", help="one connection at a time")
     ap.add_argument("--fail-fast", action="store_true")
     ap.add_argument("--timeout", type=int, default=1500)
@@ -282,8 +312,10 @@ def main():
         driver_suite(a, "asyncpg", asyncpg_run, results)
     if a.suite in ("pgx", "all"):
         driver_suite(a, "pgx", pgx_run, results)
-    if a.suite in ("psycopg", "all"):
+    if a.suite == "psycopg" or a.checkout:
         driver_suite(a, "psycopg", psycopg_run, results)
+    if a.suite in ("pgbench", "all"):
+        pgbench_suite(a, results)
     print(f"results in {a.keep}")
     results.finish()
 

@@ -160,32 +160,40 @@ def _debian_mirrors():
 
 
 def postgres_source(major):
-    """PostgreSQL's source tree of that major version, from Debian's source package
-    (the newest one that the mirror still serves), unpacked in the cache."""
-    with cached(f"postgresql-source-{major}") as (path, fresh):
+    """PostgreSQL's source tree of that major version."""
+    return debian_source(f"postgresql-{major}")[0]
+
+
+def debian_source(package):
+    """(path, upstream version) of a Debian source package, unpacked in the cache: the newest
+    version that the mirror still serves."""
+    with cached(f"debian-source-{package}") as (path, fresh):
         if fresh:
-            apt("dpkg-dev", "bzip2")
+            apt("dpkg-dev", "bzip2", "xz-utils")
             conf = os.path.join(fresh, "apt")
             options = _apt_source_config(conf)
-            say(f"apt-get source postgresql-{major}")
+            say(f"apt-get source {package}")
             sh(["apt-get", *options, "update", "-qq"])
             versions = re.findall(r"^Version: (\S+)", sh(
-                ["apt-cache", *options, "showsrc", f"postgresql-{major}"]), re.M)
+                ["apt-cache", *options, "showsrc", "--only-source", package]), re.M)
             for version in sorted(set(versions), key=_version_key, reverse=True):
                 try:
                     sh(["apt-get", *options, "source", "--download-only", "-qq",
-                        f"postgresql-{major}={version}"], cwd=fresh)
+                        f"{package}={version}"], cwd=fresh)
                     break
                 except RuntimeError as error:
                     say(f"  {version}: not served ({str(error).splitlines()[-1]})")
             else:
-                raise RuntimeError(f"no source of postgresql-{major} could be had")
+                raise RuntimeError(f"no source of {package} could be had")
             shutil.rmtree(conf)
-            archive = next(f for f in os.listdir(fresh) if ".orig.tar." in f)
+            archive = next(f for f in os.listdir(fresh) if ".orig.tar." in f and not f.endswith(".asc"))
             sh(["tar", "xf", archive, "--strip-components=1"], cwd=fresh)
-            for leftover in [f for f in os.listdir(fresh) if f.startswith(f"postgresql-{major}_")]:
+            for leftover in [f for f in os.listdir(fresh) if f.startswith(f"{package}_")]:
                 os.unlink(os.path.join(fresh, leftover))
-    return path
+            with open(os.path.join(fresh, ".upstream-version"), "w", encoding="ascii") as f:
+                f.write(re.sub(r"^\d+:|-[^-]*$|[+~].*", "", version))
+    with open(os.path.join(path, ".upstream-version"), encoding="ascii") as f:
+        return path, f.read()
 
 
 def _version_key(version):
