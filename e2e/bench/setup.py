@@ -65,7 +65,7 @@ def policies(kind, delivery):
         text += LABELS.format(name="pii.email", table="public.big", column="email", mask=token)
     if kind == "scanning":
         text = ("apiVersion: weir.dev/v1alpha1\nkind: DataLabel\nmetadata: {name: pii.found}\n"
-                f"spec: {{detectors: [ssn, card, email, iban], mask: {constant}}}\n---\n")
+                f"spec: {{detectors: [ssn, pan, email, iban], mask: {constant}}}\n---\n")
     return text + RULES.format(delivery=delivery)
 
 
