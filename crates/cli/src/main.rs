@@ -1,2 +1,102 @@
-//! weir
-fn main() {}
+//! `weir`: the command line for platform teams, developers, reviewers and auditors, and
+//! `weir standalone`, the whole product in one process.
+
+mod explain;
+mod policy;
+mod run;
+mod standalone;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use weir_telemetry::{LogFormat, logging};
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// Stack of each thread: deep statements are analysed on them (`weir_sql::STACK`).
+const STACK: usize = 2 * weir_sql::STACK;
+
+/// Governs what flows out of a workload: PostgreSQL in the data path, by policy.
+#[derive(Debug, Parser)]
+#[command(name = "weir", version, propagate_version = true)]
+struct Cli {
+    /// What to log: a level, or a filter such as `weir_gateway=debug,info`
+    #[arg(long, global = true, default_value = "warn", value_name = "FILTER")]
+    log: String,
+    /// Log as JSON, a line each
+    #[arg(long, global = true)]
+    log_json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve engine and collector in one process, from a configuration file
+    Standalone {
+        /// Configuration file
+        #[arg(long, value_name = "FILE", default_value = "weir.yaml")]
+        config: PathBuf,
+    },
+    /// Run a command in a network namespace that only leads through Weir
+    Run(run::RunArgs),
+    /// Work on policy files
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
+    /// Say what would be decided on a statement, and by which rules
+    Explain(explain::ExplainArgs),
+}
+
+fn main() -> ExitCode {
+    weir_transport::netns::stage2_if_asked();
+    let cli = Cli::parse();
+    let format = if cli.log_json { LogFormat::Json } else { LogFormat::Text };
+    if let Err(error) = logging::init(&cli.log, format) {
+        eprintln!("weir: {error}");
+        return ExitCode::from(2);
+    }
+    let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let mut builder = if workers == 1 {
+        tokio::runtime::Builder::new_current_thread()
+    } else {
+        tokio::runtime::Builder::new_multi_thread()
+    };
+    let runtime = builder.enable_all().thread_stack_size(STACK).build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("weir: cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    // A current-thread runtime serves on the thread that blocks on it, so that one needs the stack.
+    let served = std::thread::Builder::new()
+        .name("weir".to_owned())
+        .stack_size(STACK)
+        .spawn(move || {
+            let code = runtime.block_on(dispatch(cli.command));
+            runtime.shutdown_background();
+            code
+        });
+    match served.map(std::thread::JoinHandle::join) {
+        Ok(Ok(code)) => code,
+        _ => ExitCode::FAILURE,
+    }
+}
+
+async fn dispatch(command: Command) -> ExitCode {
+    let result = match command {
+        Command::Standalone { config } => {
+            standalone::run(&config).await.map(|()| ExitCode::SUCCESS)
+        }
+        Command::Run(args) => run::run(args).await,
+        Command::Policy(command) => return policy::run(&command),
+        Command::Explain(args) => return explain::run(&args),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("weir: {error}");
+        ExitCode::FAILURE
+    })
+}

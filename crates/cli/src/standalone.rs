@@ -8,6 +8,5 @@ mod operator;
 mod policies;
 mod serve;
 
-pub(crate) use config::{Config, ConfigError};
-pub(crate) use policies::LoadedPolicies;
+pub(crate) use config::Config;
 pub(crate) use serve::{Standalone, StartError, run};

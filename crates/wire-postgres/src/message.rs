@@ -86,6 +86,26 @@ pub fn scrubbed(out: &mut Vec<u8>, tag: u8, body: &[u8], text: &str) {
     });
 }
 
+/// Appends a copy of an ErrorResponse or NoticeResponse whose fields are at most `most` bytes long,
+/// cut at a character's start, with a mark where something is missing.
+pub fn cut(out: &mut Vec<u8>, tag: u8, body: &[u8], most: usize) {
+    message(out, tag, |out| {
+        for (code, value) in crate::backend::Fields::new(body) {
+            out.push(code);
+            if value.len() <= most {
+                cstr(out, value);
+                continue;
+            }
+            let is_start = |at: &usize| value.get(*at).is_none_or(|byte| byte & 0xc0 != 0x80);
+            let end = (0..=most).rev().find(is_start).unwrap_or(0);
+            let mut kept = value.get(..end).unwrap_or_default().to_vec();
+            kept.extend_from_slice(format!("... ({} bytes withheld)", value.len() - end).as_bytes());
+            cstr(out, &kept);
+        }
+        out.push(0);
+    });
+}
+
 /// Appends a ReadyForQuery.
 pub fn ready(out: &mut Vec<u8>, status: u8) {
     message(out, b'Z', |out| out.push(status));

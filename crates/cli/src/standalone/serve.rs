@@ -1,12 +1,13 @@
 //! Starting, serving and draining.
 
 use std::io::Write as _;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use weir_audit::Identity;
+use weir_collector::api::{Api, Operator, serve_socket, serve_tcp};
 use weir_collector::{Collector, CollectorConfig};
 use weir_gateway::ports::Policies as _;
 use weir_gateway::{Engine, EngineConfig, Unmatched};
@@ -26,6 +27,8 @@ use super::policies::{LoadedPolicies, announce, render};
 const RELOAD: Duration = Duration::from_millis(500);
 /// How often the names of targets are looked up again.
 const RESOLVE: Duration = Duration::from_secs(30);
+/// How often the evidence store looks after itself.
+const MAINTAIN: Duration = Duration::from_secs(60);
 /// How long the last evidence may take to reach the collector at the end.
 const SHIP: Duration = Duration::from_secs(5);
 
@@ -67,6 +70,7 @@ pub(crate) struct Standalone {
     readiness: Readiness,
     operator: Arc<StandaloneOperator>,
     collector: Collector,
+    ca_pem: String,
 }
 
 /// `weir standalone --config FILE`.
@@ -100,9 +104,9 @@ impl Standalone {
         if let Some(days) = config.collector.retention_days {
             store.max_age = Some(Duration::from_secs(u64::from(days) * 86_400));
         }
-        store.max_bytes = config.collector.max_bytes.or(store.max_bytes);
+        store.max_bytes = config.collector.max_bytes.unwrap_or(store.max_bytes);
         let collector =
-            Collector::open(state.join("collector"), store).map_err(part("the collector"))?;
+            Collector::open(&state.join("collector"), store).map_err(part("the collector"))?;
         let shipper = Shipper::start(&audit, Arc::new(collector.clone()))
             .map_err(part("shipping evidence"))?;
         let budgets = Arc::new(StoredBudgets::open(&state).map_err(part("the budgets"))?);
@@ -115,11 +119,13 @@ impl Standalone {
         tokio::spawn(async move { keeper.keep_fresh().await });
         let authority = Authority::load_or_create(&state.join("ca"), "Weir")
             .map_err(part("the certificate authority"))?;
+        let ca_pem = authority.ca_pem().to_owned();
+        publish(&state.join("ca.crt"), &ca_pem).map_err(part("the CA certificate"))?;
         let token_key = token_key(&state).map_err(part("the token key"))?;
         let secrets = FileSecrets { dir: config.secrets_dir(), base: config.state_dir.clone() };
         let engine = Engine::new(EngineConfig {
             policies: Arc::clone(&policies) as _,
-            identities: Arc::new(OneIdentity(identity)),
+            identities: Arc::new(OneIdentity(Arc::clone(&identity))),
             sink: Arc::new(Spooled(audit.clone())),
             holds: Arc::new(OperatorHolds(holds.clone())),
             budgets: Arc::clone(&budgets) as _,
@@ -131,21 +137,23 @@ impl Standalone {
                 UnmatchedConfig::Refuse => Unmatched::Refuse,
             },
         });
-        let metrics = EngineMetrics::new(&registry).map_err(part("metrics"))?;
+        let metrics = Arc::new(EngineMetrics::new(&registry).map_err(part("metrics"))?);
+        let (drain, drained) = drain();
         let operator = StandaloneOperator {
             audit,
             holds,
             budgets,
             policies: Arc::clone(&policies),
+            identity,
+            metrics: Arc::clone(&metrics),
             groups: config.approver_groups.clone(),
         };
-        let (drain, drained) = drain();
         Ok(Self {
             engine,
             drain,
             drained,
             limits: Limits { connections: config.max_connections },
-            metrics: Arc::new(metrics),
+            metrics,
             config,
             policies,
             spool,
@@ -154,6 +162,7 @@ impl Standalone {
             readiness,
             operator: Arc::new(operator),
             collector,
+            ca_pem,
         })
     }
 
@@ -182,7 +191,8 @@ impl Standalone {
         target: Option<String>,
     ) -> Result<(), StartError> {
         let mut acceptor = Acceptor::new(socket, mode, self.limits, self.drained.clone())
-            .map_err(part("listeners"))?;
+            .map_err(part("listeners"))?
+            .forbid(self.own_addresses());
         self.metrics.watch(acceptor.counters());
         let engine = self.engine.clone();
         let target: Option<Arc<str>> = target.map(Into::into);
@@ -195,25 +205,45 @@ impl Standalone {
         Ok(())
     }
 
+    /// Addresses of this process that a captured connection must not reach.
+    fn own_addresses(&self) -> Vec<SocketAddr> {
+        let config = &self.config;
+        let explicit = config.listeners.iter().map(|listener| listener.address);
+        let admin = config.admin.as_ref().map(|admin| admin.address);
+        explicit.chain(admin).chain(config.collector.address).collect()
+    }
+
     /// Serves operators, auditors and probes.
     pub(crate) async fn serve_operators(&self) -> Result<(), StartError> {
         let state = &self.config.state_dir;
-        let operator = Arc::clone(&self.operator) as Arc<dyn weir_collector::api::Operator>;
-        let api = weir_collector::api::Api::new(self.collector.clone(), operator);
+        let operator = Arc::clone(&self.operator) as Arc<dyn Operator>;
+        let api = Api::new(self.collector.clone(), Some(operator));
         let socket = socket_path(state);
-        api.clone().serve_unix(&socket).map_err(part("the operator's socket"))?;
+        let on_socket = api.clone();
+        tokio::spawn(async move {
+            if let Err(error) = serve_socket(on_socket, &socket).await {
+                tracing::error!(%error, "the operator's socket");
+            }
+        });
         if let Some(address) = self.config.collector.address {
             let token = collector_token(state).map_err(part("the collector's token"))?;
-            api.serve_tcp(address, token).await.map_err(part("the collector's address"))?;
+            let listener = tokio::net::TcpListener::bind(address)
+                .await
+                .map_err(part("the collector's address"))?;
+            tokio::spawn(async move {
+                if let Err(error) = serve_tcp(api, listener, token.into()).await {
+                    tracing::error!(%error, "the collector's address");
+                }
+            });
         }
         if let Some(admin) = &self.config.admin {
             let config = AdminConfig { address: admin.address };
             let admin = Admin::bind(config, self.registry.clone(), self.readiness.clone())
                 .await
                 .map_err(part("the admin address"))?;
-            let drained = self.drained.clone();
-            tokio::spawn(admin.serve(async move { drained.cancelled().await }));
+            tokio::spawn(admin.serve(std::future::pending()));
         }
+        self.engine.resolve_names().await;
         self.keep_current();
         Ok(())
     }
@@ -223,8 +253,16 @@ impl Standalone {
         let (engine, policies) = (self.engine.clone(), Arc::clone(&self.policies));
         let audit = self.spool.handle();
         let metrics = Arc::clone(&self.metrics);
+        let collector = self.collector.clone();
+        tokio::task::spawn_blocking(move || {
+            loop {
+                std::thread::sleep(MAINTAIN);
+                if let Err(error) = collector.maintain() {
+                    tracing::error!(%error, "the evidence store");
+                }
+            }
+        });
         tokio::spawn(async move {
-            engine.resolve_names().await;
             let mut since_resolved = Duration::ZERO;
             loop {
                 tokio::time::sleep(RELOAD).await;
@@ -248,7 +286,20 @@ impl Standalone {
         drop(writeln!(std::io::stderr(), "weir: ready"));
     }
 
-    /// The engine's certificate authority and the files of its state.
+    /// The certificate that clients have to trust.
+    pub(crate) fn ca_pem(&self) -> &str {
+        &self.ca_pem
+    }
+
+    /// Whether some target offers TLS to clients that log in with their own secret.
+    pub(crate) fn has_pass_through_tls(&self) -> bool {
+        self.policies.current().targets().any(|(_, target)| {
+            target.client_tls == weir_policy::ClientTls::Offer
+                && target.credentials == weir_policy::Credentials::PassThrough
+        })
+    }
+
+    /// Where its state is.
     pub(crate) fn state_dir(&self) -> &Path {
         &self.config.state_dir
     }
@@ -299,10 +350,10 @@ fn identity_config(config: &Config) -> IdentityConfig {
 
 /// Makes a directory that nobody else can look into.
 fn private_dir(path: &Path) -> Result<PathBuf, StartError> {
-    use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+    use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt};
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
     let closed =
-        made.and_then(|()| std::fs::set_permissions(path, PermissionsExt::from_mode(0o700)));
+        made.and_then(|()| std::fs::set_permissions(path, <std::fs::Permissions as PermissionsExt>::from_mode(0o700)));
     closed.map_err(|error| StartError::Part {
         what: "the state directory",
         reason: format!("{}: {error}", path.display()),
@@ -325,6 +376,11 @@ fn secret_file(path: &Path) -> std::io::Result<Vec<u8>> {
     file.write_all(&secret)?;
     file.sync_all()?;
     Ok(secret)
+}
+
+/// Writes the certificate where an operator finds it.
+fn publish(path: &Path, pem: &str) -> std::io::Result<()> {
+    std::fs::write(path, pem)
 }
 
 fn token_key(state: &Path) -> std::io::Result<Arc<[u8]>> {

@@ -9,7 +9,7 @@ use weir_wire_postgres::frontend::{self, Named as NamedObject, tag};
 use weir_wire_postgres::{ProtocolError, message};
 
 use super::judge::Verdict;
-use super::pending::Owed;
+use super::pending::{Owed, Pending};
 use super::prepared::{Lookup, Portal, Prepared};
 use super::refusal::Refusal;
 use super::session::{MAX_WHOLE, Rest, Session, SessionEnd};
@@ -155,7 +155,11 @@ impl Session {
         if self.scope.permits_opaque() {
             return Ok(());
         }
-        while self.pending.active().any(|active| active.judged.barrier) && !self.server.eof {
+        let waits = |pending: &mut Pending| pending.active().any(|active| active.judged.barrier);
+        if waits(&mut self.pending) {
+            self.ask_for_answers();
+        }
+        while waits(&mut self.pending) && !self.server.eof {
             self.pump(false).await?;
             self.take_server()?;
             self.settle().await?;
@@ -319,6 +323,12 @@ impl Session {
             .and_then(|p| p.active.take());
         if let Some(active) = resumed {
             self.forward(total, Owed::Execute(name, Some(active)));
+            return Ok(Ok(()));
+        }
+        if self.pending.is_executing(&name) {
+            // The statement goes on when the server suspends it: it is one statement, with one
+            // count, over all Executes of its portal.
+            self.forward(total, Owed::Execute(name, None));
             return Ok(Ok(()));
         }
         match self.judge_portal(&name).await? {

@@ -189,9 +189,7 @@ impl Session {
                 None => return opaque("it executes a statement that was not seen"),
             }
         }
-        if let Some(fetch) = &statement.fetches
-            && !fetch.is_move
-        {
+        if let Some(fetch) = &statement.fetches {
             match self.named.cursors.get(fetch.cursor.as_str()) {
                 Some(found) => {
                     inner.push(found.body.clone());

@@ -167,6 +167,31 @@ impl Pending {
         self.copy_in = false;
     }
 
+    /// Whether the portal of this name is under way, and not bound again since.
+    pub(super) fn is_executing(&self, portal: &[u8]) -> bool {
+        let newest = self.entries.iter().rev().find_map(|entry| match &entry.owed {
+            Owed::Bind(name, _) | Owed::ClosePortal(name) if **name == *portal => Some(false),
+            Owed::Execute(name, _) if **name == *portal => Some(entry.refusal.is_none()),
+            _ => None,
+        });
+        newest.unwrap_or(false)
+    }
+
+    /// Hands a suspended statement to the next Execute of its portal that is on the way.
+    pub(super) fn resume(&mut self, portal: &[u8], active: Box<Active>) -> Result<(), Box<Active>> {
+        for entry in &mut self.entries {
+            match &mut entry.owed {
+                Owed::Bind(name, _) | Owed::ClosePortal(name) if **name == *portal => break,
+                Owed::Execute(name, slot @ None) if **name == *portal => {
+                    *slot = Some(active);
+                    return Ok(());
+                }
+                _ => {}
+            }
+        }
+        Err(active)
+    }
+
     /// Whether the server owes nothing.
     pub(super) fn is_empty(&mut self) -> bool {
         self.front().is_none()

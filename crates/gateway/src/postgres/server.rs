@@ -18,6 +18,13 @@ use super::session::{MAX_WHOLE, Rest, Session, SessionEnd};
 use super::statement::{Active, Body as StatementBody};
 use crate::millis;
 
+/// An error or notice longer than this many bytes is cut where a policy protects something: its
+/// text could carry a table.
+const MAX_REPORT: usize = 8 * 1024;
+
+/// How much of each field of a long error or notice is kept, in bytes.
+const MAX_REPORT_FIELD: usize = 512;
+
 /// What happens to a server message.
 enum Fate {
     Forward,
@@ -360,25 +367,35 @@ impl Session {
         Fate::Forward
     }
 
+    /// A notice can carry data: it counts as a row, and is cut or withheld like an error.
     fn notice(&mut self, header: Header) -> Fate {
-        let Some(active) = self.front_active() else {
-            return Fate::Forward;
-        };
+        let scrub = self.must_scrub();
+        let Some(active) = self.front_active() else { return Fate::Forward };
+        if active.discarding {
+            return Fate::Drop;
+        }
+        if let Some(meter) = &mut active.meter
+            && let Step::Exceeded(index) = meter.row(header.total as u64)
+        {
+            self.crossing = Some(Crossing::Limit(index));
+            return Fate::Stay;
+        }
         active.count(0, header.total);
-        let over = active
-            .meter
-            .as_mut()
-            .is_some_and(|meter| !meter.rows(0, header.total as u64));
-        if over || self.must_scrub() {
+        self.report(header, scrub)
+    }
+
+    /// Passes on an error or a notice as far as it may carry data.
+    fn report(&mut self, header: Header, scrub: bool) -> Fate {
+        let tag = header.tag;
+        if scrub {
             let body = self.server_body(header).to_vec();
-            self.to_client(|out| {
-                message::scrubbed(
-                    out,
-                    tag::NOTICE,
-                    &body,
-                    "text withheld: labelled data is touched",
-                );
-            });
+            let text = "text withheld: labelled data is touched";
+            self.to_client(|out| message::scrubbed(out, tag, &body, text));
+            return Fate::Drop;
+        }
+        if header.total > MAX_REPORT && !self.scope.permits_opaque() {
+            let body = self.server_body(header).to_vec();
+            self.to_client(|out| message::cut(out, tag, &body, MAX_REPORT_FIELD));
             return Fate::Drop;
         }
         Fate::Forward
@@ -658,13 +675,14 @@ impl Session {
     }
 
     fn suspended(&mut self) -> Result<Fate, SessionEnd> {
-        if let Some(Entry {
-            owed: Owed::Execute(name, Some(active)),
-            ..
-        }) = self.pending.pop()
-            && let Some(portal) = self.named.portal(&name, &mut self.pending)
+        let popped = self.pending.pop();
+        if let Some(Entry { owed: Owed::Execute(name, Some(active)), .. }) = popped
+            && let Err(active) = self.pending.resume(&name, active)
         {
-            portal.active = Some(active);
+            match self.named.portals.get_mut(&name) {
+                Some(portal) => portal.active = Some(active),
+                None => drop(active.finish(Outcome::Completed)),
+            }
         }
         Ok(Fate::Forward)
     }
@@ -724,18 +742,7 @@ impl Session {
             self.to_client(|out| refusal.write(out));
             return Fate::Drop;
         }
-        if scrub {
-            self.to_client(|out| {
-                message::scrubbed(
-                    out,
-                    tag::ERROR,
-                    &body,
-                    "text withheld: labelled data is touched",
-                );
-            });
-            return Fate::Drop;
-        }
-        Fate::Forward
+        self.report(header, scrub)
     }
 
     fn ready(&mut self, header: Header) -> Result<Fate, SessionEnd> {

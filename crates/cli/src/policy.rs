@@ -1,0 +1,70 @@
+//! `weir policy check`: what the engine would say about policy files.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use weir_api::{CompileOptions, Diagnostic, Severity};
+
+/// Subcommands of `weir policy`.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum PolicyCommand {
+    /// Check files and directories as one set; ends with 1 if they cannot be used
+    Check {
+        /// Files, or directories of `.yaml` and `.yml` files
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// Print diagnostics as JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Runs it.
+pub(crate) fn run(command: &PolicyCommand) -> ExitCode {
+    let PolicyCommand::Check { files, json } = command;
+    let options = CompileOptions { revision: 1, detectors_enforced: false };
+    let (diagnostics, summary) = match weir_api::load(files) {
+        Err(diagnostics) => (diagnostics, None),
+        Ok(resources) => match weir_api::compile(&resources, &options) {
+            Err(diagnostics) => (diagnostics, None),
+            Ok(compiled) => {
+                let bundle = &compiled.bundle;
+                let summary = format!(
+                    "{} targets, {} labels, {} policies; digest {}",
+                    bundle.targets().count(),
+                    bundle.all_labels().iter().filter(|label| !label.anonymous).count(),
+                    bundle.policies().len(),
+                    bundle.digest()
+                );
+                (compiled.warnings, Some(summary))
+            }
+        },
+    };
+    if *json {
+        let list: Vec<serde_json::Value> = diagnostics.iter().map(as_json).collect();
+        println!("{}", serde_json::Value::from(list));
+    } else {
+        for diagnostic in &diagnostics {
+            println!("{diagnostic}");
+        }
+        if let Some(summary) = &summary {
+            println!("ok: {summary}");
+        }
+    }
+    if summary.is_some() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn as_json(diagnostic: &Diagnostic) -> serde_json::Value {
+    serde_json::json!({
+        "severity": match diagnostic.severity {
+            Severity::Warning => "warning",
+            Severity::Error => "error",
+        },
+        "file": &*diagnostic.file,
+        "line": diagnostic.line,
+        "column": diagnostic.column,
+        "field": diagnostic.field,
+        "message": diagnostic.message,
+        "suggestion": diagnostic.suggestion,
+    })
+}

@@ -1,0 +1,168 @@
+//! `weir run -- CMD`: CMD in a network namespace that has no way out but Weir.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use weir_transport::exclusion;
+use weir_transport::listen::Mode;
+use weir_transport::netns::{Config as SandboxConfig, DnsRelay, Sandbox};
+
+use crate::standalone::{Config, Standalone, StartError};
+
+/// Arguments of `weir run`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RunArgs {
+    /// Configuration file, as of `weir standalone`
+    #[arg(long, value_name = "FILE", default_value = "weir.yaml")]
+    config: PathBuf,
+    /// User to run the command as, by number
+    #[arg(long, value_name = "UID")]
+    user: Option<u32>,
+    /// Leave this path visible (a unix socket, or a part of /run)
+    #[arg(long, value_name = "PATH")]
+    keep: Vec<PathBuf>,
+    /// The command and its arguments
+    #[arg(last = true, required = true)]
+    command: Vec<OsString>,
+}
+
+fn part(what: &'static str) -> impl FnOnce(&dyn std::fmt::Display) -> StartError {
+    move |error| StartError::Part { what, reason: error.to_string() }
+}
+
+/// Runs the command; its exit status is ours.
+pub(crate) async fn run(args: RunArgs) -> Result<ExitCode, StartError> {
+    let mut config = Config::read(&args.config)?;
+    config.listeners.clear();
+    let standalone = Standalone::start(config)?;
+    let state = standalone.state_dir().to_owned();
+    let mut command = args.command.into_iter();
+    let program = command.next().unwrap_or_default();
+    let mut settings = SandboxConfig::new(program, command);
+    settings.uid = args.user;
+    settings.hide.push(state.clone());
+    settings.keep = args.keep;
+    settings.env = trust(&standalone, &state)?;
+    let own = own_cgroup("weir");
+    let guest = own_cgroup("guest");
+    settings.cgroup = guest.as_ref().and_then(|cgroup| cgroup.path()).map(Path::to_owned);
+    if let Some(own) = &own
+        && let Err(error) = own.move_pid(std::process::id())
+    {
+        tracing::debug!(%error, "weir stays in the caller's cgroup");
+    }
+    let mut sandbox =
+        Sandbox::create(&settings).map_err(|error| part("the namespace")(&error))?;
+    standalone.serve_operators().await?;
+    for listener in sandbox.take_listeners() {
+        standalone.accept(listener, Mode::Redirect, None)?;
+    }
+    let dns =
+        DnsRelay::new(sandbox.take_dns()).map_err(|error| part("the DNS relay")(&error))?;
+    tokio::spawn(dns.run());
+    let signals = Signals::take().map_err(|error| part("signals")(&error))?;
+    let mut running = sandbox.start().map_err(|error| part("the command")(&error))?;
+    let ended = signals.forward_until_end(&mut running).await;
+    standalone.stop().await;
+    if let Some(guest) = guest {
+        drop(guest.remove());
+    }
+    let status = ended.map_err(|error| part("the command")(&error))?;
+    Ok(exit_code(status))
+}
+
+/// Publishes the certificate authority where the command can read it, and names it.
+fn trust(
+    standalone: &Standalone,
+    state: &Path,
+) -> Result<Vec<(OsString, OsString)>, StartError> {
+    let directory = std::env::temp_dir().join(format!("weir-trust-{}", std::process::id()));
+    let file = directory.join("ca.crt");
+    let system = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"];
+    let roots = system.iter().find_map(|path| std::fs::read_to_string(path).ok());
+    let bundle = format!("{}{}", standalone.ca_pem(), roots.unwrap_or_default());
+    std::fs::create_dir_all(&directory)
+        .and_then(|()| std::fs::write(&file, bundle))
+        .map_err(|error| part("the trust file")(&error))?;
+    tracing::debug!(state = %state.display(), trust = %file.display(), "trust published");
+    let path = file.into_os_string();
+    let names = [
+        "SSL_CERT_FILE",
+        "PGSSLROOTCERT",
+        "NODE_EXTRA_CA_CERTS",
+        "REQUESTS_CA_BUNDLE",
+        "CURL_CA_BUNDLE",
+        "AWS_CA_BUNDLE",
+        "GIT_SSL_CAINFO",
+    ];
+    let mut variables: Vec<(OsString, OsString)> = Vec::new();
+    for name in names {
+        if std::env::var_os(name).is_some() {
+            tracing::warn!(name, "already set, left as it is: it may not trust weir");
+        } else {
+            variables.push((name.into(), path.clone()));
+        }
+    }
+    if standalone.has_pass_through_tls() && std::env::var_os("PGCHANNELBINDING").is_none() {
+        variables.push(("PGCHANNELBINDING".into(), "disable".into()));
+    }
+    Ok(variables)
+}
+
+fn own_cgroup(role: &str) -> Option<exclusion::Cgroup> {
+    match exclusion::create(&format!("weir-run-{}-{role}", std::process::id())) {
+        Ok(cgroup) => Some(cgroup),
+        Err(error) => {
+            tracing::debug!(%error, role, "no cgroup of its own");
+            None
+        }
+    }
+}
+
+fn exit_code(status: std::process::ExitStatus) -> ExitCode {
+    use std::os::unix::process::ExitStatusExt as _;
+    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1);
+    ExitCode::from(u8::try_from(code).unwrap_or(1))
+}
+
+/// The signals that are taken while the command runs.
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    quit: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+    hang_up: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn take() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            quit: signal(SignalKind::quit())?,
+            terminate: signal(SignalKind::terminate())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// The terminal sends INT and QUIT to the command as well; TERM and HUP are handed on.
+    async fn forward_until_end(
+        mut self,
+        running: &mut weir_transport::netns::Running,
+    ) -> Result<std::process::ExitStatus, weir_transport::netns::NetnsError> {
+        const HANG_UP: i32 = 1;
+        const TERMINATE: i32 = 15;
+        loop {
+            let number = tokio::select! {
+                ended = running.wait() => return ended,
+                _ = self.interrupt.recv() => continue,
+                _ = self.quit.recv() => continue,
+                _ = self.terminate.recv() => TERMINATE,
+                _ = self.hang_up.recv() => HANG_UP,
+            };
+            if let Err(error) = running.signal(number) {
+                tracing::warn!(%error, number, "a signal did not reach the command");
+            }
+        }
+    }
+}

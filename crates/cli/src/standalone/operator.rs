@@ -1,0 +1,131 @@
+//! What operators may do to the running engine.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use weir_audit::{BudgetsReset, Names, Record, Ruling};
+use weir_collector::api::{
+    Approver, Operator, OperatorError, OperatorFuture, RequestView, SpoolView, StatusView,
+};
+use weir_gateway::ports::Policies as _;
+use weir_uplink::{AuditHandle, DecideError, HoldView, Holds, IdentitySource};
+
+use super::budgets::StoredBudgets;
+use super::metrics::EngineMetrics;
+use super::policies::LoadedPolicies;
+
+/// The engine as its operators reach it.
+pub(crate) struct StandaloneOperator {
+    pub(crate) audit: AuditHandle,
+    pub(crate) holds: Holds,
+    pub(crate) budgets: Arc<StoredBudgets>,
+    pub(crate) policies: Arc<LoadedPolicies>,
+    pub(crate) identity: Arc<IdentitySource>,
+    pub(crate) metrics: Arc<EngineMetrics>,
+    /// Approver groups from the configuration.
+    pub(crate) groups: BTreeMap<String, Vec<String>>,
+}
+
+impl StandaloneOperator {
+    /// The groups of an operating system's user: the system's and the configuration's.
+    fn groups_of(&self, approver: &Approver) -> Names {
+        let user = &*approver.name;
+        let system = system_groups(user);
+        let configured = self
+            .groups
+            .iter()
+            .filter(|(_, users)| users.iter().any(|name| name == user))
+            .map(|(group, _)| group.clone());
+        system.into_iter().chain(configured).map(Arc::from).collect()
+    }
+}
+
+/// The groups that list a user in the system's group file.
+fn system_groups(user: &str) -> Vec<String> {
+    let text = std::fs::read_to_string("/etc/group").unwrap_or_default();
+    text.lines()
+        .filter_map(|line| {
+            let mut fields = line.split(':');
+            let (name, members) = (fields.next()?, fields.nth(2)?);
+            members.split(',').any(|member| member == user).then(|| name.to_owned())
+        })
+        .collect()
+}
+
+fn view(hold: HoldView) -> RequestView {
+    RequestView {
+        request: hold.request,
+        created: hold.created,
+        approvers: hold.approvers,
+        session: hold.session,
+    }
+}
+
+impl Operator for StandaloneOperator {
+    fn requests(&self) -> Vec<RequestView> {
+        self.holds.list().into_iter().map(view).collect()
+    }
+
+    fn decide<'a>(
+        &'a self,
+        name: &'a str,
+        approver: &'a Approver,
+        ruling: Ruling,
+    ) -> OperatorFuture<'a, RequestView> {
+        Box::pin(async move {
+            let groups = self.groups_of(approver);
+            let decided = self.holds.decide(name, &approver.name, Some(&groups), ruling).await;
+            decided.map(view).map_err(|error| {
+                let text = error.to_string();
+                match error {
+                    DecideError::Unknown(_) => OperatorError::NotFound(text),
+                    DecideError::Requester(_) | DecideError::Group(_) => {
+                        OperatorError::Forbidden(text)
+                    }
+                    DecideError::Again(_) => OperatorError::Conflict(text),
+                    DecideError::Unrecorded(_) => OperatorError::Unavailable(text),
+                }
+            })
+        })
+    }
+
+    fn status(&self) -> StatusView {
+        let bundle = self.policies.current();
+        let spool = self.audit.status();
+        StatusView {
+            engine: spool.engine.as_str().to_owned(),
+            epoch: spool.epoch,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            revision: bundle.revision(),
+            digest: bundle.digest().to_owned(),
+            refused: self.policies.refused(),
+            identity: match self.identity.current() {
+                Ok(identity) => identity.name.to_string(),
+                Err(error) => error.to_string(),
+            },
+            sessions: self.metrics.open_connections(),
+            spool: SpoolView {
+                last_seq: spool.last_seq,
+                durable_seq: spool.durable_seq,
+                acknowledged_seq: spool.acknowledged_seq,
+                disk_bytes: spool.disk_bytes,
+                lost: spool.lost,
+                problem: spool.problem.map(|problem| problem.to_string()),
+            },
+        }
+    }
+
+    fn reset_budgets<'a>(&'a self, approver: &'a Approver) -> OperatorFuture<'a, ()> {
+        Box::pin(async move {
+            let unavailable = |error: String| OperatorError::Unavailable(error);
+            let event = BudgetsReset { operator: Arc::clone(&approver.name) };
+            let record = Record::engine(SystemTime::now().into(), event);
+            self.audit
+                .append_durable(record)
+                .await
+                .map_err(|error| unavailable(error.to_string()))?;
+            self.budgets.reset().map_err(|error| unavailable(error.to_string()))
+        })
+    }
+}
