@@ -95,6 +95,8 @@ def normal(line):
     line = re.sub(r"(Backend PID\s*\| )\d+", r"\1N", line)
     line = re.sub(r"(port|Port|Server Port)(\W+)\"?\d+\"?", r"\1\2PORT", line)
     # the cipher is between the client and whoever terminates its TLS
+    # About the leg to Weir, which answers logins itself where it brokers and speaks ALPN to all.
+    line = re.sub(r"^( ALPN\s*\||\s*Password Used\s*\|).*", r"\1 of this leg", line)
     return re.sub(r"^(SSL connection|SSL |TLS ).*", "TLS line", line)
 
 

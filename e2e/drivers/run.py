@@ -64,16 +64,9 @@ def transcript(command, server, port, tls, ca, extra):
         PGDATABASE="shop", PGSSLMODE="verify-full" if tls else "disable", PGTZ="UTC", LC_ALL="C.UTF-8", **extra)
     if tls:
         env["PGSSLROOTCERT"] = ca
-    if proc_is_go(command):
-        env.pop("PGCHANNELBINDING", None)
     done = subprocess.run(command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True,
                           errors="replace", timeout=300)
     return done.stdout + done.stderr.replace(str(port), "PORT") + f"\nexit {done.returncode}\n"
-
-
-def proc_is_go(command):
-    """Older pgx has no such setting and refuses unknown ones as start-up parameters."""
-    return command[0].endswith("drivers-pgx")
 
 
 def compare(name, direct, through, keep):

@@ -97,12 +97,11 @@ fn trust(
         "GIT_SSL_CAINFO",
     ];
     let mut variables: Vec<(OsString, OsString)> = Vec::new();
-    for name in names {
-        if std::env::var_os(name).is_some() {
-            tracing::warn!(name, "already set, left as it is: it may not trust weir");
-        } else {
-            variables.push((name.into(), path.clone()));
-        }
+    let (kept, free): (Vec<&str>, Vec<&str>) =
+        names.into_iter().partition(|name| std::env::var_os(name).is_some());
+    variables.extend(free.into_iter().map(|name| (name.into(), path.clone())));
+    if !kept.is_empty() {
+        tracing::info!(variables = ?kept, "already set and left: they may not trust weir");
     }
     if standalone.has_pass_through_tls() && std::env::var_os("PGCHANNELBINDING").is_none() {
         variables.push(("PGCHANNELBINDING".into(), "disable".into()));

@@ -92,7 +92,11 @@ pub(crate) async fn serve(
         },
     };
     let (mut client, startup) = match purpose {
-        Ok((_, Purpose::Cancel(key))) => return cancel(shared, &route, target, &key).await,
+        Ok((mut client, Purpose::Cancel(key))) => {
+            cancel(shared, &route, target, &key).await;
+            drop(client.stream.shutdown().await);
+            return;
+        }
         Ok((client, Purpose::Session(startup))) => (client, startup),
         Err(reason) => return shared.refused(Arc::new(audit), &reason, Names::empty()),
     };
@@ -198,13 +202,12 @@ async fn start_tls(
         // (CVE-2021-23222).
         return Err("unencrypted bytes after a TLS request".to_owned());
     }
-    let names = target
-        .addresses
-        .iter()
-        .filter_map(|address| match &address.host {
-            weir_policy::Host::Name(name) => Some(name.as_str()),
-            _ => None,
-        });
+    let hosts = target.addresses.iter().filter_map(|address| match &address.host {
+        weir_policy::Host::Name(name) => Some(name.as_str()),
+        _ => None,
+    });
+    let local = address.ip().is_loopback().then_some("localhost");
+    let names = hosts.chain(target.upstream_tls.server_name.as_deref()).chain(local);
     let leaf = LeafNames::new(names, Some(address.ip()));
     let Stream::Plain(socket) = client.stream else {
         return Err("TLS inside of TLS".to_owned());
