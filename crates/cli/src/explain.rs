@@ -36,8 +36,10 @@ pub(crate) fn run(args: &ExplainArgs) -> ExitCode {
     match explain(args) {
         Ok(decisions) => {
             if args.json {
-                let list: Vec<_> =
-                    decisions.iter().map(|(text, decision)| as_json(text, decision)).collect();
+                let list: Vec<_> = decisions
+                    .iter()
+                    .map(|(text, decision)| as_json(text, decision))
+                    .collect();
                 println!("{}", serde_json::Value::from(list));
             } else {
                 for (text, decision) in &decisions {
@@ -55,15 +57,23 @@ pub(crate) fn run(args: &ExplainArgs) -> ExitCode {
 
 fn explain(args: &ExplainArgs) -> Result<Vec<(String, Decision)>, String> {
     let paths = if args.policies.is_empty() {
-        Config::read(&args.config).map_err(|error| error.to_string())?.resources
+        Config::read(&args.config)
+            .map_err(|error| error.to_string())?
+            .resources
     } else {
         args.policies.clone()
     };
     let rendered = |list: Vec<weir_api::Diagnostic>| {
-        list.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+        list.iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join("\n")
     };
     let resources = weir_api::load(&paths).map_err(rendered)?;
-    let options = CompileOptions { revision: 1, detectors_enforced: false };
+    let options = CompileOptions {
+        revision: 1,
+        detectors_enforced: false,
+    };
     let compiled = weir_api::compile(&resources, &options).map_err(rendered)?;
     let subject = Subject::named(args.identity.as_str());
     weir_gateway::explain(&compiled.bundle, &subject, &args.target, &args.sql)
@@ -74,14 +84,20 @@ fn print(text: &str, decision: &Decision) {
     match &decision.verdict {
         Verdict::Permit(_) => println!("  permit"),
         Verdict::Deny(denial) => {
-            println!("  deny    {}/{}: {}", denial.rule.policy, denial.rule.rule, denial.reason);
+            println!(
+                "  deny    {}/{}: {}",
+                denial.rule.policy, denial.rule.rule, denial.reason
+            );
             if let Some(hint) = &denial.hint {
                 println!("  hint    {hint}");
             }
         }
         Verdict::Hold(hold) => {
             for spec in hold.pending() {
-                println!("  hold    {}/{}: {}", spec.rule.policy, spec.rule.rule, spec.reason);
+                println!(
+                    "  hold    {}/{}: {}",
+                    spec.rule.policy, spec.rule.rule, spec.reason
+                );
             }
         }
     }
@@ -89,7 +105,12 @@ fn print(text: &str, decision: &Decision) {
         println!("  mask    result column {}: {mask:?}", column + 1);
     }
     for limit in &decision.obligations.limits {
-        println!("  limit   {}/{}: {}", limit.rule.policy, limit.rule.rule, limit.describe());
+        println!(
+            "  limit   {}/{}: {}",
+            limit.rule.policy,
+            limit.rule.rule,
+            limit.describe()
+        );
     }
     for rule in &decision.why {
         println!("  rule    {}/{}", rule.policy, rule.rule);
@@ -104,9 +125,10 @@ fn as_json(text: &str, decision: &Decision) -> serde_json::Value {
     let (verdict, reason) = match &decision.verdict {
         Verdict::Permit(_) => ("permit", None),
         Verdict::Deny(denial) => ("deny", Some(denial.reason.clone())),
-        Verdict::Hold(hold) => {
-            ("hold", hold.pending().first().map(|spec| spec.reason.clone()))
-        }
+        Verdict::Hold(hold) => (
+            "hold",
+            hold.pending().first().map(|spec| spec.reason.clone()),
+        ),
     };
     serde_json::json!({
         "statement": text,

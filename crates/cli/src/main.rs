@@ -52,7 +52,11 @@ enum Command {
 fn main() -> ExitCode {
     weir_transport::netns::stage2_if_asked();
     let cli = Cli::parse();
-    let format = if cli.log_json { LogFormat::Json } else { LogFormat::Text };
+    let format = if cli.log_json {
+        LogFormat::Json
+    } else {
+        LogFormat::Text
+    };
     if let Err(error) = logging::init(&cli.log, format) {
         eprintln!("weir: {error}");
         return ExitCode::from(2);

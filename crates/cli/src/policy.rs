@@ -22,7 +22,10 @@ pub(crate) enum PolicyCommand {
 /// Runs it.
 pub(crate) fn run(command: &PolicyCommand) -> ExitCode {
     let PolicyCommand::Check { files, json } = command;
-    let options = CompileOptions { revision: 1, detectors_enforced: false };
+    let options = CompileOptions {
+        revision: 1,
+        detectors_enforced: false,
+    };
     let (diagnostics, summary) = match weir_api::load(files) {
         Err(diagnostics) => (diagnostics, None),
         Ok(resources) => match weir_api::compile(&resources, &options) {
@@ -32,7 +35,11 @@ pub(crate) fn run(command: &PolicyCommand) -> ExitCode {
                 let summary = format!(
                     "{} targets, {} labels, {} policies; digest {}",
                     bundle.targets().count(),
-                    bundle.all_labels().iter().filter(|label| !label.anonymous).count(),
+                    bundle
+                        .all_labels()
+                        .iter()
+                        .filter(|label| !label.anonymous)
+                        .count(),
                     bundle.policies().len(),
                     bundle.digest()
                 );
@@ -51,7 +58,11 @@ pub(crate) fn run(command: &PolicyCommand) -> ExitCode {
             println!("ok: {summary}");
         }
     }
-    if summary.is_some() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if summary.is_some() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 fn as_json(diagnostic: &Diagnostic) -> serde_json::Value {

@@ -28,7 +28,10 @@ pub(crate) struct RunArgs {
 }
 
 fn part(what: &'static str) -> impl FnOnce(&dyn std::fmt::Display) -> StartError {
-    move |error| StartError::Part { what, reason: error.to_string() }
+    move |error| StartError::Part {
+        what,
+        reason: error.to_string(),
+    }
 }
 
 /// Runs the command; its exit status is ours.
@@ -46,23 +49,26 @@ pub(crate) async fn run(args: RunArgs) -> Result<ExitCode, StartError> {
     settings.env = trust(&standalone, &state)?;
     let own = own_cgroup("weir");
     let guest = own_cgroup("guest");
-    settings.cgroup = guest.as_ref().and_then(|cgroup| cgroup.path()).map(Path::to_owned);
+    settings.cgroup = guest
+        .as_ref()
+        .and_then(|cgroup| cgroup.path())
+        .map(Path::to_owned);
     if let Some(own) = &own
         && let Err(error) = own.move_pid(std::process::id())
     {
         tracing::debug!(%error, "weir stays in the caller's cgroup");
     }
-    let mut sandbox =
-        Sandbox::create(&settings).map_err(|error| part("the namespace")(&error))?;
+    let mut sandbox = Sandbox::create(&settings).map_err(|error| part("the namespace")(&error))?;
     standalone.serve_operators().await?;
     for listener in sandbox.take_listeners() {
         standalone.accept(listener, Mode::Redirect, None)?;
     }
-    let dns =
-        DnsRelay::new(sandbox.take_dns()).map_err(|error| part("the DNS relay")(&error))?;
+    let dns = DnsRelay::new(sandbox.take_dns()).map_err(|error| part("the DNS relay")(&error))?;
     tokio::spawn(dns.run());
     let signals = Signals::take().map_err(|error| part("signals")(&error))?;
-    let mut running = sandbox.start().map_err(|error| part("the command")(&error))?;
+    let mut running = sandbox
+        .start()
+        .map_err(|error| part("the command")(&error))?;
     let ended = signals.forward_until_end(&mut running).await;
     standalone.stop().await;
     if let Some(guest) = guest {
@@ -73,14 +79,16 @@ pub(crate) async fn run(args: RunArgs) -> Result<ExitCode, StartError> {
 }
 
 /// Publishes the certificate authority where the command can read it, and names it.
-fn trust(
-    standalone: &Standalone,
-    state: &Path,
-) -> Result<Vec<(OsString, OsString)>, StartError> {
+fn trust(standalone: &Standalone, state: &Path) -> Result<Vec<(OsString, OsString)>, StartError> {
     let directory = std::env::temp_dir().join(format!("weir-trust-{}", std::process::id()));
     let file = directory.join("ca.crt");
-    let system = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"];
-    let roots = system.iter().find_map(|path| std::fs::read_to_string(path).ok());
+    let system = [
+        "/etc/ssl/certs/ca-certificates.crt",
+        "/etc/pki/tls/certs/ca-bundle.crt",
+    ];
+    let roots = system
+        .iter()
+        .find_map(|path| std::fs::read_to_string(path).ok());
     let bundle = format!("{}{}", standalone.ca_pem(), roots.unwrap_or_default());
     std::fs::create_dir_all(&directory)
         .and_then(|()| std::fs::write(&file, bundle))
@@ -97,8 +105,9 @@ fn trust(
         "GIT_SSL_CAINFO",
     ];
     let mut variables: Vec<(OsString, OsString)> = Vec::new();
-    let (kept, free): (Vec<&str>, Vec<&str>) =
-        names.into_iter().partition(|name| std::env::var_os(name).is_some());
+    let (kept, free): (Vec<&str>, Vec<&str>) = names
+        .into_iter()
+        .partition(|name| std::env::var_os(name).is_some());
     variables.extend(free.into_iter().map(|name| (name.into(), path.clone())));
     if !kept.is_empty() {
         tracing::info!(variables = ?kept, "already set and left: they may not trust weir");
@@ -121,7 +130,10 @@ fn own_cgroup(role: &str) -> Option<exclusion::Cgroup> {
 
 fn exit_code(status: std::process::ExitStatus) -> ExitCode {
     use std::os::unix::process::ExitStatusExt as _;
-    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1);
+    let code = status
+        .code()
+        .or_else(|| status.signal().map(|signal| 128 + signal))
+        .unwrap_or(1);
     ExitCode::from(u8::try_from(code).unwrap_or(1))
 }
 

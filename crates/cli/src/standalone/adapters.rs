@@ -71,13 +71,26 @@ impl Holds for OperatorHolds {
                 labels: request.labels.into_iter().collect(),
                 rows: request.rows,
                 estimate: None,
-                groups: request.approval.groups.iter().map(|name| Arc::from(name.as_str())).collect(),
+                groups: request
+                    .approval
+                    .groups
+                    .iter()
+                    .map(|name| Arc::from(name.as_str()))
+                    .collect(),
                 approvals: request.approval.count,
                 deadline: weir_audit::Timestamp::default(),
             };
             let patience = request.approval.deadline;
-            let hold = NewHold { session: request.session, request: asked, patience };
-            let mut ticket = self.0.create(hold).await.map_err(|error| error.to_string())?;
+            let hold = NewHold {
+                session: request.session,
+                request: asked,
+                patience,
+            };
+            let mut ticket = self
+                .0
+                .create(hold)
+                .await
+                .map_err(|error| error.to_string())?;
             let name = Arc::clone(ticket.name());
             let (tell, ruling) = oneshot::channel();
             let waiting = tokio::spawn(async move {
@@ -90,7 +103,11 @@ impl Holds for OperatorHolds {
                 };
                 drop(tell.send(ruling));
             });
-            Ok(Held { name, ruling, guard: Box::new(AbortOnDrop(waiting)) })
+            Ok(Held {
+                name,
+                ruling,
+                guard: Box::new(AbortOnDrop(waiting)),
+            })
         })
     }
 }
@@ -100,7 +117,10 @@ pub(crate) struct OneIdentity(pub(crate) Arc<IdentitySource>);
 
 impl Identities for OneIdentity {
     fn current(&self) -> Result<(Subject, Arc<Identity>), String> {
-        let identity = self.0.current().map_err(|error| format!("identity: {error}"))?;
+        let identity = self
+            .0
+            .current()
+            .map_err(|error| format!("identity: {error}"))?;
         Ok((subject(&identity), identity))
     }
 }
@@ -108,7 +128,11 @@ impl Identities for OneIdentity {
 /// What rules select on.
 pub(crate) fn subject(identity: &Identity) -> Subject {
     let text = |field: &Option<Arc<str>>| field.as_deref().map(str::to_owned);
-    let claims = [("iss", &identity.issuer), ("sub", &identity.subject), ("email", &identity.email)];
+    let claims = [
+        ("iss", &identity.issuer),
+        ("sub", &identity.subject),
+        ("email", &identity.email),
+    ];
     Subject {
         name: identity.name.to_string(),
         namespace: text(&identity.namespace),
@@ -137,10 +161,17 @@ impl FileSecrets {
 
     fn named(&self, name: &str, keys: &[&str]) -> Result<Vec<u8>, String> {
         let dir = self.dir.join(name);
-        let existing = keys.iter().map(|key| dir.join(key)).find(|path| path.exists());
+        let existing = keys
+            .iter()
+            .map(|key| dir.join(key))
+            .find(|path| path.exists());
         match existing {
             Some(path) => self.file(path),
-            None => Err(format!("{}: has none of {}", dir.display(), keys.join(", "))),
+            None => Err(format!(
+                "{}: has none of {}",
+                dir.display(),
+                keys.join(", ")
+            )),
         }
     }
 
@@ -160,12 +191,14 @@ impl Credentials for FileSecrets {
 
     fn login(&self, login: &Login) -> Result<(String, String), String> {
         let (user, password) = match login {
-            Login::Ref(name) => {
-                (self.named(name, &["username"])?, self.named(name, &["password"])?)
-            }
-            Login::Files { username, password } => {
-                (self.file(self.base.join(username))?, self.file(self.base.join(password))?)
-            }
+            Login::Ref(name) => (
+                self.named(name, &["username"])?,
+                self.named(name, &["password"])?,
+            ),
+            Login::Files { username, password } => (
+                self.file(self.base.join(username))?,
+                self.file(self.base.join(password))?,
+            ),
         };
         Ok((Self::line(user)?, Self::line(password)?))
     }

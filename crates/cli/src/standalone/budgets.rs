@@ -22,7 +22,10 @@ impl StoredBudgets {
     pub(crate) fn open(dir: &Path) -> Result<Self, LedgerError> {
         let (store, rows) = CounterStore::open(dir.join("budgets"))?;
         let ledger = WindowLedger::from_rows(merge(&rows));
-        Ok(Self { ledger: Mutex::new(ledger), store })
+        Ok(Self {
+            ledger: Mutex::new(ledger),
+            store,
+        })
     }
 
     /// Sets every counter to nothing.
@@ -44,7 +47,9 @@ impl Budgets for StoredBudgets {
         for used in usage {
             let row = ledger.charge(&used.key, now, used.amount);
             for stored in write(&row) {
-                let put = self.store.put(&stored.key, stored.bucket, stored.rows, stored.bytes);
+                let put = self
+                    .store
+                    .put(&stored.key, stored.bucket, stored.rows, stored.bytes);
                 if let Err(error) = put {
                     tracing::error!(%error, "a budget could not be stored");
                 }
@@ -76,12 +81,19 @@ fn write(row: &LedgerRow) -> [CounterRow; 2] {
 fn merge(rows: &[CounterRow]) -> Vec<LedgerRow> {
     let mut buckets: BTreeMap<(String, u64, u64), Amount> = BTreeMap::new();
     for row in rows.iter().filter_map(read) {
-        let amount = buckets.entry((row.key, row.per_ms, row.bucket_ms)).or_default();
+        let amount = buckets
+            .entry((row.key, row.per_ms, row.bucket_ms))
+            .or_default();
         *amount = amount.plus(row.amount);
     }
     buckets
         .into_iter()
-        .map(|((key, per_ms, bucket_ms), amount)| LedgerRow { key, per_ms, bucket_ms, amount })
+        .map(|((key, per_ms, bucket_ms), amount)| LedgerRow {
+            key,
+            per_ms,
+            bucket_ms,
+            amount,
+        })
         .collect()
 }
 
@@ -90,11 +102,23 @@ fn read(row: &CounterRow) -> Option<LedgerRow> {
     let mut parts = text.rsplitn(3, SEPARATOR);
     let (what, per, key) = (parts.next()?, parts.next()?, parts.next()?);
     let amount = match what {
-        "s" => Amount { statements: row.rows, ..Amount::default() },
-        _ => Amount { rows: row.rows, bytes: row.bytes, ..Amount::default() },
+        "s" => Amount {
+            statements: row.rows,
+            ..Amount::default()
+        },
+        _ => Amount {
+            rows: row.rows,
+            bytes: row.bytes,
+            ..Amount::default()
+        },
     };
     let per_ms = per.parse().ok()?;
-    Some(LedgerRow { key: key.to_owned(), per_ms, bucket_ms: row.bucket, amount })
+    Some(LedgerRow {
+        key: key.to_owned(),
+        per_ms,
+        bucket_ms: row.bucket,
+        amount,
+    })
 }
 
 #[cfg(test)]
@@ -103,8 +127,17 @@ mod tests {
 
     #[test]
     fn a_bucket_survives_being_stored() {
-        let amount = Amount { rows: 5, bytes: 70, statements: 2 };
-        let row = LedgerRow { key: "a\u{1f}b".into(), per_ms: 3_600_000, bucket_ms: 60_000, amount };
+        let amount = Amount {
+            rows: 5,
+            bytes: 70,
+            statements: 2,
+        };
+        let row = LedgerRow {
+            key: "a\u{1f}b".into(),
+            per_ms: 3_600_000,
+            bucket_ms: 60_000,
+            amount,
+        };
         assert_eq!(merge(&write(&row)), vec![row]);
     }
 }

@@ -129,7 +129,10 @@ pub(crate) struct SpoolSettings {
 
 impl Default for SpoolSettings {
     fn default() -> Self {
-        Self { max_bytes: 256 << 20, audit_timeout_seconds: 5 }
+        Self {
+            max_bytes: 256 << 20,
+            audit_timeout_seconds: 5,
+        }
     }
 }
 
@@ -165,14 +168,21 @@ pub(crate) enum ConfigError {
 impl Config {
     /// Reads a configuration; relative paths in it are relative to its directory.
     pub(crate) fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        let mut config: Self = serde_saphyr::from_str(&text).map_err(|error| {
-            ConfigError::Parse { path: path.to_owned(), reason: error.to_string() }
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+            path: path.to_owned(),
+            source,
         })?;
+        let mut config: Self =
+            serde_saphyr::from_str(&text).map_err(|error| ConfigError::Parse {
+                path: path.to_owned(),
+                reason: error.to_string(),
+            })?;
         let base = path.parent().map(Path::to_owned).unwrap_or_default();
         config.rebase(&base);
-        config.check().map_err(|reason| ConfigError::Invalid { path: path.to_owned(), reason })?;
+        config.check().map_err(|reason| ConfigError::Invalid {
+            path: path.to_owned(),
+            reason,
+        })?;
         Ok(config)
     }
 
@@ -182,7 +192,11 @@ impl Config {
         rebase(&mut self.state_dir);
         self.secrets_dir.iter_mut().for_each(rebase);
         let identity = &mut self.identity;
-        let files = [&mut identity.token_file, &mut identity.keys_file, &mut identity.ca_file];
+        let files = [
+            &mut identity.token_file,
+            &mut identity.keys_file,
+            &mut identity.ca_file,
+        ];
         files.into_iter().flatten().for_each(rebase);
     }
 
@@ -211,7 +225,9 @@ impl Config {
 
     /// Where secrets are looked up.
     pub(crate) fn secrets_dir(&self) -> PathBuf {
-        self.secrets_dir.clone().unwrap_or_else(|| self.state_dir.join("secrets"))
+        self.secrets_dir
+            .clone()
+            .unwrap_or_else(|| self.state_dir.join("secrets"))
     }
 }
 
@@ -232,7 +248,8 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Result<Config, String> {
-        let dir = std::env::temp_dir().join(format!("weir-config-{:?}", std::thread::current().id()));
+        let dir =
+            std::env::temp_dir().join(format!("weir-config-{:?}", std::thread::current().id()));
         std::fs::create_dir_all(&dir).unwrap();
         let path = dir.join("weir.yaml");
         std::fs::write(&path, text).unwrap();
@@ -250,7 +267,15 @@ mod tests {
     fn refuses_unknown_fields_and_impossible_identities() {
         let unknown = read("identity: {name: a}\nresources: []\nstatDir: x\n").unwrap_err();
         assert!(unknown.contains("statDir"), "{unknown}");
-        assert!(read("identity: {}\nresources: []\n").unwrap_err().contains("tokenFile"));
-        assert!(read("identity: {tokenFile: t}\nresources: []\n").unwrap_err().contains("issuer"));
+        assert!(
+            read("identity: {}\nresources: []\n")
+                .unwrap_err()
+                .contains("tokenFile")
+        );
+        assert!(
+            read("identity: {tokenFile: t}\nresources: []\n")
+                .unwrap_err()
+                .contains("issuer")
+        );
     }
 }

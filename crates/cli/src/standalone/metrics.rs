@@ -24,12 +24,25 @@ pub(crate) struct EngineMetrics {
 impl EngineMetrics {
     /// Declares the metrics.
     pub(crate) fn new(registry: &Registry) -> Result<Self, String> {
-        let gauge = |name, help| registry.gauge(name, help).map_err(|error| error.to_string());
+        let gauge = |name, help| {
+            registry
+                .gauge(name, help)
+                .map_err(|error| error.to_string())
+        };
         Ok(Self {
             open: gauge("weir_connections_open", "Connections that are open.")?,
-            accepted: gauge("weir_connections_accepted", "Connections accepted since the start.")?,
-            over_cap: gauge("weir_connections_over_cap", "Connections refused because of the cap.")?,
-            loops: gauge("weir_connections_looped", "Connections refused because they led back here.")?,
+            accepted: gauge(
+                "weir_connections_accepted",
+                "Connections accepted since the start.",
+            )?,
+            over_cap: gauge(
+                "weir_connections_over_cap",
+                "Connections refused because of the cap.",
+            )?,
+            loops: gauge(
+                "weir_connections_looped",
+                "Connections refused because they led back here.",
+            )?,
             spool_bytes: gauge("weir_spool_bytes", "Bytes of the audit spool on disk.")?,
             spool_unacknowledged: gauge(
                 "weir_spool_unacknowledged_events",
@@ -37,14 +50,20 @@ impl EngineMetrics {
             )?,
             events_lost: gauge("weir_events_lost", "Events refused for want of room.")?,
             policy_revision: gauge("weir_policy_revision", "Revision of the policy in force.")?,
-            policy_refused: gauge("weir_policy_refused", "1 while the newest policy is refused.")?,
+            policy_refused: gauge(
+                "weir_policy_refused",
+                "1 while the newest policy is refused.",
+            )?,
             listeners: Mutex::default(),
         })
     }
 
     /// Counts what a listener accepts.
     pub(crate) fn watch(&self, counters: Arc<Counters>) {
-        self.listeners.lock().unwrap_or_else(PoisonError::into_inner).push(counters);
+        self.listeners
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(counters);
     }
 
     /// Connections that are open.
@@ -53,19 +72,26 @@ impl EngineMetrics {
     }
 
     fn sum(&self, count: impl Fn(&Counters) -> u64) -> u64 {
-        let listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        let listeners = self
+            .listeners
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         listeners.iter().map(|counters| count(counters)).sum()
     }
 
     /// Takes over what others have counted.
     pub(crate) fn update(&self, spool: &SpoolStatus, bundle: &Bundle, refused: bool) {
-        let set = |gauge: &IntGauge, value: u64| gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        let set =
+            |gauge: &IntGauge, value: u64| gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         set(&self.open, self.open_connections());
         set(&self.accepted, self.sum(Counters::accepted));
         set(&self.over_cap, self.sum(Counters::over_cap));
         set(&self.loops, self.sum(Counters::loops));
         set(&self.spool_bytes, spool.disk_bytes);
-        set(&self.spool_unacknowledged, spool.last_seq.saturating_sub(spool.acknowledged_seq));
+        set(
+            &self.spool_unacknowledged,
+            spool.last_seq.saturating_sub(spool.acknowledged_seq),
+        );
         set(&self.events_lost, spool.lost);
         set(&self.policy_revision, bundle.revision());
         set(&self.policy_refused, u64::from(refused));

@@ -37,7 +37,11 @@ impl StandaloneOperator {
             .iter()
             .filter(|(_, users)| users.iter().any(|name| name == user))
             .map(|(group, _)| group.clone());
-        system.into_iter().chain(configured).map(Arc::from).collect()
+        system
+            .into_iter()
+            .chain(configured)
+            .map(Arc::from)
+            .collect()
     }
 }
 
@@ -48,7 +52,10 @@ fn system_groups(user: &str) -> Vec<String> {
         .filter_map(|line| {
             let mut fields = line.split(':');
             let (name, members) = (fields.next()?, fields.nth(2)?);
-            members.split(',').any(|member| member == user).then(|| name.to_owned())
+            members
+                .split(',')
+                .any(|member| member == user)
+                .then(|| name.to_owned())
         })
         .collect()
 }
@@ -75,7 +82,10 @@ impl Operator for StandaloneOperator {
     ) -> OperatorFuture<'a, RequestView> {
         Box::pin(async move {
             let groups = self.groups_of(approver);
-            let decided = self.holds.decide(name, &approver.name, Some(&groups), ruling).await;
+            let decided = self
+                .holds
+                .decide(name, &approver.name, Some(&groups), ruling)
+                .await;
             decided.map(view).map_err(|error| {
                 let text = error.to_string();
                 match error {
@@ -119,13 +129,17 @@ impl Operator for StandaloneOperator {
     fn reset_budgets<'a>(&'a self, approver: &'a Approver) -> OperatorFuture<'a, ()> {
         Box::pin(async move {
             let unavailable = |error: String| OperatorError::Unavailable(error);
-            let event = BudgetsReset { operator: Arc::clone(&approver.name) };
+            let event = BudgetsReset {
+                operator: Arc::clone(&approver.name),
+            };
             let record = Record::engine(SystemTime::now().into(), event);
             self.audit
                 .append_durable(record)
                 .await
                 .map_err(|error| unavailable(error.to_string()))?;
-            self.budgets.reset().map_err(|error| unavailable(error.to_string()))
+            self.budgets
+                .reset()
+                .map_err(|error| unavailable(error.to_string()))
         })
     }
 }

@@ -36,7 +36,10 @@ impl LoadedPolicies {
 
     /// Why the newest files are not in force, if they are not.
     pub(crate) fn refused(&self) -> Option<String> {
-        self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.refused
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Looks at the files again; swaps if they changed and are good. True when it swapped.
@@ -62,7 +65,11 @@ impl LoadedPolicies {
         let bundle = self.current();
         match &refused {
             None if swapped => {
-                tracing::info!(revision = bundle.revision(), digest = bundle.digest(), "policy in force");
+                tracing::info!(
+                    revision = bundle.revision(),
+                    digest = bundle.digest(),
+                    "policy in force"
+                );
             }
             None => {}
             Some(reason) => tracing::error!(
@@ -98,7 +105,10 @@ pub(crate) fn announce(bundle: &Bundle, refused: Option<&str>, audit: &AuditHand
 
 fn compile(paths: &[PathBuf], revision: u64) -> Result<Bundle, Vec<Diagnostic>> {
     let resources = weir_api::load(paths)?;
-    let options = CompileOptions { revision, detectors_enforced: false };
+    let options = CompileOptions {
+        revision,
+        detectors_enforced: false,
+    };
     let compiled = weir_api::compile(&resources, &options)?;
     for warning in &compiled.warnings {
         tracing::warn!("{warning}");
@@ -117,7 +127,9 @@ fn fingerprint(paths: &[PathBuf]) -> Vec<(PathBuf, SystemTime, u64)> {
     let mut found = Vec::new();
     let mut queue = paths.to_vec();
     while let Some(path) = queue.pop() {
-        let Ok(metadata) = std::fs::metadata(&path) else { continue };
+        let Ok(metadata) = std::fs::metadata(&path) else {
+            continue;
+        };
         if metadata.is_dir() {
             let entries = std::fs::read_dir(&path).into_iter().flatten().flatten();
             queue.extend(entries.map(|entry| entry.path()));

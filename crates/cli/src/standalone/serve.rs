@@ -14,7 +14,9 @@ use weir_gateway::{Engine, EngineConfig, Unmatched};
 use weir_telemetry::{Admin, AdminConfig, Readiness, Registry};
 use weir_transport::listen::{Acceptor, Drain, Drained, Limits, Mode, drain};
 use weir_transport::tls::Authority;
-use weir_uplink::{IdentityConfig, IdentitySource, KeySource, Shipper, Spool, SpoolConfig, TokenConfig};
+use weir_uplink::{
+    IdentityConfig, IdentitySource, KeySource, Shipper, Spool, SpoolConfig, TokenConfig,
+};
 
 use super::adapters::{FileSecrets, OneIdentity, OperatorHolds, Spooled};
 use super::budgets::StoredBudgets;
@@ -52,7 +54,10 @@ pub(crate) enum StartError {
 }
 
 fn part<E: std::fmt::Display>(what: &'static str) -> impl FnOnce(E) -> StartError {
-    move |error| StartError::Part { what, reason: error.to_string() }
+    move |error| StartError::Part {
+        what,
+        reason: error.to_string(),
+    }
 }
 
 /// A running engine with everything around it.
@@ -122,7 +127,10 @@ impl Standalone {
         let ca_pem = authority.ca_pem().to_owned();
         publish(&state.join("ca.crt"), &ca_pem).map_err(part("the CA certificate"))?;
         let token_key = token_key(&state).map_err(part("the token key"))?;
-        let secrets = FileSecrets { dir: config.secrets_dir(), base: config.state_dir.clone() };
+        let secrets = FileSecrets {
+            dir: config.secrets_dir(),
+            base: config.state_dir.clone(),
+        };
         let engine = Engine::new(EngineConfig {
             policies: Arc::clone(&policies) as _,
             identities: Arc::new(OneIdentity(Arc::clone(&identity))),
@@ -152,7 +160,9 @@ impl Standalone {
             engine,
             drain,
             drained,
-            limits: Limits { connections: config.max_connections },
+            limits: Limits {
+                connections: config.max_connections,
+            },
             metrics,
             config,
             policies,
@@ -169,9 +179,20 @@ impl Standalone {
     /// Opens the configured listeners.
     fn listen_explicitly(&mut self) -> Result<(), StartError> {
         for listener in self.config.listeners.clone() {
-            if self.policies.current().target_named(&listener.target).is_none() {
-                let reason = format!("{}: there is no target {:?}", listener.address, listener.target);
-                return Err(StartError::Part { what: "listeners", reason });
+            if self
+                .policies
+                .current()
+                .target_named(&listener.target)
+                .is_none()
+            {
+                let reason = format!(
+                    "{}: there is no target {:?}",
+                    listener.address, listener.target
+                );
+                return Err(StartError::Part {
+                    what: "listeners",
+                    reason,
+                });
             }
             let socket = TcpListener::bind(listener.address).map_err(|error| StartError::Part {
                 what: "listeners",
@@ -210,7 +231,10 @@ impl Standalone {
         let config = &self.config;
         let explicit = config.listeners.iter().map(|listener| listener.address);
         let admin = config.admin.as_ref().map(|admin| admin.address);
-        explicit.chain(admin).chain(config.collector.address).collect()
+        explicit
+            .chain(admin)
+            .chain(config.collector.address)
+            .collect()
     }
 
     /// Serves operators, auditors and probes.
@@ -237,7 +261,9 @@ impl Standalone {
             });
         }
         if let Some(admin) = &self.config.admin {
-            let config = AdminConfig { address: admin.address };
+            let config = AdminConfig {
+                address: admin.address,
+            };
             let admin = Admin::bind(config, self.registry.clone(), self.readiness.clone())
                 .await
                 .map_err(part("the admin address"))?;
@@ -267,9 +293,14 @@ impl Standalone {
             loop {
                 tokio::time::sleep(RELOAD).await;
                 since_resolved += RELOAD;
-                metrics.update(&audit.status(), &policies.current(), policies.refused().is_some());
+                metrics.update(
+                    &audit.status(),
+                    &policies.current(),
+                    policies.refused().is_some(),
+                );
                 let (policies, audit) = (Arc::clone(&policies), audit.clone());
-                let reload = tokio::task::spawn_blocking(move || policies.reload_if_changed(&audit));
+                let reload =
+                    tokio::task::spawn_blocking(move || policies.reload_if_changed(&audit));
                 let swapped = reload.await.unwrap_or(false);
                 if swapped || since_resolved >= RESOLVE {
                     since_resolved = Duration::ZERO;
@@ -282,7 +313,11 @@ impl Standalone {
     /// Says so, to people and probes.
     pub(crate) fn ready(&self) {
         let bundle = self.policies.current();
-        tracing::info!(revision = bundle.revision(), digest = bundle.digest(), "policy in force");
+        tracing::info!(
+            revision = bundle.revision(),
+            digest = bundle.digest(),
+            "policy in force"
+        );
         drop(writeln!(std::io::stderr(), "weir: ready"));
     }
 
@@ -337,13 +372,22 @@ fn identity_config(config: &Config) -> IdentityConfig {
             audience: identity.audience.clone().unwrap_or_default(),
             keys: match &identity.keys_file {
                 Some(file) => KeySource::File(file.clone()),
-                None => KeySource::Discovery { ca_file: identity.ca_file.clone() },
+                None => KeySource::Discovery {
+                    ca_file: identity.ca_file.clone(),
+                },
             },
         }),
         (name, _) => {
             let name: Arc<str> = name.clone().unwrap_or_default().into();
-            let groups = identity.groups.iter().map(|group| Arc::from(group.as_str())).collect();
-            IdentityConfig::Configured(Arc::new(Identity { groups, ..Identity::named(name) }))
+            let groups = identity
+                .groups
+                .iter()
+                .map(|group| Arc::from(group.as_str()))
+                .collect();
+            IdentityConfig::Configured(Arc::new(Identity {
+                groups,
+                ..Identity::named(name)
+            }))
         }
     }
 }
@@ -351,9 +395,16 @@ fn identity_config(config: &Config) -> IdentityConfig {
 /// Makes a directory that nobody else can look into.
 fn private_dir(path: &Path) -> Result<PathBuf, StartError> {
     use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt};
-    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-    let closed =
-        made.and_then(|()| std::fs::set_permissions(path, <std::fs::Permissions as PermissionsExt>::from_mode(0o700)));
+    let made = std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path);
+    let closed = made.and_then(|()| {
+        std::fs::set_permissions(
+            path,
+            <std::fs::Permissions as PermissionsExt>::from_mode(0o700),
+        )
+    });
     closed.map_err(|error| StartError::Part {
         what: "the state directory",
         reason: format!("{}: {error}", path.display()),
@@ -366,13 +417,22 @@ fn secret_file(path: &Path) -> std::io::Result<Vec<u8>> {
     use std::os::unix::fs::OpenOptionsExt as _;
     match std::fs::read(path) {
         Ok(secret) if secret.len() >= 32 => return Ok(secret),
-        Ok(_) => return Err(std::io::Error::other(format!("{} is too short", path.display()))),
+        Ok(_) => {
+            return Err(std::io::Error::other(format!(
+                "{} is too short",
+                path.display()
+            )));
+        }
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
         Err(_) => {}
     }
     let mut secret = vec![0; 32];
     aws_lc_rs::rand::fill(&mut secret).map_err(std::io::Error::other)?;
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
     file.write_all(&secret)?;
     file.sync_all()?;
     Ok(secret)
@@ -395,15 +455,21 @@ fn collector_token(state: &Path) -> std::io::Result<String> {
     }
     let secret = secret_file(&state.join("collector.key"))?;
     let token: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
     writeln!(file, "{token}")?;
     Ok(token)
 }
 
 async fn wait_for_signal() -> std::io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
-    let (mut term, mut interrupt) =
-        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (mut term, mut interrupt) = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    );
     tokio::select! {
         _ = term.recv() => {}
         _ = interrupt.recv() => {}

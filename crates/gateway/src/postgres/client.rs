@@ -262,10 +262,13 @@ impl Session {
 
     async fn bind(&mut self, total: usize) -> Result<Result<(), ProtocolError>, SessionEnd> {
         let keep = self.scope.record() >= weir_policy::RecordLevel::Commands;
-        let (portal, name, parameters) = match frontend::bind(self.body(total)) {
+        let (portal, name, writes_mask, parameters) = match frontend::bind(self.body(total)) {
             Ok(bind) => (
                 Box::<[u8]>::from(bind.portal),
                 Box::<[u8]>::from(bind.statement),
+                bind.parameters
+                    .iter()
+                    .any(|(value, _)| value.is_some_and(|value| self.is_mask(value))),
                 if keep {
                     parameters(&bind.parameters)
                 } else {
@@ -291,11 +294,19 @@ impl Session {
         let bound = Portal {
             statement,
             parameters,
+            writes_mask,
             fields: None,
             active: None,
         };
         self.forward(total, Owed::Bind(portal, Some(Box::new(bound))));
         Ok(Ok(()))
+    }
+
+    /// Whether a value is what a constant mask shows.
+    fn is_mask(&self, value: &[u8]) -> bool {
+        self.scope
+            .constant_masks()
+            .any(|mask| mask.as_bytes() == value)
     }
 
     /// Makes the server send what it has answered so far, where no Sync does.

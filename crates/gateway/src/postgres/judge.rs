@@ -71,9 +71,10 @@ impl Session {
                     .map(|index| Body::new(script, index))
                     .collect();
                 let mut after_ddl = false;
+                let writes_mask = self.shows_mask(&analysed.text);
                 let mut candidates = Vec::with_capacity(bodies.len());
                 for body in &bodies {
-                    candidates.push(self.candidate(body, after_ddl, Vec::new()));
+                    candidates.push(self.candidate(body, after_ddl, Vec::new(), writes_mask));
                     after_ddl |= body.get().is_some_and(|statement| statement.changes_schema);
                 }
                 candidates
@@ -93,9 +94,10 @@ impl Session {
             (
                 portal.statement.clone(),
                 std::mem::take(&mut portal.parameters),
+                portal.writes_mask,
             )
         });
-        let (statement, parameters) = found.unwrap_or((None, Vec::new()));
+        let (statement, parameters, writes_mask) = found.unwrap_or((None, Vec::new(), false));
         let Some(prepared) = statement else {
             let unknown = Arc::new(Analysed::opaque(
                 "(a statement that weir did not see prepared)",
@@ -106,7 +108,10 @@ impl Session {
         };
         let analysed = Arc::clone(&prepared.analysed);
         let candidate = match (&prepared.body, &analysed.analysis) {
-            (Some(body), _) => self.candidate(body, false, parameters),
+            (Some(body), _) => {
+                let writes_mask = writes_mask || self.shows_mask(&analysed.text);
+                self.candidate(body, false, parameters, writes_mask)
+            }
             (None, Analysis::Parsed(script)) if script.statements.is_empty() => Candidate {
                 judged: Arc::default(),
                 cursor: None,
@@ -172,6 +177,7 @@ impl Session {
         body: &Body,
         after_ddl: bool,
         parameters: Vec<weir_audit::Value>,
+        writes_mask: bool,
     ) -> Candidate {
         let Some(statement) = body.get() else {
             return opaque("it is empty");
@@ -210,12 +216,22 @@ impl Session {
             after_ddl,
         };
         let inner: Vec<&Statement> = inner.iter().filter_map(Body::get).collect();
+        let mut judged = Judged::new(statement, &inner, &view);
+        judged.writes_mask = writes_mask;
         Candidate {
-            judged: Arc::new(Judged::new(statement, &inner, &view)),
+            judged: Arc::new(judged),
             cursor,
             parameters,
             body: Some(body.clone()),
         }
+    }
+
+    /// Whether a text holds, as a literal, what a constant mask shows.
+    fn shows_mask(&self, text: &str) -> bool {
+        let literal = |mask: &str| format!("'{}'", mask.replace('\'', "''"));
+        self.scope
+            .constant_masks()
+            .any(|mask| !mask.is_empty() && text.contains(&literal(mask)))
     }
 
     async fn decide_all(

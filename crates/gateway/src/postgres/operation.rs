@@ -22,6 +22,8 @@ pub(super) struct Judged {
     outputs: Vec<OutputLabels>,
     where_clause: WhereClause,
     opaque: Option<Box<str>>,
+    /// A value that a constant mask put in place of another is written back.
+    pub(super) writes_mask: bool,
     /// Whether labelled data is touched at all, so that errors may carry it.
     pub(super) touches: bool,
     /// Whether rows can come back.
@@ -305,7 +307,7 @@ impl Judged {
             where_clause: self.where_clause,
             outputs: &outputs,
             opaque: self.opaque.as_deref(),
-            masked_value_written: false,
+            masked_value_written: self.writes_mask && self.writes(),
         };
         if self.opaque.is_some() && self.effects.is_empty() {
             return with(&Operation::Opaque {
@@ -361,6 +363,12 @@ impl Judged {
             outputs.push(output);
         }
         Ok(outputs)
+    }
+
+    fn writes(&self) -> bool {
+        use weir_policy::Effect::{CopyIn, Insert, Merge, Update};
+        self.effects
+            .intersects(EffectSet::of(&[Insert, Update, Merge, CopyIn]))
     }
 
     /// Names of the relations, for the record.

@@ -169,11 +169,15 @@ impl Pending {
 
     /// Whether the portal of this name is under way, and not bound again since.
     pub(super) fn is_executing(&self, portal: &[u8]) -> bool {
-        let newest = self.entries.iter().rev().find_map(|entry| match &entry.owed {
-            Owed::Bind(name, _) | Owed::ClosePortal(name) if **name == *portal => Some(false),
-            Owed::Execute(name, _) if **name == *portal => Some(entry.refusal.is_none()),
-            _ => None,
-        });
+        let newest = self
+            .entries
+            .iter()
+            .rev()
+            .find_map(|entry| match &entry.owed {
+                Owed::Bind(name, _) | Owed::ClosePortal(name) if **name == *portal => Some(false),
+                Owed::Execute(name, _) if **name == *portal => Some(entry.refusal.is_none()),
+                _ => None,
+            });
         newest.unwrap_or(false)
     }
 

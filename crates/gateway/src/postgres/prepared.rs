@@ -27,6 +27,8 @@ pub(super) struct Portal {
     pub(super) statement: Option<Arc<Prepared>>,
     /// Parameters for the record.
     pub(super) parameters: Vec<weir_audit::Value>,
+    /// Whether a parameter is what a constant mask shows.
+    pub(super) writes_mask: bool,
     /// Columns, once the server has described the portal.
     pub(super) fields: Option<Arc<[Field]>>,
     /// The statement between two Executes.

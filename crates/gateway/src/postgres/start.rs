@@ -202,12 +202,17 @@ async fn start_tls(
         // (CVE-2021-23222).
         return Err("unencrypted bytes after a TLS request".to_owned());
     }
-    let hosts = target.addresses.iter().filter_map(|address| match &address.host {
-        weir_policy::Host::Name(name) => Some(name.as_str()),
-        _ => None,
-    });
+    let hosts = target
+        .addresses
+        .iter()
+        .filter_map(|address| match &address.host {
+            weir_policy::Host::Name(name) => Some(name.as_str()),
+            _ => None,
+        });
     let local = address.ip().is_loopback().then_some("localhost");
-    let names = hosts.chain(target.upstream_tls.server_name.as_deref()).chain(local);
+    let names = hosts
+        .chain(target.upstream_tls.server_name.as_deref())
+        .chain(local);
     let leaf = LeafNames::new(names, Some(address.ip()));
     let Stream::Plain(socket) = client.stream else {
         return Err("TLS inside of TLS".to_owned());

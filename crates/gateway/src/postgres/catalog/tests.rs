@@ -1,1 +1,189 @@
+use weir_policy::LabelRules;
 
+use super::*;
+
+const RESOURCES: &str = r#"
+apiVersion: weir.dev/v1alpha1
+kind: Target
+metadata: {name: shop}
+spec:
+  protocol: PostgreSQL
+  addresses: [{host: 127.0.0.1, port: 5432}]
+  upstreamTLS: {mode: Disable}
+---
+apiVersion: weir.dev/v1alpha1
+kind: DataLabel
+metadata: {name: pii.ssn}
+spec:
+  columns: [{target: shop, table: public.customers, columns: [ssn]}]
+  mask: {constant: "***"}
+"#;
+
+fn cell(text: &str) -> Option<Box<str>> {
+    Some(text.into())
+}
+
+/// Rows for relations `(oid, schema, name, columns)`.
+fn relations(list: &[(u32, &str, &str, &[&str])]) -> query::Table {
+    let mut rows = Vec::new();
+    for (oid, schema, name, columns) in list {
+        for (at, column) in columns.iter().enumerate() {
+            let (oid, number) = (oid.to_string(), (at + 1).to_string());
+            rows.push(vec![
+                cell(&oid),
+                cell(schema),
+                cell(name),
+                cell(&number),
+                cell(column),
+            ]);
+        }
+    }
+    rows
+}
+
+fn rules() -> Arc<LabelRules> {
+    let resources = weir_api::load_str("test", RESOURCES).unwrap();
+    let options = weir_api::CompileOptions {
+        revision: 1,
+        detectors_enforced: false,
+    };
+    let bundle = weir_api::compile(&resources, &options).unwrap().bundle;
+    let (target, _) = bundle.target_named("shop").unwrap();
+    Arc::clone(bundle.labels(target).unwrap())
+}
+
+const CUSTOMERS: (u32, &str, &str, &[&str]) = (20_000, "public", "customers", &["id", "ssn"]);
+
+fn build(tables: [query::Table; 4], pins: &mut Pins) -> Catalog {
+    Catalog::build(
+        &Rows {
+            tables: tables.into(),
+        },
+        &rules(),
+        pins,
+    )
+    .unwrap()
+}
+
+fn is_labelled(catalog: &Catalog, oid: u32, attribute: i16) -> bool {
+    catalog
+        .origin(oid, attribute)
+        .is_some_and(|labels| !labels.ids.is_empty())
+}
+
+#[test]
+fn views_through_views_carry_labels_and_say_whether_they_compute() {
+    let columns = relations(&[
+        CUSTOMERS,
+        (20_001, "public", "support", &["ref", "national"]),
+        (20_002, "public", "nested", &["up", "ref"]),
+    ]);
+    let views = vec![
+        vec![
+            cell("20002"),
+            cell("SELECT upper(national) AS up, ref FROM support"),
+        ],
+        vec![
+            cell("20001"),
+            cell("SELECT id AS ref, ssn AS national FROM customers"),
+        ],
+    ];
+    let catalog = build([columns, vec![], views, vec![]], &mut Pins::default());
+    assert!(!is_labelled(&catalog, 20_001, 1));
+    assert_eq!(
+        catalog.origin(20_001, 2).map(|labels| labels.derived),
+        Some(false)
+    );
+    assert_eq!(
+        catalog.origin(20_002, 1).map(|labels| labels.derived),
+        Some(true)
+    );
+    assert!(!is_labelled(&catalog, 20_002, 2));
+}
+
+#[test]
+fn a_view_that_cannot_be_read_is_labelled_whole() {
+    let columns = relations(&[CUSTOMERS, (20_001, "public", "odd", &["x"])]);
+    let views = vec![vec![cell("20001"), cell("SELECT FROM WHERE")]];
+    let catalog = build([columns, vec![], views, vec![]], &mut Pins::default());
+    assert!(is_labelled(&catalog, 20_001, 1));
+}
+
+#[test]
+fn partitions_and_parents_share_labels() {
+    let columns = relations(&[
+        CUSTOMERS,
+        (20_001, "public", "customers_archive", &["ssn", "id"]),
+        (20_002, "public", "everyone", &["id", "ssn"]),
+    ]);
+    let inherits = vec![
+        vec![cell("20001"), cell("20000")],
+        vec![cell("20000"), cell("20002")],
+    ];
+    let catalog = build([columns, inherits, vec![], vec![]], &mut Pins::default());
+    assert!(is_labelled(&catalog, 20_001, 1) && !is_labelled(&catalog, 20_001, 2));
+    assert!(is_labelled(&catalog, 20_002, 2));
+}
+
+#[test]
+fn a_label_follows_its_column_through_renames() {
+    let mut pins = Pins::default();
+    build([relations(&[CUSTOMERS]), vec![], vec![], vec![]], &mut pins);
+    let renamed = relations(&[(20_000, "hidden", "c2", &["id", "innocent"])]);
+    let catalog = build([renamed, vec![], vec![], vec![]], &mut pins);
+    assert!(is_labelled(&catalog, 20_000, 2));
+    assert!(!is_labelled(&catalog, 20_000, 1));
+}
+
+#[test]
+fn functions_are_trusted_by_what_their_source_names() {
+    let function = |name: &str, language: &str, source: &str, extension: &str| {
+        vec![cell(name), cell(language), cell(source), cell(extension)]
+    };
+    let functions = vec![
+        function("order_count", "sql", "SELECT count(*) FROM orders", "false"),
+        function(
+            "lookup",
+            "plpgsql",
+            "BEGIN RETURN (SELECT ssn FROM Customers); END",
+            "false",
+        ),
+        function("outer_lookup", "sql", "SELECT lookup()", "false"),
+        function("dynamic", "plpgsql", "BEGIN EXECUTE q; END", "false"),
+        function("native", "c", "", "false"),
+        function("similarity", "c", "", "true"),
+        function("dblink", "c", "", "true"),
+    ];
+    let columns = relations(&[CUSTOMERS]);
+    let catalog = build([columns, vec![], vec![], functions], &mut Pins::default());
+    let trusted = |name| catalog.functions.is_trusted(None, name);
+    assert!(trusted("order_count") && trusted("similarity") && trusted("upper"));
+    for name in [
+        "lookup",
+        "outer_lookup",
+        "dynamic",
+        "native",
+        "dblink",
+        "query_to_xml",
+    ] {
+        assert!(!trusted(name), "{name}");
+    }
+}
+
+#[test]
+fn a_name_is_looked_up_in_every_schema() {
+    let columns = relations(&[CUSTOMERS, (20_001, "other", "customers", &["id", "ssn"])]);
+    let catalog = build([columns, vec![], vec![], vec![]], &mut Pins::default());
+    assert!(matches!(
+        catalog.resolve(None, "customers"),
+        Resolved::Ambiguous(_)
+    ));
+    assert!(matches!(
+        catalog.resolve(Some("other"), "customers"),
+        Resolved::One(_)
+    ));
+    assert!(matches!(
+        catalog.resolve(None, "nothing"),
+        Resolved::Unknown
+    ));
+}

@@ -1,0 +1,230 @@
+//! How statements end: completed, suspended, failed; and what that changes about the session.
+
+use super::*;
+
+impl Session {
+    pub(super) fn complete(&mut self, header: Header) -> Result<Fate, SessionEnd> {
+        let command = if header.tag == tag::COMMAND_COMPLETE {
+            backend::command_tag(self.server_body(header))
+                .map_err(SessionEnd::Server)?
+                .to_vec()
+        } else {
+            Vec::new()
+        };
+        let Some(entry) = self.pending.front() else {
+            return Ok(Fate::Forward);
+        };
+        let active = match &mut entry.owed {
+            Owed::Query(statements) => statements.pop_front(),
+            Owed::Execute(..) => {
+                let Some(Entry {
+                    owed: Owed::Execute(_, active),
+                    ..
+                }) = self.pending.pop()
+                else {
+                    return Ok(Fate::Forward);
+                };
+                active
+            }
+            _ => None,
+        };
+        self.pending.end_copy_in();
+        let Some(mut active) = active else {
+            return Ok(Fate::Forward);
+        };
+        if let Some(refusal) = active.stopped.take() {
+            self.to_client(|out| refusal.write(out));
+            self.connection.poisoned = true;
+            self.durable.extend(active.finish(Outcome::LimitExceeded));
+            return Ok(Fate::Drop);
+        }
+        let keyword = command
+            .split(|byte| byte.is_ascii_digit())
+            .next()
+            .unwrap_or_default();
+        let keyword = String::from_utf8_lossy(keyword);
+        active.record_mut().command = Some(keyword.trim_end().into());
+        self.count_affected(&mut active, &command);
+        self.settle_meter(&mut active);
+        let effects = active.after();
+        self.durable.extend(active.finish(Outcome::Completed));
+        if let Some((body, analysed)) = effects {
+            self.apply(&body, &analysed);
+        }
+        Ok(Fate::Forward)
+    }
+
+    /// Rows of a statement that sends none are those that it changed.
+    pub(super) fn count_affected(&mut self, active: &mut Active, command: &[u8]) {
+        let last = command
+            .rsplit(|byte| *byte == b' ')
+            .next()
+            .unwrap_or_default();
+        let affected = std::str::from_utf8(last)
+            .ok()
+            .and_then(|n| n.parse::<u64>().ok());
+        if active.rows() == 0
+            && let Some(rows) = affected
+        {
+            active.count(rows, 0);
+        }
+    }
+
+    /// A statement ends: its last rows are charged, and a cursor keeps the rest of its limits.
+    pub(super) fn settle_meter(&mut self, active: &mut Active) {
+        let Some(mut meter) = active.meter.take() else {
+            return;
+        };
+        let usage = meter.take_usage();
+        if !usage.is_empty() {
+            self.shared.budgets.charge(millis(), &usage);
+        }
+        if let Some(cursor) = active
+            .cursor
+            .as_ref()
+            .and_then(|n| self.named.cursors.get_mut(n))
+        {
+            cursor.meter = Some(meter);
+        }
+    }
+
+    /// What a completed statement changes about the session.
+    pub(super) fn apply(&mut self, body: &StatementBody, analysed: &Arc<crate::cache::Analysed>) {
+        let Some(statement) = body.get() else { return };
+        if statement.changes_schema || !statement.code.is_empty() {
+            self.catalog.schema_changed();
+        }
+        if let Some(prepared) = &statement.prepares {
+            let made = Prepared {
+                analysed: Arc::clone(analysed),
+                body: Some(body.nested()),
+            };
+            self.named
+                .statements
+                .insert(prepared.name.as_bytes().into(), Arc::new(made));
+        }
+        if let Some(cursor) = &statement.declares {
+            let made = Cursor {
+                body: body.nested(),
+                hold: cursor.hold,
+                meter: None,
+            };
+            self.named.cursors.insert(cursor.name.as_str().into(), made);
+        }
+        match &statement.deallocates {
+            Some(Some(name)) => drop(self.named.statements.remove(name.as_bytes())),
+            Some(None) => self.named.statements.clear(),
+            None => {}
+        }
+        match &statement.closes {
+            Some(Some(name)) => drop(self.named.cursors.remove(name.as_str())),
+            Some(None) => self.named.cursors.clear(),
+            None => {}
+        }
+    }
+
+    pub(super) fn suspended(&mut self) -> Result<Fate, SessionEnd> {
+        let popped = self.pending.pop();
+        if let Some(Entry {
+            owed: Owed::Execute(name, Some(active)),
+            ..
+        }) = popped
+            && let Err(active) = self.pending.resume(&name, active)
+        {
+            match self.named.portals.get_mut(&name) {
+                Some(portal) => portal.active = Some(active),
+                None => drop(active.finish(Outcome::Completed)),
+            }
+        }
+        Ok(Fate::Forward)
+    }
+
+    pub(super) fn error(&mut self, header: Header) -> Fate {
+        let scrub = self.must_scrub();
+        let body = self.server_body(header).to_vec();
+        let sqlstate = backend::Fields::new(&body)
+            .find(b'C')
+            .unwrap_or_default()
+            .to_vec();
+        let sqlstate: Box<str> = String::from_utf8_lossy(&sqlstate).into();
+        let Some(entry) = self.pending.front() else {
+            return Fate::Forward;
+        };
+        if entry.ours {
+            let mut raw = Vec::new();
+            message::message(&mut raw, tag::ERROR, |out| out.extend_from_slice(&body));
+            self.capture.error = Some(raw);
+            drop(self.pending.skip());
+            return Fate::Drop;
+        }
+        if matches!(entry.owed, Owed::Abort) {
+            return Fate::Drop;
+        }
+        let refusal = entry.refusal.take();
+        let failed: Vec<Box<Active>> = match &mut entry.owed {
+            Owed::Query(statements) => statements.drain(..).collect(),
+            Owed::FunctionCall(active) => active.take().into_iter().collect(),
+            _ => {
+                let skipped = self.pending.skip();
+                skipped
+                    .into_iter()
+                    .filter_map(|entry| match entry.owed {
+                        Owed::Execute(_, active) => active,
+                        _ => None,
+                    })
+                    .collect()
+            }
+        };
+        let mut stopped = None;
+        for (index, mut active) in failed.into_iter().enumerate() {
+            self.settle_meter(&mut active);
+            let refused = active.stopped.take();
+            let outcome = match (&refused, index) {
+                (Some(refused), _) if refused.sqlstate == "57014" => Outcome::Cancelled,
+                (Some(_), _) => Outcome::LimitExceeded,
+                (None, 0) => Outcome::Failed {
+                    code: sqlstate.clone(),
+                },
+                (None, _) => Outcome::Aborted,
+            };
+            stopped = stopped.or(refused);
+            self.durable.extend(active.finish(outcome));
+        }
+        if let Some(refusal) = refusal.map(|refusal| *refusal).or(stopped) {
+            self.to_client(|out| refusal.write(out));
+            return Fate::Drop;
+        }
+        self.report(header, scrub)
+    }
+
+    pub(super) fn ready(&mut self, header: Header) -> Result<Fate, SessionEnd> {
+        let status = backend::ready(self.server_body(header)).map_err(SessionEnd::Server)?;
+        let entry = self.pending.pop();
+        let ours = entry.as_ref().is_some_and(|entry| entry.ours);
+        if let Some(Entry {
+            owed: Owed::Query(statements),
+            ..
+        }) = entry
+        {
+            for active in statements {
+                self.durable.extend(active.finish(Outcome::Completed));
+            }
+        }
+        self.status = status;
+        if status == b'I' {
+            self.named.end_transaction();
+            self.catalog.transaction_ended();
+        }
+        if std::mem::take(&mut self.connection.poisoned) && status == b'T' {
+            if !self.pending.is_empty() {
+                return Err(SessionEnd::Ended(
+                    "a refused result could not be brought in step with the pipeline".to_owned(),
+                ));
+            }
+            self.to_server(|out| message::query(out, "refused by weir"));
+            self.pending.push_abort();
+            return Ok(Fate::Drop);
+        }
+        Ok(if ours { Fate::Drop } else { Fate::Forward })
+    }
+}
