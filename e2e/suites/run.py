@@ -80,7 +80,8 @@ def pg_regress(a, tree, what, port, server, out):
         argv += [f"--schedule={schedule}"]
     if a.serial:
         argv[argv.index("--max-connections=20")] = "--max-connections=1"
-    env = postgres.clean_env(PGPASSWORD=server.password, LC_ALL="C.UTF-8")
+    # Without TLS on either side: what a client says of a lost connection names its transport.
+    env = postgres.clean_env(PGPASSWORD=server.password, PGSSLMODE="disable", LC_ALL="C.UTF-8")
     if what == "isolation":
         env["PATH"] = f"{suite}:{env['PATH']}"
     done = subprocess.run(argv, cwd=out, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True,
