@@ -1,0 +1,78 @@
+//! The commands that talk to a running weir: evidence for auditors, decisions for reviewers.
+//!
+//! Invariants: nothing here reads the state directory but for its socket; decisions go over that
+//! socket only, where the kernel says who decides; recorded text cannot drive the terminal.
+
+mod connect;
+mod engine;
+mod events;
+mod query;
+mod replay;
+mod requests;
+mod sessions;
+mod table;
+mod text;
+mod time;
+mod values;
+
+#[cfg(test)]
+mod tests;
+
+use std::process::ExitCode;
+
+use connect::Failure;
+
+/// Commands that ask a running weir.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum ClientCommand {
+    /// List the statements that wait for a decision
+    Requests(requests::RequestsArgs),
+    /// Approve one of them
+    Approve(requests::ApproveArgs),
+    /// Deny one of them
+    Deny(requests::DenyArgs),
+    /// List sessions, newest first
+    Sessions(sessions::SessionsArgs),
+    /// Find statements and other events, newest first
+    Query(query::QueryArgs),
+    /// Show a session as its client saw it
+    Replay(replay::ReplayArgs),
+    /// Show events as they arrive
+    Tail(query::TailArgs),
+    /// Act on budgets
+    #[command(subcommand)]
+    Budgets(engine::BudgetsCommand),
+    /// Say what is in force and how the engine is
+    Status(engine::PlainArgs),
+    /// Verify that the record is complete and unaltered
+    Verify(engine::PlainArgs),
+}
+
+/// Runs a command: 0 when it did what was asked (for `verify`: when the record is intact), else 1.
+pub(crate) async fn run(command: ClientCommand) -> ExitCode {
+    let done = match command {
+        ClientCommand::Requests(args) => requests::list(args).await,
+        ClientCommand::Approve(args) => requests::approve(args).await,
+        ClientCommand::Deny(args) => requests::deny(args).await,
+        ClientCommand::Sessions(args) => sessions::list(args).await,
+        ClientCommand::Query(args) => query::query(args).await,
+        ClientCommand::Replay(args) => replay::replay(args).await,
+        ClientCommand::Tail(args) => query::tail(args).await,
+        ClientCommand::Budgets(engine::BudgetsCommand::Reset(args)) => {
+            engine::reset_budgets(args).await
+        }
+        ClientCommand::Status(args) => engine::status(args).await,
+        ClientCommand::Verify(args) => match engine::verify(args).await {
+            Ok(true) => Ok(()),
+            Ok(false) => return ExitCode::FAILURE,
+            Err(failure) => Err(failure),
+        },
+    };
+    match done {
+        Ok(()) | Err(Failure::Enough) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("weir: {}", text::one_line(&failure.to_string()));
+            ExitCode::FAILURE
+        }
+    }
+}

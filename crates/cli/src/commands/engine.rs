@@ -1,0 +1,155 @@
+//! `status`, `verify`, `budgets reset`: the weir itself.
+
+use std::fmt::Write as _;
+
+use weir_collector::ChainReport;
+use weir_collector::api::StatusView;
+
+use super::connect::{Connect, Failure, Form, document, write};
+use super::table::{Screen, Style};
+use super::text::{counted, grouped, one_line, size};
+
+/// Arguments of `weir status` and `weir verify`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct PlainArgs {
+    #[command(flatten)]
+    connect: Connect,
+}
+
+/// What to do with budgets.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum BudgetsCommand {
+    /// Set every budget back to nothing used; this is recorded as evidence
+    Reset(PlainArgs),
+}
+
+pub(super) async fn reset_budgets(args: PlainArgs) -> Result<(), Failure> {
+    let client = args.connect.client()?;
+    let done: serde_json::Value = client
+        .post("/v1/budgets/reset", &serde_json::json!({}))
+        .await
+        .map_err(|error| args.connect.blame(error))?;
+    write(&match args.connect.output {
+        Form::Table => "all budgets are back to nothing used\n".to_owned(),
+        form => document(&done, form)?,
+    })
+}
+
+pub(super) async fn status(args: PlainArgs) -> Result<(), Failure> {
+    let client = args.connect.client()?;
+    let status: StatusView = client
+        .get("/v1/status")
+        .await
+        .map_err(|error| args.connect.blame(error))?;
+    write(&match args.connect.output {
+        Form::Table => render_status(&status, Screen::of_stdout()),
+        form => document(&status, form)?,
+    })
+}
+
+/// Whether the chain holds.
+pub(super) async fn verify(args: PlainArgs) -> Result<bool, Failure> {
+    let client = args.connect.client()?;
+    let report: ChainReport = client
+        .get("/v1/verify")
+        .await
+        .map_err(|error| args.connect.blame(error))?;
+    write(&match args.connect.output {
+        Form::Table => render_report(&report, Screen::of_stdout()),
+        form => document(&report, form)?,
+    })?;
+    Ok(report.ok)
+}
+
+/// The state, a line per fact.
+pub(super) fn render_status(status: &StatusView, screen: Screen) -> String {
+    let mut out = String::new();
+    let mut field = |title: &str, text: String, style: Style| {
+        let title = screen.paint(&format!("{title:<9} "), Style::Dim);
+        let _ = writeln!(out, "{title}{}", screen.paint(&text, style));
+    };
+    let engine = format!(
+        "{}, epoch {}, weir {}",
+        status.engine, status.epoch, status.version
+    );
+    field("engine", engine, Style::Plain);
+    field("identity", one_line(&status.identity), Style::Plain);
+    let digest: String = status.digest.chars().take(16).collect();
+    field(
+        "policy",
+        format!("revision {}, digest {digest}", status.revision),
+        Style::Plain,
+    );
+    if let Some(refused) = &status.refused {
+        field(
+            "",
+            format!("the newest was refused: {}", one_line(refused)),
+            Style::Bad,
+        );
+    }
+    field(
+        "sessions",
+        format!("{} open", grouped(status.sessions)),
+        Style::Plain,
+    );
+    let spool = &status.spool;
+    let waiting = spool.last_seq.saturating_sub(spool.acknowledged_seq);
+    let text = format!(
+        "{} recorded, {} not yet collected, {} on disk",
+        counted(spool.last_seq, "event"),
+        grouped(waiting),
+        size(spool.disk_bytes)
+    );
+    field("evidence", text, Style::Plain);
+    if spool.lost > 0 {
+        field(
+            "",
+            format!("{} lost for want of room", counted(spool.lost, "event")),
+            Style::Bad,
+        );
+    }
+    if let Some(problem) = &spool.problem {
+        field(
+            "",
+            format!("work is refused: {}", one_line(problem)),
+            Style::Bad,
+        );
+    }
+    out
+}
+
+/// What verification found, an engine per paragraph.
+pub(super) fn render_report(report: &ChainReport, screen: Screen) -> String {
+    let mut out = String::new();
+    for engine in &report.engines {
+        let (word, style) = if engine.problems.is_empty() {
+            ("intact", Style::Good)
+        } else {
+            ("BROKEN", Style::Bad)
+        };
+        let head: String = engine.head.chars().take(16).collect();
+        let _ = writeln!(
+            out,
+            "{}  {}: {} in {}, {}, head {head}{}",
+            screen.paint(word, style),
+            engine.engine,
+            counted(engine.events, "event"),
+            counted(engine.frames, "frame"),
+            counted(engine.epochs.into(), "epoch"),
+            if engine.pruned {
+                "; older ones were removed by retention"
+            } else {
+                ""
+            }
+        );
+        for problem in &engine.problems {
+            let _ = writeln!(out, "        {}", one_line(problem));
+        }
+    }
+    let verdict = match (report.ok, report.engines.is_empty()) {
+        (true, true) => "there is no evidence yet",
+        (true, false) => "the record is complete and unaltered",
+        (false, _) => "the record is NOT complete and unaltered",
+    };
+    out + verdict + "\n"
+}

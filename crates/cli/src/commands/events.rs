@@ -1,0 +1,335 @@
+//! Events in a line each, and the groups by which they are asked for.
+
+use weir_audit::{Body, Decision, Event, Outcome, Ruling, StatementFinished};
+
+use super::table::{Cell, Column, Screen, Style, draw};
+use super::text::{counted, duration, grouped, one_line};
+use super::time::shown;
+
+/// Groups of events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Kind {
+    /// Statements that ended
+    Statements,
+    /// Connections refused
+    Refusals,
+    /// Access requests: raised, decided, ended
+    Requests,
+    /// What an auditor must look at
+    Findings,
+    /// Policies and budgets: changed, refused, reset
+    Policy,
+    /// Connections opened and closed
+    Sessions,
+    /// Engines started and stopped
+    Engine,
+    /// All of these
+    All,
+}
+
+impl Kind {
+    /// The events' own names.
+    pub(super) fn names(self) -> &'static [&'static str] {
+        match self {
+            Self::Statements => &["statement_finished"],
+            Self::Refusals => &["connection_refused"],
+            Self::Requests => &[
+                "access_request_created",
+                "access_request_decided",
+                "access_request_closed",
+            ],
+            Self::Findings => &["finding"],
+            Self::Policy => &["policy_changed", "budgets_reset"],
+            Self::Sessions => &["connection_opened", "connection_closed"],
+            Self::Engine => &["engine_started", "engine_stopped"],
+            Self::All => &[
+                "statement_finished",
+                "connection_refused",
+                "access_request_created",
+                "access_request_decided",
+                "access_request_closed",
+                "finding",
+                "policy_changed",
+                "budgets_reset",
+                "connection_opened",
+                "connection_closed",
+                "engine_started",
+                "engine_stopped",
+            ],
+        }
+    }
+}
+
+const STATEMENTS: [Column; 9] = [
+    Column::text("TIME (UTC)"),
+    Column::text("AUDIT ID"),
+    Column::text("IDENTITY"),
+    Column::text("DECISION"),
+    Column::number("ROWS"),
+    Column::text("OUTCOME"),
+    Column::detail("RULE"),
+    Column::detail("MASKED"),
+    Column::detail("STATEMENT"),
+];
+
+const OTHERS: [Column; 5] = [
+    Column::text("TIME (UTC)"),
+    Column::text("AUDIT ID"),
+    Column::text("IDENTITY"),
+    Column::text("EVENT"),
+    Column::detail("WHAT"),
+];
+
+/// Events as a table: of statements, if all are.
+pub(super) fn render(events: &[Event], more: bool, screen: Screen) -> String {
+    if events.is_empty() {
+        return "no event fits\n".to_owned();
+    }
+    let statements: Option<Vec<Vec<Cell>>> = events
+        .iter()
+        .map(|event| match &event.body {
+            Body::StatementFinished(finished) => Some(statement_row(event, finished)),
+            _ => None,
+        })
+        .collect();
+    let mut out = match statements {
+        Some(rows) => draw(&STATEMENTS, &rows, screen),
+        None => draw(&OTHERS, &events.iter().map(row).collect::<Vec<_>>(), screen),
+    };
+    if more {
+        out.push_str("… and older ones: see --limit and --until\n");
+    }
+    out
+}
+
+fn statement_row(event: &Event, finished: &StatementFinished) -> Vec<Cell> {
+    let masked: Vec<String> = finished.masked.iter().map(one_line).collect();
+    vec![
+        shown(event.time).into(),
+        audit_id(event).into(),
+        identity(event).into(),
+        decision(finished),
+        grouped(finished.rows).into(),
+        outcome(&finished.outcome),
+        rules(finished).into(),
+        Cell::styled(masked.join(", "), Style::Waits),
+        text(finished).into(),
+    ]
+}
+
+fn row(event: &Event) -> Vec<Cell> {
+    let (word, what) = summary(event);
+    vec![
+        shown(event.time).into(),
+        audit_id(event).into(),
+        identity(event).into(),
+        word,
+        what.into(),
+    ]
+}
+
+/// `SESSION/NUMBER`, as a refused client is told it; the event's own id where there is no session.
+pub(super) fn audit_id(event: &Event) -> String {
+    let number = match &event.body {
+        Body::StatementFinished(finished) => Some(finished.statement.number),
+        Body::StatementStarted(started) => Some(started.statement.number),
+        Body::AccessRequestCreated(request) => Some(request.number),
+        Body::RecordingChunk(chunk) => Some(chunk.statement),
+        Body::ConnectionRefused(_) => Some(0),
+        _ => None,
+    };
+    match (&event.session, number) {
+        (Some(session), Some(number)) => format!("{}/{number}", session.id),
+        (Some(session), None) => session.id.to_string(),
+        (None, _) => event.id.to_string(),
+    }
+}
+
+/// Who, if anybody.
+pub(super) fn identity(event: &Event) -> String {
+    event
+        .session
+        .as_ref()
+        .map(|session| one_line(&session.identity.name))
+        .unwrap_or_default()
+}
+
+/// The decision in a word.
+pub(super) fn decision(finished: &StatementFinished) -> Cell {
+    let statement = &finished.statement;
+    match statement.decision {
+        Decision::Deny => Cell::styled("denied", Style::Bad),
+        Decision::Hold => Cell::styled("held", Style::Waits),
+        Decision::Permit if !statement.would_deny.is_empty() => {
+            Cell::styled("would deny", Style::Waits)
+        }
+        Decision::Permit if !finished.masked.is_empty() => Cell::styled("masked", Style::Waits),
+        Decision::Permit => Cell::styled("permitted", Style::Good),
+    }
+}
+
+/// How it ended, in a word or two.
+pub(super) fn outcome(outcome: &Outcome) -> Cell {
+    match outcome {
+        Outcome::Completed => "completed".into(),
+        Outcome::Failed { code } => Cell::styled(format!("error {}", one_line(code)), Style::Waits),
+        Outcome::Denied => Cell::styled("denied", Style::Bad),
+        Outcome::Cancelled => "cancelled".into(),
+        Outcome::Aborted => Cell::styled("aborted", Style::Waits),
+        Outcome::LimitExceeded => Cell::styled("over limit", Style::Bad),
+    }
+}
+
+/// The rules that decided, or would have.
+pub(super) fn rules(finished: &StatementFinished) -> String {
+    let statement = &finished.statement;
+    let names = statement.rules.iter().chain(statement.would_deny.iter());
+    names.map(one_line).collect::<Vec<_>>().join(", ")
+}
+
+/// The statement on one line, or what stands for it.
+fn text(finished: &StatementFinished) -> String {
+    match (&finished.statement.text, &finished.statement.command) {
+        (Some(text), _) => one_line(text),
+        (None, Some(command)) => format!("{} (text not recorded)", one_line(command)),
+        (None, None) => "(text not recorded)".to_owned(),
+    }
+}
+
+/// Any event: a word, and what is to be said.
+pub(super) fn summary(event: &Event) -> (Cell, String) {
+    let session = event.session.as_deref();
+    match &event.body {
+        Body::StatementFinished(finished) => {
+            let mut said = match &finished.statement.reason {
+                Some(reason) => format!("{} · ", one_line(reason)),
+                None => format!("{} · ", counted(finished.rows, "row")),
+            };
+            said.push_str(&text(finished));
+            (decision(finished), said)
+        }
+        Body::StatementStarted(started) => (
+            "starts".into(),
+            started
+                .statement
+                .text
+                .as_deref()
+                .map(one_line)
+                .unwrap_or_default(),
+        ),
+        Body::ConnectionOpened(_) => {
+            let part = |part: Option<&str>| part.map(one_line).unwrap_or_else(|| "?".to_owned());
+            let target = part(session.and_then(|session| session.target.as_deref()));
+            let database = part(session.and_then(|session| session.database.as_deref()));
+            let user = part(session.and_then(|session| session.user.as_deref()));
+            (
+                "opened".into(),
+                format!("{target}, database {database}, user {user}"),
+            )
+        }
+        Body::ConnectionClosed(closed) => {
+            let lasted = duration(std::time::Duration::from_micros(closed.duration_us));
+            let statements = counted(closed.statements, "statement");
+            let rows = counted(closed.rows, "row");
+            let why = one_line(&closed.reason);
+            (
+                "closed".into(),
+                format!("{why} after {lasted}: {statements}, {rows}"),
+            )
+        }
+        Body::ConnectionRefused(refused) => (
+            Cell::styled("refused", Style::Bad),
+            one_line(&refused.reason),
+        ),
+        Body::RecordingChunk(chunk) => (
+            "recorded".into(),
+            counted(super::text::as_u64(chunk.rows.len()), "row"),
+        ),
+        Body::AccessRequestCreated(request) => (
+            Cell::styled("held", Style::Waits),
+            format!(
+                "{} at row {}: {} · {}",
+                request.name,
+                grouped(request.rows),
+                one_line(&request.reason),
+                one_line(&request.statement)
+            ),
+        ),
+        Body::AccessRequestDecided(decided) => {
+            let (word, style, said) = match &decided.ruling {
+                Ruling::Approve { rows: None } => ("approved", Style::Good, String::new()),
+                Ruling::Approve { rows: Some(rows) } => (
+                    "approved",
+                    Style::Good,
+                    format!(" for {}", counted(*rows, "row")),
+                ),
+                Ruling::Deny { reason } => {
+                    ("denied", Style::Bad, format!(": {}", one_line(reason)))
+                }
+            };
+            let (have, needed) = (decided.approvals, decided.needed);
+            let many = if needed > 1 {
+                format!(" ({have} of {needed})")
+            } else {
+                String::new()
+            };
+            let by = one_line(&decided.approver);
+            (
+                Cell::styled(word, style),
+                format!("{} by {by}{many}{said}", decided.name),
+            )
+        }
+        Body::AccessRequestClosed(closed) => {
+            let held = duration(std::time::Duration::from_millis(closed.held_ms));
+            let how = format!("{:?}", closed.closing).to_lowercase();
+            let how = if how == "clientgone" {
+                "the client is gone".to_owned()
+            } else {
+                how
+            };
+            (
+                "hold ended".into(),
+                format!("{} after {held}: {how}", closed.name),
+            )
+        }
+        Body::PolicyChanged(changed) => match &changed.refused {
+            Some(why) => (
+                Cell::styled("policy", Style::Bad),
+                format!(
+                    "refused, revision {} stays: {}",
+                    changed.revision,
+                    one_line(why)
+                ),
+            ),
+            None => (
+                "policy".into(),
+                format!("revision {} is in force", changed.revision),
+            ),
+        },
+        Body::BudgetsReset(reset) => (
+            Cell::styled("budgets", Style::Waits),
+            format!("reset by {}", one_line(&reset.operator)),
+        ),
+        Body::Finding(finding) => {
+            let code = serde_json::to_value(finding.code).ok();
+            let code = code
+                .as_ref()
+                .and_then(|code| code.as_str())
+                .unwrap_or("other")
+                .to_owned();
+            (
+                Cell::styled("FINDING", Style::Bad),
+                format!("{code}: {}", one_line(&finding.message)),
+            )
+        }
+        Body::EngineStarted(started) => (
+            "engine".into(),
+            format!("started, weir {}", one_line(&started.version)),
+        ),
+        Body::EngineStopped(_) => ("engine".into(), "stopped in order".to_owned()),
+        Body::Heartbeat(beat) => (
+            "engine".into(),
+            format!("lives, {}", counted(beat.open_sessions, "open session")),
+        ),
+    }
+}

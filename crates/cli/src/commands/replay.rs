@@ -1,0 +1,373 @@
+//! `replay`: a session, statement by statement, as its client saw it.
+//!
+//! Invariants: results are shown from the recording only, after masks; what is kept in memory of a
+//! statement before its end is bounded, a larger result is shown as it comes.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::value::RawValue;
+use weir_audit::{
+    Body, Column, Event, RecordingChunk, SessionId, StatementFinished, Stream, Timestamp,
+};
+
+use super::connect::{Connect, Failure, Form, document, parsed, write};
+use super::events::{decision, outcome, rules, summary};
+use super::table::{Screen, Style};
+use super::text::{counted, duration, lines, offset, one_line, shorten, width};
+use super::time::between;
+use super::values::{is_number, result_cell, value};
+
+/// Bytes of results that are kept until their statement ends.
+const KEPT: usize = 16 << 20;
+/// A cell is cut here, with what is hidden counted.
+const CELL: usize = 200;
+
+/// Arguments of `weir replay`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ReplayArgs {
+    /// The session, as `weir sessions` names it
+    session: String,
+    /// At the recorded speed times FACTOR [default: at once]
+    #[arg(long, value_name = "FACTOR", value_parser = factor)]
+    speed: Option<f64>,
+    #[command(flatten)]
+    connect: Connect,
+}
+
+fn factor(text: &str) -> Result<f64, String> {
+    let factor = text.trim_end_matches('x').parse::<f64>();
+    let factor = factor
+        .ok()
+        .filter(|factor| (0.001..=1_000_000.0).contains(factor));
+    factor.ok_or_else(|| "expected a factor such as 1, 0.5 or 10".to_owned())
+}
+
+pub(super) async fn replay(args: ReplayArgs) -> Result<(), Failure> {
+    // The id of a statement also names its session.
+    let session = args.session.split('/').next().unwrap_or_default();
+    let session: SessionId = session
+        .parse()
+        .map_err(|_| Failure::NoSession(one_line(&args.session)))?;
+    let client = args.connect.client()?;
+    let path = format!("/v1/sessions/{session}/replay");
+    let form = args.connect.output;
+    let mut player = Player::new(Screen::of_stdout(), args.speed);
+    let mut result = Ok(());
+    let mut all: Vec<serde_json::Value> = Vec::new();
+    let mut first = true;
+    let streamed = client
+        .stream(&path, |raw: Box<RawValue>| {
+            result = match form {
+                Form::Table => parsed(&raw).and_then(|event| {
+                    player.event(event, &mut |step| match step {
+                        // The terminal's reader waits, and nothing else runs in this process.
+                        Step::Wait(time) => {
+                            std::thread::sleep(time);
+                            Ok(())
+                        }
+                        Step::Show(text) => write(&text),
+                    })
+                }),
+                Form::Json => {
+                    let before = if std::mem::take(&mut first) {
+                        "[\n"
+                    } else {
+                        ",\n"
+                    };
+                    write(&format!("{before}{}", raw.get()))
+                }
+                Form::Yaml => parsed(&raw).map(|value| all.push(value)),
+            };
+            result.is_ok()
+        })
+        .await;
+    streamed.map_err(|error| args.connect.blame(error))?;
+    result?;
+    match form {
+        Form::Table => write(&player.rest()),
+        Form::Json => write(if first { "[]\n" } else { "\n]\n" }),
+        Form::Yaml => write(&document(&all, form)?),
+    }
+}
+
+/// What a player asks for.
+#[derive(Debug, PartialEq)]
+pub(super) enum Step {
+    Wait(Duration),
+    Show(String),
+}
+
+/// Turns a session's events into steps.
+pub(super) struct Player {
+    screen: Screen,
+    speed: Option<f64>,
+    opened: Option<Timestamp>,
+    /// The place in the session that was shown last.
+    reached: Duration,
+    pending: BTreeMap<u64, Pending>,
+    kept: usize,
+}
+
+#[derive(Default)]
+struct Pending {
+    chunks: Vec<RecordingChunk>,
+    columns: Option<Arc<[Column]>>,
+    /// The columns' widths so far: the pieces of a result line up.
+    widths: Vec<usize>,
+    early: bool,
+}
+
+type Take<'a> = dyn FnMut(Step) -> Result<(), Failure> + 'a;
+
+impl Player {
+    pub(super) fn new(screen: Screen, speed: Option<f64>) -> Self {
+        Self {
+            screen,
+            speed,
+            opened: None,
+            reached: Duration::ZERO,
+            pending: BTreeMap::new(),
+            kept: 0,
+        }
+    }
+
+    pub(super) fn event(&mut self, event: Event, take: &mut Take<'_>) -> Result<(), Failure> {
+        let opened = *self.opened.get_or_insert(event.time);
+        let at = between(opened, event.time);
+        match event.body {
+            Body::StatementFinished(finished) => self.finished(at, &finished, take),
+            Body::RecordingChunk(chunk) => {
+                self.kept += chunk.rows.byte_len();
+                let pending = self.pending.entry(chunk.statement).or_default();
+                pending.chunks.push(chunk);
+                if self.kept > KEPT {
+                    self.early(take)
+                } else {
+                    Ok(())
+                }
+            }
+            Body::StatementStarted(_) | Body::Heartbeat(_) => Ok(()),
+            _ => {
+                self.wait(at, take)?;
+                let (word, what) = summary(&event);
+                let who = match &event.session {
+                    Some(session) if matches!(event.body, Body::ConnectionOpened(_)) => {
+                        format!("{} · ", one_line(&session.identity.name))
+                    }
+                    _ => String::new(),
+                };
+                let stamp = self.screen.paint(&offset(at), Style::Dim);
+                take(Step::Show(format!(
+                    "{stamp}  {}  {who}{what}\n",
+                    word.painted(self.screen)
+                )))
+            }
+        }
+    }
+
+    /// What was recorded of statements that never ended.
+    pub(super) fn rest(&mut self) -> String {
+        let mut out = String::new();
+        for (number, mut pending) in std::mem::take(&mut self.pending) {
+            let _ = writeln!(
+                out,
+                "\nstatement {number} has not ended; its result so far:"
+            );
+            for chunk in std::mem::take(&mut pending.chunks) {
+                out.push_str(&pending.show(&chunk, self.screen));
+            }
+        }
+        out
+    }
+
+    fn wait(&mut self, at: Duration, take: &mut Take<'_>) -> Result<(), Failure> {
+        let ahead = at.saturating_sub(self.reached);
+        self.reached = self.reached.max(at);
+        match self.speed {
+            Some(speed) if !ahead.is_zero() => {
+                let time = Duration::try_from_secs_f64(ahead.as_secs_f64() / speed);
+                take(Step::Wait(time.unwrap_or(ahead)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Too much is kept: shows it before the statement's text is known.
+    fn early(&mut self, take: &mut Take<'_>) -> Result<(), Failure> {
+        self.kept = 0;
+        for (number, pending) in &mut self.pending {
+            if !std::mem::replace(&mut pending.early, true) {
+                take(Step::Show(format!(
+                    "\nthe result of statement {number}, whose text follows:\n"
+                )))?;
+            }
+            for chunk in std::mem::take(&mut pending.chunks) {
+                take(Step::Show(pending.show(&chunk, self.screen)))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn finished(
+        &mut self,
+        end: Duration,
+        finished: &StatementFinished,
+        take: &mut Take<'_>,
+    ) -> Result<(), Failure> {
+        let began = end.saturating_sub(Duration::from_micros(finished.duration_us));
+        self.wait(began, take)?;
+        take(Step::Show(self.header(began, finished)))?;
+        let mut pending = self
+            .pending
+            .remove(&finished.statement.number)
+            .unwrap_or_default();
+        let recorded = pending.early || !pending.chunks.is_empty() || finished.rows == 0;
+        for chunk in std::mem::take(&mut pending.chunks) {
+            self.kept = self.kept.saturating_sub(chunk.rows.byte_len());
+            self.wait(began + Duration::from_millis(chunk.offset_ms.into()), take)?;
+            take(Step::Show(pending.show(&chunk, self.screen)))?;
+        }
+        self.wait(end, take)?;
+        let mut said = format!(
+            "{}, {} in {}",
+            outcome(&finished.outcome).painted(self.screen),
+            counted(finished.rows, "row"),
+            duration(Duration::from_micros(finished.duration_us))
+        );
+        if !recorded {
+            said.push_str(" (the result was not recorded)");
+        }
+        if let Some(reason) = &finished.statement.reason {
+            let _ = write!(said, ": {}", one_line(reason));
+        }
+        take(Step::Show(format!("({said})\n")))
+    }
+
+    fn header(&self, began: Duration, finished: &StatementFinished) -> String {
+        let statement = &finished.statement;
+        let stamp = self.screen.paint(&offset(began), Style::Dim);
+        let number = statement.number;
+        let mut out = format!(
+            "\n{stamp}  #{number}  {}",
+            decision(finished).painted(self.screen)
+        );
+        let rules = rules(finished);
+        if !rules.is_empty() {
+            let _ = write!(out, " by {rules}");
+        }
+        out.push('\n');
+        let text = statement.text.as_deref().or(statement.command.as_deref());
+        let text = text.map_or_else(|| "(text not recorded)".to_owned(), lines);
+        for line in text.trim_end().lines() {
+            let _ = writeln!(out, "  {line}");
+        }
+        for (index, parameter) in statement.parameters.iter().enumerate() {
+            let _ = writeln!(out, "  ${} = {}", index + 1, value(parameter));
+        }
+        out
+    }
+}
+
+impl Pending {
+    fn show(&mut self, chunk: &RecordingChunk, screen: Screen) -> String {
+        if chunk.columns.is_some() {
+            self.columns.clone_from(&chunk.columns);
+            self.widths.clear();
+        }
+        let Ok(rows) = chunk.rows.decode() else {
+            return "(this part of the recording is damaged)\n".to_owned();
+        };
+        let mut out = match chunk.stream {
+            Stream::Result => {
+                let columns = self.columns.as_deref().unwrap_or_default();
+                result(
+                    columns,
+                    chunk.columns.is_some(),
+                    &rows,
+                    &mut self.widths,
+                    screen,
+                )
+            }
+            // COPY: each message is one cell, shown as it is.
+            Stream::CopyOut | Stream::CopyIn => rows
+                .iter()
+                .flatten()
+                .flatten()
+                .map(|bytes| lines(&String::from_utf8_lossy(bytes)))
+                .collect(),
+        };
+        if !out.is_empty() && !out.ends_with('\n') {
+            out.push('\n');
+        }
+        if chunk.rows.is_truncated() {
+            out.push_str("(cells above were too large to record whole)\n");
+        }
+        out
+    }
+}
+
+/// A piece of a result as an aligned table; masked columns say so.
+fn result(
+    columns: &[Column],
+    titled: bool,
+    rows: &[Vec<Option<&[u8]>>],
+    widths: &mut Vec<usize>,
+    screen: Screen,
+) -> String {
+    let titles: Vec<String> = columns
+        .iter()
+        .map(|column| {
+            let mark = if column.masked { " (masked)" } else { "" };
+            format!("{}{mark}", super::text::cell(&column.name))
+        })
+        .collect();
+    let cells: Vec<Vec<String>> = rows
+        .iter()
+        .map(|row| {
+            let cells = row.iter().enumerate();
+            cells
+                .map(|(index, cell)| shorten(&result_cell(*cell, columns.get(index)), CELL))
+                .collect()
+        })
+        .collect();
+    for row in std::iter::once(&titles).chain(&cells) {
+        widths.resize(widths.len().max(row.len()), 0);
+        for (have, cell) in widths.iter_mut().zip(row) {
+            *have = (*have).max(width(cell));
+        }
+    }
+    let line = |row: &[String], style: &dyn Fn(usize) -> Style| {
+        let mut out = String::from(" ");
+        for (index, (cell, room)) in row.iter().zip(widths.iter()).enumerate() {
+            let padding = " ".repeat(room.saturating_sub(width(cell)));
+            let painted = screen.paint(cell, style(index));
+            let divider = if index == 0 { " " } else { " │ " };
+            out.push_str(divider);
+            if columns.get(index).is_some_and(is_number) {
+                out.push_str(&padding);
+                out.push_str(&painted);
+            } else {
+                out.push_str(&painted);
+                out.push_str(&padding);
+            }
+        }
+        out.trim_end().to_owned() + "\n"
+    };
+    let masked = |index: usize| match columns.get(index) {
+        Some(column) if column.masked => Style::Waits,
+        _ => Style::Plain,
+    };
+    let mut out = String::new();
+    if titled && !titles.is_empty() {
+        out.push_str(&line(&titles, &masked));
+        let rules: Vec<String> = widths.iter().map(|width| "─".repeat(width + 2)).collect();
+        let _ = writeln!(out, " {}", rules.join("┼"));
+    }
+    for row in &cells {
+        out.push_str(&line(row, &masked));
+    }
+    out
+}
