@@ -122,7 +122,7 @@ def no_server(scene):
     port = proc.free_port()
     front, _, _ = scene.front(port)
     conn = wire.Conn(front, login=False)
-    conn.send(struct.pack("!I", 33) + struct.pack("!I", 196608) + b"user\0app\0database\0shop\0\0")
+    conn.send(struct.pack("!I", 32) + struct.pack("!I", 196608) + b"user\0app\0database\0shop\0\0")
     got = ends(conn, 10)
     if scene.is_weir and not got.startswith(b"E"):
         raise AssertionError(f"no ErrorResponse: {got[:100]!r}")

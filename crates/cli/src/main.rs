@@ -1,6 +1,7 @@
 //! `weir`: the command line for platform teams, developers, reviewers and auditors, and
 //! `weir standalone`, the whole product in one process.
 
+mod commands;
 mod explain;
 mod policy;
 mod run;
@@ -17,6 +18,9 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// Stack of each thread: deep statements are analysed on them (`weir_sql::STACK`).
 const STACK: usize = 2 * weir_sql::STACK;
+
+/// Threads for what blocks: large statements, catalogs, files, and the evidence store's upkeep.
+const BLOCKING: usize = 8;
 
 /// Governs what flows out of a workload: PostgreSQL in the data path, by policy.
 #[derive(Debug, Parser)]
@@ -47,6 +51,8 @@ enum Command {
     Policy(policy::PolicyCommand),
     /// Say what would be decided on a statement, and by which rules
     Explain(explain::ExplainArgs),
+    #[command(flatten)]
+    Client(commands::ClientCommand),
 }
 
 fn main() -> ExitCode {
@@ -67,7 +73,11 @@ fn main() -> ExitCode {
     } else {
         tokio::runtime::Builder::new_multi_thread()
     };
-    let runtime = builder.enable_all().thread_stack_size(STACK).build();
+    let runtime = builder
+        .enable_all()
+        .thread_stack_size(STACK)
+        .max_blocking_threads(BLOCKING)
+        .build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -98,6 +108,7 @@ async fn dispatch(command: Command) -> ExitCode {
         Command::Run(args) => run::run(args).await,
         Command::Policy(command) => return policy::run(&command),
         Command::Explain(args) => return explain::run(&args),
+        Command::Client(command) => return commands::run(command).await,
     };
     result.unwrap_or_else(|error| {
         eprintln!("weir: {error}");

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use tokio::sync::Semaphore;
 use weir_audit::{ConnectionRefused, Names, Record, Session as AuditSession, SessionId};
 use weir_policy::{Protocol, Resolved, TargetId};
 use weir_transport::listen::Accepted;
@@ -57,6 +58,8 @@ pub(crate) struct Shared {
     pub(crate) statements: StatementCache,
     pub(crate) catalogs: Catalogs,
     pub(crate) cancels: CancelRegistry,
+    /// The turn to analyse a large text.
+    pub(crate) large_texts: Semaphore,
     resolved: RwLock<Resolved>,
 }
 
@@ -95,6 +98,7 @@ impl Engine {
             statements: StatementCache::default(),
             catalogs: Catalogs::default(),
             cancels: CancelRegistry::default(),
+            large_texts: Semaphore::new(1),
             resolved: RwLock::default(),
         };
         Self {

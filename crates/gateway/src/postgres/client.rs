@@ -130,7 +130,8 @@ impl Session {
         }
     }
 
-    /// Analyses a text on this thread, or on one with room where it is large.
+    /// Analyses a text on this thread, or a large one on a thread with room: one at a time, because
+    /// its tree takes a few hundred times its size. Where nothing could come of it, not at all.
     pub(super) async fn analyse(&mut self, text: &[u8]) -> Arc<Analysed> {
         const LARGE: usize = 16 * 1024;
         let Ok(text) = std::str::from_utf8(text) else {
@@ -142,8 +143,15 @@ impl Session {
         if text.len() <= LARGE {
             return self.shared.statements.analyse(text, &self.lex);
         }
-        let (shared, lex, owned) = (Arc::clone(&self.shared), self.lex, text.to_owned());
-        let task = tokio::task::spawn_blocking(move || shared.statements.analyse(&owned, &lex));
+        if self.scope.permits_opaque() {
+            return Arc::new(Analysed::opaque(text));
+        }
+        let shared = Arc::clone(&self.shared);
+        let Ok(_turn) = shared.large_texts.acquire().await else {
+            return Arc::new(Analysed::opaque(text));
+        };
+        let (engine, lex, owned) = (Arc::clone(&self.shared), self.lex, text.to_owned());
+        let task = tokio::task::spawn_blocking(move || engine.statements.analyse(&owned, &lex));
         match task.await {
             Ok(found) => found,
             Err(_) => Arc::new(Analysed::opaque(text)),

@@ -159,9 +159,7 @@ impl Session {
     /// What must hold before anything is judged: evidence can be kept, the catalog is there.
     async fn prepare_judgement(&mut self) -> Result<Result<(), Refusal>, SessionEnd> {
         if let Err(reason) = self.evidence.sink.healthy() {
-            let mut refusal = Refusal::unjudged(&format!("evidence cannot be kept: {reason}"));
-            refusal.sqlstate = "53100";
-            return Ok(Err(refusal));
+            return Ok(Err(Refusal::unrecorded(&reason)));
         }
         if self.scope.needs_catalog()
             && let Err(reason) = self.refresh_catalog().await?
@@ -305,9 +303,7 @@ impl Session {
         }
         if let Err(reason) = self.start_durably(&permitted).await {
             self.refuse_all(permitted, Outcome::Denied).await;
-            let mut refusal = Refusal::unjudged(&format!("evidence cannot be kept: {reason}"));
-            refusal.sqlstate = "53100";
-            return Ok(Verdict::Deny(refusal));
+            return Ok(Verdict::Deny(Refusal::unrecorded(&reason)));
         }
         Ok(Verdict::Permit(permitted))
     }

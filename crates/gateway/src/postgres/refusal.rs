@@ -39,6 +39,14 @@ impl Refusal {
         }
     }
 
+    /// Refused because evidence of it could not be kept.
+    pub(super) fn unrecorded(reason: &str) -> Self {
+        Self {
+            sqlstate: "53100",
+            ..Self::unjudged(&format!("evidence cannot be kept: {reason}"))
+        }
+    }
+
     /// Ended by the client's own cancel request while it was held.
     pub(super) fn cancelled() -> Self {
         Self {

@@ -284,9 +284,10 @@ async fn begin(
             audit.identity.name, target.name
         ))
     })?;
-    if let Err(reason) = shared.sink.healthy() {
-        return Err(told(&format!("evidence cannot be kept: {reason}")));
-    }
+    shared
+        .sink
+        .healthy()
+        .map_err(|reason| Refused::Told(Refusal::unrecorded(&reason)))?;
     let replication = may_begin(shared, &scope, startup)?;
     let dialer = Dialer::new(route, target, &*shared.credentials)
         .map_err(|error| unreachable_server(&error.to_string()))?;
