@@ -258,6 +258,8 @@ fn played(speed: Option<f64>) -> Vec<Step> {
         ),
         event(3_000_000, finished),
     ] {
+        // As it comes from the API.
+        let event = serde_json::from_str(&serde_json::to_string(&event).unwrap()).unwrap();
         player
             .event(event, &mut |step| {
                 steps.push(step);
