@@ -24,7 +24,9 @@ def denial_is_recorded(scene):
     event = scene.weir.wait_statement("recorded denial", outcome="denied")
     contains(str(event.rules), "no-blind-writes", "rules")
     audit_id = error["D"].split("audit id")[1].strip(" .:").split()[0]
-    contains(str(event.raw), audit_id, "the audit id of the error")
+    session, number = audit_id.split("/")
+    contains(str(event.raw), session, "the audit id's session")
+    equal(event.raw["number"], int(number), "the audit id's statement")
 
 
 def filters(scene):

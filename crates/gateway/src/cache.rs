@@ -68,9 +68,13 @@ impl Analysed {
     }
 }
 
+/// Texts with what was found in them and when that was last asked for.
+type Texts = HashMap<Arc<str>, (Arc<Analysed>, u64)>;
+
 #[derive(Default)]
 struct Entries {
-    by_text: [HashMap<Arc<str>, (Arc<Analysed>, u64)>; 2],
+    /// One map for each value of `standard_conforming_strings`.
+    by_text: [Texts; 2],
     bytes: usize,
     clock: u64,
 }

@@ -200,7 +200,7 @@ impl ScopedRule {
 fn where_holds(test: Option<WhereTest>, clause: WhereClause) -> bool {
     match test {
         None => true,
-        Some(WhereTest::Missing) => clause == WhereClause::Missing,
+        Some(WhereTest::Missing) => clause >= WhereClause::Ineffective,
         Some(WhereTest::Ineffective) => clause == WhereClause::Ineffective,
         Some(WhereTest::MissingOrIneffective) => {
             matches!(clause, WhereClause::Missing | WhereClause::Ineffective)

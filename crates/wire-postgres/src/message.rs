@@ -99,7 +99,9 @@ pub fn cut(out: &mut Vec<u8>, tag: u8, body: &[u8], most: usize) {
             let is_start = |at: &usize| value.get(*at).is_none_or(|byte| byte & 0xc0 != 0x80);
             let end = (0..=most).rev().find(is_start).unwrap_or(0);
             let mut kept = value.get(..end).unwrap_or_default().to_vec();
-            kept.extend_from_slice(format!("... ({} bytes withheld)", value.len() - end).as_bytes());
+            kept.extend_from_slice(
+                format!("... ({} bytes withheld)", value.len() - end).as_bytes(),
+            );
             cstr(out, &kept);
         }
         out.push(0);

@@ -45,13 +45,16 @@ impl std::fmt::Debug for CancelKey {
     }
 }
 
+/// Name and value of a start-up parameter.
+pub type Parameter = (Vec<u8>, Vec<u8>);
+
 /// A session's start-up message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Startup {
     /// Major and minor protocol version.
     pub version: (u16, u16),
     /// Parameters in the order sent; names and values are bytes in no known encoding yet.
-    pub parameters: Vec<(Vec<u8>, Vec<u8>)>,
+    pub parameters: Vec<Parameter>,
 }
 
 impl Startup {
@@ -155,7 +158,7 @@ pub fn parse(bytes: &[u8]) -> Result<Option<(FirstPacket, usize)>, ProtocolError
     Ok(Some((first, length)))
 }
 
-fn parameters(body: &mut Body<'_>) -> Result<Vec<(Vec<u8>, Vec<u8>)>, ProtocolError> {
+fn parameters(body: &mut Body<'_>) -> Result<Vec<Parameter>, ProtocolError> {
     let mut found = Vec::new();
     loop {
         let name = body.cstr()?;

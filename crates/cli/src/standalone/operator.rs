@@ -45,17 +45,23 @@ impl StandaloneOperator {
     }
 }
 
-/// The groups that list a user in the system's group file.
+/// The groups of a user by the system's files: the primary one, and those that list the user.
 fn system_groups(user: &str) -> Vec<String> {
-    let text = std::fs::read_to_string("/etc/group").unwrap_or_default();
-    text.lines()
+    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let primary = passwd.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        (fields.next()? == user).then(|| fields.nth(2).unwrap_or_default().to_owned())
+    });
+    let group = std::fs::read_to_string("/etc/group").unwrap_or_default();
+    group
+        .lines()
         .filter_map(|line| {
-            let mut fields = line.split(':');
-            let (name, members) = (fields.next()?, fields.nth(2)?);
-            members
-                .split(',')
-                .any(|member| member == user)
-                .then(|| name.to_owned())
+            let fields: Vec<&str> = line.split(':').collect();
+            let [name, _, number, members] = fields.as_slice() else {
+                return None;
+            };
+            let listed = members.split(',').any(|member| member == user);
+            (listed || primary.as_deref() == Some(*number)).then(|| (*name).to_owned())
         })
         .collect()
 }

@@ -370,6 +370,15 @@ impl Oracle<'_> {
         ids
     }
 
+    /// The labels of a column of the statement's relation at `index`; none where it is not known.
+    pub(crate) fn labels_at(&self, index: usize, column: Option<&str>) -> Vec<LabelId> {
+        let Some(Resolved::One(found)) = self.relations.get(index) else {
+            return Vec::new();
+        };
+        let at = column.and_then(|name| found.columns.iter().position(|have| have.name == name));
+        at.map(|at| found.labels(at).to_vec()).unwrap_or_default()
+    }
+
     /// Schema and name of the statement's relation at `index`, as far as they are known.
     pub(crate) fn name(&self, index: usize) -> (&str, &str) {
         match (

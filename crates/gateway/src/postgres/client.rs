@@ -194,7 +194,7 @@ impl Session {
                     Some(error) => {
                         self.client.inbox.discard(total, &mut self.server.out);
                         let status = self.status;
-                        self.to_client(|out| {
+                        self.tell_client(|out| {
                             out.extend_from_slice(&error);
                             message::ready(out, status);
                         });
@@ -237,7 +237,7 @@ impl Session {
     /// cannot run anything; `None` when the server accepts the text.
     async fn ask_for_syntax_error(&mut self, text: &[u8]) -> Result<Option<Vec<u8>>, SessionEnd> {
         const NAME: &[u8] = b"weir_syntax";
-        self.to_server(|out| {
+        self.tell_server(|out| {
             message::parse(out, NAME, text);
             message::close(out, b'S', NAME);
             message::sync(out);
@@ -320,7 +320,7 @@ impl Session {
     /// Makes the server send what it has answered so far, where no Sync does.
     pub(super) fn ask_for_answers(&mut self) {
         if self.batch_open {
-            self.to_server(message::flush);
+            self.tell_server(message::flush);
         }
     }
 
@@ -361,7 +361,7 @@ impl Session {
                     self.plan(active, &fields);
                 }
                 if self.must_describe(&name, active.as_deref()) {
-                    self.to_server(|out| message::describe(out, b'P', &name));
+                    self.tell_server(|out| message::describe(out, b'P', &name));
                     self.pending.push_ours(Owed::DescribePortal(name.clone()));
                 }
                 self.forward(total, Owed::Execute(name, active));

@@ -172,7 +172,7 @@ impl Session {
         self.capture.rows = Rows::default();
         self.capture.error = None;
         for query in QUERIES {
-            self.to_server(|out| {
+            self.tell_server(|out| {
                 message::parse(out, NAME, query.as_bytes());
                 message::bind(out, NAME, NAME);
                 message::execute(out, NAME);
@@ -186,9 +186,9 @@ impl Session {
             self.pending.push_ours(Owed::CloseStatement(NAME.into()));
         }
         if self.batch_open {
-            self.to_server(message::flush);
+            self.tell_server(message::flush);
         } else {
-            self.to_server(message::sync);
+            self.tell_server(message::sync);
             self.pending.push_ours(Owed::Sync);
         }
         self.await_ours().await?;

@@ -180,7 +180,7 @@ impl Session {
             held.name, why.rule.policy, why.rule.rule, why.reason
         );
         let hint = format!("to release it: weir approve {}", held.name);
-        self.to_client(|out| {
+        self.tell_client(|out| {
             let report = Report {
                 sqlstate: "00000",
                 message: &text,

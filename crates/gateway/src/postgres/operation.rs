@@ -185,6 +185,9 @@ impl Judged {
                 continue;
             };
             let labels = oracle.labels_of(std::slice::from_ref(&used.origin));
+            if how == Use::Write && !labels.is_empty() {
+                self.flows_into(used.into.as_ref(), &labels, &oracle);
+            }
             self.uses
                 .extend(labels.into_iter().map(|label| LabelUse { label, how }));
         }
@@ -237,9 +240,37 @@ impl Judged {
         reads || calls || statement.executes.is_some() || statement.fetches.is_some()
     }
 
+    /// Labelled data that is copied to where the labels do not follow is as good as shown.
+    fn flows_into(
+        &mut self,
+        into: Option<&weir_sql::Destination>,
+        labels: &[LabelId],
+        oracle: &super::catalog::Oracle<'_>,
+    ) {
+        let kept = into.map(|into| oracle.labels_at(into.relation, into.column.as_deref()));
+        if kept.is_some_and(|kept| labels.iter().all(|label| kept.contains(label))) {
+            return;
+        }
+        self.outputs.push(OutputLabels {
+            ids: labels.to_vec(),
+            proven: false,
+            derived: true,
+        });
+    }
+
+    /// Code that runs now is read only as far as its words go: that is no judgement of what it does.
     fn add_code(&mut self, statement: &Statement, catalog: &Catalog) {
-        let risky = |code: &&weir_sql::Code| code.runs_now && !catalog.is_harmless(code);
-        if statement.code.iter().any(|code| risky(&code)) {
+        if statement
+            .code
+            .iter()
+            .any(|code| code.runs_now && !catalog.is_harmless(code))
+        {
+            self.unproven(catalog);
+        }
+        let oracle = catalog.oracle(statement, false);
+        let untrusted = (0..statement.functions.len())
+            .any(|function| !weir_sql::Oracle::is_trusted(&oracle, function));
+        if untrusted && statement.effects.contains(weir_sql::Effect::Call) {
             self.unproven(catalog);
         }
     }

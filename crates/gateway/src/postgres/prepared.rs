@@ -37,7 +37,7 @@ pub(super) struct Portal {
 
 impl Portal {
     /// The portal goes away; what it was running has ended as the client wished.
-    pub(super) fn end(mut self: Box<Self>) {
+    pub(super) fn end(mut self) {
         if let Some(active) = self.active.take() {
             active.finish(weir_audit::Outcome::Completed);
         }

@@ -383,11 +383,11 @@ impl Session {
     /// Replaces the client's next message, `total` bytes long, by what `write` appends.
     pub(super) fn replace(&mut self, total: usize, write: impl FnOnce(&mut Vec<u8>)) {
         self.client.inbox.discard(total, &mut self.server.out);
-        self.to_server(write);
+        self.tell_server(write);
     }
 
     /// Sends bytes of Weir's own to the server, behind what is on its way already.
-    pub(super) fn to_server(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+    pub(super) fn tell_server(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         self.client.inbox.spill(&mut self.server.out);
         let mut bytes = Vec::new();
         write(&mut bytes);
@@ -395,7 +395,7 @@ impl Session {
     }
 
     /// Sends bytes of Weir's own to the client, behind what is on its way already.
-    pub(super) fn to_client(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+    pub(super) fn tell_client(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         self.server.inbox.spill(&mut self.client.out);
         let mut bytes = Vec::new();
         write(&mut bytes);
@@ -405,7 +405,7 @@ impl Session {
     /// Ends the session with a FATAL that the client gets to read.
     pub(super) async fn end(&mut self, refusal: Refusal) -> SessionEnd {
         let refusal = refusal.with_audit_id(&self.evidence.session.id.to_string(), self.statements);
-        self.to_client(|out| refusal.write_fatal(out));
+        self.tell_client(|out| refusal.write_fatal(out));
         let flush = poll_fn(|cx| poll_write(&mut self.client, &mut self.server.inbox, cx));
         drop(tokio::time::timeout(std::time::Duration::from_secs(2), flush).await);
         self.shut_down().await;

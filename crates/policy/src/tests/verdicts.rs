@@ -92,8 +92,10 @@ fn where_is_judged_as_asked() {
     use WhereClause::{Ineffective, Missing, NotApplicable, Present};
     for (test, clause, denied) in [
         (WhereTest::Missing, Missing, true),
-        (WhereTest::Missing, Ineffective, false),
+        (WhereTest::Missing, Ineffective, true),
+        (WhereTest::Missing, Present, false),
         (WhereTest::Ineffective, Ineffective, true),
+        (WhereTest::Ineffective, Missing, false),
         (WhereTest::MissingOrIneffective, Missing, true),
         (WhereTest::MissingOrIneffective, Ineffective, true),
         (WhereTest::MissingOrIneffective, Present, false),

@@ -38,7 +38,7 @@ impl Functions {
                     row.is_source()
                         && words(row.source).any(|word| suspects.contains(word.as_str()))
                 };
-                if !suspects.contains(name) && rows.iter().any(|row| calls_suspect(&row)) {
+                if !suspects.contains(name) && rows.iter().any(calls_suspect) {
                     suspects.insert(name);
                 }
             }

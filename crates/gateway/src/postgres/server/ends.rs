@@ -33,7 +33,7 @@ impl Session {
             return Ok(Fate::Forward);
         };
         if let Some(refusal) = active.stopped.take() {
-            self.to_client(|out| refusal.write(out));
+            self.tell_client(|out| refusal.write(out));
             self.connection.poisoned = true;
             self.durable.extend(active.finish(Outcome::LimitExceeded));
             return Ok(Fate::Drop);
@@ -191,7 +191,7 @@ impl Session {
             self.durable.extend(active.finish(outcome));
         }
         if let Some(refusal) = refusal.map(|refusal| *refusal).or(stopped) {
-            self.to_client(|out| refusal.write(out));
+            self.tell_client(|out| refusal.write(out));
             return Fate::Drop;
         }
         self.report(header, scrub)
@@ -221,7 +221,7 @@ impl Session {
                     "a refused result could not be brought in step with the pipeline".to_owned(),
                 ));
             }
-            self.to_server(|out| message::query(out, "refused by weir"));
+            self.tell_server(|out| message::query(out, "refused by weir"));
             self.pending.push_abort();
             return Ok(Fate::Drop);
         }

@@ -87,7 +87,7 @@ impl Session {
         masked.map_err(SessionEnd::Server)?;
         active.record_row(out.get(HEADER..).unwrap_or_default());
         self.put_front_active(active);
-        self.to_client(|client| client.extend_from_slice(&out));
+        self.tell_client(|client| client.extend_from_slice(&out));
         Ok(Fate::Drop)
     }
 
@@ -153,12 +153,12 @@ impl Session {
         if scrub {
             let body = self.server_body(header).to_vec();
             let text = "text withheld: labelled data is touched";
-            self.to_client(|out| message::scrubbed(out, tag, &body, text));
+            self.tell_client(|out| message::scrubbed(out, tag, &body, text));
             return Fate::Drop;
         }
         if header.total > MAX_REPORT && !self.scope.permits_opaque() {
             let body = self.server_body(header).to_vec();
-            self.to_client(|out| message::cut(out, tag, &body, MAX_REPORT_FIELD));
+            self.tell_client(|out| message::cut(out, tag, &body, MAX_REPORT_FIELD));
             return Fate::Drop;
         }
         Fate::Forward
