@@ -353,7 +353,7 @@ impl Session {
         let level = decision.obligations.record;
         let text = match level {
             RecordLevel::Metadata => analysed.normalized(),
-            RecordLevel::Commands | RecordLevel::Full => Some(Arc::clone(&analysed.text)),
+            RecordLevel::Commands | RecordLevel::Full => Some(own_text(body.as_ref(), analysed)),
         };
         let record = weir_audit::Statement {
             number: self.statements,
@@ -401,6 +401,17 @@ impl Session {
         let bundle = self.shared.policies.current();
         let name = |id| bundle.label(id).map(|label| Arc::from(label.name.as_str()));
         judged.labels().into_iter().filter_map(name).collect()
+    }
+}
+
+/// A statement's own part of its message.
+fn own_text(body: Option<&Body>, analysed: &Arc<Analysed>) -> Arc<str> {
+    let range = body
+        .filter(|body| body.has_siblings())
+        .and_then(|body| Some(body.get()?.range.clone()));
+    match range.and_then(|range| analysed.text.get(range)) {
+        Some(part) => part.trim().into(),
+        None => Arc::clone(&analysed.text),
     }
 }
 

@@ -132,10 +132,12 @@ impl Judged {
                 .iter()
                 .map(|setting| setting.name.as_str().into()),
         );
+        let code = statement.code.iter().any(|code| code.runs_now);
+        let unread = code.then_some("it runs code that weir does not judge");
         self.opaque = self
             .opaque
             .take()
-            .or_else(|| statement.opaque.map(Box::from));
+            .or_else(|| statement.opaque.or(unread).map(Box::from));
         self.copies_out |= statement
             .copy
             .as_ref()

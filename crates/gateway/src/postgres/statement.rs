@@ -42,6 +42,11 @@ impl Body {
         }
     }
 
+    /// Whether its message holds other statements as well.
+    pub(super) fn has_siblings(&self) -> bool {
+        self.script.statements.len() > 1
+    }
+
     pub(super) fn get(&self) -> Option<&weir_sql::Statement> {
         let outer = self.script.statements.get(self.index)?;
         if !self.nested {

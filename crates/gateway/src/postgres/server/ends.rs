@@ -33,10 +33,7 @@ impl Session {
             return Ok(Fate::Forward);
         };
         if let Some(refusal) = active.stopped.take() {
-            self.tell_client(|out| refusal.write(out));
-            self.connection.poisoned = true;
-            self.durable.extend(active.finish(Outcome::LimitExceeded));
-            return Ok(Fate::Drop);
+            return Ok(self.end_stopped(active, &refusal));
         }
         let keyword = command
             .split(|byte| byte.is_ascii_digit())
@@ -52,6 +49,15 @@ impl Session {
             self.apply(&body, &analysed);
         }
         Ok(Fate::Forward)
+    }
+
+    /// The server ended a statement well that Weir had stopped: the client is told of the refusal,
+    /// and the transaction has still to be aborted.
+    fn end_stopped(&mut self, active: Box<Active>, refusal: &Refusal) -> Fate {
+        self.tell_client(|out| refusal.write(out));
+        self.connection.poisoned = true;
+        self.durable.extend(active.finish(Outcome::LimitExceeded));
+        Fate::Drop
     }
 
     /// Rows of a statement that sends none are those that it changed.
@@ -126,14 +132,18 @@ impl Session {
     pub(super) fn suspended(&mut self) -> Result<Fate, SessionEnd> {
         let popped = self.pending.pop();
         if let Some(Entry {
-            owed: Owed::Execute(name, Some(active)),
+            owed: Owed::Execute(name, Some(mut active)),
             ..
         }) = popped
-            && let Err(active) = self.pending.resume(&name, active)
         {
-            match self.named.portals.get_mut(&name) {
-                Some(portal) => portal.active = Some(active),
-                None => drop(active.finish(Outcome::Completed)),
+            if let Some(refusal) = active.stopped.take() {
+                return Ok(self.end_stopped(active, &refusal));
+            }
+            if let Err(active) = self.pending.resume(&name, active) {
+                match self.named.portals.get_mut(&name) {
+                    Some(portal) => portal.active = Some(active),
+                    None => drop(active.finish(Outcome::Completed)),
+                }
             }
         }
         Ok(Fate::Forward)
