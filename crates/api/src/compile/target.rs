@@ -42,6 +42,12 @@ pub(super) fn compile(resource: &Resource<TargetSpec>, report: &mut Report) -> T
                        reached by any connection";
         report.warning(origin, "spec.addresses", message);
     }
+    if spec.catalog.credentials.is_some() {
+        report.unenforced(origin, "spec.catalog.credentials", "a login of Weir's own");
+    }
+    if !matches!(spec.pooler, PoolerSpec::None) {
+        report.unenforced(origin, "spec.pooler", "a pooler behind the target");
+    }
     Target {
         name: resource.metadata.name.clone(),
         protocol: spec.protocol,

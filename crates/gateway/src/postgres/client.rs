@@ -269,6 +269,7 @@ impl Session {
     }
 
     async fn bind(&mut self, total: usize) -> Result<Result<(), ProtocolError>, SessionEnd> {
+        self.pass_barriers().await?;
         let keep = self.scope.record() >= weir_policy::RecordLevel::Commands;
         let (portal, name, writes_mask, parameters) = match frontend::bind(self.body(total)) {
             Ok(bind) => (
@@ -306,7 +307,19 @@ impl Session {
             fields: None,
             active: None,
         };
-        self.forward(total, Owed::Bind(portal, Some(Box::new(bound))));
+        let refused = if self.pending.is_skipping() {
+            None
+        } else {
+            self.refresh_policy().await?;
+            self.judge_bind(&bound).await?
+        };
+        match refused {
+            None => self.forward(total, Owed::Bind(portal, Some(Box::new(bound)))),
+            Some(refusal) => {
+                self.replace(total, |out| message::execute(out, b"weir_refused"));
+                self.pending.push_refused(Owed::Bind(portal, None), refusal);
+            }
+        }
         Ok(Ok(()))
     }
 

@@ -245,9 +245,7 @@ impl Session {
         while !self.pending.is_empty() && !self.server.eof {
             self.pump(false).await?;
             self.take_server()?;
-            if !self.durable.is_empty() {
-                self.write_durable_now().await;
-            }
+            self.write_durable_now().await?;
             if let Some(crossing) = self.crossing.take() {
                 Box::pin(self.hold_result(crossing)).await?;
                 self.take_server()?;

@@ -2,6 +2,9 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use weir_audit::{Names, Outcome, StatementStarted};
 use weir_policy::{Decision, Delivery, Meter, Obligations, Operation, RecordLevel, RuleName};
@@ -9,11 +12,15 @@ use weir_sql::{Analysis, Statement};
 
 use super::hold::Answer;
 use super::operation::{Judged, View};
+use super::prepared::{Portal, Prepared};
 use super::refusal::Refusal;
 use super::session::{Session, SessionEnd};
 use super::statement::{Active, Body};
 use crate::cache::Analysed;
 use crate::{millis, wall_clock};
+
+/// How long a session goes on without its identity being proven again.
+const IDENTITY_AGE: Duration = Duration::from_secs(5);
 
 /// What becomes of a message.
 pub(super) enum Verdict {
@@ -38,16 +45,22 @@ impl Session {
     /// The policy no longer lets the identity reach the target at all.
     pub(super) async fn refresh_policy(&mut self) -> Result<(), SessionEnd> {
         let bundle = self.shared.policies.current();
-        if bundle.revision() == self.revision {
+        let unchanged = bundle.revision() == self.revision;
+        if unchanged && self.identified.elapsed() < IDENTITY_AGE {
+            return Ok(());
+        }
+        let subject = match self.shared.identities.current() {
+            Ok((subject, _)) => subject,
+            Err(reason) => return Err(self.end(Refusal::unjudged(&reason)).await),
+        };
+        self.identified = Instant::now();
+        if unchanged {
             return Ok(());
         }
         self.revision = bundle.revision();
-        let scope = match self.shared.identities.current() {
-            Ok((subject, _)) => bundle
-                .target_named(&self.connection.target)
-                .and_then(|(target, _)| bundle.scope(&subject, target)),
-            Err(reason) => return Err(self.end(Refusal::unjudged(&reason)).await),
-        };
+        let scope = bundle
+            .target_named(&self.connection.target)
+            .and_then(|(target, _)| bundle.scope(&subject, target));
         let Some(scope) = scope else {
             let refusal = Refusal::unjudged("no policy permits this target any more");
             return Err(self.end(refusal).await);
@@ -98,13 +111,56 @@ impl Session {
             )
         });
         let (statement, parameters, writes_mask) = found.unwrap_or((None, Vec::new(), false));
+        let (candidate, analysed) = self.bound(statement.as_deref(), parameters, writes_mask);
+        self.decide_all(vec![candidate], &analysed).await
+    }
+
+    /// Judges a `Bind` as far as a refusal goes: the server plans the statement then, and planning
+    /// may run functions.
+    pub(super) async fn judge_bind(
+        &mut self,
+        portal: &Portal,
+    ) -> Result<Option<Refusal>, SessionEnd> {
+        if self.scope.permits_opaque() {
+            return Ok(None);
+        }
+        if let Err(refusal) = self.prepare_judgement().await? {
+            return Ok(Some(refusal));
+        }
+        let statement = portal.statement.as_deref();
+        let parameters = portal.parameters.clone();
+        let (candidate, analysed) = self.bound(statement, parameters, portal.writes_mask);
+        let (scope, now) = (Arc::clone(&self.scope), millis());
+        let mut decision = None;
+        self.shared.budgets.read(&mut |counters| {
+            let judged = &candidate.judged;
+            decision = Some(judged.operation(|operation| scope.decide(operation, counters, now)));
+        });
+        let denied =
+            |decision: &Decision| matches!(decision.verdict, weir_policy::Verdict::Deny(_));
+        let Some(decision) = decision.filter(denied) else {
+            return Ok(None);
+        };
+        match self
+            .conclude(vec![(candidate, decision)], &analysed)
+            .await?
+        {
+            Verdict::Deny(refusal) => Ok(Some(refusal)),
+            Verdict::Permit(_) => Ok(None),
+        }
+    }
+
+    /// What a portal runs.
+    fn bound(
+        &self,
+        statement: Option<&Prepared>,
+        parameters: Vec<weir_audit::Value>,
+        writes_mask: bool,
+    ) -> (Candidate, Arc<Analysed>) {
         let Some(prepared) = statement else {
-            let unknown = Arc::new(Analysed::opaque(
-                "(a statement that weir did not see prepared)",
-            ));
-            return self
-                .decide_all(vec![opaque("it was not seen being prepared")], &unknown)
-                .await;
+            let text = "(a statement that weir did not see prepared)";
+            let unknown = Arc::new(Analysed::opaque(text));
+            return (opaque("it was not seen being prepared"), unknown);
         };
         let analysed = Arc::clone(&prepared.analysed);
         let candidate = match (&prepared.body, &analysed.analysis) {
@@ -121,7 +177,7 @@ impl Session {
             (None, Analysis::Opaque(reason)) => opaque(&reason.to_string()),
             (None, _) => opaque("it could not be parsed"),
         };
-        self.decide_all(vec![candidate], &analysed).await
+        (candidate, analysed)
     }
 
     /// Judges a `FunctionCall`.
@@ -285,7 +341,7 @@ impl Session {
             permitted.push_back(active);
         }
         if let Some(refusal) = denial {
-            self.refuse_all(permitted, Outcome::Denied).await;
+            self.refuse_all(permitted, Outcome::Denied).await?;
             return Ok(Verdict::Deny(refusal));
         }
         for (index, hold) in holds {
@@ -296,13 +352,13 @@ impl Session {
             match self.hold_statement(active, hold).await? {
                 Answer::Granted => {}
                 Answer::Refused(refusal, outcome) => {
-                    self.refuse_all(permitted, outcome).await;
+                    self.refuse_all(permitted, outcome).await?;
                     return Ok(Verdict::Deny(self.sign(refusal, number)));
                 }
             }
         }
         if let Err(reason) = self.start_durably(&permitted).await {
-            self.refuse_all(permitted, Outcome::Denied).await;
+            self.refuse_all(permitted, Outcome::Denied).await?;
             return Ok(Verdict::Deny(Refusal::unrecorded(&reason)));
         }
         Ok(Verdict::Permit(permitted))
@@ -312,12 +368,16 @@ impl Session {
         refusal.with_audit_id(&self.evidence.session.id.to_string(), number)
     }
 
-    async fn refuse_all(&mut self, statements: VecDeque<Box<Active>>, outcome: Outcome) {
+    async fn refuse_all(
+        &mut self,
+        statements: VecDeque<Box<Active>>,
+        outcome: Outcome,
+    ) -> Result<(), SessionEnd> {
         let ends = statements
             .into_iter()
             .filter_map(|active| active.finish(outcome.clone()));
         self.durable.extend(ends.collect::<Vec<_>>());
-        self.write_durable_now().await;
+        self.write_durable_now().await
     }
 
     /// Under `Blocking` deliveries the start of a statement is kept before it goes upstream.

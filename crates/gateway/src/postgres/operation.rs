@@ -126,12 +126,11 @@ impl Judged {
         let called = statement.functions.iter().chain(&statement.operators);
         self.functions
             .extend(called.map(|f| (f.schema.as_deref().map(Box::from), f.name.as_str().into())));
-        self.settings.extend(
-            statement
-                .settings
-                .iter()
-                .map(|setting| setting.name.as_str().into()),
-        );
+        // A reset goes back to what the session began with, which was judged then.
+        let is_reset = matches!(statement.tag, "RESET" | "DISCARD ALL");
+        let changed = statement.settings.iter().filter(|_| !is_reset);
+        self.settings
+            .extend(changed.map(|setting| setting.name.as_str().into()));
         let code = statement.code.iter().any(|code| code.runs_now);
         let unread = code.then_some("it runs code that weir does not judge");
         self.opaque = self

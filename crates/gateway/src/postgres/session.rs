@@ -13,6 +13,7 @@ use std::task::{Context, Poll};
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::time::Instant;
 use weir_policy::Scope;
 use weir_sql::LexSettings;
 
@@ -218,6 +219,8 @@ pub(super) struct Session {
     /// Ends of statements that must be durable before the client sees them.
     pub(super) durable: Vec<weir_audit::Record>,
     pub(super) revision: u64,
+    /// When the identity was last proven.
+    pub(super) identified: Instant,
 }
 
 /// What a session has moved.
@@ -282,24 +285,30 @@ impl Session {
 
     /// Deals with what reading rows has led to: ends to be made durable, a limit that was crossed.
     pub(super) async fn settle(&mut self) -> Result<(), SessionEnd> {
-        if !self.durable.is_empty() {
-            self.write_durable_now().await;
-        }
+        self.write_durable_now().await?;
         while let Some(crossing) = self.crossing.take() {
             self.hold_result(crossing).await?;
             self.take_server()?;
+            self.write_durable_now().await?;
         }
         Ok(())
     }
 
-    pub(super) async fn write_durable_now(&mut self) {
+    /// Keeps the ends of statements before the client learns of them. Where that fails, it never
+    /// does: the session ends.
+    pub(super) async fn write_durable_now(&mut self) -> Result<(), SessionEnd> {
         let strict = self.scope.delivery() == weir_policy::Delivery::BlockingStrict;
         for record in std::mem::take(&mut self.durable) {
             let sink = Arc::clone(&self.evidence.sink);
             if let Err(reason) = sink.record_durable(record, strict).await {
                 tracing::warn!(%reason, "the end of a statement could not be made durable");
+                self.client.out.clear();
+                let unsent = self.server.inbox.approved().len();
+                self.server.inbox.written(unsent);
+                return Err(self.end(Refusal::unrecorded(&reason)).await);
             }
         }
+        Ok(())
     }
 
     /// Waits until something moves: bytes written to either side, or read from one that is wanted.

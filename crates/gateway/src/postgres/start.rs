@@ -458,6 +458,7 @@ async fn run(
         crossing: None,
         durable: Vec::new(),
         revision: begun.revision,
+        identified: tokio::time::Instant::now(),
     };
     for (name, value) in &logged_in.parameters {
         session.track(name, value);

@@ -76,19 +76,27 @@ impl Session {
         }
     }
 
-    /// A statement ends: its last rows are charged, and a cursor keeps the rest of its limits.
+    /// A statement ends: its last rows are charged, the statements behind it learn of that, and a
+    /// cursor keeps the rest of its limits.
     pub(super) fn settle_meter(&mut self, active: &mut Active) {
         let Some(mut meter) = active.meter.take() else {
             return;
         };
-        let usage = meter.take_usage();
+        let (usage, now) = (meter.take_usage(), millis());
         if !usage.is_empty() {
-            self.shared.budgets.charge(millis(), &usage);
+            self.shared.budgets.charge(now, &usage);
+            for waiting in self.pending.active() {
+                if let Some(meter) = &mut waiting.meter {
+                    self.shared
+                        .budgets
+                        .read(&mut |counters| meter.refresh(counters, now));
+                }
+            }
         }
         if let Some(cursor) = active
             .cursor
             .as_ref()
-            .and_then(|n| self.named.cursors.get_mut(n))
+            .and_then(|name| self.named.cursors.get_mut(name))
         {
             cursor.meter = Some(meter);
         }
