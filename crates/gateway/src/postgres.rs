@@ -6,6 +6,7 @@
 mod cancel;
 mod catalog;
 mod client;
+mod code;
 mod dial;
 mod exchange;
 mod explain;
@@ -49,6 +50,8 @@ pub(crate) struct Connection {
     replication: bool,
     /// The client was told of an error where the server completed.
     poisoned: bool,
+    /// The client believes that the server skips to the next Sync, so it is told nothing until then.
+    muted: bool,
 }
 
 impl Connection {

@@ -19,6 +19,7 @@ mod pins;
 mod query;
 
 use functions::Functions;
+pub(crate) use functions::words;
 pub(crate) use pins::Pins;
 pub(crate) use query::{QUERIES, Rows};
 

@@ -10,6 +10,7 @@ use weir_sql::{Derivation, Origin, OutputItem, Statement};
 use weir_wire_postgres::backend::Field;
 
 use super::catalog::{Catalog, FIRST_USER_OID};
+use super::code;
 
 /// What a statement does, in policy's terms, and enough to read its result by.
 #[derive(Debug, Default)]
@@ -131,12 +132,13 @@ impl Judged {
         let changed = statement.settings.iter().filter(|_| !is_reset);
         self.settings
             .extend(changed.map(|setting| setting.name.as_str().into()));
-        let code = statement.code.iter().any(|code| code.runs_now);
-        let unread = code.then_some("it runs code that weir does not judge");
         self.opaque = self
             .opaque
             .take()
-            .or_else(|| statement.opaque.or(unread).map(Box::from));
+            .or_else(|| statement.opaque.map(Box::from));
+        for code in statement.code.iter().filter(|code| code.runs_now) {
+            self.add_block(code, view);
+        }
         self.copies_out |= statement
             .copy
             .as_ref()
@@ -193,7 +195,7 @@ impl Judged {
                 .extend(labels.into_iter().map(|label| LabelUse { label, how }));
         }
         self.touches |= !oracle.labels_of(&traced.touched).is_empty();
-        self.add_code(statement, catalog);
+        self.add_call(statement, catalog);
         let mut origins: Vec<Origin> = traced
             .outputs
             .items
@@ -259,15 +261,33 @@ impl Judged {
         });
     }
 
-    /// Code that runs now is read only as far as its words go: that is no judgement of what it does.
-    fn add_code(&mut self, statement: &Statement, catalog: &Catalog) {
-        if statement
-            .code
-            .iter()
-            .any(|code| code.runs_now && !catalog.is_harmless(code))
-        {
-            self.unproven(catalog);
+    /// Code that runs now is read as far as its words go; what they do not tell is opaque.
+    fn add_block(&mut self, code: &weir_sql::Code, view: &View<'_>) {
+        let read = view.catalog.and_then(|catalog| code::read(code, catalog));
+        let Some(facts) = read else {
+            self.opaque = Some("it runs code that weir does not judge".into());
+            return;
+        };
+        self.effects = self.effects.iter().chain(facts.effects).collect();
+        self.relations.extend(facts.relations);
+        self.functions
+            .extend(facts.functions.into_iter().map(|name| (None, name)));
+        if facts.sets {
+            self.settings.push("*".into());
         }
+        if self.writes_rows() {
+            self.where_clause = WhereClause::Missing;
+        }
+    }
+
+    fn writes_rows(&self) -> bool {
+        use weir_policy::Effect::{Delete, Merge, Update};
+        self.effects
+            .intersects(EffectSet::of(&[Update, Delete, Merge]))
+    }
+
+    /// A procedure that cannot be trusted may hand out anything.
+    fn add_call(&mut self, statement: &Statement, catalog: &Catalog) {
         let oracle = catalog.oracle(statement, false);
         let untrusted = (0..statement.functions.len())
             .any(|function| !weir_sql::Oracle::is_trusted(&oracle, function));

@@ -201,6 +201,13 @@ impl Pending {
         self.front().is_none()
     }
 
+    /// Whether a Sync is on the way.
+    pub(super) fn has_sync(&self) -> bool {
+        self.entries
+            .iter()
+            .any(|entry| matches!(entry.owed, Owed::Sync))
+    }
+
     /// Whether the server skips what is sent until the next Sync.
     pub(super) fn is_skipping(&self) -> bool {
         self.skipping

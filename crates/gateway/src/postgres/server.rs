@@ -29,6 +29,14 @@ const MAX_REPORT: usize = 8 * 1024;
 /// How much of each field of a long error or notice is kept, in bytes.
 const MAX_REPORT_FIELD: usize = 512;
 
+/// Whether a message answers a request, rather than telling something at any time.
+fn is_answer(tag: u8) -> bool {
+    !matches!(
+        tag,
+        tag::READY | tag::NOTICE | tag::NOTIFICATION | tag::PARAMETER_STATUS
+    )
+}
+
 /// What happens to a server message.
 enum Fate {
     /// It goes on as it is.
@@ -63,7 +71,10 @@ impl Session {
                 }
                 break;
             }
-            let fate = self.message(header)?;
+            let fate = match self.message(header)? {
+                Fate::Forward if self.connection.muted && is_answer(header.tag) => Fate::Drop,
+                fate => fate,
+            };
             let now = have.min(header.total);
             match fate {
                 Fate::Stay => break,

@@ -445,6 +445,7 @@ async fn run(
             cancelled,
             replication: begun.replication,
             poisoned: false,
+            muted: false,
         },
         catalog: Default::default(),
         capture: Default::default(),

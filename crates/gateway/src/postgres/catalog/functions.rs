@@ -91,7 +91,7 @@ fn is_harmless_source(source: &str, labelled: &HashSet<Box<str>>) -> bool {
 
 /// The identifiers in a source text, folded as the server folds them; comments and strings are read
 /// like code, which can only find more.
-fn words(source: &str) -> impl Iterator<Item = String> {
+pub(crate) fn words(source: &str) -> impl Iterator<Item = String> {
     source
         .split(|c: char| !(c.is_alphanumeric() || c == '_' || c == '$'))
         .filter(|word| !word.is_empty())

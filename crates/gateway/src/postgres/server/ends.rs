@@ -56,6 +56,7 @@ impl Session {
     fn end_stopped(&mut self, active: Box<Active>, refusal: &Refusal) -> Fate {
         self.tell_client(|out| refusal.write(out));
         self.connection.poisoned = true;
+        self.connection.muted = self.batch_open || self.pending.has_sync();
         self.durable.extend(active.finish(Outcome::LimitExceeded));
         Fate::Drop
     }
@@ -168,6 +169,10 @@ impl Session {
         let Some(entry) = self.pending.front() else {
             return Fate::Forward;
         };
+        if self.connection.muted {
+            drop(self.pending.skip());
+            return Fate::Drop;
+        }
         if entry.ours {
             let mut raw = Vec::new();
             message::message(&mut raw, tag::ERROR, |out| out.extend_from_slice(&body));
@@ -229,6 +234,7 @@ impl Session {
             }
         }
         self.status = status;
+        self.connection.muted = false;
         if status == b'I' {
             self.named.end_transaction();
             self.catalog.transaction_ended();

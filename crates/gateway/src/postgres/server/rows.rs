@@ -33,8 +33,15 @@ impl Session {
         if self.pending.front().is_some_and(|entry| entry.ours) {
             return self.captured_row(header);
         }
+        if self.connection.muted {
+            return Ok(Fate::Drop);
+        }
         let Some(active) = self.front_active() else {
-            return Ok(Fate::Forward);
+            if self.scope.permits_opaque() {
+                return Ok(Fate::Forward);
+            }
+            let reason = "the server sent rows of a statement that was not judged";
+            return Err(SessionEnd::Ended(reason.to_owned()));
         };
         if active.discarding {
             return Ok(Fate::Drop);

@@ -1,0 +1,76 @@
+//! What a block of PL/pgSQL may do, by its words.
+//!
+//! The block is not parsed: every word counts wherever it stands, in comments and strings too, so
+//! that more is found than is there, never less. What builds statements at run time, or is in
+//! another language, is not read at all.
+
+use weir_policy::{Access, Effect};
+
+use super::catalog::{Catalog, Resolved, words};
+
+/// What was found.
+#[derive(Debug, Default)]
+pub(super) struct CodeFacts {
+    pub(super) effects: Vec<Effect>,
+    pub(super) relations: Vec<(Box<str>, Box<str>, Access)>,
+    pub(super) functions: Vec<Box<str>>,
+    /// A setting may be changed.
+    pub(super) sets: bool,
+}
+
+/// Reads a block; `None` where its words do not tell what it does.
+pub(super) fn read(code: &weir_sql::Code, catalog: &Catalog) -> Option<CodeFacts> {
+    if !catalog.is_harmless(code) {
+        return None;
+    }
+    let mut facts = CodeFacts::default();
+    for word in words(&code.text) {
+        if let Some(effect) = effect(&word) {
+            facts.effects.push(effect);
+        }
+        facts.sets |= matches!(word.as_str(), "set" | "reset" | "set_config");
+        if weir_sql::builtin::class(&word).is_some() {
+            facts.functions.push(word.as_str().into());
+        }
+        if let Resolved::One(found) = catalog.resolve(None, &word) {
+            for access in [Access::Read, Access::Write] {
+                facts
+                    .relations
+                    .push((Box::from(&*found.schema), Box::from(&*found.name), access));
+            }
+        }
+    }
+    Some(facts)
+}
+
+fn effect(word: &str) -> Option<Effect> {
+    Some(match word {
+        "select" | "perform" => Effect::Select,
+        "insert" => Effect::Insert,
+        "update" => Effect::Update,
+        "delete" => Effect::Delete,
+        "merge" => Effect::Merge,
+        "truncate" => Effect::Truncate,
+        "create" => Effect::Create,
+        "alter" => Effect::Alter,
+        "drop" => Effect::Drop,
+        "grant" | "revoke" => Effect::Grant,
+        "role" | "user" | "authorization" => Effect::Role,
+        "set" | "reset" => Effect::Set,
+        "copy" => Effect::CopyFile,
+        "program" => Effect::CopyProgram,
+        "call" => Effect::Call,
+        "lock" => Effect::Lock,
+        "listen" => Effect::Listen,
+        "notify" => Effect::Notify,
+        "vacuum" | "analyze" | "reindex" | "cluster" | "refresh" | "checkpoint" => {
+            Effect::Maintenance
+        }
+        "system" | "load" | "extension" | "language" => Effect::System,
+        "server" | "foreign" | "subscription" | "publication" => Effect::Foreign,
+        "function" | "procedure" | "trigger" | "rule" | "operator" | "cast" | "aggregate" => {
+            Effect::Routine
+        }
+        _ => return None,
+    })
+}
