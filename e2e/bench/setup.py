@@ -119,8 +119,7 @@ class Scene(Tools):
             self.ca = self.server.ca
             return port, child.pid, lambda: proc.stop(child)
         where = proc.workdir("weir-bench-")
-        target = weir.target_yaml(self.server.port, tls=tls, ca=self.server.ca, client_tls="Offer" if tls else "Refuse",
-                                  catalog=weir.secret_files(where, "catalog", "bench", "unused"))
+        target = weir.target_yaml(self.server.port, tls=tls, ca=self.server.ca, client_tls="Offer" if tls else "Refuse")
         w = weir.Weir(os.environ["WEIR"], self.server.port, target=target, where=where,
                       policies=policies(kind, self.a.delivery)).start()
         if tls:

@@ -34,8 +34,7 @@ class Scene:
     def start(self, policy=None, **kwargs):
         """An instance of Weir in front of the server."""
         where = kwargs.pop("where", None) or weir.proc.workdir("weir-policy-")
-        catalog = weir.secret_files(where, "catalog", "app", "app-secret")
-        target = weir.target_yaml(self.server.port, client_tls="Refuse", catalog=catalog)
+        target = weir.target_yaml(self.server.port, client_tls="Refuse")
         return weir.Weir(self.binary, self.server.port, target=target, where=where,
                          policies=policy or self.policy, **kwargs).start()
 

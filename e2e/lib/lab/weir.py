@@ -30,8 +30,8 @@ spec:
 
 
 def target_yaml(port, *, name="db", tls=False, ca=None, brokered=None, client=None,
-                client_tls="Offer", catalog=None):
-    """A Target. ``brokered`` and ``catalog`` are (user name file, password file);
+                client_tls="Offer"):
+    """A Target. ``brokered`` is (user name file, password file);
     ``client`` is None for Any, or the file of the placeholder password."""
     upstream = f"{{mode: VerifyFull, caFile: {ca}, serverName: localhost}}" if tls else "{mode: Disable}"
     lines = ["apiVersion: weir.dev/v1alpha1", "kind: Target", f"metadata: {{name: {name}}}", "spec:",
@@ -44,8 +44,6 @@ def target_yaml(port, *, name="db", tls=False, ca=None, brokered=None, client=No
                      f"passwordFile: {brokered[1]}, client: {answer}}}")
     else:
         lines.append("  credentials: {mode: PassThrough}")
-    if catalog:
-        lines.append(f"  catalog: {{credentials: {{usernameFile: {catalog[0]}, passwordFile: {catalog[1]}}}}}")
     return "\n".join(lines) + "\n"
 
 
