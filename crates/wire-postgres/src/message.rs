@@ -172,11 +172,11 @@ pub fn flush(out: &mut Vec<u8>) {
 
 /// What stands in a masked cell.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Cell {
+pub enum Cell<'a> {
     /// SQL NULL.
     Null,
     /// These bytes, valid for the column's type and format.
-    Bytes(Vec<u8>),
+    Bytes(std::borrow::Cow<'a, [u8]>),
 }
 
 /// Appends a DataRow whose cell `i` is replaced by what `mask(i, value)` gives, where it gives
@@ -184,10 +184,10 @@ pub enum Cell {
 ///
 /// # Errors
 /// The body does not have a row's shape; `out` is then as it was.
-pub fn masked_row(
+pub fn masked_row<'a>(
     out: &mut Vec<u8>,
-    body: &[u8],
-    mut mask: impl FnMut(usize, &[u8]) -> Option<Cell>,
+    body: &'a [u8],
+    mut mask: impl FnMut(usize, &'a [u8]) -> Option<Cell<'a>>,
 ) -> Result<(), ProtocolError> {
     let start = out.len();
     let result = (|| {

@@ -119,7 +119,7 @@ fn a_masked_row_replaces_only_its_cells() {
     let body = row(&[Some(b"7"), Some(b"774-21-9036"), None, Some(b"")]);
     let mut out = Vec::new();
     message::masked_row(&mut out, &body, |index, _| match index {
-        1 => Some(message::Cell::Bytes(b"***".to_vec())),
+        1 => Some(message::Cell::Bytes(b"***".as_slice().into())),
         2 => unreachable!("NULL is not shown"),
         3 => Some(message::Cell::Null),
         _ => None,

@@ -4,6 +4,7 @@
 //! whole, which for them means NULL too. Binary formats stay valid: text types have the same bytes
 //! in both, `jsonb` has a version byte, everything else that is not text becomes NULL.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use weir_policy::Mask;
@@ -17,16 +18,19 @@ const JSONB: u32 = 3802;
 /// The mask of one column of one result.
 #[derive(Debug, Clone)]
 pub(super) struct CellMask {
-    mask: Mask,
-    shape: Shape,
-    key: Arc<[u8]>,
+    kind: Kind,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Shape {
-    Text,
-    Json { version: bool },
-    Other,
+#[derive(Debug, Clone)]
+enum Kind {
+    Null,
+    /// Always these bytes.
+    Fixed(Arc<[u8]>),
+    Token(Arc<[u8]>),
+    Partial {
+        first: usize,
+        last: usize,
+    },
 }
 
 impl CellMask {
@@ -40,48 +44,47 @@ impl CellMask {
         derived: bool,
         key: &Arc<[u8]>,
     ) -> Self {
-        let mask = match mask {
-            Mask::Partial { .. } | Mask::Token if derived => Mask::Null,
-            mask => mask,
-        };
-        let shape = match type_oid {
-            JSON => Shape::Json { version: false },
-            JSONB => Shape::Json { version: binary },
-            oid if TEXT.contains(&oid) => Shape::Text,
-            _ => Shape::Other,
-        };
-        Self {
-            mask,
-            shape,
-            key: Arc::clone(key),
-        }
-    }
-
-    /// What stands in place of `value`.
-    pub(super) fn apply(&self, value: &[u8]) -> Cell {
-        let text = match (&self.mask, self.shape) {
-            (Mask::Null, _) | (_, Shape::Other) => return Cell::Null,
-            (Mask::Constant(text), _) => text.clone(),
-            (_, Shape::Json { .. }) => "masked".to_owned(),
-            (Mask::Token, Shape::Text) => weir_detect::mask::token(&self.key, value),
+        let json = |text: &str, version| Kind::Fixed(json_string(text, version).into());
+        let kind = match (mask, type_oid) {
+            (Mask::Null, _) => Kind::Null,
+            (Mask::Partial { .. } | Mask::Token, _) if derived => Kind::Null,
+            (Mask::Constant(text), JSON) => json(&text, false),
+            (Mask::Constant(text), JSONB) => json(&text, binary),
+            (_, JSON) => json("masked", false),
+            (_, JSONB) => json("masked", binary),
+            (_, oid) if !TEXT.contains(&oid) => Kind::Null,
+            (Mask::Constant(text), _) => Kind::Fixed(text.into_bytes().into()),
+            (Mask::Token, _) => Kind::Token(Arc::clone(key)),
             (
                 Mask::Partial {
                     keep_first,
                     keep_last,
                 },
-                Shape::Text,
-            ) => {
-                let Ok(text) = std::str::from_utf8(value) else {
-                    return Cell::Null;
-                };
-                let (first, last) = (*keep_first as usize, *keep_last as usize);
-                weir_detect::mask::partial(text, first, last)
-            }
+                _,
+            ) => Kind::Partial {
+                first: keep_first as usize,
+                last: keep_last as usize,
+            },
         };
-        Cell::Bytes(match self.shape {
-            Shape::Json { version } => json_string(&text, version),
-            _ => text.into_bytes(),
-        })
+        Self { kind }
+    }
+
+    /// What stands in place of `value`.
+    pub(super) fn apply<'a>(&'a self, value: &[u8]) -> Cell<'a> {
+        match &self.kind {
+            Kind::Null => Cell::Null,
+            Kind::Fixed(bytes) => Cell::Bytes(Cow::Borrowed(bytes)),
+            Kind::Token(key) => {
+                Cell::Bytes(weir_detect::mask::token(key, value).into_bytes().into())
+            }
+            Kind::Partial { first, last } => match std::str::from_utf8(value) {
+                Ok(text) => {
+                    let masked = weir_detect::mask::partial(text, *first, *last);
+                    Cell::Bytes(masked.into_bytes().into())
+                }
+                Err(_) => Cell::Null,
+            },
+        }
     }
 }
 
@@ -122,10 +125,16 @@ mod tests {
 
     #[test]
     fn json_stays_json_in_both_formats() {
-        let text = mask(Mask::Constant("a\"b".into()), JSONB, false).apply(b"{}");
-        assert_eq!(text, Cell::Bytes(b"\"a\\\"b\"".to_vec()));
-        let binary = mask(Mask::Constant("x".into()), JSONB, true).apply(b"\x01{}");
-        assert_eq!(binary, Cell::Bytes(b"\x01\"x\"".to_vec()));
+        let text = mask(Mask::Constant("a\"b".into()), JSONB, false);
+        assert_eq!(
+            text.apply(b"{}"),
+            Cell::Bytes(b"\"a\\\"b\"".as_slice().into())
+        );
+        let binary = mask(Mask::Constant("x".into()), JSONB, true);
+        assert_eq!(
+            binary.apply(b"\x01{}"),
+            Cell::Bytes(b"\x01\"x\"".as_slice().into())
+        );
     }
 
     #[test]

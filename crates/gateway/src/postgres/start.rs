@@ -459,6 +459,7 @@ async fn run(
         crossing: None,
         durable: Vec::new(),
         revision: begun.revision,
+        scratch: Vec::new(),
         identified: tokio::time::Instant::now(),
     };
     for (name, value) in &logged_in.parameters {

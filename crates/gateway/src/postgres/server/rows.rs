@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// The largest buffer for masked rows that a session keeps between rows, in bytes.
+const MAX_SCRATCH: usize = 16 * 1024;
+
 impl Session {
     pub(super) fn front_active(&mut self) -> Option<&mut Box<Active>> {
         match &mut self.pending.front()?.owed {
@@ -77,13 +80,14 @@ impl Session {
         let Some(mut active) = self.take_front_active() else {
             return Ok(Fate::Drop);
         };
+        let mut out = std::mem::take(&mut self.scratch);
+        out.clear();
         let body = self.server_body(header);
         if active.masks.is_empty() {
             active.record_row(body);
             self.put_front_active(active);
             return Ok(Fate::Forward);
         }
-        let mut out = Vec::with_capacity(header.total + 64);
         let masks = Arc::clone(&active.masks);
         let mut next = masks.iter().peekable();
         let masked = message::masked_row(&mut out, body, |index, value| {
@@ -94,7 +98,11 @@ impl Session {
         masked.map_err(SessionEnd::Server)?;
         active.record_row(out.get(HEADER..).unwrap_or_default());
         self.put_front_active(active);
-        self.tell_client(|client| client.extend_from_slice(&out));
+        self.server.inbox.spill(&mut self.client.out);
+        self.client.out.extend_from_slice(&out);
+        if out.capacity() <= MAX_SCRATCH {
+            self.scratch = out;
+        }
         Ok(Fate::Drop)
     }
 
