@@ -9,6 +9,8 @@ from lab.report import contains, equal, lacks
 REFUSED = {
     "DELETE without WHERE": "DELETE FROM plain",
     "UPDATE without WHERE": "UPDATE plain SET body = 'x'",
+    "a column computed from a labelled one": "ALTER TABLE customers ADD COLUMN y text; ALTER TABLE customers ALTER COLUMN y TYPE text USING ssn",
+    "a generated copy of a labelled column": "ALTER TABLE customers ADD COLUMN x text GENERATED ALWAYS AS (ssn) STORED",
     "UPDATE with an ineffective WHERE": "UPDATE plain SET body = 'x' WHERE true",
     "DELETE inside WITH": "WITH x AS (DELETE FROM plain RETURNING id) SELECT count(*) FROM x",
     "UPDATE inside WITH of an INSERT": "WITH x AS (UPDATE plain SET body = 'x' RETURNING id) INSERT INTO plain SELECT id + 1000, 'y' FROM x",

@@ -158,6 +158,9 @@ impl Catalog {
         relation.attributes.push(column.attribute);
         relation.labels.push(Labels::default());
         relation.add(at, &ids, false);
+        if column.schema == "pg_catalog" && is_sample(column.relation, column.name) {
+            relation.add(at, &self.all_labels, true);
+        }
     }
 
     /// Carries labels along inheritance and through views until nothing changes.
@@ -333,6 +336,21 @@ impl Catalog {
     }
 }
 
+/// Whether a catalog column holds samples of other columns' values, as the planner keeps them.
+fn is_sample(relation: &str, column: &str) -> bool {
+    match relation {
+        "pg_statistic" => column.starts_with("stavalues"),
+        "pg_statistic_ext_data" => column.starts_with("stxd") && column != "stxdinherit",
+        "pg_stats" | "pg_stats_ext" | "pg_stats_ext_exprs" => {
+            ["most_common_", "histogram_bounds", "elem_"]
+                .iter()
+                .any(|part| column.starts_with(part))
+                || column.ends_with("_histogram")
+        }
+        _ => false,
+    }
+}
+
 /// A catalog's answers about one statement's relations and functions.
 pub(crate) struct Oracle<'a> {
     catalog: &'a Catalog,
@@ -378,6 +396,13 @@ impl Oracle<'_> {
         };
         let at = column.and_then(|name| found.columns.iter().position(|have| have.name == name));
         at.map(|at| found.labels(at).to_vec()).unwrap_or_default()
+    }
+
+    /// The labels of columns of this name in any of the statement's relations.
+    pub(crate) fn labels_named(&self, column: &str) -> Vec<LabelId> {
+        (0..self.relations.len())
+            .flat_map(|index| self.labels_at(index, Some(column)))
+            .collect()
     }
 
     /// Schema and name of the statement's relation at `index`, as far as they are known.

@@ -40,6 +40,7 @@ pub fn explain(
     for statement in &script.statements {
         let view = View {
             catalog: Some(&catalog),
+            text: sql,
             after_ddl,
         };
         let judged = Judged::new(statement, &[], &view);

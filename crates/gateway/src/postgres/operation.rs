@@ -74,6 +74,8 @@ impl TracedOutputs {
 pub(super) struct View<'a> {
     /// The catalog, where the policy needs one.
     pub(super) catalog: Option<&'a Catalog>,
+    /// The whole text.
+    pub(super) text: &'a str,
     /// An earlier statement of the same message changes the schema.
     pub(super) after_ddl: bool,
 }
@@ -196,6 +198,9 @@ impl Judged {
         }
         self.touches |= !oracle.labels_of(&traced.touched).is_empty();
         self.add_call(statement, catalog);
+        if statement.tag == "ALTER TABLE" {
+            self.add_alter_table(view.text, &oracle);
+        }
         let mut origins: Vec<Origin> = traced
             .outputs
             .items
@@ -284,6 +289,30 @@ impl Judged {
         use weir_policy::Effect::{Delete, Merge, Update};
         self.effects
             .intersects(EffectSet::of(&[Update, Delete, Merge]))
+    }
+
+    /// `ALTER TABLE` can compute a column from another (`USING`, `GENERATED`): where its words name
+    /// a labelled column, the new values may be the labelled ones.
+    fn add_alter_table(&mut self, text: &str, oracle: &super::catalog::Oracle<'_>) {
+        let computes = |word: &String| matches!(word.as_str(), "using" | "generated" | "default");
+        if !super::catalog::words(text).any(|word| computes(&word)) {
+            return;
+        }
+        let named: Vec<LabelId> = super::catalog::words(text)
+            .flat_map(|word| oracle.labels_named(&word))
+            .collect();
+        if !named.is_empty() {
+            self.touches = true;
+            self.uses.extend(named.iter().map(|label| LabelUse {
+                label: *label,
+                how: Use::Write,
+            }));
+            self.outputs.push(OutputLabels {
+                ids: named,
+                proven: false,
+                derived: true,
+            });
+        }
     }
 
     /// A procedure that cannot be trusted may hand out anything.

@@ -187,3 +187,18 @@ fn a_name_is_looked_up_in_every_schema() {
         Resolved::Unknown
     ));
 }
+
+#[test]
+fn the_planner_s_samples_carry_every_label() {
+    let columns = relations(&[
+        CUSTOMERS,
+        (
+            12_000,
+            "pg_catalog",
+            "pg_stats",
+            &["tablename", "most_common_vals"],
+        ),
+    ]);
+    let catalog = build([columns, vec![], vec![], vec![]], &mut Pins::default());
+    assert!(!is_labelled(&catalog, 12_000, 1) && is_labelled(&catalog, 12_000, 2));
+}
