@@ -139,9 +139,14 @@ def full_disk(scene, policies, refused):
         idle = proc.rss_kb(w.pid)
         _fill(os.path.join(state, "filler"))
         scene.server.psql("TRUNCATE marks", "shop")
-        outcomes, peak = [], 0
+        outcomes, peak, unseen = [], 0, 0
         for n in range(3000):
-            answer = conn.query(f"INSERT INTO marks VALUES (1, {n}) /* {'x' * 1000} */")
+            try:
+                answer = conn.query(f"INSERT INTO marks VALUES (1, {n}) /* {'x' * 1000} */")
+            except wire.Closed:
+                # Its start was kept, its end could not be: the client never sees it end.
+                unseen = 1
+                break
             outcomes.append(answer.errors[0] if answer.errors else None)
             peak = max(peak, proc.rss_kb(w.pid))
             if n % 100 == 0:
@@ -150,8 +155,9 @@ def full_disk(scene, policies, refused):
             if refused and answer.errors:
                 break
         ran = int(scene.server.query("select count(*) from marks", "shop"))
-        equal(ran, outcomes.count(None), "statements that ran and those that succeeded")
-        if refused and not any(outcomes):
+        if not outcomes.count(None) <= ran <= outcomes.count(None) + unseen:
+            raise AssertionError(f"{ran} statements ran, {outcomes.count(None)} succeeded, {unseen} unseen")
+        if refused and not any(outcomes) and not unseen:
             raise AssertionError("no statement was refused")
         if peak - idle > 32 * 1024:
             raise AssertionError(f"the engine grew by {peak - idle} kB")

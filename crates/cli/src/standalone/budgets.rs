@@ -2,16 +2,32 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use weir_gateway::ports::Budgets;
-use weir_policy::{Amount, Counters, LedgerRow, Timestamp, Usage, WindowLedger};
+use weir_policy::{Amount, BudgetKey, Counters, LedgerRow, Timestamp, Usage, WindowLedger};
 use weir_uplink::{CounterRow, CounterStore, LedgerError};
 
 /// Persistent budgets.
 pub(crate) struct StoredBudgets {
     ledger: Mutex<WindowLedger>,
     store: CounterStore,
+    /// A charge could not be stored: until a reset, every budget counts as used up.
+    lost: AtomicBool,
+}
+
+/// What counters say that cannot be trusted.
+struct UsedUp;
+
+impl Counters for UsedUp {
+    fn used(&self, _key: &BudgetKey, _now: Timestamp) -> Amount {
+        Amount {
+            rows: u64::MAX,
+            bytes: u64::MAX,
+            statements: u64::MAX,
+        }
+    }
 }
 
 /// Separates a budget's key, its window and what is counted in a stored key.
@@ -25,6 +41,7 @@ impl StoredBudgets {
         Ok(Self {
             ledger: Mutex::new(ledger),
             store,
+            lost: AtomicBool::new(false),
         })
     }
 
@@ -33,12 +50,16 @@ impl StoredBudgets {
         let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
         self.store.reset()?;
         ledger.reset();
+        self.lost.store(false, Ordering::Relaxed);
         Ok(())
     }
 }
 
 impl Budgets for StoredBudgets {
     fn read(&self, with: &mut dyn FnMut(&dyn Counters)) {
+        if self.lost.load(Ordering::Relaxed) {
+            return with(&UsedUp);
+        }
         with(&*self.ledger.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
@@ -51,7 +72,8 @@ impl Budgets for StoredBudgets {
                     .store
                     .put(&stored.key, stored.bucket, stored.rows, stored.bytes);
                 if let Err(error) = put {
-                    tracing::error!(%error, "a budget could not be stored");
+                    self.lost.store(true, Ordering::Relaxed);
+                    tracing::error!(%error, "a budget could not be stored: budgets count as used up");
                 }
             }
         }
