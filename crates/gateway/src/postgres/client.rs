@@ -24,9 +24,7 @@ impl Session {
     pub(super) async fn take_client(&mut self) -> Result<(), SessionEnd> {
         loop {
             if self.pending.len() > MAX_PIPELINE {
-                self.pump(false).await?;
-                self.take_server()?;
-                self.settle().await?;
+                self.hear_server().await?;
                 if self.server.eof {
                     return Ok(());
                 }
@@ -53,6 +51,13 @@ impl Session {
                 return Err(self.violation(error).await);
             }
         }
+    }
+
+    /// Waits for the server, and deals with what it sent.
+    async fn hear_server(&mut self) -> Result<(), SessionEnd> {
+        self.pump(false).await?;
+        self.take_server()?;
+        self.settle().await
     }
 
     async fn violation(&mut self, error: ProtocolError) -> SessionEnd {
@@ -168,9 +173,7 @@ impl Session {
             self.ask_for_answers();
         }
         while waits(&mut self.pending) && !self.server.eof {
-            self.pump(false).await?;
-            self.take_server()?;
-            self.settle().await?;
+            self.hear_server().await?;
         }
         Ok(())
     }
@@ -223,12 +226,7 @@ impl Session {
         if !self.batch_open {
             return Ok(());
         }
-        self.ask_for_answers();
-        while !self.pending.is_empty() && !self.server.eof {
-            self.pump(false).await?;
-            self.take_server()?;
-            self.settle().await?;
-        }
+        self.drain().await?;
         self.batch_open = self.pending.is_skipping();
         Ok(())
     }
@@ -293,9 +291,7 @@ impl Session {
                 Lookup::Undecided if self.server.eof => break None,
                 Lookup::Undecided => {
                     self.ask_for_answers();
-                    self.pump(false).await?;
-                    self.take_server()?;
-                    self.settle().await?;
+                    self.hear_server().await?;
                 }
             }
         };

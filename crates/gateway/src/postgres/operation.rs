@@ -182,8 +182,9 @@ impl Judged {
                     (schema.into(), name.into(), access(relation.access))
                 }),
         );
-        self.barrier |= (0..statement.functions.len())
+        let calls_untrusted = (0..statement.functions.len())
             .any(|function| !weir_sql::Oracle::is_trusted(&oracle, function));
+        self.barrier |= calls_untrusted;
         let traced = statement.lineage.trace(&oracle);
         for used in &traced.uses {
             let Some(how) = label_use(used.how) else {
@@ -197,7 +198,10 @@ impl Judged {
                 .extend(labels.into_iter().map(|label| LabelUse { label, how }));
         }
         self.touches |= !oracle.labels_of(&traced.touched).is_empty();
-        self.add_call(statement, catalog);
+        // A procedure that cannot be trusted may hand out anything.
+        if calls_untrusted && statement.effects.contains(weir_sql::Effect::Call) {
+            self.unproven(catalog);
+        }
         if statement.tag == "ALTER TABLE" {
             self.add_alter_table(view.text, &oracle);
         }
@@ -231,21 +235,9 @@ impl Judged {
                 .iter_mut()
                 .for_each(|output| output.proven = false);
         }
-        if view.after_ddl && self.reads_something(statement, catalog) {
+        if view.after_ddl && (calls_untrusted || reads_something(statement)) {
             self.unproven(catalog);
         }
-    }
-
-    /// After a schema change in the same message nothing is known of what a statement reads.
-    fn reads_something(&self, statement: &Statement, catalog: &Catalog) -> bool {
-        let reads = statement
-            .relations
-            .iter()
-            .any(|r| r.access == weir_sql::Access::Read);
-        let oracle = catalog.oracle(statement, true);
-        let calls = (0..statement.functions.len())
-            .any(|function| !weir_sql::Oracle::is_trusted(&oracle, function));
-        reads || calls || statement.executes.is_some() || statement.fetches.is_some()
     }
 
     /// Labelled data that is copied to where the labels do not follow is as good as shown.
@@ -312,16 +304,6 @@ impl Judged {
                 proven: false,
                 derived: true,
             });
-        }
-    }
-
-    /// A procedure that cannot be trusted may hand out anything.
-    fn add_call(&mut self, statement: &Statement, catalog: &Catalog) {
-        let oracle = catalog.oracle(statement, false);
-        let untrusted = (0..statement.functions.len())
-            .any(|function| !weir_sql::Oracle::is_trusted(&oracle, function));
-        if untrusted && statement.effects.contains(weir_sql::Effect::Call) {
-            self.unproven(catalog);
         }
     }
 
@@ -474,6 +456,15 @@ impl Judged {
         ids.dedup();
         ids
     }
+}
+
+/// Whether a statement reads what an earlier one of its message may have changed the schema of.
+fn reads_something(statement: &Statement) -> bool {
+    let reads = statement
+        .relations
+        .iter()
+        .any(|relation| relation.access == weir_sql::Access::Read);
+    reads || statement.executes.is_some() || statement.fetches.is_some()
 }
 
 /// How a label is used; an assignment to it tells nothing about it.
