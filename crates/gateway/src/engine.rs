@@ -9,9 +9,9 @@ use weir_policy::{Protocol, Resolved, TargetId};
 use weir_transport::listen::Accepted;
 use weir_transport::tls::Authority;
 
-use crate::cache::StatementCache;
 use crate::ports::{AuditSink, Budgets, Credentials, Holds, Identities, Policies};
-use crate::postgres::{CancelRegistry, Catalogs};
+use crate::postgres::{CancelRegistry, Catalogs, StatementCache};
+use crate::scopes::Scopes;
 use crate::{postgres, relay, wall_clock};
 
 /// What happens to a connection that no Target covers and that is no governed protocol.
@@ -55,6 +55,7 @@ pub(crate) struct Shared {
     pub(crate) authority: Arc<Authority>,
     pub(crate) token_key: Arc<[u8]>,
     pub(crate) unmatched: Unmatched,
+    pub(crate) scopes: Scopes,
     pub(crate) statements: StatementCache,
     pub(crate) catalogs: Catalogs,
     pub(crate) cancels: CancelRegistry,
@@ -95,6 +96,7 @@ impl Engine {
             authority: config.authority,
             token_key: config.token_key,
             unmatched: config.unmatched,
+            scopes: Scopes::default(),
             statements: StatementCache::default(),
             catalogs: Catalogs::default(),
             cancels: CancelRegistry::default(),

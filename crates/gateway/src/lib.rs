@@ -9,16 +9,15 @@
 //! Everything fails closed: no identity, no policy, no catalog, no evidence means refused.
 
 mod buffer;
-mod cache;
 mod engine;
 pub mod ports;
 mod postgres;
 mod relay;
+mod scopes;
 mod sniff;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-pub use cache::Analysed;
 pub use engine::{Engine, EngineConfig, Unmatched};
 pub use postgres::explain;
 

@@ -3,6 +3,7 @@
 //! The path of one query: `client` takes the message, `judge` decides, the client's exact bytes go
 //! on, `server` counts, masks and records what comes back, `statement` leaves the record.
 
+mod cache;
 mod cancel;
 mod catalog;
 mod client;
@@ -12,6 +13,7 @@ mod exchange;
 mod explain;
 mod hold;
 mod judge;
+mod judgement;
 mod login;
 mod mask;
 mod operation;
@@ -28,6 +30,7 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 use weir_wire_postgres::startup::CancelKey;
 
+pub(crate) use cache::StatementCache;
 pub(crate) use cancel::CancelRegistry;
 use dial::Dialer;
 pub(crate) use exchange::Catalogs;

@@ -26,6 +26,8 @@ struct Tally {
     masks: BTreeMap<usize, Mask>,
     limits: Vec<Arc<Limit>>,
     why: Vec<RuleName>,
+    /// Whether a counter was read.
+    counted: bool,
 }
 
 impl Scope {
@@ -38,7 +40,7 @@ impl Scope {
     ) -> Decision {
         let facts = Facts::of(operation);
         let mut binding = Tally::default();
-        let mut would_deny = Vec::new();
+        let (mut would_deny, mut counted) = (Vec::new(), false);
         for policy in &self.policies {
             match policy.mode {
                 Mode::Enforce => self.judge(policy, &facts, counters, now, &mut binding),
@@ -47,10 +49,12 @@ impl Scope {
                     self.judge(policy, &facts, counters, now, &mut idle);
                     would_deny.extend(idle.denials.into_iter().map(|denial| denial.rule));
                     would_deny.extend(idle.holds.into_iter().map(|hold| hold.rule));
+                    counted |= idle.counted;
                 }
             }
         }
         self.refuse_unnamed_stream(&facts, &mut binding);
+        binding.counted |= counted;
         self.compose(binding, would_deny)
     }
 
@@ -105,6 +109,7 @@ impl Scope {
             obligations,
             why,
             would_deny,
+            counted: tally.counted,
         }
     }
 
@@ -260,6 +265,7 @@ impl Scope {
         let (Some(most), LimitScope::Window(key)) = (limit.statements, &limit.scope) else {
             return;
         };
+        tally.counted = true;
         if counters.used(key, now).statements < most {
             return;
         }

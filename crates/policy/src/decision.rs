@@ -1,7 +1,8 @@
 //! The answer to an operation: a verdict, its obligations, and the rules that made it.
 //!
 //! Invariant: a [`Permit`] can only be made in this crate, by `decide` or by a hold of which every
-//! part was granted. It is not `Clone` and is consumed by what it permits.
+//! part was granted. A decision may be kept for the same operation where it
+//! [stands](Decision::is_standing).
 
 use std::sync::Arc;
 
@@ -20,6 +21,15 @@ pub struct Decision {
     pub why: Vec<RuleName>,
     /// Rules of `Observe` policies that would have refused or held it, sorted, each once.
     pub would_deny: Vec<RuleName>,
+    pub(crate) counted: bool,
+}
+
+impl Decision {
+    /// Whether the same operation is decided the same for as long as its scope is in force: no
+    /// budget, and so no moment, had a say.
+    pub const fn is_standing(&self) -> bool {
+        !self.counted
+    }
 }
 
 /// Whether it may happen.
@@ -33,7 +43,7 @@ pub enum Verdict {
     Hold(Hold),
 }
 
-/// The right to forward one operation, once.
+/// The right to forward the operation that was decided.
 #[derive(Debug)]
 pub struct Permit {
     revision: u64,
@@ -82,6 +92,12 @@ pub struct HoldSpec {
 impl Hold {
     pub(crate) fn new(pending: Vec<HoldSpec>, revision: u64) -> Hold {
         Hold { pending, revision }
+    }
+
+    /// The same demands for the next operation, of which nothing is granted yet.
+    #[must_use]
+    pub fn afresh(&self) -> Hold {
+        Hold::new(self.pending.clone(), self.revision)
     }
 
     /// What has not been granted yet.

@@ -31,6 +31,10 @@ pub struct Scope {
     labels: Arc<LabelRules>,
     record: RecordLevel,
     delivery: Delivery,
+    needs_catalog: bool,
+    permits_opaque: bool,
+    has_masks: bool,
+    constants: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -75,7 +79,7 @@ impl Scope {
             subject: &subject.name,
             target: bundle.target(target).map_or("", |t| &t.name),
         };
-        Scope {
+        let mut scope = Scope {
             revision: bundle.revision(),
             target,
             policies: selected
@@ -103,7 +107,19 @@ impl Scope {
                 .map(|p| p.delivery)
                 .max()
                 .unwrap_or(Delivery::Batch),
-        }
+            needs_catalog: false,
+            permits_opaque: false,
+            has_masks: false,
+            constants: Vec::new(),
+        };
+        let is_mask = |rule: &ScopedRule| rule.rule.action == Some(Action::Mask);
+        let needs_catalog = scope.rules().any(ScopedRule::needs_catalog);
+        let has_masks = scope.enforced().any(is_mask);
+        scope.needs_catalog = needs_catalog;
+        scope.has_masks = has_masks;
+        scope.permits_opaque = scope.policies.iter().all(ScopedPolicy::permits_opaque);
+        scope.constants = scope.constants();
+        scope
     }
 
     /// The revision of the bundle that this came from.
@@ -137,35 +153,13 @@ impl Scope {
     }
 
     /// Whether a rule needs relations or columns resolved through the target's catalog.
-    pub fn needs_catalog(&self) -> bool {
-        self.rules().any(|rule| {
-            let matches = &rule.rule.matches;
-            !matches.tables.is_empty()
-                || !matches.except_tables.is_empty()
-                || rule.labels.is_some()
-                || rule.columns.is_some()
-                || !matches.uses.is_empty()
-                || matches.unproven
-        })
+    pub const fn needs_catalog(&self) -> bool {
+        self.needs_catalog
     }
 
     /// Whether what cannot be understood would be permitted.
-    pub fn permits_opaque(&self) -> bool {
-        self.policies
-            .iter()
-            .filter(|policy| policy.mode == Mode::Enforce)
-            .all(|policy| {
-                let allowed = policy.allows_opaque();
-                let denied = policy.rules.iter().any(|rule| {
-                    rule.rule.matches.opaque
-                        && matches!(
-                            rule.rule.action,
-                            Some(Action::Deny | Action::RequireApproval)
-                        )
-                });
-                let refused = policy.governing.is_some() || policy.default == DefaultAction::Deny;
-                !denied && (allowed || !refused)
-            })
+    pub const fn permits_opaque(&self) -> bool {
+        self.permits_opaque
     }
 
     /// Whether some rule limits rows or bytes.
@@ -174,19 +168,27 @@ impl Scope {
     }
 
     /// Whether some rule masks.
-    pub fn has_masks(&self) -> bool {
-        self.enforced()
-            .any(|rule| rule.rule.action == Some(Action::Mask))
+    pub const fn has_masks(&self) -> bool {
+        self.has_masks
     }
 
     /// The texts that constant masks put in place of values: a statement that stores one of them
-    /// may be writing back what it was shown.
-    pub fn constant_masks(&self) -> impl Iterator<Item = &str> {
+    /// may be writing back what it was shown. None is empty.
+    pub fn constant_masks(&self) -> &[String] {
+        &self.constants
+    }
+
+    fn constants(&self) -> Vec<String> {
         let own = self.enforced().filter_map(|rule| rule.rule.mask.as_ref());
-        self.masks.iter().chain(own).filter_map(|mask| match mask {
-            Mask::Constant(text) => Some(text.as_str()),
+        let constant = |mask: &Mask| match mask {
+            Mask::Constant(text) if !text.is_empty() => Some(text.clone()),
             _ => None,
-        })
+        };
+        let mut constants: Vec<String> =
+            self.masks.iter().chain(own).filter_map(constant).collect();
+        constants.sort();
+        constants.dedup();
+        constants
     }
 
     /// Whether only `Observe` policies apply, so that everything passes.
@@ -218,7 +220,33 @@ impl Scope {
     }
 }
 
+impl ScopedRule {
+    fn needs_catalog(&self) -> bool {
+        let matches = &self.rule.matches;
+        !matches.tables.is_empty()
+            || !matches.except_tables.is_empty()
+            || self.labels.is_some()
+            || self.columns.is_some()
+            || !matches.uses.is_empty()
+            || matches.unproven
+    }
+}
+
 impl ScopedPolicy {
+    /// Whether what cannot be understood passes this policy.
+    fn permits_opaque(&self) -> bool {
+        if self.mode == Mode::Observe {
+            return true;
+        }
+        let restricts = |action| matches!(action, Some(Action::Deny | Action::RequireApproval));
+        let denied = self
+            .rules
+            .iter()
+            .any(|rule| rule.rule.matches.opaque && restricts(rule.rule.action));
+        let refused = self.governing.is_some() || self.default == DefaultAction::Deny;
+        !denied && (self.allows_opaque() || !refused)
+    }
+
     pub(crate) fn allows_opaque(&self) -> bool {
         self.allows(|matches| {
             matches.opaque

@@ -17,7 +17,7 @@ mod utility;
 mod tests;
 
 use pg_query::NodeEnum;
-use pg_query::protobuf::{Node, RangeVar, TypeName};
+use pg_query::protobuf::{AConst, Node, RangeVar, TypeName};
 
 use crate::{Access, Effect, FunctionRef, RelationRef, Statement};
 
@@ -54,6 +54,19 @@ impl Builder {
 
     fn effect(&mut self, effect: Effect) {
         self.statement.effects.insert(effect);
+    }
+
+    /// Lists a constant of which nothing but its presence matters.
+    fn constant(&mut self, constant: &AConst) {
+        self.statement
+            .constants
+            .plain
+            .extend(u32::try_from(constant.location));
+    }
+
+    /// Some constant's value matters.
+    fn inspects_constants(&mut self) {
+        self.statement.constants.inspected = true;
     }
 
     /// The statement cannot be understood.

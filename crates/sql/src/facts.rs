@@ -74,6 +74,7 @@ pub struct Statement {
     pub has_literals: bool,
     /// Why the statement could not be understood, if so. Its facts are then incomplete.
     pub opaque: Option<&'static str>,
+    pub(crate) constants: crate::shape::Constants,
     /// Where values come from and go to. `FETCH` and `EXECUTE` answer with unresolved
     /// outputs: judge them by the lineage of the cursor or prepared statement.
     pub lineage: Lineage,

@@ -17,6 +17,7 @@ mod facts;
 mod ir;
 mod lineage;
 mod parse;
+mod shape;
 mod trace;
 mod where_clause;
 
@@ -33,6 +34,8 @@ pub use lineage::{
     Column, ColumnUse, Derivation, Destination, Lineage, Oracle, Origin, OutputColumn, OutputItem,
     Outputs, Traced, Use,
 };
+
+pub use shape::Shape;
 
 /// Longest text that is analysed, in bytes.
 pub const MAX_TEXT: usize = 1 << 20;
@@ -106,10 +109,12 @@ pub fn analyze(text: &str, lex: &LexSettings) -> Analysis {
     }
 }
 
-/// The fingerprint of a text: equal for texts that differ in constants only, as 16 hex
-/// digits. Parses again. `None` where the text cannot be parsed.
-pub fn fingerprint(text: &str, lex: &LexSettings) -> Option<String> {
-    parse::fingerprint(text, lex)
+impl Script {
+    /// The fingerprint of the text that this is the analysis of: equal for texts that differ in
+    /// constants only, as 16 hex digits. Parses again.
+    pub fn fingerprint(&self, text: &str, lex: &LexSettings) -> Option<String> {
+        parse::fingerprint(text, lex)
+    }
 }
 
 /// The text with constants replaced by `$n`. Parses again. `None` where the text cannot be

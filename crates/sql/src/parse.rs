@@ -50,9 +50,8 @@ pub(crate) fn parse(text: &str, lex: &LexSettings) -> Result<ParseResult, Reject
     }
 }
 
-/// See `crate::fingerprint`.
+/// See `Script::fingerprint`.
 pub(crate) fn fingerprint(text: &str, lex: &LexSettings) -> Option<String> {
-    parse(text, lex).ok()?;
     guarded(|| pg_query::fingerprint(text, options(lex), 0))?
         .ok()
         .map(|print| print.hex)

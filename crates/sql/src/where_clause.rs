@@ -13,6 +13,12 @@ use pg_query::protobuf::{Node, RangeVar};
 
 use crate::WhereClause;
 
+/// Whether `classify` answers the same whatever the values of the condition's constants: they are
+/// only compared with columns.
+pub(crate) fn ignores_values(filter: &Node) -> bool {
+    fold::ignores_values(filter)
+}
+
 /// Classifies the WHERE clause of a write to `target`.
 pub(crate) fn classify(filter: Option<&Node>, target: &RangeVar) -> WhereClause {
     let Some(filter) = filter else {

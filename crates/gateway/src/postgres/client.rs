@@ -8,13 +8,13 @@ use weir_wire_postgres::frame::{HEADER, Header};
 use weir_wire_postgres::frontend::{self, Named as NamedObject, tag};
 use weir_wire_postgres::{ProtocolError, message};
 
+use super::cache::Analysed;
 use super::judge::Verdict;
 use super::pending::{Owed, Pending};
 use super::prepared::{Lookup, Portal, Prepared};
 use super::refusal::Refusal;
 use super::session::{MAX_WHOLE, Rest, Session, SessionEnd};
 use super::statement::{Active, Body};
-use crate::cache::Analysed;
 
 /// Answers that may be owed before the client is no longer read.
 const MAX_PIPELINE: usize = 4096;
@@ -135,22 +135,33 @@ impl Session {
         }
     }
 
-    /// Analyses a text on this thread, or a large one on a thread with room: one at a time, because
-    /// its tree takes a few hundred times its size. Where nothing could come of it, not at all.
-    pub(super) async fn analyse(&mut self, text: &[u8]) -> Arc<Analysed> {
+    /// Analyses the text of the next message, `total` bytes long, which `text` finds in its body:
+    /// on this thread, unless it is large.
+    async fn analyse(
+        &self,
+        total: usize,
+        text: for<'a> fn(&'a [u8]) -> Result<&'a [u8], ProtocolError>,
+    ) -> Result<Arc<Analysed>, ProtocolError> {
         const LARGE: usize = 16 * 1024;
+        let text = text(self.body(total))?;
         let Ok(text) = std::str::from_utf8(text) else {
-            return Arc::new(Analysed::opaque(&String::from_utf8_lossy(text)));
+            return Ok(Arc::new(Analysed::opaque(&String::from_utf8_lossy(text))));
         };
         if !self.encoding_is_plain && !text.is_ascii() {
-            return Arc::new(Analysed::opaque(text));
+            return Ok(Arc::new(Analysed::opaque(text)));
         }
         if text.len() <= LARGE {
-            return self.shared.statements.analyse(text, &self.lex);
+            return Ok(self.shared.statements.analyse(text, &self.lex));
         }
         if self.scope.permits_opaque() {
-            return Arc::new(Analysed::opaque(text));
+            return Ok(Arc::new(Analysed::opaque(text)));
         }
+        Ok(self.analyse_large(text).await)
+    }
+
+    /// Analyses a text on a thread with room: one at a time, because its tree takes a few hundred
+    /// times its size.
+    async fn analyse_large(&self, text: &str) -> Arc<Analysed> {
         let shared = Arc::clone(&self.shared);
         let Ok(_turn) = shared.large_texts.acquire().await else {
             return Arc::new(Analysed::opaque(text));
@@ -168,7 +179,7 @@ impl Session {
         if self.scope.permits_opaque() {
             return Ok(());
         }
-        let waits = |pending: &mut Pending| pending.active().any(|active| active.judged.barrier);
+        let waits = |pending: &mut Pending| pending.active().any(|active| active.judged().barrier);
         if waits(&mut self.pending) {
             self.ask_for_answers();
         }
@@ -181,19 +192,18 @@ impl Session {
     async fn query(&mut self, total: usize) -> Result<Result<(), ProtocolError>, SessionEnd> {
         self.close_batch().await?;
         self.pass_barriers().await?;
-        let text = match frontend::query(self.body(total)) {
-            Ok(text) => text.to_vec(),
-            Err(error) => return Ok(Err(error)),
-        };
         self.refresh_policy().await?;
         if self.pending.is_skipping() {
             self.client.inbox.approve(total);
             return Ok(Ok(()));
         }
-        let analysed = self.analyse(&text).await;
-        let verdict = match analysed.analysis {
+        let analysed = match self.analyse(total, frontend::query).await {
+            Ok(analysed) => analysed,
+            Err(error) => return Ok(Err(error)),
+        };
+        let verdict = match analysed.analysis() {
             Analysis::SyntaxError(_) if !self.scope.permits_opaque() => {
-                match self.ask_for_syntax_error(&text).await? {
+                match self.ask_for_syntax_error(analysed.text.as_bytes()).await? {
                     Some(error) => {
                         self.client.inbox.discard(total, &mut self.server.out);
                         let status = self.status;
@@ -249,41 +259,43 @@ impl Session {
 
     async fn parse(&mut self, total: usize) -> Result<Result<(), ProtocolError>, SessionEnd> {
         self.pass_barriers().await?;
-        let (name, text) = match frontend::parse(self.body(total)) {
-            Ok(parse) => (Box::<[u8]>::from(parse.name), parse.query.to_vec()),
+        let name = match frontend::parse(self.body(total)) {
+            Ok(parse) => Box::<[u8]>::from(parse.name),
             Err(error) => return Ok(Err(error)),
         };
-        let analysed = self.analyse(&text).await;
-        let body = match &analysed.analysis {
+        let analysed = match self.analyse(total, text_of_parse).await {
+            Ok(analysed) => analysed,
+            Err(error) => return Ok(Err(error)),
+        };
+        let body = match analysed.analysis() {
             Analysis::Parsed(script) if script.statements.len() == 1 => Some(Body::new(script, 0)),
             _ => None,
         };
         self.batch_open = true;
-        self.forward(
-            total,
-            Owed::Parse(name, Arc::new(Prepared { analysed, body })),
-        );
+        self.forward(total, Owed::Parse(name, Prepared::new(analysed, body)));
         Ok(Ok(()))
     }
 
     async fn bind(&mut self, total: usize) -> Result<Result<(), ProtocolError>, SessionEnd> {
         self.pass_barriers().await?;
         let keep = self.scope.record() >= weir_policy::RecordLevel::Commands;
-        let (portal, name, writes_mask, parameters) = match frontend::bind(self.body(total)) {
-            Ok(bind) => (
-                Box::<[u8]>::from(bind.portal),
-                Box::<[u8]>::from(bind.statement),
-                bind.parameters
-                    .iter()
-                    .any(|(value, _)| value.is_some_and(|value| self.is_mask(value))),
-                if keep {
-                    parameters(&bind.parameters)
-                } else {
-                    Vec::new()
-                },
-            ),
-            Err(error) => return Ok(Err(error)),
-        };
+        let (portal, name, writes_mask, parameters, formats) =
+            match frontend::bind(self.body(total)) {
+                Ok(bind) => (
+                    Box::<[u8]>::from(bind.portal),
+                    Box::<[u8]>::from(bind.statement),
+                    bind.parameters
+                        .iter()
+                        .any(|(value, _)| value.is_some_and(|value| self.is_mask(value))),
+                    if keep {
+                        parameters(&bind.parameters)
+                    } else {
+                        Vec::new()
+                    },
+                    bind.result_formats.into_boxed_slice(),
+                ),
+                Err(error) => return Ok(Err(error)),
+            };
         let statement = loop {
             match self.named.statement(&name, &self.pending) {
                 Lookup::Found(statement) => break Some(statement),
@@ -300,7 +312,8 @@ impl Session {
             statement,
             parameters,
             writes_mask,
-            fields: None,
+            formats,
+            described: None,
             active: None,
         };
         let refused = if self.pending.is_skipping() {
@@ -321,9 +334,8 @@ impl Session {
 
     /// Whether a value is what a constant mask shows.
     fn is_mask(&self, value: &[u8]) -> bool {
-        self.scope
-            .constant_masks()
-            .any(|mask| mask.as_bytes() == value)
+        let masks = self.scope.constant_masks();
+        masks.iter().any(|mask| mask.as_bytes() == value)
     }
 
     /// Makes the server send what it has answered so far, where no Sync does.
@@ -362,14 +374,9 @@ impl Session {
         match self.judge_portal(&name).await? {
             Verdict::Permit(mut statements) => {
                 let mut active = statements.pop_front();
-                let fields = self
-                    .named
-                    .portal(&name, &mut self.pending)
-                    .and_then(|portal| portal.fields.clone());
-                if let (Some(active), Some(fields)) = (&mut active, fields) {
-                    self.plan(active, &fields);
-                }
-                if self.must_describe(&name, active.as_deref()) {
+                if let Some(active) = &mut active
+                    && self.must_describe(&name, active)
+                {
                     self.tell_server(|out| message::describe(out, b'P', &name));
                     self.pending.push_ours(Owed::DescribePortal(name.clone()));
                 }
@@ -384,16 +391,18 @@ impl Session {
         Ok(Ok(()))
     }
 
-    /// Whether the columns of a result must be asked for before its rows can be judged.
-    fn must_describe(&mut self, portal: &[u8], active: Option<&Active>) -> bool {
-        let needed = active.is_some_and(|active| {
-            active.judged.returns_rows && (active.records_rows() || self.scope.needs_catalog())
-        });
-        needed
-            && self
-                .named
-                .portal(portal, &mut self.pending)
-                .is_some_and(|portal| portal.fields.is_none())
+    /// Plans the result of a statement whose columns are known; whether they must be asked for
+    /// before its rows can be judged.
+    fn must_describe(&mut self, portal: &[u8], active: &mut Box<Active>) -> bool {
+        let catalog = self.catalog.current();
+        let Some(portal) = self.named.portal(portal, &mut self.pending) else {
+            return false;
+        };
+        if let Some(described) = portal.columns(catalog.as_ref()) {
+            self.plan(active, &described);
+            return false;
+        }
+        active.judged().returns_rows && (active.records_rows() || self.scope.needs_catalog())
     }
 
     async fn function_call(
@@ -419,6 +428,10 @@ impl Session {
         }
         Ok(Ok(()))
     }
+}
+
+fn text_of_parse(body: &[u8]) -> Result<&[u8], ProtocolError> {
+    frontend::parse(body).map(|parse| parse.query)
 }
 
 /// What goes to the server in place of a refused `Query`: it cannot parse, so the transaction is

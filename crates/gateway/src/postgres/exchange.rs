@@ -30,7 +30,8 @@ struct Known {
 #[derive(Default)]
 pub(super) struct CatalogState {
     current: Option<Arc<Catalog>>,
-    read_at: Option<Instant>,
+    /// Until when it is taken to be true.
+    fresh_until: Option<Instant>,
     /// This session has changed the schema since.
     dirty: bool,
     /// The change may still be rolled back, and nobody else sees it.
@@ -40,6 +41,13 @@ pub(super) struct CatalogState {
 impl CatalogState {
     pub(super) fn current(&self) -> Option<Arc<Catalog>> {
         self.current.clone()
+    }
+
+    fn is_fresh(&self) -> bool {
+        !self.dirty
+            && !self.private
+            && self.current.is_some()
+            && self.fresh_until.is_some_and(|until| Instant::now() < until)
     }
 
     /// The labels have changed: the catalog must be built again.
@@ -101,6 +109,9 @@ impl Catalogs {
 impl Session {
     /// Makes sure that the catalog is as fresh as the target asks for.
     pub(super) async fn refresh_catalog(&mut self) -> Result<Result<(), String>, SessionEnd> {
+        if self.catalog.is_fresh() {
+            return Ok(Ok(()));
+        }
         let bundle = self.shared.policies.current();
         let digest = bundle.digest().to_owned();
         let refresh = bundle
@@ -108,23 +119,15 @@ impl Session {
             .map_or(Duration::from_secs(60), |(_, target)| {
                 target.catalog.refresh
             });
-        let fresh = |at: Instant| at.elapsed() < refresh;
         let key = (
             self.connection.target.clone(),
             self.connection.database.clone(),
         );
         if !self.catalog.dirty && !self.catalog.private {
-            if self.catalog.current.is_some() && self.catalog.read_at.is_some_and(fresh) {
-                return Ok(Ok(()));
-            }
-            if let Some((catalog, at)) = self
-                .shared
-                .catalogs
-                .shared(&key, &digest)
-                .filter(|(_, at)| fresh(*at))
-            {
+            let shared = self.shared.catalogs.shared(&key, &digest);
+            if let Some((catalog, at)) = shared.filter(|(_, at)| at.elapsed() < refresh) {
                 self.catalog.current = Some(catalog);
-                self.catalog.read_at = Some(at);
+                self.catalog.fresh_until = at.checked_add(refresh);
                 return Ok(Ok(()));
             }
         } else if !self.catalog.dirty {
@@ -161,7 +164,7 @@ impl Session {
         self.shared.catalogs.keep(key, &digest, pins, published);
         self.catalog = super::exchange::CatalogState {
             current: Some(catalog),
-            read_at: Some(now),
+            fresh_until: now.checked_add(refresh),
             dirty: false,
             private,
         };

@@ -7,16 +7,17 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use weir_audit::{Names, Outcome, StatementStarted};
-use weir_policy::{Decision, Delivery, Meter, Obligations, Operation, RecordLevel, RuleName};
+use weir_policy::{Decision, Delivery, Meter, Obligations, Operation, RecordLevel};
 use weir_sql::{Analysis, Statement};
 
+use super::cache::Analysed;
 use super::hold::Answer;
+use super::judgement::{Basis, Judgement};
 use super::operation::{Judged, View};
 use super::prepared::{Portal, Prepared};
 use super::refusal::Refusal;
 use super::session::{Session, SessionEnd};
 use super::statement::{Active, Body};
-use crate::cache::Analysed;
 use crate::{millis, wall_clock};
 
 /// How long a session goes on without its identity being proven again.
@@ -30,12 +31,20 @@ pub(super) enum Verdict {
     Deny(Refusal),
 }
 
-/// One statement of a message, judged.
+/// One statement of a message, and what it is known to do.
 struct Candidate {
-    judged: Arc<Judged>,
+    known: Known,
     cursor: Option<Box<str>>,
     parameters: Vec<weir_audit::Value>,
     body: Option<Body>,
+}
+
+/// What is known of a statement.
+enum Known {
+    /// It was decided before, and nothing has changed.
+    Decided(Arc<Judgement>),
+    /// What it does; to be kept with the text that stands for it, or not.
+    Judged(Box<Judged>, Option<Arc<Analysed>>),
 }
 
 impl Session {
@@ -60,7 +69,7 @@ impl Session {
         self.revision = bundle.revision();
         let scope = bundle
             .target_named(&self.connection.target)
-            .and_then(|(target, _)| bundle.scope(&subject, target));
+            .and_then(|(target, _)| self.shared.scopes.find(&bundle, &subject, target));
         let Some(scope) = scope else {
             let refusal = Refusal::unjudged("no policy permits this target any more");
             return Err(self.end(refusal).await);
@@ -78,7 +87,7 @@ impl Session {
         if let Err(refusal) = self.prepare_judgement().await? {
             return Ok(Verdict::Deny(refusal));
         }
-        let candidates = match &analysed.analysis {
+        let candidates = match analysed.analysis() {
             Analysis::Parsed(script) => {
                 let bodies: Vec<Body> = (0..script.statements.len())
                     .map(|index| Body::new(script, index))
@@ -87,13 +96,8 @@ impl Session {
                 let writes_mask = self.shows_mask(&analysed.text);
                 let mut candidates = Vec::with_capacity(bodies.len());
                 for body in &bodies {
-                    candidates.push(self.candidate(
-                        body,
-                        &analysed.text,
-                        after_ddl,
-                        Vec::new(),
-                        writes_mask,
-                    ));
+                    let candidate = self.candidate(body, analysed, after_ddl, writes_mask);
+                    candidates.push(candidate);
                     after_ddl |= body.get().is_some_and(|statement| statement.changes_schema);
                 }
                 candidates
@@ -134,21 +138,16 @@ impl Session {
             return Ok(Some(refusal));
         }
         let statement = portal.statement.as_deref();
-        let parameters = portal.parameters.clone();
-        let (candidate, analysed) = self.bound(statement, parameters, portal.writes_mask);
-        let (scope, now) = (Arc::clone(&self.scope), millis());
-        let mut decision = None;
-        self.shared.budgets.read(&mut |counters| {
-            let judged = &candidate.judged;
-            decision = Some(judged.operation(|operation| scope.decide(operation, counters, now)));
-        });
+        let (mut candidate, analysed) = self.bound(statement, Vec::new(), portal.writes_mask);
+        let judgement = self.decide(&mut candidate);
         let denied =
             |decision: &Decision| matches!(decision.verdict, weir_policy::Verdict::Deny(_));
-        let Some(decision) = decision.filter(denied) else {
+        let Some(judgement) = judgement.filter(|judgement| denied(&judgement.decision)) else {
             return Ok(None);
         };
+        candidate.parameters.clone_from(&portal.parameters);
         match self
-            .conclude(vec![(candidate, decision)], &analysed)
+            .conclude(vec![(candidate, judgement)], &analysed)
             .await?
         {
             Verdict::Deny(refusal) => Ok(Some(refusal)),
@@ -169,20 +168,18 @@ impl Session {
             return (opaque("it was not seen being prepared"), unknown);
         };
         let analysed = Arc::clone(&prepared.analysed);
-        let candidate = match (&prepared.body, &analysed.analysis) {
+        let mut candidate = match (&prepared.body, analysed.analysis()) {
             (Some(body), _) => {
                 let writes_mask = writes_mask || self.shows_mask(&analysed.text);
-                self.candidate(body, &analysed.text, false, parameters, writes_mask)
+                self.candidate(body, &analysed, false, writes_mask)
             }
-            (None, Analysis::Parsed(script)) if script.statements.is_empty() => Candidate {
-                judged: Arc::default(),
-                cursor: None,
-                parameters,
-                body: None,
-            },
+            (None, Analysis::Parsed(script)) if script.statements.is_empty() => {
+                Candidate::new(Judged::default())
+            }
             (None, Analysis::Opaque(reason)) => opaque(&reason.to_string()),
             (None, _) => opaque("it could not be parsed"),
         };
+        candidate.parameters = parameters;
         (candidate, analysed)
     }
 
@@ -192,7 +189,6 @@ impl Session {
             return Ok(Verdict::Deny(refusal));
         }
         let text = Arc::new(Analysed::opaque("(function call)"));
-        let judged = Arc::new(Judged::opaque("function call protocol"));
         let mut decision = None;
         let (scope, now) = (Arc::clone(&self.scope), millis());
         self.shared.budgets.read(&mut |counters| {
@@ -203,19 +199,10 @@ impl Session {
                 "budgets could not be read",
             )));
         };
-        self.conclude(
-            vec![(
-                Candidate {
-                    judged,
-                    cursor: None,
-                    parameters: Vec::new(),
-                    body: None,
-                },
-                decision,
-            )],
-            &text,
-        )
-        .await
+        let judged = Judged::opaque("function call protocol");
+        let judgement = Arc::new(self.judgement(judged, decision));
+        self.conclude(vec![(Candidate::decided(&judgement), judgement)], &text)
+            .await
     }
 
     /// What must hold before anything is judged: evidence can be kept, the catalog is there.
@@ -235,14 +222,23 @@ impl Session {
     fn candidate(
         &self,
         body: &Body,
-        text: &str,
+        analysed: &Arc<Analysed>,
         after_ddl: bool,
-        parameters: Vec<weir_audit::Value>,
         writes_mask: bool,
     ) -> Candidate {
         let Some(statement) = body.get() else {
             return opaque("it is empty");
         };
+        let stands_alone = body.is_whole_text()
+            && statement.executes.is_none()
+            && statement.fetches.is_none()
+            && !writes_mask;
+        let catalog = self.catalog_in_use();
+        if stands_alone
+            && let Some(known) = analysed.judgements().find(&self.scope, catalog.as_ref())
+        {
+            return Candidate::decided(&known).with_body(body);
+        }
         let mut inner: Vec<Body> = Vec::new();
         let mut cursor = None;
         if let Some(name) = &statement.executes {
@@ -271,29 +267,54 @@ impl Session {
                 },
             }
         }
-        let catalog = self.view();
         let view = View {
             catalog: catalog.as_deref(),
-            text,
+            text: &analysed.text,
             after_ddl,
         };
         let inner: Vec<&Statement> = inner.iter().filter_map(Body::get).collect();
         let mut judged = Judged::new(statement, &inner, &view);
         judged.writes_mask = writes_mask;
-        Candidate {
-            judged: Arc::new(judged),
-            cursor,
-            parameters,
-            body: Some(body.clone()),
+        let mut candidate = Candidate::new(judged).with_body(body);
+        candidate.cursor = cursor;
+        if stands_alone && let Known::Judged(_, text) = &mut candidate.known {
+            *text = Some(Arc::clone(analysed));
         }
+        candidate
     }
 
     /// Whether a text holds, as a literal, what a constant mask shows.
     fn shows_mask(&self, text: &str) -> bool {
-        let literal = |mask: &str| format!("'{}'", mask.replace('\'', "''"));
-        self.scope
-            .constant_masks()
-            .any(|mask| !mask.is_empty() && text.contains(&literal(mask)))
+        let is_shown = |mask: &String| {
+            text.contains(mask.split('\'').next().unwrap_or_default())
+                && text.contains(&format!("'{}'", mask.replace('\'', "''")))
+        };
+        self.scope.constant_masks().iter().any(is_shown)
+    }
+
+    /// The decision on a statement; `None` when budgets cannot be read.
+    fn decide(&self, candidate: &mut Candidate) -> Option<Arc<Judgement>> {
+        let judged = match &mut candidate.known {
+            Known::Decided(judgement) => return Some(Arc::clone(judgement)),
+            Known::Judged(judged, _) => std::mem::take(&mut **judged),
+        };
+        let (scope, now) = (&self.scope, millis());
+        let mut decision = None;
+        self.shared.budgets.read(&mut |counters| {
+            decision = Some(judged.operation(|operation| scope.decide(operation, counters, now)));
+        });
+        let judgement = Arc::new(self.judgement(judged, decision?));
+        if let Known::Judged(_, Some(analysed)) = &candidate.known {
+            analysed.judgements().keep(&judgement);
+        }
+        candidate.known = Known::Decided(Arc::clone(&judgement));
+        Some(judgement)
+    }
+
+    fn judgement(&self, judged: Judged, decision: Decision) -> Judgement {
+        let labels = self.label_names(&judged);
+        let basis = Basis::new(&self.scope, self.catalog_in_use().as_ref());
+        Judgement::new(judged, decision, labels, basis)
     }
 
     async fn decide_all(
@@ -301,49 +322,41 @@ impl Session {
         candidates: Vec<Candidate>,
         analysed: &Arc<Analysed>,
     ) -> Result<Verdict, SessionEnd> {
-        let (scope, now) = (Arc::clone(&self.scope), millis());
         let mut decided = Vec::with_capacity(candidates.len());
-        self.shared.budgets.read(&mut |counters| {
-            decided = candidates
-                .iter()
-                .map(|candidate| {
-                    candidate
-                        .judged
-                        .operation(|operation| scope.decide(operation, counters, now))
-                })
-                .collect();
-        });
-        if decided.len() != candidates.len() {
-            return Ok(Verdict::Deny(Refusal::unjudged(
-                "budgets could not be read",
-            )));
+        for mut candidate in candidates {
+            let Some(judgement) = self.decide(&mut candidate) else {
+                return Ok(Verdict::Deny(Refusal::unjudged(
+                    "budgets could not be read",
+                )));
+            };
+            decided.push((candidate, judgement));
         }
-        self.conclude(candidates.into_iter().zip(decided).collect(), analysed)
-            .await
+        self.conclude(decided, analysed).await
     }
 
     async fn conclude(
         &mut self,
-        decided: Vec<(Candidate, Decision)>,
+        decided: Vec<(Candidate, Arc<Judgement>)>,
         analysed: &Arc<Analysed>,
     ) -> Result<Verdict, SessionEnd> {
         let mut permitted = VecDeque::with_capacity(decided.len());
         let mut denial = None;
         let mut holds = Vec::new();
-        for (candidate, decision) in decided {
+        for (candidate, judgement) in decided {
             self.statements += 1;
-            let mut active = self.activate(candidate, &decision, analysed);
-            match decision.verdict {
+            let mut active = self.activate(candidate, &judgement, analysed);
+            match &judgement.decision.verdict {
                 weir_policy::Verdict::Permit(_permit) => {}
                 weir_policy::Verdict::Deny(refused) => {
-                    let refusal = Refusal::denied(&refused.rule, &refused.reason, refused.hint);
+                    let hint = refused.hint.clone();
+                    let refusal = Refusal::denied(&refused.rule, &refused.reason, hint);
                     denial.get_or_insert(self.sign(refusal, active.number));
                     active.record_mut().decision = weir_audit::Decision::Deny;
                     active.record_mut().reason = Some(refused.reason.as_str().into());
                 }
                 weir_policy::Verdict::Hold(hold) => {
                     active.record_mut().decision = weir_audit::Decision::Hold;
-                    holds.push((permitted.len(), hold));
+                    holds.push((permitted.len(), hold.afresh()));
                 }
             }
             permitted.push_back(active);
@@ -409,19 +422,16 @@ impl Session {
     fn activate(
         &self,
         candidate: Candidate,
-        decision: &Decision,
+        judgement: &Arc<Judgement>,
         analysed: &Arc<Analysed>,
     ) -> Box<Active> {
-        let Candidate {
-            judged,
-            cursor,
-            parameters,
-            body,
-        } = candidate;
-        let level = decision.obligations.record;
+        let obligations = &judgement.decision.obligations;
+        let level = obligations.record;
         let text = match level {
             RecordLevel::Metadata => analysed.normalized(),
-            RecordLevel::Commands | RecordLevel::Full => Some(own_text(body.as_ref(), analysed)),
+            RecordLevel::Commands | RecordLevel::Full => {
+                Some(own_text(candidate.body.as_ref(), analysed))
+            }
         };
         let record = weir_audit::Statement {
             number: self.statements,
@@ -429,25 +439,26 @@ impl Session {
             parameters: if level == RecordLevel::Metadata {
                 Vec::new()
             } else {
-                parameters
+                candidate.parameters
             },
             fingerprint: analysed.fingerprint(),
             command: None,
             decision: weir_audit::Decision::Permit,
-            rules: names(&decision.why),
-            would_deny: names(&decision.would_deny),
+            rules: judgement.rules.clone(),
+            would_deny: judgement.would_deny.clone(),
             reason: None,
-            tables: judged.tables().collect(),
-            labels: self.label_names(&judged),
+            tables: judgement.tables.clone(),
+            labels: judgement.labels.clone(),
             revision: self.revision,
             request: None,
         };
         let mut evidence = self.evidence.clone();
-        evidence.durable = decision.obligations.delivery != Delivery::Batch;
-        let active = Active::new(judged, record, level == RecordLevel::Full, evidence);
-        let mut active = Box::new(active.with_source(body, analysed));
-        active.meter = self.meter(&decision.obligations, cursor.as_deref());
-        active.cursor = cursor;
+        evidence.durable = obligations.delivery != Delivery::Batch;
+        let full = level == RecordLevel::Full;
+        let mut active = Active::new(Arc::clone(judgement), record, full, evidence);
+        active.set_source(candidate.body, analysed);
+        active.meter = self.meter(obligations, candidate.cursor.as_deref());
+        active.cursor = candidate.cursor;
         active
     }
 
@@ -465,7 +476,7 @@ impl Session {
         meter
     }
 
-    pub(super) fn label_names(&self, judged: &Judged) -> Names {
+    fn label_names(&self, judged: &Judged) -> Names {
         let bundle = self.shared.policies.current();
         let name = |id| bundle.label(id).map(|label| Arc::from(label.name.as_str()));
         judged.labels().into_iter().filter_map(name).collect()
@@ -483,20 +494,30 @@ fn own_text(body: Option<&Body>, analysed: &Arc<Analysed>) -> Arc<str> {
     }
 }
 
-fn opaque(reason: &str) -> Candidate {
-    let judged = Arc::new(Judged::opaque(reason));
-    Candidate {
-        judged,
-        cursor: None,
-        parameters: Vec::new(),
-        body: None,
+impl Candidate {
+    fn new(judged: Judged) -> Self {
+        Self::of(Known::Judged(Box::new(judged), None))
+    }
+
+    fn decided(judgement: &Arc<Judgement>) -> Self {
+        Self::of(Known::Decided(Arc::clone(judgement)))
+    }
+
+    const fn of(known: Known) -> Self {
+        Self {
+            known,
+            cursor: None,
+            parameters: Vec::new(),
+            body: None,
+        }
+    }
+
+    fn with_body(mut self, body: &Body) -> Self {
+        self.body = Some(body.clone());
+        self
     }
 }
 
-/// Rule names as the record holds them.
-pub(super) fn names(rules: &[RuleName]) -> Names {
-    rules
-        .iter()
-        .map(|rule| Arc::from(format!("{}/{}", rule.policy, rule.rule)))
-        .collect()
+fn opaque(reason: &str) -> Candidate {
+    Candidate::new(Judged::opaque(reason))
 }

@@ -4,14 +4,15 @@
 //! not when the client asks; a name that this map does not know is therefore opaque, never harmless.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use weir_policy::Meter;
-use weir_wire_postgres::backend::Field;
 
+use super::cache::Analysed;
+use super::catalog::Catalog;
+use super::judgement::Described;
 use super::pending::{Name, Owed, Pending};
 use super::statement::{Active, Body};
-use crate::cache::Analysed;
 
 /// A prepared statement.
 #[derive(Debug)]
@@ -20,6 +21,38 @@ pub(super) struct Prepared {
     pub(super) analysed: Arc<Analysed>,
     /// The statement; `None` where the text is opaque or empty.
     pub(super) body: Option<Body>,
+    layout: Mutex<Option<Layout>>,
+}
+
+/// The columns that a prepared statement returns: the server never changes them while it lives.
+#[derive(Debug)]
+struct Layout {
+    /// What its columns' origins were looked up in.
+    catalog: Weak<Catalog>,
+    /// The result formats that were asked for.
+    formats: Box<[i16]>,
+    described: Arc<Described>,
+}
+
+impl Prepared {
+    pub(super) fn new(analysed: Arc<Analysed>, body: Option<Body>) -> Arc<Self> {
+        Arc::new(Self {
+            analysed,
+            body,
+            layout: Mutex::default(),
+        })
+    }
+
+    /// The columns, if they were described in these formats since the catalog was read.
+    fn described(&self, formats: &[i16], catalog: &Arc<Catalog>) -> Option<Arc<Described>> {
+        let layout = self.layout.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_current = |layout: &&Layout| {
+            *layout.formats == *formats
+                && std::ptr::eq(layout.catalog.as_ptr(), Arc::as_ptr(catalog))
+        };
+        let layout = layout.as_ref().filter(is_current)?;
+        Some(Arc::clone(&layout.described))
+    }
 }
 
 /// A portal.
@@ -29,13 +62,41 @@ pub(super) struct Portal {
     pub(super) parameters: Vec<weir_audit::Value>,
     /// Whether a parameter is what a constant mask shows.
     pub(super) writes_mask: bool,
+    /// The result formats that were asked for.
+    pub(super) formats: Box<[i16]>,
     /// Columns, once the server has described the portal.
-    pub(super) fields: Option<Arc<[Field]>>,
+    pub(super) described: Option<Arc<Described>>,
     /// The statement between two Executes.
     pub(super) active: Option<Box<Active>>,
 }
 
 impl Portal {
+    /// The server has described the portal.
+    pub(super) fn describe(&mut self, described: &Arc<Described>, catalog: Option<&Arc<Catalog>>) {
+        self.described = Some(Arc::clone(described));
+        if let (Some(statement), Some(catalog)) = (&self.statement, catalog) {
+            let layout = Layout {
+                catalog: Arc::downgrade(catalog),
+                formats: self.formats.clone(),
+                described: Arc::clone(described),
+            };
+            let mut kept = statement
+                .layout
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            *kept = Some(layout);
+        }
+    }
+
+    /// The portal's columns, as far as they are known.
+    pub(super) fn columns(&self, catalog: Option<&Arc<Catalog>>) -> Option<Arc<Described>> {
+        let kept = || {
+            let statement = self.statement.as_ref()?;
+            statement.described(&self.formats, catalog?)
+        };
+        self.described.clone().or_else(kept)
+    }
+
     /// The portal goes away; what it was running has ended as the client wished.
     pub(super) fn end(mut self) {
         if let Some(active) = self.active.take() {
@@ -85,7 +146,7 @@ impl Named {
                 }
                 Owed::CloseStatement(closed) if **closed == *name => return Lookup::Undecided,
                 Owed::Query(_) => return Lookup::Undecided,
-                Owed::Execute(_, Some(active)) if active.judged.barrier => {
+                Owed::Execute(_, Some(active)) if active.judged().barrier => {
                     return Lookup::Undecided;
                 }
                 _ => {}

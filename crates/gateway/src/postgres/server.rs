@@ -10,6 +10,7 @@ use weir_wire_postgres::frame::{Body, HEADER, Header};
 use weir_wire_postgres::message;
 
 use super::hold::Crossing;
+use super::judgement::{Described, Plan};
 use super::mask::CellMask;
 use super::pending::{Entry, Owed};
 use super::prepared::{Cursor, Prepared};
@@ -167,7 +168,7 @@ impl Session {
             (tag::NO_DATA, Owed::DescribePortal(name)) => {
                 let name = name.clone();
                 if let Some(portal) = self.named.portal(&name, &mut self.pending) {
-                    portal.fields = Some(Arc::new([]));
+                    portal.describe(&Arc::default(), None);
                 }
                 self.answered()
             }
@@ -235,16 +236,15 @@ impl Session {
         match (header.tag, &entry.owed) {
             (tag::ROW_DESCRIPTION, Owed::DescribePortal(name)) => {
                 let name = name.clone();
-                let fields = backend::row_description(self.server_body(header))
-                    .map_err(SessionEnd::Server)?;
+                let described = self.described(header)?;
                 self.pending.pop();
-                self.portal_described(&name, fields);
+                self.portal_described(&name, &described);
             }
             (tag::NO_DATA, Owed::DescribePortal(name)) => {
                 let name = name.clone();
                 self.pending.pop();
                 if let Some(portal) = self.named.portal(&name, &mut self.pending) {
-                    portal.fields = Some(Arc::new([]));
+                    portal.describe(&Arc::default(), None);
                 }
             }
             (tag::BIND_COMPLETE, _) => {

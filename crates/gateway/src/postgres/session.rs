@@ -29,6 +29,9 @@ use crate::engine::Shared;
 /// Bytes that may wait for a slow reader before the other side is no longer read.
 pub(super) const BACKLOG: usize = 256 * 1024;
 
+/// What waits in two places leaves in one write where each is at most so many bytes.
+const JOINED: usize = 4 * 1024;
+
 /// The longest message that is held whole because it is judged, masked or recorded: 64 MiB.
 pub(super) const MAX_WHOLE: usize = 64 * 1024 * 1024;
 
@@ -159,6 +162,10 @@ fn poll_write(
     cx: &mut Context<'_>,
 ) -> Poll<Result<(), SessionEnd>> {
     let mut wrote = false;
+    let is_small = |bytes: usize| bytes <= JOINED;
+    if !to.out.is_empty() && is_small(to.out.len()) && is_small(from.approved().len()) {
+        from.spill(&mut to.out);
+    }
     loop {
         let own = !to.out.is_empty();
         let bytes = if own { &to.out[..] } else { from.approved() };
@@ -424,7 +431,9 @@ impl Session {
     }
 
     /// The catalog that statements are judged with, where the policy needs one.
-    pub(super) fn view(&self) -> Option<Arc<Catalog>> {
-        self.catalog.current()
+    pub(super) fn catalog_in_use(&self) -> Option<Arc<Catalog>> {
+        self.catalog
+            .current()
+            .filter(|_| self.scope.needs_catalog())
     }
 }

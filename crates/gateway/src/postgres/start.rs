@@ -19,7 +19,7 @@ use super::login;
 use super::refusal::Refusal;
 use super::session::{Session, SessionEnd, Side};
 use super::statement::Evidence;
-use super::{Connection, judge};
+use super::{Connection, judgement};
 use crate::engine::{Route, Shared};
 use crate::{millis, wall_clock};
 
@@ -129,7 +129,7 @@ pub(crate) async fn serve(
         }
     };
     tracing::info!(session = %audit.id, %reason, "connection refused");
-    shared.refused(audit, &reason, judge::names(&rules));
+    shared.refused(audit, &reason, judgement::names(&rules));
 }
 
 async fn first_packets(
@@ -278,7 +278,8 @@ async fn begin(
         .identities
         .current()
         .map_err(|reason| told(&reason))?;
-    let scope = bundle.scope(&subject, route.target).ok_or_else(|| {
+    let scope = shared.scopes.find(&bundle, &subject, route.target);
+    let scope = scope.ok_or_else(|| {
         told(&format!(
             "no policy lets {} use target \"{}\"",
             audit.identity.name, target.name

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use weir_audit::{
-    ChunkBuilder, Column, Names, Outcome, RecordingChunk, Session, StatementFinished, Stream,
+    ChunkBuilder, Column, Outcome, RecordingChunk, Session, StatementFinished, Stream,
 };
 use weir_policy::Meter;
-use weir_wire_postgres::backend::Field;
 
+use super::cache::Analysed;
+use super::judgement::{Judgement, Plan};
+use super::mask::CellMask;
 use super::operation::Judged;
-use crate::cache::Analysed;
 use crate::ports::AuditSink;
 use crate::wall_clock;
 
@@ -42,6 +43,11 @@ impl Body {
         }
     }
 
+    /// Whether it is all that its text holds.
+    pub(super) fn is_whole_text(&self) -> bool {
+        !self.nested && !self.has_siblings()
+    }
+
     /// Whether its message holds other statements as well.
     pub(super) fn has_siblings(&self) -> bool {
         self.script.statements.len() > 1
@@ -59,10 +65,10 @@ impl Body {
 
 /// A statement that is running, or is about to.
 pub(super) struct Active {
-    pub(super) judged: Arc<Judged>,
+    pub(super) judgement: Arc<Judgement>,
     pub(super) meter: Option<Meter>,
-    /// Masks by column of the result that is being delivered.
-    pub(super) masks: Arc<[(usize, super::mask::CellMask)]>,
+    /// How the result is shown, once its columns are known.
+    plan: Option<Arc<Plan>>,
     /// The cursor that a FETCH reads from, which owns the meter between fetches.
     pub(super) cursor: Option<Box<str>>,
     /// Set when something of Weir's ended the statement: what the client is told instead.
@@ -74,8 +80,6 @@ pub(super) struct Active {
     rows: u64,
     bytes: u64,
     record: weir_audit::Statement,
-    columns: Names,
-    masked: Names,
     recorder: Option<Recorder>,
     evidence: Option<Evidence>,
     source: Option<(Body, Arc<Analysed>)>,
@@ -97,20 +101,20 @@ struct Recorder {
 
 impl Active {
     pub(super) fn new(
-        judged: Arc<Judged>,
+        judgement: Arc<Judgement>,
         record: weir_audit::Statement,
         full: bool,
         evidence: Evidence,
-    ) -> Self {
+    ) -> Box<Self> {
         let recorder = full.then(|| Recorder {
             chunk: ChunkBuilder::new(ChunkBuilder::DEFAULT_LIMIT),
             columns: None,
             index: 0,
         });
-        Self {
-            judged,
+        Box::new(Self {
+            judgement,
             meter: None,
-            masks: Arc::new([]),
+            plan: None,
             cursor: None,
             stopped: None,
             discarding: false,
@@ -119,18 +123,26 @@ impl Active {
             rows: 0,
             bytes: 0,
             record,
-            columns: Names::empty(),
-            masked: Names::empty(),
             recorder,
             evidence: Some(evidence),
             source: None,
-        }
+        })
+    }
+
+    /// What the statement does.
+    pub(super) fn judged(&self) -> &Judged {
+        &self.judgement.judged
+    }
+
+    /// Masks by column of the result that is being delivered.
+    #[inline]
+    pub(super) fn masks(&self) -> &[(usize, CellMask)] {
+        self.plan.as_ref().map_or(&[], |plan| &plan.masks)
     }
 
     /// Remembers where the statement stands, so that its completion can be applied.
-    pub(super) fn with_source(mut self, body: Option<Body>, analysed: &Arc<Analysed>) -> Self {
+    pub(super) fn set_source(&mut self, body: Option<Body>, analysed: &Arc<Analysed>) {
         self.source = body.map(|body| (body, Arc::clone(analysed)));
-        self
     }
 
     /// What its completion changes, once.
@@ -157,7 +169,7 @@ impl Active {
     /// Whether rows can go on without being looked at.
     #[inline]
     pub(super) fn is_transparent(&self) -> bool {
-        self.masks.is_empty() && self.recorder.is_none() && !self.discarding
+        self.masks().is_empty() && self.recorder.is_none() && !self.discarding
     }
 
     /// Counts what goes to the client.
@@ -167,31 +179,12 @@ impl Active {
         self.bytes += bytes as u64;
     }
 
-    /// The result's columns are known, with the names of the masked ones among them.
-    pub(super) fn describe(&mut self, fields: &[Field]) {
-        let name = |field: &Field| -> Arc<str> { String::from_utf8_lossy(&field.name).into() };
-        self.columns = fields.iter().map(name).collect();
-        let is_masked = |at: usize| self.masks.iter().any(|(masked, _)| *masked == at);
-        self.masked = fields
-            .iter()
-            .enumerate()
-            .filter(|(at, _)| is_masked(*at))
-            .map(|(_, f)| name(f))
-            .collect();
+    /// The result's columns are known.
+    pub(super) fn show(&mut self, plan: Arc<Plan>) {
         if let Some(recorder) = &mut self.recorder {
-            recorder.columns = Some(
-                fields
-                    .iter()
-                    .enumerate()
-                    .map(|(at, field)| Column {
-                        name: name(field),
-                        type_id: field.type_oid,
-                        binary: field.binary,
-                        masked: self.masks.iter().any(|(masked, _)| *masked == at),
-                    })
-                    .collect(),
-            );
+            recorder.columns = Some(plan.recorded());
         }
+        self.plan = Some(plan);
     }
 
     /// Keeps a row as the client gets it: the body of a DataRow.
@@ -247,13 +240,17 @@ impl Active {
         self.flush_recording(Stream::Result);
         let evidence = self.evidence.take()?;
         let micros = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let plan = self.plan.take();
+        let (columns, masked) = plan.map_or_else(Default::default, |plan| {
+            (plan.columns.clone(), plan.masked.clone())
+        });
         let event = StatementFinished {
             statement: std::mem::take(&mut self.record),
             outcome,
             rows: self.rows,
             bytes: self.bytes,
-            columns: std::mem::take(&mut self.columns),
-            masked: std::mem::take(&mut self.masked),
+            columns,
+            masked,
             duration_us: micros,
         };
         let record = weir_audit::Record::session(wall_clock(), evidence.session, event);

@@ -363,6 +363,21 @@ fn lookups_by_equality_are_rate_limited_per_label() {
 }
 
 #[test]
+fn a_decision_that_read_a_budget_does_not_stand() {
+    let scope = scope(vec![counted(2, Exceed::Deny)]);
+    let decide = |how| {
+        let uses = [LabelUse { label: SSN, how }];
+        let sql = SqlOperation {
+            label_uses: &uses,
+            ..SqlOperation::default()
+        };
+        scope.decide(&Operation::Sql(&sql), &WindowLedger::new(), NOW)
+    };
+    assert!(!decide(Use::EqualsConstant).is_standing());
+    assert!(decide(Use::Output).is_standing());
+}
+
+#[test]
 fn an_exhausted_budget_of_statements_can_ask_for_approval() {
     let scope = scope(vec![counted(0, Exceed::RequireApproval)]);
     let uses = [LabelUse {

@@ -90,6 +90,7 @@ impl Builder {
 
     pub(super) fn merge(&mut self, merge: &MergeStmt) -> Query {
         self.effect(Effect::Merge);
+        self.inspects_constants();
         let with = self.with(merge.with_clause.as_ref());
         let dml = match (merge.relation.as_ref(), merge.source_relation.as_deref()) {
             (Some(target), Some(source)) => {
@@ -134,6 +135,9 @@ impl Builder {
     }
 
     fn condition(&mut self, filter: Option<&Node>, target: &RangeVar) {
+        if filter.is_some_and(|filter| !where_clause::ignores_values(filter)) {
+            self.inspects_constants();
+        }
         self.worst(classify(filter, target));
     }
 

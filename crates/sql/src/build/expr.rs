@@ -30,6 +30,7 @@ impl Builder {
         match node {
             NodeEnum::AConst(constant) => {
                 self.statement.has_literals |= !constant.isnull;
+                self.constant(constant);
                 Expr::Const
             }
             NodeEnum::Integer(_)

@@ -116,7 +116,11 @@ impl Builder {
     /// Constants in LIMIT and OFFSET are not data.
     fn limit(&mut self, node: Option<&Node>) -> Vec<Expr> {
         match node.and_then(|node| node.node.as_ref()) {
-            None | Some(NodeEnum::AConst(_)) => Vec::new(),
+            None => Vec::new(),
+            Some(NodeEnum::AConst(constant)) => {
+                self.constant(constant);
+                Vec::new()
+            }
             Some(_) => self.child(node),
         }
     }
@@ -156,6 +160,7 @@ impl Builder {
         if let Some(NodeEnum::AConst(constant)) = node.node.as_ref()
             && let Some(a_const::Val::Ival(number)) = &constant.val
         {
+            self.inspects_constants();
             return Expr::Position(usize::try_from(number.ival).unwrap_or(0));
         }
         self.expr(node)

@@ -66,6 +66,7 @@ impl Builder {
             return;
         }
         self.effect(Effect::Set);
+        self.inspects_constants();
         let named = |node: &Node| matches!(node.node.as_ref(), Some(NodeEnum::NamedArgExpr(_)));
         let plain = !call.args.iter().any(named);
         let arg = |position: usize| call.args.get(position).filter(|_| plain).and_then(literal);

@@ -64,6 +64,40 @@ pub(super) fn holds(node: &Node, target: &RangeVar) -> Option<bool> {
     }
 }
 
+/// Whether `holds` looks at no constant of the condition: columns are compared with constants, and
+/// nothing else is said about them.
+pub(super) fn ignores_values(node: &Node) -> bool {
+    let is_column = |node: Option<&Node>| node.is_some_and(|node| column_name(node).is_some());
+    let is_constant = |node: &Node| matches!(node.node.as_ref(), Some(NodeEnum::AConst(_)));
+    match node.node.as_ref() {
+        Some(NodeEnum::BoolExpr(expr)) if expr.boolop == BoolExprType::AndExpr as i32 => {
+            expr.args.iter().all(ignores_values)
+        }
+        Some(NodeEnum::AExpr(expr)) if is_column(expr.lexpr.as_deref()) => {
+            let right = expr.rexpr.as_deref();
+            match AExprKind::try_from(expr.kind) {
+                Ok(AExprKind::AexprOp) => {
+                    right.is_some_and(is_constant) || !right.is_some_and(holds_constants)
+                }
+                Ok(AExprKind::AexprIn) => match right.and_then(|node| node.node.as_ref()) {
+                    Some(NodeEnum::List(list)) => list.items.iter().all(is_constant),
+                    _ => false,
+                },
+                _ => false,
+            }
+        }
+        _ => !holds_constants(node),
+    }
+}
+
+/// Whether there may be a constant in an operand; only the plainest operands are known to have none.
+fn holds_constants(node: &Node) -> bool {
+    !matches!(
+        node.node.as_ref(),
+        Some(NodeEnum::ColumnRef(_) | NodeEnum::ParamRef(_) | NodeEnum::CurrentOfExpr(_))
+    )
+}
+
 /// Whether the condition names any column or parameter at all.
 pub(super) fn depends(node: &Node) -> bool {
     let Some(node) = node.node.as_ref() else {

@@ -104,19 +104,20 @@ impl Session {
     }
 
     /// What a completed statement changes about the session.
-    pub(super) fn apply(&mut self, body: &StatementBody, analysed: &Arc<crate::cache::Analysed>) {
+    pub(super) fn apply(
+        &mut self,
+        body: &StatementBody,
+        analysed: &Arc<crate::postgres::cache::Analysed>,
+    ) {
         let Some(statement) = body.get() else { return };
         if statement.changes_schema || !statement.code.is_empty() {
             self.catalog.schema_changed();
         }
         if let Some(prepared) = &statement.prepares {
-            let made = Prepared {
-                analysed: Arc::clone(analysed),
-                body: Some(body.nested()),
-            };
+            let made = Prepared::new(Arc::clone(analysed), Some(body.nested()));
             self.named
                 .statements
-                .insert(prepared.name.as_bytes().into(), Arc::new(made));
+                .insert(prepared.name.as_bytes().into(), made);
         }
         if let Some(cursor) = &statement.declares {
             let made = Cursor {

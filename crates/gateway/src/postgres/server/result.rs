@@ -4,22 +4,21 @@ use super::*;
 
 impl Session {
     pub(super) fn row_description(&mut self, header: Header) -> Result<Fate, SessionEnd> {
-        let fields =
-            backend::row_description(self.server_body(header)).map_err(SessionEnd::Server)?;
         match self.pending.front().map(|entry| &entry.owed) {
             Some(Owed::DescribeStatement) => {
                 self.pending.pop();
             }
             Some(Owed::DescribePortal(name)) => {
                 let name = name.clone();
+                let described = self.described(header)?;
                 self.pending.pop();
-                self.portal_described(&name, fields);
+                self.portal_described(&name, &described);
             }
             Some(Owed::Query(_)) => {
                 if let Some(mut active) = self.take_front_active() {
-                    let stopped = self.plan(&mut active, &fields);
+                    let stopped = self.plan_described(&mut active, header);
                     self.put_front_active(active);
-                    if stopped {
+                    if stopped? {
                         return Ok(Fate::Drop);
                     }
                 }
@@ -29,12 +28,37 @@ impl Session {
         Ok(Fate::Forward)
     }
 
+    pub(super) fn described(&self, header: Header) -> Result<Arc<Described>, SessionEnd> {
+        Described::read(self.server_body(header)).map_err(SessionEnd::Server)
+    }
+
+    /// Plans the result that a RowDescription begins; the last plan where nothing has changed.
+    fn plan_described(
+        &mut self,
+        active: &mut Box<Active>,
+        header: Header,
+    ) -> Result<bool, SessionEnd> {
+        if let Some(plan) = self.kept_plan(active, self.server_body(header)) {
+            active.show(plan);
+            return Ok(false);
+        }
+        let described = self.described(header)?;
+        Ok(self.plan(active, &described))
+    }
+
+    fn kept_plan(&self, active: &Active, description: &[u8]) -> Option<Arc<Plan>> {
+        let judgement = &active.judgement;
+        judgement
+            .is_from(&self.scope, self.catalog_in_use().as_ref())
+            .then(|| judgement.plan_for(description))?
+    }
+
     /// A portal's columns are known: to the portal, and to the statement that runs it if its
     /// Execute is on the way already.
-    pub(super) fn portal_described(&mut self, name: &[u8], fields: Vec<Field>) {
-        let fields: Arc<[Field]> = fields.into();
+    pub(super) fn portal_described(&mut self, name: &[u8], described: &Arc<Described>) {
+        let catalog = self.catalog.current();
         if let Some(portal) = self.named.portal(name, &mut self.pending) {
-            portal.fields = Some(Arc::clone(&fields));
+            portal.describe(described, catalog.as_ref());
         }
         let mut waiting = None;
         for entry in self.pending.entries_mut() {
@@ -48,7 +72,7 @@ impl Session {
             }
         }
         if let Some(mut active) = waiting {
-            self.plan(&mut active, &fields);
+            self.plan(&mut active, described);
             for entry in self.pending.entries_mut() {
                 if let Owed::Execute(portal, slot @ None) = &mut entry.owed
                     && **portal == *name
@@ -61,10 +85,23 @@ impl Session {
     }
 
     /// Decides again, now that the result's columns are known. True: the statement was stopped.
-    pub(in crate::postgres) fn plan(&mut self, active: &mut Box<Active>, fields: &[Field]) -> bool {
-        let stopped = match self.masks(active, fields) {
-            Ok(masks) => {
-                active.masks = masks;
+    pub(in crate::postgres) fn plan(
+        &mut self,
+        active: &mut Box<Active>,
+        described: &Arc<Described>,
+    ) -> bool {
+        if let Some(plan) = self.kept_plan(active, described.bytes()) {
+            active.show(plan);
+            return false;
+        }
+        match self.masks(active, &described.fields) {
+            Ok((masks, standing)) => {
+                let plan = Plan::new(described, masks);
+                let judgement = &active.judgement;
+                if standing && judgement.is_from(&self.scope, self.catalog_in_use().as_ref()) {
+                    judgement.keep_plan(&plan);
+                }
+                active.show(plan);
                 false
             }
             Err(refusal) => {
@@ -72,36 +109,30 @@ impl Session {
                 active.stopped = Some(refusal);
                 active.discarding = true;
                 self.connection.cancel_upstream_soon();
+                active.show(Plan::new(described, Vec::new()));
                 true
             }
-        };
-        active.describe(fields);
-        stopped
+        }
     }
 
-    pub(super) fn masks(
+    /// The masks by column, and whether they stand for as long as policy and catalog do.
+    fn masks(
         &self,
         active: &Active,
         fields: &[Field],
-    ) -> Result<Arc<[(usize, CellMask)]>, Refusal> {
-        let Some(catalog) = self
-            .catalog
-            .current()
-            .filter(|_| self.scope.needs_catalog())
-        else {
-            return Ok(Arc::new([]));
+    ) -> Result<(Vec<(usize, CellMask)>, bool), Refusal> {
+        let Some(catalog) = self.catalog_in_use() else {
+            return Ok((Vec::new(), true));
         };
-        let outputs = active
-            .judged
+        let judged = active.judged();
+        let outputs = judged
             .described(fields, &catalog)
             .map_err(|reason| Refusal::unjudged(&reason))?;
         let (scope, now) = (Arc::clone(&self.scope), millis());
         let mut decision = None;
         self.shared.budgets.read(&mut |counters| {
             decision = Some(
-                active
-                    .judged
-                    .with_outputs(&outputs, |operation| scope.decide(operation, counters, now)),
+                judged.with_outputs(&outputs, |operation| scope.decide(operation, counters, now)),
             );
         });
         let Some(decision) = decision else {
@@ -110,6 +141,7 @@ impl Session {
         if let Verdict::Deny(denial) = decision.verdict {
             return Err(Refusal::denied(&denial.rule, &denial.reason, denial.hint));
         }
+        let standing = decision.is_standing() && active.judgement.decision.is_standing();
         let mask = |(at, mask): (usize, weir_policy::Mask)| {
             let field = fields.get(at)?;
             let derived = outputs.get(at).is_some_and(|output| output.derived);
@@ -126,6 +158,6 @@ impl Session {
             .filter_map(mask)
             .collect();
         masks.sort_by_key(|(at, _)| *at);
-        Ok(masks.into())
+        Ok((masks, standing))
     }
 }

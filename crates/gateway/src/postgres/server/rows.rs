@@ -83,13 +83,12 @@ impl Session {
         let mut out = std::mem::take(&mut self.scratch);
         out.clear();
         let body = self.server_body(header);
-        if active.masks.is_empty() {
+        if active.masks().is_empty() {
             active.record_row(body);
             self.put_front_active(active);
             return Ok(Fate::Forward);
         }
-        let masks = Arc::clone(&active.masks);
-        let mut next = masks.iter().peekable();
+        let mut next = active.masks().iter().peekable();
         let masked = message::masked_row(&mut out, body, |index, value| {
             while next.next_if(|(at, _)| *at < index).is_some() {}
             let (_, mask) = next.next_if(|(at, _)| *at == index)?;
@@ -185,6 +184,6 @@ impl Session {
         protects
             && self
                 .front_active()
-                .is_some_and(|active| active.judged.touches)
+                .is_some_and(|active| active.judged().touches)
     }
 }

@@ -1,0 +1,199 @@
+//! What was decided about a statement, and how its result is shown: made once, kept while the
+//! policy and the catalog that it was made from are in force.
+
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use weir_audit::{Column, Names};
+use weir_policy::{Decision, RuleName, Scope};
+use weir_wire_postgres::ProtocolError;
+use weir_wire_postgres::backend::{self, Field};
+
+use super::catalog::Catalog;
+use super::mask::CellMask;
+use super::operation::Judged;
+
+/// How many targets and identities one statement's judgements are kept for.
+const KEPT: usize = 4;
+
+/// A statement, judged.
+#[derive(Debug)]
+pub(crate) struct Judgement {
+    pub(super) judged: Judged,
+    pub(super) decision: Decision,
+    /// For the record.
+    pub(super) rules: Names,
+    pub(super) would_deny: Names,
+    pub(super) tables: Names,
+    pub(super) labels: Names,
+    made_from: Basis,
+    plan: Mutex<Option<Arc<Plan>>>,
+}
+
+/// The policy and the catalog that something was made from.
+#[derive(Debug)]
+pub(super) struct Basis {
+    scope: Weak<Scope>,
+    catalog: Option<Weak<Catalog>>,
+}
+
+impl Basis {
+    pub(super) fn new(scope: &Arc<Scope>, catalog: Option<&Arc<Catalog>>) -> Self {
+        Self {
+            scope: Arc::downgrade(scope),
+            catalog: catalog.map(Arc::downgrade),
+        }
+    }
+
+    /// Whether these are still the same.
+    pub(super) fn is(&self, scope: &Arc<Scope>, catalog: Option<&Arc<Catalog>>) -> bool {
+        let same_catalog = match (&self.catalog, catalog) {
+            (None, None) => true,
+            (Some(kept), Some(now)) => std::ptr::eq(kept.as_ptr(), Arc::as_ptr(now)),
+            _ => false,
+        };
+        same_catalog && std::ptr::eq(self.scope.as_ptr(), Arc::as_ptr(scope))
+    }
+
+    fn is_over(&self) -> bool {
+        let gone = |catalog: &Weak<Catalog>| catalog.strong_count() == 0;
+        self.scope.strong_count() == 0 || self.catalog.as_ref().is_some_and(gone)
+    }
+}
+
+impl Judgement {
+    /// A judgement; `labels` are the names of the labels that are touched.
+    pub(super) fn new(judged: Judged, decision: Decision, labels: Names, made_from: Basis) -> Self {
+        Self {
+            rules: names(&decision.why),
+            would_deny: names(&decision.would_deny),
+            tables: judged.tables().collect(),
+            labels,
+            judged,
+            decision,
+            made_from,
+            plan: Mutex::default(),
+        }
+    }
+
+    pub(super) fn is_from(&self, scope: &Arc<Scope>, catalog: Option<&Arc<Catalog>>) -> bool {
+        self.made_from.is(scope, catalog)
+    }
+
+    /// The plan for a result that is described by exactly these bytes, if one is kept.
+    pub(super) fn plan_for(&self, description: &[u8]) -> Option<Arc<Plan>> {
+        let plan = self.plan.lock().unwrap_or_else(PoisonError::into_inner);
+        plan.as_ref()
+            .filter(|plan| *plan.described.bytes == *description)
+            .map(Arc::clone)
+    }
+
+    /// Keeps a plan that holds for as long as the judgement does.
+    pub(super) fn keep_plan(&self, plan: &Arc<Plan>) {
+        let mut kept = self.plan.lock().unwrap_or_else(PoisonError::into_inner);
+        *kept = Some(Arc::clone(plan));
+    }
+}
+
+/// The judgements of one statement's text.
+#[derive(Debug, Default)]
+pub(crate) struct Judgements {
+    kept: Mutex<Vec<Arc<Judgement>>>,
+}
+
+impl Judgements {
+    /// The judgement under this policy and with this catalog.
+    pub(super) fn find(
+        &self,
+        scope: &Arc<Scope>,
+        catalog: Option<&Arc<Catalog>>,
+    ) -> Option<Arc<Judgement>> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.iter()
+            .find(|judgement| judgement.is_from(scope, catalog))
+            .map(Arc::clone)
+    }
+
+    /// Keeps a judgement, if it stands.
+    pub(super) fn keep(&self, judgement: &Arc<Judgement>) {
+        if !judgement.decision.is_standing() {
+            return;
+        }
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.retain(|judgement| !judgement.made_from.is_over());
+        if kept.len() >= KEPT {
+            kept.remove(0);
+        }
+        kept.push(Arc::clone(judgement));
+    }
+}
+
+/// A result's columns as the server describes them.
+#[derive(Debug, Default)]
+pub(super) struct Described {
+    bytes: Box<[u8]>,
+    pub(super) fields: Vec<Field>,
+}
+
+impl Described {
+    /// Reads the body of a RowDescription.
+    ///
+    /// # Errors
+    /// It does not have its shape.
+    pub(super) fn read(body: &[u8]) -> Result<Arc<Self>, ProtocolError> {
+        let fields = backend::row_description(body)?;
+        Ok(Arc::new(Self {
+            bytes: body.into(),
+            fields,
+        }))
+    }
+
+    /// The bytes that it was read from.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// How a result is shown: which columns are masked, and what the record says of them.
+#[derive(Debug)]
+pub(super) struct Plan {
+    described: Arc<Described>,
+    /// Sorted by column.
+    pub(super) masks: Box<[(usize, CellMask)]>,
+    pub(super) columns: Names,
+    pub(super) masked: Names,
+}
+
+impl Plan {
+    pub(super) fn new(described: &Arc<Described>, masks: Vec<(usize, CellMask)>) -> Arc<Self> {
+        let name = |field: &Field| -> Arc<str> { String::from_utf8_lossy(&field.name).into() };
+        let masked = masks.iter().filter_map(|(at, _)| described.fields.get(*at));
+        Arc::new(Self {
+            columns: described.fields.iter().map(name).collect(),
+            masked: masked.map(name).collect(),
+            described: Arc::clone(described),
+            masks: masks.into(),
+        })
+    }
+
+    /// The columns as a recording lists them.
+    pub(super) fn recorded(&self) -> Arc<[Column]> {
+        let columns = self.described.fields.iter().zip(self.columns.as_slice());
+        columns
+            .enumerate()
+            .map(|(at, (field, name))| Column {
+                name: Arc::clone(name),
+                type_id: field.type_oid,
+                binary: field.binary,
+                masked: self.masks.iter().any(|(masked, _)| *masked == at),
+            })
+            .collect()
+    }
+}
+
+/// Rule names as the record holds them.
+pub(super) fn names(rules: &[RuleName]) -> Names {
+    rules
+        .iter()
+        .map(|rule| Arc::from(format!("{}/{}", rule.policy, rule.rule)))
+        .collect()
+}
