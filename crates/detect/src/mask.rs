@@ -14,6 +14,8 @@ use crate::Span;
 /// What stands for a hidden character.
 pub const MARK: char = '*';
 
+const MARK_BYTE: u8 = b'*';
+
 /// What hides a value whose length is not to be told.
 const WHOLE: &str = "********";
 
@@ -24,10 +26,7 @@ const TOKEN_LEN: usize = 16;
 const BLOCK_LEN: usize = 64;
 
 /// The lower-case alphabet of RFC 4648's Base32.
-const BASE32: [char; 32] = [
-    'a', 'b', 'c', 'd', 'e', 'f', 'g', 'h', 'i', 'j', 'k', 'l', 'm', 'n', 'o', 'p', 'q', 'r', 's',
-    't', 'u', 'v', 'w', 'x', 'y', 'z', '2', '3', '4', '5', '6', '7',
-];
+const BASE32: [u8; 32] = *b"abcdefghijklmnopqrstuvwxyz234567";
 
 /// Shows the first and the last characters and hides those between.
 ///
@@ -38,31 +37,47 @@ const BASE32: [char; 32] = [
 /// a short value would be showing it. Characters are code points.
 #[must_use]
 pub fn partial(text: &str, keep_first: usize, keep_last: usize) -> String {
-    let mut out = String::with_capacity(text.len());
+    let mut out = Vec::with_capacity(text.len());
     partial_into(text, keep_first, keep_last, &mut out);
-    out
+    String::from_utf8(out).unwrap_or_else(|_| WHOLE.to_owned())
 }
 
 /// As [`partial`], appended to a buffer that the caller uses again.
-pub fn partial_into(text: &str, keep_first: usize, keep_last: usize, out: &mut String) {
-    let total = text.chars().filter(|c| c.is_alphanumeric()).count();
+pub fn partial_into(text: &str, keep_first: usize, keep_last: usize, out: &mut Vec<u8>) {
+    let is_ascii = text.is_ascii();
+    let total = if is_ascii {
+        let counts = text
+            .bytes()
+            .map(|byte| usize::from(byte.is_ascii_alphanumeric()));
+        counts.sum()
+    } else {
+        text.chars().filter(|c| c.is_alphanumeric()).count()
+    };
     let kept = keep_first.saturating_add(keep_last);
     if total == 0 || total < kept.saturating_mul(2) {
-        out.push_str(WHOLE);
+        out.extend_from_slice(WHOLE.as_bytes());
         return;
     }
-    let mut seen = 0;
-    out.extend(text.chars().map(|c| {
-        if !c.is_alphanumeric() {
-            return c;
-        }
-        seen += 1;
-        if seen <= keep_first || seen > total - keep_last {
+    let (mut seen, shown_from) = (0, total - keep_last);
+    let mut is_shown = |counts: bool| {
+        seen += usize::from(counts);
+        !counts || seen <= keep_first || seen > shown_from
+    };
+    if is_ascii {
+        out.extend(text.bytes().map(|byte| {
+            let shown = is_shown(byte.is_ascii_alphanumeric());
+            if shown { byte } else { MARK_BYTE }
+        }));
+        return;
+    }
+    for c in text.chars() {
+        let shown = if is_shown(c.is_alphanumeric()) {
             c
         } else {
             MARK
-        }
-    }));
+        };
+        out.extend_from_slice(shown.encode_utf8(&mut [0; 4]).as_bytes());
+    }
 }
 
 /// Eight marks, whatever the value was.
@@ -97,7 +112,7 @@ impl TokenKey {
     /// and tells nothing else: 80 bits of HMAC-SHA-256, as 16 characters of
     /// Base32. Equal values have equal tokens, so joins and counts still work.
     #[must_use]
-    pub fn token(&self, value: &[u8]) -> String {
+    pub fn token(&self, value: &[u8]) -> [u8; TOKEN_LEN] {
         let mac: [u8; 32] = self
             .0
             .clone()
@@ -105,18 +120,16 @@ impl TokenKey {
             .finalize()
             .into_bytes()
             .into();
-        let (mut bits, mut count) = (0u32, 0);
-        let mut bytes = mac.iter();
-        let mut out = String::with_capacity(TOKEN_LEN);
-        while out.len() < TOKEN_LEN {
-            if count < 5 {
-                let byte = bytes.next().copied().unwrap_or(0);
-                bits = (bits << 8 | u32::from(byte)) & 0xFFFF;
-                count += 8;
+        let mut out = [0; TOKEN_LEN];
+        // Five bytes are eight characters.
+        for (bytes, characters) in mac.chunks_exact(5).zip(out.chunks_exact_mut(8)) {
+            let bits = bytes
+                .iter()
+                .fold(0, |bits, byte| bits << 8 | u64::from(*byte));
+            for (at, character) in (0..8).rev().zip(characters) {
+                let index = usize::try_from(bits >> (5 * at) & 31).unwrap_or(0);
+                *character = BASE32.get(index).copied().unwrap_or_default();
             }
-            count -= 5;
-            let index = usize::try_from(bits >> count & 31).unwrap_or(0);
-            out.push(BASE32.get(index).copied().unwrap_or('a'));
         }
         out
     }
@@ -131,7 +144,11 @@ impl fmt::Debug for TokenKey {
 /// One token, for a key that is not used again; see [`TokenKey::token`].
 #[must_use]
 pub fn token(key: &[u8], value: &[u8]) -> String {
-    TokenKey::new(key).token(value)
+    TokenKey::new(key)
+        .token(value)
+        .map(char::from)
+        .iter()
+        .collect()
 }
 
 /// Hides these spans (as [`scan`](crate::scan) gives them) and leaves the rest

@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::sync::Semaphore;
 use weir_audit::{ConnectionRefused, Names, Record, Session as AuditSession, SessionId};
+use weir_detect::mask::TokenKey;
 use weir_policy::{Protocol, Resolved, TargetId};
 use weir_transport::listen::Accepted;
 use weir_transport::tls::Authority;
@@ -53,7 +54,7 @@ pub(crate) struct Shared {
     pub(crate) budgets: Arc<dyn Budgets>,
     pub(crate) credentials: Arc<dyn Credentials>,
     pub(crate) authority: Arc<Authority>,
-    pub(crate) token_key: Arc<[u8]>,
+    pub(crate) token_key: Arc<TokenKey>,
     pub(crate) unmatched: Unmatched,
     pub(crate) scopes: Scopes,
     pub(crate) statements: StatementCache,
@@ -94,7 +95,7 @@ impl Engine {
             budgets: config.budgets,
             credentials: config.credentials,
             authority: config.authority,
-            token_key: config.token_key,
+            token_key: Arc::new(TokenKey::new(&config.token_key)),
             unmatched: config.unmatched,
             scopes: Scopes::default(),
             statements: StatementCache::default(),

@@ -170,64 +170,74 @@ pub fn flush(out: &mut Vec<u8>) {
     out.extend_from_slice(&[b'H', 0, 0, 0, 4]);
 }
 
-/// What stands in a masked cell.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Cell<'a> {
+/// What was put in place of a masked cell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cell {
     /// SQL NULL.
     Null,
-    /// These bytes, valid for the column's type and format.
-    Bytes(std::borrow::Cow<'a, [u8]>),
+    /// The bytes that were appended, valid for the column's type and format.
+    Value,
 }
 
-/// Appends a DataRow whose cell `i` is replaced by what `mask(i, value)` gives, where it gives
-/// something; a NULL cell stays NULL and is not shown to `mask`.
+/// Appends a DataRow in which `mask` has appended what stands in the cells of `masks`, which are
+/// sorted by column; a NULL cell stays NULL and is not shown to `mask`.
 ///
 /// # Errors
 /// The body does not have a row's shape; `out` is then as it was.
-pub fn masked_row<'a>(
+pub fn masked_row<M>(
     out: &mut Vec<u8>,
-    body: &'a [u8],
-    mut mask: impl FnMut(usize, &'a [u8]) -> Option<Cell<'a>>,
+    body: &[u8],
+    masks: &[(usize, M)],
+    mut mask: impl FnMut(&M, &[u8], &mut Vec<u8>) -> Cell,
 ) -> Result<(), ProtocolError> {
     let start = out.len();
-    let result = (|| {
-        let mut cells = Body::new(body);
-        let count = cells.count(4)?;
-        message_result(out, b'D', |out| {
-            out.extend_from_slice(&u16::try_from(count).unwrap_or(u16::MAX).to_be_bytes());
-            for index in 0..count {
-                let value = cells.value()?;
-                match value.and_then(|value| mask(index, value)) {
-                    Some(Cell::Null) => put(out, None),
-                    Some(Cell::Bytes(bytes)) => put(out, Some(&bytes)),
-                    None => put(out, value),
-                }
-            }
-            cells.end()
-        })
-    })();
-    if result.is_err() {
+    let mut filled = Ok(());
+    message(out, b'D', |out| {
+        filled = mask_cells(out, body, masks, &mut mask)
+    });
+    if filled.is_err() {
         out.truncate(start);
     }
-    result
+    filled
 }
 
-fn put(out: &mut Vec<u8>, value: Option<&[u8]>) {
-    match value {
-        None => out.extend_from_slice(&(-1_i32).to_be_bytes()),
-        Some(bytes) => {
-            out.extend_from_slice(&u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes());
-            out.extend_from_slice(bytes);
+/// Everything between two masked cells is copied at once.
+fn mask_cells<M>(
+    out: &mut Vec<u8>,
+    body: &[u8],
+    masks: &[(usize, M)],
+    mask: &mut impl FnMut(&M, &[u8], &mut Vec<u8>) -> Cell,
+) -> Result<(), ProtocolError> {
+    let mut cells = Body::new(body);
+    let count = cells.count(4)?;
+    let mut masks = masks.iter();
+    let mut next = masks.next();
+    let mut copied = 0;
+    for index in 0..count {
+        let cell = body.len() - cells.rest().len();
+        let value = cells.value()?;
+        while next.is_some_and(|(at, _)| *at < index) {
+            next = masks.next();
+        }
+        let (Some((_, how)), Some(value)) = (next.filter(|(at, _)| *at == index), value) else {
+            continue;
+        };
+        out.extend_from_slice(body.get(copied..cell).unwrap_or_default());
+        copied = body.len() - cells.rest().len();
+        let length = out.len();
+        out.extend_from_slice(&(-1_i32).to_be_bytes());
+        match mask(how, value, out) {
+            Cell::Null => out.truncate(length + 4),
+            Cell::Value => {
+                let written = out.len().saturating_sub(length + 4);
+                let written = u32::try_from(written).unwrap_or(u32::MAX);
+                if let Some(slot) = out.get_mut(length..length + 4) {
+                    slot.copy_from_slice(&written.to_be_bytes());
+                }
+            }
         }
     }
-}
-
-fn message_result(
-    out: &mut Vec<u8>,
-    tag: u8,
-    fill: impl FnOnce(&mut Vec<u8>) -> Result<(), ProtocolError>,
-) -> Result<(), ProtocolError> {
-    let mut result = Ok(());
-    message(out, tag, |out| result = fill(out));
-    result
+    cells.end()?;
+    out.extend_from_slice(body.get(copied..).unwrap_or_default());
+    Ok(())
 }

@@ -118,17 +118,24 @@ fn counts_are_checked_before_allocation() {
 fn a_masked_row_replaces_only_its_cells() {
     let body = row(&[Some(b"7"), Some(b"774-21-9036"), None, Some(b"")]);
     let mut out = Vec::new();
-    message::masked_row(&mut out, &body, |index, _| match index {
-        1 => Some(message::Cell::Bytes(b"***".as_slice().into())),
-        2 => unreachable!("NULL is not shown"),
-        3 => Some(message::Cell::Null),
-        _ => None,
+    let masks = [(1, "***"), (2, "not shown"), (3, ""), (9, "no such column")];
+    message::masked_row(&mut out, &body, &masks, |mask, _, out| match *mask {
+        "" => message::Cell::Null,
+        text => {
+            out.extend_from_slice(text.as_bytes());
+            message::Cell::Value
+        }
     })
     .unwrap();
     assert_eq!(out[5..], row(&[Some(b"7"), Some(b"***"), None, None])[..]);
     for cut in 0..body.len() {
         let mut out = b"kept".to_vec();
-        assert!(message::masked_row(&mut out, &body[..cut], |_, _| None).is_err());
+        assert!(
+            message::masked_row(&mut out, &body[..cut], &masks, |_, _, _| {
+                message::Cell::Null
+            })
+            .is_err()
+        );
         assert_eq!(out, b"kept");
     }
 }
@@ -174,6 +181,8 @@ fn decoders_survive_any_bytes() {
         let _ = frontend::named(&bytes);
         let _ = backend::row_description(&bytes);
         let _ = backend::Fields::new(&bytes).count();
-        let _ = message::masked_row(&mut Vec::new(), &bytes, |_, _| Some(message::Cell::Null));
+        let _ = message::masked_row(&mut Vec::new(), &bytes, &[(1, ())], |(), _, _| {
+            message::Cell::Null
+        });
     }
 }

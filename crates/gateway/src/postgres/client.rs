@@ -10,7 +10,7 @@ use weir_wire_postgres::{ProtocolError, message};
 
 use super::cache::Analysed;
 use super::judge::Verdict;
-use super::pending::{Owed, Pending};
+use super::pending::{Owed, Pending, name};
 use super::prepared::{Lookup, Portal, Prepared};
 use super::refusal::Refusal;
 use super::session::{MAX_WHOLE, Rest, Session, SessionEnd};
@@ -90,9 +90,9 @@ impl Session {
                 };
                 let owed = match (header.tag, named) {
                     (tag::DESCRIBE, NamedObject::Statement(_)) => Owed::DescribeStatement,
-                    (tag::DESCRIBE, NamedObject::Portal(n)) => Owed::DescribePortal(n.into()),
-                    (_, NamedObject::Statement(n)) => Owed::CloseStatement(n.into()),
-                    (_, NamedObject::Portal(n)) => Owed::ClosePortal(n.into()),
+                    (tag::DESCRIBE, NamedObject::Portal(n)) => Owed::DescribePortal(name(n)),
+                    (_, NamedObject::Statement(n)) => Owed::CloseStatement(name(n)),
+                    (_, NamedObject::Portal(n)) => Owed::ClosePortal(name(n)),
                 };
                 self.batch_open = true;
                 self.forward(total, owed);
@@ -251,7 +251,7 @@ impl Session {
             message::sync(out);
         });
         self.pending.push_ours(Owed::DescribeStatement);
-        self.pending.push_ours(Owed::CloseStatement(NAME.into()));
+        self.pending.push_ours(Owed::CloseStatement(name(NAME)));
         self.pending.push_ours(Owed::Sync);
         self.await_ours().await?;
         Ok(self.capture.error.take())
@@ -260,7 +260,7 @@ impl Session {
     async fn parse(&mut self, total: usize) -> Result<Result<(), ProtocolError>, SessionEnd> {
         self.pass_barriers().await?;
         let name = match frontend::parse(self.body(total)) {
-            Ok(parse) => Box::<[u8]>::from(parse.name),
+            Ok(parse) => name(parse.name),
             Err(error) => return Ok(Err(error)),
         };
         let analysed = match self.analyse(total, text_of_parse).await {
@@ -279,11 +279,11 @@ impl Session {
     async fn bind(&mut self, total: usize) -> Result<Result<(), ProtocolError>, SessionEnd> {
         self.pass_barriers().await?;
         let keep = self.scope.record() >= weir_policy::RecordLevel::Commands;
-        let (portal, name, writes_mask, parameters, formats) =
+        let (portal, statement, writes_mask, parameters, formats) =
             match frontend::bind(self.body(total)) {
                 Ok(bind) => (
-                    Box::<[u8]>::from(bind.portal),
-                    Box::<[u8]>::from(bind.statement),
+                    name(bind.portal),
+                    name(bind.statement),
                     bind.parameters
                         .iter()
                         .any(|(value, _)| value.is_some_and(|value| self.is_mask(value))),
@@ -297,7 +297,7 @@ impl Session {
                 Err(error) => return Ok(Err(error)),
             };
         let statement = loop {
-            match self.named.statement(&name, &self.pending) {
+            match self.named.statement(&statement, &self.pending) {
                 Lookup::Found(statement) => break Some(statement),
                 Lookup::Unknown => break None,
                 Lookup::Undecided if self.server.eof => break None,
@@ -348,7 +348,7 @@ impl Session {
     async fn execute(&mut self, total: usize) -> Result<Result<(), ProtocolError>, SessionEnd> {
         self.pass_barriers().await?;
         let name = match frontend::execute(self.body(total)) {
-            Ok(execute) => Box::<[u8]>::from(execute.portal),
+            Ok(execute) => name(execute.portal),
             Err(error) => return Ok(Err(error)),
         };
         self.refresh_policy().await?;

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use weir_wire_postgres::{backend, message};
 
 use super::catalog::{Catalog, Pins, QUERIES, Rows};
-use super::pending::Owed;
+use super::pending::{Owed, name};
 use super::session::{Session, SessionEnd};
 
 const NAME: &[u8] = b"weir_catalog";
@@ -183,10 +183,10 @@ impl Session {
                 message::close(out, b'S', NAME);
             });
             self.pending.push_ours(Owed::DescribeStatement);
-            self.pending.push_ours(Owed::Bind(NAME.into(), None));
-            self.pending.push_ours(Owed::Execute(NAME.into(), None));
-            self.pending.push_ours(Owed::ClosePortal(NAME.into()));
-            self.pending.push_ours(Owed::CloseStatement(NAME.into()));
+            self.pending.push_ours(Owed::Bind(name(NAME), None));
+            self.pending.push_ours(Owed::Execute(name(NAME), None));
+            self.pending.push_ours(Owed::ClosePortal(name(NAME)));
+            self.pending.push_ours(Owed::CloseStatement(name(NAME)));
         }
         if self.batch_open {
             self.tell_server(message::flush);

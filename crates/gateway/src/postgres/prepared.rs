@@ -73,7 +73,11 @@ pub(super) struct Portal {
 impl Portal {
     /// The server has described the portal.
     pub(super) fn describe(&mut self, described: &Arc<Described>, catalog: Option<&Arc<Catalog>>) {
+        let known = self.columns(catalog);
         self.described = Some(Arc::clone(described));
+        if known.is_some_and(|known| Arc::ptr_eq(&known, described)) {
+            return;
+        }
         if let (Some(statement), Some(catalog)) = (&self.statement, catalog) {
             let layout = Layout {
                 catalog: Arc::downgrade(catalog),

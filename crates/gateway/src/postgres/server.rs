@@ -62,6 +62,10 @@ impl Session {
             let Some(header) = Header::peek(unjudged).map_err(SessionEnd::Server)? else {
                 break;
             };
+            if header.tag == tag::DATA_ROW && self.run_of_rows()? {
+                continue;
+            }
+            let unjudged = self.server.inbox.unjudged();
             let have = unjudged.len();
             let whole = have >= header.total;
             if !whole && !self.may_stream(header) {
@@ -130,13 +134,13 @@ impl Session {
 
     /// Writes the window budgets forward before what they count goes to the client.
     fn charge(&mut self) {
-        let now = millis();
         for active in self.pending.active() {
             let Some(meter) = &mut active.meter else {
                 continue;
             };
             let usage = meter.take_usage();
             if !usage.is_empty() {
+                let now = millis();
                 self.shared.budgets.charge(now, &usage);
                 self.shared
                     .budgets
@@ -236,7 +240,7 @@ impl Session {
         match (header.tag, &entry.owed) {
             (tag::ROW_DESCRIPTION, Owed::DescribePortal(name)) => {
                 let name = name.clone();
-                let described = self.described(header)?;
+                let described = self.described(&name, header)?;
                 self.pending.pop();
                 self.portal_described(&name, &described);
             }

@@ -226,7 +226,7 @@ pub(super) struct Session {
     /// Ends of statements that must be durable before the client sees them.
     pub(super) durable: Vec<weir_audit::Record>,
     pub(super) revision: u64,
-    /// Where masked rows are made.
+    /// Where masked rows are made; given back when the server is ready for the next statement.
     pub(super) scratch: Vec<u8>,
     /// When the identity was last proven.
     pub(super) identified: Instant,

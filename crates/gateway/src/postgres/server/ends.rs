@@ -1,6 +1,7 @@
 //! How statements end: completed, suspended, failed; and what that changes about the session.
 
 use super::*;
+use crate::postgres::pending::name;
 
 impl Session {
     pub(super) fn complete(&mut self, header: Header) -> Result<Fate, SessionEnd> {
@@ -117,7 +118,7 @@ impl Session {
             let made = Prepared::new(Arc::clone(analysed), Some(body.nested()));
             self.named
                 .statements
-                .insert(prepared.name.as_bytes().into(), made);
+                .insert(name(prepared.name.as_bytes()), made);
         }
         if let Some(cursor) = &statement.declares {
             let made = Cursor {
@@ -235,6 +236,7 @@ impl Session {
             }
         }
         self.status = status;
+        self.scratch = Vec::new();
         self.connection.muted = false;
         if status == b'I' {
             self.named.end_transaction();

@@ -10,7 +10,7 @@ impl Session {
             }
             Some(Owed::DescribePortal(name)) => {
                 let name = name.clone();
-                let described = self.described(header)?;
+                let described = self.described(&name, header)?;
                 self.pending.pop();
                 self.portal_described(&name, &described);
             }
@@ -28,8 +28,20 @@ impl Session {
         Ok(Fate::Forward)
     }
 
-    pub(super) fn described(&self, header: Header) -> Result<Arc<Described>, SessionEnd> {
-        Described::read(self.server_body(header)).map_err(SessionEnd::Server)
+    /// Reads the description of a portal; the last one again where it is the same.
+    pub(super) fn described(
+        &mut self,
+        name: &[u8],
+        header: Header,
+    ) -> Result<Arc<Described>, SessionEnd> {
+        let catalog = self.catalog.current();
+        let portal = self.named.portal(name, &mut self.pending);
+        let known = portal.and_then(|portal| portal.columns(catalog.as_ref()));
+        let body = self.server_body(header);
+        match known.filter(|known| known.bytes() == body) {
+            Some(known) => Ok(known),
+            None => Described::read(body).map_err(SessionEnd::Server),
+        }
     }
 
     /// Plans the result that a RowDescription begins; the last plan where nothing has changed.
@@ -42,7 +54,7 @@ impl Session {
             active.show(plan);
             return Ok(false);
         }
-        let described = self.described(header)?;
+        let described = Described::read(self.server_body(header)).map_err(SessionEnd::Server)?;
         Ok(self.plan(active, &described))
     }
 

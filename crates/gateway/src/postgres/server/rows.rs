@@ -2,9 +2,6 @@
 
 use super::*;
 
-/// The largest buffer for masked rows that a session keeps between rows, in bytes.
-const MAX_SCRATCH: usize = 16 * 1024;
-
 impl Session {
     pub(super) fn front_active(&mut self) -> Option<&mut Box<Active>> {
         match &mut self.pending.front()?.owed {
@@ -76,32 +73,86 @@ impl Session {
         self.rewrite_row(header)
     }
 
-    pub(super) fn rewrite_row(&mut self, header: Header) -> Result<Fate, SessionEnd> {
+    /// Takes all rows that have arrived whole at once, where nothing stops between two of them and
+    /// none is recorded. False: the next row is taken alone.
+    pub(super) fn run_of_rows(&mut self) -> Result<bool, SessionEnd> {
+        let unjudged = self.server.inbox.unjudged();
+        let (mut rows, mut bytes) = (0_u64, 0);
+        while let Ok(Some(header)) = Header::peek(unjudged.get(bytes..).unwrap_or_default())
+            && header.tag == tag::DATA_ROW
+            && header.total <= unjudged.len() - bytes
+        {
+            bytes += header.total;
+            rows += 1;
+        }
+        let ours = self.pending.front().is_none_or(|entry| entry.ours);
+        if rows < 2 || ours || self.connection.muted {
+            return Ok(false);
+        }
+        let Some(mut active) = self.take_front_active() else {
+            return Ok(false);
+        };
+        let counts = |meter: &mut weir_policy::Meter| meter.rows(rows, bytes as u64);
+        let takes_all = !active.discarding
+            && !active.records_rows()
+            && active.meter.as_mut().is_none_or(counts);
+        if !takes_all {
+            self.put_front_active(active);
+            return Ok(false);
+        }
+        active.count(rows, bytes);
+        self.totals.rows += rows;
+        self.totals.to_client += bytes as u64;
+        let masked = if active.masks().is_empty() {
+            self.server.inbox.approve(bytes);
+            Ok(())
+        } else {
+            self.mask_run(active.masks(), bytes)
+        };
+        self.put_front_active(active);
+        masked.map(|()| true)
+    }
+
+    /// Masks the rows that are the next `bytes` bytes.
+    fn mask_run(&mut self, masks: &[(usize, CellMask)], bytes: usize) -> Result<(), SessionEnd> {
+        let mut out = std::mem::take(&mut self.scratch);
+        out.clear();
+        let run = self
+            .server
+            .inbox
+            .unjudged()
+            .get(..bytes)
+            .unwrap_or_default();
+        let mut at = 0;
+        while let Ok(Some(header)) = Header::peek(run.get(at..).unwrap_or_default()) {
+            let body = run.get(at + HEADER..at + header.total).unwrap_or_default();
+            message::masked_row(&mut out, body, masks, CellMask::apply)
+                .map_err(SessionEnd::Server)?;
+            at += header.total;
+        }
+        self.server.inbox.discard(bytes, &mut self.client.out);
+        self.client.out.extend_from_slice(&out);
+        self.scratch = out;
+        Ok(())
+    }
+
+    /// Records a row as the client gets it, masked where it must be.
+    fn rewrite_row(&mut self, header: Header) -> Result<Fate, SessionEnd> {
         let Some(mut active) = self.take_front_active() else {
             return Ok(Fate::Drop);
         };
-        let mut out = std::mem::take(&mut self.scratch);
-        out.clear();
         let body = self.server_body(header);
         if active.masks().is_empty() {
             active.record_row(body);
             self.put_front_active(active);
             return Ok(Fate::Forward);
         }
-        let mut next = active.masks().iter().peekable();
-        let masked = message::masked_row(&mut out, body, |index, value| {
-            while next.next_if(|(at, _)| *at < index).is_some() {}
-            let (_, mask) = next.next_if(|(at, _)| *at == index)?;
-            Some(mask.apply(value))
-        });
-        masked.map_err(SessionEnd::Server)?;
+        let mut out = Vec::new();
+        message::masked_row(&mut out, body, active.masks(), CellMask::apply)
+            .map_err(SessionEnd::Server)?;
         active.record_row(out.get(HEADER..).unwrap_or_default());
         self.put_front_active(active);
-        self.server.inbox.spill(&mut self.client.out);
-        self.client.out.extend_from_slice(&out);
-        if out.capacity() <= MAX_SCRATCH {
-            self.scratch = out;
-        }
+        self.tell_client(|to| to.extend_from_slice(&out));
         Ok(Fate::Drop)
     }
 
