@@ -135,6 +135,7 @@ def b4(bench, scene):
             print("  B4.scanned: not measured, no rule scans values yet", flush=True)
             continue
         names = ["direct", "relay", instance] + (["pgbouncer"] if scene.pgbouncer else [])
+        names += ["tokens"] if ident == "B4.masked" and not bench.a.without_weir else []
 
         def measure(way):
             got = scene.bench("bulk", way, "--sql", BULK)
@@ -142,7 +143,7 @@ def b4(bench, scene):
                 raise RuntimeError(f"{way}: {got}")
             return 1 / got["seconds"]
         found = bench.interleaved(names, measure)
-        peers = {"pgbouncer": ratio(found, "pgbouncer")} if scene.pgbouncer else {}
+        peers = {way: ratio(found, way) for way in names[3:]}
         bench.add(ident, ratio(found, instance), scene.big_rows * statistics.median(found["direct"]), ratio(found, "relay"), peers)
 
 

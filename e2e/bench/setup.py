@@ -56,13 +56,14 @@ spec:
 
 
 def policies(kind, delivery):
-    """The policy of an instance: counted, masking or scanning."""
+    """The policy of an instance: counted, masking, masking with a keyed token, or scanning."""
     partial, constant, token = "{partial: {keepLast: 4}}", '{constant: "[hidden]"}', "{token: {}}"
     text = LABELS.format(name="pii.secret", table="public.secret", column="ssn", mask=partial)
-    if kind == "masking":
+    if kind in ("masking", "tokens"):
         text = LABELS.format(name="pii.ssn", table="public.big", column="ssn", mask=partial)
         text += LABELS.format(name="pii.card", table="public.big", column="card", mask=constant)
-        text += LABELS.format(name="pii.email", table="public.big", column="email", mask=token)
+        text += LABELS.format(name="pii.email", table="public.big", column="email",
+                              mask=token if kind == "tokens" else "{partial: {keepFirst: 1}}")
     if kind == "scanning":
         text = ("apiVersion: weir.dev/v1alpha1\nkind: DataLabel\nmetadata: {name: pii.found}\n"
                 f"spec: {{detectors: [ssn, pan, email, iban], mask: {constant}}}\n---\n")
@@ -148,7 +149,7 @@ class Scene(Tools):
     def port(self, way):
         """The port of a way; special instances of Weir start when first asked for."""
         if way not in self.ports:
-            kind = way if way in ("masking", "scanning") else "counted"
+            kind = way if way in ("masking", "tokens", "scanning") else "counted"
             self.ports[way], self.pids[way], _ = self.fresh("weir", kind, tls=way == "tls")
         return self.ports[way]
 

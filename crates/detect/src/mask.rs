@@ -25,8 +25,14 @@ const TOKEN_LEN: usize = 16;
 /// SHA-256's block, the longest key that is used as it is.
 const BLOCK_LEN: usize = 64;
 
-/// The lower-case alphabet of RFC 4648's Base32.
-const BASE32: [u8; 32] = *b"abcdefghijklmnopqrstuvwxyz234567";
+/// The character for five bits in the lower-case alphabet of RFC 4648's Base32.
+const fn base32(bits: u8) -> u8 {
+    if bits < 26 {
+        b'a' + bits
+    } else {
+        b'2' - 26 + bits
+    }
+}
 
 /// Shows the first and the last characters and hides those between.
 ///
@@ -127,8 +133,7 @@ impl TokenKey {
                 .iter()
                 .fold(0, |bits, byte| bits << 8 | u64::from(*byte));
             for (at, character) in (0..8).rev().zip(characters) {
-                let index = usize::try_from(bits >> (5 * at) & 31).unwrap_or(0);
-                *character = BASE32.get(index).copied().unwrap_or_default();
+                *character = base32((bits >> (5 * at) & 31) as u8);
             }
         }
         out
