@@ -125,6 +125,35 @@ def sigterm_drains(scene):
     equal(w.child.wait(20), 0, "exit status")
 
 
+def no_row_before_its_record(scene):
+    """Under BlockingStrict a client gets no row that the collector has not committed: of a result
+    that kill -9 cut short, every row that arrived is in the recording."""
+    w = start(scene, policies=STRICT.replace("record: Commands", "record: Full"))
+    conn = wire.Conn(w.port)
+    conn.send(wire.query("select 'row ' || g || ' of the strict result' from generate_series(1, 300000) g"))
+    last = 0
+    try:
+        while last < 20_000:
+            kind, body = conn.read()
+            last += kind == "D"
+            conn.seen.clear()
+        w.kill()
+        while True:
+            last += conn.read()[0] == "D"
+            conn.seen.clear()
+    except (wire.Closed, OSError):
+        pass
+    if not 20_000 <= last < 300_000:
+        raise AssertionError(f"{last} rows arrived")
+    w.start()
+    w.settle()
+    session = next(e.session for e in statements(w, "strict result"))
+    text = w.cli("replay", str(session)).stdout
+    if f"row {last} of the strict result" not in text:
+        raise AssertionError(f"{last} rows arrived; the recording ends with {text[-300:]!r}")
+    w.stop()
+
+
 def full_disk(scene, policies, refused):
     """With no room for the spool a governed statement is refused before it runs (Blocking) or
     the engine keeps its memory bounded (Batch); with room again it works again."""
@@ -194,6 +223,7 @@ def claims(scene, results):
         return
     results.check("kill -9 under Blocking loses no acknowledged event", no_acknowledged_event_lost, scene, BLOCKING)
     results.check("kill -9 under BlockingStrict loses no acknowledged event", no_acknowledged_event_lost, scene, STRICT)
+    results.check("BlockingStrict records rows before it delivers them", no_row_before_its_record, scene)
     results.check("kill -9 under Batch is reported as a gap", gap_is_reported, scene)
     results.check("kill -9 ends cleanly and a restart serves", fresh_connections_after_restart, scene)
     results.check("SIGTERM drains", sigterm_drains, scene)

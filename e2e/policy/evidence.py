@@ -2,7 +2,7 @@
 
 import time
 
-from lab import proc
+from lab import proc, wire
 from lab.report import contains, equal, lacks
 
 OBSERVE_HEAD = "  mode: Observe\n"
@@ -54,6 +54,26 @@ def replay_shows_what_the_client_saw(scene):
     contains(text, "replayed", "the statement")
     contains(text, seen[0][1].decode(), "the masked value")
     lacks(text, "811-12-1001", "the real value")
+
+
+def copied_in_data_is_recorded(scene):
+    """record: Full keeps what a client sends by COPY FROM, whole messages and pieces of them."""
+    scene.server.psql("DROP TABLE IF EXISTS copied; CREATE TABLE copied (t text); GRANT ALL ON copied TO app", "shop")
+    conn = scene.conn()
+    conn.send(wire.query("COPY copied FROM STDIN /* copied in */"))
+    while conn.read()[0] != "G":
+        pass
+    data = wire.message(b"d", b"first row sent\n") + wire.message(b"d", b"second " * 20000 + b"end of it\n")
+    for at in range(0, len(data), 50_000):
+        conn.send(data[at:at + 50_000])
+        time.sleep(0.05)
+    conn.send(wire.message(b"c", b""))
+    equal(wire.Answer(conn.until_ready()).tags, ["COPY 2"])
+    conn.close()
+    event = scene.weir.wait_statement("copied in", outcome="completed")
+    proc.wait_until(lambda: "end of it" in scene.weir.cli("replay", str(event.session), "--output", "json", check=False).stdout,
+                    "the recording of what was sent", 10)
+    contains(scene.weir.cli("replay", str(event.session)).stdout, "first row sent", "the first row")
 
 
 def nothing_real_on_disk(scene):
@@ -162,6 +182,6 @@ def metrics_and_health(scene):
 def claims(scene, results):
     """All claims of this file."""
     for test in (statement_is_recorded, denial_is_recorded, filters, replay_shows_what_the_client_saw,
-                 nothing_real_on_disk, sessions_are_listed, observe, hot_reload, no_policy_refuses, policy_check, explain,
+                 copied_in_data_is_recorded,                  nothing_real_on_disk, sessions_are_listed, observe, hot_reload, no_policy_refuses, policy_check, explain,
                  metrics_and_health):
         results.check(f"evidence: {test.__name__.replace('_', ' ')}", test, scene)

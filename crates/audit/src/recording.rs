@@ -35,9 +35,9 @@ pub enum Stream {
     /// Rows of a result.
     #[default]
     Result,
-    /// COPY data to the client; one cell per message.
+    /// COPY data to the client, in pieces; a cell each.
     CopyOut,
-    /// COPY data from the client; one cell per message.
+    /// COPY data from the client, in pieces; a cell each.
     CopyIn,
 }
 

@@ -159,7 +159,7 @@ impl Engine {
                     self.refused(identity, client, destination, reason);
                 }
             }
-            Ok(None) => relay::unmatched(shared, accepted, identity).await,
+            Ok(None) => Box::pin(relay::unmatched(shared, accepted, identity)).await,
             Err(reason) => {
                 tracing::warn!(%client, %reason, "connection refused");
                 self.refused(identity, client, destination, &reason);

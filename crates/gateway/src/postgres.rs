@@ -19,6 +19,7 @@ mod mask;
 mod operation;
 mod pending;
 mod prepared;
+mod recorder;
 mod refusal;
 mod server;
 mod session;

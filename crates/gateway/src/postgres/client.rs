@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use weir_audit::Stream;
 use weir_sql::Analysis;
 use weir_wire_postgres::frame::{HEADER, Header};
 use weir_wire_postgres::frontend::{self, Named as NamedObject, tag};
@@ -39,8 +40,9 @@ impl Session {
                 Ok(None) => return Ok(()),
                 Err(error) => return Err(self.violation(error).await),
             };
-            let streams = header.tag == tag::COPY_DATA;
-            if unjudged.len() < header.total && !streams {
+            let is_whole = unjudged.len() >= header.total;
+            let streams = header.tag == tag::COPY_DATA && !self.records_copy();
+            if !is_whole && !streams {
                 if header.total > MAX_WHOLE {
                     return Err(self.end(too_large()).await);
                 }
@@ -127,7 +129,19 @@ impl Session {
             .unwrap_or_default()
     }
 
+    /// Whether the client's COPY data is recorded.
+    fn records_copy(&mut self) -> bool {
+        self.scope.record() == weir_policy::RecordLevel::Full
+            && self.pending.recorded_copy_in().is_some()
+    }
+
     fn copy_data(&mut self, total: usize) {
+        if self.records_copy()
+            && let Some(data) = self.client.inbox.unjudged().get(HEADER..total)
+            && let Some(active) = self.pending.recorded_copy_in()
+        {
+            active.record_copy(data, Stream::CopyIn);
+        }
         let have = self.client.inbox.unjudged().len().min(total);
         self.client.inbox.approve(have);
         if have < total {

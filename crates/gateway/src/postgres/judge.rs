@@ -454,6 +454,7 @@ impl Session {
         };
         let mut evidence = self.evidence.clone();
         evidence.durable = obligations.delivery != Delivery::Batch;
+        evidence.strict = obligations.delivery == Delivery::BlockingStrict;
         let full = level == RecordLevel::Full;
         let mut active = Active::new(Arc::clone(judgement), record, full, evidence);
         active.set_source(candidate.body, analysed);

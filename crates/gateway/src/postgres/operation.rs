@@ -428,6 +428,11 @@ impl Judged {
         Ok(outputs)
     }
 
+    /// Whether rows come from the client by COPY.
+    pub(super) fn copies_in(&self) -> bool {
+        self.effects.contains(weir_policy::Effect::CopyIn)
+    }
+
     fn writes(&self) -> bool {
         use weir_policy::Effect::{CopyIn, Insert, Merge, Update};
         self.effects

@@ -233,6 +233,12 @@ impl Pending {
         self.entries.iter_mut()
     }
 
+    /// The oldest statement that takes COPY data from the client and records it.
+    pub(super) fn recorded_copy_in(&mut self) -> Option<&mut Box<Active>> {
+        self.active()
+            .find(|active| active.judged().copies_in() && active.records_rows())
+    }
+
     /// Statements that are under way.
     pub(super) fn active(&mut self) -> impl Iterator<Item = &mut Box<Active>> {
         self.entries

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weir_audit::{Outcome, Stream};
-use weir_policy::{Step, Verdict};
+use weir_policy::{Delivery, RecordLevel, Step, Verdict};
 use weir_wire_postgres::backend::{self, Field, tag};
 use weir_wire_postgres::frame::{Body, HEADER, Header};
 use weir_wire_postgres::message;
@@ -53,7 +53,20 @@ impl Session {
     pub(super) fn take_server(&mut self) -> Result<(), SessionEnd> {
         let result = self.take_server_messages();
         self.charge();
+        self.keep_recordings();
         result
+    }
+
+    /// Under strict delivery, what was recorded is kept before what it shows goes on.
+    pub(super) fn keep_recordings(&mut self) {
+        if self.scope.record() < RecordLevel::Full
+            || self.scope.delivery() != Delivery::BlockingStrict
+        {
+            return;
+        }
+        for active in self.pending.active() {
+            self.durable.extend(active.take_recording());
+        }
     }
 
     fn take_server_messages(&mut self) -> Result<(), SessionEnd> {

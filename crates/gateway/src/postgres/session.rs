@@ -254,6 +254,7 @@ impl Session {
             self.take_server()?;
             self.settle().await?;
             self.take_client().await?;
+            self.keep_recordings();
             self.settle().await?;
             if self.is_over() {
                 self.shut_down().await;
@@ -314,6 +315,7 @@ impl Session {
                 self.client.out.clear();
                 let unsent = self.server.inbox.approved().len();
                 self.server.inbox.written(unsent);
+                self.server_is_gone();
                 return Err(self.end(Refusal::unrecorded(&reason)).await);
             }
         }

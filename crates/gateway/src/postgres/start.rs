@@ -83,7 +83,8 @@ pub(crate) async fn serve(
         rest: BytesMut::new(),
         end_point: None,
     };
-    let first = first_packets(shared, client, &route, target);
+    // Each phase has its own allocation: a session keeps nothing of its login.
+    let first = Box::pin(first_packets(shared, client, &route, target));
     let purpose = tokio::select! {
         () = tracked.cancelled() => Err("drained".to_owned()),
         purpose = tokio::time::timeout(LOGIN, first) => match purpose {
@@ -101,7 +102,7 @@ pub(crate) async fn serve(
         Err(reason) => return shared.refused(Arc::new(audit), &reason, Names::empty()),
     };
     describe(&mut audit, &startup);
-    let beginning = begin(shared, &mut client, &route, target, &startup, &audit);
+    let beginning = Box::pin(begin(shared, &mut client, &route, target, &startup, &audit));
     let begun = tokio::select! {
         () = tracked.cancelled() => Err(Refused::Silent("drained".to_owned())),
         begun = tokio::time::timeout(LOGIN, beginning) => match begun {
@@ -111,7 +112,7 @@ pub(crate) async fn serve(
     };
     let audit = Arc::new(audit);
     let refused = match begun {
-        Ok(begun) => return run(shared, client, begun, &audit, tracked).await,
+        Ok(begun) => return Box::pin(run(shared, client, begun, &audit, tracked)).await,
         Err(refused) => refused,
     };
     let (reason, rules) = match refused {
@@ -437,6 +438,7 @@ async fn run(
             sink: Arc::clone(&shared.sink),
             session: Arc::clone(audit),
             durable,
+            strict: false,
         },
         connection: Connection {
             target: begun.target,

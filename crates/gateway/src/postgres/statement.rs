@@ -6,17 +6,20 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use weir_audit::{
-    ChunkBuilder, Column, Outcome, RecordingChunk, Session, StatementFinished, Stream,
-};
+use weir_audit::{Outcome, Session, StatementFinished, Stream};
 use weir_policy::Meter;
 
 use super::cache::Analysed;
 use super::judgement::{Judgement, Plan};
 use super::mask::CellMask;
 use super::operation::Judged;
+use super::recorder::Recorder;
 use crate::ports::AuditSink;
 use crate::wall_clock;
+
+/// COPY data is recorded in pieces of at most so many bytes, each smaller than a chunk: where its
+/// messages begin and end means nothing.
+const COPY_PIECE: usize = 32 * 1024;
 
 /// A place in an analysed text: a statement, or what it prepares or declares.
 #[derive(Debug, Clone)]
@@ -91,12 +94,8 @@ pub(super) struct Evidence {
     pub(super) sink: Arc<dyn AuditSink>,
     pub(super) session: Arc<Session>,
     pub(super) durable: bool,
-}
-
-struct Recorder {
-    chunk: ChunkBuilder,
-    columns: Option<Arc<[Column]>>,
-    index: u32,
+    /// The collector must have committed what is recorded before it goes on.
+    pub(super) strict: bool,
 }
 
 impl Active {
@@ -106,11 +105,8 @@ impl Active {
         full: bool,
         evidence: Evidence,
     ) -> Box<Self> {
-        let recorder = full.then(|| Recorder {
-            chunk: ChunkBuilder::new(ChunkBuilder::DEFAULT_LIMIT),
-            columns: None,
-            index: 0,
-        });
+        let started = Instant::now();
+        let recorder = full.then(|| Recorder::new(record.number, started));
         Box::new(Self {
             judgement,
             meter: None,
@@ -118,7 +114,7 @@ impl Active {
             cursor: None,
             stopped: None,
             discarding: false,
-            started: Instant::now(),
+            started,
             number: record.number,
             rows: 0,
             bytes: 0,
@@ -182,52 +178,52 @@ impl Active {
     /// The result's columns are known.
     pub(super) fn show(&mut self, plan: Arc<Plan>) {
         if let Some(recorder) = &mut self.recorder {
-            recorder.columns = Some(plan.recorded());
+            recorder.show(&plan);
         }
         self.plan = Some(plan);
     }
 
     /// Keeps a row as the client gets it: the body of a DataRow.
     pub(super) fn record_row(&mut self, body: &[u8]) {
-        let full = self.recorder.as_mut().is_some_and(|recorder| {
-            recorder.chunk.push_data_row(body);
-            recorder.chunk.is_full()
-        });
-        if full {
-            self.flush_recording(Stream::Result);
+        if let Some(recorder) = &mut self.recorder {
+            recorder.row(body);
         }
+        self.record_full_chunk();
     }
 
     /// Keeps bytes of a COPY as the client gets or sends them.
     pub(super) fn record_copy(&mut self, data: &[u8], stream: Stream) {
-        let full = self.recorder.as_mut().is_some_and(|recorder| {
-            recorder.chunk.push_row([Some(data)]);
-            recorder.chunk.is_full()
-        });
-        if full {
-            self.flush_recording(stream);
+        for piece in data.chunks(COPY_PIECE) {
+            if let Some(recorder) = &mut self.recorder {
+                recorder.copy(piece, stream);
+            }
+            self.record_full_chunk();
         }
     }
 
-    fn flush_recording(&mut self, stream: Stream) {
-        let (Some(recorder), Some(evidence)) = (&mut self.recorder, &self.evidence) else {
-            return;
-        };
-        if recorder.chunk.is_empty() {
-            return;
+    fn record_full_chunk(&mut self) {
+        let waits = self
+            .evidence
+            .as_ref()
+            .is_some_and(|evidence| evidence.strict);
+        if !waits && self.recorder.as_ref().is_some_and(Recorder::is_full) {
+            let record = self.take_recording();
+            self.send(record);
         }
-        let chunk = RecordingChunk {
-            statement: self.number,
-            index: recorder.index,
-            offset_ms: u32::try_from(self.started.elapsed().as_millis()).unwrap_or(u32::MAX),
-            stream,
-            columns: recorder.columns.take(),
-            rows: recorder.chunk.take(),
-        };
-        recorder.index += 1;
-        let record =
-            weir_audit::Record::session(wall_clock(), Arc::clone(&evidence.session), chunk);
-        evidence.sink.record(record);
+    }
+
+    /// What was recorded since the last chunk; under strict delivery it must be committed before
+    /// what it shows goes on.
+    pub(super) fn take_recording(&mut self) -> Option<weir_audit::Record> {
+        let chunk = self.recorder.as_mut()?.take()?;
+        let session = Arc::clone(&self.evidence.as_ref()?.session);
+        Some(weir_audit::Record::session(wall_clock(), session, chunk))
+    }
+
+    fn send(&self, record: Option<weir_audit::Record>) {
+        if let (Some(record), Some(evidence)) = (record, &self.evidence) {
+            evidence.sink.record(record);
+        }
     }
 
     /// Ends the statement. What is returned must be kept durably before the client sees the end;
@@ -237,7 +233,8 @@ impl Active {
     }
 
     fn write_end(&mut self, outcome: Outcome) -> Option<weir_audit::Record> {
-        self.flush_recording(Stream::Result);
+        let recording = self.take_recording();
+        self.send(recording);
         let evidence = self.evidence.take()?;
         let micros = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
         let plan = self.plan.take();
