@@ -64,25 +64,33 @@ pub fn partial_into(text: &str, keep_first: usize, keep_last: usize, out: &mut V
         out.extend_from_slice(WHOLE.as_bytes());
         return;
     }
-    let (mut seen, shown_from) = (0, total - keep_last);
-    let mut is_shown = |counts: bool| {
-        seen += usize::from(counts);
-        !counts || seen <= keep_first || seen > shown_from
-    };
     if is_ascii {
-        out.extend(text.bytes().map(|byte| {
-            let shown = is_shown(byte.is_ascii_alphanumeric());
-            if shown { byte } else { MARK_BYTE }
-        }));
+        partial_ascii(text.as_bytes(), keep_first, keep_last, out);
         return;
     }
+    let mut seen = 0;
     for c in text.chars() {
-        let shown = if is_shown(c.is_alphanumeric()) {
-            c
-        } else {
-            MARK
-        };
-        out.extend_from_slice(shown.encode_utf8(&mut [0; 4]).as_bytes());
+        seen += usize::from(c.is_alphanumeric());
+        let shown = !c.is_alphanumeric() || seen <= keep_first || seen > total - keep_last;
+        let c = if shown { c } else { MARK };
+        out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+    }
+}
+
+/// [`partial_into`] for the usual text: copied whole, then marked between what is kept.
+fn partial_ascii(text: &[u8], keep_first: usize, keep_last: usize, out: &mut Vec<u8>) {
+    let start = out.len();
+    out.extend_from_slice(text);
+    let copied = out.get_mut(start..).unwrap_or_default();
+    let counts = |byte: &u8| byte.is_ascii_alphanumeric();
+    // Where the first hidden character is, and where the last one ends.
+    let positions = || copied.iter().enumerate().filter(|(_, byte)| counts(byte));
+    let hidden_from = positions().nth(keep_first).map(|(at, _)| at);
+    let hidden_to = positions().rev().nth(keep_last).map(|(at, _)| at + 1);
+    if let (Some(from), Some(to)) = (hidden_from, hidden_to) {
+        for byte in copied.get_mut(from..to).unwrap_or_default() {
+            *byte = if counts(byte) { MARK_BYTE } else { *byte };
+        }
     }
 }
 
@@ -203,6 +211,18 @@ mod tests {
         assert_eq!(partial("", 0, 4), "********");
         assert_eq!(partial("---", 0, 0), "********");
         assert_eq!(partial("abc", usize::MAX, 2), "********");
+    }
+
+    #[test]
+    fn partial_is_the_same_whatever_the_alphabet() {
+        for (first, last) in [(0, 0), (0, 1), (2, 0), (3, 4), (7, 7)] {
+            for text in ["a-1-b-2-c-3-d-4", "..x..", "abcdefghijklmn", " 12 34 "] {
+                let shown = partial(text, first, last);
+                let greek = partial(&text.replace('x', "ξ").replace('a', "α"), first, last);
+                let latin = greek.replace('ξ', "x").replace('α', "a");
+                assert_eq!(shown, latin, "{text} {first} {last}");
+            }
+        }
     }
 
     #[test]
