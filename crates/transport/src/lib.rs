@@ -7,7 +7,8 @@
 //! * [`addr`]: who dials, where to, and where Weir dials in turn;
 //! * [`listen`]: accepting with a cap, a loop guard and a drain;
 //! * [`tls`]: terminating with minted certificates, originating with verification;
-//! * [`netns`]: the sealed network namespace of `weir run`.
+//! * [`netns`]: the sealed network namespace of `weir run`;
+//! * [`resident`]: the program's own code, given back while it is not in use.
 //!
 //! Refuses: to fall back. A destination that cannot be read, a rule that cannot
 //! be installed, a cgroup that is shared: each is an error, never a guess.
@@ -19,6 +20,7 @@ pub mod exclusion;
 pub mod listen;
 pub mod netns;
 pub mod redirect;
+pub mod resident;
 pub mod selftest;
 pub mod tls;
 

@@ -71,6 +71,11 @@ impl EngineMetrics {
         self.sum(|counters| counters.open() as u64)
     }
 
+    /// Connections that were accepted since the start.
+    pub(crate) fn accepted(&self) -> u64 {
+        self.sum(Counters::accepted)
+    }
+
     fn sum(&self, count: impl Fn(&Counters) -> u64) -> u64 {
         let listeners = self
             .listeners
@@ -84,7 +89,7 @@ impl EngineMetrics {
         let set =
             |gauge: &IntGauge, value: u64| gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         set(&self.open, self.open_connections());
-        set(&self.accepted, self.sum(Counters::accepted));
+        set(&self.accepted, self.accepted());
         set(&self.over_cap, self.sum(Counters::over_cap));
         set(&self.loops, self.sum(Counters::loops));
         set(&self.spool_bytes, spool.disk_bytes);

@@ -290,9 +290,16 @@ impl Standalone {
         });
         tokio::spawn(async move {
             let mut since_resolved = Duration::ZERO;
+            // Start-up has run through code that no session needs, and so has each login.
+            let mut logins = u64::MAX;
             loop {
                 tokio::time::sleep(RELOAD).await;
                 since_resolved += RELOAD;
+                if std::mem::replace(&mut logins, metrics.accepted()) != logins
+                    && let Err(error) = weir_transport::resident::release_code()
+                {
+                    tracing::debug!(%error, "code that is not in use stays mapped");
+                }
                 metrics.update(
                     &audit.status(),
                     &policies.current(),
