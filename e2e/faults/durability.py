@@ -154,6 +154,46 @@ def no_row_before_its_record(scene):
     w.stop()
 
 
+LABELLED = """\
+apiVersion: weir.dev/v1alpha1
+kind: DataLabel
+metadata: {name: pii.ssn}
+spec: {columns: [{target: db, table: public.moved, columns: [ssn]}], mask: {constant: "[ssn]"}}
+---
+apiVersion: weir.dev/v1alpha1
+kind: ClusterGuardPolicy
+metadata: {name: hide}
+spec:
+  mode: Enforce
+  subjects: [{names: ["*"]}]
+  targets: [db]
+  rules:
+  - {name: hide, match: {labels: ["pii.*"]}, action: Mask}
+"""
+
+
+def labels_follow_across_restart(scene):
+    """A labelled column that was renamed, with its table, is masked by an engine that never saw its
+    name; and where the labels' places cannot be read, nothing is shown."""
+    scene.server.psql("DROP TABLE IF EXISTS moved, elsewhere; CREATE TABLE moved (id int, ssn text);"
+                      "INSERT INTO moved VALUES (1, '811-12-1001'); GRANT SELECT ON moved TO app", "shop")
+    w = start(scene, policies=LABELLED)
+    equal(wire.Conn(w.port).query("SELECT ssn FROM moved").rows, [[b"[ssn]"]])
+    w.kill()
+    scene.server.psql("ALTER TABLE moved RENAME COLUMN ssn TO note; ALTER TABLE moved RENAME TO elsewhere", "shop")
+    w.start()
+    equal(wire.Conn(w.port).query("SELECT note FROM elsewhere").rows, [[b"[ssn]"]])
+    w.kill()
+    folder = os.path.join(w.state, "labels")
+    for name in os.listdir(folder):
+        with open(os.path.join(folder, name), "w", encoding="ascii") as f:
+            f.write("{")
+    w.start()
+    answer = wire.Conn(w.port).query("SELECT note FROM elsewhere")
+    equal((answer.rows, len(answer.errors)), ([], 1))
+    w.stop()
+
+
 def full_disk(scene, policies, refused):
     """With no room for the spool a governed statement is refused before it runs (Blocking) or
     the engine keeps its memory bounded (Batch); with room again it works again."""
@@ -224,6 +264,7 @@ def claims(scene, results):
     results.check("kill -9 under Blocking loses no acknowledged event", no_acknowledged_event_lost, scene, BLOCKING)
     results.check("kill -9 under BlockingStrict loses no acknowledged event", no_acknowledged_event_lost, scene, STRICT)
     results.check("BlockingStrict records rows before it delivers them", no_row_before_its_record, scene)
+    results.check("labels follow a rename across a restart", labels_follow_across_restart, scene)
     results.check("kill -9 under Batch is reported as a gap", gap_is_reported, scene)
     results.check("kill -9 ends cleanly and a restart serves", fresh_connections_after_restart, scene)
     results.check("SIGTERM drains", sigterm_drains, scene)

@@ -5,6 +5,7 @@ mod budgets;
 mod config;
 mod metrics;
 mod operator;
+mod pins;
 mod policies;
 mod serve;
 

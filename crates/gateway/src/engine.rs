@@ -10,7 +10,7 @@ use weir_policy::{Protocol, Resolved, TargetId};
 use weir_transport::listen::Accepted;
 use weir_transport::tls::Authority;
 
-use crate::ports::{AuditSink, Budgets, Credentials, Holds, Identities, Policies};
+use crate::ports::{AuditSink, Budgets, Credentials, Holds, Identities, PinStore, Policies};
 use crate::postgres::{CancelRegistry, Catalogs, StatementCache};
 use crate::scopes::Scopes;
 use crate::{postgres, relay, wall_clock};
@@ -38,6 +38,8 @@ pub struct EngineConfig {
     pub budgets: Arc<dyn Budgets>,
     /// Secrets.
     pub credentials: Arc<dyn Credentials>,
+    /// Where labelled columns are remembered.
+    pub pins: Arc<dyn PinStore>,
     /// Mints the certificates that clients see.
     pub authority: Arc<Authority>,
     /// What keyed tokens are made with.
@@ -53,6 +55,7 @@ pub(crate) struct Shared {
     pub(crate) holds: Arc<dyn Holds>,
     pub(crate) budgets: Arc<dyn Budgets>,
     pub(crate) credentials: Arc<dyn Credentials>,
+    pub(crate) pins: Arc<dyn PinStore>,
     pub(crate) authority: Arc<Authority>,
     pub(crate) token_key: Arc<TokenKey>,
     pub(crate) unmatched: Unmatched,
@@ -94,6 +97,7 @@ impl Engine {
             holds: config.holds,
             budgets: config.budgets,
             credentials: config.credentials,
+            pins: config.pins,
             authority: config.authority,
             token_key: Arc::new(TokenKey::new(&config.token_key)),
             unmatched: config.unmatched,

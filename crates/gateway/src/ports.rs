@@ -45,6 +45,34 @@ pub trait Budgets: Send + Sync {
     fn charge(&self, now: Timestamp, usage: &[Usage]);
 }
 
+/// A column that the configuration labels by name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PinnedColumn {
+    /// The object id of its relation.
+    pub oid: u32,
+    /// Its number in the relation.
+    pub attribute: i16,
+    /// The label's name.
+    pub label: Arc<str>,
+    /// The name under which it was labelled: schema, relation and column.
+    pub name: String,
+}
+
+/// Where labelled columns are remembered, so that labels follow a rename across a restart.
+pub trait PinStore: Send + Sync {
+    /// What was kept of a target's database; nothing if nothing was.
+    ///
+    /// # Errors
+    /// It cannot be read; statements that labels matter to are refused.
+    fn load(&self, target: &str, database: &[u8]) -> Result<Vec<PinnedColumn>, String>;
+
+    /// Keeps the columns of a target's database, all of them, durably.
+    ///
+    /// # Errors
+    /// It cannot be written; statements that labels matter to are refused.
+    fn keep(&self, target: &str, database: &[u8], pins: &[PinnedColumn]) -> Result<(), String>;
+}
+
 /// Who the connections come from.
 pub trait Identities: Send + Sync {
     /// The attested identity at this moment.

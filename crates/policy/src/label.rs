@@ -4,6 +4,7 @@
 //! carry? It reads no catalog itself.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -113,6 +114,7 @@ impl fmt::Display for Mask {
 #[derive(Clone, Debug, Default)]
 pub struct LabelRules {
     rules: Vec<(TablePattern, Glob, LabelId)>,
+    names: Vec<Arc<str>>,
 }
 
 impl LabelRules {
@@ -124,7 +126,22 @@ impl LabelRules {
         });
         LabelRules {
             rules: rules.collect(),
+            names: labels
+                .iter()
+                .map(|label| label.name.as_str().into())
+                .collect(),
         }
+    }
+
+    /// The name of a label of the same bundle.
+    pub fn name(&self, id: LabelId) -> Option<Arc<str>> {
+        self.names.get(usize::from(id.0)).cloned()
+    }
+
+    /// The label of this name. Names are stable across revisions, ids are not.
+    pub fn id(&self, name: &str) -> Option<LabelId> {
+        let position = self.names.iter().position(|known| **known == *name)?;
+        u16::try_from(position).ok().map(LabelId)
     }
 
     /// Whether the target has no labelled column.

@@ -23,6 +23,7 @@ use super::budgets::StoredBudgets;
 use super::config::{Config, ConfigError, UnmatchedConfig};
 use super::metrics::EngineMetrics;
 use super::operator::StandaloneOperator;
+use super::pins::StoredPins;
 use super::policies::{LoadedPolicies, announce, render};
 
 /// How often policy files are looked at.
@@ -126,6 +127,7 @@ impl Standalone {
             .map_err(part("the certificate authority"))?;
         let ca_pem = authority.ca_pem().to_owned();
         publish(&state.join("ca.crt"), &ca_pem).map_err(part("the CA certificate"))?;
+        let pins = StoredPins::open(&state).map_err(part("the labels' places"))?;
         let token_key = token_key(&state).map_err(part("the token key"))?;
         let secrets = FileSecrets {
             dir: config.secrets_dir(),
@@ -138,6 +140,7 @@ impl Standalone {
             holds: Arc::new(OperatorHolds(holds.clone())),
             budgets: Arc::clone(&budgets) as _,
             credentials: Arc::new(secrets),
+            pins: Arc::new(pins),
             authority: Arc::new(authority),
             token_key,
             unmatched: match config.unmatched {

@@ -149,7 +149,7 @@ impl Catalog {
             return;
         };
         let mut ids = rules.of_column(column.schema, column.relation, column.name);
-        pins.follow(column.oid, column.attribute, &mut ids);
+        pins.follow(column, rules, &mut ids);
         let at = relation.columns.len();
         relation.columns.push(weir_sql::Column {
             name: column.name.into(),

@@ -76,13 +76,9 @@ impl Catalogs {
             .clone()
     }
 
-    fn pins(&self, key: &(String, Vec<u8>), digest: &str) -> Pins {
+    fn pins(&self, key: &(String, Vec<u8>)) -> Option<Pins> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let pins = known
-            .get(key)
-            .map(|known| known.pins.clone())
-            .unwrap_or_default();
-        pins.for_bundle(digest)
+        known.get(key).map(|known| known.pins.clone())
     }
 
     fn keep(
@@ -148,10 +144,20 @@ impl Session {
             Ok(rows) => rows,
             Err(reason) => return Ok(Err(reason)),
         };
-        let mut pins = self.shared.catalogs.pins(&key, &digest);
+        let known = self.shared.catalogs.pins(&key);
         let labels = Arc::clone(self.scope.labels());
+        let (store, place) = (Arc::clone(&self.shared.pins), key.clone());
         let built = tokio::task::spawn_blocking(move || {
-            Catalog::build(&rows, &labels, &mut pins).map(|catalog| (catalog, pins))
+            let (target, database) = (&place.0, &place.1);
+            let mut pins = match known {
+                Some(pins) => pins,
+                None => Pins::from_kept(store.load(target, database)?),
+            };
+            let catalog = Catalog::build(&rows, &labels, &mut pins)?;
+            if let Some(changed) = pins.take_changed() {
+                store.keep(target, database, &changed)?;
+            }
+            Ok::<_, String>((catalog, pins))
         });
         let (catalog, pins) = match built.await {
             Ok(Ok(built)) => built,

@@ -2,41 +2,100 @@
 //!
 //! A label is configured by name, but follows the column: a table that is renamed or moved to
 //! another schema keeps its labels. A pin remembers the object id and attribute number that a
-//! labelled name resolved to.
+//! labelled name resolved to, and the name. It goes only when the column has that name again, or
+//! still, and the configuration no longer labels it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+use std::sync::Arc;
 
-use weir_policy::LabelId;
+use weir_policy::{LabelId, LabelRules};
 
-/// The pins of one database, for one revision of the labels.
+use super::query::ColumnRow;
+use crate::ports::PinnedColumn;
+
+/// The pins of one database.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Pins {
-    digest: String,
-    columns: HashMap<(u32, i16), HashSet<LabelId>>,
+    columns: HashMap<(u32, i16), Vec<Pin>>,
+    changed: bool,
+}
+
+#[derive(Debug, Clone)]
+struct Pin {
+    label: Arc<str>,
+    /// The name under which the configuration labelled the column.
+    name: String,
 }
 
 impl Pins {
-    /// The same pins for a bundle with this digest: label ids mean something only within a bundle,
-    /// so pins of another are dropped, and its names are resolved afresh.
-    pub(crate) fn for_bundle(mut self, digest: &str) -> Self {
-        if self.digest != digest {
-            self = Self {
-                digest: digest.to_owned(),
-                columns: HashMap::new(),
+    /// Pins that were kept.
+    pub(crate) fn from_kept(kept: Vec<PinnedColumn>) -> Self {
+        let mut pins = Self::default();
+        for column in kept {
+            let pin = Pin {
+                label: column.label,
+                name: column.name,
             };
+            let key = (column.oid, column.attribute);
+            pins.columns.entry(key).or_default().push(pin);
         }
-        self
+        pins
     }
 
-    /// Adds to `ids` what the column was once labelled with, and remembers what it is now.
-    pub(super) fn follow(&mut self, oid: u32, attribute: i16, ids: &mut Vec<LabelId>) {
-        if ids.is_empty() && !self.columns.contains_key(&(oid, attribute)) {
+    /// All pins, if they are not those that were kept last.
+    pub(crate) fn take_changed(&mut self) -> Option<Vec<PinnedColumn>> {
+        if !std::mem::take(&mut self.changed) {
+            return None;
+        }
+        let row = |(key, pin): (&(u32, i16), &Pin)| PinnedColumn {
+            oid: key.0,
+            attribute: key.1,
+            label: Arc::clone(&pin.label),
+            name: pin.name.clone(),
+        };
+        let mut rows: Vec<PinnedColumn> = self
+            .columns
+            .iter()
+            .flat_map(|(key, pins)| pins.iter().map(move |pin| row((key, pin))))
+            .collect();
+        rows.sort();
+        Some(rows)
+    }
+
+    /// Adds to `ids`, the labels that the column's name has, those that it was once labelled with,
+    /// and remembers what it has now.
+    pub(super) fn follow(
+        &mut self,
+        column: &ColumnRow<'_>,
+        rules: &LabelRules,
+        ids: &mut Vec<LabelId>,
+    ) {
+        let key = (column.oid, column.attribute);
+        if ids.is_empty() && !self.columns.contains_key(&key) {
             return;
         }
-        let pinned = self.columns.entry((oid, attribute)).or_default();
-        pinned.extend(ids.iter().copied());
-        ids.clear();
-        ids.extend(pinned.iter().copied());
+        let name = format!("{}.{}.{}", column.schema, column.relation, column.name);
+        let pins = self.columns.entry(key).or_default();
+        let named: Vec<Arc<str>> = ids.iter().filter_map(|id| rules.name(*id)).collect();
+        let before = pins.len();
+        pins.retain(|pin| pin.name != name || named.contains(&pin.label));
+        self.changed |= pins.len() != before;
+        for label in &named {
+            match pins.iter_mut().find(|pin| pin.label == *label) {
+                Some(pin) if pin.name == name => continue,
+                Some(pin) => pin.name.clone_from(&name),
+                None => pins.push(Pin {
+                    label: Arc::clone(label),
+                    name: name.clone(),
+                }),
+            }
+            self.changed = true;
+        }
+        ids.extend(pins.iter().filter_map(|pin| rules.id(&pin.label)));
         ids.sort_unstable();
+        ids.dedup();
+        if pins.is_empty() {
+            self.columns.remove(&key);
+        }
     }
 }

@@ -136,6 +136,35 @@ fn a_label_follows_its_column_through_renames() {
 }
 
 #[test]
+fn a_label_follows_its_column_across_a_restart() {
+    let mut pins = Pins::default();
+    build([relations(&[CUSTOMERS]), vec![], vec![], vec![]], &mut pins);
+    let kept = pins.take_changed().unwrap();
+    assert!(!kept.is_empty() && pins.take_changed().is_none());
+    let renamed = relations(&[(20_000, "hidden", "c2", &["id", "innocent"])]);
+    let mut pins = Pins::from_kept(kept);
+    let catalog = build([renamed, vec![], vec![], vec![]], &mut pins);
+    assert!(is_labelled(&catalog, 20_000, 2));
+}
+
+#[test]
+fn a_pin_goes_when_the_configuration_no_longer_labels_the_name() {
+    let column = |name: &str| crate::ports::PinnedColumn {
+        oid: 20_001,
+        attribute: 1,
+        label: "pii.ssn".into(),
+        name: name.into(),
+    };
+    let other = || relations(&[(20_001, "public", "other", &["note"])]);
+    for (name, labelled) in [("public.other.note", false), ("public.people.ssn", true)] {
+        let mut pins = Pins::from_kept(vec![column(name)]);
+        let catalog = build([other(), vec![], vec![], vec![]], &mut pins);
+        assert_eq!(is_labelled(&catalog, 20_001, 1), labelled, "{name}");
+        assert_eq!(pins.take_changed().is_some(), !labelled, "{name}");
+    }
+}
+
+#[test]
 fn functions_are_trusted_by_what_their_source_names() {
     let function = |name: &str, language: &str, source: &str, extension: &str| {
         vec![cell(name), cell(language), cell(source), cell(extension)]
