@@ -98,7 +98,7 @@ faults: release ## bad input and faults
 	python3 e2e/faults/run.py --weir $(WEIR) $(if $(FULL),--full) $(if $(ONLY),--only "$(ONLY)")
 
 .PHONY: suites
-suites: release ## PostgreSQL's regression and isolation suites and asyncpg's, direct and through Weir
+suites: release ## other people's tests (PostgreSQL's, libpq's, asyncpg's, pgx's) and pgbench, direct and through Weir
 	python3 e2e/suites/run.py all --weir $(WEIR)
 
 .PHONY: harness

@@ -115,6 +115,14 @@ fn counts_are_checked_before_allocation() {
 }
 
 #[test]
+fn counts_are_unsigned() {
+    let most = [b"\0\0\0\0\xff\xff".as_slice(), &[0xff; 4 * 65535], b"\0\0"].concat();
+    assert_eq!(frontend::bind(&most).unwrap().parameters.len(), 65535);
+    let typed = [b"\0select 1\0\xff\xff".as_slice(), &[0; 4 * 65535]].concat();
+    assert!(frontend::parse(&typed).is_ok());
+}
+
+#[test]
 fn a_masked_row_replaces_only_its_cells() {
     let body = row(&[Some(b"7"), Some(b"774-21-9036"), None, Some(b"")]);
     let mut out = Vec::new();

@@ -143,11 +143,14 @@ impl Login<'_> {
     /// Relays until the server is ready or closes.
     async fn pass_through(&mut self) -> Result<(), LoginError> {
         let (mut from_client, mut out) = (std::mem::take(&mut self.client.rest), Vec::new());
-        let mut ready = false;
+        let (mut ready, mut asked) = (false, false);
         while !ready {
             let mut failed = None;
             while let Some(message) = take_message(&mut self.rest)? {
                 ready = self.learn(&message)?;
+                if message.first() == Some(&tag::AUTHENTICATION) {
+                    asked = wants_answer(&message);
+                }
                 if message.first() == Some(&tag::ERROR) {
                     failed = Some("the server refused the login".to_owned());
                 }
@@ -164,16 +167,26 @@ impl Login<'_> {
             if ready {
                 break;
             }
-            while let Some(message) = take_message(&mut from_client)? {
-                if message.first() != Some(&frontend_tag::PASSWORD) {
-                    return Err(silent("the client sent something else than its password"));
-                }
+            // What a client sends ahead of the session stays where it is until the session begins.
+            let ahead = |from_client: &BytesMut| {
+                from_client
+                    .first()
+                    .is_some_and(|tag| *tag != frontend_tag::PASSWORD)
+            };
+            while !ahead(&from_client)
+                && let Some(message) = take_message(&mut from_client)?
+            {
                 self.check_binding(&message)?;
                 self.send_server(&message).await?;
+                asked = false;
+            }
+            let ahead = ahead(&from_client);
+            if ahead && asked {
+                return Err(silent("the client sent something else than its password"));
             }
             let read = tokio::select! {
                 read = self.server.read_buf(&mut self.rest) => read.map(|n| (n, true)),
-                read = self.client.stream.read_buf(&mut from_client) => read.map(|n| (n, false)),
+                read = self.client.stream.read_buf(&mut from_client), if !ahead => read.map(|n| (n, false)),
             };
             match read.map_err(silent)? {
                 (0, true) => return Err(silent(failed.unwrap_or("the server closed".to_owned()))),
@@ -330,6 +343,11 @@ impl Login<'_> {
             }
         }
     }
+}
+
+/// Whether an Authentication message waits for the client: all do but Ok and SASLFinal.
+fn wants_answer(message: &[u8]) -> bool {
+    !matches!(message.get(HEADER..), Some([0, 0, 0, 0 | 12, ..]))
 }
 
 /// Takes a whole message from the front of `bytes`.
