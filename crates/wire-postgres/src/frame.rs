@@ -146,11 +146,12 @@ impl<'a> Body<'a> {
     }
 
     /// A 16-bit count of things that each take at least `each` bytes, checked against what is left.
+    /// Unsigned, as the server reads it: a statement may have 65,535 parameters.
     ///
     /// # Errors
-    /// The count is negative, or the body is too short to hold that many.
+    /// The body is too short to hold that many.
     pub fn count(&mut self, each: usize) -> Result<usize, ProtocolError> {
-        let count = usize::try_from(self.i16()?).map_err(|_| ProtocolError::Count)?;
+        let count = usize::from(self.i16()?.cast_unsigned());
         if count.saturating_mul(each) > self.rest.len() {
             return Err(ProtocolError::Count);
         }

@@ -115,6 +115,20 @@ fn counts_are_checked_before_allocation() {
 }
 
 #[test]
+fn a_statement_may_have_as_many_parameters_as_the_server_takes() {
+    let count = u16::MAX.to_be_bytes();
+    let mut parse = b"s\0select 1\0".to_vec();
+    parse.extend(count);
+    parse.extend([0; 4 * 65_535]);
+    assert!(frontend::parse(&parse).is_ok());
+    let mut bind = b"\0s\0\0\0".to_vec();
+    bind.extend(count);
+    bind.extend([0xff; 4 * 65_535]);
+    bind.extend([0, 0]);
+    assert_eq!(frontend::bind(&bind).unwrap().parameters.len(), 65_535);
+}
+
+#[test]
 fn a_masked_row_replaces_only_its_cells() {
     let body = row(&[Some(b"7"), Some(b"774-21-9036"), None, Some(b"")]);
     let mut out = Vec::new();
