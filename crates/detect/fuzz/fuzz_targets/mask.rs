@@ -13,20 +13,17 @@ fuzz_target!(|data: &[u8]| {
     let value = input.rest();
     let name = token(key, value);
     assert!(name.len() == 16 && name.bytes().all(|b| matches!(b, b'a'..=b'z' | b'2'..=b'7')));
-    assert_eq!(
-        name,
-        TokenKey::new(key).token(value),
-        "equal values have equal tokens"
-    );
+    let again = TokenKey::new(key).token(value);
+    assert_eq!(name.as_bytes(), again, "equal values have equal tokens");
     let text = utf8(value);
     shown(text, if huge { usize::MAX } else { first }, last);
 });
 
 fn shown(text: &str, first: usize, last: usize) {
     let out = partial(text, first, last);
-    let mut again = "before".to_owned();
+    let mut again = b"before".to_vec();
     partial_into(text, first, last, &mut again);
-    assert_eq!(again.strip_prefix("before"), Some(&*out));
+    assert_eq!(again.strip_prefix(b"before"), Some(out.as_bytes()));
     let total = text.chars().filter(|c| c.is_alphanumeric()).count();
     let kept = first.saturating_add(last);
     if total == 0 || kept.saturating_mul(2) > total {

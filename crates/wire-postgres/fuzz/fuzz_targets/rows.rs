@@ -9,18 +9,33 @@ use weir_wire_postgres::message::{Cell, masked_row};
 
 fuzz_target!(|data: &[u8]| {
     let mut input = Input::new(data);
-    let (masks, cut, stars) = (input.byte(), input.byte(), [b'*'; 9]);
+    let (choice, cut) = (input.byte(), input.byte());
     let body = input.rest();
-    let mask = |index: usize| match masks.rotate_left(index as u32 % 8) & 3 {
-        0 => Some(Cell::Null),
-        1 => Some(Cell::Bytes(stars[..index % 10].into())),
-        _ => None,
+    // By column: NULL, some stars, or (in between, and behind the last column) no mask.
+    let masks: Vec<(usize, Option<&[u8]>)> = (0..20)
+        .filter_map(|index| match choice.rotate_left(index as u32 % 8) & 3 {
+            0 => Some((index, None)),
+            1 => Some((index, Some(&b"*********"[..index % 10]))),
+            _ => None,
+        })
+        .collect();
+    let mask = |index: usize| {
+        masks
+            .iter()
+            .find(|(at, _)| *at == index)
+            .map(|(_, stars)| *stars)
     };
     let mut out = b"before".to_vec();
-    let shown = &mut Vec::new();
-    let written = masked_row(&mut out, body, |index, value| {
-        shown.push((index, value));
-        mask(index)
+    let mut shown = Vec::new();
+    let written = masked_row(&mut out, body, &masks, |stars, value, out| {
+        shown.push(value.to_vec());
+        match stars {
+            None => Cell::Null,
+            Some(stars) => {
+                out.extend_from_slice(stars);
+                Cell::Value
+            }
+        }
     });
     let cells = cells(body);
     assert_eq!(
@@ -32,7 +47,7 @@ fuzz_target!(|data: &[u8]| {
         assert_eq!(out, b"before");
         return;
     };
-    let row = out.strip_prefix(b"before").unwrap();
+    let row = out.strip_prefix(b"before").expect("what was there is kept");
     let whole = Header {
         tag: b'D',
         total: row.len(),
@@ -41,24 +56,23 @@ fuzz_target!(|data: &[u8]| {
     let after = self::cells(&row[HEADER..]).expect("a masked row is a row");
     assert_eq!(cells.len(), after.len());
     for (index, (was, is)) in cells.iter().zip(after).enumerate() {
-        let want = match was.and_then(|value| Some((value, mask(index)?))) {
-            None => *was,
-            Some((_, Cell::Null)) => None,
-            Some((_, Cell::Bytes(_))) => Some(&stars[..index % 10]),
-        };
+        let want = was.and_then(|value| mask(index).unwrap_or(Some(value)));
         assert_eq!(want, is, "cell {index}");
     }
-    let present: Vec<_> = cells
+    let masked = cells
         .iter()
         .enumerate()
-        .filter_map(|(i, c)| Some((i, (*c)?)))
+        .filter(|(index, _)| mask(*index).is_some());
+    let present: Vec<_> = masked
+        .filter_map(|(_, cell)| cell.map(<[u8]>::to_vec))
         .collect();
-    assert_eq!(*shown, present, "NULL is not shown, all else is");
-    let cut = &body[..usize::from(cut) % body.len()];
-    assert!(
-        masked_row(&mut out, cut, |_, _| None).is_err(),
-        "half a row"
+    assert_eq!(
+        shown, present,
+        "NULL is not shown, all else that is masked is"
     );
+    let cut = &body[..usize::from(cut) % body.len()];
+    let half = masked_row(&mut out, cut, &masks, |_, _, _| Cell::Null);
+    assert!(half.is_err(), "half a row");
 });
 
 /// The cells of a row, read without the code under test.
