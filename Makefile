@@ -48,8 +48,12 @@ bench: ## the budgets, side by side with direct, a bare relay and PgBouncer [ONL
 	@WEIR=$(WEIR) python3 e2e/bench/run.py $(if $(ONLY),--only $(ONLY))
 
 .PHONY: fuzz
-fuzz: ## every decoder for SECONDS=60 each
-	@SECONDS_EACH=$(SECONDS) bash e2e/fuzz.sh
+fuzz: ## every decoder under libFuzzer, SECONDS=60 in all [ONLY=sql]
+	@FUZZ_SECONDS=$(SECONDS) ONLY="$(ONLY)" bash e2e/fuzz.sh
+
+.PHONY: fuzz-check
+fuzz-check: ## the fuzz targets compile, without a warning
+	@bash e2e/fuzz.sh check
 
 .PHONY: images
 images: ## FROM scratch images
@@ -68,6 +72,7 @@ lint: fmt-check ## clippy without a warning, all targets
 .PHONY: fmt
 fmt: ## format
 	cargo fmt --all
+	cargo fmt --manifest-path e2e/fuzz/Cargo.toml --all
 
 .PHONY: fmt-check
 fmt-check: ## is it formatted?

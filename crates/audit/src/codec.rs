@@ -212,7 +212,8 @@ impl<'b> Reader<'b> {
         for shift in (0..64).step_by(7) {
             let byte = self.byte()?;
             let bits = u64::from(byte & 0x7f);
-            if shift == 63 && bits > 1 {
+            // More than 64 bits, or zeros in front: each number has one form.
+            if shift == 63 && bits > 1 || shift > 0 && byte == 0 {
                 return Err(DecodeError::Range);
             }
             value |= bits << shift;

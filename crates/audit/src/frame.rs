@@ -21,6 +21,11 @@ use crate::text::Timestamp;
 /// The largest payload that a reader accepts.
 pub const MAX_FRAME: usize = 64 * 1024 * 1024;
 const HEADER: usize = 36;
+/// The last time that a frame can hold: times are written as signed differences.
+const LAST_TIME: u64 = i64::MAX.unsigned_abs();
+/// Events for which room is made before they are read: a count may promise one for each byte, and
+/// in memory an event is a hundred times as large.
+const EVENTS_AHEAD: usize = 1024;
 
 /// A link of the chain.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -174,11 +179,14 @@ impl Frame {
         let mut reader = Reader::new(&self.payload);
         let head = Head::take(&mut reader)?;
         let count = usize::try_from(head.count).map_err(|_| DecodeError::Range)?;
-        let mut events = Vec::with_capacity(count.min(self.payload.len()));
+        let mut events = Vec::with_capacity(count.min(EVENTS_AHEAD));
         let mut time = head.time;
         for place in 0..head.count {
             let delta = reader.signed()?;
-            time = time.checked_add_signed(delta).ok_or(DecodeError::Range)?;
+            time = time
+                .checked_add_signed(delta)
+                .filter(|time| *time <= LAST_TIME)
+                .ok_or(DecodeError::Range)?;
             let session = Wire::take(&mut reader)?;
             let body = Body::take(&mut reader)?;
             let seq = head
@@ -258,7 +266,7 @@ impl<'a> FrameBuilder<'a> {
 
     /// Adds an event.
     pub fn push(&mut self, record: &'a Record) {
-        let at = record.at.as_micros().min(i64::MAX.unsigned_abs());
+        let at = record.at.as_micros().min(LAST_TIME);
         if self.count == 0 {
             self.first_time = at;
             self.time = at;

@@ -109,7 +109,11 @@ impl RecordedRows {
             }
             rows.push(row);
         }
-        Ok(rows)
+        if reader.is_empty() {
+            Ok(rows)
+        } else {
+            Err(DecodeError::Unknown)
+        }
     }
 }
 

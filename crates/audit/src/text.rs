@@ -88,7 +88,8 @@ impl<'de> Deserialize<'de> for Names {
     }
 }
 
-/// Wall-clock time in microseconds since 1970-01-01T00:00:00Z; RFC 3339 in JSON.
+/// Wall-clock time in microseconds since 1970-01-01T00:00:00Z; RFC 3339 in JSON, or the number
+/// with `us` behind the year 9999, which RFC 3339 cannot say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(u64);
 
@@ -166,6 +167,9 @@ impl FromStr for Timestamp {
     type Err = ParseError;
 
     fn from_str(text: &str) -> Result<Self, ParseError> {
+        if let Some(micros) = text.strip_suffix("us").and_then(|text| text.parse().ok()) {
+            return Ok(Self(micros));
+        }
         let time: jiff::Timestamp = text
             .parse()
             .map_err(|_| ParseError::new("RFC 3339 time", text))?;

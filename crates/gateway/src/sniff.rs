@@ -26,11 +26,18 @@ pub(crate) fn client(bytes: &[u8]) -> Sniffed {
 
 /// Judges what a server sent first, before the client sent anything.
 pub(crate) fn server(bytes: &[u8]) -> Sniffed {
+    match prefix(bytes, b"SSH-", "SSH") {
+        Sniffed::Other => mysql(bytes),
+        ssh => ssh,
+    }
+}
+
+/// A greeting: a length of three bytes, of which the last is 0 in any greeting, packet number 0,
+/// protocol 10, and a version.
+fn mysql(bytes: &[u8]) -> Sniffed {
     match bytes {
-        [] => Sniffed::More,
-        [b'S', ..] => prefix(bytes, b"SSH-", "SSH"),
-        [_, _, _, 0, 10, version, ..] if version.is_ascii_digit() => Sniffed::Governed("MySQL"),
-        [_, _, _, 0, 10] | [_, _, _, 0] => Sniffed::More,
+        [_, _, 0, 0, 10, version, ..] if version.is_ascii_digit() => Sniffed::Governed("MySQL"),
+        [] | [_] | [_, _] | [_, _, 0] | [_, _, 0, 0] | [_, _, 0, 0, 10] => Sniffed::More,
         _ => Sniffed::Other,
     }
 }
@@ -80,10 +87,11 @@ fn tls(bytes: &[u8]) -> Sniffed {
             Sniffed::Other
         };
     };
-    if memchr::memmem::find(bytes, b"\x0apostgresql").is_some() {
+    let record = usize::from(u16::from_be_bytes([high, low])) + 5;
+    let hello = bytes.get(..record).unwrap_or(bytes);
+    if memchr::memmem::find(hello, b"\x0apostgresql").is_some() {
         return Sniffed::Governed("PostgreSQL");
     }
-    let record = usize::from(u16::from_be_bytes([high, low])) + 5;
     if bytes.len() < record {
         Sniffed::More
     } else {
@@ -110,10 +118,26 @@ mod tests {
         let mut hello = vec![0x16, 3, 1, 0, 20];
         hello.extend(b"....\x0apostgresql.....");
         assert_eq!(client(&hello), Sniffed::Governed("PostgreSQL"));
-        assert_eq!(
-            server(b"\x4a\0\0\0\x0a5.5.5-10.11"),
-            Sniffed::Governed("MySQL")
-        );
+    }
+
+    #[test]
+    fn recognises_a_server_one_byte_at_a_time_whatever_its_greeting_s_length() {
+        for length in 0..=u8::MAX {
+            let greeting = [&[length, 0, 0, 0], b"\x0a5.5.5-10.11".as_slice()].concat();
+            let first = (1..=greeting.len())
+                .map(|n| server(&greeting[..n]))
+                .find(|s| *s != Sniffed::More);
+            assert_eq!(first, Some(Sniffed::Governed("MySQL")), "length {length}");
+        }
+        assert_eq!(server(b"SSH-2.0-x"), Sniffed::Governed("SSH"));
+        assert_eq!(server(b"SMTP ready"), Sniffed::Other);
+    }
+
+    #[test]
+    fn what_follows_a_hello_is_no_part_of_it() {
+        let hello = b"\x16\x03\x01\0\x03abc";
+        let more = [&hello[..], b"\x0apostgresql"].concat();
+        assert_eq!(client(&more), client(hello));
     }
 
     #[test]

@@ -95,7 +95,6 @@ impl Batch {
     }
 
     /// What would be sent.
-    #[cfg(test)]
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.buf
     }
@@ -103,7 +102,7 @@ impl Batch {
     /// Sends everything at once and waits for every acknowledgement.
     pub(crate) fn exchange(self, protocol: SockProtocol) -> Result<(), NetlinkError> {
         let fd = open(protocol)?;
-        transmit(&fd, &self.buf)?;
+        transmit(&fd, self.bytes())?;
         let mut missing = self.acks;
         while missing > 0 {
             let mut failure = None;
@@ -133,7 +132,7 @@ impl Batch {
         mut each: impl FnMut(u16, &[u8]),
     ) -> Result<(), NetlinkError> {
         let fd = open(protocol)?;
-        transmit(&fd, &self.buf)?;
+        transmit(&fd, self.bytes())?;
         let mut done = false;
         let mut failure = None;
         while !done {
@@ -268,26 +267,29 @@ fn transmit(fd: &OwnedFd, bytes: &[u8]) -> Result<(), NetlinkError> {
     }
 }
 
-fn receive(
-    fd: &OwnedFd,
-    mut each: impl FnMut(u16, u32, &[u8]) -> bool,
-) -> Result<(), NetlinkError> {
+fn receive(fd: &OwnedFd, each: impl FnMut(u16, u32, &[u8]) -> bool) -> Result<(), NetlinkError> {
     let mut buf = vec![0; REPLY_BYTES];
     let n = recv(fd.as_raw_fd(), &mut buf, MsgFlags::MSG_TRUNC)?;
-    let Some(mut rest) = buf.get(..n) else {
+    let Some(reply) = buf.get(..n) else {
         return Err(NetlinkError::Io(io::Error::other(
             "netlink reply is larger than its bound",
         )));
     };
+    Ok(messages(reply, each)?)
+}
+
+/// Walks the messages of a reply (type, sequence number, payload), for as long as `each` wants more.
+pub(crate) fn messages(
+    mut rest: &[u8],
+    mut each: impl FnMut(u16, u32, &[u8]) -> bool,
+) -> io::Result<()> {
     while let (Some(len), Some(kind), Some(seq)) =
         (u32_at(rest, 0), u16_at(rest, 4), u32_at(rest, 8))
     {
         let len = usize::try_from(len).unwrap_or(usize::MAX);
-        let Some(payload) = rest.get(16..len) else {
-            return Err(NetlinkError::Io(io::Error::from(
-                io::ErrorKind::UnexpectedEof,
-            )));
-        };
+        let payload = rest
+            .get(16..len)
+            .ok_or(io::Error::from(io::ErrorKind::UnexpectedEof))?;
         if !each(kind, seq, payload) {
             break;
         }

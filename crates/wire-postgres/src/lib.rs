@@ -35,7 +35,7 @@ pub enum ProtocolError {
     /// Bytes follow a message's last field.
     #[error("bytes follow the last field of a message")]
     Trailing,
-    /// A count is negative, or larger than its message can hold.
+    /// A count is larger than its message can hold.
     #[error("a count in a message does not fit the message")]
     Count,
     /// A kind byte has no meaning.

@@ -19,6 +19,13 @@ fn varints_survive_the_round_trip_at_their_edges() {
 }
 
 #[test]
+fn refuses_a_number_with_zeros_in_front() {
+    for long in [&[0x80, 0][..], &[0x81, 0x80, 0], &[0xff, 0x80, 0x80, 0]] {
+        assert_eq!(Reader::new(long).varint(), Err(DecodeError::Range));
+    }
+}
+
+#[test]
 fn refuses_a_varint_beyond_64_bits() {
     assert_eq!(Reader::new(&[0xff; 11]).varint(), Err(DecodeError::Range));
     assert_eq!(

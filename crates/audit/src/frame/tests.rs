@@ -344,6 +344,29 @@ fn data_rows_are_taken_as_the_client_saw_them() {
 }
 
 #[test]
+fn bytes_behind_the_last_recorded_row_are_damage() {
+    let rows = RecordedRows {
+        data: vec![1, 2, b'a', 7],
+        rows: 1,
+        truncated: false,
+    };
+    assert_eq!(rows.decode(), Err(DecodeError::Unknown));
+}
+
+#[test]
+fn a_frame_whose_time_does_not_fit_is_refused() {
+    for (first, expected) in [(i64::MAX.unsigned_abs(), true), (1 << 63, false)] {
+        let mut payload = vec![1, 1, 1, 1];
+        crate::codec::put_varint(&mut payload, first);
+        payload.extend([0, 0, 13]);
+        let previous = genesis(&engine());
+        let hash = link(&previous, &payload);
+        let frame = Frame::verify(previous, hash, payload).unwrap();
+        assert_eq!(frame.events(&engine()).is_ok(), expected, "{first}");
+    }
+}
+
+#[test]
 fn a_row_larger_than_the_chunk_is_cut_and_marked() {
     let mut builder = ChunkBuilder::new(100);
     let big = vec![b'x'; 10_000];
@@ -372,4 +395,9 @@ fn ids_and_times_survive_their_text() {
     let time = Timestamp::from_micros(1_700_000_000_123_456);
     assert_eq!(time.to_string(), "2023-11-14T22:13:20.123456Z");
     assert_eq!(time.to_string().parse(), Ok(time));
+    // Behind the year 9999, where a damaged or hostile frame can put an event.
+    for micros in [253_402_300_800_000_000, i64::MAX.unsigned_abs(), u64::MAX] {
+        let time = Timestamp::from_micros(micros);
+        assert_eq!(time.to_string().parse(), Ok(time));
+    }
 }

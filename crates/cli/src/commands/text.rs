@@ -59,8 +59,8 @@ fn visible(text: &str, out: &mut String) {
 
 fn push_visible(c: char, out: &mut String) {
     // Also the marks that reorder what follows: a statement must read as it ran.
-    let reorders =
-        matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let reorders = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}')
+        || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     if c.is_control() || reorders {
         out.extend(c.escape_unicode());
     } else {

@@ -79,7 +79,8 @@ fn date(days: i32) -> Option<String> {
         .checked_mul(86_400)?
         .checked_add(POSTGRES_EPOCH)?;
     let time = jiff::Timestamp::from_second(seconds).ok()?.to_string();
-    time.get(..10).map(str::to_owned)
+    // A year before Christ is longer than four digits.
+    time.split_once('T').map(|(date, _)| date.to_owned())
 }
 
 fn instant(micros: i64, zone: &str) -> Option<String> {
