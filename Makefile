@@ -122,6 +122,10 @@ harness: ## the suites against a bare relay: the yardstick differs nowhere
 	python3 e2e/faults/run.py --relay
 	python3 e2e/policy/run.py --direct
 
+.PHONY: crds
+crds: ## the definitions and their fixtures against a real API server [KUBECTL="kubectl --kubeconfig FILE"]
+	python3 e2e/crds.py --kubectl "$(or $(KUBECTL),kubectl)"
+
 .PHONY: clean
 clean: ## build results (not the cache in ~/.cache/weir)
 	cargo clean

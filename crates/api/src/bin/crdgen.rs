@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use weir_api::crd::{self, Crd};
 
 const MANIFESTS: &str = "manifests/crds";
-const CHART: &str = "charts/weir-crds/templates";
+const CHART: &str = "charts/weir-crds/Chart.yaml";
+const TEMPLATES: &str = "charts/weir-crds/templates";
 const REFERENCE: &str = "docs/crds.md";
 const NOTE: &str = "# Generated from the types in crates/api by `make generated`. Do not edit.\n";
 
@@ -47,10 +48,20 @@ fn generate() -> Result<BTreeMap<PathBuf, String>, Failure> {
         let file = format!("{}.yaml", crd.plural);
         let plain = serde_saphyr::to_string(&crd.definition)?;
         files.insert(Path::new(MANIFESTS).join(&file), format!("{NOTE}{plain}"));
-        files.insert(Path::new(CHART).join(&file), template(crd)?);
+        files.insert(Path::new(TEMPLATES).join(&file), template(crd)?);
     }
+    files.insert(PathBuf::from(CHART), chart());
     files.insert(PathBuf::from(REFERENCE), crd::reference(&crds));
     Ok(files)
+}
+
+/// The chart, of the same version as the types.
+fn chart() -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    format!(
+        "{NOTE}apiVersion: v2\nname: weir-crds\ndescription: The custom resource definitions of Weir\n\
+         type: application\nversion: {version}\nappVersion: {version}\nkubeVersion: \">=1.33.0-0\"\n"
+    )
 }
 
 /// The definition as a template of the chart: `helm uninstall` keeps it, and with it every policy.
@@ -111,7 +122,7 @@ fn check(root: &Path) -> Result<bool, Failure> {
 /// Files in generated directories that nothing generates.
 fn surplus(root: &Path, files: &BTreeMap<PathBuf, String>) -> Result<Vec<PathBuf>, Failure> {
     let mut surplus = Vec::new();
-    for directory in [MANIFESTS, CHART] {
+    for directory in [MANIFESTS, TEMPLATES] {
         let listing = match std::fs::read_dir(root.join(directory)) {
             Ok(listing) => listing,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,

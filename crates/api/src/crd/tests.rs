@@ -42,28 +42,17 @@ fn documents(text: &str) -> Vec<Value> {
 
 /// Documents with one defect each: what the loader says, what the API server says, the document.
 fn refused() -> Vec<(String, String, Value)> {
-    let mut found = Vec::new();
-    for document in documents(include_str!("tests/refused.yaml")) {
-        let said = |by: &str| {
-            let text = document["metadata"]["annotations"][by].as_str();
-            text.expect("an annotation").to_owned()
-        };
-        let entry = (said("weir.dev/loader"), said("weir.dev/schema"));
-        found.push((entry.0, entry.1, document));
-    }
-    let rules = documents(include_str!("tests/refused_rules.yaml")).remove(0);
-    for case in rules.as_array().expect("a list") {
-        let text = |i: usize| case[i].as_str().expect("a text");
-        let policy = format!(
-            "kind: ClusterGuardPolicy\nmetadata: {{name: {}}}\nspec:\n  subjects: [{{names: [a]}}]\n  \
-             targets: [db]\n  rules: {}\n",
-            text(0),
-            text(3)
-        );
-        let document = documents(&policy).remove(0);
-        found.push((text(1).to_owned(), text(2).to_owned(), document));
-    }
-    found
+    let files = [
+        include_str!("tests/refused.yaml"),
+        include_str!("tests/refused_rules.yaml"),
+    ];
+    let documents = files.iter().flat_map(|text| documents(text));
+    let with_reasons = |document: Value| {
+        let annotations = &document["metadata"]["annotations"];
+        let said = |by: &str| annotations[by].as_str().expect("an annotation").to_owned();
+        (said("weir.dev/loader"), said("weir.dev/schema"), document)
+    };
+    documents.map(with_reasons).collect()
 }
 
 fn crds() -> Vec<Crd> {

@@ -135,7 +135,7 @@ fn a_change_of_a_valid_document_is_refused_by_both_or_by_neither() {
         }
     }
     assert!(
-        both > 1000 && neither > 100,
+        both > 3000 && neither > 500,
         "{both} refused, {neither} taken"
     );
 }
