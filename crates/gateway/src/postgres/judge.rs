@@ -16,6 +16,7 @@ use super::judgement::{Basis, Judgement};
 use super::operation::{Judged, View};
 use super::prepared::{Portal, Prepared};
 use super::refusal::Refusal;
+use super::scan::Scanner;
 use super::session::{Session, SessionEnd};
 use super::statement::{Active, Body};
 use crate::{millis, wall_clock};
@@ -313,8 +314,12 @@ impl Session {
 
     fn judgement(&self, judged: Judged, decision: Decision) -> Judgement {
         let labels = self.label_names(&judged);
+        let bundle = self.shared.policies.current();
+        let name = |id| bundle.label(id).map(|label| Arc::from(label.name.as_str()));
+        let values = &decision.obligations.values;
+        let scanner = Scanner::new(values, name, &self.shared.token_key);
         let basis = Basis::new(&self.scope, self.catalog_in_use().as_ref());
-        Judgement::new(judged, decision, labels, basis)
+        Judgement::new(judged, decision, labels, scanner, basis)
     }
 
     async fn decide_all(

@@ -43,10 +43,7 @@ fn relations(list: &[(u32, &str, &str, &[&str])]) -> query::Table {
 
 fn rules() -> Arc<LabelRules> {
     let resources = weir_api::load_str("test", RESOURCES).unwrap();
-    let options = weir_api::CompileOptions {
-        revision: 1,
-        detectors_enforced: false,
-    };
+    let options = weir_api::CompileOptions { revision: 1 };
     let bundle = weir_api::compile(&resources, &options).unwrap().bundle;
     let (target, _) = bundle.target_named("shop").unwrap();
     Arc::clone(bundle.labels(target).unwrap())

@@ -161,7 +161,7 @@ impl Session {
     }
 
     pub(super) fn error(&mut self, header: Header) -> Fate {
-        let scrub = self.must_scrub();
+        let (scrub, starred) = (self.must_scrub(), self.starred_report(header));
         let body = self.server_body(header).to_vec();
         let sqlstate = backend::Fields::new(&body)
             .find(b'C')
@@ -219,7 +219,7 @@ impl Session {
             self.tell_client(|out| refusal.write(out));
             return Fate::Drop;
         }
-        self.report(header, scrub)
+        self.report(header, scrub, starred)
     }
 
     pub(super) fn ready(&mut self, header: Header) -> Result<Fate, SessionEnd> {

@@ -108,7 +108,7 @@ impl Session {
         }
         match self.masks(active, &described.fields) {
             Ok((masks, standing)) => {
-                let plan = Plan::new(described, masks);
+                let plan = Plan::new(described, masks, active.judgement.scanner.as_ref());
                 let judgement = &active.judgement;
                 if standing && judgement.is_from(&self.scope, self.catalog_in_use().as_ref()) {
                     judgement.keep_plan(&plan);
@@ -121,7 +121,7 @@ impl Session {
                 active.stopped = Some(refusal);
                 active.discarding = true;
                 self.connection.cancel_upstream_soon();
-                active.show(Plan::new(described, Vec::new()));
+                active.show(Plan::new(described, Vec::new(), None));
                 true
             }
         }
