@@ -37,6 +37,7 @@ step format cargo fmt --all -- --check
 # one profile for lints, tests and binaries: what is compiled once serves all of them
 step deps-check bash e2e/deps-check.sh
 step clippy cargo clippy --release --workspace --all-targets --locked --quiet -- -D warnings
+step fuzz-check bash e2e/fuzz.sh check
 step unit cargo test --release --workspace --locked --quiet
 step release cargo build --release --locked --quiet -p weir-cli
 if [ -x "$weir" ]; then
