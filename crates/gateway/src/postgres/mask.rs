@@ -92,14 +92,13 @@ impl CellMask {
         derived: bool,
         key: &Arc<TokenKey>,
     ) -> Self {
-        let json = |text: &str, version| Shown::Fixed(json_string(text, version).into());
+        let version = type_oid == JSONB && binary;
+        let json = |text: &str| Shown::Fixed(json_string(text, version).into());
         let shown = match (mask, type_oid) {
             (Mask::Null, _) => Shown::Null,
             (Mask::Partial { .. } | Mask::Token, _) if derived => Shown::Null,
-            (Mask::Constant(text), JSON) => json(&text, false),
-            (Mask::Constant(text), JSONB) => json(&text, binary),
-            (_, JSON) => json("masked", false),
-            (_, JSONB) => json("masked", binary),
+            (Mask::Constant(text), oid) if is_json(oid) => json(&text),
+            (_, oid) if is_json(oid) => json("masked"),
             (_, oid) if !is_text(oid) => Shown::Null,
             (mask, _) => Shown::new(mask, key),
         };
