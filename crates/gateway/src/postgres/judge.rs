@@ -87,13 +87,7 @@ impl Session {
                 let writes_mask = self.shows_mask(&analysed.text);
                 let mut candidates = Vec::with_capacity(bodies.len());
                 for body in &bodies {
-                    candidates.push(self.candidate(
-                        body,
-                        &analysed.text,
-                        after_ddl,
-                        Vec::new(),
-                        writes_mask,
-                    ));
+                    candidates.push(self.candidate(body, after_ddl, Vec::new(), writes_mask));
                     after_ddl |= body.get().is_some_and(|statement| statement.changes_schema);
                 }
                 candidates
@@ -172,7 +166,7 @@ impl Session {
         let candidate = match (&prepared.body, &analysed.analysis) {
             (Some(body), _) => {
                 let writes_mask = writes_mask || self.shows_mask(&analysed.text);
-                self.candidate(body, &analysed.text, false, parameters, writes_mask)
+                self.candidate(body, false, parameters, writes_mask)
             }
             (None, Analysis::Parsed(script)) if script.statements.is_empty() => Candidate {
                 judged: Arc::default(),
@@ -235,7 +229,6 @@ impl Session {
     fn candidate(
         &self,
         body: &Body,
-        text: &str,
         after_ddl: bool,
         parameters: Vec<weir_audit::Value>,
         writes_mask: bool,
@@ -274,7 +267,6 @@ impl Session {
         let catalog = self.view();
         let view = View {
             catalog: catalog.as_deref(),
-            text,
             after_ddl,
         };
         let inner: Vec<&Statement> = inner.iter().filter_map(Body::get).collect();
