@@ -270,7 +270,6 @@ impl Session {
         }
         let view = View {
             catalog: catalog.as_deref(),
-            text: &analysed.text,
             after_ddl,
         };
         let inner: Vec<&Statement> = inner.iter().filter_map(Body::get).collect();

@@ -44,6 +44,7 @@ impl Session {
         active.record_mut().command = Some(keyword.trim_end().into());
         self.count_affected(&mut active, &command);
         self.settle_meter(&mut active);
+        self.touched |= active.judged().touches;
         let effects = active.after();
         self.durable.extend(active.finish(Outcome::Completed));
         if let Some((body, analysed)) = effects {
@@ -239,6 +240,7 @@ impl Session {
         self.scratch = Vec::new();
         self.connection.muted = false;
         if status == b'I' {
+            self.touched = false;
             self.named.end_transaction();
             self.catalog.transaction_ended();
         }

@@ -264,9 +264,16 @@ impl Session {
     /// Whether what the server says about the statement at the front may carry labelled values.
     pub(super) fn must_scrub(&mut self) -> bool {
         let protects = !self.scope.permits_opaque() && self.scope.has_masks();
-        protects
-            && self
-                .front_active()
-                .is_some_and(|active| active.judged().touches)
+        if !protects {
+            return false;
+        }
+        let (touched, implicit) = (self.touched, self.status == b'I');
+        match self.front_active() {
+            Some(active) => {
+                active.judged().touches || touched && (implicit || active.judged().settles())
+            }
+            // What was deferred is checked at Sync.
+            None => touched,
+        }
     }
 }
