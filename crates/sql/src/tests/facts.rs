@@ -499,9 +499,12 @@ fn a_new_owner_is_a_grant_and_triggers_are_code() {
     });
 }
 
+/// A name in an expression, and the column that the expression computes.
+type Named<'a> = (&'a str, Option<&'a str>);
+
 #[test]
 fn lists_what_the_expressions_of_a_definition_name() {
-    let cases: &[(&str, &[(&str, Option<&str>)])] = &[
+    let cases: &[(&str, &[Named<'_>])] = &[
         (
             "ALTER TABLE t ALTER a TYPE int USING (U&\"\\0062\")::int",
             &[("b", Some("a"))],
