@@ -19,4 +19,6 @@ CREATE TABLE metered (id int PRIMARY KEY);
 INSERT INTO metered SELECT generate_series(1, 1000);
 CREATE TABLE plain (id int PRIMARY KEY, body text);
 INSERT INTO plain SELECT g, 'plain ' || g FROM generate_series(1, 100) g;
+CREATE TABLE twin (id int PRIMARY KEY, note text);
+INSERT INTO twin VALUES (1, 'harmless');
 CREATE FUNCTION leak() RETURNS text LANGUAGE sql AS $$ SELECT ssn FROM customers LIMIT 1 $$;

@@ -167,10 +167,29 @@ def psql_display(scene):
         raise AssertionError(out)
 
 
+def names_that_come_to_mean_others(scene):
+    """A prepared statement that is described once runs on while somebody else makes its names mean a
+    labelled column: what counts is the column that the server reads now."""
+    conn, real = scene.conn(), scene.direct()
+    conn.pipeline(wire.parse("SELECT note FROM twin WHERE id = 1", "s"), wire.describe("S", "s"))
+    equal(conn.pipeline(wire.bind(name="s"), wire.execute()).rows, [[b"harmless"]])
+    equal(real.query("ALTER TABLE twin RENAME TO twin_old; ALTER TABLE customers RENAME COLUMN ssn TO note;"
+                     "ALTER TABLE customers RENAME TO twin").errors, [])
+    try:
+        equal(real.query("SELECT note FROM twin WHERE id = 1").rows, [[REAL.encode()]], "the control")
+        for _ in range(2):
+            masked_rows(conn.pipeline(wire.bind(name="s"), wire.execute()), "described once")
+    finally:
+        real.query("ALTER TABLE twin RENAME TO customers; ALTER TABLE customers RENAME COLUMN note TO ssn;"
+                   "ALTER TABLE twin_old RENAME TO twin")
+    conn.close()
+
+
 def claims(scene, results):
     """All claims of this file."""
     for name, sql in SSN.items():
         results.check(f"mask: {name}", everywhere, scene, sql)
     for test in (kinds, row_description_is_the_servers, search_path, errors_carry_no_values, psql_display,
-                 deferred_errors_carry_no_values, follows_what_is_taken_off, follows_rename):
+                 deferred_errors_carry_no_values, follows_what_is_taken_off, follows_rename,
+                 names_that_come_to_mean_others):
         results.check(f"mask: {test.__name__.replace('_', ' ')}", test, scene)

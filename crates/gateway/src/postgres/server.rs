@@ -198,7 +198,7 @@ impl Session {
             (tag::NO_DATA, Owed::DescribePortal(name)) => {
                 let name = name.clone();
                 if let Some(portal) = self.named.portal(&name, &mut self.pending) {
-                    portal.describe(&Arc::default(), None);
+                    portal.described = Some(Arc::default());
                 }
                 self.answered()
             }
@@ -274,7 +274,7 @@ impl Session {
                 let name = name.clone();
                 self.pending.pop();
                 if let Some(portal) = self.named.portal(&name, &mut self.pending) {
-                    portal.describe(&Arc::default(), None);
+                    portal.described = Some(Arc::default());
                 }
             }
             (tag::BIND_COMPLETE, _) => {
