@@ -221,6 +221,11 @@ impl Scope {
         self.names.get(usize::from(id.0)).map_or("?", |name| name)
     }
 
+    /// The name of a label of this scope's bundle.
+    pub fn label(&self, id: LabelId) -> Option<Arc<str>> {
+        self.names.get(usize::from(id.0)).cloned()
+    }
+
     /// Labels that are found by value.
     pub(crate) fn detected(&self) -> impl Iterator<Item = LabelId> {
         let ids = (0..=u16::MAX).map(LabelId);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use weir_audit::{Names, Outcome, StatementStarted};
+use weir_audit::{Outcome, StatementStarted};
 use weir_policy::{Decision, Delivery, Meter, Obligations, Operation, RecordLevel};
 use weir_sql::{Analysis, Statement};
 
@@ -312,9 +312,8 @@ impl Session {
     }
 
     fn judgement(&self, judged: Judged, decision: Decision) -> Judgement {
-        let labels = self.label_names(&judged);
-        let bundle = self.shared.policies.current();
-        let name = |id| bundle.label(id).map(|label| Arc::from(label.name.as_str()));
+        let name = |id| self.scope.label(id);
+        let labels = judged.labels().into_iter().filter_map(name).collect();
         let values = &decision.obligations.values;
         let scanner = Scanner::new(values, name, &self.shared.token_key);
         let basis = Basis::new(&self.scope, self.catalog_in_use().as_ref());
@@ -479,12 +478,6 @@ impl Session {
             });
         }
         meter
-    }
-
-    fn label_names(&self, judged: &Judged) -> Names {
-        let bundle = self.shared.policies.current();
-        let name = |id| bundle.label(id).map(|label| Arc::from(label.name.as_str()));
-        judged.labels().into_iter().filter_map(name).collect()
     }
 }
 
