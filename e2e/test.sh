@@ -38,6 +38,7 @@ step format cargo fmt --all -- --check
 step deps-check bash e2e/deps-check.sh
 step clippy cargo clippy --release --workspace --all-targets --locked --quiet -- -D warnings
 step clippy-crds cargo clippy --release -p weir-api --features crds --all-targets --locked --quiet -- -D warnings
+step fuzz-check bash e2e/fuzz.sh check
 step unit cargo test --release --workspace --locked --quiet
 step unit-crds cargo test --release -p weir-api --features crds --locked --quiet
 step generated-check cargo run --release -p weir-api --features crds --bin crdgen --locked --quiet check .

@@ -131,9 +131,6 @@ def b4(bench, scene):
     for ident, instance in (("B4.counted", "weir"), ("B4.masked", "masking"), ("B4.scanned", "scanning")):
         if not bench.a.wanted(ident):
             continue
-        if ident == "B4.scanned" and not bench.a.without_weir:
-            print("  B4.scanned: not measured, no rule scans values yet", flush=True)
-            continue
         names = ["direct", "relay", instance] + (["pgbouncer"] if scene.pgbouncer else [])
         names += ["tokens"] if ident == "B4.masked" and not bench.a.without_weir else []
 

@@ -114,6 +114,50 @@ def errors_carry_no_values(scene):
     answer = conn.query(f"SELECT ssn FROM customers WHERE id = 1 AND ssn::int > 0")
     for error in answer.errors:
         lacks(str(error), "811-12", "the cast's error")
+    # a violated constraint shows the whole row, and a definition computes over the rows
+    for sql in ("UPDATE customers SET name = '' WHERE id = 1", "UPDATE customer_names SET name = '' WHERE id = 1",
+                "WITH u AS (UPDATE customers SET name = '' WHERE id = 1 RETURNING 1) SELECT * FROM u",
+                "ALTER TABLE customers ADD CHECK (ssn::int > 0)", "CREATE INDEX ON customers ((ssn::int))",
+                "CREATE UNIQUE INDEX ON customers ((length(ssn)), (CASE WHEN true THEN left(ssn, 3) END))"):
+        answer = scene.direct().query(f"BEGIN; {sql}")
+        if "8" not in str(answer.errors) or not re.search(r"8\d\d", str(answer.errors)):
+            raise AssertionError(f"control: {sql}: {answer.errors}")
+        for error in conn.query(sql).errors:
+            lacks(re.sub(r"'C': '\w+'", "", str(error)), "8", sql)
+
+
+def deferred_errors_carry_no_values(scene):
+    """What is checked at the end of a transaction that touched labels, too."""
+    scene.server.psql("ALTER TABLE customers ADD CONSTRAINT late UNIQUE (ssn, region) DEFERRABLE INITIALLY DEFERRED",
+                      "shop")
+    copy = "INSERT INTO customers (id, ssn, region) SELECT 9000, ssn, region FROM customers WHERE id = 1"
+    try:
+        for run in (lambda c: [c.query("BEGIN"), c.query(copy), c.query("COMMIT")],
+                    lambda c: [c.query("BEGIN"), c.query(copy), c.query("SET CONSTRAINTS ALL IMMEDIATE"),
+                               c.query("ROLLBACK")],
+                    lambda c: [c.query(copy + "; SELECT 1")], lambda c: [c.pipeline(wire.extended(copy))]):
+            errors = [e for answer in run(scene.direct()) for e in answer.errors]
+            if REAL not in str(errors):
+                raise AssertionError(f"control: {errors}")
+            errors = [e for answer in run(scene.conn()) for e in answer.errors]
+            equal(len(errors), 1, "one error")
+            lacks(str(errors), REAL, "deferred")
+    finally:
+        scene.server.psql("ALTER TABLE customers DROP CONSTRAINT late", "shop")
+
+
+def follows_what_is_taken_off(scene):
+    """A child or partition that is taken off its parent keeps its labels."""
+    conn = scene.conn()
+    conn.query("SELECT ssn FROM customers_2020")
+    equal(conn.query("ALTER TABLE customers_2020 NO INHERIT customers").errors, [], "taken off")
+    try:
+        for c in (conn, scene.conn()):
+            answer = c.query("SELECT ssn FROM customers_2020")
+            equal(len(answer.rows), 1, "rows")
+            lacks(str(answer.rows), REAL, "after it was taken off")
+    finally:
+        scene.server.psql("ALTER TABLE customers_2020 INHERIT customers", "shop")
 
 
 def psql_display(scene):
@@ -123,10 +167,29 @@ def psql_display(scene):
         raise AssertionError(out)
 
 
+def names_that_come_to_mean_others(scene):
+    """A prepared statement that is described once runs on while somebody else makes its names mean a
+    labelled column: what counts is the column that the server reads now."""
+    conn, real = scene.conn(), scene.direct()
+    conn.pipeline(wire.parse("SELECT note FROM twin WHERE id = 1", "s"), wire.describe("S", "s"))
+    equal(conn.pipeline(wire.bind(name="s"), wire.execute()).rows, [[b"harmless"]])
+    equal(real.query("ALTER TABLE twin RENAME TO twin_old; ALTER TABLE customers RENAME COLUMN ssn TO note;"
+                     "ALTER TABLE customers RENAME TO twin").errors, [])
+    try:
+        equal(real.query("SELECT note FROM twin WHERE id = 1").rows, [[REAL.encode()]], "the control")
+        for _ in range(2):
+            masked_rows(conn.pipeline(wire.bind(name="s"), wire.execute()), "described once")
+    finally:
+        real.query("ALTER TABLE twin RENAME TO customers; ALTER TABLE customers RENAME COLUMN note TO ssn;"
+                   "ALTER TABLE twin_old RENAME TO twin")
+    conn.close()
+
+
 def claims(scene, results):
     """All claims of this file."""
     for name, sql in SSN.items():
         results.check(f"mask: {name}", everywhere, scene, sql)
     for test in (kinds, row_description_is_the_servers, search_path, errors_carry_no_values, psql_display,
-                 follows_rename):
+                 deferred_errors_carry_no_values, follows_what_is_taken_off, follows_rename,
+                 names_that_come_to_mean_others):
         results.check(f"mask: {test.__name__.replace('_', ' ')}", test, scene)

@@ -19,6 +19,7 @@ import denials  # noqa: E402
 import evidence  # noqa: E402
 import holds  # noqa: E402
 import masks  # noqa: E402
+import values  # noqa: E402
 from lab import postgres, report, weir, wire  # noqa: E402
 
 
@@ -67,7 +68,7 @@ def main():
     scene = Scene(a, server)
     denials.controls(scene, results)
     if a.weir:
-        for module in (denials, masks, holds, evidence):
+        for module in (denials, masks, values, holds, evidence):
             module.claims(scene, results)
         scene.weir.stop()
     results.finish()

@@ -23,9 +23,6 @@ use crate::tree::Origin;
 pub struct CompileOptions {
     /// The revision of the bundle; grows with every swap.
     pub revision: u64,
-    /// Whether the engine applies detectors and patterns to results. Without it, a label that
-    /// relies on them is an error.
-    pub detectors_enforced: bool,
 }
 
 /// A bundle, and what its authors should know.
@@ -61,7 +58,7 @@ pub fn compile(
     let mut labels: Vec<Label> = resources
         .labels
         .iter()
-        .map(|resource| label::compile(resource, &targets, options, &mut report))
+        .map(|resource| label::compile(resource, &targets, &mut report))
         .collect();
     let policies = policy::compile(resources, &targets, &mut labels, &mut report);
     policy::check_granted(resources, &policies, &mut report);

@@ -11,16 +11,9 @@ mod refusals;
 
 const DESIGN: &str = include_str!("tests/design.yaml");
 
-fn with_detectors() -> CompileOptions {
-    CompileOptions {
-        detectors_enforced: true,
-        ..CompileOptions::default()
-    }
-}
-
 fn compiled(text: &str) -> Compiled {
     let resources = load_str("test.yaml", text).expect("loads");
-    compile(&resources, &with_detectors())
+    compile(&resources, &CompileOptions::default())
         .unwrap_or_else(|errors| panic!("does not compile: {}", lines(&errors)))
 }
 
@@ -141,12 +134,17 @@ fn the_examples_of_the_design_load_and_compile_as_they_stand() {
 }
 
 #[test]
-fn detection_by_value_is_refused_where_it_is_not_enforced() {
-    let resources = load_str("design.yaml", DESIGN).expect("loads");
+fn detection_by_an_own_pattern_is_refused() {
+    let own = DESIGN.replace(
+        "detectors: [ssn]",
+        "patterns: [{name: x, regex: 'X-[0-9]+'}]",
+    );
+    assert_ne!(own, DESIGN);
+    let resources = load_str("design.yaml", &own).expect("loads");
     let errors = compile(&resources, &CompileOptions::default()).expect_err("refused");
     let texts = lines(&errors);
     assert!(
-        texts.contains("spec.detectors: detection by value is not enforced"),
+        texts.contains("spec.patterns: detection by an own pattern is not enforced"),
         "unexpected: {texts}"
     );
 }

@@ -130,7 +130,7 @@ impl Frame {
     /// Sequence number of its last event.
     #[must_use]
     pub fn last_seq(&self) -> u64 {
-        self.first_seq.saturating_add(self.count).saturating_sub(1)
+        self.first_seq.saturating_add(self.count.saturating_sub(1))
     }
 
     /// How many events it has.
@@ -232,7 +232,11 @@ impl Head {
             count: reader.varint()?,
             time: reader.varint()?,
         };
-        if head.count == 0 || head.first_seq == 0 {
+        let last = head
+            .count
+            .checked_sub(1)
+            .and_then(|more| head.first_seq.checked_add(more));
+        if last.is_none() || head.first_seq == 0 {
             return Err(DecodeError::Range);
         }
         Ok(head)

@@ -70,10 +70,7 @@ fn explain(args: &ExplainArgs) -> Result<Vec<(String, Decision)>, String> {
             .join("\n")
     };
     let resources = weir_api::load(&paths).map_err(rendered)?;
-    let options = CompileOptions {
-        revision: 1,
-        detectors_enforced: false,
-    };
+    let options = CompileOptions { revision: 1 };
     let compiled = weir_api::compile(&resources, &options).map_err(rendered)?;
     let subject = Subject::named(args.identity.as_str());
     weir_gateway::explain(&compiled.bundle, &subject, &args.target, &args.sql)

@@ -22,10 +22,7 @@ pub(crate) enum PolicyCommand {
 /// Runs it.
 pub(crate) fn run(command: &PolicyCommand) -> ExitCode {
     let PolicyCommand::Check { files, json } = command;
-    let options = CompileOptions {
-        revision: 1,
-        detectors_enforced: false,
-    };
+    let options = CompileOptions { revision: 1 };
     let (diagnostics, summary) = match weir_api::load(files) {
         Err(diagnostics) => (diagnostics, None),
         Ok(resources) => match weir_api::compile(&resources, &options) {

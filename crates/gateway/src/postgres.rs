@@ -21,6 +21,7 @@ mod pending;
 mod prepared;
 mod recorder;
 mod refusal;
+mod scan;
 mod server;
 mod session;
 mod start;

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::decision::{Decision, Denial, Hold, HoldSpec, Obligations, Permit, Verdict};
+use crate::decision::{Decision, Denial, Hold, HoldSpec, Obligations, Permit, ValueMask, Verdict};
 use crate::effect::{Effect, EffectSet};
 use crate::label::{LabelId, Mask};
 use crate::ledger::{Counters, Timestamp};
@@ -24,6 +24,7 @@ struct Tally {
     denials: Vec<Denial>,
     holds: Vec<HoldSpec>,
     masks: BTreeMap<usize, Mask>,
+    values: BTreeMap<LabelId, Mask>,
     limits: Vec<Arc<Limit>>,
     why: Vec<RuleName>,
     /// Whether a counter was read.
@@ -98,8 +99,17 @@ impl Scope {
         } else {
             Verdict::Deny(tally.denials.swap_remove(position))
         };
+        let value = |(label, mask)| {
+            let detectors = Arc::clone(self.detectors(label)?);
+            Some(ValueMask {
+                label,
+                detectors,
+                mask,
+            })
+        };
         let obligations = Obligations {
             masks: tally.masks.into_iter().collect(),
+            values: tally.values.into_iter().filter_map(value).collect(),
             limits: tally.limits,
             record: self.record(),
             delivery: self.delivery(),
@@ -184,6 +194,14 @@ impl Scope {
             .rules
             .iter()
             .filter(|rule| rule.rule.action == Some(Action::Mask));
+        for rule in masking.clone().filter(|rule| rule.masks_values(facts)) {
+            for id in self.detected().filter(|id| rule.covers(*id)) {
+                tally.why.push(rule.name.clone());
+                let mask = self.mask_by(rule, id);
+                let known = tally.values.entry(id).or_insert_with(|| mask.clone());
+                *known = known.strictest(&mask);
+            }
+        }
         for rule in masking.filter(|rule| rule.restricts(facts).is_ok()) {
             let mut applied = false;
             for (column, output) in facts.sql.outputs.iter().enumerate() {
@@ -200,10 +218,7 @@ impl Scope {
                 }
                 for id in covered {
                     applied = true;
-                    let mut mask = self.label_mask(id).clone();
-                    if let Some(stricter) = &rule.rule.mask {
-                        mask = mask.strictest(stricter);
-                    }
+                    let mask = self.mask_by(rule, id);
                     let known = tally.masks.entry(column).or_insert_with(|| mask.clone());
                     *known = known.strictest(&mask);
                 }
@@ -211,6 +226,15 @@ impl Scope {
             if applied {
                 tally.why.push(rule.name.clone());
             }
+        }
+    }
+
+    /// How a rule masks a label: as the label says, or stricter.
+    fn mask_by(&self, rule: &ScopedRule, id: LabelId) -> Mask {
+        let mask = self.label_mask(id);
+        match &rule.rule.mask {
+            Some(stricter) => mask.strictest(stricter),
+            None => mask.clone(),
         }
     }
 

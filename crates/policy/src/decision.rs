@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use crate::label::Mask;
+use crate::label::{LabelId, Mask};
 use crate::limit::Limit;
 use crate::rule::{Approval, Delivery, RecordLevel, RuleName};
 
@@ -120,11 +120,24 @@ impl Hold {
     }
 }
 
+/// Values that are masked wherever they are found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ValueMask {
+    /// The label.
+    pub label: LabelId,
+    /// Names of its detectors.
+    pub detectors: Arc<[String]>,
+    /// How a found value looks.
+    pub mask: Mask,
+}
+
 /// What must be done if the operation happens.
 #[derive(Clone, Debug)]
 pub struct Obligations {
     /// Masks by result column, sorted by column, each column once.
     pub masks: Vec<(usize, Mask)>,
+    /// What to look for in cells that `masks` does not name, sorted by label, each label once.
+    pub values: Vec<ValueMask>,
     /// Limits to build a [`crate::Meter`] from.
     pub limits: Vec<Arc<Limit>>,
     /// The least that is recorded.

@@ -25,7 +25,7 @@ mod scope;
 mod target;
 
 pub use bundle::{BuildError, Bundle, BundleBuilder};
-pub use decision::{Decision, Denial, Hold, HoldSpec, Obligations, Permit, Verdict};
+pub use decision::{Decision, Denial, Hold, HoldSpec, Obligations, Permit, ValueMask, Verdict};
 pub use effect::{Effect, EffectSet};
 pub use explain::{Outcome, RuleTrace};
 pub use functions::FunctionClass;

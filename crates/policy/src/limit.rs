@@ -148,6 +148,11 @@ impl Meter {
         meter
     }
 
+    /// Whether others count towards its limits too.
+    pub fn shares(&self) -> bool {
+        !self.keys.is_empty()
+    }
+
     /// The limits by number.
     pub fn limits(&self) -> &[Arc<Limit>] {
         &self.limits

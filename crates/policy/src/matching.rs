@@ -122,6 +122,26 @@ impl ScopedRule {
 
     /// Whether a restricting rule holds: `Err` names the first field that does not.
     pub(crate) fn restricts(&self, facts: &Facts<'_>) -> Result<(), Field> {
+        self.restricts_but_for_labels(facts)?;
+        let test = |field: Field, holds: bool| if holds { Ok(()) } else { Err(field) };
+        let uses = self.rule.matches.uses;
+        test(Field::Labels, any_label(&self.labels, uses, facts))?;
+        test(
+            Field::Columns,
+            any_label(&self.columns, UseSet::default(), facts),
+        )
+    }
+
+    /// Whether a rule would mask what is found by value in the result.
+    pub(crate) fn masks_values(&self, facts: &Facts<'_>) -> bool {
+        let uses = self.rule.matches.uses;
+        self.labels.is_some()
+            && self.columns.is_none()
+            && (uses.is_empty() || uses.contains(Use::Output))
+            && self.restricts_but_for_labels(facts).is_ok()
+    }
+
+    fn restricts_but_for_labels(&self, facts: &Facts<'_>) -> Result<(), Field> {
         let (matches, sql) = (&self.rule.matches, &facts.sql);
         let test = |field: Field, holds: bool| if holds { Ok(()) } else { Err(field) };
         test(
@@ -150,12 +170,7 @@ impl ScopedRule {
                     .settings
                     .iter()
                     .any(|s| *s == "*" || is_setting(globs, s))
-        })?;
-        test(Field::Labels, any_label(&self.labels, matches.uses, facts))?;
-        test(
-            Field::Columns,
-            any_label(&self.columns, UseSet::default(), facts),
-        )
+        })
     }
 
     /// Whether an Allow rule covers the operation as a whole.

@@ -28,6 +28,8 @@ pub struct Scope {
     pub(crate) policies: Vec<ScopedPolicy>,
     pub(crate) masks: Vec<Mask>,
     pub(crate) names: Vec<Arc<str>>,
+    /// Detectors by label.
+    detectors: Vec<Arc<[String]>>,
     labels: Arc<LabelRules>,
     record: RecordLevel,
     delivery: Delivery,
@@ -95,6 +97,11 @@ impl Scope {
                 .labels
                 .iter()
                 .map(|label| label.name.as_str().into())
+                .collect(),
+            detectors: builder
+                .labels
+                .iter()
+                .map(|label| label.detectors.as_slice().into())
                 .collect(),
             labels: bundle.labels(target).cloned().unwrap_or_default(),
             record: selected
@@ -212,6 +219,24 @@ impl Scope {
 
     pub(crate) fn label_name(&self, id: LabelId) -> &str {
         self.names.get(usize::from(id.0)).map_or("?", |name| name)
+    }
+
+    /// The name of a label of this scope's bundle.
+    pub fn label(&self, id: LabelId) -> Option<Arc<str>> {
+        self.names.get(usize::from(id.0)).cloned()
+    }
+
+    /// Labels that are found by value.
+    pub(crate) fn detected(&self) -> impl Iterator<Item = LabelId> {
+        let ids = (0..=u16::MAX).map(LabelId);
+        let labels = ids.zip(&self.detectors);
+        labels
+            .filter(|(_, found)| !found.is_empty())
+            .map(|(id, _)| id)
+    }
+
+    pub(crate) fn detectors(&self, id: LabelId) -> Option<&Arc<[String]>> {
+        self.detectors.get(usize::from(id.0))
     }
 
     /// A label that this scope does not know is masked whole.

@@ -34,6 +34,8 @@ pub(crate) struct Builder {
     next_cte: usize,
     /// Target of a SELECT INTO that was met: relation and column names.
     into: Option<(usize, Vec<String>)>,
+    /// Columns that are one literal wherever a target of the select at hand is computed.
+    given: Vec<(String, String)>,
     /// Every CTE that was named, in order.
     reads: Vec<usize>,
 }
@@ -48,6 +50,7 @@ impl Builder {
             scopes: Vec::new(),
             next_cte: 0,
             into: None,
+            given: Vec::new(),
             reads: Vec::new(),
         }
     }

@@ -36,10 +36,15 @@ pub struct Statement {
     pub operators: Vec<FunctionRef>,
     /// Schema-qualified type names that are cast to or declared.
     pub types: Vec<FunctionRef>,
+    /// What the expressions of a definition name, which lineage does not follow.
+    pub columns: Vec<DefinitionColumn>,
     /// Settings that the statement changes.
     pub settings: Vec<SettingChange>,
     /// The worst WHERE clause of all UPDATE, DELETE and MERGE parts.
     pub where_clause: WhereClause,
+    /// Columns of what is written that limit it only as far as they may be null: a WHERE clause
+    /// asks for no more than that they are not.
+    pub unless_null: Vec<String>,
     /// Whether the statement itself sends rows (a `PREPARE` does not, a `FETCH` may).
     pub returns_rows: bool,
     /// Whether a data-modifying statement has a RETURNING clause at the top level.
@@ -107,6 +112,15 @@ pub struct FunctionRef {
     pub schema: Option<String>,
     /// Name.
     pub name: String,
+}
+
+/// A column, or what qualifies one, that an expression of a definition names.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct DefinitionColumn {
+    /// The name.
+    pub name: String,
+    /// The column that the expression computes (`USING`, `GENERATED`), `None` for a condition.
+    pub into: Option<String>,
 }
 
 /// A change of a session setting.

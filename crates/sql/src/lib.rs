@@ -26,9 +26,9 @@ mod tests;
 
 pub use effect::{Effect, EffectSet};
 pub use facts::{
-    Access, Code, CopyDirection, CopyEndpoint, CopySpec, Cursor, Explain, Fetch, FunctionRef,
-    Prepared, RelationRef, Script, SettingChange, SettingTarget, Statement, Transaction,
-    WhereClause,
+    Access, Code, CopyDirection, CopyEndpoint, CopySpec, Cursor, DefinitionColumn, Explain, Fetch,
+    FunctionRef, Prepared, RelationRef, Script, SettingChange, SettingTarget, Statement,
+    Transaction, WhereClause,
 };
 pub use lineage::{
     Column, ColumnUse, Derivation, Destination, Lineage, Oracle, Origin, OutputColumn, OutputItem,

@@ -2,11 +2,14 @@
 //!
 //! `Ineffective` is what can be seen to hold for every row from the text alone: constant
 //! conditions, tautologies over the same operand, and conditions that name no column and no
-//! parameter. It does not know data: `id > 0` is `Present`.
+//! parameter. It does not know data: `id > 0` is `Present`, and
+//! so is `id IS NOT NULL`, but with the columns that may be null for it.
 
 mod fold;
 #[cfg(test)]
 mod tests;
+
+use std::cell::RefCell;
 
 use pg_query::NodeEnum;
 use pg_query::protobuf::{Node, RangeVar};
@@ -19,16 +22,50 @@ pub(crate) fn ignores_values(filter: &Node) -> bool {
     fold::ignores_values(filter)
 }
 
-/// Classifies the WHERE clause of a write to `target`.
-pub(crate) fn classify(filter: Option<&Node>, target: &RangeVar) -> WhereClause {
+/// How a WHERE clause limits a write.
+#[derive(Debug, Default)]
+pub(crate) struct Limit {
+    pub(crate) class: WhereClause,
+    /// Where it limits only because columns may be null: those columns.
+    pub(crate) unless_null: Vec<String>,
+}
+
+/// Classifies the WHERE clause of a write to `target`, which `joined` relations are joined to.
+pub(crate) fn classify(filter: Option<&Node>, target: &RangeVar, joined: &[Node]) -> Limit {
+    let class = |class| Limit {
+        class,
+        ..Limit::default()
+    };
     let Some(filter) = filter else {
-        return WhereClause::Missing;
+        return class(WhereClause::Missing);
     };
     if let Some(NodeEnum::CurrentOfExpr(_)) = filter.node.as_ref() {
-        return WhereClause::Present;
+        return class(WhereClause::Present);
     }
-    if fold::holds(filter, target) == Some(true) || !fold::depends(filter) {
-        return WhereClause::Ineffective;
+    let twins = joined.iter().filter_map(|node| match node.node.as_ref() {
+        Some(NodeEnum::RangeVar(range)) if range.relname == target.relname => Some(
+            range
+                .alias
+                .as_ref()
+                .map_or(range.relname.as_str(), |alias| alias.aliasname.as_str()),
+        ),
+        _ => None,
+    });
+    let mut row = fold::Row {
+        table: target,
+        twins: twins.collect(),
+        filled: None,
+    };
+    if fold::holds(filter, &row) == Some(true) || !fold::depends(filter) {
+        return class(WhereClause::Ineffective);
     }
-    WhereClause::Present
+    row.filled = Some(RefCell::default());
+    let unless_null = match fold::holds(filter, &row) {
+        Some(true) => row.filled.take().unwrap_or_default().into_inner(),
+        _ => Vec::new(),
+    };
+    Limit {
+        class: WhereClause::Present,
+        unless_null,
+    }
 }

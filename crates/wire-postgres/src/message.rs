@@ -177,6 +177,8 @@ pub enum Cell {
     Null,
     /// The bytes that were appended, valid for the column's type and format.
     Value,
+    /// Nothing: the cell stays as it is.
+    Same,
 }
 
 /// Appends a DataRow in which `mask` has appended what stands in the cells of `masks`, which are
@@ -223,10 +225,14 @@ fn mask_cells<M>(
             continue;
         };
         out.extend_from_slice(body.get(copied..cell).unwrap_or_default());
-        copied = body.len() - cells.rest().len();
         let length = out.len();
         out.extend_from_slice(&(-1_i32).to_be_bytes());
         match mask(how, value, out) {
+            Cell::Same => {
+                out.truncate(length);
+                copied = cell;
+                continue;
+            }
             Cell::Null => out.truncate(length + 4),
             Cell::Value => {
                 let written = out.len().saturating_sub(length + 4);
@@ -236,6 +242,7 @@ fn mask_cells<M>(
                 }
             }
         }
+        copied = body.len() - cells.rest().len();
     }
     cells.end()?;
     out.extend_from_slice(body.get(copied..).unwrap_or_default());

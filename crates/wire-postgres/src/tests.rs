@@ -126,9 +126,19 @@ fn counts_are_unsigned() {
 fn a_masked_row_replaces_only_its_cells() {
     let body = row(&[Some(b"7"), Some(b"774-21-9036"), None, Some(b"")]);
     let mut out = Vec::new();
-    let masks = [(1, "***"), (2, "not shown"), (3, ""), (9, "no such column")];
+    let masks = [
+        (0, "same"),
+        (1, "***"),
+        (2, "not shown"),
+        (3, ""),
+        (9, "none such"),
+    ];
     message::masked_row(&mut out, &body, &masks, |mask, _, out| match *mask {
         "" => message::Cell::Null,
+        "same" => {
+            out.extend_from_slice(b"thrown away");
+            message::Cell::Same
+        }
         text => {
             out.extend_from_slice(text.as_bytes());
             message::Cell::Value

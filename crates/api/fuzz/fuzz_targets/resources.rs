@@ -11,17 +11,8 @@ const BOUND: usize = 64 << 20;
 
 fuzz_target!(|data: &[u8]| {
     let text = utf8(data);
-    let detectors_enforced = text.len() & 1 == 1;
     units(text);
-    at_most(BOUND, || {
-        file(
-            text,
-            CompileOptions {
-                revision: 1,
-                detectors_enforced,
-            },
-        )
-    });
+    at_most(BOUND, || file(text, CompileOptions { revision: 1 }));
 });
 
 fn file(text: &str, options: CompileOptions) {

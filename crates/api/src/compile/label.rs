@@ -2,7 +2,7 @@
 
 use weir_policy::{Glob, Label, LabelledColumns, Mask, TablePattern, Target};
 
-use super::{CompileOptions, Report, target_glob};
+use super::{Report, target_glob};
 use crate::diagnostic::suggest;
 use crate::kinds::{ColumnsSpec, DataLabelSpec, MaskSpec};
 use crate::load::Resource;
@@ -11,7 +11,6 @@ use crate::tree::Origin;
 pub(super) fn compile(
     resource: &Resource<DataLabelSpec>,
     targets: &[Target],
-    options: &CompileOptions,
     report: &mut Report,
 ) -> Label {
     let (spec, origin) = (&resource.spec, &resource.origin);
@@ -26,13 +25,8 @@ pub(super) fn compile(
     if !spec.kubernetes.is_empty() {
         report.unenforced(origin, "spec.kubernetes", "a label on Kubernetes fields");
     }
-    if !options.detectors_enforced {
-        if !spec.detectors.is_empty() {
-            report.unenforced(origin, "spec.detectors", "detection by value");
-        }
-        if !spec.patterns.is_empty() {
-            report.unenforced(origin, "spec.patterns", "detection by value");
-        }
+    if !spec.patterns.is_empty() {
+        report.unenforced(origin, "spec.patterns", "detection by an own pattern");
     }
     for (i, detector) in spec.detectors.iter().enumerate() {
         if !detectors().any(|known| known == detector) {

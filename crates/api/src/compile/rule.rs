@@ -97,7 +97,7 @@ fn compile_match(
         report.unenforced(origin, &format!("{field}.when"), "a CEL expression");
     }
     let mut matches = Match {
-        labels: compile_label_globs(&spec.labels, &field, around, labels, report),
+        labels: compile_label_globs(rule, &field, around, labels, report),
         uses: spec.uses.iter().copied().collect(),
         opaque: spec.opaque,
         unproven: spec.unproven,
@@ -200,9 +200,10 @@ fn compile_function(text: &str) -> Result<Vec<FunctionPattern>, (String, Option<
         .collect()
 }
 
-/// Label globs, each of which must name a label that lies on a target of the policy.
+/// Label globs, each of which must name a label that lies on a target of the policy, or that a rule
+/// which masks finds by value: nothing else can be decided on what a result turns out to hold.
 fn compile_label_globs(
-    list: &[String],
+    rule: &RuleSpec,
     field: &str,
     around: &Around<'_>,
     labels: &[Label],
@@ -210,13 +211,13 @@ fn compile_label_globs(
 ) -> Vec<Glob> {
     let named = || labels.iter().filter(|label| !label.anonymous);
     let mut globs = Vec::new();
-    for (i, text) in list.iter().enumerate() {
+    let by_value = rule.action == Some(Action::Mask);
+    for (i, text) in rule.matches.labels.iter().enumerate() {
         let field = format!("{field}.labels[{i}]");
         let glob = Glob::free(text);
         let meant: Vec<&Label> = named().filter(|label| glob.matches(&label.name)).collect();
         let here = |label: &&Label| {
-            !label.detectors.is_empty()
-                || !label.patterns.is_empty()
+            (by_value && !label.detectors.is_empty())
                 || label.columns.iter().any(|columns| {
                     around
                         .targets

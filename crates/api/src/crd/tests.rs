@@ -76,7 +76,6 @@ spec: {columns: [{target: db, table: public.customers, columns: [ssn]}]}
 ";
     let text = format!("{around}---\n{document}\n");
     let options = CompileOptions {
-        detectors_enforced: true,
         ..CompileOptions::default()
     };
     let found = match load_str("x", &text) {

@@ -1,5 +1,9 @@
 //! `Target`: what is governed.
 
+use std::fmt;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use weir_policy::{ClientTls, Protocol, TlsMode};
 
@@ -139,8 +143,39 @@ pub struct CredentialsSpec {
     #[cfg_attr(feature = "crds", schemars(length(max = 4096)))]
     pub password_file: Option<String>,
     /// With `Brokered`: what a client must show to Weir. Left out: nothing.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "client_login")]
     pub client: Option<ClientLoginSpec>,
+}
+
+/// Reads what a client must show; in files the text `Any` stands for `{any: {}}`.
+fn client_login<'de, D: Deserializer<'de>>(from: D) -> Result<Option<ClientLoginSpec>, D::Error> {
+    struct Text;
+    impl<'de> Visitor<'de> for Text {
+        type Value = Option<ClientLoginSpec>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("`Any`, or one of `any` and `password`")
+        }
+
+        fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+            if text != "Any" {
+                return Err(E::invalid_value(de::Unexpected::Str(text), &self));
+            }
+            Ok(Some(ClientLoginSpec {
+                any: Some(Empty::default()),
+                password: None,
+            }))
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+            ClientLoginSpec::deserialize(MapAccessDeserializer::new(map)).map(Some)
+        }
+    }
+    from.deserialize_any(Text)
 }
 
 /// Who logs in.

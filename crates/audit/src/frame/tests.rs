@@ -367,6 +367,23 @@ fn a_frame_whose_time_does_not_fit_is_refused() {
 }
 
 #[test]
+fn the_last_number_there_is_can_be_given_and_none_after_it() {
+    for (count, expected) in [(0, None), (1, Some(u64::MAX)), (2, None)] {
+        let mut payload = vec![1, 1];
+        crate::codec::put_varint(&mut payload, u64::MAX);
+        payload.extend([count, 0, 0, 0, 13]);
+        let previous = genesis(&engine());
+        let hash = link(&previous, &payload);
+        let frame = Frame::verify(previous, hash, payload);
+        assert_eq!(
+            frame.ok().map(|frame| frame.last_seq()),
+            expected,
+            "{count}"
+        );
+    }
+}
+
+#[test]
 fn a_row_larger_than_the_chunk_is_cut_and_marked() {
     let mut builder = ChunkBuilder::new(100);
     let big = vec![b'x'; 10_000];

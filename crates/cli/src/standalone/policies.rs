@@ -105,10 +105,7 @@ pub(crate) fn announce(bundle: &Bundle, refused: Option<&str>, audit: &AuditHand
 
 fn compile(paths: &[PathBuf], revision: u64) -> Result<Bundle, Vec<Diagnostic>> {
     let resources = weir_api::load(paths)?;
-    let options = CompileOptions {
-        revision,
-        detectors_enforced: false,
-    };
+    let options = CompileOptions { revision };
     let compiled = weir_api::compile(&resources, &options)?;
     for warning in &compiled.warnings {
         tracing::warn!("{warning}");

@@ -19,6 +19,7 @@ mod pins;
 mod query;
 
 use functions::Functions;
+use functions::in_quotes;
 pub(crate) use functions::words;
 pub(crate) use pins::Pins;
 pub(crate) use query::{QUERIES, Rows};
@@ -37,6 +38,12 @@ pub(crate) struct Relation {
     pub(crate) columns: Vec<weir_sql::Column>,
     attributes: Vec<i16>,
     labels: Vec<Labels>,
+    /// Which columns cannot be null.
+    filled: Vec<bool>,
+    /// What the definition of a view that is not the server's own calls, through other views too.
+    pub(crate) calls: Vec<Box<str>>,
+    /// A view over a relation with labelled columns, even if it shows none of them.
+    over_labelled: bool,
 }
 
 /// The labels of one column.
@@ -81,6 +88,11 @@ impl Relation {
         self.columns.iter().any(|column| column.labelled)
     }
 
+    /// Whether rows with labelled columns lie in it or under it.
+    fn holds_labelled(&self) -> bool {
+        self.over_labelled || self.is_labelled()
+    }
+
     fn all_labels(&self) -> impl Iterator<Item = LabelId> {
         self.labels
             .iter()
@@ -119,6 +131,7 @@ impl Catalog {
         let inherits = rows.inherits()?;
         let views = rows.views()?;
         catalog.spread(&inherits, &views);
+        catalog.pin_children(&inherits, rules, pins);
         let labelled: HashSet<Box<str>> = catalog
             .relations
             .iter()
@@ -142,6 +155,9 @@ impl Catalog {
                 columns: Vec::new(),
                 attributes: Vec::new(),
                 labels: Vec::new(),
+                filled: Vec::new(),
+                calls: Vec::new(),
+                over_labelled: false,
             });
             self.relations.len() - 1
         });
@@ -156,6 +172,7 @@ impl Catalog {
             labelled: false,
         });
         relation.attributes.push(column.attribute);
+        relation.filled.push(column.not_null);
         relation.labels.push(Labels::default());
         relation.add(at, &ids, false);
         if column.schema == "pg_catalog" && is_sample(column.relation, column.name) {
@@ -193,6 +210,13 @@ impl Catalog {
                     let relation = self.relations.get_mut(*index);
                     changed |= relation.is_some_and(|relation| relation.add(at, &ids, derived));
                 }
+                let over = statement.is_none_or(|statement| self.reads_labelled(statement));
+                let calls = statement.map_or_else(Vec::new, |statement| self.calls(statement));
+                if let Some(view) = self.relations.get_mut(*index) {
+                    changed |= (over && !view.over_labelled) || calls.len() > view.calls.len();
+                    view.over_labelled |= over;
+                    view.calls = calls;
+                }
             }
             if !changed {
                 return;
@@ -207,6 +231,45 @@ impl Catalog {
                 }
             }
         }
+    }
+
+    /// What a child or partition was once labelled with through its parent it keeps when it is
+    /// taken off: the rows are still there.
+    fn pin_children(&self, inherits: &[(u32, u32)], rules: &LabelRules, pins: &mut Pins) {
+        for (child, parent) in inherits {
+            let relation = |oid| self.relations.get(*self.by_oid.get(oid)?);
+            let (Some(relation), Some(parent)) = (relation(child), relation(parent)) else {
+                continue;
+            };
+            if !parent.is_labelled() {
+                continue;
+            }
+            let columns = relation.columns.iter().zip(&relation.attributes);
+            for ((column, attribute), labels) in columns.zip(&relation.labels) {
+                let from = format!("{}.{}.{}", parent.schema, parent.name, column.name);
+                pins.inherit((*child, *attribute), &labels.ids, rules, &from);
+            }
+        }
+    }
+
+    /// The functions that a view calls itself and through views that it names.
+    fn calls(&self, statement: &Statement) -> Vec<Box<str>> {
+        let own = statement.functions.iter().map(|f| Box::from(&*f.name));
+        let mut calls: Vec<Box<str>> = own.collect();
+        for relation in &statement.relations {
+            let found = self.resolve(relation.schema.as_deref(), &relation.name);
+            if let Resolved::One(view) = found {
+                calls.extend(view.calls.iter().cloned());
+            }
+        }
+        calls.sort_unstable();
+        calls.dedup();
+        calls
+    }
+
+    fn reads_labelled(&self, statement: &Statement) -> bool {
+        let oracle = self.oracle(statement, false);
+        (0..statement.relations.len()).any(|index| oracle.holds_labelled(index))
     }
 
     fn everything(&self, index: usize) -> Vec<(usize, Vec<LabelId>, bool)> {
@@ -313,6 +376,13 @@ impl Catalog {
         &self.all_labels
     }
 
+    /// The relations whose names are no plain words and stand in this code.
+    pub(crate) fn quoted_in<'a>(&'a self, code: &'a str) -> impl Iterator<Item = &'a Relation> {
+        self.relations
+            .iter()
+            .filter(move |relation| in_quotes(&relation.name, code))
+    }
+
     /// Whether code in another language can be seen to touch nothing labelled.
     pub(crate) fn is_harmless(&self, code: &weir_sql::Code) -> bool {
         self.functions
@@ -398,11 +468,52 @@ impl Oracle<'_> {
         at.map(|at| found.labels(at).to_vec()).unwrap_or_default()
     }
 
-    /// The labels of columns of this name in any of the statement's relations.
-    pub(crate) fn labels_named(&self, column: &str) -> Vec<LabelId> {
-        (0..self.relations.len())
-            .flat_map(|index| self.labels_at(index, Some(column)))
-            .collect()
+    /// The labels that a name may stand for in an expression over the statement's relations: of
+    /// columns, or of a whole row.
+    pub(crate) fn labels_named(&self, name: &str) -> Vec<LabelId> {
+        let mut ids: Vec<LabelId> = Vec::new();
+        for (index, relation) in self.relations.iter().enumerate() {
+            ids.extend(self.labels_at(index, Some(name)));
+            if let Resolved::One(found) = relation
+                && *found.name == *name
+            {
+                ids.extend(found.all_labels());
+            }
+        }
+        ids.sort_unstable();
+        ids.dedup();
+        ids
+    }
+
+    /// What views that the statement reads call.
+    pub(crate) fn called_by_views(&self) -> impl Iterator<Item = &str> {
+        let found = self.relations.iter().filter_map(|found| match found {
+            Resolved::One(found) => Some(found),
+            _ => None,
+        });
+        found.flat_map(|view| view.calls.iter().map(|name| &**name))
+    }
+
+    /// Whether a column of what the statement writes has no nulls.
+    pub(crate) fn is_never_null(&self, column: &str) -> bool {
+        let named = self.statement.relations.iter().zip(&self.relations);
+        let written = named.filter(|(named, _)| named.access == weir_sql::Access::Write);
+        written.into_iter().any(|(_, found)| match found {
+            Resolved::One(found) => {
+                let at = found.columns.iter().position(|have| have.name == column);
+                at.is_some_and(|at| found.filled.get(at) == Some(&true))
+            }
+            _ => false,
+        })
+    }
+
+    /// Whether rows with labelled columns lie in or under the statement's relation at `index`.
+    pub(crate) fn holds_labelled(&self, index: usize) -> bool {
+        match self.relations.get(index) {
+            Some(Resolved::One(found)) => found.holds_labelled(),
+            Some(Resolved::Ambiguous(_)) => true,
+            Some(Resolved::Unknown) | None => false,
+        }
     }
 
     /// Schema and name of the statement's relation at `index`, as far as they are known.

@@ -293,23 +293,21 @@ impl Session {
     async fn bind(&mut self, total: usize) -> Result<Result<(), ProtocolError>, SessionEnd> {
         self.pass_barriers().await?;
         let keep = self.scope.record() >= weir_policy::RecordLevel::Commands;
-        let (portal, statement, writes_mask, parameters, formats) =
-            match frontend::bind(self.body(total)) {
-                Ok(bind) => (
-                    name(bind.portal),
-                    name(bind.statement),
-                    bind.parameters
-                        .iter()
-                        .any(|(value, _)| value.is_some_and(|value| self.is_mask(value))),
-                    if keep {
-                        parameters(&bind.parameters)
-                    } else {
-                        Vec::new()
-                    },
-                    bind.result_formats.into_boxed_slice(),
-                ),
-                Err(error) => return Ok(Err(error)),
-            };
+        let (portal, statement, writes_mask, parameters) = match frontend::bind(self.body(total)) {
+            Ok(bind) => (
+                name(bind.portal),
+                name(bind.statement),
+                bind.parameters
+                    .iter()
+                    .any(|(value, _)| value.is_some_and(|value| self.is_mask(value))),
+                if keep {
+                    parameters(&bind.parameters)
+                } else {
+                    Vec::new()
+                },
+            ),
+            Err(error) => return Ok(Err(error)),
+        };
         let statement = loop {
             match self.named.statement(&statement, &self.pending) {
                 Lookup::Found(statement) => break Some(statement),
@@ -326,7 +324,6 @@ impl Session {
             statement,
             parameters,
             writes_mask,
-            formats,
             described: None,
             active: None,
         };
@@ -408,11 +405,10 @@ impl Session {
     /// Plans the result of a statement whose columns are known; whether they must be asked for
     /// before its rows can be judged.
     fn must_describe(&mut self, portal: &[u8], active: &mut Box<Active>) -> bool {
-        let catalog = self.catalog.current();
         let Some(portal) = self.named.portal(portal, &mut self.pending) else {
             return false;
         };
-        if let Some(described) = portal.columns(catalog.as_ref()) {
+        if let Some(described) = portal.described.clone() {
             self.plan(active, &described);
             return false;
         }

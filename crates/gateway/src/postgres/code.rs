@@ -6,7 +6,7 @@
 
 use weir_policy::{Access, Effect};
 
-use super::catalog::{Catalog, Resolved, words};
+use super::catalog::{Catalog, Relation, Resolved, words};
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -33,14 +33,22 @@ pub(super) fn read(code: &weir_sql::Code, catalog: &Catalog) -> Option<CodeFacts
             facts.functions.push(word.as_str().into());
         }
         if let Resolved::One(found) = catalog.resolve(None, &word) {
-            for access in [Access::Read, Access::Write] {
-                facts
-                    .relations
-                    .push((Box::from(&*found.schema), Box::from(&*found.name), access));
-            }
+            facts.relation(found);
         }
     }
+    for found in catalog.quoted_in(&code.text) {
+        facts.relation(found);
+    }
     Some(facts)
+}
+
+impl CodeFacts {
+    fn relation(&mut self, found: &Relation) {
+        for access in [Access::Read, Access::Write] {
+            self.relations
+                .push((Box::from(&*found.schema), Box::from(&*found.name), access));
+        }
+    }
 }
 
 fn effect(word: &str) -> Option<Effect> {

@@ -40,7 +40,6 @@ pub fn explain(
     for statement in &script.statements {
         let view = View {
             catalog: Some(&catalog),
-            text: sql,
             after_ddl,
         };
         let judged = Judged::new(statement, &[], &view);

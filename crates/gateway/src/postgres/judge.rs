@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use weir_audit::{Names, Outcome, StatementStarted};
+use weir_audit::{Outcome, StatementStarted};
 use weir_policy::{Decision, Delivery, Meter, Obligations, Operation, RecordLevel};
 use weir_sql::{Analysis, Statement};
 
@@ -16,6 +16,7 @@ use super::judgement::{Basis, Judgement};
 use super::operation::{Judged, View};
 use super::prepared::{Portal, Prepared};
 use super::refusal::Refusal;
+use super::scan::Scanner;
 use super::session::{Session, SessionEnd};
 use super::statement::{Active, Body};
 use crate::{millis, wall_clock};
@@ -269,7 +270,6 @@ impl Session {
         }
         let view = View {
             catalog: catalog.as_deref(),
-            text: &analysed.text,
             after_ddl,
         };
         let inner: Vec<&Statement> = inner.iter().filter_map(Body::get).collect();
@@ -312,9 +312,12 @@ impl Session {
     }
 
     fn judgement(&self, judged: Judged, decision: Decision) -> Judgement {
-        let labels = self.label_names(&judged);
+        let name = |id| self.scope.label(id);
+        let labels = judged.labels().into_iter().filter_map(name).collect();
+        let values = &decision.obligations.values;
+        let scanner = Scanner::new(values, name, &self.shared.token_key);
         let basis = Basis::new(&self.scope, self.catalog_in_use().as_ref());
-        Judgement::new(judged, decision, labels, basis)
+        Judgement::new(judged, decision, labels, scanner, basis)
     }
 
     async fn decide_all(
@@ -475,12 +478,6 @@ impl Session {
             });
         }
         meter
-    }
-
-    fn label_names(&self, judged: &Judged) -> Names {
-        let bundle = self.shared.policies.current();
-        let name = |id| bundle.label(id).map(|label| Arc::from(label.name.as_str()));
-        judged.labels().into_iter().filter_map(name).collect()
     }
 }
 

@@ -1,16 +1,19 @@
 //! What was decided about a statement, and how its result is shown: made once, kept while the
 //! policy and the catalog that it was made from are in force.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use weir_audit::{Column, Names};
 use weir_policy::{Decision, RuleName, Scope};
 use weir_wire_postgres::ProtocolError;
 use weir_wire_postgres::backend::{self, Field};
+use weir_wire_postgres::message;
 
 use super::catalog::Catalog;
 use super::mask::CellMask;
 use super::operation::Judged;
+use super::scan::{Form, Found, Scanner};
 
 /// How many targets and identities one statement's judgements are kept for.
 const KEPT: usize = 4;
@@ -25,6 +28,8 @@ pub(crate) struct Judgement {
     pub(super) would_deny: Names,
     pub(super) tables: Names,
     pub(super) labels: Names,
+    /// Looks for values in what the statement returns.
+    pub(super) scanner: Option<Arc<Scanner>>,
     made_from: Basis,
     plan: Mutex<Option<Arc<Plan>>>,
 }
@@ -62,8 +67,15 @@ impl Basis {
 
 impl Judgement {
     /// A judgement; `labels` are the names of the labels that are touched.
-    pub(super) fn new(judged: Judged, decision: Decision, labels: Names, made_from: Basis) -> Self {
+    pub(super) fn new(
+        judged: Judged,
+        decision: Decision,
+        labels: Names,
+        scanner: Option<Arc<Scanner>>,
+        made_from: Basis,
+    ) -> Self {
         Self {
+            scanner,
             rules: names(&decision.why),
             would_deny: names(&decision.would_deny),
             tables: judged.tables().collect(),
@@ -153,26 +165,81 @@ impl Described {
     }
 }
 
-/// How a result is shown: which columns are masked, and what the record says of them.
+/// How a result is shown: which columns are masked or searched, and what the record says of them.
 #[derive(Debug)]
 pub(super) struct Plan {
     described: Arc<Described>,
     /// Sorted by column.
-    pub(super) masks: Box<[(usize, CellMask)]>,
+    pub(super) masks: Box<[(usize, ColumnMask)]>,
     pub(super) columns: Names,
     pub(super) masked: Names,
 }
 
+/// What happens to the cells of a column.
+#[derive(Debug)]
+pub(super) enum ColumnMask {
+    /// They are masked.
+    Mask(CellMask),
+    /// They are searched.
+    Scan {
+        /// The column's number.
+        column: usize,
+        /// How its cells hold text.
+        form: Form,
+        /// What they are searched for.
+        scanner: Arc<Scanner>,
+    },
+}
+
 impl Plan {
-    pub(super) fn new(described: &Arc<Described>, masks: Vec<(usize, CellMask)>) -> Arc<Self> {
+    /// A plan with these masks, sorted by column, that looks for values in all other columns.
+    pub(super) fn new(
+        described: &Arc<Described>,
+        masks: Vec<(usize, CellMask)>,
+        scanner: Option<&Arc<Scanner>>,
+    ) -> Arc<Self> {
         let name = |field: &Field| -> Arc<str> { String::from_utf8_lossy(&field.name).into() };
         let masked = masks.iter().filter_map(|(at, _)| described.fields.get(*at));
+        let masked = masked.map(name).collect();
+        let mut cells: Vec<_> = masks
+            .into_iter()
+            .map(|(at, mask)| (at, ColumnMask::Mask(mask)))
+            .collect();
+        if let Some(scanner) = scanner {
+            let is_masked = |at: &usize| cells.iter().any(|(masked, _)| masked == at);
+            let fields = described.fields.iter().enumerate();
+            let scans: Vec<_> = fields
+                .filter(|(at, _)| !is_masked(at))
+                .filter_map(|(at, field)| {
+                    let scan = ColumnMask::Scan {
+                        column: at,
+                        form: Form::of(field.type_oid)?,
+                        scanner: Arc::clone(scanner),
+                    };
+                    Some((at, scan))
+                })
+                .collect();
+            cells.extend(scans);
+            cells.sort_by_key(|(at, _)| *at);
+        }
         Arc::new(Self {
             columns: described.fields.iter().map(name).collect(),
-            masked: masked.map(name).collect(),
+            masked,
             described: Arc::clone(described),
-            masks: masks.into(),
+            masks: cells.into(),
         })
+    }
+
+    /// The names of the masked columns, and of those in which something was found.
+    pub(super) fn masked_with(&self, found: &BTreeSet<usize>) -> Names {
+        if found.is_empty() {
+            return self.masked.clone();
+        }
+        let columns = self.columns.as_slice().iter().enumerate();
+        columns
+            .filter(|(at, _)| self.is_masked(*at) || found.contains(at))
+            .map(|(_, name)| Arc::clone(name))
+            .collect()
     }
 
     /// The columns as a recording lists them.
@@ -184,9 +251,35 @@ impl Plan {
                 name: Arc::clone(name),
                 type_id: field.type_oid,
                 binary: field.binary,
-                masked: self.masks.iter().any(|(masked, _)| *masked == at),
+                masked: self.is_masked(at),
             })
             .collect()
+    }
+
+    fn is_masked(&self, column: usize) -> bool {
+        let masks =
+            |(at, mask): &(usize, ColumnMask)| *at == column && matches!(mask, ColumnMask::Mask(_));
+        self.masks.iter().any(masks)
+    }
+
+    /// Appends a row as the client gets it.
+    ///
+    /// # Errors
+    /// The body does not have a row's shape.
+    pub(super) fn show_row(
+        &self,
+        body: &[u8],
+        out: &mut Vec<u8>,
+        found: &mut Found,
+    ) -> Result<(), ProtocolError> {
+        message::masked_row(out, body, &self.masks, |mask, value, out| match mask {
+            ColumnMask::Mask(mask) => mask.apply(value, out),
+            ColumnMask::Scan {
+                column,
+                form,
+                scanner,
+            } => scanner.cell(*form, *column, value, out, found),
+        })
     }
 }
 

@@ -18,19 +18,67 @@ const JSONB: u32 = 3802;
 /// The mask of one column of one result.
 #[derive(Debug, Clone)]
 pub(super) struct CellMask {
-    kind: Kind,
+    shown: Shown,
 }
 
+/// What stands in place of a text.
 #[derive(Debug, Clone)]
-enum Kind {
+pub(super) enum Shown {
+    /// Nothing at all.
     Null,
     /// Always these bytes.
     Fixed(Arc<[u8]>),
+    /// A keyed token.
     Token(Arc<TokenKey>),
+    /// Its first and last characters.
     Partial {
+        /// Characters kept at the start.
         first: usize,
+        /// Characters kept at the end.
         last: usize,
     },
+}
+
+impl Shown {
+    /// What a mask makes of a text.
+    pub(super) fn new(mask: Mask, key: &Arc<TokenKey>) -> Self {
+        match mask {
+            Mask::Null => Self::Null,
+            Mask::Constant(text) => Self::Fixed(text.into_bytes().into()),
+            Mask::Token => Self::Token(Arc::clone(key)),
+            Mask::Partial {
+                keep_first,
+                keep_last,
+            } => Self::Partial {
+                first: keep_first as usize,
+                last: keep_last as usize,
+            },
+        }
+    }
+
+    /// Appends what stands in place of `value`; `None` where nothing can.
+    pub(super) fn write(&self, value: &[u8], out: &mut Vec<u8>) -> Option<()> {
+        match self {
+            Self::Null => return None,
+            Self::Fixed(bytes) => out.extend_from_slice(bytes),
+            Self::Token(key) => out.extend_from_slice(&key.token(value)),
+            Self::Partial { first, last } => {
+                let text = std::str::from_utf8(value).ok()?;
+                weir_detect::mask::partial_into(text, *first, *last, out);
+            }
+        }
+        Some(())
+    }
+}
+
+/// Whether a type's values are text.
+pub(super) fn is_text(type_oid: u32) -> bool {
+    TEXT.contains(&type_oid)
+}
+
+/// Whether a type's values are JSON documents.
+pub(super) const fn is_json(type_oid: u32) -> bool {
+    matches!(type_oid, JSON | JSONB)
 }
 
 impl CellMask {
@@ -44,43 +92,25 @@ impl CellMask {
         derived: bool,
         key: &Arc<TokenKey>,
     ) -> Self {
-        let json = |text: &str, version| Kind::Fixed(json_string(text, version).into());
-        let kind = match (mask, type_oid) {
-            (Mask::Null, _) => Kind::Null,
-            (Mask::Partial { .. } | Mask::Token, _) if derived => Kind::Null,
-            (Mask::Constant(text), JSON) => json(&text, false),
-            (Mask::Constant(text), JSONB) => json(&text, binary),
-            (_, JSON) => json("masked", false),
-            (_, JSONB) => json("masked", binary),
-            (_, oid) if !TEXT.contains(&oid) => Kind::Null,
-            (Mask::Constant(text), _) => Kind::Fixed(text.into_bytes().into()),
-            (Mask::Token, _) => Kind::Token(Arc::clone(key)),
-            (
-                Mask::Partial {
-                    keep_first,
-                    keep_last,
-                },
-                _,
-            ) => Kind::Partial {
-                first: keep_first as usize,
-                last: keep_last as usize,
-            },
+        let version = type_oid == JSONB && binary;
+        let json = |text: &str| Shown::Fixed(json_string(text, version).into());
+        let shown = match (mask, type_oid) {
+            (Mask::Null, _) => Shown::Null,
+            (Mask::Partial { .. } | Mask::Token, _) if derived => Shown::Null,
+            (Mask::Constant(text), oid) if is_json(oid) => json(&text),
+            (_, oid) if is_json(oid) => json("masked"),
+            (_, oid) if !is_text(oid) => Shown::Null,
+            (mask, _) => Shown::new(mask, key),
         };
-        Self { kind }
+        Self { shown }
     }
 
     /// Appends what stands in place of `value`.
     pub(super) fn apply(&self, value: &[u8], out: &mut Vec<u8>) -> Cell {
-        match &self.kind {
-            Kind::Null => return Cell::Null,
-            Kind::Fixed(bytes) => out.extend_from_slice(bytes),
-            Kind::Token(key) => out.extend_from_slice(&key.token(value)),
-            Kind::Partial { first, last } => match std::str::from_utf8(value) {
-                Ok(text) => weir_detect::mask::partial_into(text, *first, *last, out),
-                Err(_) => return Cell::Null,
-            },
+        match self.shown.write(value, out) {
+            Some(()) => Cell::Value,
+            None => Cell::Null,
         }
-        Cell::Value
     }
 }
 

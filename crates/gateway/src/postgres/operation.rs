@@ -74,8 +74,6 @@ impl TracedOutputs {
 pub(super) struct View<'a> {
     /// The catalog, where the policy needs one.
     pub(super) catalog: Option<&'a Catalog>,
-    /// The whole text.
-    pub(super) text: &'a str,
     /// An earlier statement of the same message changes the schema.
     pub(super) after_ddl: bool,
 }
@@ -182,6 +180,23 @@ impl Judged {
                     (schema.into(), name.into(), access(relation.access))
                 }),
         );
+        self.functions
+            .extend(oracle.called_by_views().map(|name| (None, name.into())));
+        if !statement.unless_null.is_empty()
+            && statement
+                .unless_null
+                .iter()
+                .all(|column| oracle.is_never_null(column))
+        {
+            self.where_clause = self.where_clause.max(WhereClause::Ineffective);
+        }
+        if writes_rows(statement) && self.relations.iter().any(is_system_table) {
+            self.effects = self
+                .effects
+                .iter()
+                .chain([weir_policy::Effect::System])
+                .collect();
+        }
         let calls_untrusted = (0..statement.functions.len())
             .any(|function| !weir_sql::Oracle::is_trusted(&oracle, function));
         self.barrier |= calls_untrusted;
@@ -191,20 +206,19 @@ impl Judged {
                 continue;
             };
             let labels = oracle.labels_of(std::slice::from_ref(&used.origin));
-            if how == Use::Write && !labels.is_empty() {
-                self.flows_into(used.into.as_ref(), &labels, &oracle);
+            if how == Use::Write && !self.flows_into(used.into.as_ref(), &labels, &oracle) {
+                continue;
             }
             self.uses
                 .extend(labels.into_iter().map(|label| LabelUse { label, how }));
         }
-        self.touches |= !oracle.labels_of(&traced.touched).is_empty();
+        self.touches |=
+            !oracle.labels_of(&traced.touched).is_empty() || Self::shows_rows(statement, &oracle);
         // A procedure that cannot be trusted may hand out anything.
         if calls_untrusted && statement.effects.contains(weir_sql::Effect::Call) {
             self.unproven(catalog);
         }
-        if statement.tag == "ALTER TABLE" {
-            self.add_alter_table(view.text, &oracle);
-        }
+        self.add_definition(statement, &oracle);
         let mut origins: Vec<Origin> = traced
             .outputs
             .items
@@ -240,22 +254,27 @@ impl Judged {
         }
     }
 
-    /// Labelled data that is copied to where the labels do not follow is as good as shown.
+    /// Labelled data that is copied to where the labels do not follow is as good as shown. Whether
+    /// it is.
     fn flows_into(
         &mut self,
         into: Option<&weir_sql::Destination>,
         labels: &[LabelId],
         oracle: &super::catalog::Oracle<'_>,
-    ) {
+    ) -> bool {
+        if labels.is_empty() {
+            return false;
+        }
         let kept = into.map(|into| oracle.labels_at(into.relation, into.column.as_deref()));
         if kept.is_some_and(|kept| labels.iter().all(|label| kept.contains(label))) {
-            return;
+            return false;
         }
         self.outputs.push(OutputLabels {
             ids: labels.to_vec(),
             proven: false,
             derived: true,
         });
+        true
     }
 
     /// Code that runs now is read as far as its words go; what they do not tell is opaque.
@@ -283,28 +302,60 @@ impl Judged {
             .intersects(EffectSet::of(&[Update, Delete, Merge]))
     }
 
-    /// `ALTER TABLE` can compute a column from another (`USING`, `GENERATED`): where its words name
-    /// a labelled column, the new values may be the labelled ones.
-    fn add_alter_table(&mut self, text: &str, oracle: &super::catalog::Oracle<'_>) {
-        let computes = |word: &String| matches!(word.as_str(), "using" | "generated" | "default");
-        if !super::catalog::words(text).any(|word| computes(&word)) {
+    /// The expressions of a definition run over the rows that are there: one can compute a column
+    /// from a labelled one, and a condition is answered by whether the statement succeeds.
+    fn add_definition(&mut self, statement: &Statement, oracle: &super::catalog::Oracle<'_>) {
+        // IF NOT EXISTS: what is there already is not looked at.
+        if statement.tag == "CREATE TABLE" {
             return;
         }
-        let named: Vec<LabelId> = super::catalog::words(text)
-            .flat_map(|word| oracle.labels_named(&word))
-            .collect();
-        if !named.is_empty() {
+        for column in &statement.columns {
+            let labels = oracle.labels_named(&column.name);
+            if labels.is_empty() {
+                continue;
+            }
             self.touches = true;
-            self.uses.extend(named.iter().map(|label| LabelUse {
-                label: *label,
-                how: Use::Write,
-            }));
-            self.outputs.push(OutputLabels {
-                ids: named,
-                proven: false,
-                derived: true,
-            });
+            let how = match &column.into {
+                None => Use::Predicate,
+                Some(into) => {
+                    let kept = oracle.labels_named(into);
+                    if labels.iter().all(|label| kept.contains(label)) {
+                        continue;
+                    }
+                    self.outputs.push(OutputLabels {
+                        ids: labels.clone(),
+                        proven: false,
+                        derived: true,
+                    });
+                    Use::Write
+                }
+            };
+            self.uses
+                .extend(labels.into_iter().map(|label| LabelUse { label, how }));
         }
+    }
+
+    /// Whether the server may say something of rows with labelled columns although no labelled
+    /// column is named: a violated constraint shows the whole row.
+    fn shows_rows(statement: &Statement, oracle: &super::catalog::Oracle<'_>) -> bool {
+        let maintains = statement.effects.contains(weir_sql::Effect::Maintenance);
+        if maintains && statement.relations.is_empty() {
+            return true;
+        }
+        statement
+            .relations
+            .iter()
+            .enumerate()
+            .any(|(index, relation)| {
+                (maintains || relation.access == weir_sql::Access::Write)
+                    && oracle.holds_labelled(index)
+            })
+    }
+
+    /// Whether it ends a transaction or has its deferred constraints checked.
+    pub(super) fn settles(&self) -> bool {
+        use weir_policy::Effect::{Set, Transaction};
+        self.effects.intersects(EffectSet::of(&[Set, Transaction]))
     }
 
     fn unproven(&mut self, catalog: &Catalog) {
@@ -461,6 +512,18 @@ impl Judged {
         ids.dedup();
         ids
     }
+}
+
+fn writes_rows(statement: &Statement) -> bool {
+    use weir_sql::Effect::{CopyIn, Delete, Insert, Merge, Update};
+    [CopyIn, Delete, Insert, Merge, Update]
+        .into_iter()
+        .any(|effect| statement.effects.contains(effect))
+}
+
+/// Whether a write goes to the server's own tables: a definition by other means.
+fn is_system_table((schema, name, access): &(Box<str>, Box<str>, Access)) -> bool {
+    *access == Access::Write && &**schema == "pg_catalog" && &**name != "pg_settings"
 }
 
 /// Whether a statement reads what an earlier one of its message may have changed the schema of.

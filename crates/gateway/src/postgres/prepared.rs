@@ -4,12 +4,12 @@
 //! not when the client asks; a name that this map does not know is therefore opaque, never harmless.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use weir_policy::Meter;
+use weir_wire_postgres::ProtocolError;
 
 use super::cache::Analysed;
-use super::catalog::Catalog;
 use super::judgement::Described;
 use super::pending::{Name, Owed, Pending};
 use super::statement::{Active, Body};
@@ -21,17 +21,8 @@ pub(super) struct Prepared {
     pub(super) analysed: Arc<Analysed>,
     /// The statement; `None` where the text is opaque or empty.
     pub(super) body: Option<Body>,
-    layout: Mutex<Option<Layout>>,
-}
-
-/// The columns that a prepared statement returns: the server never changes them while it lives.
-#[derive(Debug)]
-struct Layout {
-    /// What its columns' origins were looked up in.
-    catalog: Weak<Catalog>,
-    /// The result formats that were asked for.
-    formats: Box<[i16]>,
-    described: Arc<Described>,
+    /// The columns that the server described last.
+    described: Mutex<Option<Arc<Described>>>,
 }
 
 impl Prepared {
@@ -39,19 +30,24 @@ impl Prepared {
         Arc::new(Self {
             analysed,
             body,
-            layout: Mutex::default(),
+            described: Mutex::default(),
         })
     }
 
-    /// The columns, if they were described in these formats since the catalog was read.
-    fn described(&self, formats: &[i16], catalog: &Arc<Catalog>) -> Option<Arc<Described>> {
-        let layout = self.layout.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_current = |layout: &&Layout| {
-            *layout.formats == *formats
-                && std::ptr::eq(layout.catalog.as_ptr(), Arc::as_ptr(catalog))
-        };
-        let layout = layout.as_ref().filter(is_current)?;
-        Some(Arc::clone(&layout.described))
+    /// Reads a description of its columns: the last one again where it is the same. It is never
+    /// used without the server having said so again: by now the names in the text may mean other
+    /// columns.
+    pub(super) fn read_description(&self, body: &[u8]) -> Result<Arc<Described>, ProtocolError> {
+        let mut last = self
+            .described
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(same) = last.as_ref().filter(|last| last.bytes() == body) {
+            return Ok(Arc::clone(same));
+        }
+        let described = Described::read(body)?;
+        *last = Some(Arc::clone(&described));
+        Ok(described)
     }
 }
 
@@ -62,8 +58,6 @@ pub(super) struct Portal {
     pub(super) parameters: Vec<weir_audit::Value>,
     /// Whether a parameter is what a constant mask shows.
     pub(super) writes_mask: bool,
-    /// The result formats that were asked for.
-    pub(super) formats: Box<[i16]>,
     /// Columns, once the server has described the portal.
     pub(super) described: Option<Arc<Described>>,
     /// The statement between two Executes.
@@ -71,36 +65,6 @@ pub(super) struct Portal {
 }
 
 impl Portal {
-    /// The server has described the portal.
-    pub(super) fn describe(&mut self, described: &Arc<Described>, catalog: Option<&Arc<Catalog>>) {
-        let known = self.columns(catalog);
-        self.described = Some(Arc::clone(described));
-        if known.is_some_and(|known| Arc::ptr_eq(&known, described)) {
-            return;
-        }
-        if let (Some(statement), Some(catalog)) = (&self.statement, catalog) {
-            let layout = Layout {
-                catalog: Arc::downgrade(catalog),
-                formats: self.formats.clone(),
-                described: Arc::clone(described),
-            };
-            let mut kept = statement
-                .layout
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            *kept = Some(layout);
-        }
-    }
-
-    /// The portal's columns, as far as they are known.
-    pub(super) fn columns(&self, catalog: Option<&Arc<Catalog>>) -> Option<Arc<Described>> {
-        let kept = || {
-            let statement = self.statement.as_ref()?;
-            statement.described(&self.formats, catalog?)
-        };
-        self.described.clone().or_else(kept)
-    }
-
     /// The portal goes away; what it was running has ended as the client wished.
     pub(super) fn end(mut self) {
         if let Some(active) = self.active.take() {

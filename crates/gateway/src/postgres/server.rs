@@ -51,6 +51,7 @@ enum Fate {
 impl Session {
     /// Takes every server message that has arrived, as far as limits allow.
     pub(super) fn take_server(&mut self) -> Result<(), SessionEnd> {
+        self.refresh_meter();
         let result = self.take_server_messages();
         self.charge();
         self.keep_recordings();
@@ -145,6 +146,18 @@ impl Session {
             .unwrap_or_default()
     }
 
+    /// Looks up what other sessions have left of the window budgets since the last batch of rows.
+    fn refresh_meter(&mut self) {
+        let shared = Arc::clone(&self.shared);
+        if let Some(meter) = self.front_active().and_then(|active| active.meter.as_mut())
+            && meter.shares()
+        {
+            let now = millis();
+            let read = &mut |counters: &dyn weir_policy::Counters| meter.refresh(counters, now);
+            shared.budgets.read(read);
+        }
+    }
+
     /// Writes the window budgets forward before what they count goes to the client.
     fn charge(&mut self) {
         for active in self.pending.active() {
@@ -185,7 +198,7 @@ impl Session {
             (tag::NO_DATA, Owed::DescribePortal(name)) => {
                 let name = name.clone();
                 if let Some(portal) = self.named.portal(&name, &mut self.pending) {
-                    portal.describe(&Arc::default(), None);
+                    portal.described = Some(Arc::default());
                 }
                 self.answered()
             }
@@ -261,7 +274,7 @@ impl Session {
                 let name = name.clone();
                 self.pending.pop();
                 if let Some(portal) = self.named.portal(&name, &mut self.pending) {
-                    portal.describe(&Arc::default(), None);
+                    portal.described = Some(Arc::default());
                 }
             }
             (tag::BIND_COMPLETE, _) => {

@@ -214,6 +214,8 @@ pub(super) struct Session {
     pub(super) capture: Capture,
     /// `I`, `T` or `E`, as the server last said.
     pub(super) status: u8,
+    /// The transaction has touched labelled data: what is checked at its end may show it.
+    pub(super) touched: bool,
     pub(super) lex: LexSettings,
     pub(super) encoding_is_plain: bool,
     /// Client messages of the extended protocol have gone since the last Sync.

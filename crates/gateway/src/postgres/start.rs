@@ -453,6 +453,7 @@ async fn run(
         catalog: Default::default(),
         capture: Default::default(),
         status: b'I',
+        touched: false,
         lex: LexSettings::default(),
         encoding_is_plain: true,
         batch_open: false,

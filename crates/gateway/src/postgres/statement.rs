@@ -3,17 +3,19 @@
 //! Invariant: every statement that was judged leaves exactly one `StatementFinished`, whatever
 //! happens to its session: `finish` writes it, and so does dropping the value (`Aborted`).
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
 use weir_audit::{Outcome, Session, StatementFinished, Stream};
 use weir_policy::Meter;
+use weir_wire_postgres::ProtocolError;
 
 use super::cache::Analysed;
 use super::judgement::{Judgement, Plan};
-use super::mask::CellMask;
 use super::operation::Judged;
 use super::recorder::Recorder;
+use super::scan::Found;
 use crate::ports::AuditSink;
 use crate::wall_clock;
 
@@ -72,6 +74,8 @@ pub(super) struct Active {
     pub(super) meter: Option<Meter>,
     /// How the result is shown, once its columns are known.
     plan: Option<Arc<Plan>>,
+    /// Values that were found in it.
+    pub(super) found: Found,
     /// The cursor that a FETCH reads from, which owns the meter between fetches.
     pub(super) cursor: Option<Box<str>>,
     /// Set when something of Weir's ended the statement: what the client is told instead.
@@ -111,6 +115,7 @@ impl Active {
             judgement,
             meter: None,
             plan: None,
+            found: Found::default(),
             cursor: None,
             stopped: None,
             discarding: false,
@@ -130,10 +135,29 @@ impl Active {
         &self.judgement.judged
     }
 
-    /// Masks by column of the result that is being delivered.
+    /// Whether the result's rows are written anew for the client.
     #[inline]
-    pub(super) fn masks(&self) -> &[(usize, CellMask)] {
-        self.plan.as_ref().map_or(&[], |plan| &plan.masks)
+    pub(super) fn changes_rows(&self) -> bool {
+        self.plan
+            .as_ref()
+            .is_some_and(|plan| !plan.masks.is_empty())
+    }
+
+    /// Appends a row as the client gets it.
+    ///
+    /// # Errors
+    /// The body does not have a row's shape.
+    pub(super) fn show_row(&mut self, body: &[u8], out: &mut Vec<u8>) -> Result<(), ProtocolError> {
+        match &self.plan {
+            Some(plan) => plan.show_row(body, out, &mut self.found),
+            None => Ok(()),
+        }
+    }
+
+    /// Stars values in bytes for the client that are not rows; whether there were any.
+    pub(super) fn star(&mut self, bytes: &mut [u8]) -> bool {
+        let scanner = self.judgement.scanner.as_ref();
+        scanner.is_some_and(|scanner| scanner.star(bytes, &mut self.found))
     }
 
     /// Remembers where the statement stands, so that its completion can be applied.
@@ -165,7 +189,10 @@ impl Active {
     /// Whether rows can go on without being looked at.
     #[inline]
     pub(super) fn is_transparent(&self) -> bool {
-        self.masks().is_empty() && self.recorder.is_none() && !self.discarding
+        !self.changes_rows()
+            && self.judgement.scanner.is_none()
+            && self.recorder.is_none()
+            && !self.discarding
     }
 
     /// Counts what goes to the client.
@@ -239,8 +266,17 @@ impl Active {
         let micros = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
         let plan = self.plan.take();
         let (columns, masked) = plan.map_or_else(Default::default, |plan| {
-            (plan.columns.clone(), plan.masked.clone())
+            (plan.columns.clone(), plan.masked_with(&self.found.columns))
         });
+        let found = std::mem::take(&mut self.found.labels);
+        if !found.is_empty() {
+            let named = self.record.labels.as_slice().iter().cloned();
+            self.record.labels = named
+                .chain(found)
+                .collect::<BTreeSet<_>>()
+                .into_iter()
+                .collect();
+        }
         let event = StatementFinished {
             statement: std::mem::take(&mut self.record),
             outcome,

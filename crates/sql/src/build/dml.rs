@@ -48,7 +48,7 @@ impl Builder {
         self.effect(Effect::Update);
         let with = self.with(update.with_clause.as_ref());
         let dml = update.relation.as_ref().map(|target| {
-            self.condition(update.where_clause.as_deref(), target);
+            self.condition(update.where_clause.as_deref(), target, &update.from_clause);
             self.settings_view(target);
             let relation = self.relation(target, Access::Write);
             let set = self.assignments(&update.target_list);
@@ -71,7 +71,7 @@ impl Builder {
         self.effect(Effect::Delete);
         let with = self.with(delete.with_clause.as_ref());
         let dml = delete.relation.as_ref().map(|target| {
-            self.condition(delete.where_clause.as_deref(), target);
+            self.condition(delete.where_clause.as_deref(), target, &delete.using_clause);
             let relation = self.relation(target, Access::Write);
             let from = self.items(&delete.using_clause);
             let filter = self.optional(delete.where_clause.as_deref());
@@ -95,9 +95,10 @@ impl Builder {
         let dml = match (merge.relation.as_ref(), merge.source_relation.as_deref()) {
             (Some(target), Some(source)) => {
                 let relation = self.relation(target, Access::Write);
+                let joined = std::slice::from_ref(source);
+                let joined = classify(merge.join_condition.as_deref(), target, joined).class;
                 let source = self.from(source);
                 let on = self.optional(merge.join_condition.as_deref());
-                let joined = classify(merge.join_condition.as_deref(), target);
                 let whens = merge.merge_when_clauses.iter();
                 let whens = whens
                     .map(|when| self.merge_when(when, joined, target))
@@ -134,11 +135,13 @@ impl Builder {
         }
     }
 
-    fn condition(&mut self, filter: Option<&Node>, target: &RangeVar) {
+    fn condition(&mut self, filter: Option<&Node>, target: &RangeVar, joined: &[Node]) {
         if filter.is_some_and(|filter| !where_clause::ignores_values(filter)) {
             self.inspects_constants();
         }
-        self.worst(classify(filter, target));
+        let limit = classify(filter, target, joined);
+        self.worst(limit.class);
+        self.statement.unless_null.extend(limit.unless_null);
     }
 
     fn worst(&mut self, clause: WhereClause) {
@@ -318,7 +321,7 @@ impl Builder {
 /// How a WHEN clause that changes existing rows is limited: by its own condition, or else by
 /// the join, which does not limit rows that are not matched.
 fn limited(when: &MergeWhenClause, joined: WhereClause, target: &RangeVar) -> WhereClause {
-    let own = where_clause::classify(when.condition.as_deref(), target);
+    let own = where_clause::classify(when.condition.as_deref(), target, &[]).class;
     let matched = when.match_kind == pg_query::protobuf::MergeMatchKind::MergeWhenMatched as i32;
     match own {
         WhereClause::Present => own,

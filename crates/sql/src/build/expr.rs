@@ -7,6 +7,7 @@ use pg_query::protobuf::{
 };
 
 use super::{Builder, text};
+use crate::FunctionRef;
 use crate::ir::{Call, ColumnName, Expr, SubLink, Window};
 
 impl Builder {
@@ -230,7 +231,14 @@ impl Builder {
         let kind = match SubLinkType::try_from(link.sub_link_type) {
             Ok(SubLinkType::ExistsSublink) => SubLink::Exists,
             Ok(SubLinkType::ExprSublink) => SubLink::Scalar,
-            Ok(SubLinkType::ArraySublink) => SubLink::Array,
+            // The aggregate by another name.
+            Ok(SubLinkType::ArraySublink) => {
+                self.statement.functions.push(FunctionRef {
+                    schema: Some("pg_catalog".to_owned()),
+                    name: "array_agg".to_owned(),
+                });
+                SubLink::Array
+            }
             Ok(SubLinkType::AnySublink) => SubLink::Compare {
                 equal: operator.is_none_or(|name| name == "="),
             },

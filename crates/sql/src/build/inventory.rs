@@ -18,7 +18,10 @@ pub(super) struct Inventory {
     pub(super) relations: Vec<FunctionRef>,
     pub(super) functions: Vec<FunctionRef>,
     pub(super) types: Vec<FunctionRef>,
+    /// Every part of every column reference.
+    pub(super) columns: Vec<String>,
     strings: Vec<String>,
+    in_column: bool,
 }
 
 impl Inventory {
@@ -54,6 +57,7 @@ enum Kind {
     Relation,
     Function,
     Type,
+    Column,
     Other,
 }
 
@@ -75,7 +79,10 @@ impl SerializeStruct for Fields<'_> {
         value: &T,
     ) -> Result<(), Halt> {
         self.inventory.strings.clear();
+        let names_column = self.kind == Kind::Column && key == "fields";
+        self.inventory.in_column |= names_column;
         value.serialize(&mut *self.inventory)?;
+        self.inventory.in_column &= !names_column;
         match (self.kind, key) {
             (Kind::Relation, "schemaname") => {
                 self.schema = self.inventory.strings.pop().filter(|name| !name.is_empty());
@@ -108,7 +115,7 @@ impl SerializeStruct for Fields<'_> {
                     self.inventory.types.push(found);
                 }
             }
-            Kind::Other => {}
+            Kind::Column | Kind::Other => {}
         }
         self.inventory.strings.clear();
         Ok(())
@@ -158,6 +165,9 @@ impl<'a> Serializer for &'a mut Inventory {
     }
 
     fn serialize_str(self, value: &str) -> Result<(), Halt> {
+        if self.in_column {
+            self.columns.push(value.to_owned());
+        }
         self.strings.push(value.to_owned());
         Ok(())
     }
@@ -231,6 +241,7 @@ impl<'a> Serializer for &'a mut Inventory {
             "RangeVar" => Kind::Relation,
             "FuncCall" => Kind::Function,
             "TypeName" => Kind::Type,
+            "ColumnRef" => Kind::Column,
             _ => Kind::Other,
         };
         Ok(Fields {

@@ -84,10 +84,15 @@ impl Builder {
             [Node { node: None }] => Distinct::All,
             keys => Distinct::On(self.keys(keys)),
         };
-        Body::Select(Box::new(Select {
+        let outer = std::mem::take(&mut self.given);
+        let from = self.items(&select.from_clause);
+        self.given = given(select);
+        let targets = self.targets(&select.target_list);
+        self.given = Vec::new();
+        let body = Body::Select(Box::new(Select {
             distinct,
-            from: self.items(&select.from_clause),
-            targets: self.targets(&select.target_list),
+            from,
+            targets,
             filter: self.optional(select.where_clause.as_deref()),
             group: self.keys(&select.group_clause),
             having: self.optional(select.having_clause.as_deref()),
@@ -99,7 +104,9 @@ impl Builder {
                     _ => None,
                 })
                 .collect(),
-        }))
+        }));
+        self.given = outer;
+        body
     }
 
     fn values(&mut self, lists: &[Node]) -> Body {
@@ -298,6 +305,53 @@ fn inferred_name(node: &Node) -> Option<String> {
                 None => indirection.arg.as_deref().and_then(inferred_name),
             }
         }
+        _ => None,
+    }
+}
+
+/// The columns of the one relation of a select that its WHERE clause says equal a literal: targets
+/// are computed for such rows only.
+fn given(select: &SelectStmt) -> Vec<(String, String)> {
+    use pg_query::protobuf::{AExprKind, BoolExprType};
+    let single = matches!(
+        select.from_clause.as_slice(),
+        [Node {
+            node: Some(NodeEnum::RangeVar(_))
+        }]
+    );
+    let mut found = Vec::new();
+    let mut open: Vec<&Node> = select
+        .where_clause
+        .as_deref()
+        .filter(|_| single)
+        .into_iter()
+        .collect();
+    while let Some(condition) = open.pop() {
+        match condition.node.as_ref() {
+            Some(NodeEnum::BoolExpr(expr)) if expr.boolop == BoolExprType::AndExpr as i32 => {
+                open.extend(&expr.args);
+            }
+            Some(NodeEnum::AExpr(expr)) if expr.kind == AExprKind::AexprOp as i32 => {
+                let equal = matches!(expr.name.as_slice(), [name] if text(name) == Some("="));
+                let column = expr.lexpr.as_deref().and_then(column);
+                let value = expr.rexpr.as_deref().and_then(super::settings::literal);
+                if let (true, Some(column), Some(value)) = (equal, column, value) {
+                    found.push((column.to_owned(), value));
+                }
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// The name of a bare column reference.
+pub(super) fn column(node: &Node) -> Option<&str> {
+    match node.node.as_ref()? {
+        NodeEnum::ColumnRef(column) => match column.fields.as_slice() {
+            [name] => text(name),
+            _ => None,
+        },
         _ => None,
     }
 }

@@ -70,7 +70,15 @@ impl Builder {
         let named = |node: &Node| matches!(node.node.as_ref(), Some(NodeEnum::NamedArgExpr(_)));
         let plain = !call.args.iter().any(named);
         let arg = |position: usize| call.args.get(position).filter(|_| plain).and_then(literal);
-        let name = arg(0).map_or_else(|| "*".to_owned(), |name| name.to_ascii_lowercase());
+        let given = || {
+            let column = super::query::column(call.args.first().filter(|_| plain)?)?;
+            let mut given = self.given.iter();
+            let (_, value) = given.find(|(name, _)| name == column)?;
+            Some(value.clone())
+        };
+        let name = arg(0)
+            .or_else(given)
+            .map_or_else(|| "*".to_owned(), |name| name.to_ascii_lowercase());
         let local = arg(2).is_some_and(|local| "true".starts_with(&local.to_ascii_lowercase()));
         self.setting(name, arg(1), local, SettingTarget::Session);
     }

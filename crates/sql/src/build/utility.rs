@@ -14,7 +14,9 @@ use super::Builder;
 use super::inventory::Inventory;
 use super::settings::literal;
 use crate::ir::{Expr, Root};
-use crate::{Access, Code, Effect, Fetch, FunctionRef, SettingTarget, Transaction};
+use crate::{
+    Access, Code, DefinitionColumn, Effect, Fetch, FunctionRef, SettingTarget, Transaction,
+};
 
 impl Builder {
     pub(super) fn utility(&mut self, node: &NodeEnum) -> Root {
@@ -150,6 +152,11 @@ impl Builder {
         }
         add(&mut self.statement.functions, found.functions);
         add(&mut self.statement.types, found.types);
+        if self.statement.changes_schema && !matches!(node, NodeEnum::AlterTableStmt(_)) {
+            let condition = |name| DefinitionColumn { name, into: None };
+            let columns = found.columns.into_iter().map(condition);
+            self.statement.columns.extend(columns);
+        }
     }
 
     fn plain(&mut self, tag: &'static str, effect: Effect) -> Root {

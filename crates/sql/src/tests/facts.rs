@@ -475,3 +475,102 @@ fn fingerprints_ignore_constants_and_normal_text_drops_them() {
     let normal = normalize("SELECT a FROM t WHERE b = 'secret'", &lex);
     assert_eq!(normal.as_deref(), Some("SELECT a FROM t WHERE b = $1"));
 }
+
+#[test]
+fn a_new_owner_is_a_grant_and_triggers_are_code() {
+    let cases: &[(&str, Effect)] = &[
+        ("ALTER TABLE t OWNER TO r", Effect::Grant),
+        ("ALTER TABLE t ADD c int, OWNER TO r", Effect::Grant),
+        ("ALTER VIEW v OWNER TO r", Effect::Grant),
+        ("ALTER SCHEMA s OWNER TO r", Effect::Grant),
+        ("ALTER FUNCTION f() OWNER TO r", Effect::Grant),
+        ("ALTER TABLE t DISABLE TRIGGER ALL", Effect::Routine),
+        ("ALTER TABLE t ENABLE REPLICA TRIGGER x", Effect::Routine),
+        ("ALTER TABLE t DISABLE RULE x", Effect::Routine),
+    ];
+    for (sql, effect) in cases {
+        with(sql, |statement| {
+            assert!(statement.effects.contains(*effect), "{sql}");
+        });
+    }
+    with("ALTER TABLE t ADD c int", |statement| {
+        assert!(!statement.effects.contains(Effect::Grant));
+        assert!(!statement.effects.contains(Effect::Routine));
+    });
+}
+
+/// A name in an expression, and the column that the expression computes.
+type Named<'a> = (&'a str, Option<&'a str>);
+
+#[test]
+fn lists_what_the_expressions_of_a_definition_name() {
+    let cases: &[(&str, &[Named<'_>])] = &[
+        (
+            "ALTER TABLE t ALTER a TYPE int USING (U&\"\\0062\")::int",
+            &[("b", Some("a"))],
+        ),
+        (
+            "ALTER TABLE t ADD a text GENERATED ALWAYS AS (t.b) STORED, ADD CHECK (c > 0)",
+            &[("t", Some("a")), ("b", Some("a")), ("c", None)],
+        ),
+        (
+            "CREATE INDEX ON t (a, lower(b)) WHERE c",
+            &[("b", None), ("c", None)],
+        ),
+        (
+            "CREATE POLICY p ON t USING (t.*::text = '')",
+            &[("t", None)],
+        ),
+        ("COMMENT ON COLUMN t.a IS ''", &[]),
+        ("CALL p((SELECT a FROM t))", &[]),
+    ];
+    for (sql, expected) in cases {
+        with(sql, |statement| {
+            let found: Vec<_> = statement
+                .columns
+                .iter()
+                .map(|column| (column.name.as_str(), column.into.as_deref()))
+                .collect();
+            assert_eq!(found, *expected, "{sql}");
+        });
+    }
+}
+
+#[test]
+fn knows_the_setting_that_a_condition_names() {
+    let cases: &[(&str, &str)] = &[
+        (
+            "SELECT set_config(name, 'x', false) FROM pg_settings WHERE name = 'work_mem'",
+            "work_mem",
+        ),
+        (
+            "SELECT set_config(name, 'x', false) FROM s WHERE a AND name = 'A.b'",
+            "a.b",
+        ),
+        (
+            "SELECT set_config(name, 'x', false) FROM s WHERE name = 'a' OR b",
+            "*",
+        ),
+        (
+            "SELECT set_config(name, 'x', false) FROM s, t WHERE name = 'a'",
+            "*",
+        ),
+        (
+            "SELECT 1 FROM s WHERE name = 'a' AND set_config(name, 'x', false) = ''",
+            "*",
+        ),
+        (
+            "SELECT (SELECT set_config(name, 'x', false) FROM t) FROM s WHERE name = 'a'",
+            "*",
+        ),
+        (
+            "SELECT set_config(other, 'x', false) FROM s WHERE name = 'a'",
+            "*",
+        ),
+    ];
+    for (sql, name) in cases {
+        with(sql, |statement| {
+            assert_eq!(statement.settings[0].name, *name, "{sql}")
+        });
+    }
+}

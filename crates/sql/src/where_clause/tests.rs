@@ -37,6 +37,24 @@ fn conditions_that_hold_for_every_row_are_ineffective() {
             "id >= id",
             "lower(a) = lower(a)",
             "id IS NOT DISTINCT FROM id",
+            "$1",
+            "$1 = 1",
+            "(id, 1) = (id, 1)",
+            "tableoid = 't'::regclass",
+            "id = id + 0",
+            "id * 1 = id",
+            "id - id = 0",
+            "id / id = 1",
+            "id % 1 = 0",
+            "id > -2147483648",
+            "(id = id) = true",
+            "(id IS NULL) IS NOT NULL",
+            "(id = 1) IN (true, false)",
+            "id <> ALL ('{}'::int[])",
+            "id = ANY (ARRAY(SELECT id FROM t))",
+            "(id, a) IN (SELECT id, a FROM t)",
+            "id IN (SELECT x.id FROM t x WHERE x.id = t.id)",
+            "EXISTS (SELECT 1 FROM t x WHERE x.id = t.id)",
             "id IS NOT NULL OR id IS NULL",
             "id = 3 OR id <> 3",
             "id < 3 OR id >= 3",
@@ -74,7 +92,6 @@ fn conditions_on_rows_or_parameters_are_present() {
         &[
             "id = 1",
             "id = $1",
-            "$1",
             "id > 0 AND true",
             "1=1 AND id > 0",
             "id IN (1, 2)",
@@ -146,5 +163,50 @@ fn the_worst_part_counts_and_a_merge_is_limited_by_its_join() {
             panic!("{sql}");
         };
         assert_eq!(script.statements[0].where_clause, expected, "{sql}");
+    }
+}
+
+#[test]
+fn a_row_joined_to_itself_is_not_limited() {
+    for sql in [
+        "DELETE FROM t USING t o WHERE t.id = o.id",
+        "DELETE FROM t o USING t p WHERE o.id = p.id AND true",
+        "UPDATE t SET a = 1 FROM t o WHERE o.id = t.id",
+    ] {
+        let Analysis::Parsed(script) = analyze(sql, &LexSettings::default()) else {
+            panic!("{sql}");
+        };
+        assert_eq!(
+            script.statements[0].where_clause,
+            WhereClause::Ineffective,
+            "{sql}"
+        );
+    }
+    let other = "DELETE FROM t USING u WHERE t.id = u.id";
+    let Analysis::Parsed(script) = analyze(other, &LexSettings::default()) else {
+        panic!("{other}");
+    };
+    assert_eq!(script.statements[0].where_clause, WhereClause::Present);
+}
+
+#[test]
+fn says_which_columns_must_be_null_for_a_condition_to_limit() {
+    let cases: &[(&str, &[&str])] = &[
+        ("id IS NOT NULL", &["id"]),
+        ("NOT (t.id IS NULL)", &["id"]),
+        ("id IS NOT NULL AND a IS NOT NULL", &["id", "a"]),
+        ("(id > 0) IS NOT UNKNOWN", &["id"]),
+        ("id IS NOT NULL AND a > 1", &[]),
+        ("id IS NULL", &[]),
+        ("lower(a) IS NOT NULL", &[]),
+    ];
+    for (condition, expected) in cases {
+        let sql = format!("DELETE FROM t WHERE {condition}");
+        let Analysis::Parsed(script) = analyze(&sql, &LexSettings::default()) else {
+            panic!("{sql}");
+        };
+        let statement = &script.statements[0];
+        assert_eq!(statement.where_clause, WhereClause::Present, "{sql}");
+        assert_eq!(statement.unless_null, *expected, "{sql}");
     }
 }

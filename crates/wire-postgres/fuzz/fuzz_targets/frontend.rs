@@ -26,8 +26,11 @@ fuzz_target!(|data: &[u8]| {
     }
 });
 
+/// Tags and bodies.
+type Messages<'a> = Vec<(u8, &'a [u8])>;
+
 /// The messages of a stream that arrives in pieces of `piece` bytes, and how it ends.
-fn frames(stream: &[u8], piece: usize) -> (Vec<(u8, &[u8])>, Result<(), ProtocolError>) {
+fn frames(stream: &[u8], piece: usize) -> (Messages<'_>, Result<(), ProtocolError>) {
     let (mut found, mut at, mut arrived) = (Vec::new(), 0, 0);
     loop {
         arrived = stream.len().min(usize::saturating_add(arrived, piece));

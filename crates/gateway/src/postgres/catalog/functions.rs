@@ -11,6 +11,9 @@ use weir_sql::builtin::{self, FunctionClass};
 
 use super::query::FunctionRow;
 
+/// Bytes of a name that count (`NAMEDATALEN` less its end).
+const MAX_NAME: usize = 63;
+
 /// The functions that are not part of the server, by name.
 #[derive(Debug, Default)]
 pub(crate) struct Functions {
@@ -85,15 +88,38 @@ fn is_harmless(row: &FunctionRow<'_>, labelled: &HashSet<Box<str>>) -> bool {
 }
 
 fn is_harmless_source(source: &str, labelled: &HashSet<Box<str>>) -> bool {
+    if has_unicode_names(source) || labelled.iter().any(|name| in_quotes(name, source)) {
+        return false;
+    }
     words(source)
         .all(|word| word != "execute" && !labelled.contains(word.as_str()) && !is_risky(&word))
 }
 
-/// The identifiers in a source text, folded as the server folds them; comments and strings are read
-/// like code, which can only find more.
+/// Whether a source may spell names by code points (`U&"\0063ustomers"`).
+fn has_unicode_names(source: &str) -> bool {
+    source.contains("U&\"") || source.contains("u&\"")
+}
+
+/// Whether a name that [`words`] cannot find, since it is no plain word, stands in quotes.
+pub(crate) fn in_quotes(name: &str, source: &str) -> bool {
+    let plain = |c: char| c.is_alphanumeric() || c == '_' || c == '$';
+    !name.chars().all(plain) && source.contains(&name.replace('"', "\"\""))
+}
+
+/// The identifiers in a source text as they stand and as the server folds and cuts them; comments
+/// and strings are read like code, which can only find more.
 pub(crate) fn words(source: &str) -> impl Iterator<Item = String> {
     source
         .split(|c: char| !(c.is_alphanumeric() || c == '_' || c == '$'))
         .filter(|word| !word.is_empty())
-        .flat_map(|word| [word.to_owned(), word.to_lowercase()])
+        .flat_map(|word| {
+            let cut = word
+                .char_indices()
+                .map(|(at, c)| at + c.len_utf8())
+                .take_while(|end| *end <= MAX_NAME)
+                .last()
+                .unwrap_or(0);
+            let cut = word.get(..cut).unwrap_or(word);
+            [cut.to_owned(), cut.to_lowercase(), cut.to_ascii_lowercase()]
+        })
 }

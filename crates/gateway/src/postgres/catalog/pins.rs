@@ -62,6 +62,24 @@ impl Pins {
         Some(rows)
     }
 
+    /// Remembers what a column has through another that is called `from`.
+    pub(super) fn inherit(
+        &mut self,
+        key: (u32, i16),
+        ids: &[LabelId],
+        rules: &LabelRules,
+        from: &str,
+    ) {
+        for label in ids.iter().filter_map(|id| rules.name(*id)) {
+            let pins = self.columns.entry(key).or_default();
+            if pins.iter().all(|pin| pin.label != label) {
+                let name = from.to_owned();
+                pins.push(Pin { label, name });
+                self.changed = true;
+            }
+        }
+    }
+
     /// Adds to `ids`, the labels that the column's name has, those that it was once labelled with,
     /// and remembers what it has now.
     pub(super) fn follow(

@@ -6,7 +6,8 @@
 pub(crate) const QUERIES: [&str; 4] = [COLUMNS, INHERITS, VIEWS, FUNCTIONS];
 
 const COLUMNS: &str = "SELECT c.oid::pg_catalog.int8::pg_catalog.text, n.nspname::pg_catalog.text, \
-    c.relname::pg_catalog.text, a.attnum::pg_catalog.text, a.attname::pg_catalog.text \
+    c.relname::pg_catalog.text, a.attnum::pg_catalog.text, a.attname::pg_catalog.text, \
+    a.attnotnull::pg_catalog.text \
     FROM pg_catalog.pg_class c \
     JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace \
     JOIN pg_catalog.pg_attribute a ON a.attrelid OPERATOR(pg_catalog.=) c.oid \
@@ -52,6 +53,7 @@ pub(super) struct ColumnRow<'a> {
     pub(super) relation: &'a str,
     pub(super) attribute: i16,
     pub(super) name: &'a str,
+    pub(super) not_null: bool,
 }
 
 /// One function that is not part of the server.
@@ -78,7 +80,7 @@ impl Rows {
 
     pub(super) fn columns(&self) -> Result<Vec<ColumnRow<'_>>, String> {
         let read = |row: &'_ Vec<Option<Box<str>>>| match row.as_slice() {
-            [Some(oid), Some(_), Some(_), Some(attribute), Some(_)] => {
+            [Some(oid), Some(_), Some(_), Some(attribute), Some(_), ..] => {
                 Some((oid.parse().ok()?, attribute.parse().ok()?))
             }
             _ => None,
@@ -92,6 +94,7 @@ impl Rows {
                 relation: cell(row, 2),
                 attribute,
                 name: cell(row, 4),
+                not_null: cell(row, 5) == "true",
             });
         }
         Ok(found)

@@ -42,11 +42,12 @@ fn relations(list: &[(u32, &str, &str, &[&str])]) -> query::Table {
 }
 
 fn rules() -> Arc<LabelRules> {
-    let resources = weir_api::load_str("test", RESOURCES).unwrap();
-    let options = weir_api::CompileOptions {
-        revision: 1,
-        detectors_enforced: false,
-    };
+    rules_of(RESOURCES)
+}
+
+fn rules_of(resources: &str) -> Arc<LabelRules> {
+    let resources = weir_api::load_str("test", resources).unwrap();
+    let options = weir_api::CompileOptions { revision: 1 };
     let bundle = weir_api::compile(&resources, &options).unwrap().bundle;
     let (target, _) = bundle.target_named("shop").unwrap();
     Arc::clone(bundle.labels(target).unwrap())
@@ -230,4 +231,69 @@ fn the_planner_s_samples_carry_every_label() {
     ]);
     let catalog = build([columns, vec![], vec![], vec![]], &mut Pins::default());
     assert!(!is_labelled(&catalog, 12_000, 1) && is_labelled(&catalog, 12_000, 2));
+}
+
+#[test]
+fn a_child_that_is_taken_off_keeps_its_labels() {
+    let tables = [CUSTOMERS, (20_001, "public", "archive", &["id", "ssn"])];
+    let inherits = vec![vec![cell("20001"), cell("20000")]];
+    let mut pins = Pins::default();
+    let attached = build([relations(&tables), inherits, vec![], vec![]], &mut pins);
+    assert!(is_labelled(&attached, 20_001, 2));
+    let detached = build([relations(&tables), vec![], vec![], vec![]], &mut pins);
+    assert!(is_labelled(&detached, 20_001, 2) && !is_labelled(&detached, 20_001, 1));
+}
+
+#[test]
+fn a_view_that_shows_no_labelled_column_lies_over_labelled_rows() {
+    let columns = relations(&[
+        CUSTOMERS,
+        (20_001, "public", "safe", &["id"]),
+        (20_002, "public", "safer", &["id"]),
+        (20_003, "public", "orders", &["id"]),
+    ]);
+    let views = vec![
+        vec![cell("20002"), cell("SELECT id FROM safe")],
+        vec![cell("20001"), cell("SELECT id FROM customers")],
+    ];
+    let catalog = build([columns, vec![], views, vec![]], &mut Pins::default());
+    let holds = |sql| {
+        let Analysis::Parsed(script) = weir_sql::analyze(sql, &LexSettings::default()) else {
+            panic!("{sql}");
+        };
+        catalog
+            .oracle(&script.statements[0], false)
+            .holds_labelled(0)
+    };
+    assert!(holds("UPDATE safer SET id = 1 WHERE id = 2"));
+    assert!(!holds("UPDATE orders SET id = 1 WHERE id = 2"));
+}
+
+#[test]
+fn code_is_harmless_only_if_it_cannot_spell_a_labelled_name() {
+    let columns = relations(&[CUSTOMERS, (20_001, "legal", "Tax \"Ids", &["ssn"])]);
+    let rows = Rows {
+        tables: vec![columns, vec![], vec![], vec![]],
+    };
+    let resources = RESOURCES.replace(
+        "columns: [{",
+        "columns: [{target: shop, table: 'legal.\"Tax \"\"Ids\"', columns: [ssn]}, {",
+    );
+    let labels = rules_of(&resources);
+    let catalog = Catalog::build(&rows, &labels, &mut Pins::default()).unwrap();
+    let harmless = |text: &str| {
+        catalog.is_harmless(&weir_sql::Code {
+            language: Some("plpgsql".into()),
+            text: text.into(),
+            runs_now: true,
+        })
+    };
+    assert!(harmless("BEGIN PERFORM 1 FROM orders; END"));
+    for code in [
+        "BEGIN PERFORM 1 FROM CUSTOMERS; END",
+        "BEGIN PERFORM 1 FROM legal.\"Tax \"\"Ids\"; END",
+        "BEGIN PERFORM 1 FROM U&\"\\0063ustomers\"; END",
+    ] {
+        assert!(!harmless(code), "{code}");
+    }
 }

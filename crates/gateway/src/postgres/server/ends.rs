@@ -44,6 +44,7 @@ impl Session {
         active.record_mut().command = Some(keyword.trim_end().into());
         self.count_affected(&mut active, &command);
         self.settle_meter(&mut active);
+        self.touched |= active.judged().touches;
         let effects = active.after();
         self.durable.extend(active.finish(Outcome::Completed));
         if let Some((body, analysed)) = effects {
@@ -161,7 +162,7 @@ impl Session {
     }
 
     pub(super) fn error(&mut self, header: Header) -> Fate {
-        let scrub = self.must_scrub();
+        let (scrub, starred) = (self.must_scrub(), self.starred_report(header));
         let body = self.server_body(header).to_vec();
         let sqlstate = backend::Fields::new(&body)
             .find(b'C')
@@ -219,7 +220,7 @@ impl Session {
             self.tell_client(|out| refusal.write(out));
             return Fate::Drop;
         }
-        self.report(header, scrub)
+        self.report(header, scrub, starred)
     }
 
     pub(super) fn ready(&mut self, header: Header) -> Result<Fate, SessionEnd> {
@@ -239,6 +240,7 @@ impl Session {
         self.scratch = Vec::new();
         self.connection.muted = false;
         if status == b'I' {
+            self.touched = false;
             self.named.end_transaction();
             self.catalog.transaction_ended();
         }

@@ -34,14 +34,14 @@ impl Session {
         name: &[u8],
         header: Header,
     ) -> Result<Arc<Described>, SessionEnd> {
-        let catalog = self.catalog.current();
         let portal = self.named.portal(name, &mut self.pending);
-        let known = portal.and_then(|portal| portal.columns(catalog.as_ref()));
+        let statement = portal.and_then(|portal| portal.statement.clone());
         let body = self.server_body(header);
-        match known.filter(|known| known.bytes() == body) {
-            Some(known) => Ok(known),
-            None => Described::read(body).map_err(SessionEnd::Server),
-        }
+        let described = match statement {
+            Some(statement) => statement.read_description(body),
+            None => Described::read(body),
+        };
+        described.map_err(SessionEnd::Server)
     }
 
     /// Plans the result that a RowDescription begins; the last plan where nothing has changed.
@@ -68,9 +68,8 @@ impl Session {
     /// A portal's columns are known: to the portal, and to the statement that runs it if its
     /// Execute is on the way already.
     pub(super) fn portal_described(&mut self, name: &[u8], described: &Arc<Described>) {
-        let catalog = self.catalog.current();
         if let Some(portal) = self.named.portal(name, &mut self.pending) {
-            portal.describe(described, catalog.as_ref());
+            portal.described = Some(Arc::clone(described));
         }
         let mut waiting = None;
         for entry in self.pending.entries_mut() {
@@ -108,7 +107,7 @@ impl Session {
         }
         match self.masks(active, &described.fields) {
             Ok((masks, standing)) => {
-                let plan = Plan::new(described, masks);
+                let plan = Plan::new(described, masks, active.judgement.scanner.as_ref());
                 let judgement = &active.judgement;
                 if standing && judgement.is_from(&self.scope, self.catalog_in_use().as_ref()) {
                     judgement.keep_plan(&plan);
@@ -121,7 +120,7 @@ impl Session {
                 active.stopped = Some(refusal);
                 active.discarding = true;
                 self.connection.cancel_upstream_soon();
-                active.show(Plan::new(described, Vec::new()));
+                active.show(Plan::new(described, Vec::new(), None));
                 true
             }
         }

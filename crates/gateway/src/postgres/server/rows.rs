@@ -103,18 +103,18 @@ impl Session {
         active.count(rows, bytes);
         self.totals.rows += rows;
         self.totals.to_client += bytes as u64;
-        let masked = if active.masks().is_empty() {
+        let shown = if active.changes_rows() {
+            self.show_run(&mut active, bytes)
+        } else {
             self.server.inbox.approve(bytes);
             Ok(())
-        } else {
-            self.mask_run(active.masks(), bytes)
         };
         self.put_front_active(active);
-        masked.map(|()| true)
+        shown.map(|()| true)
     }
 
-    /// Masks the rows that are the next `bytes` bytes.
-    fn mask_run(&mut self, masks: &[(usize, CellMask)], bytes: usize) -> Result<(), SessionEnd> {
+    /// Writes the rows that are the next `bytes` bytes as the client gets them.
+    fn show_run(&mut self, active: &mut Active, bytes: usize) -> Result<(), SessionEnd> {
         let mut out = std::mem::take(&mut self.scratch);
         out.clear();
         let run = self
@@ -126,7 +126,8 @@ impl Session {
         let mut at = 0;
         while let Ok(Some(header)) = Header::peek(run.get(at..).unwrap_or_default()) {
             let body = run.get(at + HEADER..at + header.total).unwrap_or_default();
-            message::masked_row(&mut out, body, masks, CellMask::apply)
+            active
+                .show_row(body, &mut out)
                 .map_err(SessionEnd::Server)?;
             at += header.total;
         }
@@ -142,13 +143,14 @@ impl Session {
             return Ok(Fate::Drop);
         };
         let body = self.server_body(header);
-        if active.masks().is_empty() {
+        if !active.changes_rows() {
             active.record_row(body);
             self.put_front_active(active);
             return Ok(Fate::Forward);
         }
         let mut out = Vec::new();
-        message::masked_row(&mut out, body, active.masks(), CellMask::apply)
+        active
+            .show_row(body, &mut out)
             .map_err(SessionEnd::Server)?;
         active.record_row(out.get(HEADER..).unwrap_or_default());
         self.put_front_active(active);
@@ -183,14 +185,35 @@ impl Session {
             self.crossing = Some(Crossing::Limit(index));
             return Fate::Stay;
         }
-        if let Some(mut active) = self.take_front_active() {
-            active.count(1, header.total);
-            if active.records_rows() {
-                active.record_copy(self.server_body(header), Stream::CopyOut);
-            }
-            self.put_front_active(active);
+        let Some(mut active) = self.take_front_active() else {
+            return Fate::Forward;
+        };
+        active.count(1, header.total);
+        let starred = self.starred(&mut active, header);
+        if active.records_rows() {
+            let data = starred.as_deref().unwrap_or(self.server_body(header));
+            active.record_copy(data, Stream::CopyOut);
         }
-        Fate::Forward
+        self.put_front_active(active);
+        self.forward_starred(header, starred)
+    }
+
+    /// The body of a message that is not a row with the values starred that were found in it;
+    /// `None` where there are none.
+    fn starred(&self, active: &mut Active, header: Header) -> Option<Vec<u8>> {
+        active.judgement.scanner.as_ref()?;
+        let mut body = self.server_body(header).to_vec();
+        active.star(&mut body).then_some(body)
+    }
+
+    fn forward_starred(&mut self, header: Header, starred: Option<Vec<u8>>) -> Fate {
+        let Some(body) = starred else {
+            return Fate::Forward;
+        };
+        self.tell_client(|out| {
+            message::message(out, header.tag, |out| out.extend_from_slice(&body));
+        });
+        Fate::Drop
     }
 
     /// A notice can carry data: it counts as a row, and is cut or withheld like an error.
@@ -209,11 +232,12 @@ impl Session {
             return Fate::Stay;
         }
         active.count(0, header.total);
-        self.report(header, scrub)
+        let starred = self.starred_report(header);
+        self.report(header, scrub, starred)
     }
 
     /// Passes on an error or a notice as far as it may carry data.
-    pub(super) fn report(&mut self, header: Header, scrub: bool) -> Fate {
+    pub(super) fn report(&mut self, header: Header, scrub: bool, starred: Option<Vec<u8>>) -> Fate {
         let tag = header.tag;
         if scrub {
             let body = self.server_body(header).to_vec();
@@ -226,15 +250,30 @@ impl Session {
             self.tell_client(|out| message::cut(out, tag, &body, MAX_REPORT_FIELD));
             return Fate::Drop;
         }
-        Fate::Forward
+        self.forward_starred(header, starred)
+    }
+
+    /// What is said about the statement at the front, with found values starred.
+    pub(super) fn starred_report(&mut self, header: Header) -> Option<Vec<u8>> {
+        let mut active = self.take_front_active()?;
+        let starred = self.starred(&mut active, header);
+        self.put_front_active(active);
+        starred
     }
 
     /// Whether what the server says about the statement at the front may carry labelled values.
     pub(super) fn must_scrub(&mut self) -> bool {
         let protects = !self.scope.permits_opaque() && self.scope.has_masks();
-        protects
-            && self
-                .front_active()
-                .is_some_and(|active| active.judged().touches)
+        if !protects {
+            return false;
+        }
+        let (touched, implicit) = (self.touched, self.status == b'I');
+        match self.front_active() {
+            Some(active) => {
+                active.judged().touches || touched && (implicit || active.judged().settles())
+            }
+            // What was deferred is checked at Sync.
+            None => touched,
+        }
     }
 }

@@ -2,15 +2,17 @@
 
 use pg_query::NodeEnum;
 use pg_query::protobuf::{
-    AlterFunctionStmt, CreateFunctionStmt, CreateSchemaStmt, DropStmt, Node, ObjectType, RuleStmt,
+    AlterFunctionStmt, AlterTableType, CreateFunctionStmt, CreateSchemaStmt, DropStmt, Node,
+    ObjectType, RuleStmt,
 };
 
 use super::elements;
 use super::tags::{alter_tag, drop_tag};
+use crate::build::inventory::Inventory;
 use crate::build::settings::literal;
 use crate::build::{Builder, texts};
 use crate::ir::Root;
-use crate::{Access, Code, Effect, SettingTarget};
+use crate::{Access, Code, DefinitionColumn, Effect, SettingTarget};
 
 impl Builder {
     /// Statements that change the catalog, grants, and whatever is left.
@@ -24,7 +26,10 @@ impl Builder {
                 let base = create.base_stmt.as_ref();
                 self.defined(base.and_then(|base| base.relation.as_ref()));
             }
-            NodeEnum::AlterTableStmt(alter) => self.defined(alter.relation.as_ref()),
+            NodeEnum::AlterTableStmt(alter) => {
+                self.defined(alter.relation.as_ref());
+                self.alterations(&alter.cmds);
+            }
             NodeEnum::IndexStmt(index) => self.defined(index.relation.as_ref()),
             NodeEnum::CreateSeqStmt(create) => self.defined(create.sequence.as_ref()),
             NodeEnum::AlterSeqStmt(alter) => self.defined(alter.sequence.as_ref()),
@@ -55,6 +60,9 @@ impl Builder {
                 let kind = alter.objtype;
                 self.does(alter_tag(kind), &[Alter]);
                 self.kind_effect(kind);
+                for command in &alter.cmds {
+                    self.command_effect(command);
+                }
             }
             NodeEnum::IndexStmt(_) => self.does("CREATE INDEX", &[Create]),
             NodeEnum::CreateSeqStmt(_) => self.does("CREATE SEQUENCE", &[Create]),
@@ -91,7 +99,7 @@ impl Builder {
                 self.kind_effect(alter.object_type);
             }
             NodeEnum::AlterOwnerStmt(alter) => {
-                self.does(alter_tag(alter.object_type), &[Alter]);
+                self.does(alter_tag(alter.object_type), &[Alter, Grant]);
                 self.kind_effect(alter.object_type);
             }
             NodeEnum::AlterObjectDependsStmt(alter) => {
@@ -238,6 +246,34 @@ impl Builder {
         }
     }
 
+    /// Lists what the commands of `ALTER TABLE` compute columns from.
+    fn alterations(&mut self, commands: &[Node]) {
+        for command in commands {
+            let Some(NodeEnum::AlterTableCmd(command)) = command.node.as_ref() else {
+                continue;
+            };
+            let into = match AlterTableType::try_from(command.subtype) {
+                Ok(AlterTableType::AtAlterColumnType | AlterTableType::AtSetExpression) => {
+                    Some(command.name.clone())
+                }
+                Ok(AlterTableType::AtAddColumn) => match command.def.as_deref() {
+                    Some(Node {
+                        node: Some(NodeEnum::ColumnDef(column)),
+                    }) => Some(column.colname.clone()),
+                    _ => None,
+                },
+                _ => None,
+            };
+            let named = Inventory::of(&**command).columns;
+            self.statement
+                .columns
+                .extend(named.into_iter().map(|name| DefinitionColumn {
+                    name,
+                    into: into.clone(),
+                }));
+        }
+    }
+
     /// What a command on this kind of object is besides a definition.
     fn kind_effect(&mut self, kind: i32) {
         use ObjectType as Kind;
@@ -294,6 +330,32 @@ impl Builder {
             return;
         }
         self.effect(effect);
+    }
+
+    /// What a command of `ALTER TABLE` is besides a definition.
+    fn command_effect(&mut self, command: &Node) {
+        use AlterTableType as Kind;
+        let Some(NodeEnum::AlterTableCmd(command)) = command.node.as_ref() else {
+            return;
+        };
+        match Kind::try_from(command.subtype) {
+            Ok(Kind::AtChangeOwner) => self.effect(Effect::Grant),
+            Ok(
+                Kind::AtEnableTrig
+                | Kind::AtEnableAlwaysTrig
+                | Kind::AtEnableReplicaTrig
+                | Kind::AtDisableTrig
+                | Kind::AtEnableTrigAll
+                | Kind::AtDisableTrigAll
+                | Kind::AtEnableTrigUser
+                | Kind::AtDisableTrigUser
+                | Kind::AtEnableRule
+                | Kind::AtEnableAlwaysRule
+                | Kind::AtEnableReplicaRule
+                | Kind::AtDisableRule,
+            ) => self.effect(Effect::Routine),
+            _ => {}
+        }
     }
 
     fn schema(&mut self, create: &CreateSchemaStmt) -> Root {
