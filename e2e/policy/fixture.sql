@@ -21,4 +21,5 @@ CREATE TABLE plain (id int PRIMARY KEY, body text);
 INSERT INTO plain SELECT g, 'plain ' || g FROM generate_series(1, 100) g;
 CREATE TABLE twin (id int PRIMARY KEY, note text);
 INSERT INTO twin VALUES (1, 'harmless');
+CREATE FUNCTION spill() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.body := (SELECT ssn FROM customers LIMIT 1); RETURN NEW; END $$;
 CREATE FUNCTION leak() RETURNS text LANGUAGE sql AS $$ SELECT ssn FROM customers LIMIT 1 $$;

@@ -157,6 +157,11 @@ impl Lineage {
         }
     }
 
+    /// Whether the statement moves no values that could be followed.
+    pub fn is_empty(&self) -> bool {
+        matches!(self.root, Root::Nothing)
+    }
+
     /// Resolves the names of the statement against `oracle` and follows labelled values.
     ///
     /// The work is bounded; a statement that would take more is answered with

@@ -219,6 +219,25 @@ impl Judged {
             self.unproven(catalog);
         }
         self.add_definition(statement, &oracle);
+        if statement.executes.is_some() {
+            let parameters = traced
+                .uses
+                .iter()
+                .filter(|used| used.how == weir_sql::Use::Predicate);
+            let origins: Vec<Origin> = parameters.map(|used| used.origin).collect();
+            self.shown_somewhere(oracle.labels_of(&origins));
+        }
+        // A trigger, a default, a policy: it runs when nobody looks at it any more.
+        let is_code = statement.changes_schema && statement.lineage.is_empty();
+        if is_code && calls_untrusted {
+            self.unproven(catalog);
+        }
+        let is_rule = statement.tag == "CREATE RULE";
+        for action in statement.contained.iter().filter(|_| is_rule) {
+            let oracle = catalog.oracle(action, view.after_ddl);
+            let touched = action.lineage.trace(&oracle).touched;
+            self.shown_somewhere(oracle.labels_of(&touched));
+        }
         let mut origins: Vec<Origin> = traced
             .outputs
             .items
@@ -251,6 +270,18 @@ impl Judged {
         }
         if view.after_ddl && (calls_untrusted || reads_something(statement)) {
             self.unproven(catalog);
+        }
+    }
+
+    /// Labelled data goes where it is not followed: parameters of EXECUTE, actions of rules.
+    fn shown_somewhere(&mut self, labels: Vec<LabelId>) {
+        if !labels.is_empty() {
+            self.touches = true;
+            self.outputs.push(OutputLabels {
+                ids: labels,
+                proven: false,
+                derived: true,
+            });
         }
     }
 
