@@ -13,7 +13,7 @@ PROTO ?= pg
 SECONDS ?= 60
 # Pure crates: no IO, no clock, no randomness. Crates of the data path: no Kubernetes client.
 PURE := policy sql detect wire-postgres
-NO_KUBE := gateway collector uplink
+NO_KUBE := gateway collector uplink api
 
 .PHONY: help
 help: ## this list
@@ -66,8 +66,9 @@ release: ## the binary that everything end to end uses
 	@cargo build --release --locked -p weir-cli $(if $(BENCH),-p weir-bench)
 
 .PHONY: lint
-lint: fmt-check ## clippy without a warning, all targets
+lint: fmt-check generated-check ## clippy without a warning, all targets; generated files are up to date
 	cargo clippy --release --workspace --all-targets --locked -- -D warnings
+	cargo clippy --release -p weir-api --features crds --all-targets --locked -- -D warnings
 
 .PHONY: fmt
 fmt: ## format
@@ -81,6 +82,15 @@ fmt-check: ## is it formatted?
 .PHONY: unit
 unit: ## unit, byte and in-memory tests
 	cargo test --release --workspace --locked --quiet
+	cargo test --release -p weir-api --features crds --locked --quiet
+
+.PHONY: generated
+generated: ## custom resource definitions, their chart and docs/crds.md, from the types in crates/api
+	cargo run --release -p weir-api --features crds --bin crdgen --locked --quiet write .
+
+.PHONY: generated-check
+generated-check: ## are the generated files what the types say?
+	@cargo run --release -p weir-api --features crds --bin crdgen --locked --quiet check .
 
 .PHONY: deps-check
 deps-check: ## which crate may link what
@@ -111,6 +121,10 @@ harness: ## the suites against a bare relay: the yardstick differs nowhere
 	python3 e2e/drivers/run.py --relay
 	python3 e2e/faults/run.py --relay
 	python3 e2e/policy/run.py --direct
+
+.PHONY: crds
+crds: ## the definitions and their fixtures against a real API server [KUBECTL="kubectl --kubeconfig FILE"]
+	python3 e2e/crds.py --kubectl "$(or $(KUBECTL),kubectl)"
 
 .PHONY: clean
 clean: ## build results (not the cache in ~/.cache/weir)

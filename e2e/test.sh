@@ -37,8 +37,11 @@ step format cargo fmt --all -- --check
 # one profile for lints, tests and binaries: what is compiled once serves all of them
 step deps-check bash e2e/deps-check.sh
 step clippy cargo clippy --release --workspace --all-targets --locked --quiet -- -D warnings
+step clippy-crds cargo clippy --release -p weir-api --features crds --all-targets --locked --quiet -- -D warnings
 step fuzz-check bash e2e/fuzz.sh check
 step unit cargo test --release --workspace --locked --quiet
+step unit-crds cargo test --release -p weir-api --features crds --locked --quiet
+step generated-check cargo run --release -p weir-api --features crds --bin crdgen --locked --quiet check .
 step release cargo build --release --locked --quiet -p weir-cli
 if [ -x "$weir" ]; then
   step netns env WEIR="$weir" bash e2e/netns/run.sh --release

@@ -1,6 +1,7 @@
 //! The resources, one file per kind: `apiVersion: weir.dev/v1alpha1`.
 //!
-//! These types are the schema: strict, without behaviour. An unknown field is an error. What the
+//! These types are the schema: strict, without behaviour. Their comments are what `kubectl explain`
+//! and `docs/crds.md` show, so they are written for users. An unknown field is an error. What the
 //! schema can say and this version cannot enforce is refused by `compile`, never ignored.
 
 mod access_request;
@@ -8,6 +9,7 @@ mod data_label;
 mod guard_policy;
 mod policy_exception;
 mod rule;
+mod status;
 mod target;
 
 use std::collections::BTreeMap;
@@ -29,6 +31,7 @@ pub use rule::{
     ApprovalSpec, ExceedSpec, KubernetesMatch, LimitsSpec, MatchSpec, MysqlMatch, RuleSpec,
     SftpMatch, SqlMatch, SshMatch, StatementLimitSpec, ThrottleSpec, WindowLimitSpec,
 };
+pub use status::{Condition, ConditionStatus, ResourceStatus};
 pub use target::{
     AddressSpec, CatalogSpec, ClientLoginSpec, CredentialMode, CredentialsSpec, LoginSpec,
     PasswordSpec, PoolerSpec, ProtocolMismatch, ServiceRef, TargetSpec, UpstreamTlsSpec,
@@ -79,15 +82,18 @@ pub struct Manifest<S> {
     pub spec: S,
 }
 
-/// A name of another object.
+/// The name of another object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "crds", schemars(extend("x-kubernetes-map-type" = "atomic")))]
 #[serde(deny_unknown_fields)]
 pub struct NameRef {
-    /// The name, in Weir's own namespace.
+    /// The name of an object in Weir's own namespace.
     pub name: String,
 }
 
 /// No fields: `{}`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Empty {}

@@ -6,6 +6,8 @@
 //! This crate reads policy files; it reads no secrets and resolves no names.
 
 mod compile;
+#[cfg(feature = "crds")]
+pub mod crd;
 mod de;
 mod diagnostic;
 pub mod kinds;

@@ -149,3 +149,43 @@ impl Serialize for Size {
         serializer.collect_str(self)
     }
 }
+
+#[cfg(feature = "crds")]
+mod schema {
+    use std::borrow::Cow;
+
+    use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+
+    use super::{Size, Span};
+    use crate::crd::patterns;
+
+    impl JsonSchema for Span {
+        fn inline_schema() -> bool {
+            true
+        }
+        fn schema_name() -> Cow<'static, str> {
+            "Span".into()
+        }
+        fn json_schema(_: &mut SchemaGenerator) -> Schema {
+            json_schema!({"type": "string", "minLength": 2, "maxLength": 64, "pattern": patterns::SPAN})
+        }
+    }
+
+    impl JsonSchema for Size {
+        fn inline_schema() -> bool {
+            true
+        }
+        fn schema_name() -> Cow<'static, str> {
+            "Size".into()
+        }
+        fn json_schema(_: &mut SchemaGenerator) -> Schema {
+            json_schema!({
+                "x-kubernetes-int-or-string": true,
+                "anyOf": [{"type": "integer"}, {"type": "string"}],
+                "minimum": 0,
+                "maxLength": 24,
+                "pattern": patterns::SIZE,
+            })
+        }
+    }
+}

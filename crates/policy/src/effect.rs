@@ -11,6 +11,7 @@ macro_rules! effects {
     ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {
         /// One kind of thing that a statement does.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
         #[repr(u8)]
         pub enum Effect { $($(#[$doc])* $name),+ }
 

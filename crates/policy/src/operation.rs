@@ -101,6 +101,7 @@ pub struct FunctionRef<'a> {
 
 /// Whether a relation is read or written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Access {
     /// Rows are read.
     Read,
@@ -126,6 +127,7 @@ pub enum WhereClause {
 
 /// How a statement uses a labelled column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[repr(u8)]
 pub enum Use {
     /// As a result column.

@@ -64,6 +64,7 @@ pub struct Policy {
 
 /// Whether a policy's rules bind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Mode {
     /// Only says what it would have done.
     Observe,
@@ -73,6 +74,7 @@ pub enum Mode {
 
 /// What a policy does with operations that none of its rules allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum DefaultAction {
     /// Permit them.
     Allow,
@@ -82,6 +84,7 @@ pub enum DefaultAction {
 
 /// How much is recorded; later is stronger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum RecordLevel {
     /// Who, when, where, how much.
     Metadata,
@@ -93,6 +96,7 @@ pub enum RecordLevel {
 
 /// How surely it is recorded; later is stronger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Delivery {
     /// Within a second.
     Batch,
@@ -167,6 +171,7 @@ pub struct Rule {
 
 /// What a rule does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Action {
     /// Lifts implicit refusals and counts as permission under `default: Deny`.
     Allow,
@@ -210,6 +215,7 @@ pub struct Match {
 
 /// A test of the WHERE clause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum WhereTest {
     /// There is none.
     Missing,

@@ -37,6 +37,7 @@ pub struct Target {
 
 /// A protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Protocol {
     /// PostgreSQL 3.0 and 3.2.
     PostgreSQL,
@@ -158,6 +159,7 @@ pub struct UpstreamTls {
 
 /// libpq's `sslmode`, as far as it makes sense for a proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum TlsMode {
     /// Never.
     Disable,
@@ -182,6 +184,7 @@ pub enum Source {
 
 /// Whether a client may use TLS towards Weir.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum ClientTls {
     /// A request for TLS is accepted with a minted certificate.
     Offer,

@@ -32,14 +32,14 @@ spec:
 def target_yaml(port, *, name="db", tls=False, ca=None, brokered=None, client=None,
                 client_tls="Offer"):
     """A Target. ``brokered`` is (user name file, password file);
-    ``client`` is None for Any, or the file of the placeholder password."""
+    ``client`` is None for any, or the file of the placeholder password."""
     upstream = f"{{mode: VerifyFull, caFile: {ca}, serverName: localhost}}" if tls else "{mode: Disable}"
     lines = ["apiVersion: weir.dev/v1alpha1", "kind: Target", f"metadata: {{name: {name}}}", "spec:",
              "  protocol: PostgreSQL",
              f"  addresses: [{{host: 127.0.0.1, port: {port}}}]",
              f"  clientTLS: {client_tls}", f"  upstreamTLS: {upstream}"]
     if brokered:
-        answer = f"{{password: {{file: {client}}}}}" if client else "Any"
+        answer = f"{{password: {{file: {client}}}}}" if client else "{any: {}}"
         lines.append(f"  credentials: {{mode: Brokered, usernameFile: {brokered[0]}, "
                      f"passwordFile: {brokered[1]}, client: {answer}}}")
     else:

@@ -60,12 +60,11 @@ pub(super) fn compile(resource: &Resource<TargetSpec>, report: &mut Report) -> T
         credentials: compile_credentials(&spec.credentials, origin, report),
         catalog: Catalog {
             refresh: match spec.catalog.refresh_interval {
-                Some(span) if span.0.is_zero() => {
+                span if span.0.is_zero() => {
                     report.error(origin, "spec.catalog.refreshInterval", "must not be zero");
                     CATALOG_REFRESH
                 }
-                Some(span) => span.0,
-                None => CATALOG_REFRESH,
+                span => span.0,
             },
             login: spec
                 .catalog
@@ -208,8 +207,15 @@ fn compile_credentials(
         return Credentials::PassThrough;
     };
     let client = match &spec.client {
-        None | Some(ClientLoginSpec::Any) => ClientLogin::Any,
-        Some(ClientLoginSpec::Password(password)) => {
+        None
+        | Some(ClientLoginSpec {
+            any: Some(_),
+            password: None,
+        }) => ClientLogin::Any,
+        Some(ClientLoginSpec {
+            any: None,
+            password: Some(password),
+        }) => {
             let field = format!("{field}.client.password");
             if password.secret_ref.is_some() == password.file.is_some() {
                 report.error(
@@ -222,6 +228,14 @@ fn compile_credentials(
                 Some(source) => ClientLogin::Password(source),
                 None => ClientLogin::Any,
             }
+        }
+        Some(_) => {
+            report.error(
+                origin,
+                &format!("{field}.client"),
+                "exactly one of `any` and `password` is needed",
+            );
+            ClientLogin::Any
         }
     };
     Credentials::Brokered { login, client }

@@ -2,52 +2,76 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What waits for a decision. Immutable.
+use super::status::Condition;
+
+/// One statement or command that waits for people to decide. Weir makes it; reviewers decide it;
+/// nobody changes what it asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "crds", schemars(transform = crate::crd::rules::immutable))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AccessRequestSpec {
-    /// Who asks, as attested.
+    /// Who asks, as attested and not as claimed.
     pub requester: Requester,
+    /// What is asked for in at most three lines; the first says what, the others how much and why.
+    #[serde(default)]
+    #[cfg_attr(feature = "crds", schemars(length(max = 3), inner(length(max = 256))))]
+    pub summary: Vec<String>,
     /// The Target.
+    #[cfg_attr(feature = "crds", schemars(length(min = 1)))]
     pub target: String,
-    /// The policy that holds it.
+    /// The policy whose rule holds it.
+    #[cfg_attr(feature = "crds", schemars(length(min = 1, max = 317)))]
     pub policy: String,
     /// The rule that holds it.
+    #[cfg_attr(feature = "crds", schemars(length(min = 1)))]
     pub rule: String,
     /// The full statement or command.
+    #[cfg_attr(feature = "crds", schemars(length(max = 1_048_576)))]
     pub statement: String,
-    /// Its parameters as text.
+    /// The statement's parameters as text, in order; null for NULL.
     #[serde(default)]
+    #[cfg_attr(
+        feature = "crds",
+        schemars(length(max = 1024), inner(length(max = 8192)))
+    )]
     pub parameters: Vec<Option<String>>,
-    /// Its shape.
+    /// The shape of the statement: equal for statements that differ in literals only.
     #[serde(default)]
     pub fingerprint: Option<String>,
     /// How many rows the server expects.
     #[serde(default)]
     pub estimated_rows: Option<u64>,
     /// Why it is held.
+    #[cfg_attr(feature = "crds", schemars(length(max = 1024)))]
     pub reason: String,
-    /// Until when it waits (RFC 3339).
+    /// Until when it waits, as an RFC 3339 time. Undecided by then, it is refused.
+    #[cfg_attr(feature = "crds", schemars(length(max = 64), extend("format" = "date-time")))]
     pub deadline: String,
     /// What an approval is good for.
     #[serde(default)]
     pub binding: Binding,
-    /// Groups of which an approver must be in one.
+    /// The groups of which an approver must be in one.
+    #[cfg_attr(feature = "crds", schemars(length(min = 1)))]
     pub groups: Vec<String>,
     /// How many different people must approve.
+    #[cfg_attr(feature = "crds", schemars(range(min = 1)))]
     pub count: u32,
 }
 
 /// Who asks.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Requester {
-    /// The identity.
+    /// The identity, such as `spiffe://cluster.local/ns/billing/sa/reporter`.
+    #[cfg_attr(feature = "crds", schemars(length(min = 1, max = 1024)))]
     pub name: String,
-    /// Its namespace.
+    /// The namespace of its pod.
     #[serde(default)]
+    #[cfg_attr(feature = "crds", schemars(length(max = 63)))]
     pub namespace: Option<String>,
-    /// Its service account.
+    /// The service account of its pod.
     #[serde(default)]
     pub service_account: Option<String>,
     /// Its pod.
@@ -57,6 +81,7 @@ pub struct Requester {
 
 /// What an approval is good for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 pub enum Binding {
     /// This very statement.
     #[default]
@@ -65,19 +90,30 @@ pub enum Binding {
     Shape,
 }
 
-/// Where a request stands.
+/// Where a request stands, and what people decided.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AccessRequestStatus {
-    /// Where it stands.
+    /// Where the request stands.
     pub phase: AccessRequestPhase,
-    /// What people decided.
-    #[serde(default)]
+    /// What people decided, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "crds", schemars(length(max = 32)))]
     pub decisions: Vec<ApproverDecision>,
+    /// The generation of the object that this status is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "crds", schemars(range(min = 0)))]
+    pub observed_generation: Option<i64>,
+    /// Conditions. `Ready` is true once the request is decided.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "crds", schemars(length(max = 16), transform = crate::crd::rules::by_type))]
+    pub conditions: Vec<Condition>,
 }
 
 /// Where a request stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 pub enum AccessRequestPhase {
     /// It waits.
     Pending,
@@ -93,24 +129,29 @@ pub enum AccessRequestPhase {
 
 /// One person's decision.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ApproverDecision {
-    /// Who, as authenticated.
+    /// Who decided, as the API server or the identity provider authenticated them.
+    #[cfg_attr(feature = "crds", schemars(length(min = 1, max = 1024)))]
     pub approver: String,
-    /// What.
+    /// What they decided.
     pub decision: RequestDecision,
-    /// When (RFC 3339).
+    /// When they decided (RFC 3339).
+    #[cfg_attr(feature = "crds", schemars(length(max = 64), extend("format" = "date-time")))]
     pub at: String,
-    /// Why.
-    #[serde(default)]
+    /// Why, in their words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "crds", schemars(length(max = 1024)))]
     pub reason: Option<String>,
-    /// For how many rows; none for all.
-    #[serde(default)]
+    /// For how many rows. Left out: for all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rows: Option<u64>,
 }
 
 /// Yes or no.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 pub enum RequestDecision {
     /// Yes.
     Approve,

@@ -4,92 +4,114 @@ use serde::{Deserialize, Serialize};
 
 use super::Empty;
 
-/// A data domain such as `pii.ssn`.
+/// Names a domain of sensitive data such as `pii.ssn`: where it lies, how it is recognised and how
+/// it looks to those who may not see it. Policies refer to it by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "crds", schemars(transform = crate::crd::rules::data_label))]
 #[serde(deny_unknown_fields)]
 pub struct DataLabelSpec {
-    /// Where it lies in databases.
+    /// Columns of databases that hold it. The label follows views, inheritance and renames.
     #[serde(default)]
+    #[cfg_attr(feature = "crds", schemars(length(max = 256)))]
     pub columns: Vec<ColumnsSpec>,
-    /// Where it lies in Kubernetes objects.
+    /// Fields of Kubernetes objects that hold it. Not enforced by this version.
     #[serde(default)]
     pub kubernetes: Vec<KubernetesFieldsSpec>,
-    /// Detectors that know it by its value.
+    /// Built-in detectors that recognise it by its value.
     #[serde(default)]
+    #[cfg_attr(
+        feature = "crds",
+        schemars(schema_with = "crate::crd::rules::detectors")
+    )]
     pub detectors: Vec<String>,
-    /// Own patterns that know it by its value.
+    /// Regular expressions that recognise it by its value.
     #[serde(default)]
     pub patterns: Vec<PatternSpec>,
-    /// How it looks when it may not be seen. Default: null.
+    /// How it looks when it may not be seen. Left out: NULL.
     #[serde(default)]
     pub mask: Option<MaskSpec>,
 }
 
 /// Columns of tables.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ColumnsSpec {
-    /// The Target, or a glob. In a rule it may be left out: all targets of the policy.
+    /// The Target that the tables belong to: a name or a glob. In a rule it may be left out and
+    /// then means every target of the policy; in a DataLabel it is required.
     #[serde(default)]
     pub target: Option<String>,
-    /// `schema.table`; globs; a quoted part is literal.
+    /// The tables: `schema.table`, or `*.table` for any schema. `*` and `?` are wildcards. A name
+    /// that is not all lower case is put into double quotes, within which nothing is special.
+    #[cfg_attr(feature = "crds", schemars(length(max = 256), regex(pattern = crate::crd::patterns::TABLE.as_str())))]
     pub table: String,
-    /// Columns; globs; `column->path` and `column//path` name parts of a document.
+    /// The columns, written like tables. `column->path` and `column//path` name a part of a
+    /// document; the whole column is then labelled.
+    #[cfg_attr(feature = "crds", schemars(length(min = 1, max = 256), inner(regex(pattern = crate::crd::patterns::COLUMN.as_str()))))]
     pub columns: Vec<String>,
 }
 
 /// Fields of Kubernetes objects.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct KubernetesFieldsSpec {
-    /// The Target, or a glob.
+    /// The Target: a name or a glob.
     #[serde(default)]
     pub target: Option<String>,
-    /// The API group.
+    /// The API group; empty for the core group.
     #[serde(default)]
     pub group: String,
     /// The resource, such as `secrets`.
     pub resource: String,
-    /// Fields, such as `data.*`.
+    /// The fields, such as `data.*`.
     pub fields: Vec<String>,
 }
 
-/// An own pattern.
+/// A regular expression that recognises values.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PatternSpec {
     /// What evidence calls it.
     pub name: String,
     /// The regular expression.
+    #[cfg_attr(feature = "crds", schemars(length(max = 1024)))]
     pub regex: String,
 }
 
-/// A mask: exactly one of these.
+/// How a value looks when it may not be seen: exactly one of the fields. Where several masks
+/// apply, the strictest holds: `nullify`, then `constant`, `token`, `partial`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "crds", schemars(transform = crate::crd::rules::mask))]
 #[serde(deny_unknown_fields)]
 pub struct MaskSpec {
-    /// NULL: `nullify: {}`.
-    #[serde(default, alias = "null")]
-    pub nullify: Option<Empty>,
-    /// Always this text.
+    /// NULL. Written `nullify: {}`.
     #[serde(default)]
+    pub nullify: Option<Empty>,
+    /// Always this text; NULL where the column's type cannot carry it.
+    #[serde(default)]
+    #[cfg_attr(feature = "crds", schemars(length(max = 1024)))]
     pub constant: Option<String>,
-    /// A keyed token, equal for equal values: `token: {}`.
+    /// A keyed token, equal for equal values. Written `token: {}`.
     #[serde(default)]
     pub token: Option<Empty>,
-    /// All but the ends starred.
+    /// The value with all but its ends replaced by stars.
     #[serde(default)]
     pub partial: Option<PartialSpec>,
 }
 
 /// What a partial mask keeps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PartialSpec {
-    /// Characters kept at the start.
+    /// How many characters stay visible at the start.
     #[serde(default)]
     pub keep_first: u32,
-    /// Characters kept at the end.
+    /// How many characters stay visible at the end.
     #[serde(default)]
     pub keep_last: u32,
 }

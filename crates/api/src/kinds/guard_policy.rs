@@ -7,45 +7,57 @@ use weir_policy::{DefaultAction, Delivery, Mode, RecordLevel};
 
 use super::rule::RuleSpec;
 
-/// Grants subjects a target, and says what they may do there.
+/// Grants subjects the use of targets, and says what they may do there. Where several policies
+/// apply, any Deny wins, the smallest limit, the strictest mask and the strongest audit hold.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "crds", schemars(transform = crate::crd::rules::cluster_guard_policy))]
 #[serde(deny_unknown_fields)]
 pub struct ClusterGuardPolicySpec {
-    /// Whether its rules bind. Default `Enforce`.
+    /// Whether the rules bind.
     #[serde(default = "enforce")]
     pub mode: Mode,
-    /// What happens to operations that no Allow rule covers. Default `Allow`.
+    /// What happens to operations that none of the rules names.
     #[serde(default = "allow")]
     pub default: DefaultAction,
-    /// Whom it selects; at least one.
+    /// Whom the policy selects: one of these selectors must hold.
+    #[cfg_attr(feature = "crds", schemars(length(min = 1)))]
     pub subjects: Vec<SubjectSpec>,
-    /// Targets by name or glob; at least one.
+    /// What the policy grants: Targets by name or glob.
+    #[cfg_attr(feature = "crds", schemars(length(min = 1)))]
     pub targets: Vec<String>,
-    /// How it is recorded.
+    /// How what the subjects do is recorded.
     #[serde(default)]
     pub audit: AuditSpec,
-    /// Its rules.
+    /// The rules. Their order does not matter.
     #[serde(default)]
+    #[cfg_attr(feature = "crds", schemars(length(max = 100), transform = crate::crd::rules::by_name))]
     pub rules: Vec<RuleSpec>,
 }
 
-/// Tightens what the subjects of its own namespace may do. It grants nothing.
+/// Tightens what the subjects of its own namespace may do. It grants nothing: that takes a
+/// ClusterGuardPolicy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "crds", schemars(transform = crate::crd::rules::guard_policy))]
 #[serde(deny_unknown_fields)]
 pub struct GuardPolicySpec {
-    /// Whether its rules bind. Default `Enforce`.
+    /// Whether the rules bind.
     #[serde(default = "enforce")]
     pub mode: Mode,
-    /// Whom of the namespace it selects. Default: all.
+    /// Whom of the namespace the policy selects: one of these selectors must hold. Left out:
+    /// everybody.
     #[serde(default)]
     pub subjects: Vec<LocalSubjectSpec>,
-    /// Targets by name or glob; at least one.
+    /// Where the policy applies: Targets by name or glob.
+    #[cfg_attr(feature = "crds", schemars(length(min = 1)))]
     pub targets: Vec<String>,
-    /// How it is recorded.
+    /// How what the subjects do is recorded.
     #[serde(default)]
     pub audit: AuditSpec,
-    /// Its rules; none of them may allow.
+    /// The rules; none of them may allow. Their order does not matter.
     #[serde(default)]
+    #[cfg_attr(feature = "crds", schemars(length(max = 100), transform = crate::crd::rules::by_name))]
     pub rules: Vec<RuleSpec>,
 }
 
@@ -57,20 +69,25 @@ const fn allow() -> DefaultAction {
     DefaultAction::Allow
 }
 
-/// Selects subjects: all given fields must hold, in a list one must. Globs.
+/// Selects subjects: every given field must hold, and in a list one entry must. `*` and `?` are
+/// wildcards.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "crds", schemars(transform = crate::crd::rules::subject))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SubjectSpec {
-    /// Identity names, as in the configuration of standalone.
+    /// Identity names, such as `spiffe://cluster.local/ns/billing/sa/*`; in standalone as its
+    /// configuration calls them.
     #[serde(default)]
+    #[cfg_attr(feature = "crds", schemars(inner(length(max = 1024))))]
     pub names: Vec<String>,
-    /// Kubernetes namespaces.
+    /// Namespaces of pods.
     #[serde(default)]
     pub namespaces: Vec<String>,
-    /// Kubernetes service accounts.
+    /// Service accounts of pods.
     #[serde(default)]
     pub service_accounts: Vec<String>,
-    /// Kubernetes pods.
+    /// Names of pods.
     #[serde(default)]
     pub pods: Vec<String>,
     /// Groups of a verified token.
@@ -81,26 +98,30 @@ pub struct SubjectSpec {
     pub claims: BTreeMap<String, String>,
 }
 
-/// Selects subjects within a namespace.
+/// Selects subjects of the policy's own namespace: every given field must hold, and in a list one
+/// entry must. `*` and `?` are wildcards.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "crds", schemars(transform = crate::crd::rules::local_subject))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct LocalSubjectSpec {
-    /// Service accounts.
+    /// Service accounts of pods.
     #[serde(default)]
     pub service_accounts: Vec<String>,
-    /// Pods.
+    /// Names of pods.
     #[serde(default)]
     pub pods: Vec<String>,
 }
 
-/// How it is recorded. The strongest of all policies that apply holds.
+/// How something is recorded. The strongest of all policies that apply holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct AuditSpec {
-    /// How much. Default `Commands`.
+    /// How much is recorded.
     #[serde(default = "commands")]
     pub record: RecordLevel,
-    /// How surely. Default `Batch`.
+    /// How surely it is recorded.
     #[serde(default = "batch")]
     pub delivery: Delivery,
 }

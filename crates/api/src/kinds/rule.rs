@@ -8,119 +8,136 @@ use crate::units::{Size, Span};
 
 /// One rule. It has an action, limits, or both.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "crds", schemars(transform = crate::crd::rules::rule))]
 #[serde(deny_unknown_fields)]
 pub struct RuleSpec {
-    /// Its name, unique within the policy; clients and auditors see it.
+    /// The name of the rule, unique within the policy. Clients and auditors see it.
+    #[cfg_attr(feature = "crds", schemars(length(max = 253), regex(pattern = crate::crd::patterns::NAME)))]
     pub name: String,
-    /// For people who read the policy.
+    /// What the rule is for, for people who read the policy.
     #[serde(default)]
+    #[cfg_attr(feature = "crds", schemars(length(max = 1024)))]
     pub description: Option<String>,
-    /// What it applies to. Default: everything.
+    /// What the rule applies to. Left out: everything.
     #[serde(rename = "match", default)]
     pub matches: MatchSpec,
-    /// What it does.
+    /// What the rule does. Left out: it only limits.
     #[serde(default)]
     pub action: Option<Action>,
-    /// A mask that tightens the labels' own; with `action: Mask`.
+    /// With `action: Mask`: a mask that tightens the labels' own.
     #[serde(default)]
     pub mask: Option<MaskSpec>,
-    /// Limits.
+    /// How much of what the rule matches is permitted.
     #[serde(default)]
     pub limits: Option<LimitsSpec>,
-    /// Who approves.
+    /// With `action: RequireApproval` or `limits.onExceed: RequireApproval`: who approves.
     #[serde(default)]
     pub approval: Option<ApprovalSpec>,
     /// What a refused client is told, in place of a description of the match.
     #[serde(default)]
+    #[cfg_attr(feature = "crds", schemars(length(max = 1024)))]
     pub reason: Option<String>,
     /// What a refused client is advised to do.
     #[serde(default)]
+    #[cfg_attr(feature = "crds", schemars(length(max = 1024)))]
     pub hint: Option<String>,
 }
 
-/// What a rule applies to: all given fields must hold.
+/// What a rule applies to: all given fields must hold, and in a list one entry must. A rule that
+/// restricts applies as soon as any part of the operation is meant; an Allow rule only if the
+/// whole operation lies within it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "crds", schemars(transform = crate::crd::rules::matches))]
 #[serde(deny_unknown_fields)]
 pub struct MatchSpec {
-    /// Facts of a SQL statement.
+    /// What a SQL statement does.
     #[serde(default)]
     pub sql: Option<SqlMatch>,
-    /// DataLabels that it touches; globs.
+    /// DataLabels that are touched: names or globs.
     #[serde(default)]
     pub labels: Vec<String>,
-    /// Columns that it touches.
+    /// Columns that are touched.
     #[serde(default)]
     pub columns: Vec<ColumnsSpec>,
-    /// How it uses the labels. Default: in any way.
+    /// How the labels or columns are used. Left out: in any way.
     #[serde(default)]
     pub uses: Vec<Use>,
-    /// What could not be understood.
+    /// Names what could not be understood.
     #[serde(default)]
     pub opaque: bool,
-    /// Statements with a result column whose origin is not proven.
+    /// Names statements with a result column whose origin is not proven.
     #[serde(default)]
     pub unproven: bool,
-    /// Requests to the Kubernetes API.
+    /// What a request to the Kubernetes API does. Not enforced by this version.
     #[serde(default)]
     pub kubernetes: Option<KubernetesMatch>,
-    /// Commands of the MySQL protocol.
+    /// What a command of the MySQL protocol does. Not enforced by this version.
     #[serde(default)]
     pub mysql: Option<MysqlMatch>,
-    /// What happens over SSH.
+    /// What happens over SSH. Not enforced by this version.
     #[serde(default)]
     pub ssh: Option<SshMatch>,
-    /// A CEL expression.
+    /// A CEL expression that must hold. Not enforced by this version.
     #[serde(default)]
+    #[cfg_attr(feature = "crds", schemars(length(max = 4096)))]
     pub when: Option<String>,
 }
 
-/// Facts of a SQL statement.
+/// What a SQL statement does.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "crds", schemars(transform = crate::crd::rules::sql))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SqlMatch {
-    /// What it does.
+    /// Its effects, those of its parts included.
     #[serde(default)]
     pub effects: Vec<Effect>,
-    /// Tables it touches: `schema.table`, globs.
+    /// Tables that it touches, directly or through a view: `schema.table`, with wildcards.
     #[serde(default)]
+    #[cfg_attr(feature = "crds", schemars(inner(length(max = 256), regex(pattern = crate::crd::patterns::TABLE.as_str()))))]
     pub tables: Vec<String>,
-    /// Tables that do not count.
+    /// It touches a table that is none of these, or no table at all.
     #[serde(default)]
+    #[cfg_attr(feature = "crds", schemars(inner(length(max = 256), regex(pattern = crate::crd::patterns::TABLE.as_str()))))]
     pub except_tables: Vec<String>,
-    /// Count only tables that are read, or only those that are written.
+    /// Counts in `tables` and `exceptTables` only tables that are so touched.
     #[serde(default)]
     pub access: Option<Access>,
-    /// Functions it calls: `name`, `schema.name`, `class:NAME`, globs.
+    /// Functions that it calls: `name` in any schema, `schema.name`, or `class:NAME`.
     #[serde(default)]
+    #[cfg_attr(feature = "crds", schemars(inner(length(max = 256), regex(pattern = crate::crd::patterns::FUNCTION.as_str()))))]
     pub functions: Vec<String>,
-    /// Settings it changes; globs.
+    /// Settings that it changes, with wildcards.
     #[serde(default)]
     pub settings: Vec<String>,
-    /// The WHERE clause of an UPDATE or DELETE.
+    /// The WHERE clause of an UPDATE, DELETE or MERGE in it.
     #[serde(rename = "where", default)]
     pub where_clause: Option<WhereTest>,
 }
 
-/// Requests to the Kubernetes API.
+/// What a request to the Kubernetes API does: all given fields must hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct KubernetesMatch {
-    /// Verbs.
+    /// Verbs, such as `get`.
     #[serde(default)]
     pub verbs: Vec<String>,
-    /// API groups.
+    /// API groups; empty for the core group.
     #[serde(default)]
     pub groups: Vec<String>,
-    /// Resources.
+    /// Resources, such as `secrets`.
     #[serde(default)]
     pub resources: Vec<String>,
-    /// Subresources.
+    /// Subresources, such as `exec`.
     #[serde(default)]
     pub subresources: Vec<String>,
-    /// Namespaces.
+    /// Namespaces of the objects.
     #[serde(default)]
     pub namespaces: Vec<String>,
-    /// Names.
+    /// Names of the objects.
     #[serde(default)]
     pub names: Vec<String>,
     /// Requests that impersonate, or bring a token that is not the pod's.
@@ -128,11 +145,12 @@ pub struct KubernetesMatch {
     pub foreign_identity: bool,
 }
 
-/// Commands of the MySQL protocol, beside the SQL that it carries.
+/// What a command of the MySQL protocol does, beside the SQL that it carries.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct MysqlMatch {
-    /// Commands by name: `COM_BINLOG_DUMP`, `COM_PROCESS_INFO` …
+    /// Commands by name, such as `COM_BINLOG_DUMP`.
     #[serde(default)]
     pub commands: Vec<String>,
     /// Files that the server asks the client for (`LOAD DATA LOCAL`).
@@ -140,17 +158,19 @@ pub struct MysqlMatch {
     pub local_infile: bool,
 }
 
-/// What happens over SSH.
+/// What happens over SSH: all given fields must hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SshMatch {
-    /// Channel types and requests: `session`, `shell`, `exec`, `direct-tcpip` …
+    /// Channel types and requests, such as `session`, `shell`, `exec` or `direct-tcpip`.
     #[serde(default)]
     pub channels: Vec<String>,
-    /// Commands; globs.
+    /// Commands, with wildcards.
     #[serde(default)]
+    #[cfg_attr(feature = "crds", schemars(inner(length(max = 1024))))]
     pub commands: Vec<String>,
-    /// Subsystems.
+    /// Subsystems, such as `sftp`.
     #[serde(default)]
     pub subsystems: Vec<String>,
     /// All subsystems but these.
@@ -159,110 +179,127 @@ pub struct SshMatch {
     /// Forwarding of any kind.
     #[serde(default)]
     pub forwarding: bool,
-    /// SFTP.
+    /// What happens over SFTP.
     #[serde(default)]
     pub sftp: Option<SftpMatch>,
 }
 
-/// SFTP operations.
+/// What happens over SFTP: all given fields must hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SftpMatch {
-    /// Operations.
+    /// Operations, such as `open`.
     #[serde(default)]
     pub operations: Vec<String>,
-    /// Paths; globs.
+    /// Paths, with wildcards.
     #[serde(default)]
+    #[cfg_attr(feature = "crds", schemars(inner(length(max = 4096))))]
     pub paths: Vec<String>,
 }
 
-/// Limits of what the rule matches.
+/// How much is permitted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "crds", schemars(transform = crate::crd::rules::limits))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct LimitsSpec {
-    /// Per statement.
+    /// Limits of one statement: of a portal or cursor over its whole life.
     #[serde(default)]
     pub statement: Option<StatementLimitSpec>,
-    /// Per subject, target or label, and window.
+    /// A budget per subject and target within a sliding window; in a rule with labels or columns
+    /// per subject and label.
     #[serde(default)]
     pub window: Option<WindowLimitSpec>,
-    /// What happens beyond it. Default `Deny`.
+    /// What happens beyond a limit.
     #[serde(default)]
     pub on_exceed: ExceedSpec,
-    /// The rate, with `onExceed: Throttle`.
+    /// With `onExceed: Throttle`: the rate.
     #[serde(default)]
     pub throttle: Option<ThrottleSpec>,
 }
 
-/// Per statement.
+/// Limits of one statement; at least one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "crds", schemars(transform = crate::crd::rules::statement_limit))]
 #[serde(deny_unknown_fields)]
 pub struct StatementLimitSpec {
-    /// Rows delivered.
+    /// Rows that are delivered.
     #[serde(default)]
     pub rows: Option<u64>,
-    /// Bytes delivered.
+    /// Bytes that are delivered, such as `10Mi`.
     #[serde(default)]
     pub bytes: Option<Size>,
-    /// How long it may run.
+    /// How long it may run, such as `30s`. Not enforced by this version.
     #[serde(default)]
     pub duration: Option<Span>,
-    /// Kubernetes objects delivered.
+    /// Kubernetes objects that are delivered. Not enforced by this version.
     #[serde(default)]
     pub objects: Option<u64>,
 }
 
-/// Per window.
+/// A budget within a sliding window; at least one limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "crds", schemars(transform = crate::crd::rules::window_limit))]
 #[serde(deny_unknown_fields)]
 pub struct WindowLimitSpec {
-    /// The window.
+    /// The length of the window, such as `1h`.
+    #[cfg_attr(feature = "crds", schemars(transform = crate::crd::rules::not_zero))]
     pub per: Span,
-    /// Rows delivered.
+    /// Rows that are delivered.
     #[serde(default)]
     pub rows: Option<u64>,
-    /// Bytes delivered.
+    /// Bytes that are delivered, such as `10Mi`.
     #[serde(default)]
     pub bytes: Option<Size>,
-    /// Statements started.
+    /// Statements that are started.
     #[serde(default)]
     pub statements: Option<u64>,
-    /// Kubernetes objects delivered.
+    /// Kubernetes objects that are delivered. Not enforced by this version.
     #[serde(default)]
     pub objects: Option<u64>,
 }
 
 /// What happens beyond a limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 pub enum ExceedSpec {
-    /// An error.
+    /// The statement ends with an error.
     #[default]
     Deny,
-    /// A hold.
+    /// The statement waits for people.
     RequireApproval,
-    /// It goes on, slowly.
+    /// The statement goes on slowly.
     Throttle,
 }
 
 /// The rate of a throttled statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ThrottleSpec {
     /// Rows per second.
+    #[cfg_attr(feature = "crds", schemars(range(min = 1)))]
     pub rows_per_second: u64,
 }
 
 /// Who approves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ApprovalSpec {
-    /// Groups of which an approver must be in one; at least one.
+    /// The groups of which an approver must be in one.
+    #[cfg_attr(feature = "crds", schemars(length(min = 1)))]
     pub groups: Vec<String>,
-    /// How many different people. Default 1.
+    /// How many different people must approve; none of them the requester.
     #[serde(default = "one")]
+    #[cfg_attr(feature = "crds", schemars(range(min = 1)))]
     pub count: u32,
-    /// How long the statement waits. Default 15 min.
+    /// How long the statement waits; then it is refused.
     #[serde(default = "quarter")]
+    #[cfg_attr(feature = "crds", schemars(transform = crate::crd::rules::not_zero))]
     pub deadline: Span,
 }
 

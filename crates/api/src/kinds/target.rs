@@ -1,86 +1,107 @@
 //! `Target`: what is governed.
 
+use std::fmt;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use weir_policy::{ClientTls, Protocol, TlsMode};
 
-use super::NameRef;
+use super::{Empty, NameRef};
 use crate::units::Span;
 
-/// What is governed, where it is and how Weir connects to it.
+/// Something that Weir governs: what it speaks, where it is, and how Weir connects to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TargetSpec {
-    /// What it speaks.
+    /// The protocol that it speaks. This version enforces `PostgreSQL` only.
     pub protocol: Protocol,
-    /// Where it is; at least one.
+    /// Where it is. A connection belongs to the Target with the most exact address.
+    #[cfg_attr(feature = "crds", schemars(length(min = 1)))]
     pub addresses: Vec<AddressSpec>,
-    /// TLS towards it.
+    /// TLS from Weir to it.
     #[serde(rename = "upstreamTLS", default)]
     pub upstream_tls: UpstreamTlsSpec,
-    /// TLS offered to clients. Default: `Refuse` with PassThrough, `Offer` with Brokered.
+    /// Whether clients may use TLS towards Weir. Left out: `Refuse` with PassThrough, `Offer` with
+    /// Brokered.
     #[serde(rename = "clientTLS", default)]
     pub client_tls: Option<ClientTls>,
-    /// Who logs in.
+    /// Who logs in to it.
     #[serde(default)]
     pub credentials: CredentialsSpec,
-    /// How column labels are resolved.
+    /// How the columns that labels name are found.
     #[serde(default)]
     pub catalog: CatalogSpec,
-    /// Whether a pooler stands in front of it.
+    /// Whether a connection pooler stands in front of it. `Transaction` is not enforced by this
+    /// version.
     #[serde(default)]
     pub pooler: PoolerSpec,
-    /// What happens to bytes that are not the protocol.
+    /// What happens to a connection that does not speak the protocol.
     #[serde(default)]
     pub on_protocol_mismatch: ProtocolMismatch,
 }
 
-/// One address: exactly one of `host`, `cidr`, `service`.
+/// One address: exactly one of `host`, `cidr` and `service`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "crds", schemars(transform = crate::crd::rules::address))]
 #[serde(deny_unknown_fields)]
 pub struct AddressSpec {
     /// A DNS name or an IP address.
     #[serde(default)]
+    #[cfg_attr(feature = "crds", schemars(regex(pattern = crate::crd::patterns::HOST), transform = crate::crd::rules::host))]
     pub host: Option<String>,
-    /// A network.
+    /// A network such as `10.20.0.0/16`, without bits beyond its length.
     #[serde(default)]
+    #[cfg_attr(feature = "crds", schemars(length(max = 64), transform = crate::crd::rules::cidr))]
     pub cidr: Option<String>,
-    /// A Kubernetes Service.
+    /// A Kubernetes Service; its ClusterIPs, endpoints, node ports and external addresses count.
     #[serde(default)]
     pub service: Option<ServiceRef>,
     /// The port, with `host` and `cidr`.
     #[serde(default)]
+    #[cfg_attr(feature = "crds", schemars(range(min = 1)))]
     pub port: Option<u16>,
     /// Several ports, with `host` and `cidr`.
     #[serde(default)]
+    #[cfg_attr(feature = "crds", schemars(inner(range(min = 1))))]
     pub ports: Vec<u16>,
 }
 
 /// A Kubernetes Service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ServiceRef {
-    /// Its namespace.
+    /// The namespace of the Service.
+    #[cfg_attr(feature = "crds", schemars(length(max = 63)))]
     pub namespace: String,
-    /// Its name.
+    /// The name of the Service.
     pub name: String,
-    /// Its port.
+    /// The port of the Service.
+    #[cfg_attr(feature = "crds", schemars(range(min = 1)))]
     pub port: u16,
 }
 
-/// TLS towards the target.
+/// TLS from Weir to the target.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "crds", schemars(transform = crate::crd::rules::upstream_tls))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct UpstreamTlsSpec {
-    /// How much is asked of it. Default `VerifyFull`.
+    /// How much is asked of the server.
     #[serde(default = "verify_full")]
     pub mode: TlsMode,
-    /// The CA, by name.
+    /// The CA, as an object in Weir's own namespace. Without `caRef` and `caFile`: the platform's
+    /// roots.
     #[serde(default)]
     pub ca_ref: Option<NameRef>,
-    /// The CA, as a PEM file.
+    /// The CA, as a PEM file that Weir can read.
     #[serde(default)]
+    #[cfg_attr(feature = "crds", schemars(length(max = 4096)))]
     pub ca_file: Option<String>,
-    /// The name in the certificate, where it is not the host's.
+    /// The name in the server's certificate, where it is not the host's.
     #[serde(default)]
     pub server_name: Option<String>,
 }
@@ -100,88 +121,154 @@ impl Default for UpstreamTlsSpec {
     }
 }
 
-/// Who logs in.
+/// Who logs in. With `Brokered` the login is `secretRef`, or both files.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "crds", schemars(transform = crate::crd::rules::credentials))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CredentialsSpec {
-    /// The client itself, or Weir on its behalf.
+    /// Whether the client logs in itself, or Weir does on its behalf.
     #[serde(default)]
     pub mode: CredentialMode,
-    /// Weir's login, by name: an object with `username` and `password`.
+    /// With `Brokered`: Weir's login, an object in Weir's own namespace with `username` and
+    /// `password`.
     #[serde(default)]
     pub secret_ref: Option<NameRef>,
-    /// The user name of Weir's login, as a file.
+    /// With `Brokered`: the user name of Weir's login, as a file that Weir can read.
     #[serde(default)]
+    #[cfg_attr(feature = "crds", schemars(length(max = 4096)))]
     pub username_file: Option<String>,
-    /// The password of Weir's login, as a file.
+    /// With `Brokered`: the password of Weir's login, as a file that Weir can read.
     #[serde(default)]
+    #[cfg_attr(feature = "crds", schemars(length(max = 4096)))]
     pub password_file: Option<String>,
-    /// What a client must show to Weir. Default `Any`.
-    #[serde(default)]
+    /// With `Brokered`: what a client must show to Weir. Left out: nothing.
+    #[serde(default, deserialize_with = "client_login")]
     pub client: Option<ClientLoginSpec>,
+}
+
+/// Reads what a client must show; in files the text `Any` stands for `{any: {}}`.
+fn client_login<'de, D: Deserializer<'de>>(from: D) -> Result<Option<ClientLoginSpec>, D::Error> {
+    struct Text;
+    impl<'de> Visitor<'de> for Text {
+        type Value = Option<ClientLoginSpec>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("`Any`, or one of `any` and `password`")
+        }
+
+        fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+            if text != "Any" {
+                return Err(E::invalid_value(de::Unexpected::Str(text), &self));
+            }
+            Ok(Some(ClientLoginSpec {
+                any: Some(Empty::default()),
+                password: None,
+            }))
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+            ClientLoginSpec::deserialize(MapAccessDeserializer::new(map)).map(Some)
+        }
+    }
+    from.deserialize_any(Text)
 }
 
 /// Who logs in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 pub enum CredentialMode {
     /// The client, with its own secret.
     #[default]
     PassThrough,
-    /// Weir.
+    /// Weir; the client never sees the secret.
     Brokered,
 }
 
-/// What a client must show under `Brokered`: `Any`, or `{password: …}`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ClientLoginSpec {
-    /// Nothing.
-    Any,
+/// What a client must show to Weir: exactly one of the fields.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "crds", schemars(transform = crate::crd::rules::client_login))]
+#[serde(deny_unknown_fields)]
+pub struct ClientLoginSpec {
+    /// Nothing: whatever the client logs in with is accepted. Written `any: {}`.
+    #[serde(default)]
+    pub any: Option<Empty>,
     /// A placeholder password, by SCRAM.
-    #[serde(rename = "password", alias = "Password")]
-    Password(PasswordSpec),
+    #[serde(default)]
+    pub password: Option<PasswordSpec>,
 }
 
-/// A placeholder password: exactly one of both.
+/// A placeholder password: exactly one of the fields.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "crds", schemars(transform = crate::crd::rules::password))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PasswordSpec {
-    /// By name.
+    /// An object in Weir's own namespace with `password`.
     #[serde(default)]
     pub secret_ref: Option<NameRef>,
-    /// As a file.
+    /// A file that Weir can read.
     #[serde(default)]
+    #[cfg_attr(feature = "crds", schemars(length(max = 4096)))]
     pub file: Option<String>,
 }
 
 /// A login: `secretRef`, or both files.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "crds", schemars(transform = crate::crd::rules::login))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct LoginSpec {
-    /// By name.
+    /// An object in Weir's own namespace with `username` and `password`.
     #[serde(default)]
     pub secret_ref: Option<NameRef>,
-    /// The user name, as a file.
+    /// The user name, as a file that Weir can read.
     #[serde(default)]
+    #[cfg_attr(feature = "crds", schemars(length(max = 4096)))]
     pub username_file: Option<String>,
-    /// The password, as a file.
+    /// The password, as a file that Weir can read.
     #[serde(default)]
+    #[cfg_attr(feature = "crds", schemars(length(max = 4096)))]
     pub password_file: Option<String>,
 }
 
-/// How column labels are resolved.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// How the columns that labels name are found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CatalogSpec {
-    /// How long an answer of the catalog may be used. Default 60 s.
-    #[serde(default)]
-    pub refresh_interval: Option<Span>,
-    /// Weir's own login for catalog queries.
+    /// How long an answer of the target's catalog is used. It bounds what schema changes by others
+    /// can hide.
+    #[serde(default = "minute")]
+    #[cfg_attr(feature = "crds", schemars(transform = crate::crd::rules::not_zero))]
+    pub refresh_interval: Span,
+    /// Weir's own login for catalog queries. Left out: the client's session, while it is idle.
+    /// Not enforced by this version.
     #[serde(default)]
     pub credentials: Option<LoginSpec>,
 }
 
+const fn minute() -> Span {
+    Span(std::time::Duration::from_secs(60))
+}
+
+impl Default for CatalogSpec {
+    fn default() -> CatalogSpec {
+        CatalogSpec {
+            refresh_interval: minute(),
+            credentials: None,
+        }
+    }
+}
+
 /// A pooler in front of the target.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 pub enum PoolerSpec {
     /// None.
     #[default]
@@ -192,6 +279,7 @@ pub enum PoolerSpec {
 
 /// What happens to bytes that are not the protocol.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 pub enum ProtocolMismatch {
     /// The connection is refused.
     #[default]
