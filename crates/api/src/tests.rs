@@ -134,6 +134,24 @@ fn the_examples_of_the_design_load_and_compile_as_they_stand() {
 }
 
 #[test]
+fn in_files_the_text_any_stands_for_any_login() {
+    let login = "secretRef: {name: orders-login}";
+    for client in ["Any", "{any: {}}"] {
+        let text = DESIGN.replace(login, &format!("{login}, client: {client}"));
+        assert_eq!(
+            compiled(&text).bundle.digest(),
+            compiled(DESIGN).bundle.digest()
+        );
+    }
+    for client in ["any", "None", "{}", "{Any: {}}"] {
+        let text = DESIGN.replace(login, &format!("{login}, client: {client}"));
+        let loaded = load_str("design.yaml", &text);
+        let refused = loaded.map(|loaded| compile(&loaded, &CompileOptions::default()).is_err());
+        assert!(refused.unwrap_or(true), "{client}");
+    }
+}
+
+#[test]
 fn detection_by_an_own_pattern_is_refused() {
     let own = DESIGN.replace(
         "detectors: [ssn]",
