@@ -5,7 +5,7 @@ import struct
 import threading
 import time
 
-from lab import proc, wire
+from lab import proc, weir, wire
 from lab.report import equal
 from messages import BOUND_KB, QUICK, Watch, ends
 
@@ -159,6 +159,20 @@ def client_stops_reading(scene, watch):
     conn.close()
 
 
+def slow_tls_reader(scene):
+    """A client that reads late over TLS gets all of a result, whatever its size: what the socket does
+    not take at once lies in the TLS layer, and leaves it when there is room again."""
+    target = weir.target_yaml(scene.server.port, tls=True, ca=scene.server.ca, client_tls="Offer")
+    w = weir.Weir(scene.weir_path, scene.server.port, target=target).start()
+    for size in range(500, 8000, 60):
+        conn = wire.Conn(w.port, tls=w.ca(), rcvbuf=4096, timeout=5)
+        conn.send(wire.query(f"select repeat('x', 1000) from generate_series(1, {size})"))
+        time.sleep(0.05)
+        equal(len(wire.Answer(conn.until_ready()).rows), size, f"rows of {size}")
+        conn.close()
+    w.stop()
+
+
 def client_vanishes(scene, watch):
     """A client that resets in the middle of a result ends the server's session too."""
     for _ in range(20):
@@ -215,5 +229,7 @@ def claims(scene, results):
     for name, (script, after) in SERVERS.items():
         results.check(f"a server that {name} is an error or a close", bad_server, scene, watch, script, after)
     results.check("a server that is down is reported and retried", no_server, scene)
+    if scene.is_weir:
+        results.check("a slow reader over TLS gets everything", slow_tls_reader, scene)
     for test in (client_vanishes, half_closed, terminated_backend, long_idle, client_stops_reading):
         results.check(test.__name__.replace("_", " "), test, scene, watch)

@@ -70,6 +70,8 @@ pub(super) struct Side {
     pub(super) out: BytesMut,
     pub(super) eof: bool,
     shut: bool,
+    /// Bytes were written that may still be in the stream: TLS takes more than the socket does.
+    unflushed: bool,
     /// Bytes of the message at the front that are still to come, and what happens to them.
     pub(super) rest: Rest,
     name: &'static str,
@@ -97,6 +99,7 @@ impl Side {
             out: BytesMut::new(),
             eof: false,
             shut: false,
+            unflushed: false,
             rest: Rest::None,
             name,
         }
@@ -187,10 +190,14 @@ fn poll_write(
             Poll::Pending if wrote => return Poll::Ready(Ok(())),
             Poll::Pending => return Poll::Pending,
         }
-        wrote = true;
+        (wrote, to.unflushed) = (true, true);
     }
-    if wrote && let Poll::Ready(Err(source)) = Pin::new(&mut to.stream).poll_flush(cx) {
-        return Poll::Ready(Err(to.error(source)));
+    if to.unflushed {
+        match Pin::new(&mut to.stream).poll_flush(cx) {
+            Poll::Ready(Ok(())) => (wrote, to.unflushed) = (true, false),
+            Poll::Ready(Err(source)) => return Poll::Ready(Err(to.error(source))),
+            Poll::Pending => {}
+        }
     }
     if wrote {
         Poll::Ready(Ok(()))
@@ -287,7 +294,7 @@ impl Session {
 
     fn is_over(&self) -> bool {
         let to_client = self.client.out.is_empty() && self.server.inbox.approved().is_empty();
-        self.server.eof && to_client
+        self.server.eof && to_client && !self.client.unflushed
     }
 
     async fn shut_down(&mut self) {
@@ -439,5 +446,72 @@ impl Session {
         self.catalog
             .current()
             .filter(|_| self.scope.needs_catalog())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use tokio::io::ReadBuf;
+
+    use super::*;
+
+    /// A stream that keeps what is written until the second flush, as TLS does over a full socket.
+    #[derive(Default)]
+    struct Keeps {
+        kept: Vec<u8>,
+        flushes: usize,
+        sent: Arc<Mutex<Vec<u8>>>,
+    }
+
+    impl AsyncRead for Keeps {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _cx: &mut Context<'_>,
+            _buffer: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    impl AsyncWrite for Keeps {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _cx: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            self.kept.extend_from_slice(bytes);
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            self.flushes += 1;
+            if self.flushes == 1 {
+                return Poll::Pending;
+            }
+            let kept = std::mem::take(&mut self.kept);
+            self.sent.lock().unwrap().extend_from_slice(&kept);
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[test]
+    fn what_the_stream_could_not_flush_is_flushed_when_there_is_nothing_more_to_write() {
+        let stream = Keeps::default();
+        let sent = Arc::clone(&stream.sent);
+        let mut to = Side::new(Box::new(stream), b"", "client");
+        let mut from = Inbox::default();
+        from.preload(b"last row");
+        from.approve(8);
+        let cx = &mut Context::from_waker(std::task::Waker::noop());
+        assert!(poll_write(&mut to, &mut from, cx).is_ready());
+        assert!(sent.lock().unwrap().is_empty());
+        assert!(poll_write(&mut to, &mut from, cx).is_ready());
+        assert_eq!(*sent.lock().unwrap(), b"last row");
     }
 }
