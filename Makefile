@@ -60,8 +60,8 @@ fuzz-check: ## the fuzz targets compile, without a warning
 	@bash e2e/fuzz.sh check
 
 .PHONY: images
-images: ## FROM scratch images
-	@echo "make images: not built yet" >&2; exit 2
+images: ## FROM scratch images in target/images [IMAGE_REPO=weir.dev IMAGE_TAG=…]
+	@IMAGE_REPO=$(IMAGE_REPO) IMAGE_TAG=$(IMAGE_TAG) python3 e2e/images.py --check
 
 # ------------------------------------------------------------------------------ single steps
 
@@ -113,6 +113,10 @@ suites: release ## other people's tests (PostgreSQL's, libpq's, asyncpg's, pgx's
 .PHONY: cluster-smoke
 cluster-smoke: ## is the cluster a cluster? (root)
 	python3 e2e/cluster/smoke.py $(if $(ONLY),--only "$(ONLY)")
+
+.PHONY: cluster-pod
+cluster-pod: images ## the image in real pods: with a listener, and as a sidecar that redirects (root)
+	python3 e2e/cluster/pod.py $(if $(ONLY),--only "$(ONLY)")
 
 .PHONY: harness
 harness: ## the suites against a bare relay: the yardstick differs nowhere
