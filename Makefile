@@ -34,8 +34,12 @@ e2e: ## the real cluster and the browser
 	@echo "make e2e: not built yet (there is no cluster part before the Kubernetes issue)" >&2; exit 2
 
 .PHONY: cluster
-cluster: ## a cluster with Weir installed
-	@echo "make cluster: not built yet" >&2; exit 2
+cluster: ## a real single-node Kubernetes that stays up (Weir is not installed by it yet)
+	@python3 e2e/cluster/cluster.py up
+
+.PHONY: cluster-down
+cluster-down: ## stop it
+	@python3 e2e/cluster/cluster.py down
 
 .PHONY: corpus
 corpus: ## the evasion corpus: PROTO=pg|pii [CORPUS=DIR]; last line is JSON
@@ -56,8 +60,8 @@ fuzz-check: ## the fuzz targets compile, without a warning
 	@bash e2e/fuzz.sh check
 
 .PHONY: images
-images: ## FROM scratch images
-	@echo "make images: not built yet" >&2; exit 2
+images: ## FROM scratch images in target/images [IMAGE_REPO=weir.dev IMAGE_TAG=…]
+	@IMAGE_REPO=$(IMAGE_REPO) IMAGE_TAG=$(IMAGE_TAG) python3 e2e/images.py --check
 
 # ------------------------------------------------------------------------------ single steps
 
@@ -115,6 +119,14 @@ faults: release ## bad input and faults
 .PHONY: suites
 suites: release ## other people's tests (PostgreSQL's, libpq's, asyncpg's, pgx's) and pgbench, direct and through Weir
 	python3 e2e/suites/run.py all --weir $(WEIR)
+
+.PHONY: cluster-smoke
+cluster-smoke: ## is the cluster a cluster? (root)
+	python3 e2e/cluster/smoke.py $(if $(ONLY),--only "$(ONLY)")
+
+.PHONY: cluster-pod
+cluster-pod: images ## the image in real pods: with a listener, and as a sidecar that redirects (root)
+	python3 e2e/cluster/pod.py $(if $(ONLY),--only "$(ONLY)")
 
 .PHONY: harness
 harness: ## the suites against a bare relay: the yardstick differs nowhere

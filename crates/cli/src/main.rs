@@ -4,6 +4,7 @@
 mod commands;
 mod explain;
 mod policy;
+mod probe;
 mod run;
 mod standalone;
 
@@ -46,6 +47,8 @@ enum Command {
     },
     /// Run a command in a network namespace that only leads through Weir
     Run(run::RunArgs),
+    /// Say whether connections made from here are captured by Weir: for a pod's second init container
+    Probe(probe::ProbeArgs),
     /// Work on policy files
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
@@ -106,6 +109,7 @@ async fn dispatch(command: Command) -> ExitCode {
             standalone::run(&config).await.map(|()| ExitCode::SUCCESS)
         }
         Command::Run(args) => run::run(args).await,
+        Command::Probe(args) => return probe::run(&args).await,
         Command::Policy(command) => return policy::run(&command),
         Command::Explain(args) => return explain::run(&args),
         Command::Client(command) => return commands::run(command).await,

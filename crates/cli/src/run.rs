@@ -38,6 +38,7 @@ fn part(what: &'static str) -> impl FnOnce(&dyn std::fmt::Display) -> StartError
 pub(crate) async fn run(args: RunArgs) -> Result<ExitCode, StartError> {
     let mut config = Config::read(&args.config)?;
     config.listeners.clear();
+    config.redirect = None;
     let standalone = Standalone::start(config)?;
     let state = standalone.state_dir().to_owned();
     let mut command = args.command.into_iter();

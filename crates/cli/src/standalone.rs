@@ -7,6 +7,7 @@ mod metrics;
 mod operator;
 mod pins;
 mod policies;
+mod redirect;
 mod serve;
 
 pub(crate) use config::Config;

@@ -2,7 +2,7 @@
 //!
 //! `relay EXCLUSION`: installs the redirect, runs the self-test, and relays
 //! every captured connection to where it wanted to go, after a line
-//! `CAPTURED <destination>`. `serve`: a server that answers `SERVER <peer>`.
+//! `CAPTURED <destination>`. `stranger`: the other half of a self-test. `serve`: a server that answers `SERVER <peer>`.
 //! `sandbox [KEY=VALUE…] -- CMD`: runs CMD sealed, with such a relay outside.
 
 #![allow(
@@ -47,6 +47,11 @@ fn main() -> Outcome<ExitCode> {
             Some("serve") => serve().await,
             Some("relay") => relay(&args[1..]).await,
             Some("sandbox") => sandbox(&args[1..]).await,
+            Some("stranger") => {
+                selftest::dial_probe().await?;
+                println!("captured");
+                Ok(ExitCode::SUCCESS)
+            }
             Some("cgroup") => {
                 println!("{:?} {:?}", exclusion::own()?, exclusion::own_by_socket()?);
                 Ok(ExitCode::SUCCESS)
@@ -56,7 +61,7 @@ fn main() -> Outcome<ExitCode> {
                 Ok(ExitCode::SUCCESS)
             }
             Some("uninstall") => Ok(Redirect::uninstall().map(|()| ExitCode::SUCCESS)?),
-            _ => Err("serve | relay | sandbox | cgroup | counters | uninstall".into()),
+            _ => Err("serve | relay | stranger | sandbox | cgroup | counters | uninstall".into()),
         }
     })
 }
@@ -114,6 +119,8 @@ async fn relay(args: &[String]) -> Outcome<ExitCode> {
     if let Some(dir) = value("stranger=") {
         selftest::run(&listeners, &rules, &Stranger::Cgroup(dir.into())).await?;
         println!("self-test passed");
+    } else if has("own-half") {
+        selftest::own(&listeners, &rules).await?;
     }
     for listener in listeners {
         accept(listener, Vec::new())?;
@@ -150,7 +157,11 @@ fn accept(listener: std::net::TcpListener, map: Vec<(SocketAddr, SocketAddr)>) -
 }
 
 async fn pass(mut accepted: Accepted, map: &[(SocketAddr, SocketAddr)]) -> Outcome<()> {
-    let wanted = accepted.destination.ok_or("no destination")?.addr();
+    let wanted = accepted.destination.ok_or("no destination")?;
+    if selftest::is_probe(wanted) {
+        return Ok(selftest::answer(accepted.stream).await?);
+    }
+    let wanted = wanted.addr();
     accepted
         .stream
         .write_all(format!("CAPTURED {wanted}\n").as_bytes())

@@ -6,6 +6,11 @@
 //! destination; only both together pass.
 //! Refuses: to pass with one half; a namespace without a route to anywhere.
 //!
+//! Where the stranger is a container that starts only once Weir serves, the
+//! halves come apart: Weir runs [`own`] before it serves and answers the
+//! stranger's dial with [`answer`]; the stranger runs [`dial_probe`], and the
+//! application waits for it.
+//!
 //! The destination of the dials is [`PROBE`], an address that no one has
 //! (TEST-NET-1): Weir's own dial there must *not* arrive at the listener, the
 //! stranger's must.
@@ -24,9 +29,10 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::addr::original_dst;
+use crate::addr::{OrigDstAddr, original_dst};
 use crate::redirect::{Installed, RedirectError};
 
 /// Where the test dials: an address of TEST-NET-1 (RFC 5737), which no host
@@ -45,6 +51,9 @@ pub const PROBE_V6: SocketAddr = SocketAddr::V6(SocketAddrV6::new(
 const OWN_DIAL: Duration = Duration::from_millis(300);
 /// How long the stranger may take, its start included.
 const STRANGER_DIAL: Duration = Duration::from_secs(5);
+/// What Weir says to whoever dialled the probe: no host has that address, so
+/// nobody else can.
+const CAPTURED: &[u8] = b"captured by weir\n";
 
 /// Who dials from outside of Weir's cgroup.
 #[derive(Clone, Debug)]
@@ -54,8 +63,7 @@ pub enum Stranger {
     Cgroup(PathBuf),
     /// A command that dials [`PROBE`] from another cgroup.
     Command(Vec<String>),
-    /// Someone else dials [`PROBE`] within this time: the second init
-    /// container of a pod, which runs [`dial_probe`].
+    /// Someone else dials [`PROBE`] within this time.
     External(Duration),
 }
 
@@ -98,15 +106,42 @@ pub async fn run(
     rules: &Installed,
     stranger: &Stranger,
 ) -> Result<(), SelfTestError> {
+    let (listener, probe) = own(listeners, rules).await?;
+    stranger_half(&listener, stranger, probe).await
+}
+
+/// Weir's own half alone. Returns the listener and the address of its dial.
+///
+/// # Errors
+/// [`SelfTestError`] says how it failed. Weir must not serve then.
+pub async fn own(
+    listeners: &[std::net::TcpListener],
+    rules: &Installed,
+) -> Result<(TcpListener, SocketAddr), SelfTestError> {
     let probe = probe().map_err(SelfTestError::Setup)?;
     let listener = shared(listeners, probe).map_err(SelfTestError::Setup)?;
     let before = rules.counters()?;
     own_half(&listener, probe).await?;
-    let between = rules.counters()?;
-    if between.excluded <= before.excluded {
+    let after = rules.counters()?;
+    if after.excluded <= before.excluded {
         return Err(SelfTestError::OwnDialUnseen);
     }
-    stranger_half(&listener, stranger, probe).await
+    Ok((listener, probe))
+}
+
+/// Whether a captured connection is a stranger's half of the test.
+pub fn is_probe(destination: OrigDstAddr) -> bool {
+    [PROBE, PROBE_V6].contains(&destination.addr())
+}
+
+/// Tells the stranger that it was captured, and that Weir knows where it
+/// wanted to go.
+///
+/// # Errors
+/// When the stranger is gone.
+pub async fn answer(mut stream: TcpStream) -> io::Result<()> {
+    stream.write_all(CAPTURED).await?;
+    stream.shutdown().await
 }
 
 /// The probe of a family that has a route here, IPv4 first.
@@ -137,14 +172,26 @@ fn shared(listeners: &[std::net::TcpListener], probe: SocketAddr) -> io::Result<
     Err(io::ErrorKind::AddrNotAvailable.into())
 }
 
-/// Dials [`PROBE`] once and succeeds if someone answered: for the stranger's
-/// side of [`Stranger::External`], where an answer means "captured".
+/// The stranger's half: dials [`PROBE`] once, and succeeds if a Weir that
+/// serves has captured it and says so.
 ///
 /// # Errors
-/// The connection's error.
+/// The connection's error, or that somebody else answered.
 pub async fn dial_probe() -> io::Result<()> {
-    match tokio::time::timeout(STRANGER_DIAL, TcpStream::connect(probe()?)).await {
-        Ok(result) => result.map(drop),
+    let probe = probe()?;
+    let dial = async {
+        let mut said = Vec::new();
+        let limit = u64::try_from(CAPTURED.len()).unwrap_or(u64::MAX);
+        let mut stream = TcpStream::connect(probe).await?.take(limit);
+        stream.read_to_end(&mut said).await?;
+        if said == CAPTURED {
+            Ok(())
+        } else {
+            Err(io::Error::other("it was answered, but not by weir"))
+        }
+    };
+    match tokio::time::timeout(STRANGER_DIAL, dial).await {
+        Ok(result) => result,
         Err(_) => Err(io::ErrorKind::TimedOut.into()),
     }
 }

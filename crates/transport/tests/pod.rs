@@ -289,6 +289,21 @@ fn the_self_test_refuses_an_exclusion_that_covers_the_stranger() {
 }
 
 #[test]
+fn the_self_test_comes_apart_where_nobody_can_change_cgroups() {
+    for tree in [Tree::Container, Tree::Hidden] {
+        let lab = Lab::new(tree);
+        let said = lab.stranger();
+        assert!(said.contains("Error"), "control: {said}");
+        let relay = lab.relay(&["enforced", "own-half"]);
+        assert_eq!(lab.stranger(), "captured");
+        relay.kill();
+        let said = lab.stranger();
+        assert!(said.contains("ConnectionRefused"), "Weir down: {said}");
+        lab.uninstall();
+    }
+}
+
+#[test]
 fn the_self_test_serves_where_there_is_no_ipv4() {
     let lab = Lab::new(Tree::AsMounted);
     lab.shell(

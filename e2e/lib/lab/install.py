@@ -135,7 +135,7 @@ def readable_copy(bindir, into):
 def _apt_source_config(where):
     os.makedirs(f"{where}/lists/partial")
     os.makedirs(f"{where}/cache/archives/partial")
-    mirror, security = _debian_mirrors()
+    mirror, security = debian_mirrors()
     with open(f"{where}/sources.list", "w", encoding="ascii") as f:
         for suite in ("bookworm", "bookworm-updates", "trixie", "forky", "sid"):
             f.write(f"deb-src {mirror} {suite} main\n")
@@ -145,7 +145,7 @@ def _apt_source_config(where):
             "-o", "APT::Sandbox::User=root"]
 
 
-def _debian_mirrors():
+def debian_mirrors():
     """The mirrors this machine already uses."""
     text = ""
     for root in ("/etc/apt/sources.list.d", "/etc/apt"):

@@ -1,7 +1,7 @@
 //! The configuration of `weir standalone`: one YAML file, parsed once into what each part needs.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -24,6 +24,9 @@ pub(crate) struct Config {
     /// Listeners that stand for a Target.
     #[serde(default)]
     pub(crate) listeners: Vec<ListenerConfig>,
+    /// Capture all connections of this network namespace.
+    #[serde(default)]
+    pub(crate) redirect: Option<RedirectConfig>,
     /// Metrics and health.
     #[serde(default)]
     pub(crate) admin: Option<AddressConfig>,
@@ -82,6 +85,28 @@ pub(crate) struct ListenerConfig {
     pub(crate) address: SocketAddr,
     /// The Target.
     pub(crate) target: String,
+}
+
+/// How the network namespace is programmed.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(crate) struct RedirectConfig {
+    /// The port that captured connections are led to.
+    pub(crate) port: u16,
+    /// Whether everything that is not TCP is dropped, save DNS to the resolvers.
+    pub(crate) enforced: bool,
+    /// Who may be asked for names; without it those of `/etc/resolv.conf`.
+    pub(crate) resolvers: Option<Vec<IpAddr>>,
+}
+
+impl Default for RedirectConfig {
+    fn default() -> Self {
+        Self {
+            port: 15001,
+            enforced: true,
+            resolvers: None,
+        }
+    }
 }
 
 /// An address to listen on.
@@ -211,6 +236,9 @@ impl Config {
                 return Err("identity: a tokenFile needs issuer and audience".to_owned());
             }
             _ => {}
+        }
+        if self.redirect.as_ref().is_some_and(|it| it.port == 0) {
+            return Err("redirect: port must be at least 1".to_owned());
         }
         if self.max_connections == 0 {
             return Err("maxConnections: must be at least 1".to_owned());

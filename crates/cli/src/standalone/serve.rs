@@ -13,6 +13,7 @@ use weir_gateway::ports::Policies as _;
 use weir_gateway::{Engine, EngineConfig, Unmatched};
 use weir_telemetry::{Admin, AdminConfig, Readiness, Registry};
 use weir_transport::listen::{Acceptor, Drain, Drained, Limits, Mode, drain};
+use weir_transport::selftest;
 use weir_transport::tls::Authority;
 use weir_uplink::{
     IdentityConfig, IdentitySource, KeySource, Shipper, Spool, SpoolConfig, TokenConfig,
@@ -25,6 +26,7 @@ use super::metrics::EngineMetrics;
 use super::operator::StandaloneOperator;
 use super::pins::StoredPins;
 use super::policies::{LoadedPolicies, announce, render};
+use super::redirect;
 
 /// How often policy files are looked at.
 const RELOAD: Duration = Duration::from_millis(500);
@@ -54,7 +56,7 @@ pub(crate) enum StartError {
     },
 }
 
-fn part<E: std::fmt::Display>(what: &'static str) -> impl FnOnce(E) -> StartError {
+pub(super) fn part<E: std::fmt::Display>(what: &'static str) -> impl FnOnce(E) -> StartError {
     move |error| StartError::Part {
         what,
         reason: error.to_string(),
@@ -82,7 +84,14 @@ pub(crate) struct Standalone {
 /// `weir standalone --config FILE`.
 pub(crate) async fn run(path: &Path) -> Result<(), StartError> {
     let config = Config::read(path)?;
+    let captured = match &config.redirect {
+        Some(redirect) => redirect::install(redirect).await?,
+        None => Vec::new(),
+    };
     let mut standalone = Standalone::start(config)?;
+    for listener in captured {
+        standalone.accept(listener, Mode::Redirect, None)?;
+    }
     standalone.listen_explicitly()?;
     standalone.serve_operators().await?;
     standalone.ready();
@@ -222,6 +231,10 @@ impl Standalone {
         let target: Option<Arc<str>> = target.map(Into::into);
         tokio::spawn(async move {
             while let Some(accepted) = acceptor.accept().await {
+                if accepted.destination.is_some_and(selftest::is_probe) {
+                    tokio::spawn(selftest::answer(accepted.stream));
+                    continue;
+                }
                 let (engine, target) = (engine.clone(), target.clone());
                 tokio::spawn(async move { engine.serve(accepted, target.as_deref()).await });
             }

@@ -195,6 +195,17 @@ impl Lab {
         line(&self.inside('p', &script).output().unwrap())
     }
 
+    /// The other half of the self-test, from the application's cgroup.
+    pub(crate) fn stranger(&self) -> String {
+        let script = format!(
+            "echo $$ > {}/app/cgroup.procs
+             exec setpriv --bounding-set=-all {} stranger 2>&1",
+            self.cgroup.display(),
+            probe().display()
+        );
+        line(&self.inside('p', &script).output().unwrap())
+    }
+
     pub(crate) fn attack_from_server(&self, kind: &str, to: &str, port: u16) -> String {
         let attack = scripts().join("attack.py");
         let script = format!("exec python3 {} {kind} {to} {port}", attack.display());

@@ -1,0 +1,132 @@
+"""What a cluster is made of, built once into ``~/.cache/weir`` and keyed by version:
+Kubernetes (one Go binary), CoreDNS and Helm from Go modules, images from Debian's
+packages. No container engine and no image registry.
+"""
+
+import hashlib
+import os
+
+from . import image, install
+
+KUBERNETES = "1.35.4"
+HELM = "4.3.1"
+COREDNS = "1.13.2"
+SOURCE = os.path.abspath(os.path.join(os.path.dirname(__file__), "../../cluster"))
+COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy",
+              "kubelet", "kubectl")
+NODE_PACKAGES = ("containerd", "runc", "containernetworking-plugins", "nftables", "iproute2", "iptables",
+                 "util-linux", "openssl", "procps", "mount")
+
+PAUSE = "weir.test/pause:1"
+CLIENT = "weir.test/client:1"
+POSTGRES = "weir.test/postgres:15"
+CLIENT_PACKAGES = ("postgresql-client", "mariadb-client", "openssh-client", "curl", "ca-certificates",
+                   "python3-psycopg2", "iproute2", "procps")
+POSTGRES_PACKAGES = ("postgresql-15",)
+
+
+def node_packages():
+    """Debian's part: the container runtime and what the kubelet calls."""
+    install.apt(*NODE_PACKAGES)
+
+
+# ----------------------------------------------------------------------------- programs
+
+def kubernetes():
+    """The directory with kube-apiserver, kubelet, kubectl … (links to one binary)."""
+    source = os.path.join(SOURCE, "kubernetes")
+    key = _digest(*(os.path.join(source, f) for f in ("go.mod", "go.sum", "main.go")))
+    with install.cached(f"kubernetes-{KUBERNETES}-{key}") as (path, fresh):
+        if fresh:
+            install.say(f"building Kubernetes {KUBERNETES} (six minutes on two cores)")
+            major, minor, _ = KUBERNETES.split(".")
+            versions = {"k8s.io/component-base/version.gitVersion": f"v{KUBERNETES}",
+                        "k8s.io/component-base/version.gitMajor": major,
+                        "k8s.io/component-base/version.gitMinor": minor,
+                        "k8s.io/client-go/pkg/version.gitVersion": f"v{KUBERNETES}"}
+            flags = " ".join(["-s", "-w", *(f"-X {k}={v}" for k, v in versions.items())])
+            _go(["build", "-trimpath", "-buildvcs=false", "-mod=readonly", "-ldflags", flags,
+                 "-o", f"{fresh}/kubernetes", "."], cwd=source)
+            for component in COMPONENTS:
+                os.symlink("kubernetes", os.path.join(fresh, component))
+    return path
+
+
+def helm():
+    """The directory with helm."""
+    return _go_install("helm", HELM, "helm.sh/helm/v4/cmd/helm")
+
+
+def coredns():
+    """The directory with coredns (a module of its own: its etcd API breaks etcd's server)."""
+    return _go_install("coredns", COREDNS, "github.com/coredns/coredns")
+
+
+def _go_install(name, version, package):
+    with install.cached(f"{name}-{version}") as (path, fresh):
+        if fresh:
+            install.say(f"building {name} {version} (two minutes on two cores)")
+            _go(["install", "-trimpath", "-ldflags", "-s -w", f"{package}@v{version}"], GOBIN=fresh)
+    return path
+
+
+def _go(argv, cwd="/", **env):
+    install.need("go", "golang")
+    install.sh(["go", *argv], cwd=cwd, env=dict(os.environ, CGO_ENABLED="0", **env))
+
+
+# ------------------------------------------------------------------------------- images
+
+def pause_image():
+    """The archive of the image that holds a pod's namespaces."""
+    source = os.path.join(SOURCE, "pause.c")
+    with install.cached(f"image-pause-{_digest(source)}") as (path, fresh):
+        if fresh:
+            install.need("gcc", "gcc")
+            program = os.path.join(fresh, "pause")
+            install.sh(["gcc", "-Os", "-static", "-s", "-o", program, source])
+            layer = image.layer(f"{fresh}/layer", [("pause", 0o755, program)])
+            image.docker_archive(f"{fresh}/image.tar", PAUSE, layer, {"Entrypoint": ["/pause"]})
+            os.unlink(layer)
+    return os.path.join(path, "image.tar")
+
+
+def client_image():
+    """The archive of an image with stock clients, as an application's would be."""
+    return debian_image(CLIENT, CLIENT_PACKAGES, ["sleep", "infinity"])
+
+
+def postgres_image():
+    """The archive of an image with Debian's PostgreSQL 15."""
+    return debian_image(POSTGRES, POSTGRES_PACKAGES, ["sleep", "infinity"])
+
+
+def debian_image(reference, packages, command):
+    """The archive of an image with these Debian packages, made by mmdebstrap."""
+    wanted = " ".join([reference, *packages, *command])
+    key = hashlib.sha256(wanted.encode()).hexdigest()[:10]
+    name = reference.split("/")[-1].replace(":", "-")
+    with install.cached(f"image-{name}-{key}") as (path, fresh):
+        if fresh:
+            install.apt("mmdebstrap")
+            install.say(f"image {reference}: {' '.join(packages)} (half a minute)")
+            mirror, security = install.debian_mirrors()
+            layer = os.path.join(fresh, "layer")
+            install.sh(["mmdebstrap", "--quiet", "--mode=root", "--variant=apt", "--format=tar",
+                        f"--include={','.join(packages)}", "--dpkgopt=path-exclude=/usr/share/doc/*",
+                        "--dpkgopt=path-exclude=/usr/share/man/*", "bookworm", layer,
+                        f"deb {mirror} bookworm main", f"deb {mirror} bookworm-updates main",
+                        f"deb {security} bookworm-security main"])
+            path_variable = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+            image.docker_archive(f"{fresh}/image.tar", reference, layer,
+                                 {"Cmd": command, "Env": [path_variable, "LC_ALL=C.UTF-8"]})
+            os.unlink(layer)
+    return os.path.join(path, "image.tar")
+
+
+def _digest(*paths):
+    whole = hashlib.sha256()
+    for path in paths:
+        with open(path, "rb") as f:
+            whole.update(f.read())
+    return whole.hexdigest()[:10]
