@@ -84,6 +84,14 @@ def write(path, content):
         f.write(content if isinstance(content, str) else json.dumps(content))
 
 
+def own_directories():
+    """What containerd, runc, the kubelet and the network plugins write outside of RUN goes
+    with the mount namespace."""
+    for path in ("/run/netns", "/run/containerd", "/var/log/pods", "/var/log/containers", "/var/lib/cni"):
+        os.makedirs(path, exist_ok=True)
+        sh("mount", "-t", "tmpfs", "tmpfs", path)
+
+
 # ------------------------------------------------------------------------------ network
 
 def network():
@@ -250,6 +258,7 @@ def main():
     for folder in ("pki", "etcd", "log", "kubelet", "containerd", "cni"):
         os.makedirs(f"{run}/{folder}", exist_ok=True)
     node = Node(run, kubernetes, coredns, cgroup)
+    own_directories()
     network()
     runtime(node)
     certificates(node)

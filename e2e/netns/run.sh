@@ -8,4 +8,6 @@ cd "$(dirname "$0")/../.."
 for tool in ip nsenter unshare setpriv script /usr/bin/python3 nft pgrep; do
     command -v "$tool" >/dev/null || { echo "netns: $tool is missing" >&2; exit 1; }
 done
-exec cargo test --locked -p weir-transport --example netns_probe --test pod --test run "$@"
+# `cargo test --example` builds it as a test, under another name
+cargo build --locked -p weir-transport --example netns_probe "$@"
+exec cargo test --locked -p weir-transport --test pod --test run "$@"
