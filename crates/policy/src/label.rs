@@ -134,8 +134,8 @@ impl LabelRules {
     }
 
     /// The name of a label of the same bundle.
-    pub fn name(&self, id: LabelId) -> Option<Arc<str>> {
-        self.names.get(usize::from(id.0)).cloned()
+    pub fn name(&self, id: LabelId) -> Option<&Arc<str>> {
+        self.names.get(usize::from(id.0))
     }
 
     /// The label of this name. Names are stable across revisions, ids are not.

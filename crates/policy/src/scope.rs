@@ -27,7 +27,6 @@ pub struct Scope {
     pub(crate) target: TargetId,
     pub(crate) policies: Vec<ScopedPolicy>,
     pub(crate) masks: Vec<Mask>,
-    pub(crate) names: Vec<Arc<str>>,
     /// Detectors by label.
     detectors: Vec<Arc<[String]>>,
     labels: Arc<LabelRules>,
@@ -92,11 +91,6 @@ impl Scope {
                 .labels
                 .iter()
                 .map(|label| label.mask.clone())
-                .collect(),
-            names: builder
-                .labels
-                .iter()
-                .map(|label| label.name.as_str().into())
                 .collect(),
             detectors: builder
                 .labels
@@ -218,12 +212,12 @@ impl Scope {
     }
 
     pub(crate) fn label_name(&self, id: LabelId) -> &str {
-        self.names.get(usize::from(id.0)).map_or("?", |name| name)
+        self.labels.name(id).map_or("?", |name| name)
     }
 
     /// The name of a label of this scope's bundle.
     pub fn label(&self, id: LabelId) -> Option<Arc<str>> {
-        self.names.get(usize::from(id.0)).cloned()
+        self.labels.name(id).cloned()
     }
 
     /// Labels that are found by value.

@@ -6,6 +6,7 @@
 //! so is `id IS NOT NULL`, but with the columns that may be null for it.
 
 mod fold;
+mod literal;
 #[cfg(test)]
 mod tests;
 

@@ -41,7 +41,7 @@ impl Session {
                 Err(error) => return Err(self.violation(error).await),
             };
             let is_whole = unjudged.len() >= header.total;
-            let streams = header.tag == tag::COPY_DATA && !self.records_copy();
+            let streams = header.tag == tag::COPY_DATA && self.pending.recorded_copy_in().is_none();
             if !is_whole && !streams {
                 if header.total > MAX_WHOLE {
                     return Err(self.end(too_large()).await);
@@ -129,15 +129,8 @@ impl Session {
             .unwrap_or_default()
     }
 
-    /// Whether the client's COPY data is recorded.
-    fn records_copy(&mut self) -> bool {
-        self.scope.record() == weir_policy::RecordLevel::Full
-            && self.pending.recorded_copy_in().is_some()
-    }
-
     fn copy_data(&mut self, total: usize) {
-        if self.records_copy()
-            && let Some(data) = self.client.inbox.unjudged().get(HEADER..total)
+        if let Some(data) = self.client.inbox.unjudged().get(HEADER..total)
             && let Some(active) = self.pending.recorded_copy_in()
         {
             active.record_copy(data, Stream::CopyIn);

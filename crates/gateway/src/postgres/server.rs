@@ -148,11 +148,12 @@ impl Session {
 
     /// Looks up what other sessions have left of the window budgets since the last batch of rows.
     fn refresh_meter(&mut self) {
-        let shared = Arc::clone(&self.shared);
-        if let Some(meter) = self.front_active().and_then(|active| active.meter.as_mut())
-            && meter.shares()
-        {
-            let now = millis();
+        let meter = |active: &mut Self| Some(active.front_active()?.meter.as_ref()?.shares());
+        if meter(self) != Some(true) {
+            return;
+        }
+        let (shared, now) = (Arc::clone(&self.shared), millis());
+        if let Some(meter) = self.front_active().and_then(|active| active.meter.as_mut()) {
             let read = &mut |counters: &dyn weir_policy::Counters| meter.refresh(counters, now);
             shared.budgets.read(read);
         }

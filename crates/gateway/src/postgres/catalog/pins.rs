@@ -72,8 +72,8 @@ impl Pins {
     ) {
         for label in ids.iter().filter_map(|id| rules.name(*id)) {
             let pins = self.columns.entry(key).or_default();
-            if pins.iter().all(|pin| pin.label != label) {
-                let name = from.to_owned();
+            if pins.iter().all(|pin| pin.label != *label) {
+                let (label, name) = (Arc::clone(label), from.to_owned());
                 pins.push(Pin { label, name });
                 self.changed = true;
             }
@@ -94,7 +94,10 @@ impl Pins {
         }
         let name = format!("{}.{}.{}", column.schema, column.relation, column.name);
         let pins = self.columns.entry(key).or_default();
-        let named: Vec<Arc<str>> = ids.iter().filter_map(|id| rules.name(*id)).collect();
+        let named: Vec<Arc<str>> = ids
+            .iter()
+            .filter_map(|id| rules.name(*id).cloned())
+            .collect();
         let before = pins.len();
         pins.retain(|pin| pin.name != name || named.contains(&pin.label));
         self.changed |= pins.len() != before;
