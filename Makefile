@@ -13,7 +13,7 @@ PROTO ?= pg
 SECONDS ?= 60
 # Pure crates: no IO, no clock, no randomness. Crates of the data path: no Kubernetes client.
 PURE := policy sql detect wire-postgres
-NO_KUBE := gateway collector uplink api
+NO_KUBE := gateway sidecar collector uplink injection api
 
 .PHONY: help
 help: ## this list

@@ -5,7 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 PURE=${PURE:-policy sql detect wire-postgres}
-NO_KUBE=${NO_KUBE:-gateway collector uplink api}
+NO_KUBE=${NO_KUBE:-gateway sidecar collector uplink injection api}
 bad=0
 
 tree() { # CRATE [FEATURES]: the names of everything it links, one a line
@@ -43,7 +43,7 @@ if ! tree api crds | grep -qx schemars; then
   bad=1
 fi
 forbid api 'kube|kube-.*|k8s-openapi|tokio.*|hyper.*|rustls|reqwest' 'crdgen needs no client of Kubernetes' crds
-for crate in gateway collector uplink transport cli; do
+for crate in gateway collector uplink transport sidecar controller cli; do
   [ -d "crates/$crate" ] || continue
   forbid "$crate" 'ring|openssl|openssl-sys|native-tls' 'one TLS backend: aws-lc-rs'
 done

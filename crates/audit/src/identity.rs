@@ -25,6 +25,18 @@ pub struct Identity {
     /// Pod name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod: Option<Arc<str>>,
+    /// UID of the pod: another pod of the same name is another identity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<Arc<str>>,
+    /// What the pod belongs to, such as `Deployment/reporter`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workload: Option<Arc<str>>,
+    /// The node that the pod runs on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<Arc<str>>,
+    /// Images of the pod's containers, with digests once they are known.
+    #[serde(default, skip_serializing_if = "Names::is_empty")]
+    pub images: Names,
     /// The token's issuer, when the identity was proved by a token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub issuer: Option<Arc<str>>,

@@ -44,4 +44,4 @@ pub use statement::{Decision, Outcome, Statement, StatementFinished, StatementSt
 pub use text::{Names, ParseError, Timestamp};
 
 /// The version of the event schema and of the encoding in frames.
-pub const SCHEMA: u16 = 1;
+pub const SCHEMA: u16 = 2;

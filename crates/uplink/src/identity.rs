@@ -128,11 +128,13 @@ struct Kubernetes {
     namespace: Option<Arc<str>>,
     serviceaccount: Option<Named>,
     pod: Option<Named>,
+    node: Option<Named>,
 }
 
 #[derive(Deserialize)]
 struct Named {
     name: Arc<str>,
+    uid: Option<Arc<str>>,
 }
 
 impl IdentitySource {
@@ -323,14 +325,17 @@ fn algorithm(jwk: &Jwk) -> Option<Algorithm> {
 
 fn identity(claims: Claims) -> (Identity, u64) {
     let kubernetes = claims.kubernetes;
-    let (namespace, account, pod) = kubernetes.map_or((None, None, None), |kubernetes| {
-        let name = |named: Option<Named>| named.map(|named| named.name);
-        (
-            kubernetes.namespace,
-            name(kubernetes.serviceaccount),
-            name(kubernetes.pod),
-        )
-    });
+    let (namespace, account, pod, node) =
+        kubernetes.map_or((None, None, None, None), |kubernetes| {
+            let name = |named: Option<Named>| named.map(|named| named.name);
+            (
+                kubernetes.namespace,
+                name(kubernetes.serviceaccount),
+                kubernetes.pod,
+                name(kubernetes.node),
+            )
+        });
+    let (pod, uid) = pod.map_or((None, None), |pod| (Some(pod.name), pod.uid));
     let email = claims
         .email
         .filter(|_| claims.email_verified != Some(false));
@@ -340,6 +345,10 @@ fn identity(claims: Claims) -> (Identity, u64) {
         namespace,
         service_account: account,
         pod,
+        uid,
+        workload: None,
+        node,
+        images: Names::default(),
         issuer: Some(claims.iss.into()),
         subject: Some(subject),
         email: email.map(Into::into),

@@ -9,6 +9,7 @@
 //!
 //! It refuses to decide anything about a statement: that is `policy`'s.
 
+pub mod control;
 mod holds;
 mod identity;
 mod ledger;

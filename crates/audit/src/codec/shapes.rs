@@ -81,7 +81,10 @@ wire_shared!(
 );
 
 wire_struct! {
-    Identity { name, namespace, service_account, pod, issuer, subject, email, owner, groups }
+    Identity {
+        name, namespace, service_account, pod, uid, workload, node, images, issuer, subject, email,
+        owner, groups
+    }
     Session { id, identity, target, protocol, database, user, client, destination, application }
     ConnectionOpened { client_tls, upstream_tls, policies }
     ConnectionClosed { statements, rows, bytes_in, bytes_out, duration_us, reason }

@@ -1,0 +1,2 @@
+//! `weir-collector`.
+fn main() {}

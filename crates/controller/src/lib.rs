@@ -1,0 +1,1 @@
+//! Admission, bundles, identities and access requests.

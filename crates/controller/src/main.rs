@@ -1,0 +1,2 @@
+//! `weir-controller`.
+fn main() {}

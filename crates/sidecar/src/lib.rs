@@ -1,0 +1,1 @@
+//! The process around the engine: what `weir-sidecar` and `weir standalone` share.

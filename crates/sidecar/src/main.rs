@@ -1,0 +1,2 @@
+//! `weir-sidecar`.
+fn main() {}

@@ -1,0 +1,31 @@
+//! The sidecar's and the collector's side of the controller.
+//!
+//! HTTP/2 over mutual TLS, JSON bodies, streams as newline-delimited JSON. Only [`ENROL`] takes a
+//! service-account token in place of a certificate; everything after it is done with the short-lived
+//! certificate that it returned.
+
+mod messages;
+
+pub use messages::{
+    AccessRequestOpened, Attested, Ending, Enrol, Enrolment, Lease, LeaseAsk, LeaseRequest, Leases,
+    Push, Report, RequestRuling, ResolvedService, Review, ReviewRequest, ServiceEndpoint, Settings,
+    Snapshot, UnmatchedSetting,
+};
+
+/// `POST`, bearer token: [`Enrol`] to [`Enrolment`].
+pub const ENROL: &str = "/v1/enrol";
+/// `GET`: a stream of [`Push`], one a line, that starts with the snapshot in force.
+pub const WATCH: &str = "/v1/watch";
+/// `POST`: [`Report`] to nothing.
+pub const REPORT: &str = "/v1/report";
+/// `POST`: a [`weir_api::kinds::AccessRequestSpec`] to [`AccessRequestOpened`]; `DELETE` with the name
+/// as a further segment withdraws it.
+pub const ACCESS_REQUESTS: &str = "/v1/access-requests";
+/// `POST`: [`LeaseRequest`] to [`Leases`].
+pub const LEASES: &str = "/v1/leases";
+/// `POST`, from the collector only: [`ReviewRequest`] to [`Review`].
+pub const REVIEW: &str = "/v1/review";
+/// `POST`, at the collector: frames of one engine, sealed as they are in the spool.
+pub const INGEST: &str = "/v1/ingest";
+/// A watch that has nothing to say says so this often; after three times that, the line is dead.
+pub const HEARTBEAT: std::time::Duration = std::time::Duration::from_secs(5);

@@ -1,0 +1,267 @@
+//! What the processes say to each other. Versioned by the path; unknown fields are ignored, so that
+//! an older sidecar understands a newer controller.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+use weir_audit::Identity;
+use weir_policy::Amount;
+
+/// A pod asks for an identity. Its token is the request's bearer token.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Enrol {
+    /// A certificate signing request in PEM. Its subject is ignored; its key and signature count.
+    pub csr: String,
+}
+
+/// The identity that was granted.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Enrolment {
+    /// The certificate chain in PEM, leaf first.
+    pub certificate: String,
+    /// Roots of controller and collector in PEM; two while they rotate.
+    pub roots: String,
+    /// Seconds until the leaf expires; renew when a third of it is left.
+    pub expires_in_seconds: u64,
+    /// Who was attested.
+    pub identity: Attested,
+}
+
+/// An attested identity: what policies select and events carry.
+pub type Attested = Identity;
+
+/// What the controller sends on a watch.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "camelCase")]
+pub enum Push {
+    /// Take this over.
+    Snapshot(Box<Snapshot>),
+    /// Somebody ruled on a request of this pod.
+    Ruling(RequestRuling),
+    /// Nothing new.
+    Heartbeat,
+}
+
+/// Everything that concerns one pod, and nothing else.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Snapshot {
+    /// Grows with every change of what it was made from.
+    pub revision: u64,
+    /// SHA-256 over the rest in hex; equal for equal content whatever the revision.
+    pub digest: String,
+    /// Targets, DataLabels, policies and exceptions as manifests: `kind`, `metadata`, `spec`.
+    pub resources: Vec<serde_json::Value>,
+    /// The Services that the Targets name.
+    #[serde(default)]
+    pub services: Vec<ResolvedService>,
+    /// The objects in Weir's own namespace that the granted Targets name: name to key to content, in
+    /// Base64.
+    #[serde(default)]
+    pub secrets: BTreeMap<String, BTreeMap<String, String>>,
+    /// How to run.
+    pub settings: Settings,
+}
+
+/// A Service that a Target names, and every address that leads to it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ResolvedService {
+    /// Namespace of the Service.
+    pub namespace: String,
+    /// Name of the Service.
+    pub name: String,
+    /// The port that the Target names.
+    pub port: u16,
+    /// Its cluster IPs, endpoints, node ports, external and load-balancer addresses, and those of every
+    /// other Service with an endpoint in common.
+    pub endpoints: Vec<ServiceEndpoint>,
+}
+
+/// One address that leads to a Service.
+pub type ServiceEndpoint = SocketAddr;
+
+/// How a sidecar runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Settings {
+    /// What happens to connections that no Target covers.
+    pub unmatched: UnmatchedSetting,
+    /// How long the last snapshot is in force without the controller.
+    pub keep_seconds: u64,
+    /// What keyed tokens are made with, in Base64: equal in all sidecars, so that tokens are.
+    pub token_key: String,
+    /// Roots that applications trust beside Weir's, in PEM.
+    #[serde(default)]
+    pub extra_roots: String,
+    /// Where evidence goes, `host:port`.
+    pub collector: String,
+    /// How long `BlockingStrict` waits for it.
+    pub audit_timeout_seconds: u64,
+    /// How long a drain waits for sessions to end.
+    pub drain_seconds: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            unmatched: UnmatchedSetting::Relay,
+            keep_seconds: 300,
+            token_key: String::new(),
+            extra_roots: String::new(),
+            collector: String::new(),
+            audit_timeout_seconds: 5,
+            drain_seconds: 10,
+        }
+    }
+}
+
+/// What happens to connections that no Target covers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum UnmatchedSetting {
+    /// Relayed if they are not a governed protocol, and recorded.
+    #[default]
+    Relay,
+    /// Refused, and recorded.
+    Refuse,
+}
+
+/// A ruling on a request of this pod.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RequestRuling {
+    /// The request.
+    pub name: String,
+    /// How it ended.
+    #[serde(flatten)]
+    pub ending: Ending,
+    /// Who decided, as the API server authenticated them.
+    #[serde(default)]
+    pub approvers: Vec<String>,
+}
+
+/// How a request ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "ending", rename_all = "camelCase")]
+pub enum Ending {
+    /// Go on, for so many rows if a number is given.
+    Approved {
+        /// The smallest row limit of the approvals.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rows: Option<u64>,
+    },
+    /// Stop.
+    Denied {
+        /// Why.
+        reason: String,
+    },
+    /// Nobody decided in time.
+    Expired,
+}
+
+/// What a sidecar has in force.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// The snapshot's revision.
+    pub revision: u64,
+    /// The snapshot's digest.
+    pub digest: String,
+    /// Why a newer snapshot is not in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
+    /// Version of the sidecar.
+    pub version: String,
+}
+
+/// A request was made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AccessRequestOpened {
+    /// Name of the AccessRequest, in the pod's namespace.
+    pub name: String,
+}
+
+/// A sidecar settles and asks for parts of window budgets.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LeaseRequest {
+    /// One for each budget.
+    pub budgets: Vec<LeaseAsk>,
+}
+
+/// One budget of a [`LeaseRequest`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LeaseAsk {
+    /// [`weir_policy::BudgetKey::as_str`].
+    pub key: String,
+    /// The window in milliseconds.
+    pub per_ms: u64,
+    /// What this sidecar has taken since its last settlement that was answered.
+    pub spent: Amount,
+    /// What it wants to be able to take next.
+    pub want: Amount,
+    /// The smallest limit on this budget; nothing is leased beyond it.
+    pub limit: Amount,
+}
+
+/// What was leased, in the order of the request.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Leases {
+    /// One for each budget.
+    pub budgets: Vec<Lease>,
+}
+
+/// Part of a window budget that one sidecar may take until it expires.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Lease {
+    /// The budget.
+    pub key: String,
+    /// Taken within the window by all, this sidecar's settled part included, and what others hold.
+    pub used: Amount,
+    /// What this sidecar may take beyond `used`.
+    pub granted: Amount,
+    /// When the lease ends; nothing may be taken after it.
+    pub expires_in_ms: u64,
+}
+
+/// The collector asks whether somebody may read evidence. Either a token, or a user whom a client
+/// certificate of the cluster has proved.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReviewRequest {
+    /// A bearer token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    /// A user name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// The user's groups.
+    #[serde(default)]
+    pub groups: Vec<String>,
+    /// The namespace whose evidence is read; absent for all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// `get` of evidence, or `list`.
+    pub verb: String,
+}
+
+/// May they?
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Review {
+    /// Who asks.
+    #[serde(default)]
+    pub user: String,
+    /// Whether they may.
+    pub allowed: bool,
+    /// Why not.
+    #[serde(default)]
+    pub reason: String,
+}
