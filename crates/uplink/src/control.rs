@@ -4,8 +4,12 @@
 //! service-account token in place of a certificate; everything after it is done with the short-lived
 //! certificate that it returned.
 
+mod error;
+mod identity;
 mod messages;
 
+pub use error::ControlError;
+pub use identity::{Identity, Key};
 pub use messages::{
     AccessRequestOpened, Attested, Ending, Enrol, Enrolment, Lease, LeaseAsk, LeaseRequest, Leases,
     Push, Report, RequestRuling, ResolvedService, Review, ReviewRequest, ServiceEndpoint, Settings,
