@@ -113,6 +113,7 @@ pub struct Identity {
 struct Current {
     attested: Arc<Attested>,
     certified: Arc<CertifiedKey>,
+    roots: Arc<RootCertStore>,
     config: Arc<ClientConfig>,
     life: Duration,
     expires: Instant,
@@ -167,6 +168,12 @@ impl Identity {
         Arc::clone(&self.current().certified)
     }
 
+    /// Whose certificates controller, collector and pods bear: two roots while they rotate.
+    #[must_use]
+    pub fn roots(&self) -> Arc<RootCertStore> {
+        Arc::clone(&self.current().roots)
+    }
+
     /// Who was attested; nobody once the certificate has expired.
     #[must_use]
     pub fn attested(&self) -> Option<Arc<Attested>> {
@@ -210,12 +217,15 @@ impl Current {
         certified.keys_match().map_err(|error| wrong(&error))?;
         let certified = Arc::new(certified);
         let resolver = SingleCertAndKey::from(Arc::clone(&certified));
-        let mut config = verifying(&enrolment.roots)?.with_client_cert_resolver(Arc::new(resolver));
+        let roots = roots(&enrolment.roots)?;
+        let verifying = verifying(Arc::clone(&roots))?;
+        let mut config = verifying.with_client_cert_resolver(Arc::new(resolver));
         finish(&mut config);
         let life = Duration::from_secs(enrolment.expires_in_seconds);
         Ok(Self {
             attested: Arc::new(enrolment.identity.clone()),
             certified,
+            roots,
             config: Arc::new(config),
             life,
             expires: asked + life,
@@ -224,25 +234,30 @@ impl Current {
 }
 
 /// A client that has no certificate yet: for enrolment.
-pub(crate) fn anonymous(roots: &str) -> Result<Arc<ClientConfig>, ControlError> {
-    let mut config = verifying(roots)?.with_no_client_auth();
+pub(crate) fn anonymous(pem: &str) -> Result<Arc<ClientConfig>, ControlError> {
+    let mut config = verifying(roots(pem)?)?.with_no_client_auth();
     finish(&mut config);
     Ok(Arc::new(config))
 }
 
 type Verifying = rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert>;
 
-fn verifying(roots: &str) -> Result<Verifying, ControlError> {
+fn roots(pem: &str) -> Result<Arc<RootCertStore>, ControlError> {
+    const WHAT: &str = "the controller's roots";
     let mut store = RootCertStore::empty();
-    for root in certificates("the controller's roots", roots)? {
+    for root in certificates(WHAT, pem)? {
         store
             .add(root)
-            .map_err(|error| ControlError::configuration("the controller's roots")(&error))?;
+            .map_err(|error| ControlError::configuration(WHAT)(&error))?;
     }
+    Ok(Arc::new(store))
+}
+
+fn verifying(roots: Arc<RootCertStore>) -> Result<Verifying, ControlError> {
     let versions = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(|error| ControlError::configuration("TLS")(&error))?;
-    Ok(versions.with_root_certificates(store))
+    Ok(versions.with_root_certificates(roots))
 }
 
 fn finish(config: &mut ClientConfig) {
