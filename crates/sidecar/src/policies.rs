@@ -146,7 +146,12 @@ impl SnapshotPolicies {
     }
 
     fn write(&self, with: impl FnOnce(&mut InForce)) {
-        with(&mut self.in_force.write().unwrap_or_else(PoisonError::into_inner));
+        with(
+            &mut self
+                .in_force
+                .write()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
     }
 
     fn secret(&self, name: &str, keys: &[&str]) -> Result<Vec<u8>, String> {

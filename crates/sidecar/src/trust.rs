@@ -29,7 +29,11 @@ const PEM_LINE: usize = 64;
 /// They cannot be written.
 pub fn publish(dir: &Path, ca_pem: &str, extra_roots: &str) -> std::io::Result<()> {
     replace(&dir.join(CA), ca_pem.as_bytes(), MODE)?;
-    replace(&dir.join(BUNDLE), bundle(ca_pem, extra_roots).as_bytes(), MODE)
+    replace(
+        &dir.join(BUNDLE),
+        bundle(ca_pem, extra_roots).as_bytes(),
+        MODE,
+    )
 }
 
 fn bundle(ca_pem: &str, extra_roots: &str) -> String {
@@ -81,7 +85,11 @@ mod tests {
         assert_eq!(bundle.len(), TLS_SERVER_ROOT_CERTS.len() + 2);
         assert_eq!(bundle.first(), parsed(&ca).first());
         assert_eq!(bundle.last(), parsed(&extra).last());
-        assert!(TLS_SERVER_ROOT_CERTS.iter().all(|root| bundle.contains(root)));
+        assert!(
+            TLS_SERVER_ROOT_CERTS
+                .iter()
+                .all(|root| bundle.contains(root))
+        );
     }
 
     #[test]

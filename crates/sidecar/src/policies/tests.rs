@@ -34,7 +34,10 @@ fn snapshot(revision: u64, resources: Vec<serde_json::Value>) -> Snapshot {
 }
 
 fn good(revision: u64) -> Snapshot {
-    snapshot(revision, vec![target("db", "192.0.2.1/32"), policy(&["db"])])
+    snapshot(
+        revision,
+        vec![target("db", "192.0.2.1/32"), policy(&["db"])],
+    )
 }
 
 fn granted(policies: &SnapshotPolicies) -> bool {
@@ -51,7 +54,11 @@ fn equal_content_is_not_swapped_and_a_change_is() {
     assert_eq!(policies.take(good(2)), Ok(false));
     assert_eq!(policies.current().revision(), 1);
     assert_eq!(policies.snapshot().revision, 2);
-    let two = vec![target("db", "192.0.2.1/32"), target("x", "192.0.2.2/32"), policy(&["*"])];
+    let two = vec![
+        target("db", "192.0.2.1/32"),
+        target("x", "192.0.2.2/32"),
+        policy(&["*"]),
+    ];
     assert_eq!(policies.take(snapshot(3, two)), Ok(true));
     assert_eq!(policies.current().revision(), 2);
 }
@@ -60,7 +67,10 @@ fn equal_content_is_not_swapped_and_a_change_is() {
 fn a_broken_snapshot_changes_nothing_and_says_so() {
     let (_dir, spool) = spool();
     let policies = SnapshotPolicies::new(good(1), spool.handle()).unwrap();
-    let broken = snapshot(2, vec![json!({"kind": "Target", "metadata": {"name": "db"}, "spec": {}})]);
+    let broken = snapshot(
+        2,
+        vec![json!({"kind": "Target", "metadata": {"name": "db"}, "spec": {}})],
+    );
     let reason = policies.take(broken).unwrap_err();
     assert!(reason.contains("Target/db"), "{reason}");
     assert!(granted(&policies) && policies.refused().is_some());
@@ -76,12 +86,19 @@ fn while_suspended_targets_are_known_and_nothing_is_permitted() {
     let bundle = policies.current();
     assert!(bundle.target_named("db").is_some() && !granted(&policies));
     assert_eq!(bundle.revision(), 2);
-    assert_eq!(policies.suspended().as_deref(), Some("the controller is away"));
+    assert_eq!(
+        policies.suspended().as_deref(),
+        Some("the controller is away")
+    );
     policies.resume();
     assert!(granted(&policies) && policies.suspended().is_none());
     assert_eq!(policies.current().revision(), 3);
     policies.suspend("again");
-    assert_eq!(policies.take(good(1)), Ok(true), "the same snapshot puts an end to it");
+    assert_eq!(
+        policies.take(good(1)),
+        Ok(true),
+        "the same snapshot puts an end to it"
+    );
     assert!(granted(&policies));
 }
 

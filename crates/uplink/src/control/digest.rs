@@ -98,7 +98,10 @@ mod tests {
         };
         let sent = serde_json::to_string(&snapshot).unwrap();
         let received: Value = serde_json::from_str(&sent).unwrap();
-        assert_eq!(snapshot.content_digest().unwrap(), content_digest(&received));
+        assert_eq!(
+            snapshot.content_digest().unwrap(),
+            content_digest(&received)
+        );
     }
 
     #[test]
