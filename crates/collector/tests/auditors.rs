@@ -123,11 +123,12 @@ async fn a_session_of_another_namespace_does_not_exist() {
     let path = |session, namespace| format!("/v1/sessions/{session}/replay{namespace}");
     let jane = bed.auditor("jane");
     let mut seen: Vec<Event> = Vec::new();
-    let replayed = jane.stream(&path(own, "?namespace=billing"), |event| {
+    jane.stream(&path(own, "?namespace=billing"), |event| {
         seen.push(event);
         true
-    });
-    replayed.await.unwrap();
+    })
+    .await
+    .unwrap();
     assert_eq!(seen.len(), 2);
     assert_eq!(
         status(jane.get::<Value>(&path(other, "?namespace=billing")).await),
@@ -142,13 +143,14 @@ async fn a_session_of_another_namespace_does_not_exist() {
     let thief = Pod::new("shipping", 4);
     send(&bed.sidecar(&thief), thief.batch(1)).await.unwrap();
     let mut seen: Vec<Event> = Vec::new();
-    let replayed = bed
-        .auditor("admin")
+    let admin = bed.auditor("admin");
+    admin
         .stream::<Event>(&path(own, ""), |event| {
             seen.push(event);
             true
-        });
-    replayed.await.unwrap();
+        })
+        .await
+        .unwrap();
     assert_eq!(namespaces(&seen), ["billing"]);
     let found = events(
         &bed.auditor("admin"),

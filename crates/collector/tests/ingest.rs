@@ -202,7 +202,7 @@ async fn a_finding_about_another_engine_is_refused() {
 async fn a_pod_over_its_quota_is_told_when_to_come_back_and_others_go_on() {
     let bed = bed_with(Quota {
         bytes: 1 << 30,
-        events: 2,
+        events: 1,
     })
     .await;
     let (one, other) = (Pod::new("billing", 1), Pod::new("billing", 2));
