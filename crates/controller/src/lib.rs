@@ -1,1 +1,4 @@
 //! Admission, bundles, identities and access requests.
+
+pub mod admission;
+pub mod webhooks;
