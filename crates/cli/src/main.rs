@@ -4,7 +4,6 @@
 mod commands;
 mod explain;
 mod policy;
-mod probe;
 mod run;
 mod standalone;
 
@@ -12,6 +11,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use weir_sidecar::probe;
 use weir_telemetry::{LogFormat, logging};
 
 #[global_allocator]

@@ -65,7 +65,7 @@ pub(crate) async fn serve(
         destination,
         tracked,
     } = accepted;
-    let bundle = shared.policies.current();
+    let bundle = Arc::clone(&route.bundle);
     let Some(target) = bundle.target(route.target) else {
         return;
     };
@@ -281,9 +281,13 @@ async fn begin(
             target.name
         )));
     }
-    let scope = shared
-        .scopes
-        .find(&bundle, &subject, route.target, millis());
+    if let Some(reason) = shared.policies.suspended() {
+        return Err(told(&reason));
+    }
+    // The policy may have changed since the connection was routed, and with it the targets' ids.
+    let scope = bundle.target_named(&target.name).and_then(|(target, _)| {
+        shared.scopes.find(&bundle, &subject, target, millis())
+    });
     let scope = scope.ok_or_else(|| {
         told(&format!(
             "no policy lets {} use target \"{}\"",
