@@ -1,1 +1,3 @@
 //! Admission, bundles, identities and access requests.
+
+pub mod webhooks;
