@@ -174,7 +174,7 @@ impl Bundles {
             .filter_map(|name| Some((name.to_owned(), find(name)?)))
             .collect();
         let refusing = tables.namespaces.iter();
-        let refusing = refusing.filter(|(_, setting)| **setting == UnmatchedSetting::Refuse);
+        let refusing = refusing.filter(|(_, entry)| entry.unmatched == UnmatchedSetting::Refuse);
         let mut refusing: Vec<String> = refusing.map(|((_, name), _)| name.clone()).collect();
         refusing.sort_unstable();
         Some(Content {

@@ -48,12 +48,12 @@ pub struct Args {
     /// Name of the webhook configurations.
     #[arg(long, default_value = "weir")]
     webhook: String,
-    /// The collector's Service.
+    /// Where sidecars send evidence, `host:port`. Left out: port 8445 of the collector's Service.
+    #[arg(long)]
+    collector: Option<String>,
+    /// The collector's Service: its names are in the collector's certificate.
     #[arg(long, default_value = "weir-collector")]
     collector_service: String,
-    /// The port at which the collector takes evidence.
-    #[arg(long, default_value_t = 8445)]
-    collector_port: u16,
     /// The collector's service account.
     #[arg(long, default_value = "weir-collector")]
     collector_service_account: String,
@@ -128,9 +128,10 @@ impl TryFrom<Args> for Config {
         let names = |service: &str| service_names(service, &args.namespace, &args.cluster_domain);
         let mut own_names = names(&args.service);
         own_names.push("localhost".to_owned());
-        let collector = &args.collector_service;
-        let collector_address =
-            format!("{collector}.{}.svc:{}", args.namespace, args.collector_port);
+        let service = &args.collector_service;
+        let collector = args
+            .collector
+            .unwrap_or_else(|| format!("{service}.{}.svc:8445", args.namespace));
         Ok(Self {
             authority: AuthorityConfig {
                 namespace: args.namespace.clone(),
@@ -151,14 +152,14 @@ impl TryFrom<Args> for Config {
                 audience: args.audience,
                 issuer: args.issuer,
                 collector: (args.namespace.clone(), args.collector_service_account),
-                collector_names: names(collector),
+                collector_names: names(service),
             },
             settings: Settings {
                 unmatched: UnmatchedSetting::Relay,
                 keep_seconds: args.keep,
                 token_key: String::new(),
                 extra_roots,
-                collector: collector_address,
+                collector,
                 audit_timeout_seconds: args.audit_timeout,
                 drain_seconds: args.drain,
             },

@@ -217,15 +217,15 @@ impl Enrolments {
         peer.namespace == *namespace && peer.service_account == *service_account
     }
 
-    /// Whether the pod of a certificate still is.
-    pub(crate) async fn is_alive(&self, peer: &Peer) -> Result<(), EnrolError> {
+    /// The pod of a certificate, if it still is.
+    pub(crate) async fn alive(&self, peer: &Peer) -> Result<PodEntry, EnrolError> {
         let claims = Claims {
             namespace: peer.namespace.clone(),
             service_account: peer.service_account.clone(),
             pod: peer.pod.clone(),
             uid: peer.uid.clone(),
         };
-        self.pod(&claims).await.map(drop)
+        self.pod(&claims).await
     }
 
     /// The pod, from the watch or, where the watch has not seen it yet, from the API server.

@@ -26,9 +26,12 @@ use crate::peer::Peer;
 use crate::sessions::Sessions;
 use crate::store::follow::{Table, follow};
 use crate::store::kinds::api_resource;
+use crate::store::pods::PodEntry;
 
 /// Says which pod a request is of.
 const POD_UID: &str = "weir.dev/pod-uid";
+/// Says who answers for the pod.
+const OWNER: &str = "weir.dev/owner";
 /// Requests of one pod that may wait at once.
 const WAITING_PER_POD: usize = 64;
 /// Rulings that a pod which connects again is told of.
@@ -131,9 +134,10 @@ impl Requests {
     pub(crate) async fn open(
         &self,
         peer: &Peer,
+        pod: &PodEntry,
         spec: AccessRequestSpec,
     ) -> Result<AccessRequestOpened, RequestError> {
-        let opened = self.create(peer, spec).await;
+        let opened = self.create(peer, pod, spec).await;
         self.events.inc(match opened {
             Ok(_) => Happened::Opened,
             Err(_) => Happened::Failed,
@@ -144,6 +148,7 @@ impl Requests {
     async fn create(
         &self,
         peer: &Peer,
+        pod: &PodEntry,
         spec: AccessRequestSpec,
     ) -> Result<AccessRequestOpened, RequestError> {
         if self.waiting(&peer.uid) >= WAITING_PER_POD {
@@ -154,7 +159,7 @@ impl Requests {
         if terms.deadline <= Timestamp::now() {
             return Err(RequestError::Invalid("its deadline is over".to_owned()));
         }
-        let object = manifest(peer, &spec);
+        let object = manifest(peer, pod, &spec);
         let api = self.api(&peer.namespace);
         let made = api.create(&PostParams::default(), &object).await;
         let made = made.map_err(|error| match error {
@@ -310,7 +315,7 @@ fn shortened(text: &str, chars: usize) -> String {
     kept.chain(std::iter::once('…')).collect()
 }
 
-fn manifest(peer: &Peer, spec: &AccessRequestSpec) -> DynamicObject {
+fn manifest(peer: &Peer, pod: &PodEntry, spec: &AccessRequestSpec) -> DynamicObject {
     let spec = serde_json::to_value(spec).unwrap_or(Value::Null);
     let mut object = DynamicObject::new("", &resource())
         .within(&peer.namespace)
@@ -318,6 +323,11 @@ fn manifest(peer: &Peer, spec: &AccessRequestSpec) -> DynamicObject {
     object.metadata.name = None;
     object.metadata.generate_name = Some("weir-".to_owned());
     object.metadata.labels = Some([(POD_UID.to_owned(), peer.uid.clone())].into());
+    // Whoever made the pod answers for it, and may not approve what it asks for. Controllers of
+    // the cluster make pods for others.
+    let person = pod.created_by.as_ref();
+    let person = person.filter(|name| !name.starts_with("system:"));
+    object.metadata.annotations = person.map(|name| [(OWNER.to_owned(), name.clone())].into());
     let owner = json!([{"apiVersion": "v1", "kind": "Pod", "name": peer.pod, "uid": peer.uid}]);
     object.metadata.owner_references = serde_json::from_value(owner).ok();
     object

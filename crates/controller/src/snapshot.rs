@@ -79,10 +79,14 @@ impl Inputs {
         self.content == other.content && manifests(self) == manifests(other)
     }
 
-    /// The snapshot of a pod.
-    pub(crate) fn rendered(&self, peer: &Peer) -> Result<Arc<Rendered>, serde_json::Error> {
+    /// The snapshot of a pod. `refuses`: the pod itself refuses what no Target covers.
+    pub(crate) fn rendered(
+        &self,
+        peer: &Peer,
+        refuses: bool,
+    ) -> Result<Arc<Rendered>, serde_json::Error> {
         let selection = self.accepted.concerning(&peer.subject());
-        let refuses = self.content.refusing.binary_search(&peer.namespace).is_ok();
+        let refuses = refuses || self.content.refusing.binary_search(&peer.namespace).is_ok();
         let key = (selection, refuses);
         let cache = || self.rendered.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = cache().get(&key) {
@@ -184,7 +188,7 @@ mod tests {
 
     fn snapshot(inputs: &Inputs, namespace: &str) -> Snapshot {
         let peer = Peer::new("cluster.local", namespace, "sa", "p", "u");
-        let line = inputs.rendered(&peer).unwrap().line.clone();
+        let line = inputs.rendered(&peer, false).unwrap().line.clone();
         assert!(line.ends_with(b"\n"));
         match serde_json::from_slice(&line).unwrap() {
             Push::Snapshot(snapshot) => *snapshot,
@@ -239,7 +243,7 @@ mod tests {
         let inputs = inputs(1, "l");
         let of = |pod: &str| {
             let peer = Peer::new("cluster.local", "billing", "sa", pod, pod);
-            inputs.rendered(&peer).unwrap()
+            inputs.rendered(&peer, false).unwrap()
         };
         assert!(Arc::ptr_eq(&of("a"), &of("b")));
     }

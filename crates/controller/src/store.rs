@@ -26,13 +26,20 @@ use self::kinds::{Held, Kind};
 use crate::services::{NodeEntry, ServiceEntry, SliceEntry, node};
 use crate::text::version;
 
-/// What a namespace says about connections that no Target covers.
+/// What a namespace or pod says about connections that no Target covers.
 const UNMATCHED: &str = "weir.dev/unmatched";
 /// ConfigMaps that the controller itself writes all the time.
 pub(crate) const BUDGET_LABEL: &str = "weir.dev/budget";
 
 /// Contents of a Secret or ConfigMap, in Base64 by key.
 pub(crate) type Material = BTreeMap<String, String>;
+
+/// What is kept of a namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NamespaceEntry {
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) unmatched: UnmatchedSetting,
+}
 
 /// Everything that snapshots are made from.
 #[derive(Debug, Default)]
@@ -43,7 +50,7 @@ pub(crate) struct Tables {
     pub(crate) services: Table<ServiceEntry>,
     pub(crate) slices: Table<SliceEntry>,
     pub(crate) nodes: Table<NodeEntry>,
-    pub(crate) namespaces: Table<UnmatchedSetting>,
+    pub(crate) namespaces: Table<NamespaceEntry>,
     pub(crate) secrets: Table<Material>,
     pub(crate) config_maps: Table<Material>,
 }
@@ -135,7 +142,7 @@ impl Store {
                 self.take(Part::Rest, event, |tables, event| {
                     tables
                         .namespaces
-                        .apply(event, |object: Namespace, _| unmatched(&object))
+                        .apply(event, |object: Namespace, _| namespace_entry(&object))
                 });
             }),
             follow(own_secrets, secrets, "secrets", |event| {
@@ -207,8 +214,15 @@ impl Store {
     }
 }
 
-fn unmatched(namespace: &Namespace) -> UnmatchedSetting {
-    let annotations = namespace.metadata.annotations.as_ref();
+fn namespace_entry(namespace: &Namespace) -> NamespaceEntry {
+    NamespaceEntry {
+        labels: namespace.metadata.labels.clone().unwrap_or_default(),
+        unmatched: unmatched(namespace.metadata.annotations.as_ref()),
+    }
+}
+
+/// What annotations say about connections that no Target covers.
+fn unmatched(annotations: Option<&BTreeMap<String, String>>) -> UnmatchedSetting {
     match annotations
         .and_then(|all| all.get(UNMATCHED))
         .map(String::as_str)

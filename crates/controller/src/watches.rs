@@ -19,10 +19,10 @@ use crate::snapshot::Inputs;
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Writes to `out` until the peer, the pod or this process ends. `past` are rulings that the pod
-/// may have missed.
+/// may have missed; a pod may refuse what no Target covers by itself.
 pub(crate) async fn run(
     mut current: Current,
-    peer: Peer,
+    (peer, refuses): (Peer, bool),
     mut session: Session,
     past: Vec<RequestRuling>,
     reports: Reports,
@@ -33,7 +33,7 @@ pub(crate) async fn run(
     loop {
         let inputs = current.borrow_and_update().clone();
         if let Some(inputs) = inputs
-            && !tell(&inputs, &peer, &mut told, &reports, &out).await
+            && !tell(&inputs, (&peer, refuses), &mut told, &reports, &out).await
         {
             return;
         }
@@ -65,12 +65,12 @@ pub(crate) async fn run(
 
 async fn tell(
     inputs: &Arc<Inputs>,
-    peer: &Peer,
+    (peer, refuses): (&Peer, bool),
     told: &mut String,
     reports: &Reports,
     out: &mpsc::Sender<Bytes>,
 ) -> bool {
-    let rendered = match inputs.rendered(peer) {
+    let rendered = match inputs.rendered(peer, refuses) {
         Ok(rendered) => rendered,
         Err(error) => {
             tracing::error!(%error, "a snapshot cannot be written");

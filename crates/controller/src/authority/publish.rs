@@ -3,7 +3,6 @@
 //!
 //! Idempotent: everything is compared first and written only where it differs.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -23,13 +22,15 @@ use super::{Authority, AuthorityError, SECRET, read, write};
 use crate::bundles::TOKEN_KEY;
 
 /// What admission reads: roots and allowed images.
-const CONFIG_MAP: &str = "weir-admission";
+pub(crate) const ADMISSION: &str = "weir-admission";
+/// The CA of the cluster's client certificates, for the collector.
+const CLIENT_CA: &str = "weir-client-ca";
+const CLIENT_CA_SOURCE: (&str, &str) = ("kube-system", "extension-apiserver-authentication");
+const CLIENT_CA_KEY: &str = "client-ca-file";
 /// Asks for a new root.
 const ROTATE: &str = "weir.dev/rotate";
 /// Drift is noticed within this.
 const PERIOD: Duration = Duration::from_secs(10);
-/// Whose fields they are.
-pub(crate) const MANAGER: &str = "weir-controller";
 
 /// What is kept right, and where.
 #[derive(Clone, Debug)]
@@ -62,14 +63,16 @@ impl Publisher {
         let mut roots = self.authority.roots();
         loop {
             let root = Arc::clone(&roots.borrow_and_update());
-            let (token_key, admission, webhooks, rotation) = tokio::join!(
+            let (token_key, admission, client_ca, webhooks, rotation) = tokio::join!(
                 self.token_key(),
                 self.admission(&root),
+                self.client_ca(),
                 self.webhooks(&root),
                 self.rotation(&root),
             );
             report("the token key", token_key);
             report("what admission knows", admission);
+            report("the cluster's client CA", client_ca);
             report("the webhooks' CA", webhooks);
             report("the root", rotation);
             let rest = tokio::time::sleep(PERIOD);
@@ -97,31 +100,42 @@ impl Publisher {
         exists(api.create(&PostParams::default(), &secret).await)
     }
 
+    /// Writes the roots, and the images only where nobody else did: the chart knows which ones are
+    /// allowed during an upgrade, an old replica does not.
     async fn admission(&self, root: &Root) -> Result<(), AuthorityError> {
         let api = Api::<ConfigMap>::namespaced(self.client.clone(), &self.config.namespace);
-        let data: BTreeMap<String, String> = [
+        let mut data = vec![
             ("ca.crt", root.certificate().to_owned()),
             (
                 "previous-ca.crt",
                 root.previous().unwrap_or_default().to_owned(),
             ),
-            ("images", self.config.images.join(",")),
-        ]
-        .map(|(key, value)| (key.to_owned(), value))
-        .into();
-        let known = api.get_opt(CONFIG_MAP).await?;
-        if known.is_some_and(|known| known.data.as_ref() == Some(&data)) {
-            return Ok(());
+        ];
+        let known = api.get_opt(ADMISSION).await?;
+        if known.is_none() {
+            data.push(("images", self.config.images.join(",")));
         }
-        let map = json!({
-            "apiVersion": "v1",
-            "kind": "ConfigMap",
-            "metadata": {"name": CONFIG_MAP},
-            "data": data,
-        });
-        let apply = PatchParams::apply(MANAGER).force();
-        api.patch(CONFIG_MAP, &apply, &Patch::Apply(&map)).await?;
-        Ok(())
+        put(&api, ADMISSION, known.as_ref(), &data).await
+    }
+
+    /// Copies the CA of the cluster's client certificates to where the collector reads it.
+    async fn client_ca(&self) -> Result<(), AuthorityError> {
+        let (namespace, name) = CLIENT_CA_SOURCE;
+        let source = Api::<ConfigMap>::namespaced(self.client.clone(), namespace);
+        let Some(source) = source.get_opt(name).await? else {
+            return Ok(());
+        };
+        let source = source
+            .data
+            .as_ref()
+            .and_then(|data| data.get(CLIENT_CA_KEY));
+        let Some(ca) = source else {
+            return Ok(());
+        };
+        let api = Api::<ConfigMap>::namespaced(self.client.clone(), &self.config.namespace);
+        let data = [(CLIENT_CA_KEY, ca.clone())];
+        let known = api.get_opt(CLIENT_CA).await?;
+        put(&api, CLIENT_CA, known.as_ref(), &data).await
     }
 
     async fn webhooks(&self, root: &Root) -> Result<(), AuthorityError> {
@@ -176,6 +190,38 @@ impl Publisher {
         tracing::info!("the root was replaced");
         Ok(())
     }
+}
+
+/// Makes these keys of a ConfigMap right and leaves the others.
+async fn put(
+    api: &Api<ConfigMap>,
+    name: &str,
+    known: Option<&ConfigMap>,
+    data: &[(&str, String)],
+) -> Result<(), AuthorityError> {
+    let mut map = ConfigMap::default();
+    map.data = Some(
+        data.iter()
+            .map(|(k, v)| ((*k).to_owned(), v.clone()))
+            .collect(),
+    );
+    let Some(known) = known else {
+        map.metadata.name = Some(name.to_owned());
+        return exists(api.create(&PostParams::default(), &map).await);
+    };
+    if !has(known, data) {
+        let params = PatchParams::default();
+        api.patch(name, &params, &Patch::Merge(&json!({"data": map.data})))
+            .await?;
+    }
+    Ok(())
+}
+
+/// Whether a ConfigMap has these contents, among others.
+fn has(map: &ConfigMap, data: &[(&str, String)]) -> bool {
+    let known = map.data.as_ref();
+    data.iter()
+        .all(|(key, value)| known.and_then(|known| known.get(*key)) == Some(value))
 }
 
 /// The patch that a configuration needs so that its webhooks are believed.

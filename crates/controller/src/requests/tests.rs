@@ -18,7 +18,7 @@ fn spec() -> AccessRequestSpec {
 
 #[test]
 fn a_request_is_its_pods_whatever_it_says() {
-    let object = manifest(&peer(), &of_peer(spec(), &peer()));
+    let object = manifest(&peer(), &PodEntry::default(), &of_peer(spec(), &peer()));
     let requester = &object.data["spec"]["requester"];
     assert_eq!(
         requester["name"],
@@ -32,7 +32,7 @@ fn a_request_is_its_pods_whatever_it_says() {
 
 #[test]
 fn a_summary_has_at_most_three_short_lines_and_parameters_keep_their_nulls() {
-    let object = manifest(&peer(), &of_peer(spec(), &peer()));
+    let object = manifest(&peer(), &PodEntry::default(), &of_peer(spec(), &peer()));
     let spec = &object.data["spec"];
     let lines = spec["summary"].as_array().unwrap();
     assert_eq!(lines.len(), 3);
@@ -43,7 +43,7 @@ fn a_summary_has_at_most_three_short_lines_and_parameters_keep_their_nulls() {
 
 #[test]
 fn an_entry_remembers_that_its_ruling_was_told() {
-    let mut object = manifest(&peer(), &of_peer(spec(), &peer()));
+    let mut object = manifest(&peer(), &PodEntry::default(), &of_peer(spec(), &peer()));
     object.metadata.name = Some("weir-x".to_owned());
     object.data["status"] = json!({"phase": "Pending", "decisions": [
         {"approver": "jane", "decision": "Approve", "at": "2026-11-27T11:00:00Z"}]});
@@ -53,4 +53,27 @@ fn an_entry_remembers_that_its_ruling_was_told() {
     assert!(!first.told);
     first.told = true;
     assert!(entry(object, Some(&first)).told);
+}
+
+#[test]
+fn a_request_names_the_person_who_made_the_pod_and_no_controller() {
+    let owner = |created_by: &str| {
+        let pod = PodEntry {
+            created_by: Some(created_by.to_owned()),
+            ..PodEntry::default()
+        };
+        let object = manifest(&peer(), &pod, &of_peer(spec(), &peer()));
+        object
+            .metadata
+            .annotations
+            .and_then(|all| all.get(OWNER).cloned())
+    };
+    assert_eq!(
+        owner("jane@example.com").as_deref(),
+        Some("jane@example.com")
+    );
+    assert_eq!(
+        owner("system:serviceaccount:kube-system:replicaset-controller"),
+        None
+    );
 }

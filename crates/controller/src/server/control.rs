@@ -79,11 +79,11 @@ impl Control {
         peer: &Peer,
         request: Request<Incoming>,
     ) -> Result<Response<Body>, Refusal> {
-        self.enrolments.is_alive(peer).await?;
+        let pod = self.enrolments.alive(peer).await?;
         let path = request.uri().path().to_owned();
         let method = request.method().clone();
         match (method, path.as_str()) {
-            (Method::GET, WATCH) => Ok(self.watch(peer)),
+            (Method::GET, WATCH) => Ok(self.watch(peer, pod.refuses)),
             (Method::POST, REPORT) => {
                 let report: Report = http::parsed(request, MAX_BODY).await?;
                 self.report(peer, &report);
@@ -95,7 +95,7 @@ impl Control {
             }
             (Method::POST, ACCESS_REQUESTS) => {
                 let spec = http::parsed(request, MAX_ACCESS_REQUEST).await?;
-                http::json(&self.requests.open(peer, spec).await?)
+                http::json(&self.requests.open(peer, &pod, spec).await?)
             }
             (Method::DELETE, path) => {
                 let rest = path.strip_prefix(ACCESS_REQUESTS);
@@ -116,7 +116,7 @@ impl Control {
         }
     }
 
-    fn watch(&self, peer: &Peer) -> Response<Body> {
+    fn watch(&self, peer: &Peer, refuses: bool) -> Response<Body> {
         let (out, lines) = mpsc::channel::<Bytes>(LINES);
         let session = self.sessions.open(&peer.uid);
         let past = self.requests.past(&peer.uid);
@@ -125,7 +125,15 @@ impl Control {
         tokio::spawn(async move {
             let uid = peer.uid.clone();
             tracing::info!(identity = %peer.name, pod = %peer.pod, "a watch begins");
-            watches::run(current, peer, session, past, reports.clone(), out).await;
+            watches::run(
+                current,
+                (peer, refuses),
+                session,
+                past,
+                reports.clone(),
+                out,
+            )
+            .await;
             if !sessions.is_open(&uid) {
                 reports.forget(&uid);
             }

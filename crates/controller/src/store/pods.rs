@@ -7,7 +7,12 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 use kube::runtime::watcher::{Config, Event};
 use kube::{Api, Client, ResourceExt as _};
 
+use weir_uplink::control::UnmatchedSetting;
+
 use super::follow::{Key, Table, follow};
+
+/// Stamped at admission.
+const CREATED_BY: &str = "weir.dev/created-by";
 
 /// What is kept of a pod.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,6 +26,10 @@ pub(crate) struct PodEntry {
     pub(crate) images: Vec<String>,
     /// When it has to be gone.
     pub(crate) deadline: Option<Timestamp>,
+    /// It refuses connections that no Target covers, whatever its namespace says.
+    pub(crate) refuses: bool,
+    /// Who made it, as the API server authenticated them.
+    pub(crate) created_by: Option<String>,
     /// Whether all its containers have ended for good.
     pub(crate) ended: bool,
 }
@@ -29,6 +38,7 @@ impl From<&Pod> for PodEntry {
     fn from(pod: &Pod) -> Self {
         let spec = pod.spec.as_ref();
         let status = pod.status.as_ref();
+        let annotations = pod.metadata.annotations.as_ref();
         let owner = pod.owner_references().iter();
         let owner = owner.filter(|owner| owner.controller == Some(true)).next();
         let phase = status.and_then(|status| status.phase.as_deref());
@@ -41,6 +51,8 @@ impl From<&Pod> for PodEntry {
             owner: owner.map(|owner| (owner.kind.clone(), owner.name.clone())),
             images: images(pod),
             deadline: pod.metadata.deletion_timestamp.as_ref().map(|time| time.0),
+            refuses: super::unmatched(annotations) == UnmatchedSetting::Refuse,
+            created_by: annotations.and_then(|all| all.get(CREATED_BY)).cloned(),
             ended: matches!(phase, Some("Succeeded" | "Failed")),
         }
     }

@@ -52,7 +52,7 @@ fn fixture(past: Vec<RequestRuling>) -> Fixture {
     let (sender, current) = watch::channel(None);
     let (out, lines) = mpsc::channel(4);
     let session = sessions.open("1");
-    tokio::spawn(run(current, peer(), session, past, reports, out));
+    tokio::spawn(run(current, (peer(), false), session, past, reports, out));
     Fixture {
         inputs: sender,
         sessions,
