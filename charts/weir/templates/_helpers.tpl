@@ -1,14 +1,16 @@
+{{/* labels of an object: (dict "root" $ "component" "controller"), or `.` for what has no component */}}
 {{- define "weir.labels" -}}
+{{- $root := .root | default . -}}
 {{ include "weir.selector" . }}
-app.kubernetes.io/instance: {{ .root.Release.Name }}
-app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .root.Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
+app.kubernetes.io/instance: {{ $root.Release.Name }}
+app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ $root.Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version }}
 {{- end }}
 
 {{- define "weir.selector" -}}
 app.kubernetes.io/name: weir
-app.kubernetes.io/component: {{ .component }}
+app.kubernetes.io/component: {{ .component | default "admission" }}
 {{- end }}
 
 {{/* image of a component: (dict "root" $ "image" .Values.X.image) */}}
@@ -75,19 +77,15 @@ livenessProbe:
 {{- end }}
 
 {{- define "weir.placement" -}}
-{{- with .nodeSelector }}
-nodeSelector: {{- toYaml . | nindent 2 }}
+{{- $placement := dict }}
+{{- range $key := list "nodeSelector" "tolerations" "priorityClassName" }}
+{{- with index $ $key }}{{ $_ := set $placement $key . }}{{ end }}
 {{- end }}
-{{- with .tolerations }}
-tolerations: {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- with .priorityClassName }}
-priorityClassName: {{ . }}
-{{- end }}
+{{- if $placement }}{{ toYaml $placement }}{{ end }}
 {{- end }}
 
 {{- define "weir.pullSecrets" -}}
-{{- with .Values.image.pullSecrets }}
+{{- with .Values.image.pullSecrets -}}
 imagePullSecrets:
 {{- range . }}
 - name: {{ . }}
