@@ -7,7 +7,8 @@ MAKEFLAGS += --no-print-directory
 
 CARGO_TARGET_DIR ?= $(CURDIR)/target
 export CARGO_TARGET_DIR
-WEIR := $(CARGO_TARGET_DIR)/release/weir
+HOST := $(shell rustc -vV | sed -n "s/^host: //p")
+WEIR := $(CARGO_TARGET_DIR)/$(HOST)/release/weir
 CORPUS ?= ../shared/corpus
 PROTO ?= pg
 SECONDS ?= 60
