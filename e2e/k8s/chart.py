@@ -25,7 +25,7 @@ def server_accepts(weir):
                "helm template weir charts/weir -n weir-dry --set observeAll.enabled=true "
                "--set monitoring.dashboard.enabled=true --set-string settings.extraRoots=x "
                "-f manifests/quickstart/values.yaml > dry.yaml")
-    warnings = weir.shell("kubectl apply -n weir-dry --dry-run=server -f dry.yaml").stderr
+    warnings = weir.shell("kubectl apply --dry-run=server -f dry.yaml").stderr
     equal(warnings, "", "warnings")
     weir.shell("kubectl delete namespace weir-dry --wait=false")
 
