@@ -94,12 +94,14 @@ unit: ## unit, byte and in-memory tests
 	cargo test --release -p weir-api --features crds --locked --quiet
 
 .PHONY: generated
-generated: ## custom resource definitions, their chart and docs/crds.md, from the types in crates/api
+generated: ## custom resource definitions, their chart and docs/crds.md, and what the chart says of injected pods
 	cargo run --release -p weir-api --features crds --bin crdgen --locked --quiet write .
+	cargo run --release -p weir-injection --bin injectgen --locked --quiet write .
 
 .PHONY: generated-check
 generated-check: ## are the generated files what the types say?
 	@cargo run --release -p weir-api --features crds --bin crdgen --locked --quiet check .
+	@cargo run --release -p weir-injection --bin injectgen --locked --quiet check .
 
 .PHONY: deps-check
 deps-check: ## which crate may link what
