@@ -106,22 +106,23 @@ class People:
         return self.cluster.exec("attacker", "python3", "-c", ENROL, input=token, namespace="free", container="app").stdout
 
     def tokens_of_others(self):
-        """A token enrols the pod that it is bound to, and no other: not without Weir's audience, not of no
-        pod, not once the pod is gone."""
-        create = ["-n", "free", "create", "token", "default"]
-        pod = self.cluster.get("pod", "attacker", namespace="free")["metadata"]["uid"]
-        bound = ["--bound-object-kind=Pod", "--bound-object-name=attacker", f"--bound-object-uid={pod}"]
-        good = self.cluster.kubectl(*create, "--audience=weir.dev", *bound).strip()
+        """A token enrols the pod that it is bound to: not one without Weir's audience, not once its pod is
+        gone. Nobody but a node issues one with it."""
+        create = ["kubectl", "-n", "free", "create", "token", "default"]
+        uid = self.cluster.get("pod", "token", namespace="free")["metadata"]["uid"]
+        bound = ["--bound-object-kind=Pod", "--bound-object-name=token", f"--bound-object-uid={uid}"]
+        good = self.cluster.exec("token", "cat", "/t/token", namespace="free", container="app").stdout
         contains(self._enrol(good), "ns/free/sa/default")
-        for what, options in (("another audience", bound), ("no pod", ["--audience=weir.dev"])):
-            answer = self._enrol(self.cluster.kubectl(*create, *options).strip())
-            lacks(answer, "spiffe", what)
-            assert re.match("40[13]", answer), f"{what}: {answer}"
-        self.cluster.kubectl("-n", "free", "run", "gone", "--image=weir.test/client:1", "--", "sleep", "60")
-        uid = self.cluster.wait_pod("gone", namespace="free")["metadata"]["uid"]
-        token = self.cluster.kubectl(*create, "--audience=weir.dev", "--bound-object-kind=Pod",
-                                     "--bound-object-name=gone", f"--bound-object-uid={uid}").strip()
-        contains(self._enrol(token), "ns/free/sa/default")
-        self.cluster.kubectl("-n", "free", "delete", "pod", "gone", "--now")
-        answer = self._enrol(token)
-        assert re.match("40[13]", answer), f"a pod that is gone: {answer}"
+        self._denied("another audience", self.cluster.run(*create, *bound).stdout)
+        self._denied("nonsense", good[:-8] + "AAAAAAAA")
+        for options in (bound, []):
+            done = self.cluster.run(*create, "--audience=weir.dev", *options, check=False)
+            assert done.returncode != 0, "a token of Weir's audience was issued"
+            contains(done.stderr, "weir:")
+        self.cluster.kubectl("-n", "free", "delete", "pod", "token", "--now")
+        self._denied("a pod that is gone", good)
+
+    def _denied(self, what, token):
+        answer = self._enrol(token.strip())
+        lacks(answer, "spiffe", what)
+        assert re.match("40[13]", answer), f"{what}: {answer}"

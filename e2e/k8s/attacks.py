@@ -68,6 +68,7 @@ VARIANTS = {
     "loose/shared": {"shareProcessNamespace": True,
                      "containers.0.securityContext": {"capabilities": {"add": ["SYS_PTRACE", "SYS_ADMIN"]}}},
     "loose/mounts": {"containers.0.volumeMounts": [{"name": "weir-state", "mountPath": "/var/lib/weir"}]},
+    "free/token": {"containers.0.volumeMounts": [{"name": "t", "mountPath": "/t"}], "volumes": [attack_specs.TOKEN]},
     "free/trust": {"containers.0.volumeMounts": [{"name": "t", "mountPath": "/var/run/weir/trust"}],
                    "volumes": [{"name": "t", "emptyDir": {"medium": "Memory"}}]},
 }
