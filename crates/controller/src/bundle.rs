@@ -1,17 +1,19 @@
 //! Which objects are in force, and which of them concern a pod.
 //!
-//! Pure. Invariants: an object that does not compile never stops another; its last version that
-//! did stays in force, and where there is none it is left out and says so. What concerns a pod
-//! errs on the side of too much; secrets go by what is granted, exactly.
+//! Pure. Invariants: an object that is wrong never stops another; its last good version stays in
+//! force. Where there is none, one that can be read stays as it is, since the compiler closes what it
+//! cannot take, and one that cannot be read is left out and says so. What concerns a pod errs on the
+//! side of too much; secrets go by what is granted, exactly.
 //! Refuses: to remember beyond this process.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use serde_json::Value;
-use weir_api::kinds::{LocalSubjectSpec, NameRef, SubjectSpec, TargetSpec};
-use weir_api::{CompileOptions, Diagnostic, Resources, Severity, compile};
-use weir_policy::{Glob, Subject, SubjectSelector};
+use weir_api::kinds::{LocalSubjectSpec, NameRef, ServiceRef, SubjectSpec, TargetSpec};
+use weir_api::{CompileOptions, Diagnostic, References, Resources, Services, Severity, compile};
+use weir_policy::{Glob, Subject, SubjectSelector, Timestamp};
 
 use crate::services::Wanted;
 use crate::store::kinds::{Id, Object};
@@ -43,14 +45,22 @@ pub(crate) struct Accepted {
 pub(crate) struct Verdict {
     /// What keeps its latest version from being in force.
     pub(crate) errors: Vec<Diagnostic>,
+    /// In force as far as it goes: what it names and is not there.
+    pub(crate) unready: Vec<Diagnostic>,
     pub(crate) warnings: Vec<Diagnostic>,
     /// An earlier version is in force instead.
     pub(crate) earlier: bool,
 }
 
 impl Acceptor {
-    /// Decides on the latest versions.
-    pub(crate) fn accept(&mut self, latest: impl IntoIterator<Item = Latest>) -> Accepted {
+    /// Decides on the latest versions. `resolve` knows where Services are, `now` is milliseconds
+    /// since 1970.
+    pub(crate) fn accept(
+        &mut self,
+        latest: impl IntoIterator<Item = Latest>,
+        resolve: impl Fn(&Wanted) -> Vec<SocketAddr>,
+        now: Timestamp,
+    ) -> Accepted {
         let mut verdicts: BTreeMap<Id, Verdict> = BTreeMap::new();
         let mut force: BTreeMap<Id, Object> = BTreeMap::new();
         let mut fallen = BTreeSet::new();
@@ -68,37 +78,35 @@ impl Acceptor {
             }
         }
         for _ in 0..ROUNDS {
-            let errors = diagnose(&force, &mut verdicts);
-            if errors.is_empty() {
-                break;
-            }
-            for (id, errors) in errors {
+            let mut changed = false;
+            for (id, errors) in diagnose(&force, &resolve, now, &mut verdicts) {
                 if fallen.insert(Arc::clone(&id))
                     && let Some(verdict) = verdicts.get_mut(&id)
                 {
                     verdict.errors = errors;
                 }
-                let failed = force.remove(&id);
-                if let (Some(failed), Some(good)) = (failed, self.good.get(&id))
-                    && !Arc::ptr_eq(&failed.manifest, &good.manifest)
-                {
+                let other = |good: &&Object| {
+                    let held = force.get(&id);
+                    held.is_some_and(|held| !Arc::ptr_eq(&held.manifest, &good.manifest))
+                };
+                if let Some(good) = self.good.get(&id).filter(other) {
                     force.insert(id, good.clone());
+                    changed = true;
                 }
             }
-        }
-        for id in fallen {
-            let earlier = force.contains_key(&id);
-            if let Some(verdict) = verdicts.get_mut(&id) {
-                verdict.earlier = earlier;
+            if !changed {
+                break;
             }
         }
-        // A version that is out of force because of others may come back with them.
         self.good.retain(|id, _| verdicts.contains_key(id));
-        self.good.extend(
-            force
-                .iter()
-                .map(|(id, object)| (Arc::clone(id), object.clone())),
-        );
+        for id in &fallen {
+            if let Some(verdict) = verdicts.get_mut(id) {
+                verdict.earlier = self.good.contains_key(id);
+            }
+        }
+        let good = force.iter().filter(|(id, _)| !fallen.contains(*id));
+        self.good
+            .extend(good.map(|(id, object)| (Arc::clone(id), object.clone())));
         Accepted {
             objects: force.into_values().collect(),
             verdicts,
@@ -106,47 +114,76 @@ impl Acceptor {
     }
 }
 
-/// Compiles; the errors by object, while warnings go to the verdicts.
+/// Compiles; the errors by object, while everything else goes to the verdicts.
 fn diagnose(
     force: &BTreeMap<Id, Object>,
+    resolve: &impl Fn(&Wanted) -> Vec<SocketAddr>,
+    now: Timestamp,
     verdicts: &mut BTreeMap<Id, Verdict>,
 ) -> BTreeMap<Id, Vec<Diagnostic>> {
     let all = merge(force.values());
-    let diagnostics = match compile(&all, &CompileOptions::default()) {
-        Ok(compiled) => compiled.warnings,
+    let services: Services = wanted(&all)
+        .into_iter()
+        .map(|one| {
+            let addresses = resolve(&one);
+            let service = ServiceRef {
+                namespace: one.namespace,
+                name: one.name,
+                port: one.port,
+            };
+            (service, addresses)
+        })
+        .collect();
+    let options = CompileOptions {
+        references: References::Lenient,
+        services: Some(services),
+        now,
+        ..CompileOptions::default()
+    };
+    let diagnostics = match compile(&all, &options) {
+        Ok(compiled) => compiled.diagnostics,
         Err(diagnostics) => diagnostics,
     };
     for verdict in verdicts.values_mut() {
+        verdict.unready.clear();
         verdict.warnings.clear();
     }
     let mut errors: BTreeMap<Id, Vec<Diagnostic>> = BTreeMap::new();
     for diagnostic in diagnostics {
         let id = Arc::clone(&diagnostic.file);
-        match (diagnostic.severity, force.contains_key(&id)) {
-            (Severity::Error, true) => errors.entry(id).or_default().push(diagnostic),
-            (Severity::Error, false) => {
-                tracing::error!(%diagnostic, "an error of the compiler belongs to no object");
-            }
-            (Severity::Warning, _) => {
-                if let Some(verdict) = verdicts.get_mut(&id) {
-                    verdict.warnings.push(diagnostic);
-                }
-            }
+        let Some(verdict) = verdicts.get_mut(&id) else {
+            tracing::error!(%diagnostic, "a finding of the compiler belongs to no object");
+            continue;
+        };
+        match diagnostic.severity {
+            Severity::Error => errors.entry(id).or_default().push(diagnostic),
+            Severity::Unready => verdict.unready.push(diagnostic),
+            Severity::Warning => verdict.warnings.push(diagnostic),
         }
     }
     errors
 }
 
+/// The Service ports that Targets name.
+pub(crate) fn wanted(resources: &Resources) -> BTreeSet<Wanted> {
+    let addresses = resources
+        .targets
+        .iter()
+        .flat_map(|target| &target.spec.addresses);
+    addresses
+        .filter_map(|address| address.service.as_ref())
+        .map(|service| Wanted {
+            namespace: service.namespace.clone(),
+            name: service.name.clone(),
+            port: service.port,
+        })
+        .collect()
+}
+
 fn merge<'a>(objects: impl Iterator<Item = &'a Object>) -> Resources {
     let mut all = Resources::default();
     for object in objects {
-        let one = &object.parsed;
-        all.targets.extend(one.targets.iter().cloned());
-        all.labels.extend(one.labels.iter().cloned());
-        all.cluster_policies
-            .extend(one.cluster_policies.iter().cloned());
-        all.policies.extend(one.policies.iter().cloned());
-        all.exceptions.extend(one.exceptions.iter().cloned());
+        all.merge((*object.parsed).clone());
     }
     all
 }
@@ -161,21 +198,14 @@ pub(crate) struct Selection {
 }
 
 impl Accepted {
+    /// The objects in force, as one set.
+    pub(crate) fn resources(&self) -> Resources {
+        merge(self.objects.iter())
+    }
+
     /// The Service ports that Targets name.
     pub(crate) fn services(&self) -> BTreeSet<Wanted> {
-        let targets = self
-            .objects
-            .iter()
-            .flat_map(|object| &object.parsed.targets);
-        let addresses = targets.flat_map(|target| &target.spec.addresses);
-        addresses
-            .filter_map(|address| address.service.as_ref())
-            .map(|service| Wanted {
-                namespace: service.namespace.clone(),
-                name: service.name.clone(),
-                port: service.port,
-            })
-            .collect()
+        wanted(&self.resources())
     }
 
     /// What concerns a subject: every Target, so that their addresses are governed, every label,

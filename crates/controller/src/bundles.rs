@@ -1,18 +1,20 @@
 //! Keeps the inputs of snapshots right: whatever changes is in the next ones within 20 ms.
 //!
 //! Invariants: nothing is published before every list was seen once; equal inputs are published
-//! once. Resources are judged only when resources changed.
+//! once. Resources are judged only when they, or Services, changed.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::watch;
+use weir_policy::Timestamp;
 use weir_telemetry::{IntCounter, IntGauge, Registry};
 use weir_uplink::control::{Settings, UnmatchedSetting};
 
-use crate::bundle::{Accepted, Acceptor};
-use crate::services::Services;
+use crate::bundle::{Accepted, Acceptor, Latest, wanted};
+use crate::services::{Services, Wanted};
 use crate::snapshot::{Content, Inputs, OWN};
 use crate::store::kinds::Kind;
 use crate::store::{Store, Tables};
@@ -89,7 +91,7 @@ impl Bundles {
     pub(crate) async fn run(self) {
         let mut changes = self.store.changes();
         let mut acceptor = Acceptor::default();
-        let mut judged: Option<(u64, Arc<Accepted>)> = None;
+        let mut judged: Option<((u64, u64), Arc<Accepted>)> = None;
         while changes.changed().await.is_ok() {
             let since = Instant::now();
             tokio::time::sleep(DEBOUNCE).await;
@@ -97,11 +99,14 @@ impl Bundles {
             if !self.store.read(Tables::is_complete) {
                 continue;
             }
+            let at = (now.resources, now.network);
             let accepted = match &judged {
-                Some((at, accepted)) if *at == now.resources => Arc::clone(accepted),
+                Some((judged, accepted)) if *judged == at => Arc::clone(accepted),
                 _ => {
-                    let accepted = Arc::new(acceptor.accept(self.latest()));
-                    judged = Some((now.resources, Arc::clone(&accepted)));
+                    let (latest, known) = self.latest();
+                    let resolve = |one: &Wanted| known.get(one).cloned().unwrap_or_default();
+                    let accepted = Arc::new(acceptor.accept(latest, resolve, wall_clock()));
+                    judged = Some((at, Arc::clone(&accepted)));
                     accepted
                 }
             };
@@ -109,14 +114,26 @@ impl Bundles {
         }
     }
 
-    fn latest(&self) -> Vec<crate::bundle::Latest> {
+    /// The latest version of each object, and where the Services are that these name.
+    fn latest(&self) -> (Vec<Latest>, BTreeMap<Wanted, Vec<SocketAddr>>) {
         self.store.read(|tables| {
             let kinds = Kind::ALL
                 .iter()
                 .filter_map(|kind| tables.resources.get(kind));
             let all = kinds.flat_map(|table| table.iter());
-            all.map(|(_, held)| (Arc::clone(&held.id), held.object.clone()))
-                .collect()
+            let latest: Vec<Latest> = all
+                .map(|(_, held)| (Arc::clone(&held.id), held.object.clone()))
+                .collect();
+            let services = services(tables);
+            let read = latest.iter().filter_map(|(_, object)| object.as_ref().ok());
+            let known = read
+                .flat_map(|object| wanted(&object.parsed))
+                .map(|one| {
+                    let endpoints = services.resolve(&one).endpoints;
+                    (one, endpoints)
+                })
+                .collect();
+            (latest, known)
         })
     }
 
@@ -162,11 +179,7 @@ impl Bundles {
             either.cloned()
         };
         let token_key = find(TOKEN_KEY.0)?.get(TOKEN_KEY.1)?.clone();
-        let services = Services::new(
-            tables.services.iter(),
-            tables.slices.iter(),
-            tables.nodes.iter().map(|(_, node)| node),
-        );
+        let services = services(tables);
         let wanted = accepted.services();
         let names = accepted.all_references().into_iter();
         let names = names.filter(|name| !OWN.contains(name));
@@ -187,6 +200,21 @@ impl Bundles {
             },
         })
     }
+}
+
+fn services(tables: &Tables) -> Services<'_> {
+    Services::new(
+        tables.services.iter(),
+        tables.slices.iter(),
+        tables.nodes.iter().map(|(_, node)| node),
+    )
+}
+
+fn wall_clock() -> Timestamp {
+    let since = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
 fn count(n: usize) -> i64 {

@@ -60,6 +60,15 @@ pub struct Args {
     /// An image of the sidecar that admission allows. Given more than once during an upgrade.
     #[arg(long = "sidecar-image", required = true)]
     sidecar_images: Vec<String>,
+    /// When the sidecar's image is pulled.
+    #[arg(long, default_value = "IfNotPresent")]
+    sidecar_pull_policy: String,
+    /// Resources of the sidecar as JSON: `requests` and `limits`.
+    #[arg(long, value_parser = resources)]
+    sidecar_resources: Option<weir_injection::Resources>,
+    /// Size of the sidecar's memory volume.
+    #[arg(long, default_value = "64Mi")]
+    sidecar_state_size: String,
     /// A PEM file with roots that applications trust beside Weir's and the platform's.
     #[arg(long)]
     extra_roots: Option<PathBuf>,
@@ -93,6 +102,8 @@ pub struct Config {
     pub(crate) leader: LeaderConfig,
     pub(crate) identity: IdentityConfig,
     pub(crate) settings: Settings,
+    /// What is injected; the root is filled in.
+    pub(crate) injection: weir_injection::Settings,
 }
 
 /// Why the command line cannot be used.
@@ -132,7 +143,18 @@ impl TryFrom<Args> for Config {
         let collector = args
             .collector
             .unwrap_or_else(|| format!("{service}.{}.svc:8445", args.namespace));
+        let injection = weir_injection::Settings {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            namespace: args.namespace.clone(),
+            image: args.sidecar_images.first().cloned().unwrap_or_default(),
+            pull_policy: args.sidecar_pull_policy,
+            trust_domain: args.trust_domain.clone(),
+            ca: String::new(),
+            resources: args.sidecar_resources.unwrap_or_default(),
+            state_size: args.sidecar_state_size,
+        };
         Ok(Self {
+            injection,
             authority: AuthorityConfig {
                 namespace: args.namespace.clone(),
                 names: own_names,
@@ -170,6 +192,10 @@ impl TryFrom<Args> for Config {
             admin_address: args.admin_address,
         })
     }
+}
+
+fn resources(text: &str) -> Result<weir_injection::Resources, serde_json::Error> {
+    serde_json::from_str(text)
 }
 
 /// The names of a Service in the cluster's DNS.

@@ -10,6 +10,7 @@ mod bundle;
 mod bundles;
 mod config;
 mod identity;
+mod known;
 mod leader;
 mod leases;
 mod peer;

@@ -5,15 +5,18 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use kube::Client;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use weir_telemetry::{Admin, AdminConfig, Readiness, ReadinessGuard, Registry};
 
+use crate::admission::Admission;
 use crate::authority::{Authority, Publisher};
 use crate::bundles::{BundleMetrics, Bundles, Current};
 use crate::config::Config;
 use crate::identity::Enrolments;
+use crate::known::Cluster;
 use crate::leader::{self, while_leading};
 use crate::leases::Budgets;
 use crate::reports::Reports;
@@ -25,7 +28,6 @@ use crate::sessions::Sessions;
 use crate::statuses;
 use crate::store::Store;
 use crate::store::pods::Pods;
-use crate::webhooks::Webhooks;
 
 /// After `/readyz` says no, connections still come for this long.
 const UNREADY: Duration = Duration::from_secs(2);
@@ -53,7 +55,6 @@ pub enum RunError {
 pub async fn run(
     config: Config,
     client: Client,
-    webhooks: impl FnOnce(&Authority) -> Option<Arc<dyn Webhooks>>,
     stop: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
     let (registry, readiness) = (Registry::default(), Readiness::default());
@@ -86,10 +87,16 @@ pub async fn run(
     );
     let current = bundles.current();
     let publisher = Publisher::new(client.clone(), config.publisher, authority.clone());
+    let known = Arc::new(Cluster {
+        store: parts.store.clone(),
+        current: current.clone(),
+        authority: authority.clone(),
+        injection: config.injection,
+    });
     let public_port = Arc::new(Public {
         authority: authority.clone(),
         enrolments: Arc::clone(&parts.enrolments),
-        webhooks: webhooks(&authority),
+        webhooks: Arc::new(Admission::new(known, &config.namespace, Timestamp::now)),
     });
     let control_port = Arc::new(Control {
         client: client.clone(),

@@ -95,24 +95,22 @@ fn patch(held: &Held, verdict: &Verdict, now: Timestamp) -> Option<Value> {
 }
 
 fn condition(verdict: &Verdict) -> Condition {
-    let (status, reason, message) = if verdict.errors.is_empty() {
-        let reason = if verdict.warnings.is_empty() {
-            "InForce"
+    use ConditionStatus::{False, True};
+    let word = |all: &[Diagnostic]| all.first().map_or("Refused", |one| one.reason.as_str());
+    let (status, reason, message) = if !verdict.errors.is_empty() {
+        let message = told(&verdict.errors);
+        if verdict.earlier {
+            let message = format!("an earlier version stays in force: {message}");
+            (False, "EarlierVersionInForce", message)
         } else {
-            "InForceWithWarnings"
-        };
-        (ConditionStatus::True, reason, told(&verdict.warnings))
+            (False, word(&verdict.errors), message)
+        }
+    } else if !verdict.unready.is_empty() {
+        (False, word(&verdict.unready), told(&verdict.unready))
+    } else if !verdict.warnings.is_empty() {
+        (True, "InForceWithWarnings", told(&verdict.warnings))
     } else {
-        let (reason, prefix) = if verdict.earlier {
-            (
-                "EarlierVersionInForce",
-                "an earlier version stays in force: ",
-            )
-        } else {
-            ("Refused", "")
-        };
-        let message = format!("{prefix}{}", told(&verdict.errors));
-        (ConditionStatus::False, reason, message)
+        (True, "InForce", String::new())
     };
     Condition {
         kind: READY.to_owned(),
@@ -153,7 +151,7 @@ fn cut(mut message: String) -> String {
 
 #[cfg(test)]
 mod tests {
-    use weir_api::Severity;
+    use weir_api::{Reason, Severity};
 
     use super::*;
     use crate::store::kinds::held;
@@ -170,6 +168,7 @@ mod tests {
         Verdict {
             errors: vec![Diagnostic {
                 severity: Severity::Error,
+                reason: Reason::Invalid,
                 file: "DataLabel/pii.ssn".into(),
                 line: 3,
                 column: 1,
@@ -212,6 +211,6 @@ mod tests {
         let third = patch(&known, &broken(false), Timestamp::now()).unwrap();
         let condition = &third["status"]["conditions"][0];
         assert_ne!(condition["lastTransitionTime"], "2026-01-01T00:00:00Z");
-        assert_eq!(condition["reason"], "Refused");
+        assert_eq!(condition["reason"], "Invalid");
     }
 }

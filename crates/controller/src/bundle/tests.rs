@@ -32,11 +32,11 @@ fn deny() -> serde_json::Value {
 }
 
 fn accept(acceptor: &mut Acceptor, objects: &[Held]) -> Accepted {
-    acceptor.accept(
-        objects
-            .iter()
-            .map(|held| (Arc::clone(&held.id), held.object.clone())),
-    )
+    let latest = objects
+        .iter()
+        .map(|held| (Arc::clone(&held.id), held.object.clone()));
+    let resolve = |wanted: &Wanted| vec![([10, 0, 0, 1], wanted.port).into()];
+    acceptor.accept(latest, resolve, Timestamp(0))
 }
 
 fn ids(accepted: &Accepted) -> Vec<&str> {
@@ -101,13 +101,14 @@ fn an_object_that_parses_but_does_not_compile_falls_back_too() {
     let verdict = &accepted.verdicts["GuardPolicy/billing/p"];
     assert!(verdict.earlier && !verdict.errors.is_empty());
     assert_eq!(accepted.objects.len(), 3);
-    // Without an earlier version it is left out.
+    // Without an earlier version it stays, and the compiler closes what it selects.
     let accepted = accept(
         &mut Acceptor::default(),
         &with(tighten("billing", "p", loosening)),
     );
-    assert!(!accepted.verdicts["GuardPolicy/billing/p"].earlier);
-    assert_eq!(accepted.objects.len(), 2);
+    let verdict = &accepted.verdicts["GuardPolicy/billing/p"];
+    assert!(!verdict.earlier && !verdict.errors.is_empty());
+    assert_eq!(accepted.objects.len(), 3);
 }
 
 #[test]
@@ -176,4 +177,16 @@ fn the_services_of_all_targets_are_wanted_once() {
         wanted,
         [("orders".to_owned(), 5432), ("wages".to_owned(), 5433)]
     );
+}
+
+#[test]
+fn what_names_a_target_that_is_not_there_is_in_force_and_says_so() {
+    let accepted = accept(
+        &mut Acceptor::default(),
+        &[target("orders", 5432), grant("g", "billing", "wages")],
+    );
+    let verdict = &accepted.verdicts["ClusterGuardPolicy/g"];
+    assert!(verdict.errors.is_empty(), "{verdict:?}");
+    assert_eq!(verdict.unready[0].reason.as_str(), "UnknownTarget");
+    assert_eq!(accepted.objects.len(), 2);
 }
