@@ -27,7 +27,7 @@ const PEM_LINE: usize = 64;
 ///
 /// # Errors
 /// They cannot be written.
-pub fn publish(dir: &Path, ca_pem: &str, extra_roots: &str) -> std::io::Result<()> {
+pub(crate) fn publish(dir: &Path, ca_pem: &str, extra_roots: &str) -> std::io::Result<()> {
     replace(&dir.join(CA), ca_pem.as_bytes(), MODE)?;
     replace(
         &dir.join(BUNDLE),
@@ -58,7 +58,7 @@ fn pem(certificate: &[u8], into: &mut String) {
     let mut rest = encoded.as_str();
     while !rest.is_empty() {
         let (line, after) = rest.split_at_checked(PEM_LINE).unwrap_or((rest, ""));
-        drop(writeln!(into, "{line}"));
+        let _ = writeln!(into, "{line}");
         rest = after;
     }
     into.push_str("-----END CERTIFICATE-----\n");

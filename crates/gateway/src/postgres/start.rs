@@ -275,18 +275,19 @@ async fn begin(
         .identities
         .current()
         .map_err(|reason| told(&reason))?;
+    if let Some(reason) = shared.policies.suspended() {
+        return Err(told(&reason));
+    }
     if let Some(reason) = &target.refused {
         return Err(told(&format!(
             "target \"{}\" is refused: {reason}",
             target.name
         )));
     }
-    if let Some(reason) = shared.policies.suspended() {
-        return Err(told(&reason));
-    }
     // The policy may have changed since the connection was routed, and with it the targets' ids.
     let scope = bundle.target_named(&target.name).and_then(|(target, _)| {
-        shared.scopes.find(&bundle, &subject, target, millis())
+        let scopes = &shared.scopes;
+        scopes.find(&bundle, &subject, target, millis())
     });
     let scope = scope.ok_or_else(|| {
         told(&format!(

@@ -43,7 +43,11 @@ fn good(revision: u64) -> Snapshot {
 fn granted(policies: &SnapshotPolicies) -> bool {
     let bundle = policies.current();
     let target = bundle.target_named("db").map(|(target, _)| target);
-    target.is_some_and(|target| bundle.scope(&Subject::default(), target).is_some())
+    target.is_some_and(|target| {
+        bundle
+            .scope(&Subject::default(), target, weir_policy::Timestamp(0))
+            .is_some()
+    })
 }
 
 #[test]
@@ -117,4 +121,37 @@ fn secrets_are_those_of_the_snapshot_alone() {
     assert_eq!(read(Source::Ref("login".to_owned())).unwrap(), b"s3cret");
     assert!(read(Source::Ref("other".to_owned())).is_err());
     assert!(read(Source::File("/etc/passwd".to_owned())).is_err());
+}
+
+#[test]
+fn a_service_leads_to_the_addresses_that_the_controller_sends() {
+    let (_dir, spool) = spool();
+    let by_service = json!({"kind": "Target", "metadata": {"name": "db"}, "spec": {
+        "protocol": "PostgreSQL", "upstreamTLS": {"mode": "Disable"},
+        "addresses": [{"service": {"namespace": "data", "name": "orders", "port": 5432}}]}});
+    let mut snapshot = snapshot(1, vec![by_service, policy(&["db"])]);
+    snapshot
+        .services
+        .push(weir_uplink::control::ResolvedService {
+            namespace: "data".to_owned(),
+            name: "orders".to_owned(),
+            port: 5432,
+            endpoints: vec![
+                "192.0.2.7:5432".parse().unwrap(),
+                "192.0.2.8:15432".parse().unwrap(),
+            ],
+        });
+    let policies = SnapshotPolicies::new(snapshot, spool.handle()).unwrap();
+    let bundle = policies.current();
+    let routed = |ip: &str, port| {
+        let found = bundle.route(
+            ip.parse().unwrap(),
+            port,
+            None,
+            &weir_policy::Resolved::default(),
+        );
+        found.unwrap().is_some()
+    };
+    assert!(routed("192.0.2.7", 5432) && routed("192.0.2.8", 15432));
+    assert!(!routed("192.0.2.9", 5432));
 }
