@@ -8,7 +8,7 @@ use weir_policy::{Decision, Subject, Verdict};
 
 use crate::cluster::{self, Cluster, ClusterError, Home, KubeArgs};
 use crate::commands::connect::{Failure, Form, document, write};
-
+use crate::policy::now;
 use crate::standalone::Config;
 
 /// Arguments of `weir explain`.
