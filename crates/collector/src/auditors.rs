@@ -50,7 +50,7 @@ struct Inner {
 type Version = client_ca::Version;
 
 /// A client, before it asks for anything.
-pub struct Client {
+pub(crate) struct Client {
     address: SocketAddr,
     /// The user in the certificate, and until when.
     user: Option<(User, SystemTime)>,

@@ -7,8 +7,8 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
-    PKCS_ECDSA_P256_SHA256, SanType,
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName,
+    DnType, IsCa, Issuer, KeyPair, PKCS_ECDSA_P256_SHA256, SanType,
 };
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore};
@@ -21,26 +21,26 @@ use weir_audit::{
 };
 use weir_collector::client::{Client, Opening, TlsOptions};
 use weir_collector::{
-    CollectorConfig, Credentials, Quota, ReviewError, ReviewFuture, Reviewer, Service,
+    CollectorConfig, Credentials, Current, Quota, ReviewError, ReviewFuture, Reviewer, Service,
     ServiceConfig,
 };
-use weir_uplink::control::{Review, ReviewRequest};
+use weir_uplink::control::{Enrolment, Review, ReviewRequest};
 use weir_uplink::ingest::{CollectorPlace, Place, RemoteCollector};
 
-pub const DOMAIN: &str = "cluster.local";
-pub const NAME: &str = "localhost";
+pub(crate) const DOMAIN: &str = "cluster.local";
+pub(crate) const NAME: &str = "localhost";
 
 /// A certificate authority.
-pub struct Ca {
+pub(crate) struct Ca {
     issuer: Issuer<'static, KeyPair>,
-    pub pem: String,
-    pub der: CertificateDer<'static>,
+    pub(crate) pem: String,
+    pub(crate) der: CertificateDer<'static>,
 }
 
 /// A leaf and its key.
-pub struct Leaf {
-    pub chain: Vec<CertificateDer<'static>>,
-    pub key: PrivateKeyDer<'static>,
+pub(crate) struct Leaf {
+    pub(crate) chain: Vec<CertificateDer<'static>>,
+    pub(crate) key: PrivateKeyDer<'static>,
 }
 
 impl Clone for Leaf {
@@ -52,12 +52,16 @@ impl Clone for Leaf {
     }
 }
 
+fn serial() -> DnType {
+    DnType::CustomDnType(vec![2, 5, 4, 5])
+}
+
 fn key() -> KeyPair {
     KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap()
 }
 
 impl Ca {
-    pub fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let key = key();
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -86,20 +90,40 @@ impl Ca {
         }
     }
 
-    pub fn server(&self) -> Leaf {
+    /// What a controller grants for a signing request of a pod.
+    pub(crate) fn grant(&self, csr: &str, pod: &Pod) -> Enrolment {
+        let mut request = CertificateSigningRequestParams::from_pem(csr).unwrap();
+        let params = &mut request.params;
+        params.distinguished_name = DistinguishedName::new();
+        params
+            .distinguished_name
+            .push(DnType::CommonName, pod.name.as_str());
+        params.distinguished_name.push(serial(), pod.uid.as_str());
+        params.subject_alt_names = vec![
+            SanType::URI(pod.spiffe().as_str().try_into().unwrap()),
+            SanType::DnsName(NAME.try_into().unwrap()),
+        ];
+        Enrolment {
+            certificate: request.signed_by(&self.issuer).unwrap().pem(),
+            roots: self.pem.clone(),
+            expires_in_seconds: 3600,
+            identity: pod.identity(),
+        }
+    }
+
+    pub(crate) fn server(&self) -> Leaf {
         self.issue(&[], vec![SanType::DnsName(NAME.try_into().unwrap())])
     }
 
-    pub fn pod(&self, pod: &Pod) -> Leaf {
-        let serial = DnType::CustomDnType(vec![2, 5, 4, 5]);
+    pub(crate) fn pod(&self, pod: &Pod) -> Leaf {
         let spiffe = pod.spiffe();
         self.issue(
-            &[(DnType::CommonName, &pod.name), (serial, &pod.uid)],
+            &[(DnType::CommonName, &pod.name), (serial(), &pod.uid)],
             vec![SanType::URI(spiffe.as_str().try_into().unwrap())],
         )
     }
 
-    pub fn user(&self, name: &str, group: &str) -> Leaf {
+    pub(crate) fn user(&self, name: &str, group: &str) -> Leaf {
         let subject = [
             (DnType::CommonName, name),
             (DnType::OrganizationName, group),
@@ -110,15 +134,15 @@ impl Ca {
 
 /// A pod as the controller attests it.
 #[derive(Clone)]
-pub struct Pod {
-    pub namespace: String,
-    pub account: String,
-    pub name: String,
-    pub uid: String,
+pub(crate) struct Pod {
+    pub(crate) namespace: String,
+    pub(crate) account: String,
+    pub(crate) name: String,
+    pub(crate) uid: String,
 }
 
 impl Pod {
-    pub fn new(namespace: &str, number: u32) -> Self {
+    pub(crate) fn new(namespace: &str, number: u32) -> Self {
         Self {
             namespace: namespace.into(),
             account: "reporter".into(),
@@ -127,20 +151,20 @@ impl Pod {
         }
     }
 
-    pub fn spiffe(&self) -> String {
+    pub(crate) fn spiffe(&self) -> String {
         format!(
             "spiffe://{DOMAIN}/ns/{}/sa/{}",
             self.namespace, self.account
         )
     }
 
-    pub fn engine(&self) -> EngineId {
+    pub(crate) fn engine(&self) -> EngineId {
         format!("pod_{}", self.uid.replace('-', "_"))
             .parse()
             .unwrap()
     }
 
-    pub fn identity(&self) -> Identity {
+    pub(crate) fn identity(&self) -> Identity {
         Identity {
             namespace: Some(self.namespace.as_str().into()),
             service_account: Some(self.account.as_str().into()),
@@ -150,7 +174,7 @@ impl Pod {
         }
     }
 
-    pub fn session(&self, number: u64) -> Arc<Session> {
+    pub(crate) fn session(&self, number: u64) -> Arc<Session> {
         Arc::new(Session {
             id: SessionId::new(number),
             identity: Arc::new(self.identity()),
@@ -160,11 +184,11 @@ impl Pod {
     }
 
     /// The first batch of this pod's chain: one session, opened and closed.
-    pub fn batch(&self, session: u64) -> Batch {
+    pub(crate) fn batch(&self, session: u64) -> Batch {
         self.batch_of(&self.session(session))
     }
 
-    pub fn batch_of(&self, session: &Arc<Session>) -> Batch {
+    pub(crate) fn batch_of(&self, session: &Arc<Session>) -> Batch {
         let engine = self.engine();
         let frame = frame(1, genesis(&engine), session);
         Batch {
@@ -174,7 +198,7 @@ impl Pod {
     }
 }
 
-pub fn frame(epoch: u32, previous: Hash, session: &Arc<Session>) -> Frame {
+pub(crate) fn frame(epoch: u32, previous: Hash, session: &Arc<Session>) -> Frame {
     let now: Timestamp = std::time::SystemTime::now().into();
     let records = [
         Record::session(now, Arc::clone(session), ConnectionOpened::default()),
@@ -187,15 +211,15 @@ pub fn frame(epoch: u32, previous: Hash, session: &Arc<Session>) -> Frame {
 
 /// The controller's part: who may read what.
 #[derive(Default)]
-pub struct Rules {
+pub(crate) struct Rules {
     /// (token or user, namespace or all)
-    pub allowed: Mutex<BTreeSet<(String, Option<String>)>>,
-    pub asked: Mutex<Vec<ReviewRequest>>,
-    pub down: Mutex<bool>,
+    pub(crate) allowed: Mutex<BTreeSet<(String, Option<String>)>>,
+    pub(crate) asked: Mutex<Vec<ReviewRequest>>,
+    pub(crate) down: Mutex<bool>,
 }
 
 impl Rules {
-    pub fn allow(&self, who: &str, namespace: Option<&str>) {
+    pub(crate) fn allow(&self, who: &str, namespace: Option<&str>) {
         let rule = (who.to_owned(), namespace.map(str::to_owned));
         self.allowed.lock().unwrap().insert(rule);
     }
@@ -223,30 +247,65 @@ impl Reviewer for Rules {
 }
 
 /// A running collector.
-pub struct Bed {
-    pub root: Ca,
-    pub cluster: Ca,
-    pub rules: Arc<Rules>,
-    pub ingest: SocketAddr,
-    pub auditors: SocketAddr,
-    pub client_ca: std::path::PathBuf,
-    pub credentials: watch::Sender<Option<Arc<Credentials>>>,
-    stop: Option<oneshot::Sender<()>>,
-    running: Option<tokio::task::JoinHandle<()>>,
-    pub dir: tempfile::TempDir,
+pub(crate) struct Bed {
+    /// Weir's own root, and the cluster's.
+    pub(crate) root: Ca,
+    pub(crate) cluster: Ca,
+    /// What the collector proves itself with.
+    pub(crate) credentials: watch::Sender<Option<Arc<Credentials>>>,
+    pub(crate) running: Running,
 }
 
-pub async fn bed() -> Bed {
+impl std::ops::Deref for Bed {
+    type Target = Running;
+
+    fn deref(&self) -> &Running {
+        &self.running
+    }
+}
+
+impl std::ops::DerefMut for Bed {
+    fn deref_mut(&mut self) -> &mut Running {
+        &mut self.running
+    }
+}
+
+pub(crate) struct Running {
+    pub(crate) rules: Arc<Rules>,
+    pub(crate) ingest: SocketAddr,
+    pub(crate) auditors: SocketAddr,
+    pub(crate) client_ca: std::path::PathBuf,
+    stop: Option<oneshot::Sender<()>>,
+    served: Option<tokio::task::JoinHandle<()>>,
+    pub(crate) dir: tempfile::TempDir,
+}
+
+pub(crate) async fn bed() -> Bed {
     bed_with(Quota::default()).await
 }
 
-pub async fn bed_with(quota: Quota) -> Bed {
+pub(crate) async fn bed_with(quota: Quota) -> Bed {
     let (root, cluster) = (Ca::new("weir"), Ca::new("kubernetes"));
+    let (credentials, current) = watch::channel(Some(credentials(&root)));
+    let running = run(&cluster, current, quota).await;
+    Bed {
+        root,
+        cluster,
+        credentials,
+        running,
+    }
+}
+
+/// A collector with credentials from elsewhere.
+pub(crate) async fn bed_of(root: &Ca, current: Current) -> Running {
+    run(root, current, Quota::default()).await
+}
+
+async fn run(cluster: &Ca, current: Current, quota: Quota) -> Running {
     let dir = tempfile::tempdir().unwrap();
     let client_ca = dir.path().join("client-ca.crt");
     std::fs::write(&client_ca, &cluster.pem).unwrap();
     let rules = Arc::new(Rules::default());
-    let (credentials, current) = watch::channel(Some(credentials(&root)));
     let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
     let config = ServiceConfig {
         data_dir: dir.path().join("store"),
@@ -266,25 +325,22 @@ pub async fn bed_with(quota: Quota) -> Bed {
         service.auditors_address().unwrap(),
     );
     let (stop, stopped) = oneshot::channel::<()>();
-    let running = tokio::spawn(service.run(async move {
+    let served = tokio::spawn(service.run(async move {
         let _ = stopped.await;
     }));
     rules.allow("admin", None);
-    Bed {
-        root,
-        cluster,
+    Running {
         rules,
         ingest,
         auditors,
         client_ca,
-        credentials,
         stop: Some(stop),
-        running: Some(running),
+        served: Some(served),
         dir,
     }
 }
 
-pub fn credentials(root: &Ca) -> Arc<Credentials> {
+pub(crate) fn credentials(root: &Ca) -> Arc<Credentials> {
     let Leaf { chain, key } = root.server();
     let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&key).unwrap();
     let certified = Arc::new(CertifiedKey::new(chain, key));
@@ -292,7 +348,7 @@ pub fn credentials(root: &Ca) -> Arc<Credentials> {
 }
 
 /// Client settings that trust `root` and show `leaf`.
-pub fn tls(root: &Ca, leaf: Option<&Leaf>) -> Arc<ClientConfig> {
+pub(crate) fn tls(root: &Ca, leaf: Option<&Leaf>) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots.add(root.der.clone()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -309,7 +365,7 @@ pub fn tls(root: &Ca, leaf: Option<&Leaf>) -> Arc<ClientConfig> {
 }
 
 /// A place that can change.
-pub struct At(pub Mutex<Option<Place>>);
+pub(crate) struct At(pub(crate) Mutex<Option<Place>>);
 
 impl CollectorPlace for At {
     fn place(&self) -> Option<Place> {
@@ -317,30 +373,38 @@ impl CollectorPlace for At {
     }
 }
 
-impl Bed {
-    pub fn place(&self, tls: Arc<ClientConfig>) -> Place {
+impl Running {
+    pub(crate) fn place(&self, tls: Arc<ClientConfig>) -> Place {
         Place {
             address: format!("{NAME}:{}", self.ingest.port()),
             tls,
         }
     }
 
-    /// The sidecar of a pod, as Weir's own root attests it.
-    pub fn sidecar(&self, pod: &Pod) -> Arc<RemoteCollector> {
-        let leaf = self.root.pod(pod);
-        self.remote(tls(&self.root, Some(&leaf)))
-    }
-
-    pub fn remote(&self, tls: Arc<ClientConfig>) -> Arc<RemoteCollector> {
+    pub(crate) fn remote(&self, tls: Arc<ClientConfig>) -> Arc<RemoteCollector> {
         let at = Arc::new(At(Mutex::new(Some(self.place(tls)))));
         Arc::new(RemoteCollector::new(at).unwrap())
     }
 
-    pub fn auditor(&self, token: &str) -> Client {
+    /// Drains, and waits for it.
+    pub(crate) async fn stop(&mut self) {
+        drop(self.stop.take());
+        self.served.take().unwrap().await.unwrap();
+    }
+}
+
+impl Bed {
+    /// The sidecar of a pod, as Weir's own root attests it.
+    pub(crate) fn sidecar(&self, pod: &Pod) -> Arc<RemoteCollector> {
+        let leaf = self.root.pod(pod);
+        self.remote(tls(&self.root, Some(&leaf)))
+    }
+
+    pub(crate) fn auditor(&self, token: &str) -> Client {
         self.client(Some(token), None)
     }
 
-    pub fn client(&self, token: Option<&str>, leaf: Option<Leaf>) -> Client {
+    pub(crate) fn client(&self, token: Option<&str>, leaf: Option<Leaf>) -> Client {
         let address = self.auditors;
         let options = TlsOptions {
             place: "the collector".into(),
@@ -354,16 +418,10 @@ impl Bed {
         })
         .unwrap()
     }
-
-    /// Drains, and waits for it.
-    pub async fn stop(&mut self) {
-        drop(self.stop.take());
-        self.running.take().unwrap().await.unwrap();
-    }
 }
 
 /// Calls a blocking sink as the shipper does: on a thread of its own.
-pub async fn send(
+pub(crate) async fn send(
     sink: &Arc<RemoteCollector>,
     batch: Batch,
 ) -> Result<weir_audit::Ack, weir_audit::SinkError> {
