@@ -143,7 +143,7 @@ class Inside:
 
     def evidence(self):
         """The relay on another port is a finding."""
-        text = self.weir.evidence("query -n fort -o json")
+        text = self.weir.evidence("query --kind refusals,findings -n fort -o json")
         contains(text, "7777")
         equal(CLEAR in text, False, "clear text in evidence")
 
