@@ -33,10 +33,10 @@ def up():
 The cluster runs in namespaces of its own; a command inside of it:
   {inside} kubectl get pods -A
   {inside} helm list -A
-  {inside} weir status
+  {inside} kubectl weir status
   {inside} kubectl -n shop exec deploy/reporter -- psql -c "select * from customers"
   {inside} env KUBECONFIG={weir.people["alice"]} kubectl weir requests -n shop      (alice: data-stewards)
-  {inside} env KUBECONFIG={weir.people["bob"]} weir query --namespace shop      (bob: auditors)
+  {inside} env KUBECONFIG={weir.people["bob"]} kubectl weir query -n shop      (bob: auditors)
   {inside} ctr -a {WHERE}/containerd.sock -n k8s.io images import IMAGE.tar
 Weir is in weir-system, a PostgreSQL in data, an application that it governs in shop.
 Stop it with: make cluster-down""")

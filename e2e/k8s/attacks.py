@@ -29,8 +29,8 @@ TOKEN = "$(cat /var/run/secrets/kubernetes.io/serviceaccount/token)"
 # name, command, where it succeeds and what that looks like, what it looks like in `fort`
 INSIDE = (
     ("the plain question", PSQL, "free", CLEAR, MASKED),
-    ("as the sidecar's user", f"setpriv --reuid=2177 --regid=2177 --clear-groups {PSQL}", "free", CLEAR, MASKED),
-    ("as the probe's user", f"setpriv --reuid=2178 --regid=2178 --clear-groups {PSQL}", "free", CLEAR, MASKED),
+    ("as the sidecar's user", f"setpriv --reuid=2177 --regid=2177 --clear-groups env HOME=/tmp {PSQL}", "free", CLEAR, MASKED),
+    ("as the probe's user", f"setpriv --reuid=2178 --regid=2178 --clear-groups env HOME=/tmp {PSQL}", "free", CLEAR, MASKED),
     ("the database's pod address", f"PGHOST=$DATABASE {PSQL}", "free", CLEAR, MASKED),
     ("a relay on another port", f"PGHOST=$OUTSIDE PGPORT=7777 {PSQL}", "free", CLEAR, "refused|denied|not governed|closed"),
     ("a Service of the attacker's", f"PGHOST=mine PGPORT=7654 {PSQL}", "free", CLEAR, MASKED),
@@ -143,7 +143,7 @@ class Inside:
 
     def evidence(self):
         """The relay on another port is a finding."""
-        text = self.weir.evidence("query --namespace fort --json")
+        text = self.weir.evidence("query --kind refusals,findings -n fort -o json")
         contains(text, "7777")
         equal(CLEAR in text, False, "clear text in evidence")
 

@@ -195,7 +195,7 @@ class Outages:
         if not goes_on:
             contains(text, "refused")
         def recorded():
-            found = self.weir.evidence(f"query --namespace shop --text {mark} --limit 1000 --json", check=False)
+            found = self.weir.evidence(f"query -n shop --text {mark} --limit 1000 -o json", check=False)
             return all(number in found for number in acknowledged)
         proc.wait_until(recorded, f"{delivery}: all {len(acknowledged)} acknowledged statements are recorded", 60, every=1)
         rows = self.weir.shell("kubectl -n data exec db -- env PGPASSWORD=real-secret psql -h 127.0.0.1 -U postgres "

@@ -10,8 +10,8 @@ from lab.report import contains, equal, lacks
 
 PAGE = os.path.join(ROOT, "manifests/quickstart/README.md")
 # Who types a command; everything else is the administrator's.
-WHO = (("kubectl weir requests", "alice"), ("kubectl weir approve", "alice"), ("weir query", "bob"),
-       ("weir sessions", "bob"))
+WHO = (("kubectl weir requests", "alice"), ("kubectl weir approve", "alice"), ("kubectl weir query", "bob"),
+       ("kubectl weir sessions", "bob"))
 
 
 def steps():
@@ -99,7 +99,7 @@ class Page:
 
     def evidence_needs_the_right(self):
         for who_asks in ("alice", "mallory"):
-            done = self.weir.shell("weir query --namespace shop", who=who_asks, check=False)
+            done = self.weir.shell("kubectl weir query -n shop", who=who_asks, check=False)
             assert done.returncode != 0, f"{who_asks}: {done.stdout}"
 
     def enforce(self):

@@ -189,7 +189,7 @@ spec:
         self.cluster.kubectl("delete", "deployment", "twenty", namespace=NAMESPACE)
 
     def evidence_names_the_workload(self):
-        text = self.weir.evidence(f"sessions --namespace {NAMESPACE} --json")
+        text = self.weir.evidence(f"sessions -n {NAMESPACE} -o json")
         for workload in ("Deployment/three", "StatefulSet/two", "Job/once", "CronJob/nightly"):
             contains(text, workload)
         for field in ("node1", "sha256:"):

@@ -149,12 +149,12 @@ class Installed:
 
     def evidence(self, query, who="bob", check=True):
         """What `weir query` and its like print."""
-        return self.shell(f"weir {query}", who=who, check=check).stdout
+        return self.shell(f"kubectl weir {query}", who=who, check=check).stdout
 
     def dump(self):
         """What a reader of a failed run needs beside pods, events and logs."""
         for title, command in (("weir resources", "kubectl get weir -A"),
-                               ("audit", "weir query --since 1h --limit 40"), ("weir check", "weir check"),
-                               ("weir status", "weir status")):
+                               ("audit", "kubectl weir query --since 1h --limit 40"), ("weir check", "kubectl weir check"),
+                               ("weir status", "kubectl weir status")):
             done = self.shell(command, check=False)
             print(f"----- {title}\n{done.stdout[-6000:]}{done.stderr[-2000:]}", file=sys.stderr, flush=True)
