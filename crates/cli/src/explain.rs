@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use weir_api::{CompileOptions, Resources};
+use weir_api::{CompileOptions, References, Resources};
 use weir_policy::{Decision, Subject, Verdict};
 
 use crate::cluster::{self, Cluster, ClusterError, Home, KubeArgs};
 use crate::commands::connect::{Failure, Form, document, write};
-
+use crate::policy::now;
 use crate::standalone::Config;
 
 /// Arguments of `weir explain`.
@@ -114,14 +114,22 @@ impl ExplainArgs {
 }
 
 async fn explain(args: &ExplainArgs, home: Home) -> Result<Vec<(String, Decision)>, String> {
-    let (resources, subject) = match args.place(home)? {
+    let (resources, subject, references) = match args.place(home)? {
         Home::Local => (
             local(args)?,
             Subject::named(args.subject.identity.as_deref().unwrap_or_default()),
+            References::Strict,
         ),
-        Home::Cluster => in_cluster(args).await.map_err(|error| error.to_string())?,
+        Home::Cluster => {
+            let asked = in_cluster(args).await.map_err(|error| error.to_string())?;
+            (asked.0, asked.1, References::Lenient)
+        }
     };
-    let options = CompileOptions { revision: 1 };
+    let options = CompileOptions {
+        references,
+        now: now(),
+        ..CompileOptions::default()
+    };
     let compiled = weir_api::compile(&resources, &options).map_err(rendered)?;
     weir_gateway::explain(&compiled.bundle, &subject, &args.target, &args.sql)
 }
@@ -200,6 +208,9 @@ fn print(text: &str, decision: &Decision) {
     for rule in &decision.why {
         println!("  rule    {}/{}", rule.policy, rule.rule);
     }
+    for lifted in &decision.exceptions {
+        println!("  exception {lifted}");
+    }
     for rule in &decision.would_deny {
         println!("  would deny (observing) {}/{}", rule.policy, rule.rule);
     }
@@ -221,6 +232,7 @@ fn as_json(text: &str, decision: &Decision) -> serde_json::Value {
         "reason": reason,
         "rules": decision.why.iter().map(name).collect::<Vec<_>>(),
         "would_deny": decision.would_deny.iter().map(name).collect::<Vec<_>>(),
+        "exceptions": decision.exceptions.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "masked_columns": decision.obligations.masks.iter().map(|(at, _)| at + 1).collect::<Vec<_>>(),
         "limits": decision.obligations.limits.iter().map(|l| l.describe()).collect::<Vec<_>>(),
     })

@@ -5,7 +5,6 @@ mod cluster;
 mod commands;
 mod explain;
 mod policy;
-mod probe;
 mod run;
 mod standalone;
 
@@ -14,6 +13,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use cluster::Home;
+use weir_sidecar::probe;
 use weir_telemetry::{LogFormat, logging};
 
 #[global_allocator]

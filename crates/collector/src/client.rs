@@ -188,7 +188,10 @@ impl Client {
                 exchange(stream, request, body, address).await?
             }
             Place::Tls(place) => {
-                let stream = place.connect().await.map_err(|e| connect(&place.place, &e))?;
+                let stream = place
+                    .connect()
+                    .await
+                    .map_err(|e| connect(&place.place, &e))?;
                 request = request.header(header::HOST, place.host());
                 if let Some(bearer) = &place.bearer {
                     request = request.header(header::AUTHORIZATION, bearer);

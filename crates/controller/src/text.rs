@@ -1,0 +1,19 @@
+//! Small conversions of text.
+
+/// Lower-case hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        for nibble in [byte >> 4, byte & 15] {
+            text.push(char::from_digit(u32::from(nibble), 16).unwrap_or('0'));
+        }
+    }
+    text
+}
+
+/// Resource versions of one cluster as numbers that grow with time; others as 0.
+pub(crate) fn version(resource_version: Option<&str>) -> u64 {
+    resource_version
+        .and_then(|version| version.parse().ok())
+        .unwrap_or_default()
+}
