@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 use serde_json::Value;
 
-pub(super) use after::deployment;
+pub(crate) use after::deployment;
 
 use super::access::Cluster;
 use super::error::ClusterError;

@@ -78,7 +78,7 @@ pub(super) async fn processes(cluster: &Cluster, findings: &mut Vec<Finding>) {
 }
 
 /// The Deployment of a process.
-pub(super) async fn deployment(
+pub(crate) async fn deployment(
     cluster: &Cluster,
     process: Process,
 ) -> Result<Option<Value>, ClusterError> {
