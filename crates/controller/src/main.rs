@@ -42,7 +42,7 @@ fn start(args: Args) -> Result<(), Box<dyn std::error::Error>> {
                 _ = interrupt.recv() => {}
             }
         };
-        weir_controller::run(config, client, |_| None, stop).await?;
+        weir_controller::run(config, client, stop).await?;
         Ok(())
     })
 }

@@ -25,7 +25,6 @@ use crate::sessions::Sessions;
 use crate::statuses;
 use crate::store::Store;
 use crate::store::pods::Pods;
-use crate::webhooks::Webhooks;
 
 /// After `/readyz` says no, connections still come for this long.
 const UNREADY: Duration = Duration::from_secs(2);
@@ -53,7 +52,6 @@ pub enum RunError {
 pub async fn run(
     config: Config,
     client: Client,
-    webhooks: impl FnOnce(&Authority) -> Option<Arc<dyn Webhooks>>,
     stop: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
     let (registry, readiness) = (Registry::default(), Readiness::default());
@@ -89,7 +87,7 @@ pub async fn run(
     let public_port = Arc::new(Public {
         authority: authority.clone(),
         enrolments: Arc::clone(&parts.enrolments),
-        webhooks: webhooks(&authority),
+        webhooks: None,
     });
     let control_port = Arc::new(Control {
         client: client.clone(),
