@@ -27,6 +27,7 @@ use crate::sessions::Sessions;
 use crate::store::follow::{Table, follow};
 use crate::store::kinds::api_resource;
 use crate::store::pods::PodEntry;
+use crate::text::time;
 
 /// Says which pod a request is of.
 const POD_UID: &str = "weir.dev/pod-uid";
@@ -275,7 +276,7 @@ fn entry(object: DynamicObject, before: Option<&Entry>) -> Entry {
         pod_uid: labels.get(POD_UID).cloned().unwrap_or_default(),
         version: metadata.resource_version,
         generation: metadata.generation,
-        created: metadata.creation_timestamp.map(|time| time.0),
+        created: metadata.creation_timestamp.as_ref().and_then(time),
         terms,
         status: status.and_then(Result::ok),
         told: before.is_some_and(|before| before.told),

@@ -64,8 +64,9 @@ pub(crate) type Until = Option<SystemTime>;
 pub(crate) async fn serve<P: Port>(
     listener: TcpListener,
     port: Arc<P>,
-    mut stop: watch::Receiver<bool>,
+    stop: watch::Receiver<bool>,
 ) {
+    let mut stopped = stop.clone();
     let slots = Arc::new(Semaphore::new(P::MAX_CONNECTIONS));
     let mut connections = JoinSet::new();
     loop {
@@ -74,7 +75,7 @@ pub(crate) async fn serve<P: Port>(
             (slot, listener.accept().await)
         };
         tokio::select! {
-            _ = stop.wait_for(|stop| *stop) => break,
+            () = told(&mut stopped) => break,
             Some(_) = connections.join_next() => {}
             (Ok(slot), accepted) = accept => match accepted {
                 Ok((stream, address)) => {
@@ -95,6 +96,11 @@ pub(crate) async fn serve<P: Port>(
     }
     drop(listener);
     while connections.join_next().await.is_some() {}
+}
+
+/// Waits for the end, or for the end of whoever would tell.
+async fn told(stop: &mut watch::Receiver<bool>) {
+    _ = stop.wait_for(|stop| *stop).await;
 }
 
 async fn connection<P: Port>(
@@ -122,7 +128,7 @@ async fn connection<P: Port>(
             }
         };
         tokio::select! {
-            _ = stop.wait_for(|stop| *stop) => {}
+            () = told(&mut stop) => {}
             () = expired => {}
         }
     };

@@ -183,10 +183,11 @@ impl<'a> Services<'a> {
         }
     }
 
-    fn endpoints_of(&self, service: (&str, &str), port: &str) -> impl Iterator<Item = SocketAddr> {
+    fn endpoints_of(&self, service: (&str, &str), port: &str) -> Vec<SocketAddr> {
         let all = self.endpoints.get(&service).into_iter().flatten();
-        all.filter(move |(name, _)| *name == port)
+        all.filter(|(name, _)| *name == port)
             .map(|(_, endpoint)| *endpoint)
+            .collect()
     }
 
     /// The addresses in front of a Service's port.

@@ -1,5 +1,8 @@
 //! Small conversions of text.
 
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
 /// Lower-case hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len() * 2);
@@ -9,6 +12,11 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
         }
     }
     text
+}
+
+/// A time of the API server's.
+pub(crate) fn time(of: &Time) -> Option<Timestamp> {
+    Timestamp::from_microsecond(of.0.as_microsecond()).ok()
 }
 
 /// Resource versions of one cluster as numbers that grow with time; others as 0.

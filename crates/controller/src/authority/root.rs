@@ -102,11 +102,9 @@ impl RootPem {
         let old = Root::parse(self.clone(), now)?;
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         let params = root_params(now);
-        let cross = CertificateParams {
-            not_after: old.expires.into(),
-            use_authority_key_identifier_extension: true,
-            ..params.clone()
-        };
+        let mut cross = params.clone();
+        cross.not_after = old.expires.into();
+        cross.use_authority_key_identifier_extension = true;
         let cross = cross.signed_by(&key, &old.issuer)?;
         Ok(Self {
             certificate: params.self_signed(&key)?.pem(),

@@ -10,6 +10,7 @@ use kube::{Api, Client, ResourceExt as _};
 use weir_uplink::control::UnmatchedSetting;
 
 use super::follow::{Key, Table, follow};
+use crate::text::time;
 
 /// Stamped at admission.
 const CREATED_BY: &str = "weir.dev/created-by";
@@ -50,7 +51,7 @@ impl From<&Pod> for PodEntry {
             node: spec.and_then(|spec| spec.node_name.clone()),
             owner: owner.map(|owner| (owner.kind.clone(), owner.name.clone())),
             images: images(pod),
-            deadline: pod.metadata.deletion_timestamp.as_ref().map(|time| time.0),
+            deadline: pod.metadata.deletion_timestamp.as_ref().and_then(time),
             refuses: super::unmatched(annotations) == UnmatchedSetting::Refuse,
             created_by: annotations.and_then(|all| all.get(CREATED_BY)).cloned(),
             ended: matches!(phase, Some("Succeeded" | "Failed")),
@@ -191,7 +192,7 @@ mod tests {
     #[test]
     fn deleted_recreated_and_unlisted_pods_are_gone() {
         let pods = Pods::default();
-        let mut gone = |event| pods.take(event);
+        let gone = |event| pods.take(event);
         assert!(gone(Event::Apply(pod("a", "1"))).is_empty());
         assert!(gone(Event::Apply(pod("a", "1"))).is_empty());
         assert_eq!(gone(Event::Apply(pod("a", "2"))), ["1"]);
