@@ -118,11 +118,8 @@ impl Follower {
         }
         let settings = &snapshot.settings;
         if settings.extra_roots != extra_roots {
-            let published = trust::publish(
-                &self.trust.dir,
-                &self.trust.ca_pem,
-                &settings.extra_roots,
-            );
+            let published =
+                trust::publish(&self.trust.dir, &self.trust.ca_pem, &settings.extra_roots);
             if let Err(error) = published {
                 tracing::error!(%error, "the new roots could not be published");
             }
@@ -157,7 +154,10 @@ pub(crate) fn report(snapshot: &Snapshot, refused: Option<String>) -> Report {
 }
 
 /// Tells the controller the latest report, however often it takes.
-pub(crate) async fn keep_reporting(client: Arc<ControlClient>, mut latest: watch::Receiver<Report>) {
+pub(crate) async fn keep_reporting(
+    client: Arc<ControlClient>,
+    mut latest: watch::Receiver<Report>,
+) {
     loop {
         let report = latest.borrow_and_update().clone();
         let again = async {

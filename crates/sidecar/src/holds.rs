@@ -57,11 +57,13 @@ pub(crate) fn held(
 ) -> Held {
     let name = Arc::clone(ticket.name());
     let (tell, ruling) = oneshot::channel();
-    let mut end = OnEnd {
+    let end = OnEnd {
         answered: false,
         ended: Some(ended),
     };
     let waiting = tokio::spawn(async move {
+        // Whole, or only its flag would move in and the end would be told at once.
+        let mut end = end;
         let ruling = match ticket.answer().await {
             Answer::Approved { rows } => Ruling::Approved(rows),
             Answer::Denied { approver, reason } => Ruling::Denied(format!("{reason} ({approver})")),

@@ -6,10 +6,12 @@
 //! Refuses: secrets from anywhere but the snapshot.
 
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use weir_api::{CompileOptions, Diagnostic, Resources};
+use weir_api::kinds::ServiceRef;
+use weir_api::{CompileOptions, Diagnostic, References, Resources, Services};
 use weir_gateway::Unmatched;
 use weir_gateway::ports::{Credentials, Policies};
 use weir_policy::{Bundle, BundleBuilder, Login, Source};
@@ -146,7 +148,12 @@ impl SnapshotPolicies {
     }
 
     fn write(&self, with: impl FnOnce(&mut InForce)) {
-        with(&mut self.in_force.write().unwrap_or_else(PoisonError::into_inner));
+        with(
+            &mut self
+                .in_force
+                .write()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
     }
 
     fn secret(&self, name: &str, keys: &[&str]) -> Result<Vec<u8>, String> {
@@ -201,7 +208,8 @@ impl Credentials for SnapshotPolicies {
     }
 }
 
-/// The resources of a snapshot.
+/// The resources of a snapshot. One that this version cannot read refuses the snapshot: what it
+/// would have restricted is not known.
 fn load(snapshot: &Snapshot) -> Result<Resources, String> {
     let mut all = Resources::default();
     for resource in &snapshot.resources {
@@ -209,28 +217,41 @@ fn load(snapshot: &Snapshot) -> Result<Resources, String> {
         let kind = text("/kind").unwrap_or("resource");
         let origin = format!("{kind}/{}", text("/metadata/name").unwrap_or_default());
         let loaded = weir_api::load_str(&origin, &resource.to_string());
-        let loaded = loaded.map_err(|errors| render(&errors))?;
-        all.targets.extend(loaded.targets);
-        all.labels.extend(loaded.labels);
-        all.cluster_policies.extend(loaded.cluster_policies);
-        all.policies.extend(loaded.policies);
-        all.exceptions.extend(loaded.exceptions);
+        all.merge(loaded.map_err(|errors| render(&errors))?);
     }
     Ok(all)
 }
 
 fn compile(resources: &Resources, snapshot: &Snapshot, revision: u64) -> Result<Bundle, String> {
-    let options = options(snapshot, revision);
+    let options = CompileOptions {
+        revision,
+        references: References::Lenient,
+        services: Some(services(snapshot)),
+        now: weir_policy::Timestamp(millis(SystemTime::now())),
+    };
     let compiled = weir_api::compile(resources, &options).map_err(|errors| render(&errors))?;
-    for warning in &compiled.warnings {
-        tracing::debug!("{warning}");
+    // The controller tells the authors; here it is for whoever looks into one pod.
+    for diagnostic in &compiled.diagnostics {
+        tracing::debug!("{diagnostic}");
     }
     Ok(compiled.bundle)
 }
 
-/// What the compiler has to know besides the resources.
-fn options(_snapshot: &Snapshot, revision: u64) -> CompileOptions {
-    CompileOptions { revision }
+fn services(snapshot: &Snapshot) -> Services {
+    let services = snapshot.services.iter().map(|service| {
+        let name = ServiceRef {
+            namespace: service.namespace.clone(),
+            name: service.name.clone(),
+            port: service.port,
+        };
+        (name, service.endpoints.clone())
+    });
+    services.collect()
+}
+
+fn millis(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Targets and labels alone; nothing at all if they need their policies.

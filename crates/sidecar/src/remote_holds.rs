@@ -157,7 +157,12 @@ fn spec(request: &HoldRequest, now: Timestamp) -> Result<AccessRequestSpec, Stri
     let shown = request.parameters.iter().map(parameter);
     let parameters: Vec<Option<String>> = shown.collect();
     let length = |text: &String| text.chars().count();
-    if parameters.iter().flatten().map(length).any(|n| n > PARAMETER) {
+    if parameters
+        .iter()
+        .flatten()
+        .map(length)
+        .any(|n| n > PARAMETER)
+    {
         return Err("a parameter is too long to be reviewed".to_owned());
     }
     let rule = request.rules.first();
@@ -283,7 +288,10 @@ mod tests {
                 "more than 10 rows",
             ]
         );
-        assert_eq!((spec.policy.as_str(), spec.rule.as_str()), ("reporting", "bulk"));
+        assert_eq!(
+            (spec.policy.as_str(), spec.rule.as_str()),
+            ("reporting", "bulk")
+        );
         assert_eq!(spec.deadline, "1970-01-01T00:01:00.000000Z");
         let parameters = [None, Some("x"), Some("\\x0102")];
         let shown: Vec<_> = spec.parameters.iter().map(Option::as_deref).collect();

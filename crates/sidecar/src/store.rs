@@ -20,7 +20,7 @@ const PRIVATE: u32 = 0o600;
 
 /// The kept state.
 #[derive(Clone, Debug)]
-pub struct Store {
+pub(crate) struct Store {
     dir: PathBuf,
 }
 
@@ -34,14 +34,14 @@ struct KeptEnrolment {
 impl Store {
     /// The state in this directory.
     #[must_use]
-    pub fn new(dir: &Path) -> Self {
+    pub(crate) fn new(dir: &Path) -> Self {
         let dir = dir.to_owned();
         Self { dir }
     }
 
     /// Where the identity's key is.
     #[must_use]
-    pub fn key(&self) -> PathBuf {
+    pub(crate) fn key(&self) -> PathBuf {
         self.dir.join("identity.key")
     }
 
@@ -49,7 +49,7 @@ impl Store {
     ///
     /// # Errors
     /// It cannot be written.
-    pub fn keep_enrolment(&self, enrolment: &Enrolment, now: SystemTime) -> io::Result<()> {
+    pub(crate) fn keep_enrolment(&self, enrolment: &Enrolment, now: SystemTime) -> io::Result<()> {
         let kept = KeptEnrolment {
             enrolment: enrolment.clone(),
             until: seconds(now).saturating_add(enrolment.expires_in_seconds),
@@ -59,7 +59,7 @@ impl Store {
 
     /// The kept certificate, with what is left of its life; nothing once less than a third is.
     #[must_use]
-    pub fn enrolment(&self, now: SystemTime) -> Option<Enrolment> {
+    pub(crate) fn enrolment(&self, now: SystemTime) -> Option<Enrolment> {
         let KeptEnrolment {
             mut enrolment,
             until,
@@ -76,7 +76,7 @@ impl Store {
     ///
     /// # Errors
     /// It cannot be written.
-    pub fn keep_snapshot(&self, snapshot: &Snapshot) -> io::Result<()> {
+    pub(crate) fn keep_snapshot(&self, snapshot: &Snapshot) -> io::Result<()> {
         self.write("snapshot.json", &serde_json::to_vec(snapshot)?)
     }
 
@@ -84,14 +84,14 @@ impl Store {
     ///
     /// # Errors
     /// It cannot be written.
-    pub fn confirm(&self, now: SystemTime) -> io::Result<()> {
+    pub(crate) fn confirm(&self, now: SystemTime) -> io::Result<()> {
         self.write("confirmed.json", seconds(now).to_string().as_bytes())
     }
 
     /// The last snapshot and how long the controller has been away since, if that is shorter than
     /// the snapshot's own settings say.
     #[must_use]
-    pub fn snapshot(&self, now: SystemTime) -> Option<(Snapshot, Duration)> {
+    pub(crate) fn snapshot(&self, now: SystemTime) -> Option<(Snapshot, Duration)> {
         let snapshot: Snapshot = self.read("snapshot.json")?;
         let age = age(self.read("confirmed.json")?, now)?;
         let keep = Duration::from_secs(snapshot.settings.keep_seconds);

@@ -27,9 +27,13 @@ const PEM_LINE: usize = 64;
 ///
 /// # Errors
 /// They cannot be written.
-pub fn publish(dir: &Path, ca_pem: &str, extra_roots: &str) -> std::io::Result<()> {
+pub(crate) fn publish(dir: &Path, ca_pem: &str, extra_roots: &str) -> std::io::Result<()> {
     replace(&dir.join(CA), ca_pem.as_bytes(), MODE)?;
-    replace(&dir.join(BUNDLE), bundle(ca_pem, extra_roots).as_bytes(), MODE)
+    replace(
+        &dir.join(BUNDLE),
+        bundle(ca_pem, extra_roots).as_bytes(),
+        MODE,
+    )
 }
 
 fn bundle(ca_pem: &str, extra_roots: &str) -> String {
@@ -54,7 +58,7 @@ fn pem(certificate: &[u8], into: &mut String) {
     let mut rest = encoded.as_str();
     while !rest.is_empty() {
         let (line, after) = rest.split_at_checked(PEM_LINE).unwrap_or((rest, ""));
-        drop(writeln!(into, "{line}"));
+        let _ = writeln!(into, "{line}");
         rest = after;
     }
     into.push_str("-----END CERTIFICATE-----\n");
@@ -81,7 +85,11 @@ mod tests {
         assert_eq!(bundle.len(), TLS_SERVER_ROOT_CERTS.len() + 2);
         assert_eq!(bundle.first(), parsed(&ca).first());
         assert_eq!(bundle.last(), parsed(&extra).last());
-        assert!(TLS_SERVER_ROOT_CERTS.iter().all(|root| bundle.contains(root)));
+        assert!(
+            TLS_SERVER_ROOT_CERTS
+                .iter()
+                .all(|root| bundle.contains(root))
+        );
     }
 
     #[test]

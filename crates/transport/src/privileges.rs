@@ -152,13 +152,33 @@ mod tests {
     #[test]
     fn everything_that_is_left_is_found() {
         for (from, to, what) in [
-            ("Uid:\t2177\t2177\t2177\t2177", "Uid:\t2177\t2177\t0\t2177", "Uid"),
-            ("Gid:\t2177\t2177\t2177\t2177", "Gid:\t2177\t0\t2177\t2177", "Gid"),
+            (
+                "Uid:\t2177\t2177\t2177\t2177",
+                "Uid:\t2177\t2177\t0\t2177",
+                "Uid",
+            ),
+            (
+                "Gid:\t2177\t2177\t2177\t2177",
+                "Gid:\t2177\t0\t2177\t2177",
+                "Gid",
+            ),
             ("Groups:\t3000 ", "Groups:\t0 3000 ", "Groups"),
             ("Groups:\t3000 ", "Groups:\t ", "Groups"),
-            ("CapPrm:\t0000000000000000", "CapPrm:\t0000000000001000", "CapPrm"),
-            ("CapEff:\t0000000000000000", "CapEff:\t0000000000000080", "CapEff"),
-            ("CapInh:\t0000000000000000", "CapInh:\t0000000000000001", "CapInh"),
+            (
+                "CapPrm:\t0000000000000000",
+                "CapPrm:\t0000000000001000",
+                "CapPrm",
+            ),
+            (
+                "CapEff:\t0000000000000000",
+                "CapEff:\t0000000000000080",
+                "CapEff",
+            ),
+            (
+                "CapInh:\t0000000000000000",
+                "CapInh:\t0000000000000001",
+                "CapInh",
+            ),
             ("CapAmb:\t0000000000000000", "CapAmb:\tnonsense", "CapAmb"),
             ("NoNewPrivs:\t1", "NoNewPrivs:\t0", "NoNewPrivs"),
             ("NoNewPrivs:\t1\n", "", "NoNewPrivs: (not shown)"),

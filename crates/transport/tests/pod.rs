@@ -267,6 +267,29 @@ fn without_enforcement_only_tcp_and_quic_are_governed() {
 }
 
 #[test]
+fn a_container_needs_three_capabilities_and_keeps_none() {
+    let lab = Lab::new(Tree::AsMounted);
+    for (capabilities, missing) in [
+        (",+setuid,+setgid", "Permission"),
+        (",+net_admin,+setgid", "SETUID is needed"),
+        (",+net_admin,+setuid", "SETGID is needed"),
+    ] {
+        let said = lab.container_fails(capabilities);
+        assert!(said.contains(missing), "{capabilities}: {said}");
+    }
+    let relay = lab.relay_in_container(",+net_admin,+setuid,+setgid");
+    let said = lab.attack(As::User(2103), "tcp", "10.77.0.2", 5432);
+    assert!(
+        said.starts_with("CAPTURED ") && said.contains("SERVER "),
+        "an ordinary user serves: {said}"
+    );
+    // Whoever becomes that user gains nothing: the exclusion is the cgroup.
+    let said = lab.attack(As::User(2177), "tcp", "10.77.0.2", 5432);
+    assert!(said.starts_with("CAPTURED "), "{said}");
+    relay.kill();
+}
+
+#[test]
 fn exclusion_by_user_holds_only_against_other_users() {
     let lab = Lab::new(Tree::AsMounted);
     let relay = lab.relay_as(2103, &["enforced", "uid=2103"]);

@@ -263,7 +263,11 @@ impl Holds {
         let answer = match &ruling.ending {
             Ending::Approved { rows } => Answer::Approved { rows: *rows },
             Ending::Denied { reason } => Answer::Denied {
-                approver: ruling.approvers.last().map_or(CONTROLLER, |name| name).into(),
+                approver: ruling
+                    .approvers
+                    .last()
+                    .map_or(CONTROLLER, |name| name)
+                    .into(),
                 reason: reason.as_str().into(),
             },
             Ending::Expired => Answer::Expired,

@@ -11,8 +11,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use hyper::http::HeaderValue;
+use rustls::client::ResolvesClientCert;
 use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls_pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -35,8 +36,8 @@ pub struct TlsOptions {
     pub server_name: String,
     /// Who may have issued it.
     pub roots: Vec<CertificateDer<'static>>,
-    /// A client certificate, leaf first, and its key.
-    pub certificate: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
+    /// A client certificate: a resolver, because that is what a kubeconfig's loader gives.
+    pub certificate: Option<Arc<dyn ResolvesClientCert>>,
     /// A bearer token; it counts before the certificate.
     pub bearer: Option<String>,
 }
@@ -77,9 +78,7 @@ impl TlsPlace {
             .map_err(|error| wrong(&error))?
             .with_root_certificates(roots);
         let mut config = match options.certificate {
-            Some((chain, key)) => config
-                .with_client_auth_cert(chain, key)
-                .map_err(|error| wrong(&error))?,
+            Some(resolver) => config.with_client_cert_resolver(resolver),
             None => config.with_no_client_auth(),
         };
         config.alpn_protocols = vec![b"http/1.1".to_vec()];

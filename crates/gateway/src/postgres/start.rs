@@ -203,15 +203,11 @@ async fn start_tls(
         // (CVE-2021-23222).
         return Err("unencrypted bytes after a TLS request".to_owned());
     }
-    let hosts = target
-        .addresses
-        .iter()
-        .filter_map(|address| match &address.host {
-            weir_policy::Host::Name(name) => Some(name.as_str()),
-            _ => None,
-        });
+    let hosts = target.client_names();
     let local = address.ip().is_loopback().then_some("localhost");
     let names = hosts
+        .iter()
+        .map(String::as_str)
         .chain(target.upstream_tls.server_name.as_deref())
         .chain(local);
     let leaf = LeafNames::new(names, Some(address.ip()));
@@ -282,10 +278,17 @@ async fn begin(
     if let Some(reason) = shared.policies.suspended() {
         return Err(told(&reason));
     }
+    if let Some(reason) = &target.refused {
+        return Err(told(&format!(
+            "target \"{}\" is refused: {reason}",
+            target.name
+        )));
+    }
     // The policy may have changed since the connection was routed, and with it the targets' ids.
-    let scope = bundle
-        .target_named(&target.name)
-        .and_then(|(target, _)| shared.scopes.find(&bundle, &subject, target));
+    let scope = bundle.target_named(&target.name).and_then(|(target, _)| {
+        let scopes = &shared.scopes;
+        scopes.find(&bundle, &subject, target, millis())
+    });
     let scope = scope.ok_or_else(|| {
         told(&format!(
             "no policy lets {} use target \"{}\"",

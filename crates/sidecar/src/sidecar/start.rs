@@ -321,7 +321,9 @@ const RESERVE: u64 = 16 << 20;
 
 /// Half of the volume with the spool's reserve, at least 8 MiB and at most 256.
 fn spool_bytes(volume: u64) -> u64 {
-    (volume / 2).saturating_sub(RESERVE).clamp(8 << 20, 256 << 20)
+    (volume / 2)
+        .saturating_sub(RESERVE)
+        .clamp(8 << 20, 256 << 20)
 }
 
 /// One sequence of evidence for each pod, whatever restarts in it.

@@ -91,7 +91,10 @@ fn a_closed_listener_refuses_and_keeps_its_port_until_it_opens_again() {
     close(&listener).unwrap();
     let refused = std::net::TcpStream::connect(address).unwrap_err();
     assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
-    assert!(std::net::TcpListener::bind(address).is_err(), "the port is kept");
+    assert!(
+        std::net::TcpListener::bind(address).is_err(),
+        "the port is kept"
+    );
     open(&listener).unwrap();
     let client = std::net::TcpStream::connect(address).unwrap();
     assert_eq!(listener.accept().unwrap().1, client.local_addr().unwrap());

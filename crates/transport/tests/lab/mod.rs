@@ -285,6 +285,26 @@ impl Lab {
         Relay(self.until_ready('p', &script))
     }
 
+    /// As a container that has these capabilities and no other: it becomes an ordinary user once the
+    /// rules are in.
+    fn container(&self, capabilities: &str) -> String {
+        format!(
+            "echo $$ > {}/engine/cgroup.procs
+             exec setpriv --no-new-privs --inh-caps=-all --bounding-set=-all{capabilities} \
+               {} relay enforced own-half give-up",
+            self.cgroup.display(),
+            self.attack_script().with_file_name("netns_probe").display(),
+        )
+    }
+
+    pub(crate) fn relay_in_container(&self, capabilities: &str) -> Relay {
+        Relay(self.until_ready('p', &self.container(capabilities)))
+    }
+
+    pub(crate) fn container_fails(&self, capabilities: &str) -> String {
+        self.failure(&self.container(capabilities))
+    }
+
     pub(crate) fn relay_fails(&self, args: &[&str]) -> String {
         let join = format!("echo $$ > {}/engine/cgroup.procs", self.cgroup.display());
         let stranger = format!(

@@ -47,7 +47,9 @@ impl ControlClient {
     /// # Errors
     /// The controller was not told.
     pub async fn report(&self, report: &Report) -> Result<(), ControlError> {
-        self.call(Method::POST, REPORT, Some(report)).await.map(drop)
+        self.call(Method::POST, REPORT, Some(report))
+            .await
+            .map(drop)
     }
 
     /// Asks for people to decide.

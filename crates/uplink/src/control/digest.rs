@@ -30,13 +30,13 @@ pub(crate) fn content_digest(snapshot: &Value) -> String {
     let mut text = String::from("{");
     for (n, name) in CONTENT.into_iter().enumerate() {
         let comma = if n == 0 { "" } else { "," };
-        drop(write!(text, "{comma}\"{name}\":"));
+        let _ = write!(text, "{comma}\"{name}\":");
         canonical(snapshot.get(name).unwrap_or(&Value::Null), &mut text);
     }
     text.push('}');
     let mut hex = String::with_capacity(64);
     for byte in Sha256::digest(text.as_bytes()) {
-        drop(write!(hex, "{byte:02x}"));
+        let _ = write!(hex, "{byte:02x}");
     }
     hex
 }
@@ -62,12 +62,14 @@ fn canonical(value: &Value, into: &mut String) {
                 if n > 0 {
                     into.push(',');
                 }
-                drop(write!(into, "{}:", Value::from(name.as_str())));
+                let _ = write!(into, "{}:", Value::from(name.as_str()));
                 canonical(member, into);
             }
             into.push('}');
         }
-        scalar => drop(write!(into, "{scalar}")),
+        scalar => {
+            let _ = write!(into, "{scalar}");
+        }
     }
 }
 
@@ -98,7 +100,10 @@ mod tests {
         };
         let sent = serde_json::to_string(&snapshot).unwrap();
         let received: Value = serde_json::from_str(&sent).unwrap();
-        assert_eq!(snapshot.content_digest().unwrap(), content_digest(&received));
+        assert_eq!(
+            snapshot.content_digest().unwrap(),
+            content_digest(&received)
+        );
     }
 
     #[test]

@@ -296,7 +296,10 @@ async fn requests_reach_the_controller_over_mutual_tls() {
     let review = client.review(&ReviewRequest::default()).await.unwrap();
     assert_eq!((review.user.as_str(), review.allowed), ("eve", false));
     let said = controller.state.said.lock().unwrap();
-    let paths: Vec<_> = said.iter().map(|(method, path, _)| (method.as_str(), path.as_str())).collect();
+    let paths: Vec<_> = said
+        .iter()
+        .map(|(method, path, _)| (method.as_str(), path.as_str()))
+        .collect();
     let withdrawn = format!("{ACCESS_REQUESTS}/weir-abcde");
     let expected = [
         ("POST", ENROL),
