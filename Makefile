@@ -7,7 +7,8 @@ MAKEFLAGS += --no-print-directory
 
 CARGO_TARGET_DIR ?= $(CURDIR)/target
 export CARGO_TARGET_DIR
-WEIR := $(CARGO_TARGET_DIR)/release/weir
+HOST := $(shell rustc -vV | sed -n "s/^host: //p")
+WEIR := $(CARGO_TARGET_DIR)/$(HOST)/release/weir
 CORPUS ?= ../shared/corpus
 PROTO ?= pg
 SECONDS ?= 60
@@ -30,11 +31,11 @@ test: ## format, lints, rules, units, real servers and drivers, network namespac
 	@FULL=$(FULL) bash e2e/test.sh
 
 .PHONY: e2e
-e2e: ## the real cluster and the browser
-	@echo "make e2e: not built yet (there is no cluster part before the Kubernetes issue)" >&2; exit 2
+e2e: ## Weir on a real cluster, installed with Helm (root) [ONLY=quickstart,attacks]
+	@python3 e2e/k8s/run.py $(if $(ONLY),--only "$(ONLY)") $(if $(ON),--on $(ON))
 
 .PHONY: cluster
-cluster: ## a real single-node Kubernetes that stays up (Weir is not installed by it yet)
+cluster: ## a real single-node Kubernetes that stays up, with Weir, a database and an application
 	@python3 e2e/cluster/cluster.py up
 
 .PHONY: cluster-down
@@ -69,6 +70,10 @@ images: ## FROM scratch images in target/images [IMAGE_REPO=weir.dev IMAGE_TAG=â
 release: ## the binary that everything end to end uses
 	@cargo build --release --locked -p weir-cli $(if $(BENCH),-p weir-bench)
 
+.PHONY: manifests
+manifests: ## manifests/install.yaml from the chart
+	@python3 e2e/cluster/cluster.py manifests
+
 .PHONY: lint
 lint: fmt-check generated-check ## clippy without a warning, all targets; generated files are up to date
 	cargo clippy --release --workspace --all-targets --locked -- -D warnings
@@ -89,12 +94,14 @@ unit: ## unit, byte and in-memory tests
 	cargo test --release -p weir-api --features crds --locked --quiet
 
 .PHONY: generated
-generated: ## custom resource definitions, their chart and docs/crds.md, from the types in crates/api
+generated: ## custom resource definitions, their chart and docs/crds.md, and what the chart says of injected pods
 	cargo run --release -p weir-api --features crds --bin crdgen --locked --quiet write .
+	cargo run --release -p weir-injection --bin injectgen --locked --quiet write .
 
 .PHONY: generated-check
 generated-check: ## are the generated files what the types say?
 	@cargo run --release -p weir-api --features crds --bin crdgen --locked --quiet check .
+	@cargo run --release -p weir-injection --bin injectgen --locked --quiet check .
 
 .PHONY: deps-check
 deps-check: ## which crate may link what

@@ -20,8 +20,10 @@ NODE_PACKAGES = ("containerd", "runc", "containernetworking-plugins", "nftables"
 PAUSE = "weir.test/pause:1"
 CLIENT = "weir.test/client:1"
 POSTGRES = "weir.test/postgres:15"
+CLIENTS = "weir.test/clients:1"
+CLIENTS_PACKAGES = ("nodejs", "node-pg", "openjdk-17-jre-headless", "libpostgresql-jdbc-java")
 CLIENT_PACKAGES = ("postgresql-client", "mariadb-client", "openssh-client", "curl", "ca-certificates",
-                   "python3-psycopg2", "iproute2", "procps")
+                   "python3-psycopg2", "iproute2", "nftables", "procps")
 POSTGRES_PACKAGES = ("postgresql-15",)
 
 
@@ -94,6 +96,11 @@ def pause_image():
 def client_image():
     """The archive of an image with stock clients, as an application's would be."""
     return debian_image(CLIENT, CLIENT_PACKAGES, ["sleep", "infinity"])
+
+
+def clients_image():
+    """The archive of an image with Node, Java and their PostgreSQL drivers."""
+    return debian_image(CLIENTS, CLIENTS_PACKAGES, ["sleep", "infinity"])
 
 
 def postgres_image():

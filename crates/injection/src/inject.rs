@@ -1,0 +1,296 @@
+//! A pod in, the governed pod out.
+
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::container::{probe, sidecar, volumes};
+use crate::names::{
+    CA_FILES, IDENTITY_VOLUME, INJECT, LEFT_ALONE, PREFIX, PROBE, PROBE_UID, SIDECAR, SIDECAR_UID,
+    STATE_VOLUME, STATUS, TRUST_VOLUME, UNMATCHED,
+};
+use crate::opt_in::{Governed, Namespace, governed};
+use crate::refusal::Refusal;
+use crate::settings::Settings;
+use crate::trust;
+
+/// A pod after injection.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Injected {
+    /// The pod: governed, or as it was.
+    pub pod: Value,
+    /// Whether it is governed, and if not, why.
+    pub governed: Governed,
+    /// What its author should know.
+    pub notes: Vec<String>,
+}
+
+/// Injects a pod, or says why it stays as it is, or refuses it.
+///
+/// The same pod comes out when the result is injected again.
+pub fn inject(
+    pod: &Value,
+    namespace: &Namespace,
+    settings: &Settings,
+) -> Result<Injected, Refusal> {
+    let governed = governed(pod, namespace, settings)?;
+    let enforced = governed == Governed::Enforced;
+    let mut notes = Vec::new();
+    match governed {
+        Governed::Enforced | Governed::Asked => {}
+        Governed::NotAsked | Governed::Not(_) => {
+            if let Governed::Not(why) = governed {
+                notes.push(why.to_owned());
+            }
+            return Ok(Injected {
+                pod: pod.clone(),
+                governed,
+                notes,
+            });
+        }
+    }
+    let mut pod = pod.clone();
+    let annotations = Annotations::read(&pod, &mut notes)?;
+    note_pod_security(namespace, &mut notes);
+    let files = trust::files(&annotations.ca_files)?;
+    let spec = pod
+        .get_mut("spec")
+        .and_then(Value::as_object_mut)
+        .ok_or(Refusal::NotAPod("it has no spec"))?;
+    check_uid(spec, "spec.securityContext.runAsUser")?;
+
+    let ours = [sidecar(settings, enforced), probe(settings)];
+    let volumes = volumes(settings);
+    let hash = hash(&json!([ours, volumes]));
+    let mut left = Vec::new();
+    let inits = trust::list(spec, "initContainers")
+        .ok_or(Refusal::NotAPod("initContainers is not a list"))?;
+    inits.retain(|container| !is_ours(container));
+    for container in inits.iter_mut() {
+        left.extend(prepare(container, &files, enforced)?);
+    }
+    inits.splice(0..0, ours);
+    let apps =
+        trust::list(spec, "containers").ok_or(Refusal::NotAPod("containers is not a list"))?;
+    apps.retain(|container| !is_ours(container));
+    for container in apps {
+        left.extend(prepare(container, &files, enforced)?);
+    }
+    let list = trust::list(spec, "volumes").ok_or(Refusal::NotAPod("volumes is not a list"))?;
+    for volume in volumes {
+        match list
+            .iter_mut()
+            .find(|found| found.get("name") == volume.get("name"))
+        {
+            Some(found) => *found = volume,
+            None => list.push(volume),
+        }
+    }
+    annotate(&mut pod, settings, &hash, &left)?;
+    Ok(Injected {
+        pod,
+        governed,
+        notes,
+    })
+}
+
+/// What the pod's annotations ask for.
+struct Annotations {
+    ca_files: String,
+}
+
+impl Annotations {
+    /// Reads Weir's annotations; what loosens is refused, what is unknown is noted.
+    fn read(pod: &Value, notes: &mut Vec<String>) -> Result<Self, Refusal> {
+        let mut ca_files = String::new();
+        let all = pod
+            .pointer("/metadata/annotations")
+            .and_then(Value::as_object);
+        for (name, value) in all.into_iter().flatten() {
+            let value = value.as_str().unwrap_or_default();
+            match name.as_str() {
+                UNMATCHED if value == "Refuse" => {}
+                UNMATCHED => {
+                    return Err(Refusal::Annotation {
+                        name: UNMATCHED,
+                        why: format!(
+                            "`{value}`: an annotation may only tighten; the one value is Refuse"
+                        ),
+                    });
+                }
+                CA_FILES => value.clone_into(&mut ca_files),
+                INJECT | STATUS | LEFT_ALONE => {}
+                _ if name.starts_with(PREFIX) => {
+                    notes.push(format!("annotation {name} means nothing to Weir"));
+                }
+                _ => {}
+            }
+        }
+        Ok(Self { ca_files })
+    }
+}
+
+/// The Pod Security level of a namespace that the sidecar's capabilities exceed.
+fn note_pod_security(namespace: &Namespace, notes: &mut Vec<String>) {
+    const LABEL: &str = "pod-security.kubernetes.io/enforce";
+    if let Some(level @ ("baseline" | "restricted")) =
+        namespace.labels.get(LABEL).map(String::as_str)
+    {
+        notes.push(format!(
+            "namespace {} has {LABEL}={level}, which refuses the sidecar's NET_ADMIN: \
+             Weir needs `privileged` there and enforces more itself",
+            namespace.name
+        ));
+    }
+}
+
+/// Makes a container of the user's ready for its sidecar; gives what was left as it is.
+fn prepare(
+    container: &mut Value,
+    files: &[&str],
+    enforced: bool,
+) -> Result<Option<String>, Refusal> {
+    let container = container
+        .as_object_mut()
+        .ok_or(Refusal::NotAPod("a container is not an object"))?;
+    let name = container
+        .get("name")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_owned();
+    check_uid(container, &format!("runAsUser of container `{name}`"))?;
+    check_mounts(container, &name)?;
+    trust::mount_trust(container, &name)?;
+    trust::mount_files(container, &name, files)?;
+    let left = trust::set_variables(container);
+    if enforced {
+        drop_net_raw(container);
+    }
+    Ok((!left.is_empty()).then(|| format!("{name}: {}", left.join(", "))))
+}
+
+/// The sidecar's volumes are the sidecar's.
+pub(crate) fn check_mounts(container: &Map<String, Value>, name: &str) -> Result<(), Refusal> {
+    let mounts = container.get("volumeMounts").and_then(Value::as_array);
+    for mount in mounts.into_iter().flatten() {
+        let volume = mount
+            .get("name")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        let rule = match volume {
+            IDENTITY_VOLUME | STATE_VOLUME => "the sidecar's alone",
+            TRUST_VOLUME if mount.get("readOnly") != Some(&json!(true)) => "read-only for others",
+            _ => continue,
+        };
+        return Err(Refusal::Mount {
+            container: name.to_owned(),
+            volume: volume.to_owned(),
+            rule,
+        });
+    }
+    Ok(())
+}
+
+/// Nobody else runs as a user of Weir's.
+pub(crate) fn check_uid(holder: &Map<String, Value>, place: &str) -> Result<(), Refusal> {
+    let uid = holder
+        .get("securityContext")
+        .and_then(|context| context.get("runAsUser"))
+        .and_then(Value::as_i64);
+    match uid {
+        Some(uid @ (SIDECAR_UID | PROBE_UID)) => Err(Refusal::Uid {
+            place: place.to_owned(),
+            uid,
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Without raw sockets nothing passes by the redirect.
+pub(crate) fn drop_net_raw(container: &mut Map<String, Value>) {
+    let dropped = child(container, "securityContext")
+        .and_then(|context| child(context, "capabilities"))
+        .and_then(|capabilities| trust::list(capabilities, "drop"));
+    if let Some(dropped) = dropped
+        && !dropped
+            .iter()
+            .any(|name| name == "ALL" || name == "NET_RAW")
+    {
+        dropped.push(json!("NET_RAW"));
+    }
+}
+
+/// Version and hash of what was added, and what was left alone.
+fn annotate(
+    pod: &mut Value,
+    settings: &Settings,
+    hash: &str,
+    left: &[String],
+) -> Result<(), Refusal> {
+    let annotations = object(pod, "metadata")
+        .and_then(|metadata| child(metadata, "annotations"))
+        .ok_or(Refusal::NotAPod("its annotations are not an object"))?;
+    let status = json!({"version": settings.version, "hash": hash});
+    annotations.insert(STATUS.to_owned(), json!(status.to_string()));
+    if left.is_empty() {
+        annotations.remove(LEFT_ALONE);
+    } else {
+        annotations.insert(LEFT_ALONE.to_owned(), json!(left.join("; ")));
+    }
+    Ok(())
+}
+
+fn is_ours(container: &Value) -> bool {
+    let name = container.get("name").and_then(Value::as_str);
+    matches!(name, Some(SIDECAR | PROBE))
+}
+
+/// The hash of a value: equal for equal values, whatever the order of their fields.
+fn hash(value: &Value) -> String {
+    let mut text = String::new();
+    canonical(value, &mut text);
+    let digest = Sha256::digest(text.as_bytes());
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn canonical(value: &Value, into: &mut String) {
+    match value {
+        Value::Object(map) => {
+            let mut fields: Vec<_> = map.iter().collect();
+            fields.sort_by_key(|(name, _)| *name);
+            into.push('{');
+            for (name, value) in fields {
+                into.push_str(&json!(name).to_string());
+                into.push(':');
+                canonical(value, into);
+                into.push(',');
+            }
+            into.push('}');
+        }
+        Value::Array(items) => {
+            into.push('[');
+            for item in items {
+                canonical(item, into);
+                into.push(',');
+            }
+            into.push(']');
+        }
+        other => into.push_str(&other.to_string()),
+    }
+}
+
+/// The object of that name in a value, made if absent.
+fn object<'a>(value: &'a mut Value, name: &str) -> Option<&'a mut Map<String, Value>> {
+    child(value.as_object_mut()?, name)
+}
+
+/// The object of that name, made if absent; nothing if it is something else.
+pub(crate) fn child<'a>(
+    object: &'a mut Map<String, Value>,
+    name: &str,
+) -> Option<&'a mut Map<String, Value>> {
+    let entry = object.entry(name).or_insert(Value::Null);
+    if entry.is_null() {
+        *entry = json!({});
+    }
+    entry.as_object_mut()
+}

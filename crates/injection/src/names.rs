@@ -1,0 +1,67 @@
+//! The names that injected pods, the policies of the chart and the documentation share.
+
+/// The first init container: the native sidecar.
+pub const SIDECAR: &str = "weir-sidecar";
+/// The second: the proof that other containers are captured.
+pub const PROBE: &str = "weir-probe";
+
+/// The volume with the token that proves who the pod is; the sidecar's alone.
+pub const IDENTITY_VOLUME: &str = "weir-identity";
+/// Where the sidecar mounts it.
+pub const IDENTITY_PATH: &str = "/var/run/weir/identity";
+/// The audience of that token.
+pub const AUDIENCE: &str = "weir.dev";
+/// The volume with keys, spool and last snapshot; the sidecar's alone.
+pub const STATE_VOLUME: &str = "weir-state";
+/// Where the sidecar mounts it.
+pub const STATE_PATH: &str = "/var/lib/weir";
+/// The volume with the certificates that applications trust.
+pub const TRUST_VOLUME: &str = "weir-trust";
+/// Where every container mounts it; only the sidecar may write.
+pub const TRUST_PATH: &str = "/var/run/weir/trust";
+/// The pod's own CA in [`TRUST_PATH`].
+pub const CA_FILE: &str = "ca.crt";
+/// The pod's own CA, the platform's roots and the installation's extra roots in [`TRUST_PATH`].
+pub const BUNDLE_FILE: &str = "bundle.crt";
+/// Where Kubernetes mounts the pod's ordinary token into every container that mounts nothing there.
+pub const TOKEN_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+
+/// The UID of the sidecar once its rules are in.
+pub const SIDECAR_UID: i64 = 2177;
+/// The UID of the probe.
+pub const PROBE_UID: i64 = 2178;
+/// The sidecar's port for probes and metrics, on the pod's address.
+pub const ADMIN_PORT: u16 = 15090;
+
+/// What all labels and annotations of Weir begin with.
+pub const PREFIX: &str = "weir.dev/";
+/// Namespace label, pod label or pod annotation: `enabled`, or on pods `disabled`.
+pub const INJECT: &str = "weir.dev/inject";
+/// Namespace label: `true` makes injection a condition for running.
+pub const ENFORCE: &str = "weir.dev/enforce";
+/// Pod annotation: `Refuse` refuses connections that no Target covers.
+pub const UNMATCHED: &str = "weir.dev/unmatched";
+/// Pod annotation: files of the image over which the trust bundle is mounted.
+pub const CA_FILES: &str = "weir.dev/ca-files";
+/// Annotation of injected pods: version and hash of what was added.
+pub const STATUS: &str = "weir.dev/status";
+/// Annotation of injected pods: trust variables that were already set, by container.
+pub const LEFT_ALONE: &str = "weir.dev/left-alone";
+
+/// Capabilities that other containers may add in enforced namespaces: those that container runtimes
+/// give by default, without NET_RAW. None of them reaches the packet path or another process.
+pub const ALLOWED_CAPABILITIES: [&str; 13] = [
+    "AUDIT_WRITE",
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "MKNOD",
+    "NET_BIND_SERVICE",
+    "SETFCAP",
+    "SETGID",
+    "SETPCAP",
+    "SETUID",
+    "SYS_CHROOT",
+];
