@@ -1,28 +1,61 @@
-//! Resources to a bundle, or to everything that is wrong with them.
+//! Resources to a bundle, and to everything that is wrong with them.
 //!
-//! One compiler for the controller and for standalone. Errors: what is unknown, contradictory, can
+//! One compiler for the controller, the sidecar and standalone. Errors: what is contradictory, can
 //! never apply, loosens where it may only tighten, or is not enforced by this version. Warnings:
-//! what works, but perhaps not as its author thinks.
+//! what works, but perhaps not as its author thinks. A name of another object that is not there is
+//! an error where the set is complete ([`References::Strict`]); in a cluster, where the other object
+//! may come later, it leaves the object in force as far as it goes ([`References::Lenient`]).
+//!
+//! Under `Lenient` nothing stops the compiler, and what is dropped never widens access: an invalid
+//! policy that restricts refuses everything that it selects, an invalid Target keeps its addresses
+//! and refuses them, an invalid DataLabel keeps the columns that can be read, an invalid
+//! PolicyException loosens nothing.
 
+mod exception;
 mod label;
+mod names;
 mod policy;
+mod report;
 mod rule;
 mod target;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
-use weir_policy::{Bundle, BundleBuilder, Glob, Label, Target};
+use weir_policy::{Bundle, BundleBuilder, Label, Mask, Target, Timestamp};
 
-use crate::diagnostic::{Diagnostic, Severity};
-use crate::kinds::Metadata;
-use crate::load::{Resources, at};
-use crate::tree::Origin;
+use crate::diagnostic::{Diagnostic, Reason, Severity};
+use crate::kinds::{DataLabelSpec, ServiceRef, TargetSpec};
+use crate::load::{Resource, Resources};
+
+use names::{check_name, names, target_glob, target_globs, unique};
+pub(crate) use policy::{cluster_subjects, local_subjects};
+pub(crate) use report::Report;
 
 /// What the compiler has to know besides the resources.
 #[derive(Clone, Debug, Default)]
 pub struct CompileOptions {
     /// The revision of the bundle; grows with every swap.
     pub revision: u64,
+    /// What a name of another object that is not there means.
+    pub references: References,
+    /// Where the Services are that Targets name; none where nobody can resolve one.
+    pub services: Option<Services>,
+    /// The time, which exceptions that are over are judged by.
+    pub now: Timestamp,
+}
+
+/// The addresses that lead to Services.
+pub type Services = BTreeMap<ServiceRef, Vec<SocketAddr>>;
+
+/// What a name of another object that is not there means.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum References {
+    /// The set is complete: it is an error, and there is no bundle.
+    #[default]
+    Strict,
+    /// The object may come later: this one is in force as far as it goes.
+    Lenient,
 }
 
 /// A bundle, and what its authors should know.
@@ -30,66 +63,57 @@ pub struct CompileOptions {
 pub struct Compiled {
     /// The bundle.
     pub bundle: Bundle,
-    /// Warnings only.
-    pub warnings: Vec<Diagnostic>,
+    /// Warnings; under [`References::Lenient`] also what is not in force, and why.
+    pub diagnostics: Vec<Diagnostic>,
 }
 
-/// Compiles all resources. With any error there is no bundle; the errors come with the warnings.
+/// Compiles all resources.
+///
+/// # Errors
+/// Under [`References::Strict`] any error: there is no bundle, and the errors come with the
+/// warnings. Under [`References::Lenient`] only more objects than a bundle can hold.
 pub fn compile(
     resources: &Resources,
     options: &CompileOptions,
 ) -> Result<Compiled, Vec<Diagnostic>> {
-    let mut report = Report::default();
-    unique(&mut report, "Target", names(&resources.targets));
-    unique(&mut report, "DataLabel", names(&resources.labels));
-    unique(
-        &mut report,
-        "ClusterGuardPolicy",
-        names(&resources.cluster_policies),
-    );
-    unique(&mut report, "GuardPolicy", names(&resources.policies));
-
-    let targets: Vec<Target> = resources
-        .targets
-        .iter()
-        .map(|resource| target::compile(resource, &mut report))
-        .collect();
-    target::check_overlaps(&resources.targets, &targets, &mut report);
-    let mut labels: Vec<Label> = resources
-        .labels
-        .iter()
-        .map(|resource| label::compile(resource, &targets, &mut report))
-        .collect();
+    let mut report = Report::new(options.references);
+    let targets = compile_targets(resources, options, &mut report);
+    let mut labels = compile_labels(resources, &targets, &mut report);
     let policies = policy::compile(resources, &targets, &mut labels, &mut report);
     policy::check_granted(resources, &policies, &mut report);
-    refuse_unsupported(resources, &mut report);
+    let exceptions = exception::compile(resources, &targets, &policies, options.now, &mut report);
+    for request in &resources.requests {
+        let message = "an AccessRequest is made by Weir and is not read from files";
+        report.error(&request.origin, "kind", message);
+    }
 
     let mut builder = BundleBuilder::new();
-    targets
-        .into_iter()
-        .for_each(|target| _ = builder.target(target));
-    labels
-        .into_iter()
-        .for_each(|label| _ = builder.label(label));
-    policies
-        .into_iter()
-        .for_each(|policy| _ = builder.policy(policy));
-    let mut diagnostics = report.diagnostics;
-    diagnostics.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
-    if diagnostics
-        .iter()
-        .any(|diagnostic| diagnostic.severity == Severity::Error)
-    {
+    for target in targets {
+        builder.target(target);
+    }
+    for label in labels {
+        builder.label(label);
+    }
+    for policy in policies {
+        builder.policy(policy);
+    }
+    for exception in exceptions {
+        builder.exception(exception);
+    }
+    let mut diagnostics = report.finish();
+    let failed = |found: &Diagnostic| found.severity == Severity::Error;
+    if options.references == References::Strict && diagnostics.iter().any(failed) {
         return Err(diagnostics);
     }
     match builder.build(options.revision) {
         Ok(bundle) => Ok(Compiled {
             bundle,
-            warnings: diagnostics,
+            diagnostics,
         }),
         Err(error) => {
             diagnostics.push(Diagnostic {
                 severity: Severity::Error,
+                reason: Reason::Invalid,
                 file: "".into(),
                 line: 0,
                 column: 0,
@@ -102,151 +126,39 @@ pub fn compile(
     }
 }
 
-fn refuse_unsupported(resources: &Resources, report: &mut Report) {
-    for request in &resources.requests {
-        let message = "an AccessRequest is made by Weir and is not read from files";
-        report.error(&request.origin, "kind", message);
-    }
-    for exception in &resources.exceptions {
-        report.unenforced(&exception.origin, "kind", "PolicyException");
-    }
-}
-
-/// Collects findings.
-#[derive(Debug, Default)]
-struct Report {
-    diagnostics: Vec<Diagnostic>,
-}
-
-impl Report {
-    fn error(&mut self, origin: &Origin, field: &str, message: impl Into<String>) {
-        self.diagnostics
-            .push(at(origin, field, Severity::Error, message.into(), None));
-    }
-
-    fn warning(&mut self, origin: &Origin, field: &str, message: impl Into<String>) {
-        self.diagnostics
-            .push(at(origin, field, Severity::Warning, message.into(), None));
-    }
-
-    fn error_with(
-        &mut self,
-        origin: &Origin,
-        field: &str,
-        message: impl Into<String>,
-        suggestion: Option<String>,
-    ) {
-        self.diagnostics.push(at(
-            origin,
-            field,
-            Severity::Error,
-            message.into(),
-            suggestion,
-        ));
-    }
-
-    /// The schema can say it, this version cannot do it.
-    fn unenforced(&mut self, origin: &Origin, field: &str, what: &str) {
-        self.error(
-            origin,
-            field,
-            format!("{what} is not enforced by this version of Weir"),
-        );
-    }
-}
-
-fn names<S>(resources: &[crate::load::Resource<S>]) -> Vec<(&Metadata, &Origin)> {
-    resources
-        .iter()
-        .map(|resource| (&resource.metadata, &resource.origin))
-        .collect()
-}
-
-/// Names are present, well formed and used once.
-fn unique(report: &mut Report, kind: &str, resources: Vec<(&Metadata, &Origin)>) {
-    let mut seen: BTreeMap<(&Option<String>, &str), &Origin> = BTreeMap::new();
-    for (metadata, origin) in resources {
-        check_name(report, origin, "metadata.name", &metadata.name);
-        let namespaced = kind == "GuardPolicy";
-        match (&metadata.namespace, namespaced) {
-            (Some(_), false) => {
-                let message = format!("a {kind} belongs to no namespace");
-                report.error(origin, "metadata.namespace", message);
-            }
-            (None, true) => {
-                report.error(
-                    origin,
-                    "metadata",
-                    "field `namespace` is missing: a GuardPolicy belongs to one",
-                );
-            }
-            _ => {}
-        }
-        match seen.get(&(&metadata.namespace, metadata.name.as_str())) {
-            Some(first) => {
-                let (line, _) = first.place("metadata.name");
-                let message = format!(
-                    "another {kind} is called `{}`, in {} line {line}",
-                    metadata.name, first.file
-                );
-                report.error(origin, "metadata.name", message);
-            }
-            None => _ = seen.insert((&metadata.namespace, &metadata.name), origin),
-        }
-    }
-}
-
-/// Names as Kubernetes takes them: lower-case letters, digits, `-` and `.`.
-fn check_name(report: &mut Report, origin: &Origin, field: &str, name: &str) {
-    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.');
-    let edge = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    let good = name.len() <= 253
-        && name.chars().all(plain)
-        && name.starts_with(edge)
-        && name.ends_with(edge);
-    if !good {
-        let message =
-            format!("`{name}` is not a name: lower-case letters, digits, `-` and `.`, at most 253");
-        report.error(origin, field, message);
-    }
-}
-
-/// Target names and globs of a list, each checked to mean something.
-fn target_globs(
+/// A target that cannot be used keeps its addresses: a connection to it is not for others to judge.
+fn compile_targets(
+    resources: &Resources,
+    options: &CompileOptions,
     report: &mut Report,
-    origin: &Origin,
-    field: &str,
-    list: &[String],
-    targets: &[Target],
-) -> Vec<Glob> {
-    if list.is_empty() {
-        report.error(origin, field, "names no target");
-    }
-    let mut globs = Vec::new();
-    for (i, text) in list.iter().enumerate() {
-        let field = format!("{field}[{i}]");
-        globs.push(target_glob(report, origin, &field, text, targets));
-    }
-    globs
+) -> Vec<Target> {
+    let unique = unique(report, "Target", names(&resources.targets));
+    let services = options.services.as_ref();
+    let compile = |(resource, unique): (&Resource<TargetSpec>, bool)| {
+        let mark = report.mark();
+        let mut target = target::compile(resource, services, report);
+        if !unique {
+            target.refused = Some("another target has its name".to_owned());
+        } else if let Some(error) = report.error_since(mark) {
+            target.refused = Some(format!("its definition cannot be used: {error}"));
+        }
+        target
+    };
+    let targets: Vec<Target> = resources.targets.iter().zip(unique).map(compile).collect();
+    target::check_overlaps(&resources.targets, &targets, report);
+    targets
 }
 
-fn target_glob(
-    report: &mut Report,
-    origin: &Origin,
-    field: &str,
-    text: &str,
-    targets: &[Target],
-) -> Glob {
-    let glob = Glob::free(text);
-    if !targets.iter().any(|target| glob.matches(&target.name)) {
-        let known = targets.iter().map(|target| target.name.as_str());
-        let suggestion = crate::diagnostic::suggest(text, known);
-        report.error_with(
-            origin,
-            field,
-            format!("no Target is called `{text}`"),
-            suggestion,
-        );
-    }
-    glob
+/// A label that is wrong somewhere hides what it names all the more.
+fn compile_labels(resources: &Resources, targets: &[Target], report: &mut Report) -> Vec<Label> {
+    let unique = unique(report, "DataLabel", names(&resources.labels));
+    let compile = |(resource, unique): (&Resource<DataLabelSpec>, bool)| {
+        let mark = report.mark();
+        let mut label = label::compile(resource, targets, report);
+        if !unique || report.error_since(mark).is_some() {
+            label.mask = Mask::Null;
+        }
+        label
+    };
+    resources.labels.iter().zip(unique).map(compile).collect()
 }

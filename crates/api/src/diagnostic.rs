@@ -6,8 +6,10 @@ use std::sync::Arc;
 /// One finding about a resource file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
-    /// Whether the resources can be used in spite of it.
+    /// Whether the object can be used in spite of it.
     pub severity: Severity,
+    /// What kind of finding it is, for programs.
+    pub reason: Reason,
     /// The file.
     pub file: Arc<str>,
     /// The line, from 1; 0 when the file as a whole is meant.
@@ -22,19 +24,62 @@ pub struct Diagnostic {
     pub suggestion: Option<String>,
 }
 
-/// Whether resources can be used.
+/// Whether an object can be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
-    /// They can; someone should know.
+    /// It can; someone should know.
     Warning,
-    /// They cannot.
+    /// It can as far as it goes; something that it names is not there, or not any more.
+    Unready,
+    /// It cannot.
     Error,
+}
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {
+        /// What kind of finding it is: the reason of a condition, as one word for programs.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Reason { $($(#[$doc])* $name),+ }
+
+        impl Reason {
+            /// The word.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Reason::$name => stringify!($name)),+ }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// The object is wrong in itself.
+    Invalid,
+    /// It asks for what this version does not enforce.
+    Unenforced,
+    /// Something in it can never apply.
+    NeverApplies,
+    /// It names a Target that is not there.
+    UnknownTarget,
+    /// It names a DataLabel that is not there.
+    UnknownLabel,
+    /// It names a rule that is not there.
+    UnknownRule,
+    /// It names a Service that has no address.
+    UnresolvedService,
+    /// Another Target has the same address, so that connections to it are refused.
+    AddressConflict,
+    /// No ClusterGuardPolicy grants the Target to anybody.
+    NotGranted,
+    /// It is over.
+    Expired,
+    /// It works, but perhaps not as its author thinks.
+    Advice,
 }
 
 impl fmt::Display for Severity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Severity::Warning => "warning",
+            Severity::Unready => "not ready",
             Severity::Error => "error",
         })
     }

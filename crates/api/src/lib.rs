@@ -6,6 +6,7 @@
 //! This crate reads policy files; it reads no secrets and resolves no names.
 
 mod compile;
+mod concern;
 #[cfg(feature = "crds")]
 pub mod crd;
 mod de;
@@ -15,8 +16,9 @@ mod load;
 mod tree;
 mod units;
 
-pub use compile::{CompileOptions, Compiled, compile};
-pub use diagnostic::{Diagnostic, Severity};
+pub use compile::{CompileOptions, Compiled, References, Services, compile};
+pub use concern::{concerning, granted_objects};
+pub use diagnostic::{Diagnostic, Reason, Severity};
 pub use load::{Resource, Resources, load, load_str};
 pub use tree::Origin;
 pub use units::{Size, Span};

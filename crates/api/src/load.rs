@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
-use crate::diagnostic::{Diagnostic, Severity, suggest};
+use crate::diagnostic::{Diagnostic, Reason, Severity, suggest};
 use crate::kinds::{
     API_VERSION, AccessRequestSpec, ClusterGuardPolicySpec, DataLabelSpec, GuardPolicySpec, KINDS,
     Manifest, Metadata, PolicyExceptionSpec, TargetSpec,
@@ -41,10 +41,60 @@ pub struct Resources {
     pub exceptions: Vec<Resource<PolicyExceptionSpec>>,
 }
 
+/// What cannot be read is wrong in itself.
+const GRAVE: (Severity, Reason) = (Severity::Error, Reason::Invalid);
 /// Directories deeper than this are an error.
 const MAX_DEPTH: usize = 8;
 /// Files larger than this are an error.
 const MAX_FILE: u64 = 4 << 20;
+
+impl Resources {
+    /// Takes over everything of another set. A cluster loads each object for itself and merges, so
+    /// that one malformed object stops no other.
+    pub fn merge(&mut self, other: Resources) {
+        self.targets.extend(other.targets);
+        self.labels.extend(other.labels);
+        self.cluster_policies.extend(other.cluster_policies);
+        self.policies.extend(other.policies);
+        self.requests.extend(other.requests);
+        self.exceptions.extend(other.exceptions);
+    }
+
+    /// Every object as [`load_str`] reads it, without labels and annotations.
+    ///
+    /// # Errors
+    /// An object cannot be written as JSON.
+    pub fn manifests(&self) -> Result<Vec<serde_json::Value>, serde_json::Error> {
+        let mut manifests = Vec::new();
+        write("Target", &self.targets, &mut manifests)?;
+        write("DataLabel", &self.labels, &mut manifests)?;
+        write("ClusterGuardPolicy", &self.cluster_policies, &mut manifests)?;
+        write("GuardPolicy", &self.policies, &mut manifests)?;
+        write("AccessRequest", &self.requests, &mut manifests)?;
+        write("PolicyException", &self.exceptions, &mut manifests)?;
+        Ok(manifests)
+    }
+}
+
+fn write<S: Clone + Serialize>(
+    kind: &str,
+    resources: &[Resource<S>],
+    into: &mut Vec<serde_json::Value>,
+) -> Result<(), serde_json::Error> {
+    for resource in resources {
+        into.push(serde_json::to_value(Manifest {
+            api_version: Some(API_VERSION.to_owned()),
+            kind: kind.to_owned(),
+            metadata: Metadata {
+                name: resource.metadata.name.clone(),
+                namespace: resource.metadata.namespace.clone(),
+                ..Metadata::default()
+            },
+            spec: resource.spec.clone(),
+        })?);
+    }
+    Ok(())
+}
 
 /// Loads files, and `*.yaml` and `*.yml` of directories. All errors are reported, not the first.
 pub fn load(paths: &[PathBuf]) -> Result<Resources, Vec<Diagnostic>> {
@@ -150,7 +200,7 @@ fn read_document(
         places: Arc::new(places),
     };
     let wrong = |field: &str, message: String, suggestion| {
-        Box::new(at(&origin, field, Severity::Error, message, suggestion))
+        Box::new(at(&origin, field, GRAVE, message, suggestion))
     };
     match node.text("kind") {
         Some("Target") => into.targets.push(resource(&origin, node)?),
@@ -185,6 +235,7 @@ fn resource<S: for<'de> Deserialize<'de>>(
         let (line, column): Place = error.place.unwrap_or(node.place);
         Box::new(Diagnostic {
             severity: Severity::Error,
+            reason: Reason::Invalid,
             file: Arc::clone(&origin.file),
             line,
             column,
@@ -199,13 +250,7 @@ fn resource<S: for<'de> Deserialize<'de>>(
     {
         let message = format!("unknown version `{version}`");
         let known = Some(format!("known: {API_VERSION}"));
-        return Err(Box::new(at(
-            origin,
-            "apiVersion",
-            Severity::Error,
-            message,
-            known,
-        )));
+        return Err(Box::new(at(origin, "apiVersion", GRAVE, message, known)));
     }
     Ok(Resource {
         metadata: manifest.metadata,
@@ -218,7 +263,7 @@ fn resource<S: for<'de> Deserialize<'de>>(
 pub(crate) fn at(
     origin: &Origin,
     field: &str,
-    severity: Severity,
+    (severity, reason): (Severity, Reason),
     message: String,
     suggestion: Option<String>,
 ) -> Diagnostic {
@@ -226,6 +271,7 @@ pub(crate) fn at(
     let field = field.to_owned();
     Diagnostic {
         severity,
+        reason,
         file: Arc::clone(&origin.file),
         line,
         column,
@@ -238,6 +284,7 @@ pub(crate) fn at(
 fn whole_file(file: &Arc<str>, message: String) -> Diagnostic {
     Diagnostic {
         severity: Severity::Error,
+        reason: Reason::Invalid,
         file: Arc::clone(file),
         line: 0,
         column: 0,

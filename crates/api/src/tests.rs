@@ -7,6 +7,9 @@ use weir_policy::{
 
 use crate::{CompileOptions, Compiled, Diagnostic, Severity, Size, Span, compile, load_str};
 
+mod cluster;
+mod concern;
+mod exceptions;
 mod refusals;
 
 const DESIGN: &str = include_str!("tests/design.yaml");
@@ -88,8 +91,9 @@ fn the_examples_of_the_design_load_and_compile_as_they_stand() {
         service_account: Some("reporter".into()),
         ..Subject::named("spiffe://x/ns/billing/sa/reporter")
     };
-    let scope = bundle.scope(&subject, id).expect("selected");
-    assert!(bundle.scope(&Subject::named("other"), id).is_none());
+    let now = Timestamp(0);
+    let scope = bundle.scope(&subject, id, now).expect("selected");
+    assert!(bundle.scope(&Subject::named("other"), id, now).is_none());
     let outputs = [Output::Clean, Output::Labelled(&ssn)];
     let read = SqlOperation {
         effects: EffectSet::of(&[Effect::Select]),
@@ -188,7 +192,10 @@ fn a_path_into_a_document_labels_the_whole_column_and_says_so() {
         "[ssn]",
         r#"["profile->tax_id", "body_xml//ssn", '"a->b"', '"SSN #"']"#,
     );
-    let Compiled { bundle, warnings } = compiled(&text);
+    let Compiled {
+        bundle,
+        diagnostics: warnings,
+    } = compiled(&text);
     let (id, _) = bundle.target_named("db").expect("target");
     let labels = bundle.labels(id).expect("labels");
     for column in ["profile", "body_xml", "a->b", "SSN #"] {
@@ -220,7 +227,7 @@ fn a_rule_on_columns_needs_no_label() {
         .expect("labels")
         .of_column("public", "customers", "salary");
     let scope = bundle
-        .scope(&Subject::named("reporter"), id)
+        .scope(&Subject::named("reporter"), id, Timestamp(0))
         .expect("scope");
     let denied = |how| {
         let uses = [weir_policy::LabelUse {
@@ -295,7 +302,10 @@ fn corpus() -> Compiled {
 
 #[test]
 fn the_corpus_policy_compiles_with_nothing_but_warnings_about_document_paths() {
-    let Compiled { bundle, warnings } = corpus();
+    let Compiled {
+        bundle,
+        diagnostics: warnings,
+    } = corpus();
     assert_eq!(warnings.len(), 3, "{}", lines(&warnings));
     assert!(
         warnings
@@ -324,7 +334,9 @@ fn the_corpus_policy_compiles_with_nothing_but_warnings_about_document_paths() {
 fn the_corpus_policy_lets_temporary_tables_go_and_others_not() {
     let bundle = corpus().bundle;
     let (id, _) = bundle.target_named("shop").expect("target");
-    let scope = bundle.scope(&Subject::named("corpus"), id).expect("scope");
+    let scope = bundle
+        .scope(&Subject::named("corpus"), id, Timestamp(0))
+        .expect("scope");
     let denied_by = |sql: SqlOperation<'_>| match scope
         .decide(&Operation::Sql(&sql), &NoCounters, Timestamp(0))
         .verdict
@@ -377,5 +389,10 @@ fn the_examples_of_the_reference_compile() {
     let resources = load_str("policy.md", &text).expect("loads");
     let compiled = compile(&resources, &CompileOptions::default())
         .unwrap_or_else(|errors| panic!("does not compile: {}", lines(&errors)));
-    assert_eq!(compiled.warnings.len(), 1, "{}", lines(&compiled.warnings));
+    assert_eq!(
+        compiled.diagnostics.len(),
+        1,
+        "{}",
+        lines(&compiled.diagnostics)
+    );
 }

@@ -33,6 +33,9 @@ pub struct Statement {
     /// `policy/rule` names that would have denied under `Enforce`.
     #[serde(default, skip_serializing_if = "Names::is_empty")]
     pub would_deny: Names,
+    /// Rules that exceptions kept from applying, as `NAME lifts POLICY/RULE`.
+    #[serde(default, skip_serializing_if = "Names::is_empty")]
+    pub exceptions: Names,
     /// Why it was denied or held, as the client was told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Arc<str>>,

@@ -70,7 +70,7 @@ fn explain(args: &ExplainArgs) -> Result<Vec<(String, Decision)>, String> {
             .join("\n")
     };
     let resources = weir_api::load(&paths).map_err(rendered)?;
-    let options = CompileOptions { revision: 1 };
+    let options = CompileOptions::default();
     let compiled = weir_api::compile(&resources, &options).map_err(rendered)?;
     let subject = Subject::named(args.identity.as_str());
     weir_gateway::explain(&compiled.bundle, &subject, &args.target, &args.sql)
@@ -112,6 +112,9 @@ fn print(text: &str, decision: &Decision) {
     for rule in &decision.why {
         println!("  rule    {}/{}", rule.policy, rule.rule);
     }
+    for lifted in &decision.exceptions {
+        println!("  exception {lifted}");
+    }
     for rule in &decision.would_deny {
         println!("  would deny (observing) {}/{}", rule.policy, rule.rule);
     }
@@ -133,6 +136,7 @@ fn as_json(text: &str, decision: &Decision) -> serde_json::Value {
         "reason": reason,
         "rules": decision.why.iter().map(name).collect::<Vec<_>>(),
         "would_deny": decision.would_deny.iter().map(name).collect::<Vec<_>>(),
+        "exceptions": decision.exceptions.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "masked_columns": decision.obligations.masks.iter().map(|(at, _)| at + 1).collect::<Vec<_>>(),
         "limits": decision.obligations.limits.iter().map(|l| l.describe()).collect::<Vec<_>>(),
     })

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use weir_api::{CompileOptions, Diagnostic, Severity};
 
@@ -22,7 +23,10 @@ pub(crate) enum PolicyCommand {
 /// Runs it.
 pub(crate) fn run(command: &PolicyCommand) -> ExitCode {
     let PolicyCommand::Check { files, json } = command;
-    let options = CompileOptions { revision: 1 };
+    let options = CompileOptions {
+        now: now(),
+        ..CompileOptions::default()
+    };
     let (diagnostics, summary) = match weir_api::load(files) {
         Err(diagnostics) => (diagnostics, None),
         Ok(resources) => match weir_api::compile(&resources, &options) {
@@ -40,7 +44,7 @@ pub(crate) fn run(command: &PolicyCommand) -> ExitCode {
                     bundle.policies().len(),
                     bundle.digest()
                 );
-                (compiled.warnings, Some(summary))
+                (compiled.diagnostics, Some(summary))
             }
         },
     };
@@ -62,15 +66,24 @@ pub(crate) fn run(command: &PolicyCommand) -> ExitCode {
     }
 }
 
+/// The time as policies count it.
+pub(crate) fn now() -> weir_policy::Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let millis = since.unwrap_or_default().as_millis();
+    weir_policy::Timestamp(u64::try_from(millis).unwrap_or(u64::MAX))
+}
+
 fn as_json(diagnostic: &Diagnostic) -> serde_json::Value {
     serde_json::json!({
         "severity": match diagnostic.severity {
             Severity::Warning => "warning",
+            Severity::Unready => "unready",
             Severity::Error => "error",
         },
         "file": &*diagnostic.file,
         "line": diagnostic.line,
         "column": diagnostic.column,
+        "reason": diagnostic.reason.as_str(),
         "field": diagnostic.field,
         "message": diagnostic.message,
         "suggestion": diagnostic.suggestion,

@@ -100,6 +100,7 @@ impl Shape {
                 decision: Decision::Permit,
                 rules: self.rules.clone(),
                 would_deny: Names::empty(),
+                exceptions: Names::empty(),
                 reason: None,
                 tables: self.tables.get(pick).cloned().unwrap_or_default(),
                 labels: self.labels.clone(),

@@ -57,9 +57,19 @@ pub struct Args {
     /// The collector's service account.
     #[arg(long, default_value = "weir-collector")]
     collector_service_account: String,
-    /// An image of the sidecar that admission allows. Given more than once during an upgrade.
+    /// An image of the sidecar that admission allows; the first is injected. Given more than once
+    /// during an upgrade.
     #[arg(long = "sidecar-image", required = true)]
     sidecar_images: Vec<String>,
+    /// When sidecars' images are pulled.
+    #[arg(long, default_value = "IfNotPresent")]
+    sidecar_pull_policy: String,
+    /// Requests and limits of a sidecar, as JSON: `{"requests":{…},"limits":{…}}`.
+    #[arg(long)]
+    sidecar_resources: Option<String>,
+    /// The size of a sidecar's memory volume.
+    #[arg(long, default_value = "64Mi")]
+    sidecar_state_size: String,
     /// A PEM file with roots that applications trust beside Weir's and the platform's.
     #[arg(long)]
     extra_roots: Option<PathBuf>,
@@ -93,6 +103,8 @@ pub struct Config {
     pub(crate) leader: LeaderConfig,
     pub(crate) identity: IdentityConfig,
     pub(crate) settings: Settings,
+    /// What is injected; the root is filled in.
+    pub(crate) injection: weir_injection::Settings,
 }
 
 /// Why the command line cannot be used.
@@ -106,6 +118,9 @@ pub enum ConfigError {
         /// Why not.
         source: std::io::Error,
     },
+    /// The sidecar's resources are not what they should be.
+    #[error("--sidecar-resources: {0}")]
+    Resources(serde_json::Error),
 }
 
 impl Args {
@@ -124,6 +139,18 @@ impl TryFrom<Args> for Config {
             Some(path) => std::fs::read_to_string(&path)
                 .map_err(|source| ConfigError::Roots { path, source })?,
             None => String::new(),
+        };
+        let resources = args.sidecar_resources.as_deref().map(serde_json::from_str);
+        let resources = resources.transpose().map_err(ConfigError::Resources)?;
+        let injection = weir_injection::Settings {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            namespace: args.namespace.clone(),
+            image: args.sidecar_images.first().cloned().unwrap_or_default(),
+            pull_policy: args.sidecar_pull_policy,
+            trust_domain: args.trust_domain.clone(),
+            ca: String::new(),
+            resources: resources.unwrap_or_default(),
+            state_size: args.sidecar_state_size,
         };
         let names = |service: &str| service_names(service, &args.namespace, &args.cluster_domain);
         let mut own_names = names(&args.service);
@@ -163,6 +190,7 @@ impl TryFrom<Args> for Config {
                 audit_timeout_seconds: args.audit_timeout,
                 drain_seconds: args.drain,
             },
+            injection,
             namespace: args.namespace,
             trust_domain: args.trust_domain,
             public_address: args.public_address,

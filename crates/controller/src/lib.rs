@@ -4,11 +4,13 @@
 //! must be done once is done by the leader. Refuses: to be in the data path. Sidecars go on
 //! without it for as long as they are told to.
 
+pub mod admission;
 mod authority;
 mod bundle;
 mod bundles;
 mod config;
 mod identity;
+mod known;
 mod leader;
 mod leases;
 mod peer;

@@ -5,15 +5,18 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use kube::Client;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use weir_telemetry::{Admin, AdminConfig, Readiness, ReadinessGuard, Registry};
 
+use crate::admission::Admission;
 use crate::authority::{Authority, Publisher};
 use crate::bundles::{BundleMetrics, Bundles, Current};
 use crate::config::Config;
 use crate::identity::Enrolments;
+use crate::known::Cluster;
 use crate::leader::{self, while_leading};
 use crate::leases::Budgets;
 use crate::reports::Reports;
@@ -84,10 +87,16 @@ pub async fn run(
     );
     let current = bundles.current();
     let publisher = Publisher::new(client.clone(), config.publisher, authority.clone());
+    let known = Cluster {
+        store: parts.store.clone(),
+        current: current.clone(),
+        injection: config.injection,
+    };
+    let admission = Admission::new(Arc::new(known), &config.namespace, Timestamp::now);
     let public_port = Arc::new(Public {
         authority: authority.clone(),
         enrolments: Arc::clone(&parts.enrolments),
-        webhooks: None,
+        webhooks: Arc::new(admission),
     });
     let control_port = Arc::new(Control {
         client: client.clone(),

@@ -95,24 +95,20 @@ fn patch(held: &Held, verdict: &Verdict, now: Timestamp) -> Option<Value> {
 }
 
 fn condition(verdict: &Verdict) -> Condition {
-    let (status, reason, message) = if verdict.errors.is_empty() {
-        let reason = if verdict.warnings.is_empty() {
-            "InForce"
+    let first = |list: &[Diagnostic]| list.first().map_or("Invalid", |one| one.reason.as_str());
+    let (status, reason, message) = if !verdict.errors.is_empty() {
+        let prefix = if verdict.earlier {
+            "an earlier version stays in force: "
         } else {
-            "InForceWithWarnings"
-        };
-        (ConditionStatus::True, reason, told(&verdict.warnings))
-    } else {
-        let (reason, prefix) = if verdict.earlier {
-            (
-                "EarlierVersionInForce",
-                "an earlier version stays in force: ",
-            )
-        } else {
-            ("Refused", "")
+            "only what it refuses is in force: "
         };
         let message = format!("{prefix}{}", told(&verdict.errors));
+        (ConditionStatus::False, first(&verdict.errors), message)
+    } else if !verdict.unready.is_empty() {
+        let (reason, message) = (first(&verdict.unready), told(&verdict.unready));
         (ConditionStatus::False, reason, message)
+    } else {
+        (ConditionStatus::True, "InForce", told(&verdict.warnings))
     };
     Condition {
         kind: READY.to_owned(),
@@ -153,7 +149,7 @@ fn cut(mut message: String) -> String {
 
 #[cfg(test)]
 mod tests {
-    use weir_api::Severity;
+    use weir_api::{Reason, Severity};
 
     use super::*;
     use crate::store::kinds::held;
@@ -170,6 +166,7 @@ mod tests {
         Verdict {
             errors: vec![Diagnostic {
                 severity: Severity::Error,
+                reason: Reason::Invalid,
                 file: "DataLabel/pii.ssn".into(),
                 line: 3,
                 column: 1,
@@ -188,7 +185,7 @@ mod tests {
         let patch = patch(&object(json!({})), &broken(true), now).unwrap();
         let condition = &patch["status"]["conditions"][0];
         assert_eq!(condition["status"], "False");
-        assert_eq!(condition["reason"], "EarlierVersionInForce");
+        assert_eq!(condition["reason"], "Invalid");
         assert_eq!(
             condition["message"],
             "an earlier version stays in force: spec.detectors[0]: unknown detector `sn` \
@@ -212,6 +209,11 @@ mod tests {
         let third = patch(&known, &broken(false), Timestamp::now()).unwrap();
         let condition = &third["status"]["conditions"][0];
         assert_ne!(condition["lastTransitionTime"], "2026-01-01T00:00:00Z");
-        assert_eq!(condition["reason"], "Refused");
+        assert!(
+            condition["message"]
+                .as_str()
+                .unwrap()
+                .starts_with("only what it refuses")
+        );
     }
 }

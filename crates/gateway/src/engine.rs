@@ -182,6 +182,11 @@ impl Engine {
             .read()
             .unwrap_or_else(PoisonError::into_inner);
         let target = bundle.route(address.ip(), address.port(), None, &resolved);
+        let target = target.map_err(|contested| {
+            let name = |id| bundle.target(id).map_or("?", |target| target.name.as_str());
+            let (first, second) = (name(contested.first), name(contested.second));
+            format!("targets \"{first}\" and \"{second}\" both claim {address}")
+        })?;
         Ok(target.map(|target| Route { target, address }))
     }
 

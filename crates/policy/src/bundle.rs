@@ -9,11 +9,13 @@ use std::sync::Arc;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use crate::exception::Exception;
 use crate::label::{Label, LabelId, LabelRules};
+use crate::ledger::Timestamp;
 use crate::operation::Subject;
 use crate::rule::Policy;
 use crate::scope::Scope;
-use crate::target::{Host, Resolved, Target, TargetId};
+use crate::target::{Address, Host, Resolved, Target, TargetId};
 
 /// Compiled policy.
 #[derive(Debug)]
@@ -29,6 +31,7 @@ struct Content {
     targets: Vec<Target>,
     labels: Vec<Label>,
     policies: Vec<Policy>,
+    exceptions: Vec<Exception>,
 }
 
 /// Collects validated parts.
@@ -72,6 +75,12 @@ impl BundleBuilder {
         self
     }
 
+    /// Adds an exception.
+    pub fn exception(&mut self, exception: Exception) -> &mut BundleBuilder {
+        self.content.exceptions.push(exception);
+        self
+    }
+
     /// The bundle. The revision is the caller's: it grows with every swap.
     pub fn build(self, revision: u64) -> Result<Bundle, BuildError> {
         let mut content = self.content;
@@ -82,6 +91,7 @@ impl BundleBuilder {
         content.targets.sort_by(|a, b| a.name.cmp(&b.name));
         content.labels.sort_by(|a, b| a.name.cmp(&b.name));
         content.policies.sort_by(|a, b| a.name.cmp(&b.name));
+        content.exceptions.sort_by(|a, b| a.name.cmp(&b.name));
         let digest = hex(&Sha256::digest(serde_json::to_vec(&content)?));
         let rules = |target: &Target| Arc::new(LabelRules::new(&target.name, &content.labels));
         let label_rules = content.targets.iter().map(rules).collect();
@@ -135,6 +145,20 @@ impl Bundle {
         &self.content.policies
     }
 
+    /// Every exception, by name, those that are over included.
+    pub fn exceptions(&self) -> &[Exception] {
+        &self.content.exceptions
+    }
+
+    /// The targets that some policy lets the subject reach.
+    pub fn granted(&self, subject: &Subject) -> impl Iterator<Item = &Target> {
+        let grants = self.content.policies.iter().filter(|policy| policy.grants);
+        let policies: Vec<&Policy> = grants.filter(|policy| policy.is_about(subject)).collect();
+        self.content.targets.iter().filter(move |target| {
+            target.refused.is_none() && policies.iter().any(|policy| policy.is_on(&target.name))
+        })
+    }
+
     /// Where labels lie on a target.
     pub fn labels(&self, target: TargetId) -> Option<&Arc<LabelRules>> {
         self.label_rules.get(usize::from(target.0))
@@ -159,56 +183,86 @@ impl Bundle {
     }
 
     /// The target behind an address that was dialled: the most exact cover wins. `host` (SNI)
-    /// chooses between targets that cover it equally; without an answer the first by name does.
+    /// chooses between targets that cover it equally.
+    ///
+    /// # Errors
+    /// Two targets cover it equally, and nothing says which one is meant.
     pub fn route(
         &self,
         ip: IpAddr,
         port: u16,
         host: Option<&str>,
         resolved: &Resolved,
-    ) -> Option<TargetId> {
+    ) -> Result<Option<TargetId>, Contested> {
         let covers = |target: &Target| {
-            target
-                .addresses
-                .iter()
-                .filter_map(|a| a.covers(ip, port, resolved))
-                .max()
+            let covers = |address: &Address| address.covers(ip, port, resolved);
+            target.addresses.iter().filter_map(covers).max()
         };
         let named = |target: &Target| {
-            let named = |name: &str| host.is_some_and(|host| host.eq_ignore_ascii_case(name));
-            target
-                .addresses
-                .iter()
-                .any(|a| matches!(&a.host, Host::Name(name) if named(name)))
+            let named = |name: &String| host.is_some_and(|host| host.eq_ignore_ascii_case(name));
+            host.is_some() && target.client_names().iter().any(named)
         };
         let mut best: Option<((u8, bool), TargetId)> = None;
+        let mut rival = None;
         for (id, target) in self.targets() {
-            if let Some(exactness) = covers(target) {
-                let rank = (exactness, named(target));
-                if best.is_none_or(|(known, _)| rank > known) {
-                    best = Some((rank, id));
-                }
+            let Some(exactness) = covers(target) else {
+                continue;
+            };
+            let rank = (exactness, named(target));
+            match best {
+                Some((known, _)) if rank < known => {}
+                Some((known, _)) if rank == known => rival = rival.or(Some(id)),
+                _ => (best, rival) = (Some((rank, id)), None),
             }
         }
-        best.map(|(_, id)| id)
+        match (best, rival) {
+            (Some((_, first)), Some(second)) => Err(Contested { first, second }),
+            (best, _) => Ok(best.map(|(_, id)| id)),
+        }
     }
 
-    /// What applies to this subject on this target. None: no granting policy selects them, and
-    /// everything is refused.
-    pub fn scope(&self, subject: &Subject, target: TargetId) -> Option<Arc<Scope>> {
-        let name = &self.target(target)?.name;
+    /// What applies to this subject on this target at this moment; good until
+    /// [`Scope::expires`]. None: no granting policy selects them, or the target is refused as a
+    /// whole, and everything is refused.
+    pub fn scope(&self, subject: &Subject, target: TargetId, now: Timestamp) -> Option<Arc<Scope>> {
+        let found = self.target(target)?;
+        if found.refused.is_some() {
+            return None;
+        }
+        let name = &found.name;
         let selected: Vec<&Policy> = self
             .content
             .policies
             .iter()
-            .filter(|policy| policy.targets.iter().any(|glob| glob.matches(name)))
-            .filter(|policy| policy.subjects.iter().any(|s| s.selects(subject)))
+            .filter(|policy| policy.is_on(name) && policy.is_about(subject))
             .collect();
         if !selected.iter().any(|policy| policy.grants) {
             return None;
         }
-        Some(Arc::new(Scope::new(self, subject, target, &selected)))
+        let exceptions: Vec<&Exception> = self
+            .content
+            .exceptions
+            .iter()
+            .filter(|exception| !exception.is_over(now) && exception.selects(subject, name))
+            .collect();
+        Some(Arc::new(Scope::new(
+            self,
+            subject,
+            target,
+            &selected,
+            &exceptions,
+            now,
+        )))
     }
+}
+
+/// Two targets claim one address, so that it is nobody's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Contested {
+    /// One of them.
+    pub first: TargetId,
+    /// Another.
+    pub second: TargetId,
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use crate::decision::{Decision, Denial, Hold, HoldSpec, Obligations, Permit, ValueMask, Verdict};
 use crate::effect::{Effect, EffectSet};
+use crate::exception::Lifted;
 use crate::label::{LabelId, Mask};
 use crate::ledger::{Counters, Timestamp};
 use crate::limit::{Limit, LimitScope, OnExceed};
@@ -27,8 +28,18 @@ struct Tally {
     values: BTreeMap<LabelId, Mask>,
     limits: Vec<Arc<Limit>>,
     why: Vec<RuleName>,
+    exceptions: Vec<Lifted>,
     /// Whether a counter was read.
     counted: bool,
+}
+
+impl Tally {
+    fn lift(&mut self, exception: &Arc<str>, rule: &ScopedRule) {
+        self.exceptions.push(Lifted {
+            exception: Arc::clone(exception),
+            rule: rule.name.clone(),
+        });
+    }
 }
 
 impl Scope {
@@ -39,7 +50,7 @@ impl Scope {
         counters: &dyn Counters,
         now: Timestamp,
     ) -> Decision {
-        let facts = Facts::of(operation);
+        let facts = Facts::of(operation, &self.foreign);
         let mut binding = Tally::default();
         let (mut would_deny, mut counted) = (Vec::new(), false);
         for policy in &self.policies {
@@ -50,6 +61,7 @@ impl Scope {
                     self.judge(policy, &facts, counters, now, &mut idle);
                     would_deny.extend(idle.denials.into_iter().map(|denial| denial.rule));
                     would_deny.extend(idle.holds.into_iter().map(|hold| hold.rule));
+                    binding.exceptions.extend(idle.exceptions);
                     counted |= idle.counted;
                 }
             }
@@ -87,6 +99,8 @@ impl Scope {
         why.dedup();
         would_deny.sort();
         would_deny.dedup();
+        tally.exceptions.sort();
+        tally.exceptions.dedup();
         // Explicit rules say more than implicit refusals, whose names begin with a parenthesis.
         let explicit = |denial: &Denial| !denial.rule.rule.starts_with('(');
         let position = tally.denials.iter().position(explicit).unwrap_or(0);
@@ -119,6 +133,7 @@ impl Scope {
             obligations,
             why,
             would_deny,
+            exceptions: tally.exceptions,
             counted: tally.counted,
         }
     }
@@ -142,15 +157,23 @@ impl Scope {
                     } else {
                         allowed = true;
                     }
-                    self.limit(rule, facts, counters, now, tally);
+                    match rule.lifted(now) {
+                        Some(exception) if !rule.limits.is_empty() => tally.lift(exception, rule),
+                        _ => self.limit(rule, facts, counters, now, tally),
+                    }
                 }
             } else if rule.restricts(facts).is_ok() {
-                self.restrict(rule, facts, tally);
-                self.limit(rule, facts, counters, now, tally);
+                match rule.lifted(now) {
+                    Some(exception) => tally.lift(exception, rule),
+                    None => {
+                        self.restrict(rule, facts, tally);
+                        self.limit(rule, facts, counters, now, tally);
+                    }
+                }
             }
         }
-        self.mask(policy, facts, &proven_enough, tally);
-        self.implicit(policy, facts, allowed, tally);
+        self.mask(policy, facts, &proven_enough, now, tally);
+        self.implicit(policy, facts, allowed, now, tally);
     }
 
     /// Deny and RequireApproval; masks need every rule to be seen first.
@@ -185,24 +208,24 @@ impl Scope {
         policy: &ScopedPolicy,
         facts: &Facts<'_>,
         proven_enough: &[&ScopedRule],
+        now: Timestamp,
         tally: &mut Tally,
     ) {
-        if policy.masking.is_none() {
-            return;
-        }
-        let masking = policy
-            .rules
-            .iter()
-            .filter(|rule| rule.rule.action == Some(Action::Mask));
+        let masking = policy.rules.iter().filter(|rule| rule.masks());
         for rule in masking.clone().filter(|rule| rule.masks_values(facts)) {
             for id in self.detected().filter(|id| rule.covers(*id)) {
+                if let Some(exception) = rule.lifted(now) {
+                    tally.lift(exception, rule);
+                    continue;
+                }
                 tally.why.push(rule.name.clone());
                 let mask = self.mask_by(rule, id);
                 let known = tally.values.entry(id).or_insert_with(|| mask.clone());
                 *known = known.strictest(&mask);
             }
         }
-        for rule in masking.filter(|rule| rule.restricts(facts).is_ok()) {
+        let binding = masking.filter(|rule| rule.lifted(now).is_none());
+        for rule in binding.filter(|rule| rule.restricts(facts).is_ok()) {
             let mut applied = false;
             for (column, output) in facts.sql.outputs.iter().enumerate() {
                 let (Output::Labelled(ids) | Output::Unproven(ids)) = output else {
@@ -307,36 +330,26 @@ impl Scope {
         }
     }
 
-    fn implicit(&self, policy: &ScopedPolicy, facts: &Facts<'_>, allowed: bool, tally: &mut Tally) {
-        let mut refuse = |rule: &str, reason: String| {
+    fn implicit(
+        &self,
+        policy: &ScopedPolicy,
+        facts: &Facts<'_>,
+        allowed: bool,
+        now: Timestamp,
+        tally: &mut Tally,
+    ) {
+        if policy.default == DefaultAction::Deny && !allowed {
             tally.denials.push(Denial {
-                rule: policy.implicit(rule),
-                reason,
+                rule: policy.implicit("(default)"),
+                reason: "no rule of the policy allows all of what it does".to_owned(),
                 hint: None,
             });
-        };
-        if policy.default == DefaultAction::Deny && !allowed {
-            refuse(
-                "(default)",
-                "no rule of the policy allows all of what it does".to_owned(),
-            );
         }
-        if let Some(because) = &policy.governing {
-            if let Some(reason) = facts.sql.opaque.filter(|_| !policy.allows_opaque()) {
-                let rule = &because.rule;
-                refuse(
-                    "(opaque)",
-                    format!("{reason}, so that rule \"{rule}\" cannot be judged"),
-                );
-            }
-            if let Some(effect) = facts.stream.filter(|effect| !policy.allows_stream(*effect)) {
-                tally
-                    .denials
-                    .push(stream_denial(policy.implicit(stream_rule(effect)), effect));
-            }
+        if facts.sql.opaque.is_some() || facts.stream.is_some() {
+            refuse_unknown(policy, facts, now, tally);
         }
         if facts.sql.masked_value_written
-            && let Some(rule) = &policy.masking
+            && let Some(rule) = policy.masking(now)
         {
             tally.denials.push(Denial {
                 rule: rule.clone(),
@@ -435,6 +448,31 @@ impl Scope {
             return "everything is refused".to_owned();
         }
         format!("{} is not allowed", parts.join(" "))
+    }
+}
+
+/// What cannot be understood is refused by a policy with something to lose.
+fn refuse_unknown(policy: &ScopedPolicy, facts: &Facts<'_>, now: Timestamp, tally: &mut Tally) {
+    let Some(because) = policy.governing(now) else {
+        for rule in policy.rules.iter().filter(|rule| rule.governs()) {
+            if let Some(exception) = rule.lifted(now) {
+                tally.lift(exception, rule);
+            }
+        }
+        return;
+    };
+    if let Some(reason) = facts.sql.opaque.filter(|_| !policy.allows_opaque()) {
+        let rule = &because.rule;
+        tally.denials.push(Denial {
+            rule: policy.implicit("(opaque)"),
+            reason: format!("{reason}, so that rule \"{rule}\" cannot be judged"),
+            hint: None,
+        });
+    }
+    if let Some(effect) = facts.stream.filter(|effect| !policy.allows_stream(*effect)) {
+        tally
+            .denials
+            .push(stream_denial(policy.implicit(stream_rule(effect)), effect));
     }
 }
 

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use crate::exception::Lifted;
 use crate::label::{LabelId, Mask};
 use crate::limit::Limit;
 use crate::rule::{Approval, Delivery, RecordLevel, RuleName};
@@ -21,6 +22,8 @@ pub struct Decision {
     pub why: Vec<RuleName>,
     /// Rules of `Observe` policies that would have refused or held it, sorted, each once.
     pub would_deny: Vec<RuleName>,
+    /// Rules that would have applied, and the exceptions that lifted them; sorted, each once.
+    pub exceptions: Vec<Lifted>,
     pub(crate) counted: bool,
 }
 

@@ -1,5 +1,8 @@
 //! Why a decision came out as it did: every rule of the scope, and what kept it from applying.
 
+use std::sync::Arc;
+
+use crate::ledger::Timestamp;
 use crate::matching::{Facts, Field};
 use crate::operation::Operation;
 use crate::rule::{Action, Mode, RuleName};
@@ -16,6 +19,8 @@ pub struct RuleTrace {
     pub action: Option<Action>,
     /// How it came out.
     pub outcome: Outcome,
+    /// The exception that keeps it from binding, if one does.
+    pub exception: Option<Arc<str>>,
 }
 
 /// How a rule came out.
@@ -29,8 +34,8 @@ pub enum Outcome {
 
 impl Scope {
     /// Every rule of every policy in the scope, in the order of names and of the files.
-    pub fn explain(&self, operation: &Operation<'_>) -> Vec<RuleTrace> {
-        let facts = Facts::of(operation);
+    pub fn explain(&self, operation: &Operation<'_>, now: Timestamp) -> Vec<RuleTrace> {
+        let facts = Facts::of(operation, &self.foreign);
         let policies = self.policies.iter();
         policies
             .flat_map(|policy| policy.rules.iter().map(move |rule| (policy.mode, rule)))
@@ -46,6 +51,7 @@ impl Scope {
                     mode,
                     action: rule.rule.action,
                     outcome: held.map_or_else(Outcome::NotMatched, |()| Outcome::Matched),
+                    exception: rule.lifted(now).cloned(),
                 }
             })
             .collect()

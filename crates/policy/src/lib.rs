@@ -6,12 +6,14 @@
 //!
 //! Composition does not depend on order and only tightens: any Deny wins, the smallest limit and
 //! the strictest mask hold, the strongest audit is kept, and every policy that asks for approval
-//! must get it. A [`Permit`] cannot be made anywhere else.
+//! must get it. An [`Exception`] takes single rules away until a moment, and every decision says where
+//! that mattered. A [`Permit`] cannot be made anywhere else.
 
 mod bundle;
 mod decide;
 mod decision;
 mod effect;
+mod exception;
 mod explain;
 mod functions;
 mod label;
@@ -24,9 +26,10 @@ mod rule;
 mod scope;
 mod target;
 
-pub use bundle::{BuildError, Bundle, BundleBuilder};
+pub use bundle::{BuildError, Bundle, BundleBuilder, Contested};
 pub use decision::{Decision, Denial, Hold, HoldSpec, Obligations, Permit, ValueMask, Verdict};
 pub use effect::{Effect, EffectSet};
+pub use exception::{Exception, Lifted};
 pub use explain::{Outcome, RuleTrace};
 pub use functions::FunctionClass;
 pub use label::{Label, LabelId, LabelRules, LabelledColumns, Mask};

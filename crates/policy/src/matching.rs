@@ -60,21 +60,25 @@ pub(crate) struct Facts<'a> {
     pub(crate) sql: SqlOperation<'a>,
     /// The effect of a stream that bypasses SQL.
     pub(crate) stream: Option<Effect>,
+    /// Labels that do not count: columns that only rules outside of the scope name. Sorted.
+    foreign: &'a [LabelId],
 }
 
 impl<'a> Facts<'a> {
-    pub(crate) fn of(operation: &Operation<'a>) -> Facts<'a> {
+    pub(crate) fn of(operation: &Operation<'a>, foreign: &'a [LabelId]) -> Facts<'a> {
         let stream = |effect: Effect| Facts {
             sql: SqlOperation {
                 effects: EffectSet::EMPTY.with(effect),
                 ..SqlOperation::default()
             },
             stream: Some(effect),
+            foreign,
         };
         match *operation {
             Operation::Sql(sql) => Facts {
                 sql: *sql,
                 stream: None,
+                foreign,
             },
             Operation::Opaque { reason } => Facts {
                 sql: SqlOperation {
@@ -82,6 +86,7 @@ impl<'a> Facts<'a> {
                     ..SqlOperation::default()
                 },
                 stream: None,
+                foreign,
             },
             Operation::FunctionCall => stream(Effect::FunctionCall),
             Operation::Replication => stream(Effect::Replication),
@@ -100,13 +105,18 @@ impl<'a> Facts<'a> {
             .iter()
             .map(|label_use| (label_use.label, label_use.how))
             .chain(outputs.map(|id| (*id, Use::Output)))
+            .filter(|(id, _)| self.counts(*id))
     }
 
     fn unproven(&self) -> bool {
-        self.sql
-            .outputs
-            .iter()
-            .any(|output| matches!(output, Output::Unproven(_)))
+        self.sql.outputs.iter().any(|output| match output {
+            Output::Clean | Output::Labelled(_) => false,
+            Output::Unproven(ids) => ids.is_empty() || ids.iter().any(|id| self.counts(*id)),
+        })
+    }
+
+    fn counts(&self, id: LabelId) -> bool {
+        self.foreign.binary_search(&id).is_err()
     }
 }
 

@@ -62,6 +62,18 @@ pub struct Policy {
     pub rules: Vec<Rule>,
 }
 
+impl Policy {
+    /// Whether it selects this subject.
+    pub fn is_about(&self, subject: &Subject) -> bool {
+        self.subjects.iter().any(|s| s.selects(subject))
+    }
+
+    /// Whether it selects the target of this name.
+    pub fn is_on(&self, target: &str) -> bool {
+        self.targets.iter().any(|glob| glob.matches(target))
+    }
+}
+
 /// Whether a policy's rules bind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

@@ -10,8 +10,9 @@ use sha2::{Digest, Sha256};
 
 use crate::bundle::{Bundle, hex};
 use crate::effect::Effect;
+use crate::exception::{Exception, Lift};
 use crate::label::{Label, LabelId, LabelRules, Mask};
-use crate::ledger::BudgetKey;
+use crate::ledger::{BudgetKey, Timestamp};
 use crate::limit::{Limit, LimitScope, OnExceed};
 use crate::operation::Subject;
 use crate::rule::{
@@ -36,6 +37,10 @@ pub struct Scope {
     permits_opaque: bool,
     has_masks: bool,
     constants: Vec<String>,
+    expires: Option<Timestamp>,
+    /// Labels that the compiler made for columns of rules outside of this scope, sorted: what other
+    /// subjects' policies name says nothing about this one.
+    pub(crate) foreign: Vec<LabelId>,
 }
 
 #[derive(Debug)]
@@ -44,10 +49,6 @@ pub(crate) struct ScopedPolicy {
     pub(crate) mode: Mode,
     pub(crate) default: DefaultAction,
     pub(crate) rules: Vec<ScopedRule>,
-    /// A rule that could not be kept if something were not understood.
-    pub(crate) governing: Option<RuleName>,
-    /// A rule that masks.
-    pub(crate) masking: Option<RuleName>,
 }
 
 #[derive(Debug)]
@@ -59,6 +60,8 @@ pub(crate) struct ScopedRule {
     /// Ids of the labels made for its columns; none when it names no columns.
     pub(crate) columns: Option<Vec<LabelId>>,
     pub(crate) limits: Vec<ScopedLimit>,
+    /// Exceptions that name it, by name.
+    pub(crate) lifts: Vec<Lift>,
 }
 
 /// A limit with its budgets: one, or one per label.
@@ -74,10 +77,13 @@ impl Scope {
         subject: &Subject,
         target: TargetId,
         selected: &[&Policy],
+        exceptions: &[&Exception],
+        now: Timestamp,
     ) -> Scope {
         let builder = Builder {
             labels: bundle.all_labels(),
             subject: &subject.name,
+            exceptions,
             target: bundle.target(target).map_or("", |t| &t.name),
         };
         let mut scope = Scope {
@@ -112,20 +118,42 @@ impl Scope {
             permits_opaque: false,
             has_masks: false,
             constants: Vec::new(),
+            expires: None,
+            foreign: Vec::new(),
         };
-        let is_mask = |rule: &ScopedRule| rule.rule.action == Some(Action::Mask);
+        let is_mask = |rule: &ScopedRule| rule.masks() && rule.lifted(now).is_none();
         let needs_catalog = scope.rules().any(ScopedRule::needs_catalog);
         let has_masks = scope.enforced().any(is_mask);
         scope.needs_catalog = needs_catalog;
         scope.has_masks = has_masks;
-        scope.permits_opaque = scope.policies.iter().all(ScopedPolicy::permits_opaque);
+        scope.permits_opaque = scope
+            .policies
+            .iter()
+            .all(|policy| policy.permits_opaque(now));
         scope.constants = scope.constants();
+        let lifts = scope.rules().flat_map(|rule| &rule.lifts);
+        scope.expires = lifts.map(|lift| lift.until).min();
+        let own = |name: &String| {
+            let mut rules = scope.rules();
+            rules.any(|rule| rule.rule.matches.columns.contains(name))
+        };
+        scope.foreign = builder.ids(|label| label.anonymous && !own(&label.name));
         scope
     }
 
     /// The revision of the bundle that this came from.
     pub const fn revision(&self) -> u64 {
         self.revision
+    }
+
+    /// The first moment at which an exception that it holds is over; what was prepared then differs.
+    pub const fn expires(&self) -> Option<Timestamp> {
+        self.expires
+    }
+
+    /// Whether it still says what its bundle does.
+    pub fn is_current(&self, now: Timestamp) -> bool {
+        self.expires.is_none_or(|end| now < end)
     }
 
     /// The target.
@@ -240,6 +268,21 @@ impl Scope {
 }
 
 impl ScopedRule {
+    /// The exception that keeps the rule from binding at this moment.
+    pub(crate) fn lifted(&self, now: Timestamp) -> Option<&Arc<str>> {
+        let lift = self.lifts.iter().find(|lift| now < lift.until)?;
+        Some(&lift.exception)
+    }
+
+    pub(crate) fn masks(&self) -> bool {
+        self.rule.action == Some(Action::Mask)
+    }
+
+    /// Whether it could not be kept if something were not understood.
+    pub(crate) fn governs(&self) -> bool {
+        !self.limits.is_empty() || !matches!(self.rule.action, Some(Action::Allow) | None)
+    }
+
     fn needs_catalog(&self) -> bool {
         let matches = &self.rule.matches;
         !matches.tables.is_empty()
@@ -252,8 +295,26 @@ impl ScopedRule {
 }
 
 impl ScopedPolicy {
+    /// The first rule by name that could not be kept if something were not understood.
+    pub(crate) fn governing(&self, now: Timestamp) -> Option<&RuleName> {
+        self.first(now, ScopedRule::governs)
+    }
+
+    /// The first rule by name that masks.
+    pub(crate) fn masking(&self, now: Timestamp) -> Option<&RuleName> {
+        self.first(now, ScopedRule::masks)
+    }
+
+    fn first(&self, now: Timestamp, test: impl Fn(&ScopedRule) -> bool) -> Option<&RuleName> {
+        let binding = self.rules.iter().filter(|rule| rule.lifted(now).is_none());
+        binding
+            .filter(|rule| test(rule))
+            .map(|rule| &rule.name)
+            .min()
+    }
+
     /// Whether what cannot be understood passes this policy.
-    fn permits_opaque(&self) -> bool {
+    fn permits_opaque(&self, now: Timestamp) -> bool {
         if self.mode == Mode::Observe {
             return true;
         }
@@ -261,8 +322,9 @@ impl ScopedPolicy {
         let denied = self
             .rules
             .iter()
+            .filter(|rule| rule.lifted(now).is_none())
             .any(|rule| rule.rule.matches.opaque && restricts(rule.rule.action));
-        let refused = self.governing.is_some() || self.default == DefaultAction::Deny;
+        let refused = self.governing(now).is_some() || self.default == DefaultAction::Deny;
         !denied && (self.allows_opaque() || !refused)
     }
 
@@ -307,6 +369,7 @@ struct Builder<'a> {
     labels: &'a [Label],
     subject: &'a str,
     target: &'a str,
+    exceptions: &'a [&'a Exception],
 }
 
 impl Builder<'_> {
@@ -317,19 +380,7 @@ impl Builder<'_> {
             .iter()
             .map(|rule| self.rule(&name, rule))
             .collect();
-        let first = |test: &dyn Fn(&ScopedRule) -> bool| {
-            rules
-                .iter()
-                .filter(|rule| test(rule))
-                .map(|rule| rule.name.clone())
-                .min()
-        };
-        let restricts = |rule: &ScopedRule| {
-            !rule.limits.is_empty() || !matches!(rule.rule.action, Some(Action::Allow) | None)
-        };
         ScopedPolicy {
-            governing: first(&restricts),
-            masking: first(&|rule| rule.rule.action == Some(Action::Mask)),
             mode: policy.mode,
             default: policy.default,
             name,
@@ -355,12 +406,23 @@ impl Builder<'_> {
             .iter()
             .map(|spec| self.limit(&name, rule, spec, labels.as_ref().or(columns.as_ref())))
             .collect();
+        let lifts = self
+            .exceptions
+            .iter()
+            .filter(|exception| exception.names(&name));
+        let lifts = lifts
+            .map(|exception| Lift {
+                exception: exception.name.as_str().into(),
+                until: exception.until,
+            })
+            .collect();
         ScopedRule {
             name,
             rule: rule.clone(),
             labels,
             columns,
             limits,
+            lifts,
         }
     }
 

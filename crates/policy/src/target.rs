@@ -33,6 +33,52 @@ pub struct Target {
     pub catalog: Catalog,
     /// Whether a connection pooler stands in front of it.
     pub pooler: Pooler,
+    /// Why every connection to it is refused, whoever makes it; none for a target that can be used.
+    pub refused: Option<String>,
+}
+
+impl Target {
+    /// The names under which clients reach it: host names, and those that the cluster's DNS gives
+    /// Services; sorted, each once.
+    pub fn client_names(&self) -> Vec<String> {
+        let names = self
+            .addresses
+            .iter()
+            .flat_map(|address| match &address.host {
+                Host::Name(name) => vec![name.clone()],
+                Host::Service { namespace, name } => vec![
+                    name.clone(),
+                    format!("{name}.{namespace}"),
+                    format!("{name}.{namespace}.svc"),
+                    format!("{name}.{namespace}.svc.cluster.local"),
+                ],
+                Host::Net(_) => Vec::new(),
+            });
+        let mut names: Vec<String> = names.collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    /// The name that its certificate must bear: as the target says, else its first host name, else
+    /// that of its first Service, `NAME.NAMESPACE.svc`. None: the address that is dialled.
+    pub fn server_name(&self) -> Option<String> {
+        let hosts = || self.addresses.iter().map(|address| &address.host);
+        let given = self.upstream_tls.server_name.clone();
+        let host = || {
+            hosts().find_map(|host| match host {
+                Host::Name(name) => Some(name.clone()),
+                _ => None,
+            })
+        };
+        let service = || {
+            hosts().find_map(|host| match host {
+                Host::Service { namespace, name } => Some(format!("{name}.{namespace}.svc")),
+                _ => None,
+            })
+        };
+        given.or_else(host).or_else(service)
+    }
 }
 
 /// A protocol.
@@ -65,7 +111,7 @@ pub enum Host {
     Net(Cidr),
     /// A DNS name, resolved by the caller.
     Name(String),
-    /// A Kubernetes Service, resolved by the controller.
+    /// A Kubernetes Service: its names. The addresses that lead to it stand beside it.
     Service {
         /// Its namespace.
         namespace: String,
@@ -79,6 +125,14 @@ pub enum Host {
 pub struct Cidr {
     base: IpAddr,
     prefix: u8,
+}
+
+impl From<IpAddr> for Cidr {
+    fn from(ip: IpAddr) -> Cidr {
+        let base = canonical(ip);
+        let prefix = if base.is_ipv4() { 32 } else { 128 };
+        Cidr { base, prefix }
+    }
 }
 
 impl Cidr {
@@ -153,7 +207,7 @@ pub struct UpstreamTls {
     pub mode: TlsMode,
     /// The CA that must have signed it.
     pub ca: Option<Source>,
-    /// The name that the certificate must bear; else the address's host name.
+    /// The name that the certificate must bear; else see [`Target::server_name`].
     pub server_name: Option<String>,
 }
 

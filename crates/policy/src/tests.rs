@@ -6,6 +6,7 @@ use crate::*;
 
 mod composition;
 mod counting;
+mod exceptions;
 mod meaning;
 mod naming;
 mod verdicts;
@@ -32,6 +33,7 @@ fn target(name: &str, ip: &str) -> Target {
             login: None,
         },
         pooler: Pooler::None,
+        refused: None,
     }
 }
 
@@ -127,7 +129,7 @@ fn bundle(policies: Vec<Policy>) -> Bundle {
 
 fn scope(policies: Vec<Policy>) -> std::sync::Arc<Scope> {
     bundle(policies)
-        .scope(&Subject::named("reporter"), TargetId(0))
+        .scope(&Subject::named("reporter"), TargetId(0), NOW)
         .expect("selected")
 }
 

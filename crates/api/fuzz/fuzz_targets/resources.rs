@@ -12,7 +12,7 @@ const BOUND: usize = 64 << 20;
 fuzz_target!(|data: &[u8]| {
     let text = utf8(data);
     units(text);
-    at_most(BOUND, || file(text, CompileOptions { revision: 1 }));
+    at_most(BOUND, || file(text, CompileOptions::default()));
 });
 
 fn file(text: &str, options: CompileOptions) {

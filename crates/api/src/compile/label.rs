@@ -61,7 +61,12 @@ pub(super) fn compile(
             .and_then(|mask| compile_mask(mask, "spec.mask", origin, report))
             .unwrap_or(Mask::Null),
         columns,
-        detectors: spec.detectors.clone(),
+        detectors: spec
+            .detectors
+            .iter()
+            .filter(|name| detectors().any(|known| known == *name))
+            .cloned()
+            .collect(),
         patterns: spec
             .patterns
             .iter()

@@ -1,11 +1,12 @@
 //! `ClusterGuardPolicy` and `GuardPolicy` to [`weir_policy::Policy`].
 
 use weir_policy::{
-    Action, DefaultAction, Glob, Label, Mode, Policy, Rule, SubjectSelector, Target,
+    Action, DefaultAction, Glob, Label, Match, Mode, Policy, Rule, SubjectSelector, Target,
 };
 
 use super::rule::{Around, compile as compile_rule};
-use super::{Report, check_name, target_globs};
+use super::{References, Report, check_name, names, target_globs, unique};
+use crate::diagnostic::Reason;
 use crate::kinds::{AuditSpec, LocalSubjectSpec, RuleSpec, SubjectSpec};
 use crate::load::Resources;
 use crate::tree::Origin;
@@ -17,7 +18,12 @@ pub(super) fn compile(
     report: &mut Report,
 ) -> Vec<Policy> {
     let mut policies = Vec::new();
-    for resource in &resources.cluster_policies {
+    let good = unique(
+        report,
+        "ClusterGuardPolicy",
+        names(&resources.cluster_policies),
+    );
+    for (resource, good) in resources.cluster_policies.iter().zip(good) {
         let (spec, origin) = (&resource.spec, &resource.origin);
         let draft = Draft {
             name: resource.metadata.name.clone(),
@@ -28,11 +34,13 @@ pub(super) fn compile(
             audit: spec.audit,
             rules: &spec.rules,
             origin,
+            good,
         };
-        let subjects = cluster_subjects(&spec.subjects, origin, report);
-        policies.push(draft.finish(subjects, targets, labels, report));
+        let subjects = |report: &mut Report| cluster_subjects(&spec.subjects, origin, report);
+        policies.extend(draft.finish(subjects, targets, labels, report));
     }
-    for resource in &resources.policies {
+    let good = unique(report, "GuardPolicy", names(&resources.policies));
+    for (resource, good) in resources.policies.iter().zip(good) {
         let (spec, origin) = (&resource.spec, &resource.origin);
         let namespace = resource.metadata.namespace.clone().unwrap_or_default();
         let draft = Draft {
@@ -44,9 +52,11 @@ pub(super) fn compile(
             audit: spec.audit,
             rules: &spec.rules,
             origin,
+            good,
         };
-        let subjects = local_subjects(&namespace, &spec.subjects, origin, report);
-        policies.push(draft.finish(subjects, targets, labels, report));
+        let subjects =
+            |report: &mut Report| local_subjects(&namespace, &spec.subjects, origin, report);
+        policies.extend(draft.finish(subjects, targets, labels, report));
     }
     policies
 }
@@ -62,7 +72,8 @@ pub(super) fn check_granted(resources: &Resources, policies: &[Policy], report: 
             let message = format!(
                 "no ClusterGuardPolicy names Target `{name}`: every connection to it is refused"
             );
-            report.warning(&resource.origin, "metadata.name", message);
+            let reason = Reason::NotGranted;
+            report.warn(&resource.origin, "metadata.name", reason, message);
         }
     }
 }
@@ -77,16 +88,20 @@ struct Draft<'a> {
     audit: AuditSpec,
     rules: &'a [RuleSpec],
     origin: &'a Origin,
+    /// Whether its name is.
+    good: bool,
 }
 
 impl Draft<'_> {
     fn finish(
         self,
-        subjects: Vec<SubjectSelector>,
+        subjects: impl FnOnce(&mut Report) -> Vec<SubjectSelector>,
         targets: &[Target],
         labels: &mut Vec<Label>,
         report: &mut Report,
-    ) -> Policy {
+    ) -> Option<Policy> {
+        let (mark, known_labels) = (report.mark(), labels.len());
+        let subjects = subjects(report);
         let globs = target_globs(report, self.origin, "spec.targets", self.targets, targets);
         let around = Around {
             policy: &self.name,
@@ -113,7 +128,8 @@ impl Draft<'_> {
             check_against(spec, earlier, &field, self.origin, report);
             rules.push(rule);
         }
-        Policy {
+        let good = self.good && report.error_since(mark).is_none();
+        let policy = Policy {
             name: self.name,
             grants: self.grants,
             mode: self.mode,
@@ -123,8 +139,45 @@ impl Draft<'_> {
             record: self.audit.record,
             delivery: self.audit.delivery,
             rules,
+        };
+        if good || report.references() == References::Strict {
+            return Some(policy);
         }
+        labels.truncate(known_labels);
+        let broken = broken(policy);
+        if broken.is_none() {
+            let message = "whom and what it selects cannot be told: it is left out";
+            report.warning(self.origin, "spec", message);
+        }
+        broken
     }
+}
+
+/// What stands for a policy that is not valid: it grants nothing, refuses what it selects if it was
+/// to restrict anything, and has it recorded as it asked.
+fn broken(policy: Policy) -> Option<Policy> {
+    let selects = |subject: &SubjectSelector| *subject != SubjectSelector::default();
+    if policy.targets.is_empty() || !policy.subjects.iter().any(selects) {
+        return None;
+    }
+    let restricts = policy.mode == Mode::Enforce
+        && (!policy.grants || policy.default == DefaultAction::Deny || !policy.rules.is_empty());
+    let refuse = || Rule {
+        name: "(invalid)".to_owned(),
+        matches: Match::default(),
+        action: Some(Action::Deny),
+        mask: None,
+        limits: Vec::new(),
+        approval: None,
+        reason: Some("the policy is not valid and refuses everything that it selects".to_owned()),
+        hint: None,
+    };
+    Some(Policy {
+        grants: false,
+        default: DefaultAction::Allow,
+        rules: restricts.then(refuse).into_iter().collect(),
+        ..policy
+    })
 }
 
 /// Two rules about the same thing: one of them says nothing, or they contradict each other.
@@ -144,7 +197,7 @@ fn check_against(
                      never applies",
                     other.name
                 );
-                report.error(origin, field, message);
+                report.never(origin, field, message);
             }
             (Some(first), Some(second)) if first == second && rule.limits == other.limits => {
                 report.error(origin, field, format!("it repeats rule `{}`", other.name));
@@ -158,7 +211,7 @@ fn globs(list: &[String]) -> Vec<Glob> {
     list.iter().map(|text| Glob::free(text)).collect()
 }
 
-fn cluster_subjects(
+pub(crate) fn cluster_subjects(
     specs: &[SubjectSpec],
     origin: &Origin,
     report: &mut Report,
@@ -189,7 +242,7 @@ fn cluster_subjects(
     selectors
 }
 
-fn local_subjects(
+pub(crate) fn local_subjects(
     namespace: &str,
     specs: &[LocalSubjectSpec],
     origin: &Origin,

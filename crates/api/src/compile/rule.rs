@@ -7,7 +7,7 @@ use weir_policy::{
 
 use super::Report;
 use super::label::{compile_columns, compile_mask};
-use crate::diagnostic::suggest;
+use crate::diagnostic::{Reason, suggest};
 use crate::kinds::{ApprovalSpec, ExceedSpec, LimitsSpec, MatchSpec, RuleSpec, SqlMatch};
 use crate::tree::Origin;
 
@@ -116,7 +116,9 @@ fn compile_match(
                         .any(|target| glob.matches(&target.name))
                     {
                         let message = format!("`{text}` is not a target of this policy");
-                        report.error(origin, &format!("{field}.target"), message);
+                        let field = format!("{field}.target");
+                        let reason = Reason::UnknownTarget;
+                        report.reference(origin, &field, reason, message, None);
                     }
                     vec![glob]
                 }
@@ -228,12 +230,14 @@ fn compile_label_globs(
         if meant.is_empty() {
             let suggestion = suggest(text, named().map(|label| label.name.as_str()));
             let message = format!("no DataLabel is called `{text}`");
-            report.error_with(around.origin, &field, message, suggestion);
+            let reason = Reason::UnknownLabel;
+            report.reference(around.origin, &field, reason, message, suggestion);
         } else if !around.targets.is_empty() && !meant.iter().any(here) {
             let message = format!(
                 "no DataLabel `{text}` lies on a target of this policy, so that this never applies"
             );
-            report.error(around.origin, &field, message);
+            let reason = Reason::NeverApplies;
+            report.reference(around.origin, &field, reason, message, None);
         }
         globs.push(glob);
     }
@@ -444,7 +448,7 @@ fn check_allow(rule: &Rule, field: &str, around: &Around<'_>, report: &mut Repor
     if around.default == DefaultAction::Allow && !lifts && rule.limits.is_empty() {
         let message = "this Allow never matters: under `default: Allow` it lifts only `opaque`, \
                        `unproven`, FunctionCall, Replication and CopyBoth";
-        report.error(origin, &action, message);
+        report.never(origin, &action, message);
     }
     if around.default == DefaultAction::Deny && !lifts && matches.effects.is_empty() {
         let message = "this Allow names no effects: it permits every kind of statement";
@@ -462,7 +466,7 @@ fn check_can_fire(matches: &Match, field: &str, origin: &Origin, report: &mut Re
     {
         let message =
             "never applies: only UPDATE, DELETE and MERGE are judged by their WHERE clause";
-        report.error(origin, &format!("{field}.sql.where"), message);
+        report.never(origin, &format!("{field}.sql.where"), message);
     }
     let streams = EffectSet::of(&STREAMS);
     if !matches.effects.is_empty() && matches.effects.is_subset(streams) {
@@ -475,11 +479,11 @@ fn check_can_fire(matches: &Match, field: &str, origin: &Origin, report: &mut Re
                 "never applies: {} has no other known field",
                 matches.effects
             );
-            report.error(origin, &field, message);
+            report.never(origin, &field, message);
         }
     }
     if matches.opaque && matches.unproven {
-        report.error(
+        report.never(
             origin,
             &field,
             "never applies: what is opaque has no result columns",

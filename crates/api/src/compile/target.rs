@@ -8,7 +8,8 @@ use weir_policy::{
     Source, Target, TlsMode, UpstreamTls,
 };
 
-use super::Report;
+use super::{References, Report, Services};
+use crate::diagnostic::Reason;
 use crate::kinds::{
     AddressSpec, ClientLoginSpec, CredentialMode, CredentialsSpec, LoginSpec, NameRef, PoolerSpec,
     TargetSpec, UpstreamTlsSpec,
@@ -19,7 +20,11 @@ use crate::tree::Origin;
 /// How long a catalog answer may be used unless the Target says otherwise.
 const CATALOG_REFRESH: Duration = Duration::from_secs(60);
 
-pub(super) fn compile(resource: &Resource<TargetSpec>, report: &mut Report) -> Target {
+pub(super) fn compile(
+    resource: &Resource<TargetSpec>,
+    services: Option<&Services>,
+    report: &mut Report,
+) -> Target {
     let (spec, origin) = (&resource.spec, &resource.origin);
     if spec.protocol != Protocol::PostgreSQL {
         report.unenforced(
@@ -34,10 +39,15 @@ pub(super) fn compile(resource: &Resource<TargetSpec>, report: &mut Report) -> T
     let mut addresses = Vec::new();
     for (i, address) in spec.addresses.iter().enumerate() {
         let field = format!("spec.addresses[{i}]");
-        addresses.extend(compile_address(address, &field, origin, report));
+        if let Some(compiled) = compile_address(address, &field, origin, report) {
+            if let (Host::Service { .. }, Some(services)) = (&compiled.host, services) {
+                addresses.extend(resolve(address, &field, services, origin, report));
+            }
+            addresses.push(compiled);
+        }
     }
-    let services = |a: &Address| matches!(a.host, Host::Service { .. });
-    if !addresses.is_empty() && addresses.iter().all(services) {
+    let is_service = |a: &Address| matches!(a.host, Host::Service { .. });
+    if services.is_none() && !addresses.is_empty() && addresses.iter().all(is_service) {
         let message = "only a controller can resolve a Service: without one, this target is not \
                        reached by any connection";
         report.warning(origin, "spec.addresses", message);
@@ -76,7 +86,38 @@ pub(super) fn compile(resource: &Resource<TargetSpec>, report: &mut Report) -> T
             PoolerSpec::None => Pooler::None,
             PoolerSpec::Transaction => Pooler::Transaction,
         },
+        refused: None,
     }
+}
+
+/// Every address that leads to a Service.
+fn resolve(
+    spec: &AddressSpec,
+    field: &str,
+    services: &Services,
+    origin: &Origin,
+    report: &mut Report,
+) -> Vec<Address> {
+    let Some(service) = &spec.service else {
+        return Vec::new();
+    };
+    let found = services.get(service).map_or(&[][..], Vec::as_slice);
+    if found.is_empty() {
+        let (namespace, name, port) = (&service.namespace, &service.name, service.port);
+        let message = format!(
+            "Service {namespace}/{name} has no address for port {port}: nothing leads to it"
+        );
+        let field = format!("{field}.service");
+        report.notice(origin, &field, Reason::UnresolvedService, message);
+    }
+    let mut endpoints = found.to_vec();
+    endpoints.sort_unstable();
+    endpoints.dedup();
+    let address = |endpoint: std::net::SocketAddr| Address {
+        host: Host::Net(Cidr::from(endpoint.ip())),
+        ports: vec![endpoint.port()],
+    };
+    endpoints.into_iter().map(address).collect()
 }
 
 fn compile_address(
@@ -261,25 +302,35 @@ fn compile_login(
     }
 }
 
-/// Two targets must not claim the same address: which one governs it would be an accident.
+/// Two targets must not claim the same address: which one governs it would be an accident, and
+/// connections to it are refused.
 pub(super) fn check_overlaps(
     resources: &[Resource<TargetSpec>],
     targets: &[Target],
     report: &mut Report,
 ) {
     for (i, (resource, target)) in resources.iter().zip(targets).enumerate() {
-        for other in targets.iter().take(i) {
-            let same = |a: &Address, b: &Address| {
-                a.host == b.host && a.ports.iter().any(|port| b.ports.contains(port))
+        for (earlier, other) in resources.iter().zip(targets).take(i) {
+            if target.name == other.name || !clash(target, other) {
+                continue;
+            }
+            let both = match report.references() {
+                References::Strict => None,
+                References::Lenient => Some((earlier, target)),
             };
-            let clash = target
-                .addresses
-                .iter()
-                .any(|a| other.addresses.iter().any(|b| same(a, b)));
-            if clash && target.name != other.name {
+            for (resource, other) in both.into_iter().chain([(resource, other)]) {
                 let message = format!("Target `{}` has the same address", other.name);
-                report.error(&resource.origin, "spec.addresses", message);
+                let reason = Reason::AddressConflict;
+                report.reference(&resource.origin, "spec.addresses", reason, message, None);
             }
         }
     }
+}
+
+fn clash(one: &Target, other: &Target) -> bool {
+    let same = |a: &Address, b: &Address| {
+        a.host == b.host && a.ports.iter().any(|port| b.ports.contains(port))
+    };
+    let mut addresses = one.addresses.iter();
+    addresses.any(|a| other.addresses.iter().any(|b| same(a, b)))
 }

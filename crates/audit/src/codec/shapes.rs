@@ -90,8 +90,8 @@ wire_struct! {
     ConnectionClosed { statements, rows, bytes_in, bytes_out, duration_us, reason }
     ConnectionRefused { reason, rules }
     Statement {
-        number, text, parameters, fingerprint, command, decision, rules, would_deny, reason,
-        tables, labels, revision, request
+        number, text, parameters, fingerprint, command, decision, rules, would_deny,
+        exceptions, reason, tables, labels, revision, request
     }
     StatementStarted { statement }
     StatementFinished { statement, outcome, rows, bytes, columns, masked, duration_us }

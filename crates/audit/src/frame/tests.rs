@@ -39,6 +39,7 @@ fn statement() -> Statement {
         decision: Decision::Permit,
         rules: ["reporting/hide-pii"].into_iter().collect(),
         would_deny: Names::empty(),
+        exceptions: Names::empty(),
         reason: None,
         tables: ["public.customers"].into_iter().collect(),
         labels: ["pii.ssn"].into_iter().collect(),

@@ -105,9 +105,13 @@ pub(crate) fn announce(bundle: &Bundle, refused: Option<&str>, audit: &AuditHand
 
 fn compile(paths: &[PathBuf], revision: u64) -> Result<Bundle, Vec<Diagnostic>> {
     let resources = weir_api::load(paths)?;
-    let options = CompileOptions { revision };
+    let options = CompileOptions {
+        revision,
+        now: crate::policy::now(),
+        ..CompileOptions::default()
+    };
     let compiled = weir_api::compile(&resources, &options)?;
-    for warning in &compiled.warnings {
+    for warning in &compiled.diagnostics {
         tracing::warn!("{warning}");
     }
     Ok(compiled.bundle)

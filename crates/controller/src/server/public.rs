@@ -21,7 +21,7 @@ const MAX_REVIEW: usize = 8 << 20;
 pub(crate) struct Public {
     pub(crate) authority: Authority,
     pub(crate) enrolments: Arc<Enrolments>,
-    pub(crate) webhooks: Option<Arc<dyn Webhooks>>,
+    pub(crate) webhooks: Arc<dyn Webhooks>,
 }
 
 impl Port for Public {
@@ -49,12 +49,9 @@ impl Public {
         if request.uri().path() == ENROL {
             return self.enrol(request).await;
         }
-        let Some(webhooks) = &self.webhooks else {
-            return Err(Refusal::not_found("no such path"));
-        };
         let path = request.uri().path().to_owned();
         let body = http::body(request, MAX_REVIEW).await?;
-        match webhooks.answer(&path, &body).await {
+        match self.webhooks.answer(&path, &body).await {
             Some(answer) => Ok(http::reply(StatusCode::OK, answer.into())),
             None => Err(Refusal::not_found("no such path")),
         }

@@ -71,15 +71,7 @@ impl Dialer {
             Some(source) => Some(credentials.read(source).map_err(DialError::Settings)?),
             None => None,
         };
-        let name = settings.server_name.clone().or_else(|| {
-            target
-                .addresses
-                .iter()
-                .find_map(|address| match &address.host {
-                    weir_policy::Host::Name(name) => Some(name.clone()),
-                    _ => None,
-                })
-        });
+        let name = target.server_name();
         let name = name.unwrap_or_else(|| route.address.ip().to_string());
         let tls = match mode {
             Some(mode) => Some(UpstreamTls::new(

@@ -20,10 +20,11 @@ pub fn explain(
     target: &str,
     sql: &str,
 ) -> Result<Vec<(String, Decision)>, String> {
+    let now = millis();
     let (id, _) = bundle
         .target_named(target)
         .ok_or_else(|| format!("there is no target {target:?}"))?;
-    let scope = bundle.scope(subject, id).ok_or_else(|| {
+    let scope = bundle.scope(subject, id, now).ok_or_else(|| {
         format!(
             "refused: no policy selects {:?} and target {target:?}",
             subject.name
@@ -43,7 +44,7 @@ pub fn explain(
             after_ddl,
         };
         let judged = Judged::new(statement, &[], &view);
-        let decision = judged.operation(|op| scope.decide(op, &NoCounters, millis()));
+        let decision = judged.operation(|op| scope.decide(op, &NoCounters, now));
         let text = sql.get(statement.range.clone()).unwrap_or(sql);
         decisions.push((text.trim().to_owned(), decision));
         after_ddl |= statement.changes_schema;

@@ -49,13 +49,14 @@ enum Known {
 }
 
 impl Session {
-    /// Takes over a policy that has changed since the last decision.
+    /// Takes over a policy that has changed since the last decision, or an exception that is over.
     ///
     /// # Errors
     /// The policy no longer lets the identity reach the target at all.
     pub(super) async fn refresh_policy(&mut self) -> Result<(), SessionEnd> {
         let bundle = self.shared.policies.current();
-        let unchanged = bundle.revision() == self.revision;
+        let now = millis();
+        let unchanged = bundle.revision() == self.revision && self.scope.is_current(now);
         if unchanged && self.identified.elapsed() < IDENTITY_AGE {
             return Ok(());
         }
@@ -70,7 +71,7 @@ impl Session {
         self.revision = bundle.revision();
         let scope = bundle
             .target_named(&self.connection.target)
-            .and_then(|(target, _)| self.shared.scopes.find(&bundle, &subject, target));
+            .and_then(|(target, _)| self.shared.scopes.find(&bundle, &subject, target, now));
         let Some(scope) = scope else {
             let refusal = Refusal::unjudged("no policy permits this target any more");
             return Err(self.end(refusal).await);
@@ -449,6 +450,7 @@ impl Session {
             decision: weir_audit::Decision::Permit,
             rules: judgement.rules.clone(),
             would_deny: judgement.would_deny.clone(),
+            exceptions: judgement.exceptions.clone(),
             reason: None,
             tables: judgement.tables.clone(),
             labels: judgement.labels.clone(),

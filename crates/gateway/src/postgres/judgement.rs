@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use weir_audit::{Column, Names};
-use weir_policy::{Decision, RuleName, Scope};
+use weir_policy::{Decision, Lifted, RuleName, Scope};
 use weir_wire_postgres::ProtocolError;
 use weir_wire_postgres::backend::{self, Field};
 use weir_wire_postgres::message;
@@ -26,6 +26,7 @@ pub(crate) struct Judgement {
     /// For the record.
     pub(super) rules: Names,
     pub(super) would_deny: Names,
+    pub(super) exceptions: Names,
     pub(super) tables: Names,
     pub(super) labels: Names,
     /// Looks for values in what the statement returns.
@@ -78,6 +79,7 @@ impl Judgement {
             scanner,
             rules: names(&decision.why),
             would_deny: names(&decision.would_deny),
+            exceptions: lifted(&decision.exceptions),
             tables: judged.tables().collect(),
             labels,
             judged,
@@ -281,6 +283,12 @@ impl Plan {
             } => scanner.cell(*form, *column, value, out, found),
         })
     }
+}
+
+/// Exceptions as the record holds them.
+fn lifted(exceptions: &[Lifted]) -> Names {
+    let texts = exceptions.iter().map(ToString::to_string);
+    texts.map(Arc::from).collect()
 }
 
 /// Rule names as the record holds them.

@@ -203,15 +203,11 @@ async fn start_tls(
         // (CVE-2021-23222).
         return Err("unencrypted bytes after a TLS request".to_owned());
     }
-    let hosts = target
-        .addresses
-        .iter()
-        .filter_map(|address| match &address.host {
-            weir_policy::Host::Name(name) => Some(name.as_str()),
-            _ => None,
-        });
+    let hosts = target.client_names();
     let local = address.ip().is_loopback().then_some("localhost");
     let names = hosts
+        .iter()
+        .map(String::as_str)
         .chain(target.upstream_tls.server_name.as_deref())
         .chain(local);
     let leaf = LeafNames::new(names, Some(address.ip()));
@@ -279,7 +275,15 @@ async fn begin(
         .identities
         .current()
         .map_err(|reason| told(&reason))?;
-    let scope = shared.scopes.find(&bundle, &subject, route.target);
+    if let Some(reason) = &target.refused {
+        return Err(told(&format!(
+            "target \"{}\" is refused: {reason}",
+            target.name
+        )));
+    }
+    let scope = shared
+        .scopes
+        .find(&bundle, &subject, route.target, millis());
     let scope = scope.ok_or_else(|| {
         told(&format!(
             "no policy lets {} use target \"{}\"",

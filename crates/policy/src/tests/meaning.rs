@@ -151,3 +151,54 @@ fn unknown_names_do_not_count_as_meant_when_a_rule_allows() {
     assert!(table(all_but.clone(), "public"));
     assert!(!table(all_but.clone(), "secret") && !table(all_but, ""));
 }
+
+#[test]
+fn a_column_that_only_a_rule_of_somebody_else_names_is_no_labelled_column_here() {
+    let uses = Match {
+        uses: [Use::OrderBy].into_iter().collect(),
+        ..Match::default()
+    };
+    let other = Policy {
+        subjects: vec![SubjectSelector {
+            names: vec![Glob::free("other")],
+            ..SubjectSelector::default()
+        }],
+        ..policy(
+            "theirs",
+            vec![rule(
+                "r",
+                Some(Action::Deny),
+                Match {
+                    columns: vec!["a column of rule theirs/r".into()],
+                    ..Match::default()
+                },
+            )],
+        )
+    };
+    let mine = policy("mine", vec![rule("no-sorting", Some(Action::Deny), uses)]);
+    let mut builder = BundleBuilder::new();
+    builder
+        .target(target("db", "10.0.0.1"))
+        .label(Label {
+            anonymous: true,
+            ..label("a column of rule theirs/r", "phone", Mask::Null)
+        })
+        .policy(mine)
+        .policy(other);
+    let bundle = builder.build(1).expect("bundle");
+    let label_uses = [LabelUse {
+        label: LabelId(0),
+        how: Use::OrderBy,
+    }];
+    let sql = SqlOperation {
+        label_uses: &label_uses,
+        ..SqlOperation::default()
+    };
+    let says = |subject: &str| {
+        let scope = bundle.scope(&Subject::named(subject), TargetId(0), NOW);
+        let scope = scope.expect("selected");
+        outcome(&scope.decide(&Operation::Sql(&sql), &NoCounters, NOW))
+    };
+    assert_eq!(says("reporter"), "permit");
+    assert_eq!(says("other"), "deny mine/no-sorting");
+}

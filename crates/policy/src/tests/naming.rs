@@ -109,8 +109,9 @@ fn the_most_exact_address_is_the_route() {
     let bundle = builder.build(1).expect("bundle");
     let mut resolved = Resolved::default();
     let route = |to: &str, port, host, resolved: &Resolved| {
-        let id = bundle.route(ip(to), port, host, resolved)?;
-        bundle.target(id).map(|target| target.name.clone())
+        let id = bundle.route(ip(to), port, host, resolved).expect("one");
+        id.and_then(|id| bundle.target(id))
+            .map(|target| target.name.clone())
     };
     assert_eq!(bundle.dns_names(), ["db.example"]);
     assert_eq!(
@@ -131,10 +132,9 @@ fn the_most_exact_address_is_the_route() {
         route("198.51.100.7", 5432, None, &resolved).as_deref(),
         Some("named")
     );
-    assert_eq!(
-        route("10.0.0.1", 5432, None, &resolved).as_deref(),
-        Some("exact")
-    );
+    let contested = bundle.route(ip("10.0.0.1"), 5432, None, &resolved);
+    let (first, second) = (TargetId(0), TargetId(1));
+    assert_eq!(contested, Err(Contested { first, second }));
     assert_eq!(
         route("10.0.0.1", 5432, Some("db.EXAMPLE"), &resolved).as_deref(),
         Some("named")
@@ -143,6 +143,55 @@ fn the_most_exact_address_is_the_route() {
         route("10.0.0.2", 5432, Some("db.example"), &resolved).as_deref(),
         Some("wide")
     );
+}
+
+#[test]
+fn an_address_that_two_targets_claim_is_nobodys() {
+    let mut builder = BundleBuilder::new();
+    builder
+        .target(target("a", "10.0.0.1"))
+        .target(target("b", "10.0.0.1"))
+        .target(target("net", "10.0.0.0/24"));
+    let bundle = builder.build(1).expect("bundle");
+    let resolved = Resolved::default();
+    let (first, second) = (TargetId(0), TargetId(1));
+    assert_eq!(
+        bundle.route(ip("10.0.0.1"), 5432, None, &resolved),
+        Err(Contested { first, second })
+    );
+    assert_eq!(
+        bundle.route(ip("10.0.0.2"), 5432, None, &resolved),
+        Ok(Some(TargetId(2)))
+    );
+}
+
+#[test]
+fn a_service_is_reached_under_the_names_that_the_cluster_gives_it() {
+    let service = |namespace: &str, name: &str| Address {
+        host: Host::Service {
+            namespace: namespace.into(),
+            name: name.into(),
+        },
+        ports: vec![5432],
+    };
+    let mut orders = target("orders", "10.0.0.1");
+    assert_eq!(orders.server_name(), None);
+    orders.addresses.push(service("data", "orders"));
+    let names = [
+        "orders",
+        "orders.data",
+        "orders.data.svc",
+        "orders.data.svc.cluster.local",
+    ];
+    assert_eq!(orders.client_names(), names);
+    assert_eq!(orders.server_name().as_deref(), Some("orders.data.svc"));
+    orders.addresses.push(Address {
+        host: Host::Name("orders.example".into()),
+        ports: vec![5432],
+    });
+    assert_eq!(orders.server_name().as_deref(), Some("orders.example"));
+    orders.upstream_tls.server_name = Some("own.example".into());
+    assert_eq!(orders.server_name().as_deref(), Some("own.example"));
 }
 
 #[test]

@@ -32,12 +32,12 @@ fn nobody_selected_means_no_scope() {
     }];
     assert!(
         bundle(vec![other])
-            .scope(&Subject::named("reporter"), TargetId(0))
+            .scope(&Subject::named("reporter"), TargetId(0), NOW)
             .is_none()
     );
     assert!(
         bundle(Vec::new())
-            .scope(&Subject::named("reporter"), TargetId(0))
+            .scope(&Subject::named("reporter"), TargetId(0), NOW)
             .is_none()
     );
     let empty = Policy {
@@ -46,7 +46,7 @@ fn nobody_selected_means_no_scope() {
     };
     assert!(
         bundle(vec![empty])
-            .scope(&Subject::named("reporter"), TargetId(0))
+            .scope(&Subject::named("reporter"), TargetId(0), NOW)
             .is_none()
     );
 }
@@ -59,7 +59,7 @@ fn a_policy_that_only_tightens_grants_nothing() {
     };
     assert!(
         bundle(vec![tightens])
-            .scope(&Subject::named("reporter"), TargetId(0))
+            .scope(&Subject::named("reporter"), TargetId(0), NOW)
             .is_none()
     );
 }
@@ -410,7 +410,7 @@ fn an_explanation_names_the_field_that_failed() {
         rule("pii", Some(Action::Mask), labels(&["pii.*"])),
         rule("all", Some(Action::Deny), effects(&[Effect::Select])),
     ];
-    let traces = scope(vec![policy("p", rules)]).explain(&Operation::Sql(&select(&[])));
+    let traces = scope(vec![policy("p", rules)]).explain(&Operation::Sql(&select(&[])), NOW);
     let outcomes: Vec<Outcome> = traces.iter().map(|trace| trace.outcome).collect();
     assert_eq!(
         outcomes,
@@ -437,7 +437,7 @@ fn a_rule_on_columns_matches_no_label_glob() {
         ));
     let bundle = builder.build(1).expect("bundle");
     let scope = bundle
-        .scope(&Subject::named("x"), TargetId(0))
+        .scope(&Subject::named("x"), TargetId(0), NOW)
         .expect("scope");
     let outputs = [Output::Labelled(&[LabelId(0)])];
     let decision = scope.decide(&Operation::Sql(&select(&outputs)), &NoCounters, NOW);

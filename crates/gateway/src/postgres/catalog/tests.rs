@@ -47,7 +47,7 @@ fn rules() -> Arc<LabelRules> {
 
 fn rules_of(resources: &str) -> Arc<LabelRules> {
     let resources = weir_api::load_str("test", resources).unwrap();
-    let options = weir_api::CompileOptions { revision: 1 };
+    let options = weir_api::CompileOptions::default();
     let bundle = weir_api::compile(&resources, &options).unwrap().bundle;
     let (target, _) = bundle.target_named("shop").unwrap();
     Arc::clone(bundle.labels(target).unwrap())

@@ -1,0 +1,78 @@
+//! What the API server asks before it stores a pod, a resource or a decision.
+//!
+//! Invariants: an answer depends on the question, on what is known of the cluster, and on the
+//! clock, and changes nothing, so that a dry run needs no care. Whatever cannot be read is refused
+//! with the reason. Refuses: to look anything up in the cluster while the API server waits.
+
+mod pods;
+mod requests;
+mod resources;
+mod review;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use weir_api::Resources;
+use weir_injection::Settings;
+
+use self::review::{Answer, Question};
+use crate::webhooks::{self, Webhooks};
+
+/// What admission has to know of the cluster.
+pub trait Known: Send + Sync {
+    /// The labels of a namespace, if the namespace is known.
+    fn namespace_labels(&self, name: &str) -> Option<BTreeMap<String, String>>;
+
+    /// The resources in force; their origins are called `Kind/namespace/name` or `Kind/name`.
+    fn resources(&self) -> Resources;
+
+    /// What is injected; none until the root exists.
+    fn injection(&self) -> Option<Settings>;
+}
+
+/// The webhooks' answers.
+pub struct Admission {
+    known: Arc<dyn Known>,
+    controller: String,
+    now: fn() -> Timestamp,
+}
+
+impl Admission {
+    /// `namespace` is Weir's own. Only the service account `weir-controller` in it makes requests
+    /// and says where they stand.
+    pub fn new(known: Arc<dyn Known>, namespace: &str, now: fn() -> Timestamp) -> Self {
+        Self {
+            known,
+            controller: format!("system:serviceaccount:{namespace}:weir-controller"),
+            now,
+        }
+    }
+
+    /// The `AdmissionReview` that answers the one in `body`; none for a path that is no webhook.
+    fn review(&self, path: &str, body: &[u8]) -> Option<Vec<u8>> {
+        let judge: fn(&Self, &Question) -> Answer = match path {
+            "/mutate/pods" => |own, question| pods::mutate(own, question, None),
+            "/mutate/pods/injected" => {
+                |own, question| pods::mutate(own, question, Some(pods::Proven::Injected))
+            }
+            "/mutate/pods/enforced" => {
+                |own, question| pods::mutate(own, question, Some(pods::Proven::Enforced))
+            }
+            "/validate/resources" => resources::validate,
+            "/mutate/access-requests" => requests::mutate,
+            "/validate/access-requests" => requests::validate,
+            _ => return None,
+        };
+        Some(review::answer(body, |question| judge(self, question)))
+    }
+}
+
+impl Webhooks for Admission {
+    fn answer<'a>(&'a self, path: &'a str, body: &'a [u8]) -> webhooks::Answer<'a> {
+        Box::pin(std::future::ready(self.review(path, body)))
+    }
+}
+
+#[cfg(test)]
+mod tests;

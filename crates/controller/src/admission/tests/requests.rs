@@ -1,0 +1,286 @@
+//! Who may do what to an AccessRequest.
+
+use serde_json::{Value, json};
+
+use super::{Answered, Cluster, review};
+
+const CONTROLLER: &str = "system:serviceaccount:weir-system:weir-controller";
+const COLLECTOR: &str = "system:serviceaccount:kube-system:generic-garbage-collector";
+
+fn request(status: Value) -> Value {
+    json!({
+        "apiVersion": "weir.dev/v1alpha1", "kind": "AccessRequest",
+        "metadata": {"name": "weir-x1", "namespace": "shop", "labels": {"weir.dev/target": "orders"},
+            "annotations": {"weir.dev/owner": "olga, team-shop"},
+            "ownerReferences": [{"apiVersion": "v1", "kind": "Pod", "name": "web-1", "uid": "u"}]},
+        "spec": {
+            "requester": {"name": "spiffe://cluster.local/ns/shop/sa/web", "namespace": "shop",
+                "serviceAccount": "web", "pod": "web-1"},
+            "target": "orders", "policy": "p", "rule": "r", "statement": "select 1",
+            "reason": "rows", "deadline": "2026-11-27T12:15:00Z", "groups": ["stewards"], "count": 1,
+        },
+        "status": status,
+    })
+}
+
+fn pending() -> Value {
+    json!({"phase": "Pending", "conditions": [condition()]})
+}
+
+fn condition() -> Value {
+    json!({"type": "Ready", "status": "False", "reason": "Pending", "message": "",
+        "lastTransitionTime": "2026-11-27T11:59:00Z"})
+}
+
+fn decision(approver: &str) -> Value {
+    json!({"approver": approver, "decision": "Approve", "at": "2026-11-27T12:00:00Z"})
+}
+
+fn decided(decisions: Value) -> Value {
+    let mut status = pending();
+    status["decisions"] = decisions;
+    status
+}
+
+fn user(name: &str, groups: &[&str]) -> Value {
+    json!({"username": name, "groups": groups})
+}
+
+fn update(user: Value, part: &str, old: Value, new: Value) -> Value {
+    review(
+        json!({"operation": "UPDATE", "subResource": part, "userInfo": user,
+        "object": new, "oldObject": old}),
+    )
+}
+
+/// What the API server does with a status: it asks to change it, and then whether it may be.
+fn set_status_of(user: Value, old: Value, new: Value) -> Answered {
+    let question = update(user.clone(), "status", old.clone(), new);
+    let stamped = Cluster::default()
+        .ask("/mutate/access-requests", &question)
+        .object();
+    let question = update(user, "status", old, stamped);
+    Cluster::default().ask("/validate/access-requests", &question)
+}
+
+fn set_status(user: Value, old: Value, new: Value) -> Answered {
+    set_status_of(user, request(old), request(new))
+}
+
+fn change(user: Value, new: Value) -> Answered {
+    let question = update(user, "", request(pending()), new);
+    Cluster::default().ask("/validate/access-requests", &question)
+}
+
+#[test]
+fn a_decision_carries_who_made_it_and_when() {
+    let forged = json!([{"approver": "bob", "decision": "Approve", "at": "2020-01-01T00:00:00Z",
+        "reason": "fine", "rows": 10}]);
+    let answer = set_status(user("alice", &["stewards"]), pending(), decided(forged));
+    let status = &answer.object()["status"];
+    assert_eq!(status["decisions"][0]["approver"], "alice");
+    assert_eq!(status["decisions"][0]["at"], "2026-11-27T12:00:00Z");
+    assert_eq!(status["decisions"][0]["rows"], 10);
+}
+
+#[test]
+fn a_decision_may_leave_out_who_and_when() {
+    let bare = decided(json!([{"decision": "Deny"}]));
+    set_status(user("alice", &["stewards"]), pending(), bare).object();
+}
+
+#[test]
+fn a_request_without_status_waits() {
+    let new = json!({"phase": "Pending", "decisions": [decision("-")]});
+    set_status(user("alice", &["stewards"]), Value::Null, new).object();
+}
+
+#[test]
+fn members_of_the_groups_decide_and_nobody_else() {
+    let ask = |user: Value| set_status(user, pending(), decided(json!([decision("-")])));
+    ask(user("alice", &["a", "stewards"])).object();
+    let refused = ask(user("admin", &["system:masters"]));
+    assert!(
+        refused.refusal().contains("none of the groups"),
+        "{}",
+        refused.refusal()
+    );
+    let refused = ask(user(CONTROLLER, &["stewards"]));
+    assert!(refused.refusal().contains("by people"));
+}
+
+#[test]
+fn nobody_decides_on_their_own_request() {
+    let ask = |user: Value| {
+        let answer = set_status(user, pending(), decided(json!([decision("-")])));
+        answer.refusal().to_owned()
+    };
+    assert!(ask(user("system:serviceaccount:shop:web", &["stewards"])).contains("own request"));
+    assert!(ask(user("olga", &["stewards"])).contains("owns the requester"));
+    assert!(ask(user("omar", &["team-shop", "stewards"])).contains("owns the requester"));
+    let same_pod = json!({"username": "system:serviceaccount:shop:other", "groups": ["stewards"],
+        "extra": {"authentication.kubernetes.io/pod-name": ["web-1"]}});
+    assert!(ask(same_pod).contains("own request"));
+}
+
+#[test]
+fn nobody_decides_twice_and_decisions_stay() {
+    let alice = || user("alice", &["stewards"]);
+    let one = || decided(json!([decision("alice")]));
+    let twice = set_status(
+        alice(),
+        one(),
+        decided(json!([decision("alice"), decision("-")])),
+    );
+    assert!(twice.refusal().contains("decided already"));
+    let mut denied = decision("alice");
+    denied["decision"] = json!("Deny");
+    for changed in [decided(json!([])), decided(json!([denied])), pending()] {
+        assert!(
+            set_status(alice(), one(), changed)
+                .refusal()
+                .contains("final")
+        );
+    }
+    let two = decided(json!([decision("-"), decision("-")]));
+    assert!(
+        set_status(alice(), pending(), two)
+            .refusal()
+            .contains("one decision")
+    );
+    let bob = user("bob", &["stewards"]);
+    set_status(
+        bob,
+        one(),
+        decided(json!([decision("alice"), decision("-")])),
+    )
+    .object();
+}
+
+#[test]
+fn reviewers_change_nothing_but_decisions() {
+    let alice = || user("alice", &["stewards"]);
+    let approved = json!({"phase": "Approved", "conditions": [condition()]});
+    assert!(
+        set_status(alice(), pending(), approved)
+            .refusal()
+            .contains("phase")
+    );
+    let bare = json!({"phase": "Pending"});
+    assert!(
+        set_status(alice(), pending(), bare)
+            .refusal()
+            .contains("conditions")
+    );
+    assert!(
+        set_status(alice(), pending(), Value::Null)
+            .refusal()
+            .contains("removed")
+    );
+    set_status(alice(), pending(), pending()).object();
+}
+
+#[test]
+fn what_is_decided_or_over_is_final() {
+    let alice = || user("alice", &["stewards"]);
+    for phase in ["Approved", "Denied", "Expired", "Withdrawn"] {
+        let mut old = pending();
+        old["phase"] = json!(phase);
+        let mut new = decided(json!([decision("-")]));
+        new["phase"] = json!(phase);
+        assert!(
+            set_status(alice(), old.clone(), new)
+                .refusal()
+                .contains("final")
+        );
+        let reopened = set_status(user(CONTROLLER, &[]), old, pending());
+        assert!(reopened.refusal().contains("final"));
+    }
+    let late = |status: Value| {
+        let mut late = request(status);
+        late["spec"]["deadline"] = json!("2026-11-27T12:00:00Z");
+        late
+    };
+    let late = set_status_of(
+        alice(),
+        late(pending()),
+        late(decided(json!([decision("-")]))),
+    );
+    assert!(late.refusal().contains("expired"));
+}
+
+#[test]
+fn the_controller_says_where_a_request_stands() {
+    let controller = || user(CONTROLLER, &[]);
+    set_status(controller(), Value::Null, pending()).object();
+    let mut approved = decided(json!([decision("alice")]));
+    approved["phase"] = json!("Approved");
+    set_status(controller(), decided(json!([decision("alice")])), approved).object();
+}
+
+#[test]
+fn only_the_controller_makes_requests() {
+    let make = |user: Value| {
+        let question = review(json!({"userInfo": user, "object": request(Value::Null)}));
+        Cluster::default().ask("/validate/access-requests", &question)
+    };
+    make(user(CONTROLLER, &[])).object();
+    assert!(
+        make(user("alice", &["stewards", "system:masters"]))
+            .refusal()
+            .contains("alone")
+    );
+}
+
+#[test]
+fn what_is_asked_for_never_changes() {
+    let mut other = request(pending());
+    other["spec"]["statement"] = json!("select 2");
+    for name in ["alice", CONTROLLER, COLLECTOR] {
+        assert!(
+            change(user(name, &[]), other.clone())
+                .refusal()
+                .contains("cannot be changed")
+        );
+        let question = update(user(name, &[]), "status", request(pending()), other.clone());
+        let answer = Cluster::default().ask("/validate/access-requests", &question);
+        assert!(answer.refusal().contains("cannot be changed"));
+    }
+}
+
+#[test]
+fn others_keep_their_hands_off_the_metadata() {
+    for (pointer, value) in [
+        ("labels", json!({})),
+        ("ownerReferences", json!([])),
+        ("finalizers", json!(["x/y"])),
+        ("annotations", json!({"weir.dev/owner": "nobody"})),
+    ] {
+        let mut new = request(pending());
+        new["metadata"][pointer] = value;
+        change(user("alice", &[]), new.clone()).refusal();
+        change(user(CONTROLLER, &[]), new).object();
+    }
+    let mut new = request(pending());
+    new["metadata"]["annotations"]["mine"] = json!("x");
+    change(user("alice", &[]), new).object();
+}
+
+#[test]
+fn a_request_that_waits_is_not_deleted() {
+    let delete = |name: &str, status: Value| {
+        let question = review(json!({"operation": "DELETE", "userInfo": user(name, &[]),
+            "oldObject": request(status)}));
+        Cluster::default().ask("/validate/access-requests", &question)
+    };
+    assert!(delete("alice", pending()).refusal().contains("deny it"));
+    assert!(delete("alice", Value::Null).refusal().contains("deny it"));
+    for name in [
+        CONTROLLER,
+        COLLECTOR,
+        "system:serviceaccount:kube-system:namespace-controller",
+    ] {
+        delete(name, pending()).object();
+    }
+    delete("alice", json!({"phase": "Denied"})).object();
+}

@@ -1,0 +1,134 @@
+//! Targets, labels and policies.
+
+use serde_json::{Value, json};
+
+use super::{Answered, Cluster, review};
+
+const TARGET: &str = "{kind: Target, metadata: {name: orders}, spec: {protocol: PostgreSQL,
+    addresses: [{host: orders.example, port: 5432}]}}";
+
+fn object(kind: &str, spec: Value) -> Value {
+    json!({"apiVersion": "weir.dev/v1alpha1", "kind": kind,
+        "metadata": {"name": "subject", "uid": "u", "resourceVersion": "7", "generation": 2,
+            "creationTimestamp": "2026-11-27T11:00:00Z", "managedFields": [{"manager": "kubectl"}],
+            "annotations": {"kubectl.kubernetes.io/last-applied-configuration": "{}"}},
+        "spec": spec, "status": {"conditions": []}})
+}
+
+fn policy(targets: &[&str], rules: Value) -> Value {
+    object(
+        "ClusterGuardPolicy",
+        json!({"mode": "Enforce", "subjects": [{"names": ["*"]}],
+        "targets": targets, "rules": rules}),
+    )
+}
+
+fn ask(cluster: Cluster, object: Value) -> Answered {
+    cluster.ask("/validate/resources", &review(json!({"object": object})))
+}
+
+fn deny() -> Value {
+    json!([{"name": "r", "match": {"sql": {"effects": ["Delete"]}}, "action": "Deny"}])
+}
+
+#[test]
+fn good_objects_pass_with_what_the_server_keeps_in_them() {
+    let known = || Cluster::default().with("Target/orders", TARGET);
+    assert!(
+        ask(known(), policy(&["orders"], deny()))
+            .warnings()
+            .is_empty()
+    );
+}
+
+#[test]
+fn what_is_unknown_to_the_schema_is_refused() {
+    let answer = ask(
+        Cluster::default(),
+        object(
+            "Target",
+            json!({"protocol": "PostgreSQL",
+        "addresses": [{"host": "a", "port": 1}], "upstreamTls": {}}),
+        ),
+    );
+    assert!(
+        answer.refusal().contains("upstreamTLS"),
+        "{}",
+        answer.refusal()
+    );
+}
+
+#[test]
+fn contradictions_within_an_object_are_refused() {
+    let known = || Cluster::default().with("Target/orders", TARGET);
+    let twice = json!([
+        {"name": "a", "match": {"sql": {"effects": ["Delete"]}}, "action": "Deny"},
+        {"name": "a", "match": {"sql": {"effects": ["Delete"]}}, "action": "Allow"},
+    ]);
+    assert!(
+        ask(known(), policy(&["orders"], twice.clone()))
+            .refusal()
+            .contains("spec.rules[1]")
+    );
+    assert!(
+        ask(Cluster::default(), policy(&["later"], twice))
+            .refusal()
+            .contains("spec.rules[1]")
+    );
+}
+
+#[test]
+fn what_is_named_may_come_later() {
+    let answer = ask(Cluster::default(), policy(&["orders"], deny()));
+    assert!(
+        answer.warnings()[0].contains("orders"),
+        "{:?}",
+        answer.warnings()
+    );
+    let label = object(
+        "DataLabel",
+        json!({"columns": [
+        {"target": "orders", "table": "public.customers", "columns": ["ssn"]}]}),
+    );
+    assert!(ask(Cluster::default(), label).warnings()[0].contains("orders"));
+    let masked = json!([{"name": "m", "match": {"labels": ["pii.*"]}, "action": "Mask"}]);
+    let known = Cluster::default().with("Target/orders", TARGET);
+    assert!(ask(known, policy(&["orders"], masked)).warnings()[0].contains("pii.*"));
+}
+
+#[test]
+fn errors_of_others_refuse_nobody() {
+    let broken = "{kind: ClusterGuardPolicy, metadata: {name: broken}, spec: {mode: Enforce,
+        subjects: [{}], targets: [nothing]}}";
+    let known = Cluster::default()
+        .with("Target/orders", TARGET)
+        .with("ClusterGuardPolicy/broken", broken);
+    assert!(
+        ask(known, policy(&["orders"], deny()))
+            .warnings()
+            .is_empty()
+    );
+}
+
+#[test]
+fn a_new_version_is_not_compared_with_the_old_one() {
+    let old = "{kind: Target, metadata: {name: subject}, spec: {protocol: PostgreSQL,
+        addresses: [{host: orders.example, port: 5432}]}}";
+    let new = object(
+        "Target",
+        json!({"protocol": "PostgreSQL",
+        "addresses": [{"host": "orders.example", "port": 5432}]}),
+    );
+    ask(Cluster::default().with("Target/subject", old), new).warnings();
+}
+
+#[test]
+fn other_kinds_are_refused() {
+    assert!(
+        ask(Cluster::default(), object("Secret", json!({})))
+            .refusal()
+            .contains("Secret")
+    );
+    let request = object("AccessRequest", json!({}));
+    ask(Cluster::default(), request).refusal();
+}
