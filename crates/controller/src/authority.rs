@@ -23,7 +23,7 @@ use rustls::ServerConfig;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use tokio::sync::watch;
 
-pub(crate) use self::publish::{Publisher, PublisherConfig};
+pub(crate) use self::publish::{ADMISSION, Publisher, PublisherConfig};
 pub(crate) use self::root::{CertificateError, IDENTITY_LIFE, Request, Root};
 use self::root::{RootPem, SERVING_LIFE};
 use crate::store::follow::follow;

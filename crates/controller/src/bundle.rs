@@ -1,25 +1,22 @@
-//! Which objects are in force, and which of them concern a pod.
+//! Which objects are in force, and what of them concerns a pod.
 //!
-//! Pure. Invariants: an object that is wrong never stops another; its last good version stays in
-//! force. Where there is none, one that can be read stays as it is, since the compiler closes what it
-//! cannot take, and one that cannot be read is left out and says so. What concerns a pod errs on the
-//! side of too much; secrets go by what is granted, exactly.
+//! Pure. Invariants: an object that is wrong never stops another; its last version that was right
+//! stays in force, and where there is none the compiler keeps of it what refuses and nothing that
+//! grants. Logins and certificates go by what is granted, exactly.
 //! Refuses: to remember beyond this process.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use serde_json::Value;
-use weir_api::kinds::{LocalSubjectSpec, NameRef, ServiceRef, SubjectSpec, TargetSpec};
-use weir_api::{CompileOptions, Diagnostic, References, Resources, Services, Severity, compile};
-use weir_policy::{Glob, Subject, SubjectSelector, Timestamp};
+use weir_api::kinds::{NameRef, ServiceRef, TargetSpec};
+use weir_api::{
+    CompileOptions, Diagnostic, References, Resources, Services, Severity, compile, concerning,
+    granted_objects,
+};
+use weir_policy::{Bundle, Subject, Timestamp};
 
-use crate::services::Wanted;
 use crate::store::kinds::{Id, Object};
-
-/// Rounds of leaving out what does not compile; each makes the rest smaller.
-const ROUNDS: usize = 16;
 
 /// The latest version of an object, or what is wrong with it.
 pub(crate) type Latest = (Id, Result<Object, Arc<[Diagnostic]>>);
@@ -33,11 +30,13 @@ pub(crate) struct Acceptor {
 /// The objects in force, and what there is to say about each.
 #[derive(Debug, Default)]
 pub(crate) struct Accepted {
-    /// In force, by id.
-    pub(crate) objects: Vec<Object>,
-    /// Whether the latest version of an object is the one in force, and what its author should
-    /// know.
+    /// In force. The origin of each is called as its id.
+    pub(crate) resources: Resources,
+    /// By id.
     pub(crate) verdicts: BTreeMap<Id, Verdict>,
+    bundle: Option<Bundle>,
+    /// What the snapshots are equal by.
+    manifests: Vec<Arc<Value>>,
 }
 
 /// What there is to say about one object.
@@ -45,139 +44,123 @@ pub(crate) struct Accepted {
 pub(crate) struct Verdict {
     /// What keeps its latest version from being in force.
     pub(crate) errors: Vec<Diagnostic>,
-    /// In force as far as it goes: what it names and is not there.
-    pub(crate) unready: Vec<Diagnostic>,
-    pub(crate) warnings: Vec<Diagnostic>,
     /// An earlier version is in force instead.
     pub(crate) earlier: bool,
+    /// What keeps the version in force from being all that it says.
+    pub(crate) unready: Vec<Diagnostic>,
+    pub(crate) warnings: Vec<Diagnostic>,
 }
 
 impl Acceptor {
-    /// Decides on the latest versions. `resolve` knows where Services are, `now` is milliseconds
-    /// since 1970.
+    /// Decides on the latest versions. `services` are the addresses of what Targets name.
     pub(crate) fn accept(
         &mut self,
         latest: impl IntoIterator<Item = Latest>,
-        resolve: impl Fn(&Wanted) -> Vec<SocketAddr>,
+        services: &Services,
         now: Timestamp,
     ) -> Accepted {
         let mut verdicts: BTreeMap<Id, Verdict> = BTreeMap::new();
         let mut force: BTreeMap<Id, Object> = BTreeMap::new();
-        let mut fallen = BTreeSet::new();
         for (id, object) in latest {
             let verdict = verdicts.entry(Arc::clone(&id)).or_default();
-            match object {
-                Ok(object) => _ = force.insert(id, object),
-                Err(errors) => {
+            match (object, self.good.get(&id)) {
+                (Ok(object), _) => _ = force.insert(id, object),
+                (Err(errors), good) => {
                     verdict.errors = errors.to_vec();
-                    fallen.insert(Arc::clone(&id));
-                    if let Some(good) = self.good.get(&id) {
-                        force.insert(id, good.clone());
-                    }
+                    verdict.earlier = good.is_some();
+                    force.extend(good.map(|good| (id, good.clone())));
                 }
             }
         }
-        for _ in 0..ROUNDS {
-            let mut changed = false;
-            for (id, errors) in diagnose(&force, &resolve, now, &mut verdicts) {
-                if fallen.insert(Arc::clone(&id))
-                    && let Some(verdict) = verdicts.get_mut(&id)
-                {
-                    verdict.errors = errors;
-                }
-                let other = |good: &&Object| {
-                    let held = force.get(&id);
-                    held.is_some_and(|held| !Arc::ptr_eq(&held.manifest, &good.manifest))
-                };
-                if let Some(good) = self.good.get(&id).filter(other) {
-                    force.insert(id, good.clone());
-                    changed = true;
-                }
+        let (mut bundle, mut found) = judge(&force, services, now);
+        let mut replaced = false;
+        for (id, errors) in &found.errors {
+            let (Some(verdict), Some(object)) = (verdicts.get_mut(id), force.get_mut(id)) else {
+                continue;
+            };
+            verdict.errors.clone_from(errors);
+            if let Some(good) = self.good.get(id).filter(|good| !same(good, object)) {
+                *object = good.clone();
+                verdict.earlier = true;
+                replaced = true;
             }
-            if !changed {
-                break;
-            }
+        }
+        if replaced {
+            (bundle, found) = judge(&force, services, now);
+        }
+        for (id, verdict) in &mut verdicts {
+            verdict.unready = found.unready.remove(id).unwrap_or_default();
+            verdict.warnings = found.warnings.remove(id).unwrap_or_default();
         }
         self.good.retain(|id, _| verdicts.contains_key(id));
-        for id in &fallen {
-            if let Some(verdict) = verdicts.get_mut(id) {
-                verdict.earlier = self.good.contains_key(id);
-            }
-        }
-        let good = force.iter().filter(|(id, _)| !fallen.contains(*id));
+        let right = force
+            .iter()
+            .filter(|(id, _)| !found.errors.contains_key(*id));
         self.good
-            .extend(good.map(|(id, object)| (Arc::clone(id), object.clone())));
+            .extend(right.map(|(id, object)| (Arc::clone(id), object.clone())));
         Accepted {
-            objects: force.into_values().collect(),
+            resources: merge(force.values()),
             verdicts,
+            bundle,
+            manifests: force.into_values().map(|object| object.manifest).collect(),
         }
+    }
+
+    /// Every Service that a Target names, in its latest or its last good version.
+    pub(crate) fn services(&self, latest: &[Latest]) -> BTreeSet<ServiceRef> {
+        let latest = latest.iter().filter_map(|(_, object)| object.as_ref().ok());
+        let targets = latest
+            .chain(self.good.values())
+            .flat_map(|object| &object.parsed.targets);
+        let addresses = targets.flat_map(|target| &target.spec.addresses);
+        addresses
+            .filter_map(|address| address.service.clone())
+            .collect()
     }
 }
 
-/// Compiles; the errors by object, while everything else goes to the verdicts.
-fn diagnose(
+fn same(one: &Object, other: &Object) -> bool {
+    Arc::ptr_eq(&one.manifest, &other.manifest)
+}
+
+/// Diagnostics by object.
+#[derive(Default)]
+struct Found {
+    errors: BTreeMap<Id, Vec<Diagnostic>>,
+    unready: BTreeMap<Id, Vec<Diagnostic>>,
+    warnings: BTreeMap<Id, Vec<Diagnostic>>,
+}
+
+fn judge(
     force: &BTreeMap<Id, Object>,
-    resolve: &impl Fn(&Wanted) -> Vec<SocketAddr>,
+    services: &Services,
     now: Timestamp,
-    verdicts: &mut BTreeMap<Id, Verdict>,
-) -> BTreeMap<Id, Vec<Diagnostic>> {
-    let all = merge(force.values());
-    let services: Services = wanted(&all)
-        .into_iter()
-        .map(|one| {
-            let addresses = resolve(&one);
-            let service = ServiceRef {
-                namespace: one.namespace,
-                name: one.name,
-                port: one.port,
-            };
-            (service, addresses)
-        })
-        .collect();
+) -> (Option<Bundle>, Found) {
     let options = CompileOptions {
         references: References::Lenient,
-        services: Some(services),
+        services: Some(services.clone()),
         now,
         ..CompileOptions::default()
     };
-    let diagnostics = match compile(&all, &options) {
-        Ok(compiled) => compiled.diagnostics,
-        Err(diagnostics) => diagnostics,
+    let (bundle, diagnostics) = match compile(&merge(force.values()), &options) {
+        Ok(compiled) => (Some(compiled.bundle), compiled.diagnostics),
+        Err(diagnostics) => (None, diagnostics),
     };
-    for verdict in verdicts.values_mut() {
-        verdict.unready.clear();
-        verdict.warnings.clear();
-    }
-    let mut errors: BTreeMap<Id, Vec<Diagnostic>> = BTreeMap::new();
+    let mut found = Found::default();
     for diagnostic in diagnostics {
-        let id = Arc::clone(&diagnostic.file);
-        let Some(verdict) = verdicts.get_mut(&id) else {
-            tracing::error!(%diagnostic, "a finding of the compiler belongs to no object");
+        if !force.contains_key(&diagnostic.file) {
+            tracing::error!(%diagnostic, "the compiler blames no object");
             continue;
-        };
-        match diagnostic.severity {
-            Severity::Error => errors.entry(id).or_default().push(diagnostic),
-            Severity::Unready => verdict.unready.push(diagnostic),
-            Severity::Warning => verdict.warnings.push(diagnostic),
         }
+        let list = match diagnostic.severity {
+            Severity::Error => &mut found.errors,
+            Severity::Unready => &mut found.unready,
+            Severity::Warning => &mut found.warnings,
+        };
+        let id = Arc::clone(&diagnostic.file);
+        list.entry(id).or_default().push(diagnostic);
     }
-    errors
-}
-
-/// The Service ports that Targets name.
-pub(crate) fn wanted(resources: &Resources) -> BTreeSet<Wanted> {
-    let addresses = resources
-        .targets
-        .iter()
-        .flat_map(|target| &target.spec.addresses);
-    addresses
-        .filter_map(|address| address.service.as_ref())
-        .map(|service| Wanted {
-            namespace: service.namespace.clone(),
-            name: service.name.clone(),
-            port: service.port,
-        })
-        .collect()
+    (bundle, found)
 }
 
 fn merge<'a>(objects: impl Iterator<Item = &'a Object>) -> Resources {
@@ -188,90 +171,43 @@ fn merge<'a>(objects: impl Iterator<Item = &'a Object>) -> Resources {
     all
 }
 
-/// What concerns one pod.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Selection {
-    /// Positions in [`Accepted::objects`].
-    objects: Vec<usize>,
-    /// Targets that the pod may use, by position.
-    granted: Vec<usize>,
-}
-
 impl Accepted {
-    /// The objects in force, as one set.
-    pub(crate) fn resources(&self) -> Resources {
-        merge(self.objects.iter())
+    /// Whether the same is in force.
+    pub(crate) fn same(&self, other: &Self) -> bool {
+        self.manifests == other.manifests
     }
 
-    /// The Service ports that Targets name.
-    pub(crate) fn services(&self) -> BTreeSet<Wanted> {
-        wanted(&self.resources())
-    }
-
-    /// What concerns a subject: every Target, so that their addresses are governed, every label,
-    /// and the policies and exceptions that select it.
-    pub(crate) fn concerning(&self, subject: &Subject) -> Selection {
-        let mut selection = Selection::default();
-        let mut grants: Vec<Glob> = Vec::new();
-        for (at, object) in self.objects.iter().enumerate() {
-            let one = &object.parsed;
-            let cluster = one.cluster_policies.iter();
-            let cluster = cluster.filter(|policy| selects(&policy.spec.subjects, subject));
-            let globs = cluster.flat_map(|policy| &policy.spec.targets);
-            let before = grants.len();
-            grants.extend(globs.map(|text| Glob::free(text)));
-            let local = one.policies.iter().any(|policy| {
-                policy.metadata.namespace == subject.namespace
-                    && selects_locally(&policy.spec.subjects, subject)
-            });
-            let frees = |exception: &weir_api::Resource<weir_api::kinds::PolicyExceptionSpec>| {
-                selects(&exception.spec.subjects, subject)
-            };
-            let everybody = !one.targets.is_empty() || !one.labels.is_empty();
-            if everybody || local || grants.len() > before || one.exceptions.iter().any(frees) {
-                selection.objects.push(at);
-            }
-        }
-        for (at, object) in self.objects.iter().enumerate() {
-            let mut names = object
-                .parsed
-                .targets
-                .iter()
-                .map(|target| &target.metadata.name);
-            if names.any(|name| grants.iter().any(|glob| glob.matches(name))) {
-                selection.granted.push(at);
-            }
-        }
-        selection
-    }
-
-    /// The manifests of a selection.
-    pub(crate) fn manifests(&self, selection: &Selection) -> Vec<Value> {
-        let objects = selection
-            .objects
+    /// Whether policies tell pods of one service account apart.
+    pub(crate) fn knows_pods(&self) -> bool {
+        let all = &self.resources;
+        let cluster = all
+            .cluster_policies
             .iter()
-            .filter_map(|at| self.objects.get(*at));
-        objects.map(|object| (*object.manifest).clone()).collect()
+            .flat_map(|one| &one.spec.subjects);
+        let exceptions = all.exceptions.iter().flat_map(|one| &one.spec.subjects);
+        let mut local = all.policies.iter().flat_map(|one| &one.spec.subjects);
+        cluster
+            .chain(exceptions)
+            .any(|subject| !subject.pods.is_empty())
+            || local.any(|subject| !subject.pods.is_empty())
     }
 
-    /// The names of Secrets and ConfigMaps that the granted Targets of a selection refer to.
-    pub(crate) fn references(&self, selection: &Selection) -> BTreeSet<&str> {
-        let granted = selection
-            .granted
-            .iter()
-            .filter_map(|at| self.objects.get(*at));
-        let targets = granted.flat_map(|object| &object.parsed.targets);
-        targets
-            .flat_map(|target| references(&target.spec))
-            .collect()
+    /// The manifests of what concerns a subject.
+    pub(crate) fn manifests(&self, subject: &Subject) -> Result<Vec<Value>, serde_json::Error> {
+        concerning(&self.resources, subject).manifests()
+    }
+
+    /// The names of Secrets and ConfigMaps that Targets granted to a subject refer to.
+    pub(crate) fn references(&self, subject: &Subject) -> BTreeSet<String> {
+        let bundle = self.bundle.as_ref();
+        bundle
+            .map(|bundle| granted_objects(bundle, subject))
+            .unwrap_or_default()
     }
 
     /// The names that any Target refers to.
     pub(crate) fn all_references(&self) -> BTreeSet<&str> {
-        let targets = self
-            .objects
-            .iter()
-            .flat_map(|object| &object.parsed.targets);
+        let targets = self.resources.targets.iter();
         targets
             .flat_map(|target| references(&target.spec))
             .collect()
@@ -293,38 +229,5 @@ fn references(target: &TargetSpec) -> impl Iterator<Item = &str> {
         .map(|reference| reference.name.as_str())
 }
 
-fn globs(texts: &[String]) -> Vec<Glob> {
-    texts.iter().map(|text| Glob::free(text)).collect()
-}
-
-fn selects(specs: &[SubjectSpec], subject: &Subject) -> bool {
-    specs.iter().any(|spec| {
-        let claims = spec.claims.iter();
-        let selector = SubjectSelector {
-            names: globs(&spec.names),
-            namespaces: globs(&spec.namespaces),
-            service_accounts: globs(&spec.service_accounts),
-            pods: globs(&spec.pods),
-            groups: globs(&spec.groups),
-            claims: claims
-                .map(|(key, text)| (key.clone(), Glob::free(text)))
-                .collect(),
-        };
-        selector.selects(subject)
-    })
-}
-
-fn selects_locally(specs: &[LocalSubjectSpec], subject: &Subject) -> bool {
-    specs.is_empty()
-        || specs.iter().any(|spec| {
-            let selector = SubjectSelector {
-                service_accounts: globs(&spec.service_accounts),
-                pods: globs(&spec.pods),
-                ..SubjectSelector::default()
-            };
-            selector.selects(subject)
-        })
-}
-
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

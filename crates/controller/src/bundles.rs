@@ -1,20 +1,20 @@
 //! Keeps the inputs of snapshots right: whatever changes is in the next ones within 20 ms.
 //!
 //! Invariants: nothing is published before every list was seen once; equal inputs are published
-//! once. Resources are judged only when they, or Services, changed.
+//! once. Resources are judged only when resources changed.
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
+use weir_api::kinds::ServiceRef;
 use weir_policy::Timestamp;
 use weir_telemetry::{IntCounter, IntGauge, Registry};
-use weir_uplink::control::{Settings, UnmatchedSetting};
+use weir_uplink::control::{ResolvedService, Settings, UnmatchedSetting};
 
-use crate::bundle::{Accepted, Acceptor, Latest, wanted};
-use crate::services::{Services, Wanted};
+use crate::bundle::{Accepted, Acceptor, Latest};
+use crate::services::Services;
 use crate::snapshot::{Content, Inputs, OWN};
 use crate::store::kinds::Kind;
 use crate::store::{Store, Tables};
@@ -40,7 +40,7 @@ impl BundleMetrics {
                 "weir_controller_publications_total",
                 "Changes of what snapshots are made from.",
             )?,
-            objects: registry.gauge("weir_controller_objects", "Objects in force.")?,
+            objects: registry.gauge("weir_controller_objects", "Objects that are known.")?,
             refused: registry.gauge(
                 "weir_controller_objects_refused",
                 "Objects whose latest version is not in force.",
@@ -91,7 +91,8 @@ impl Bundles {
     pub(crate) async fn run(self) {
         let mut changes = self.store.changes();
         let mut acceptor = Acceptor::default();
-        let mut judged: Option<((u64, u64), Arc<Accepted>)> = None;
+        let mut latest: Vec<Latest> = Vec::new();
+        let mut judged: Option<Judged> = None;
         while changes.changed().await.is_ok() {
             let since = Instant::now();
             tokio::time::sleep(DEBOUNCE).await;
@@ -99,55 +100,60 @@ impl Bundles {
             if !self.store.read(Tables::is_complete) {
                 continue;
             }
-            let at = (now.resources, now.network);
-            let accepted = match &judged {
-                Some((judged, accepted)) if *judged == at => Arc::clone(accepted),
+            let unchanged = judged.take().filter(|judged| judged.at == now.resources);
+            if unchanged.is_none() {
+                latest = self.latest();
+            }
+            let services = self.resolve(&acceptor.services(&latest));
+            let accepted = match unchanged {
+                Some(judged) if judged.services == services => judged.accepted,
                 _ => {
-                    let (latest, known) = self.latest();
-                    let resolve = |one: &Wanted| known.get(one).cloned().unwrap_or_default();
-                    let accepted = Arc::new(acceptor.accept(latest, resolve, wall_clock()));
-                    judged = Some((at, Arc::clone(&accepted)));
-                    accepted
+                    let addresses = services.iter().map(addresses).collect();
+                    Arc::new(acceptor.accept(latest.clone(), &addresses, time()))
                 }
             };
-            self.publish(since, accepted);
+            judged = Some(Judged {
+                at: now.resources,
+                services: services.clone(),
+                accepted: Arc::clone(&accepted),
+            });
+            self.publish(since, accepted, services);
         }
     }
 
-    /// The latest version of each object, and where the Services are that these name.
-    fn latest(&self) -> (Vec<Latest>, BTreeMap<Wanted, Vec<SocketAddr>>) {
+    fn latest(&self) -> Vec<Latest> {
         self.store.read(|tables| {
             let kinds = Kind::ALL
                 .iter()
                 .filter_map(|kind| tables.resources.get(kind));
             let all = kinds.flat_map(|table| table.iter());
-            let latest: Vec<Latest> = all
-                .map(|(_, held)| (Arc::clone(&held.id), held.object.clone()))
-                .collect();
-            let services = services(tables);
-            let read = latest.iter().filter_map(|(_, object)| object.as_ref().ok());
-            let known = read
-                .flat_map(|object| wanted(&object.parsed))
-                .map(|one| {
-                    let endpoints = services.resolve(&one).endpoints;
-                    (one, endpoints)
-                })
-                .collect();
-            (latest, known)
+            all.map(|(_, held)| (Arc::clone(&held.id), held.object.clone()))
+                .collect()
         })
     }
 
-    fn publish(&self, since: Instant, accepted: Arc<Accepted>) {
+    fn resolve(&self, wanted: &BTreeSet<ServiceRef>) -> Vec<ResolvedService> {
+        self.store.read(|tables| {
+            let services = Services::new(
+                tables.services.iter(),
+                tables.slices.iter(),
+                tables.nodes.iter().map(|(_, node)| node),
+            );
+            wanted.iter().map(|one| services.resolve(one)).collect()
+        })
+    }
+
+    fn publish(&self, since: Instant, accepted: Arc<Accepted>, services: Vec<ResolvedService>) {
         let (revision, content) = self
             .store
-            .read(|tables| (tables.revision, self.content(tables, &accepted)));
+            .read(|tables| (tables.revision, self.content(tables, &accepted, services)));
         let Some(content) = content else {
             tracing::info!("waiting for the token key");
             return;
         };
         let refused = accepted.verdicts.values().filter(|v| !v.errors.is_empty());
         self.metrics.refused.set(count(refused.count()));
-        self.metrics.objects.set(count(accepted.objects.len()));
+        self.metrics.objects.set(count(accepted.verdicts.len()));
         let inputs = Inputs::new(revision, since, accepted, content);
         let published = self.current.send_if_modified(|current| {
             let same = current
@@ -172,15 +178,18 @@ impl Bundles {
         }
     }
 
-    fn content(&self, tables: &Tables, accepted: &Accepted) -> Option<Content> {
+    fn content(
+        &self,
+        tables: &Tables,
+        accepted: &Accepted,
+        services: Vec<ResolvedService>,
+    ) -> Option<Content> {
         let find = |name: &str| {
             let secret = tables.secrets.get(&self.namespace, name);
             let either = secret.or_else(|| tables.config_maps.get(&self.namespace, name));
             either.cloned()
         };
         let token_key = find(TOKEN_KEY.0)?.get(TOKEN_KEY.1)?.clone();
-        let services = services(tables);
-        let wanted = accepted.services();
         let names = accepted.all_references().into_iter();
         let names = names.filter(|name| !OWN.contains(name));
         let material: BTreeMap<_, _> = names
@@ -191,7 +200,7 @@ impl Bundles {
         let mut refusing: Vec<String> = refusing.map(|((_, name), _)| name.clone()).collect();
         refusing.sort_unstable();
         Some(Content {
-            services: wanted.iter().map(|one| services.resolve(one)).collect(),
+            services,
             material,
             refusing,
             settings: Settings {
@@ -202,19 +211,27 @@ impl Bundles {
     }
 }
 
-fn services(tables: &Tables) -> Services<'_> {
-    Services::new(
-        tables.services.iter(),
-        tables.slices.iter(),
-        tables.nodes.iter().map(|(_, node)| node),
-    )
+/// What was decided last.
+struct Judged {
+    /// Of which resources.
+    at: u64,
+    services: Vec<ResolvedService>,
+    accepted: Arc<Accepted>,
 }
 
-fn wall_clock() -> Timestamp {
-    let since = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+fn addresses(service: &ResolvedService) -> (ServiceRef, Vec<std::net::SocketAddr>) {
+    let reference = ServiceRef {
+        namespace: service.namespace.clone(),
+        name: service.name.clone(),
+        port: service.port,
+    };
+    (reference, service.endpoints.clone())
+}
+
+fn time() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let since = since.unwrap_or_default().as_millis();
+    Timestamp(u64::try_from(since).unwrap_or(u64::MAX))
 }
 
 fn count(n: usize) -> i64 {

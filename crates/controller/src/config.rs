@@ -57,16 +57,17 @@ pub struct Args {
     /// The collector's service account.
     #[arg(long, default_value = "weir-collector")]
     collector_service_account: String,
-    /// An image of the sidecar that admission allows. Given more than once during an upgrade.
+    /// An image of the sidecar that admission allows; the first is injected. Given more than once
+    /// during an upgrade.
     #[arg(long = "sidecar-image", required = true)]
     sidecar_images: Vec<String>,
-    /// When the sidecar's image is pulled.
+    /// When sidecars' images are pulled.
     #[arg(long, default_value = "IfNotPresent")]
     sidecar_pull_policy: String,
-    /// Resources of the sidecar as JSON: `requests` and `limits`.
-    #[arg(long, value_parser = resources)]
-    sidecar_resources: Option<weir_injection::Resources>,
-    /// Size of the sidecar's memory volume.
+    /// Requests and limits of a sidecar, as JSON: `{"requests":{…},"limits":{…}}`.
+    #[arg(long)]
+    sidecar_resources: Option<String>,
+    /// The size of a sidecar's memory volume.
     #[arg(long, default_value = "64Mi")]
     sidecar_state_size: String,
     /// A PEM file with roots that applications trust beside Weir's and the platform's.
@@ -117,6 +118,9 @@ pub enum ConfigError {
         /// Why not.
         source: std::io::Error,
     },
+    /// The sidecar's resources are not what they should be.
+    #[error("--sidecar-resources: {0}")]
+    Resources(serde_json::Error),
 }
 
 impl Args {
@@ -136,13 +140,8 @@ impl TryFrom<Args> for Config {
                 .map_err(|source| ConfigError::Roots { path, source })?,
             None => String::new(),
         };
-        let names = |service: &str| service_names(service, &args.namespace, &args.cluster_domain);
-        let mut own_names = names(&args.service);
-        own_names.push("localhost".to_owned());
-        let service = &args.collector_service;
-        let collector = args
-            .collector
-            .unwrap_or_else(|| format!("{service}.{}.svc:8445", args.namespace));
+        let resources = args.sidecar_resources.as_deref().map(serde_json::from_str);
+        let resources = resources.transpose().map_err(ConfigError::Resources)?;
         let injection = weir_injection::Settings {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             namespace: args.namespace.clone(),
@@ -150,11 +149,17 @@ impl TryFrom<Args> for Config {
             pull_policy: args.sidecar_pull_policy,
             trust_domain: args.trust_domain.clone(),
             ca: String::new(),
-            resources: args.sidecar_resources.unwrap_or_default(),
+            resources: resources.unwrap_or_default(),
             state_size: args.sidecar_state_size,
         };
+        let names = |service: &str| service_names(service, &args.namespace, &args.cluster_domain);
+        let mut own_names = names(&args.service);
+        own_names.push("localhost".to_owned());
+        let service = &args.collector_service;
+        let collector = args
+            .collector
+            .unwrap_or_else(|| format!("{service}.{}.svc:8445", args.namespace));
         Ok(Self {
-            injection,
             authority: AuthorityConfig {
                 namespace: args.namespace.clone(),
                 names: own_names,
@@ -185,6 +190,7 @@ impl TryFrom<Args> for Config {
                 audit_timeout_seconds: args.audit_timeout,
                 drain_seconds: args.drain,
             },
+            injection,
             namespace: args.namespace,
             trust_domain: args.trust_domain,
             public_address: args.public_address,
@@ -192,10 +198,6 @@ impl TryFrom<Args> for Config {
             admin_address: args.admin_address,
         })
     }
-}
-
-fn resources(text: &str) -> Result<weir_injection::Resources, serde_json::Error> {
-    serde_json::from_str(text)
 }
 
 /// The names of a Service in the cluster's DNS.

@@ -87,16 +87,16 @@ pub async fn run(
     );
     let current = bundles.current();
     let publisher = Publisher::new(client.clone(), config.publisher, authority.clone());
-    let known = Arc::new(Cluster {
+    let known = Cluster {
         store: parts.store.clone(),
         current: current.clone(),
-        authority: authority.clone(),
         injection: config.injection,
-    });
+    };
+    let admission = Admission::new(Arc::new(known), &config.namespace, Timestamp::now);
     let public_port = Arc::new(Public {
         authority: authority.clone(),
         enrolments: Arc::clone(&parts.enrolments),
-        webhooks: Arc::new(Admission::new(known, &config.namespace, Timestamp::now)),
+        webhooks: Arc::new(admission),
     });
     let control_port = Arc::new(Control {
         client: client.clone(),

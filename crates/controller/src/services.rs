@@ -10,6 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use k8s_openapi::api::core::v1::{Node, Service, ServicePort};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use weir_api::kinds::ServiceRef;
 use weir_uplink::control::ResolvedService;
 
 /// What is kept of a Service.
@@ -38,14 +39,6 @@ pub(crate) struct SliceEntry {
 
 /// What is kept of a Node: its addresses.
 pub(crate) type NodeEntry = Vec<IpAddr>;
-
-/// A Service's port that a Target names.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Wanted {
-    pub(crate) namespace: String,
-    pub(crate) name: String,
-    pub(crate) port: u16,
-}
 
 impl From<&Service> for ServiceEntry {
     fn from(service: &Service) -> Self {
@@ -153,7 +146,7 @@ impl<'a> Services<'a> {
     }
 
     /// Everything that leads to a Service's port, sorted.
-    pub(crate) fn resolve(&self, wanted: &Wanted) -> ResolvedService {
+    pub(crate) fn resolve(&self, wanted: &ServiceRef) -> ResolvedService {
         let mut found = BTreeSet::new();
         let service = (wanted.namespace.as_str(), wanted.name.as_str());
         if let Some(entry) = self.services.get(&service) {

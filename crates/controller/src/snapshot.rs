@@ -13,7 +13,7 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use weir_uplink::control::{Push, ResolvedService, Settings, Snapshot, UnmatchedSetting};
 
-use crate::bundle::{Accepted, Selection};
+use crate::bundle::Accepted;
 use crate::peer::Peer;
 use crate::store::Material;
 use crate::text::hex;
@@ -31,8 +31,7 @@ pub(crate) struct Inputs {
     pub(crate) since: Instant,
     pub(crate) accepted: Arc<Accepted>,
     pub(crate) content: Content,
-    /// By what concerns a pod, and whether its namespace refuses what no Target covers.
-    rendered: Mutex<HashMap<(Selection, bool), Arc<Rendered>>>,
+    rendered: Mutex<HashMap<Concern, Arc<Rendered>>>,
 }
 
 /// The part that can be compared.
@@ -44,6 +43,17 @@ pub(crate) struct Content {
     /// Namespaces that refuse what no Target covers.
     pub(crate) refusing: Vec<String>,
     pub(crate) settings: Settings,
+}
+
+/// Pods for which this is equal have equal snapshots.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Concern {
+    /// The identity: namespace and service account.
+    name: String,
+    /// Only where policies tell pods apart.
+    pod: Option<String>,
+    /// What no Target covers is refused.
+    refuses: bool,
 }
 
 /// A snapshot as it goes over the wire.
@@ -72,11 +82,7 @@ impl Inputs {
 
     /// Whether both lead to the same snapshots.
     pub(crate) fn same(&self, other: &Self) -> bool {
-        let manifests = |inputs: &Self| -> Vec<_> {
-            let objects = inputs.accepted.objects.iter();
-            objects.map(|object| Arc::clone(&object.manifest)).collect()
-        };
-        self.content == other.content && manifests(self) == manifests(other)
+        self.content == other.content && self.accepted.same(&other.accepted)
     }
 
     /// The snapshot of a pod. `refuses`: the pod itself refuses what no Target covers.
@@ -85,14 +91,16 @@ impl Inputs {
         peer: &Peer,
         refuses: bool,
     ) -> Result<Arc<Rendered>, serde_json::Error> {
-        let selection = self.accepted.concerning(&peer.subject());
-        let refuses = refuses || self.content.refusing.binary_search(&peer.namespace).is_ok();
-        let key = (selection, refuses);
+        let key = Concern {
+            name: peer.name.clone(),
+            pod: self.accepted.knows_pods().then(|| peer.pod.clone()),
+            refuses: refuses || self.content.refusing.binary_search(&peer.namespace).is_ok(),
+        };
         let cache = || self.rendered.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = cache().get(&key) {
             return Ok(Arc::clone(known));
         }
-        let snapshot = self.snapshot(&key.0, refuses)?;
+        let snapshot = self.snapshot(peer, key.refuses)?;
         let digest = snapshot.digest.clone();
         let mut line = serde_json::to_vec(&Push::Snapshot(Box::new(snapshot)))?;
         line.push(b'\n');
@@ -104,18 +112,15 @@ impl Inputs {
         Ok(rendered)
     }
 
-    fn snapshot(
-        &self,
-        selection: &Selection,
-        refuses: bool,
-    ) -> Result<Snapshot, serde_json::Error> {
-        let references = self.accepted.references(selection);
-        let references = references.into_iter().filter(|name| !OWN.contains(name));
+    fn snapshot(&self, peer: &Peer, refuses: bool) -> Result<Snapshot, serde_json::Error> {
+        let subject = peer.subject();
+        let references = self.accepted.references(&subject).into_iter();
+        let references = references.filter(|name| !OWN.contains(&name.as_str()));
         let secrets = references.filter_map(|name| {
-            let material = self.content.material.get(name)?.iter();
+            let material = self.content.material.get(&name)?.iter();
             let material = material.filter(|(key, _)| KEYS.contains(&key.as_str()));
             let material = material.map(|(key, value)| (key.clone(), value.clone()));
-            Some((name.to_owned(), material.collect()))
+            Some((name, material.collect()))
         });
         let mut settings = self.content.settings.clone();
         if refuses {
@@ -124,7 +129,7 @@ impl Inputs {
         let mut snapshot = Snapshot {
             revision: self.revision,
             digest: String::new(),
-            resources: self.accepted.manifests(selection),
+            resources: self.accepted.manifests(&subject)?,
             services: self.content.services.clone(),
             secrets: secrets.collect(),
             settings,
@@ -170,8 +175,11 @@ mod tests {
             let held = held(kind, dynamic(kind, None, name, spec), None);
             (held.id, held.object)
         });
-        let accepted = Acceptor::default().accept(latest);
-        assert_eq!(accepted.objects.len(), 2, "{:?}", accepted.verdicts);
+        let accepted = Acceptor::default().accept(
+            latest,
+            &weir_api::Services::new(),
+            weir_policy::Timestamp(0),
+        );
         Arc::new(accepted)
     }
 
@@ -222,6 +230,7 @@ mod tests {
             .map(|r| &r["metadata"]["name"])
             .collect();
         assert_eq!(names, ["orders"]);
+        assert!(!other.resources[0].to_string().contains("orders-login"));
     }
 
     #[test]

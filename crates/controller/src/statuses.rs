@@ -95,22 +95,20 @@ fn patch(held: &Held, verdict: &Verdict, now: Timestamp) -> Option<Value> {
 }
 
 fn condition(verdict: &Verdict) -> Condition {
-    use ConditionStatus::{False, True};
-    let word = |all: &[Diagnostic]| all.first().map_or("Refused", |one| one.reason.as_str());
+    let first = |list: &[Diagnostic]| list.first().map_or("Invalid", |one| one.reason.as_str());
     let (status, reason, message) = if !verdict.errors.is_empty() {
-        let message = told(&verdict.errors);
-        if verdict.earlier {
-            let message = format!("an earlier version stays in force: {message}");
-            (False, "EarlierVersionInForce", message)
+        let prefix = if verdict.earlier {
+            "an earlier version stays in force: "
         } else {
-            (False, word(&verdict.errors), message)
-        }
+            "only what it refuses is in force: "
+        };
+        let message = format!("{prefix}{}", told(&verdict.errors));
+        (ConditionStatus::False, first(&verdict.errors), message)
     } else if !verdict.unready.is_empty() {
-        (False, word(&verdict.unready), told(&verdict.unready))
-    } else if !verdict.warnings.is_empty() {
-        (True, "InForceWithWarnings", told(&verdict.warnings))
+        let (reason, message) = (first(&verdict.unready), told(&verdict.unready));
+        (ConditionStatus::False, reason, message)
     } else {
-        (True, "InForce", String::new())
+        (ConditionStatus::True, "InForce", told(&verdict.warnings))
     };
     Condition {
         kind: READY.to_owned(),
@@ -187,7 +185,7 @@ mod tests {
         let patch = patch(&object(json!({})), &broken(true), now).unwrap();
         let condition = &patch["status"]["conditions"][0];
         assert_eq!(condition["status"], "False");
-        assert_eq!(condition["reason"], "EarlierVersionInForce");
+        assert_eq!(condition["reason"], "Invalid");
         assert_eq!(
             condition["message"],
             "an earlier version stays in force: spec.detectors[0]: unknown detector `sn` \
@@ -211,6 +209,11 @@ mod tests {
         let third = patch(&known, &broken(false), Timestamp::now()).unwrap();
         let condition = &third["status"]["conditions"][0];
         assert_ne!(condition["lastTransitionTime"], "2026-01-01T00:00:00Z");
-        assert_eq!(condition["reason"], "Invalid");
+        assert!(
+            condition["message"]
+                .as_str()
+                .unwrap()
+                .starts_with("only what it refuses")
+        );
     }
 }

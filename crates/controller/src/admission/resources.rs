@@ -1,31 +1,33 @@
 //! Targets, labels, policies and exceptions: read strictly and compiled with what is in force.
 //!
-//! What is wrong with the object itself refuses it. That something it names does not exist yet is a
-//! warning, since manifests arrive in any order; its status says the same until it does. To tell
-//! the two apart the object is compiled twice: with what is in force, and with stand-ins for
-//! everything that it names and nobody knows. An error that the stand-ins cure is a warning.
+//! What is wrong with the object itself refuses it, and so does an address that another Target has.
+//! That something it names does not exist yet is a warning, since manifests arrive in any order;
+//! its status says the same until it does. Objects that the change puts out of force are named.
 
 use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
-use weir_api::kinds::{API_VERSION, KINDS, RuleSpec};
-use weir_api::{CompileOptions, Diagnostic, Resources, Severity, compile, load_str};
-use weir_policy::Glob;
+use weir_api::kinds::{API_VERSION, KINDS};
+use weir_api::{
+    CompileOptions, Diagnostic, Reason, References, Resources, Severity, compile, load_str,
+};
 
 use super::Admission;
-use super::review::{Answer, Question};
+use super::review::{Answer, Operation, Question};
 
 /// What diagnostics call the object in question.
 const SUBJECT: &str = "object";
-/// What they call stand-ins.
-const STAND_IN: &str = "stand-in";
-/// The name that stands for a glob.
-const ANY: &str = "any";
 /// How many objects that the change puts out of force are named.
 const NAMED: usize = 5;
 
 /// Judges a new version of an object.
 pub(super) fn validate(own: &Admission, question: &Question) -> Answer {
+    if question.operation == Operation::Update
+        && question.object.get("spec") == question.old_object.get("spec")
+    {
+        // an object that an older version took over can still be labelled and let go
+        return Answer::allow();
+    }
     let manifest = match manifest(&question.object) {
         Ok(manifest) => manifest,
         Err(why) => return Answer::refuse(why),
@@ -38,34 +40,33 @@ pub(super) fn validate(own: &Admission, question: &Question) -> Answer {
         return Answer::refuse("AccessRequests are made by Weir's controller alone");
     }
     let known = own.known.resources();
-    let before = diagnose(&known);
-    let known = without(known, &object);
-    let after = diagnose(&joined(&known, &object));
-    let cured = match stand_ins(&object, &known) {
-        Some(stand_ins) => diagnose(&joined(&joined(&known, &stand_ins), &object)),
-        None => after.clone(),
-    };
-    let is_own = |diagnostic: &&Diagnostic| &*diagnostic.file == SUBJECT;
-    let is_error = |diagnostic: &Diagnostic| diagnostic.severity == Severity::Error;
-    let (lasting, warnings): (Vec<_>, Vec<_>) = after
-        .iter()
-        .filter(is_own)
-        .cloned()
-        .partition(|found| is_error(found) && cured.iter().any(|other| same(found, other)));
-    if !lasting.is_empty() {
-        return Answer::refuse(text(&lasting));
+    let before = own.diagnose(&known);
+    let mut after = without(known, &object);
+    after.merge(object);
+    let after = own.diagnose(&after);
+    let (found, others): (Vec<_>, Vec<_>) =
+        after.into_iter().partition(|found| &*found.file == SUBJECT);
+    let (errors, warnings): (Vec<_>, Vec<_>) = found.into_iter().partition(refuses);
+    if !errors.is_empty() {
+        return Answer::refuse(text(&errors));
     }
-    let fallen: BTreeSet<&str> = after
+    let fallen: BTreeSet<&str> = others
         .iter()
-        .filter(|found| is_error(found) && !is_own(found))
+        .filter(|found| found.severity > Severity::Warning)
         .filter(|found| !before.iter().any(|other| same(found, other)))
         .map(|found| &*found.file)
         .collect();
     let fallen = fallen
         .into_iter()
         .take(NAMED)
-        .map(|name| format!("{name} does not fit it: what is in force of it stays"));
+        .map(|name| format!("{name} does not fit it"));
     Answer::allow().warn(warnings.iter().map(line).chain(fallen))
+}
+
+/// What keeps an object from being stored. A conflict of addresses is about two Targets, but lets
+/// nobody use either of them.
+fn refuses(found: &Diagnostic) -> bool {
+    found.severity == Severity::Error || found.reason == Reason::AddressConflict
 }
 
 /// The object as a file would hold it: without what the server keeps in it.
@@ -95,10 +96,18 @@ fn manifest(object: &Value) -> Result<Value, String> {
     }))
 }
 
-fn diagnose(resources: &Resources) -> Vec<Diagnostic> {
-    match compile(resources, &CompileOptions::default()) {
-        Ok(compiled) => compiled.warnings,
-        Err(diagnostics) => diagnostics,
+impl Admission {
+    fn diagnose(&self, resources: &Resources) -> Vec<Diagnostic> {
+        let now = u64::try_from((self.now)().as_millisecond()).unwrap_or_default();
+        let options = CompileOptions {
+            references: References::Lenient,
+            now: weir_policy::Timestamp(now),
+            ..CompileOptions::default()
+        };
+        match compile(resources, &options) {
+            Ok(compiled) => compiled.diagnostics,
+            Err(diagnostics) => diagnostics,
+        }
     }
 }
 
@@ -119,144 +128,6 @@ fn without(mut known: Resources, object: &Resources) -> Resources {
     }
     drop_earlier!(targets, labels, cluster_policies, policies, exceptions);
     known
-}
-
-fn joined(a: &Resources, b: &Resources) -> Resources {
-    let mut all = a.clone();
-    all.targets.extend(b.targets.iter().cloned());
-    all.labels.extend(b.labels.iter().cloned());
-    all.cluster_policies
-        .extend(b.cluster_policies.iter().cloned());
-    all.policies.extend(b.policies.iter().cloned());
-    all.exceptions.extend(b.exceptions.iter().cloned());
-    all
-}
-
-/// Stand-ins for what an object names and nobody knows; none if everything is known.
-fn stand_ins(object: &Resources, known: &Resources) -> Option<Resources> {
-    let mut targets: BTreeSet<&str> = BTreeSet::new();
-    let mut labels: BTreeSet<&str> = BTreeSet::new();
-    for policy in &object.cluster_policies {
-        targets.extend(policy.spec.targets.iter().map(String::as_str));
-        named_by_rules(&policy.spec.rules, &mut targets, &mut labels);
-    }
-    for policy in &object.policies {
-        targets.extend(policy.spec.targets.iter().map(String::as_str));
-        named_by_rules(&policy.spec.rules, &mut targets, &mut labels);
-    }
-    for label in &object.labels {
-        targets.extend(
-            label
-                .spec
-                .columns
-                .iter()
-                .filter_map(|entry| entry.target.as_deref()),
-        );
-        targets.extend(
-            label
-                .spec
-                .kubernetes
-                .iter()
-                .filter_map(|entry| entry.target.as_deref()),
-        );
-    }
-    let mut rules: BTreeSet<&str> = BTreeSet::new();
-    for exception in &object.exceptions {
-        targets.extend(exception.spec.targets.iter().map(String::as_str));
-        rules.extend(exception.spec.rules.iter().map(String::as_str));
-    }
-    targets.retain(|name| {
-        let glob = Glob::free(name);
-        !known
-            .targets
-            .iter()
-            .any(|target| glob.matches(&target.metadata.name))
-    });
-    labels.retain(|name| {
-        let glob = Glob::free(name);
-        !known
-            .labels
-            .iter()
-            .any(|label| glob.matches(&label.metadata.name))
-    });
-    rules.retain(|rule| !has_policy(known, rule));
-    if targets.is_empty() && labels.is_empty() && rules.is_empty() {
-        return None;
-    }
-    let mut documents: Vec<Value> = targets.into_iter().map(target).collect();
-    documents.extend(labels.into_iter().map(label));
-    documents.extend(rules.into_iter().filter_map(policy));
-    let documents: Vec<String> = documents.iter().map(Value::to_string).collect();
-    load_str(STAND_IN, &documents.join("\n---\n")).ok()
-}
-
-fn named_by_rules<'a>(
-    rules: &'a [RuleSpec],
-    targets: &mut BTreeSet<&'a str>,
-    labels: &mut BTreeSet<&'a str>,
-) {
-    for rule in rules {
-        labels.extend(rule.matches.labels.iter().map(String::as_str));
-        let columns = rule.matches.columns.iter();
-        targets.extend(columns.filter_map(|entry| entry.target.as_deref()));
-    }
-}
-
-/// Whether the policy of a `policy/rule` is known.
-fn has_policy(known: &Resources, rule: &str) -> bool {
-    let Some((policy, _)) = rule.split_once('/') else {
-        return true;
-    };
-    match policy.split_once(':') {
-        Some((namespace, name)) => known.policies.iter().any(|policy| {
-            policy.metadata.name == name && policy.metadata.namespace.as_deref() == Some(namespace)
-        }),
-        None => known
-            .cluster_policies
-            .iter()
-            .any(|known| known.metadata.name == policy),
-    }
-}
-
-/// A name that a glob matches.
-fn name_for(glob: &str) -> String {
-    glob.replace('*', ANY).replace('?', "x")
-}
-
-fn document(kind: &str, metadata: Value, spec: Value) -> Value {
-    json!({"apiVersion": API_VERSION, "kind": kind, "metadata": metadata, "spec": spec})
-}
-
-fn target(glob: &str) -> Value {
-    let name = name_for(glob);
-    let host = format!("{name}.invalid");
-    let spec = json!({"protocol": "PostgreSQL", "addresses": [{"host": host, "port": 5432}]});
-    document("Target", json!({"name": name}), spec)
-}
-
-fn label(glob: &str) -> Value {
-    let spec = json!({"columns": [{"target": "*", "table": "*.*", "columns": ["*"]}]});
-    document("DataLabel", json!({"name": name_for(glob)}), spec)
-}
-
-fn policy(rule: &str) -> Option<Value> {
-    let (policy, rule) = rule.split_once('/')?;
-    let rules =
-        json!([{"name": rule, "match": {"sql": {"effects": ["Delete"]}}, "action": "Deny"}]);
-    let mut spec = json!({"mode": "Enforce", "targets": ["*"], "rules": rules});
-    Some(match policy.split_once(':') {
-        Some((namespace, name)) => document(
-            "GuardPolicy",
-            json!({"namespace": namespace, "name": name}),
-            spec,
-        ),
-        None => {
-            if let Some(spec) = spec.as_object_mut() {
-                spec.insert("subjects".to_owned(), json!([{"names": ["*"]}]));
-            }
-            document("ClusterGuardPolicy", json!({"name": policy}), spec)
-        }
-    })
 }
 
 /// All findings in one text.

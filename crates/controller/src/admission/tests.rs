@@ -32,10 +32,7 @@ impl Cluster {
     }
 
     fn with(mut self, name: &str, yaml: &str) -> Self {
-        let one = load_str(name, yaml).unwrap();
-        self.resources.targets.extend(one.targets);
-        self.resources.labels.extend(one.labels);
-        self.resources.cluster_policies.extend(one.cluster_policies);
+        self.resources.merge(load_str(name, yaml).unwrap());
         self
     }
 

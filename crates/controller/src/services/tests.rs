@@ -44,7 +44,7 @@ impl World {
     fn resolve(&self, namespace: &str, name: &str, port: u16) -> Vec<String> {
         let services = self.services.iter().map(|(key, entry)| (key, entry));
         let slices = self.slices.iter().map(|(key, entry)| (key, entry));
-        let wanted = Wanted {
+        let wanted = ServiceRef {
             namespace: namespace.to_owned(),
             name: name.to_owned(),
             port,

@@ -64,7 +64,6 @@ pub(crate) type Id = Arc<str>;
 /// One object that was read.
 #[derive(Clone, Debug)]
 pub(crate) struct Object {
-    pub(crate) id: Id,
     /// `apiVersion`, `kind`, name, namespace and `spec`.
     pub(crate) manifest: Arc<Value>,
     /// The object alone.
@@ -125,7 +124,6 @@ pub(crate) fn held(kind: Kind, object: DynamicObject, before: Option<&Held>) -> 
     // JSON is YAML.
     let object = match load_str(&id, &manifest.to_string()) {
         Ok(parsed) => Ok(Object {
-            id: Arc::clone(&id),
             manifest: Arc::clone(&manifest),
             parsed: Arc::new(parsed),
         }),
@@ -164,8 +162,8 @@ pub(crate) mod tests {
         object.metadata.annotations = Some([("a".to_owned(), "b".to_owned())].into());
         object.data["status"] = json!({"conditions": []});
         let held = held(Kind::DataLabel, object, None);
+        assert_eq!(&*held.id, "DataLabel/pii.ssn");
         let read = held.object.unwrap();
-        assert_eq!(&*read.id, "DataLabel/pii.ssn");
         assert_eq!(read.parsed.labels.len(), 1);
         assert_eq!(
             *read.manifest,

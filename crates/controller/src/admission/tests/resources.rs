@@ -123,6 +123,48 @@ fn a_new_version_is_not_compared_with_the_old_one() {
 }
 
 #[test]
+fn an_address_that_another_target_has_is_refused() {
+    let taken = object(
+        "Target",
+        json!({"protocol": "PostgreSQL", "addresses": [{"host": "orders.example", "port": 5432}]}),
+    );
+    let known = Cluster::default().with("Target/orders", TARGET);
+    assert!(ask(known, taken).refusal().contains("orders"));
+}
+
+#[test]
+fn objects_that_a_change_puts_out_of_force_are_named() {
+    let policy = "{kind: ClusterGuardPolicy, metadata: {name: p}, spec: {mode: Enforce,
+        subjects: [{names: ['*']}], targets: [orders], rules: [{name: m, action: Mask,
+        match: {labels: [subject]}}]}}";
+    let label = "{kind: DataLabel, metadata: {name: subject}, spec: {columns: [{target: orders,
+        table: public.customers, columns: [ssn]}]}}";
+    let known = Cluster::default()
+        .with("Target/orders", TARGET)
+        .with("DataLabel/subject", label)
+        .with("ClusterGuardPolicy/p", policy);
+    let moved = object(
+        "DataLabel",
+        json!({"columns": [{"target": "elsewhere", "table": "*.t", "columns": ["ssn"]}]}),
+    );
+    let answer = ask(known, moved);
+    let warnings = answer.warnings();
+    assert!(
+        warnings.iter().any(|w| w.contains("ClusterGuardPolicy/p")),
+        "{warnings:?}"
+    );
+}
+
+#[test]
+fn an_update_that_changes_no_spec_passes() {
+    let broken = object("Target", json!({"protocol": "Gopher"}));
+    let question = json!({"operation": "UPDATE", "object": broken, "oldObject": broken});
+    let answer = Cluster::default().ask("/validate/resources", &review(question));
+    assert!(answer.warnings().is_empty());
+    ask(Cluster::default(), broken).refusal();
+}
+
+#[test]
 fn other_kinds_are_refused() {
     assert!(
         ask(Cluster::default(), object("Secret", json!({})))
