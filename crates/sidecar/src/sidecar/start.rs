@@ -18,6 +18,7 @@ use weir_transport::tls::Authority;
 use weir_uplink::control::{
     ControlClient, EnrolConfig, Enroller, Heard, Identity, Key, Settings, Snapshot,
 };
+use weir_uplink::ingest::RemoteCollector;
 use weir_uplink::{Shipper, Spool, SpoolConfig};
 
 use super::SHIP;
@@ -33,7 +34,7 @@ use crate::pins::StoredPins;
 use crate::policies::SnapshotPolicies;
 use crate::remote_holds::RemoteHolds;
 use crate::serve::Serving;
-use crate::shipping::collector_sink;
+use crate::shipping::Collector;
 use crate::store::Store;
 use crate::trust;
 use crate::upkeep::{self, Upkeep};
@@ -110,8 +111,12 @@ impl Sidecar {
             kept.and_then(|()| store.confirm(SystemTime::now()))
                 .map_err(part("the state directory"))?;
         }
-        let sink = collector_sink(Arc::clone(&identity), Arc::clone(&policies));
-        let shipper = Shipper::start(&audit, sink).map_err(part("shipping evidence"))?;
+        let collector = RemoteCollector::new(Arc::new(Collector {
+            identity: Arc::clone(&identity),
+            policies: Arc::clone(&policies),
+        }));
+        let collector = Arc::new(collector.map_err(part("shipping evidence"))?);
+        let shipper = Shipper::start(&audit, collector).map_err(part("shipping evidence"))?;
         let budgets = StoredBudgets::open(&state).map_err(part("the budgets"))?;
         let registry_of_holds = weir_uplink::Holds::new(audit.clone());
         let holds = RemoteHolds::new(Arc::clone(&client), registry_of_holds);
