@@ -10,6 +10,8 @@ use crate::metrics::EngineMetrics;
 
 /// How often [`Upkeep::tick`] is called.
 pub const EVERY: Duration = Duration::from_millis(500);
+/// Ticks after which code is given back though nobody logged in: heartbeats and shipping run too.
+const REST: u32 = 20;
 /// How often the names of targets are looked up again.
 pub const RESOLVE: Duration = Duration::from_secs(30);
 
@@ -19,6 +21,8 @@ pub struct Upkeep {
     audit: AuditHandle,
     /// Start-up has run through code that no session needs, and so has each login.
     logins: u64,
+    /// Ticks until memory is looked at in any case.
+    rest: u32,
 }
 
 impl Upkeep {
@@ -29,16 +33,20 @@ impl Upkeep {
             metrics,
             audit,
             logins: u64::MAX,
+            rest: 0,
         }
     }
 
     /// Shows what is in force, and gives back code that is not in use.
     pub fn tick(&mut self, bundle: &Bundle, refused: bool) {
         let logins = self.metrics.accepted();
-        if std::mem::replace(&mut self.logins, logins) != logins
-            && let Err(error) = weir_transport::resident::release_code()
-        {
-            tracing::debug!(%error, "code that is not in use stays mapped");
+        let begun = std::mem::replace(&mut self.logins, logins) != logins;
+        self.rest = self.rest.saturating_sub(1);
+        if begun || self.rest == 0 {
+            self.rest = REST;
+            if let Err(error) = weir_transport::resident::release_file_pages() {
+                tracing::debug!(%error, "code that is not in use stays mapped");
+            }
         }
         self.metrics.update(&self.audit.status(), bundle, refused);
     }
