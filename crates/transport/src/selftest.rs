@@ -30,7 +30,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use crate::addr::{OrigDstAddr, original_dst};
 use crate::redirect::{Installed, RedirectError};
@@ -212,15 +212,24 @@ pub async fn dial_probe() -> io::Result<()> {
     }
 }
 
-/// Weir's own dial must leave (and find nobody) without reaching the listener.
+/// Weir's own dial must leave (and find nobody) without reaching the listener. Others may reach it
+/// meanwhile, where rules outlived an earlier Weir: they are hung up on.
 async fn own_half(listener: &TcpListener, probe: SocketAddr) -> Result<(), SelfTestError> {
+    let (socket, any): (_, SocketAddr) = match probe {
+        SocketAddr::V4(_) => (TcpSocket::new_v4(), (Ipv4Addr::UNSPECIFIED, 0).into()),
+        SocketAddr::V6(_) => (TcpSocket::new_v6(), (Ipv6Addr::UNSPECIFIED, 0).into()),
+    };
+    let socket = socket.map_err(SelfTestError::Setup)?;
+    socket.bind(any).map_err(SelfTestError::Setup)?;
+    // Nobody else can dial from this port.
+    let port = socket.local_addr().map_err(SelfTestError::Setup)?.port();
     tokio::select! {
         biased;
-        accepted = listener.accept() => match accepted {
-            Ok(_) => Err(SelfTestError::OwnDialCaptured),
+        arrived = arrival(listener, port) => match arrived {
+            Ok(()) => Err(SelfTestError::OwnDialCaptured),
             Err(error) => Err(SelfTestError::Setup(error)),
         },
-        dialled = TcpStream::connect(probe) => match dialled {
+        dialled = socket.connect(probe) => match dialled {
             // Someone answered, and it may be our own backlog.
             Ok(_) => Err(SelfTestError::OwnDialCaptured),
             // No neighbour: it left. No route: it never tried.
@@ -231,6 +240,16 @@ async fn own_half(listener: &TcpListener, probe: SocketAddr) -> Result<(), SelfT
             Err(error) => Err(SelfTestError::OwnDialRefused(error)),
         },
         () = tokio::time::sleep(OWN_DIAL) => Ok(()),
+    }
+}
+
+/// Resolves once a connection from this port of ours is accepted.
+async fn arrival(listener: &TcpListener, port: u16) -> io::Result<()> {
+    loop {
+        let (_, peer) = listener.accept().await?;
+        if peer.port() == port {
+            return Ok(());
+        }
     }
 }
 

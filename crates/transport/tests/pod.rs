@@ -327,6 +327,19 @@ fn the_self_test_comes_apart_where_nobody_can_change_cgroups() {
 }
 
 #[test]
+fn weir_comes_back_while_applications_dial_without_pause() {
+    let lab = Lab::new(Tree::AsMounted);
+    lab.relay(&["enforced", "own-half"]).kill();
+    let _dialling = lab.dials_without_pause("10.77.0.2");
+    for _ in 0..5 {
+        let relay = lab.relay(&["enforced", "own-half"]);
+        let said = lab.attack(As::Root, "tcp", "10.77.0.2", 5432);
+        assert!(said.starts_with("CAPTURED "), "{said}");
+        relay.kill();
+    }
+}
+
+#[test]
 fn the_self_test_serves_where_there_is_no_ipv4() {
     let lab = Lab::new(Tree::AsMounted);
     lab.shell(

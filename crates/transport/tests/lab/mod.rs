@@ -387,6 +387,21 @@ assert s.recv(6) == b\"SERVER\"; s.recv(99)'
         assert!(self.inside('s', &script).status().unwrap().success());
     }
 
+    /// An application that connects again and again, whatever comes of it.
+    pub(crate) fn dials_without_pause(&self, to: &str) -> Relay {
+        let script = format!(
+            "echo $$ > {}/app/cgroup.procs
+             exec python3 -c '
+import socket
+print(\"ready\", flush=True)
+while True:
+    try: socket.create_connection((\"{to}\", 5432), 1).close()
+    except OSError: pass'",
+            self.cgroup.display()
+        );
+        Relay(self.until_ready('p', &script))
+    }
+
     pub(crate) fn serve_in_pod(&self) -> Relay {
         Relay(self.until_ready('p', &format!("exec {} serve", probe().display())))
     }
