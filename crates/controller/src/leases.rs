@@ -8,10 +8,10 @@ mod ledger;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::PostParams;
+use kube::api::{DeleteParams, ListParams, PostParams, Preconditions};
 use kube::{Api, Client};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Mutex;
@@ -28,6 +28,10 @@ use crate::text::hex;
 const MAX_BUDGETS: usize = 256;
 /// A lost race is run again this often.
 const TRIES: usize = 8;
+/// Budgets that are remembered; forgotten ones are read again.
+const KNOWN: usize = 4096;
+/// How often old ledgers are looked for.
+const TIDY: Duration = Duration::from_secs(3600);
 /// Where the ledger lies in its ConfigMap.
 const DATA: &str = "ledger";
 
@@ -120,10 +124,45 @@ impl Budgets {
         Ok(Leases { budgets })
     }
 
+    /// Deletes the ledgers of budgets that are over. The leader's; never returns.
+    pub(crate) async fn tidy(&self) {
+        loop {
+            if let Err(error) = self.tidy_once().await {
+                tracing::warn!(%error, "old budgets could not be deleted");
+            }
+            tokio::time::sleep(TIDY).await;
+        }
+    }
+
+    async fn tidy_once(&self) -> Result<(), LeaseError> {
+        let budgets = ListParams::default().labels(BUDGET_LABEL);
+        for map in self.api.list(&budgets).await? {
+            let ledger: Ledger = serde_json::from_str(text(&map))?;
+            let (Some(name), true) = (&map.metadata.name, ledger.is_over(now())) else {
+                continue;
+            };
+            let params = DeleteParams {
+                preconditions: Some(Preconditions {
+                    resource_version: map.metadata.resource_version.clone(),
+                    uid: None,
+                }),
+                ..DeleteParams::default()
+            };
+            match self.api.delete(name, &params).await {
+                Err(kube::Error::Api(status)) if status.is_conflict() || status.is_not_found() => {}
+                outcome => _ = outcome?,
+            }
+        }
+        Ok(())
+    }
+
     async fn one(&self, peer: &Peer, ask: &LeaseAsk) -> Result<Lease, LeaseError> {
         let name = name(&ask.key);
         let known = {
             let mut all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            if all.len() >= KNOWN {
+                all.retain(|_, known| Arc::strong_count(known) > 1);
+            }
             Arc::clone(all.entry(name.clone()).or_default())
         };
         let mut known = known.lock().await;

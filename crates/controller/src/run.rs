@@ -98,6 +98,7 @@ pub async fn run(
         enrolments: Arc::clone(&parts.enrolments),
         webhooks: Arc::new(admission),
     });
+    let budgets = Arc::new(Budgets::new(client.clone(), &config.namespace, &registry)?);
     let control_port = Arc::new(Control {
         client: client.clone(),
         trust_domain: config.trust_domain,
@@ -107,7 +108,7 @@ pub async fn run(
         sessions: parts.sessions.clone(),
         reports: Reports::new(&registry)?,
         requests: parts.requests.clone(),
-        budgets: Budgets::new(client.clone(), &config.namespace, &registry)?,
+        budgets: Arc::clone(&budgets),
     });
     starting.release();
     let stopping = ending.subscribe();
@@ -121,6 +122,7 @@ pub async fn run(
         tokio::join!(
             while_leading(leading.clone(), || publisher.run()),
             while_leading(leading.clone(), || parts.requests.reconcile()),
+            while_leading(leading.clone(), || budgets.tidy()),
             while_leading(leading.clone(), || {
                 statuses::run(client.clone(), parts.store.clone(), current.clone())
             }),

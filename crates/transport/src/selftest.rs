@@ -49,6 +49,8 @@ pub const PROBE_V6: SocketAddr = SocketAddr::V6(SocketAddrV6::new(
 
 /// How long Weir's own dial is watched. It goes to nobody, so nothing ends it.
 const OWN_DIAL: Duration = Duration::from_millis(300);
+/// Between two looks at the exclusion's counter.
+const LOOK: Duration = Duration::from_millis(5);
 /// How long the stranger may take, its start included.
 const STRANGER_DIAL: Duration = Duration::from_secs(5);
 /// What Weir says to whoever dialled the probe: no host has that address, so
@@ -120,13 +122,27 @@ pub async fn own(
 ) -> Result<(TcpListener, SocketAddr), SelfTestError> {
     let probe = probe().map_err(SelfTestError::Setup)?;
     let listener = shared(listeners, probe).map_err(SelfTestError::Setup)?;
-    let before = rules.counters()?;
-    own_half(&listener, probe).await?;
-    let after = rules.counters()?;
-    if after.excluded <= before.excluded {
+    let before = rules.counters()?.excluded;
+    tokio::select! {
+        biased;
+        done = own_half(&listener, probe) => done?,
+        seen = seen(rules, before) => seen?,
+    }
+    if rules.counters()?.excluded <= before {
         return Err(SelfTestError::OwnDialUnseen);
     }
     Ok((listener, probe))
+}
+
+/// Resolves once the exclusion has counted a dial: what it lets pass is not redirected, so there is
+/// nothing left to wait for.
+async fn seen(rules: &Installed, before: u64) -> Result<(), SelfTestError> {
+    loop {
+        tokio::time::sleep(LOOK).await;
+        if rules.counters()?.excluded > before {
+            return Ok(());
+        }
+    }
 }
 
 /// Whether a captured connection is a stranger's half of the test.

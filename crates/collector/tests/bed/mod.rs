@@ -10,7 +10,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName,
     DnType, IsCa, Issuer, KeyPair, PKCS_ECDSA_P256_SHA256, SanType,
 };
-use rustls::sign::CertifiedKey;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::net::TcpStream;
@@ -341,10 +341,13 @@ async fn run(cluster: &Ca, current: Current, quota: Quota) -> Running {
 }
 
 pub(crate) fn credentials(root: &Ca) -> Arc<Credentials> {
-    let Leaf { chain, key } = root.server();
-    let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&key).unwrap();
-    let certified = Arc::new(CertifiedKey::new(chain, key));
+    let certified = Arc::new(certified(root.server()));
     Arc::new(Credentials::new(certified, root.pem.as_bytes()).unwrap())
+}
+
+fn certified(leaf: Leaf) -> CertifiedKey {
+    let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&leaf.key).unwrap();
+    CertifiedKey::new(leaf.chain, key)
 }
 
 /// Client settings that trust `root` and show `leaf`.
@@ -410,7 +413,8 @@ impl Bed {
             place: "the collector".into(),
             server_name: NAME.into(),
             roots: vec![self.root.der.clone()],
-            certificate: leaf.map(|leaf| (leaf.chain, leaf.key)),
+            certificate: leaf
+                .map(|leaf| Arc::new(SingleCertAndKey::from(certified(leaf))) as Arc<_>),
             bearer: token.map(str::to_owned),
         };
         Client::tls(options, move || -> Opening {

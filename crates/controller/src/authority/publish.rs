@@ -199,12 +199,13 @@ async fn put(
     known: Option<&ConfigMap>,
     data: &[(&str, String)],
 ) -> Result<(), AuthorityError> {
-    let mut map = ConfigMap::default();
-    map.data = Some(
-        data.iter()
-            .map(|(k, v)| ((*k).to_owned(), v.clone()))
-            .collect(),
-    );
+    let pairs = data
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), value.clone()));
+    let mut map = ConfigMap {
+        data: Some(pairs.collect()),
+        ..ConfigMap::default()
+    };
     let Some(known) = known else {
         map.metadata.name = Some(name.to_owned());
         return exists(api.create(&PostParams::default(), &map).await);

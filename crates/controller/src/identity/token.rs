@@ -81,9 +81,8 @@ pub(crate) fn verify(
         },
     };
     let key = key.ok_or(TokenError::UnknownKey)?;
-    let algorithm = algorithms(key).ok_or(TokenError::UnknownKey)?;
-    let mut validation = Validation::default();
-    validation.algorithms = algorithm.to_vec();
+    let algorithm = algorithm_of(key).ok_or(TokenError::UnknownKey)?;
+    let mut validation = Validation::new(algorithm);
     validation.leeway = LEEWAY;
     validation.validate_nbf = true;
     validation.set_issuer(&[issuer]);
@@ -111,16 +110,16 @@ pub(crate) fn verify(
     })
 }
 
-fn algorithms(key: &Jwk) -> Option<&'static [Algorithm]> {
+fn algorithm_of(key: &Jwk) -> Option<Algorithm> {
     match &key.algorithm {
-        AlgorithmParameters::RSA(_) => Some(&[Algorithm::RS256]),
+        AlgorithmParameters::RSA(_) => Some(Algorithm::RS256),
         AlgorithmParameters::EllipticCurve(curve) => match curve.curve {
-            EllipticCurve::P256 => Some(&[Algorithm::ES256]),
-            EllipticCurve::P384 => Some(&[Algorithm::ES384]),
+            EllipticCurve::P256 => Some(Algorithm::ES256),
+            EllipticCurve::P384 => Some(Algorithm::ES384),
             _ => None,
         },
         AlgorithmParameters::OctetKeyPair(pair) => match pair.curve {
-            EllipticCurve::Ed25519 => Some(&[Algorithm::EdDSA]),
+            EllipticCurve::Ed25519 => Some(Algorithm::EdDSA),
             _ => None,
         },
         _ => None,

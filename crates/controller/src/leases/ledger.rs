@@ -18,6 +18,9 @@ pub(crate) const LEASE: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Ledger {
+    /// The window in milliseconds.
+    #[serde(default)]
+    per_ms: u64,
     rows: Vec<LedgerRow>,
     /// By UID of the pod.
     leases: BTreeMap<String, Held>,
@@ -37,6 +40,7 @@ impl Ledger {
     /// Settles what a holder took and leases it what it wants, as far as the limit allows.
     pub(crate) fn lease(&mut self, holder: &str, ask: &LeaseAsk, now: Timestamp) -> Lease {
         let key = BudgetKey::stored(&ask.key, Duration::from_millis(ask.per_ms));
+        self.per_ms = ask.per_ms;
         let mut window = WindowLedger::from_rows(std::mem::take(&mut self.rows));
         // The holder's own lease is settled by what it says, however late it is.
         let spent = match self.leases.remove(holder) {
@@ -52,8 +56,8 @@ impl Ledger {
                 held.charged = true;
             }
         }
-        self.leases
-            .retain(|_, held| now.0 < held.ends_ms.saturating_add(ask.per_ms));
+        let per = ask.per_ms;
+        self.leases.retain(|_, held| !held.is_over(per, now));
         window.prune(now);
         let others = self.leases.values().filter(|held| !held.charged);
         let leased = others.fold(Amount::default(), |sum, held| sum.plus(held.granted));
@@ -75,6 +79,23 @@ impl Ledger {
             granted,
             expires_in_ms: length,
         }
+    }
+}
+
+impl Ledger {
+    /// Whether nothing in it counts any more.
+    pub(crate) fn is_over(&self, now: Timestamp) -> bool {
+        let mut window = WindowLedger::from_rows(self.rows.iter().cloned());
+        window.prune(now);
+        let mut leases = self.leases.values();
+        window.rows().next().is_none() && leases.all(|held| held.is_over(self.per_ms, now))
+    }
+}
+
+impl Held {
+    /// Whether its holder can no longer be owed anything for it.
+    const fn is_over(&self, per_ms: u64, now: Timestamp) -> bool {
+        now.0 >= self.ends_ms.saturating_add(per_ms)
     }
 }
 
@@ -216,6 +237,16 @@ mod tests {
         world.now += 2 * HOUR;
         world.after(Duration::from_millis(HOUR + HOUR / 60));
         assert_eq!(world.granted("b", 0, 100), 100);
+    }
+
+    #[test]
+    fn a_ledger_is_over_when_neither_its_window_nor_its_leases_count() {
+        let mut world = World::new();
+        assert_eq!(world.granted("a", 5, 10), 10);
+        let over = |world: &World| world.ledger.is_over(Timestamp(world.now));
+        assert!(!over(&world));
+        assert!(!over(world.after(Duration::from_millis(HOUR))));
+        assert!(over(world.after(Duration::from_millis(HOUR / 60) + LEASE)));
     }
 
     #[test]

@@ -66,11 +66,13 @@ impl Requests {
             .created
             .is_some_and(|created| now.duration_since(created) > RETENTION);
         if phase != AccessRequestPhase::Pending && old {
-            let mut params = DeleteParams::default();
-            params.preconditions = Some(Preconditions {
-                resource_version: entry.version.clone(),
-                uid: None,
-            });
+            let params = DeleteParams {
+                preconditions: Some(Preconditions {
+                    resource_version: entry.version.clone(),
+                    uid: None,
+                }),
+                ..DeleteParams::default()
+            };
             let deleted = self.api(namespace).delete(name, &params).await;
             return gone_or_newer(deleted.map(drop));
         }

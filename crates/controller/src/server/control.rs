@@ -49,7 +49,7 @@ pub(crate) struct Control {
     pub(crate) sessions: Sessions,
     pub(crate) reports: Reports,
     pub(crate) requests: Requests,
-    pub(crate) budgets: Budgets,
+    pub(crate) budgets: Arc<Budgets>,
 }
 
 impl Port for Control {

@@ -40,8 +40,8 @@ impl From<&Pod> for PodEntry {
         let spec = pod.spec.as_ref();
         let status = pod.status.as_ref();
         let annotations = pod.metadata.annotations.as_ref();
-        let owner = pod.owner_references().iter();
-        let owner = owner.filter(|owner| owner.controller == Some(true)).next();
+        let mut owner = pod.owner_references().iter();
+        let owner = owner.find(|owner| owner.controller == Some(true));
         let phase = status.and_then(|status| status.phase.as_deref());
         Self {
             uid: pod.uid().unwrap_or_default(),

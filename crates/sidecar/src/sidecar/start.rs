@@ -18,6 +18,7 @@ use weir_transport::tls::Authority;
 use weir_uplink::control::{
     ControlClient, EnrolConfig, Enroller, Heard, Identity, Key, Settings, Snapshot,
 };
+use weir_uplink::ingest::RemoteCollector;
 use weir_uplink::{Shipper, Spool, SpoolConfig};
 
 use super::SHIP;
@@ -33,7 +34,7 @@ use crate::pins::StoredPins;
 use crate::policies::SnapshotPolicies;
 use crate::remote_holds::RemoteHolds;
 use crate::serve::Serving;
-use crate::shipping::collector_sink;
+use crate::shipping::Collector;
 use crate::store::Store;
 use crate::trust;
 use crate::upkeep::{self, Upkeep};
@@ -89,20 +90,19 @@ impl Sidecar {
         let (say, mut heard) = mpsc::channel(HEARD);
         let watching = Arc::clone(&client);
         tokio::spawn(async move { watching.watch(say).await });
-        let first = first_snapshot(&mut heard, &store).await?;
-        let settings = first.snapshot.settings.clone();
-        let spool = open_spool(&state, &config.pod, &settings)?;
+        let mut first = first_snapshot(&mut heard, Some(&store)).await?;
+        let spool = open_spool(&state, &config.pod, &first.snapshot.settings)?;
         let audit = spool.handle();
-        let token_key = token_key(&settings)?;
-        let policies = SnapshotPolicies::new(first.snapshot, audit.clone());
-        let policies = match policies {
-            Ok(policies) => Arc::new(policies),
-            Err(reason) => {
-                refuse_first(&client, &reason).await;
-                return Err(part("the policy")(reason));
+        let policies = loop {
+            match SnapshotPolicies::new(first.snapshot, audit.clone()) {
+                Ok(policies) => break Arc::new(policies),
+                Err(reason) => refuse_first(&client, reason).await,
             }
+            first = first_snapshot(&mut heard, None).await?;
         };
         let snapshot = policies.snapshot();
+        let settings = &snapshot.settings;
+        let token_key = token_key(settings)?;
         trust::publish(&trust.dir, &trust.ca_pem, &settings.extra_roots)
             .map_err(part("the trust volume"))?;
         if first.age.is_zero() {
@@ -110,8 +110,12 @@ impl Sidecar {
             kept.and_then(|()| store.confirm(SystemTime::now()))
                 .map_err(part("the state directory"))?;
         }
-        let sink = collector_sink(Arc::clone(&identity), Arc::clone(&policies));
-        let shipper = Shipper::start(&audit, sink).map_err(part("shipping evidence"))?;
+        let collector = RemoteCollector::new(Arc::new(Collector {
+            identity: Arc::clone(&identity),
+            policies: Arc::clone(&policies),
+        }));
+        let collector = Arc::new(collector.map_err(part("shipping evidence"))?);
+        let shipper = Shipper::start(&audit, collector).map_err(part("shipping evidence"))?;
         let budgets = StoredBudgets::open(&state).map_err(part("the budgets"))?;
         let registry_of_holds = weir_uplink::Holds::new(audit.clone());
         let holds = RemoteHolds::new(Arc::clone(&client), registry_of_holds);
@@ -262,7 +266,7 @@ struct First {
 /// The controller's snapshot, or the kept one while the controller is away.
 async fn first_snapshot(
     heard: &mut mpsc::Receiver<Heard>,
-    store: &Store,
+    kept: Option<&Store>,
 ) -> Result<First, PartError> {
     let patience = tokio::time::sleep(FIRST);
     tokio::pin!(patience);
@@ -285,16 +289,19 @@ async fn first_snapshot(
             },
             () = &mut patience, if !patience.is_elapsed() => true,
         };
-        if away && let Some((snapshot, age)) = store.snapshot(SystemTime::now()) {
+        if away
+            && let Some((snapshot, age)) = kept.and_then(|kept| kept.snapshot(SystemTime::now()))
+        {
             tracing::warn!(age = age.as_secs(), "the kept policy is used");
             return Ok(First { snapshot, age });
         }
     }
 }
 
-/// Says why the first snapshot is not in force. The process ends; the next one tries again.
-async fn refuse_first(client: &ControlClient, reason: &str) {
-    let report = report(&Snapshot::default(), Some(reason.to_owned()));
+/// Says why the first snapshot is not in force.
+async fn refuse_first(client: &ControlClient, reason: String) {
+    tracing::error!(%reason, "no policy yet");
+    let report = report(&Snapshot::default(), Some(reason));
     if let Err(error) = client.report(&report).await {
         tracing::warn!(%error, "not reported");
     }
