@@ -36,8 +36,8 @@ def binaries():
     return build.release()
 
 
-def archives_of(name, binary, reference, into):
-    """Writes both archives of one image; returns their paths."""
+def archives_of(name, binary, reference, into, packed=True):
+    """Writes the docker archive of one image, and the packed OCI archive; returns their paths."""
     with tempfile.TemporaryDirectory(dir=into) as scratch:
         layer = image.layer(f"{scratch}/layer", [
             (name, 0o755, binary),
@@ -48,8 +48,8 @@ def archives_of(name, binary, reference, into):
                              "org.opencontainers.image.version": reference.rsplit(":", 1)[1],
                              "org.opencontainers.image.licenses": "Apache-2.0"}}
         base = os.path.join(into, f"{name}-{reference.rsplit(':', 1)[1]}")
-        return (image.oci_archive(f"{base}.oci.tar", reference, layer, config),
-                image.docker_archive(f"{base}.docker.tar", reference, layer, config))
+        plain = image.docker_archive(f"{base}.docker.tar", reference, layer, config)
+        return (plain, image.oci_archive(f"{base}.oci.tar", reference, layer, config)) if packed else (plain,)
 
 
 def is_static(binary):
@@ -76,8 +76,8 @@ def reference(name):
     return f"{repo}/{name}:{tag}"
 
 
-def write(into, check=False):
-    """Builds and writes all archives; yields (name, bytes in the image, OCI archive, docker archive)."""
+def write(into, check=False, packed=True):
+    """Builds and writes all archives; yields (name, bytes in the image, docker archive, OCI archive if packed)."""
     built = binaries()
     os.makedirs(into, exist_ok=True)
     for name in IMAGES:
@@ -90,7 +90,7 @@ def write(into, check=False):
             size = os.path.getsize(stripped)
             if size > GOALS.get(name, size):
                 sys.exit(f"{name} has {size / 1e6:.1f} MB; its goal is {GOALS[name] / 1e6:.0f} MB")
-            written = archives_of(name, stripped, reference(name), into)
+            written = archives_of(name, stripped, reference(name), into, packed)
             if check:
                 with tempfile.TemporaryDirectory(dir=into) as again:
                     for first, second in zip(written, archives_of(name, stripped, reference(name), again)):

@@ -22,12 +22,12 @@ def server_accepts(weir):
     """Everything behind flags, except for kinds of other projects."""
     weir.shell("kubectl create namespace weir-dry --dry-run=client -o yaml | kubectl apply -f - && "
                "kubectl apply --server-side -f manifests/crds && "
-               "helm template weir charts/weir -n weir-dry --set observeAll.enabled=true "
+               "helm template weir charts/weir -n weir-dry --no-hooks --set observeAll.enabled=true "
                "--set monitoring.dashboard.enabled=true --set-string settings.extraRoots=x "
                "-f manifests/quickstart/values.yaml > dry.yaml")
     warnings = weir.shell("kubectl apply --dry-run=server -f dry.yaml").stderr
     equal(warnings, "", "warnings")
-    weir.shell("kubectl delete namespace weir-dry --wait=false")
+    weir.shell("kubectl delete namespace weir-dry --wait=false && kubectl delete -f manifests/crds")
 
 
 def unknown_values_are_refused(weir):

@@ -60,6 +60,8 @@ def main():
     cluster, own = started(options.on)
     weir = Installed(cluster)
     try:
+        if not own:
+            weir.reset()
         weir.prepare()
         for suite in SUITES:
             suite.run(weir, report)

@@ -206,8 +206,11 @@ class Cluster:
         pki = f"{self.dir}/pki"
         proc.run(["openssl", "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
                   "-keyout", f"{pki}/{name}.key", "-out", f"{pki}/{name}.csr", "-subj", subject])
+        with open(f"{pki}/{name}.ext", "w", encoding="ascii") as f:
+            f.write("extendedKeyUsage=clientAuth\n")
         proc.run(["openssl", "x509", "-req", "-in", f"{pki}/{name}.csr", "-CA", f"{pki}/ca.crt", "-CAkey",
-                  f"{pki}/ca.key", "-CAcreateserial", "-days", "30", "-out", f"{pki}/{name}.crt"])
+                  f"{pki}/ca.key", "-CAcreateserial", "-days", "30", "-out", f"{pki}/{name}.crt",
+                  "-extfile", f"{pki}/{name}.ext"])
         with open(f"{pki}/admin.conf", encoding="ascii") as f:
             config = json.load(f)
         config["users"] = [{"name": name, "user": {"client-certificate": f"{pki}/{name}.crt",

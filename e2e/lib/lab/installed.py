@@ -68,16 +68,23 @@ class Installed:
     def load_images(self):
         """Builds Weir's images and puts them and the command line where the cluster has them."""
         cluster = self.cluster
-        for name, size, oci, docker in images.write(f"{cluster.dir}/images"):
-            cluster.load(docker)
+        for name, size, archive in images.write(f"{cluster.dir}/images", packed=False):
+            cluster.load(archive)
             self.sizes[name] = size
-            os.unlink(oci)
-            os.unlink(docker)
+            os.unlink(archive)
         for name in ("weir", "kubectl-weir"):
             link = f"{cluster.dir}/bin/{name}"
             if os.path.lexists(link):
                 os.unlink(link)
             os.symlink(os.path.join(build.release(), "weir"), link)
+
+    def reset(self):
+        """Takes everything away again that `prepare` did not bring."""
+        self.shell("helm uninstall weir -n weir-system --wait --timeout 60s; helm uninstall weir-crds; "
+                   "kubectl delete --ignore-not-found -f manifests/crds; "
+                   "kubectl delete --ignore-not-found namespace weir-system data shop work free loose fort clients injected "
+                   "plain guarded; kubectl delete --ignore-not-found persistentvolume local-1; "
+                   f"rm -rf {self.cluster.dir}/volumes/1", check=False)
 
     def install(self, *options):
         """Both charts."""
