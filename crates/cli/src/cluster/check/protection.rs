@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::super::access::{Cluster, Refusal};
 use super::super::error::ClusterError;
 use super::super::object::{Membership, has_sidecar, membership, name, text, wish};
-use super::Finding;
+use super::{Finding, Outcome};
 
 const INJECTION: &str = "injection";
 const ENFORCEMENT: &str = "enforcement";
@@ -26,11 +26,13 @@ pub(super) async fn dry_runs(cluster: &Cluster, members: &[Value], findings: &mu
         let text = "no namespace is opted in (label weir.dev/inject=enabled)";
         findings.push(Finding::skipped(INJECTION, text));
     }
+    let mut control = Outcome::Skipped;
     for namespace in [opted_in, enforced].into_iter().flatten() {
-        let tried = cluster
-            .try_create(&pods_of(namespace), &pod(&json!({})))
-            .await;
-        findings.push(judged(tried, INJECTION, |tried| injected(namespace, tried)));
+        let path = pods_of(namespace);
+        let tried = cluster.try_create(&path, &pod(&json!({}))).await;
+        let finding = judged(tried, INJECTION, |tried| injected(namespace, tried));
+        control = finding.outcome;
+        findings.push(finding);
     }
     let Some(namespace) = enforced else {
         let text = "no namespace is enforced (label weir.dev/enforce=true)";
@@ -39,7 +41,7 @@ pub(super) async fn dry_runs(cluster: &Cluster, members: &[Value], findings: &mu
     let offending = pod(&json!({"capabilities": {"add": ["NET_ADMIN"]}}));
     let tried = cluster.try_create(&pods_of(namespace), &offending).await;
     findings.push(judged(tried, ENFORCEMENT, |tried| {
-        refused(namespace, tried)
+        refused(namespace, control, tried)
     }));
 }
 
@@ -95,9 +97,18 @@ pub(super) fn injected(namespace: &str, tried: &Result<Value, Refusal>) -> Findi
     }
 }
 
-/// Whether a pod that asks for NET_ADMIN is refused where Weir enforces.
-pub(super) fn refused(namespace: &str, tried: &Result<Value, Refusal>) -> Finding {
+/// Whether a pod that asks for NET_ADMIN is refused where Weir enforces. A refusal proves something
+/// only where the same pod without it is let in: `control`.
+pub(super) fn refused(
+    namespace: &str,
+    control: Outcome,
+    tried: &Result<Value, Refusal>,
+) -> Finding {
     match tried {
+        Err(_) if control != Outcome::Ok => Finding::warn(
+            ENFORCEMENT,
+            format!("not proved: in {namespace} a pod without NET_ADMIN is refused as well"),
+        ),
         Ok(_) => Finding::fail(
             ENFORCEMENT,
             format!(

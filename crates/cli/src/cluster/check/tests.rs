@@ -244,7 +244,8 @@ fn a_dry_run_proves_injection() {
 
 #[test]
 fn only_weirs_own_refusal_proves_enforcement() {
-    let outcome = |tried| protection::refused("billing", &tried).outcome;
+    let judge = |control, tried| protection::refused("billing", control, &tried).outcome;
+    let outcome = |tried| judge(Outcome::Ok, tried);
     let policy = "pods \"x\" is forbidden: ValidatingAdmissionPolicy 'weir-pods' with binding \
                   'weir-pods' denied request: no";
     assert_eq!(
@@ -256,6 +257,12 @@ fn only_weirs_own_refusal_proves_enforcement() {
     assert_eq!(
         outcome(Err((403, String::new(), other.to_owned()))),
         Outcome::Warn
+    );
+    let all = "ValidatingAdmissionPolicy 'weir-pods' denied request: no params found";
+    assert_eq!(
+        judge(Outcome::Fail, Err((403, String::new(), all.to_owned()))),
+        Outcome::Warn,
+        "who refuses everything proves nothing"
     );
 }
 
