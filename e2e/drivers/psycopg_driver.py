@@ -87,16 +87,21 @@ def _basics(conn):
 
 
 def _pipeline(conn):
+    """An error inside of a pipeline. Which call raises it depends on when the answer arrives: psycopg
+    takes what is there whenever it sends."""
+    states = []
+    def step(act):
+        try:
+            return act()
+        except psycopg.Error as error:
+            states.append(error.diag.sqlstate)
     with conn.pipeline() as pipe:
         first = conn.execute("SELECT %s::int", (1,))
-        second = conn.execute("SELECT 1/%s::int", (0,))
-        third = conn.execute("SELECT 3")
-        for name, cursor in (("first", first), ("second", second), ("third", third)):
-            try:
-                show("pipeline", name, cursor.fetchall())
-            except psycopg.Error as error:
-                show("pipeline", name, type(error).__name__, error.diag.sqlstate)
-        del pipe
+        show("pipeline", first.fetchall())
+        step(lambda: conn.execute("SELECT 1/%s::int", (0,)))
+        step(lambda: conn.execute("SELECT 3"))
+        step(pipe.sync)
+    show("pipeline", [state for state in states if state], conn.execute("SELECT 4").fetchone())
 
 
 def _copy(conn):
