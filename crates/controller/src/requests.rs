@@ -234,8 +234,9 @@ impl Requests {
             });
         }
         for (uid, ruling) in tell {
-            self.sessions.tell(&uid, &ruling);
-            self.events.inc(Happened::Told);
+            if self.sessions.tell(&uid, &ruling) {
+                self.events.inc(Happened::Told);
+            }
         }
         self.changed.send_modify(|changes| *changes += 1);
     }
