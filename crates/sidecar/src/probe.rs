@@ -1,4 +1,4 @@
-//! `weir probe`: the stranger's half of the redirect's self-test.
+//! `weir-sidecar probe` and `weir probe`: the stranger's half of the redirect's self-test.
 //!
 //! Run in another container of the pod, without any capability, before the application starts: it
 //! succeeds only if its connection was captured by a Weir that serves.
@@ -14,14 +14,14 @@ const AGAIN: Duration = Duration::from_millis(100);
 
 /// Arguments of `weir probe`.
 #[derive(Debug, clap::Args)]
-pub(crate) struct ProbeArgs {
+pub struct ProbeArgs {
     /// How long to try, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     timeout: u64,
 }
 
 /// Tries until it is captured or the time is over.
-pub(crate) async fn run(args: &ProbeArgs) -> ExitCode {
+pub async fn run(args: &ProbeArgs) -> ExitCode {
     let deadline = Instant::now() + Duration::from_secs(args.timeout);
     loop {
         let error = match selftest::dial_probe().await {

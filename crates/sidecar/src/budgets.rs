@@ -10,7 +10,7 @@ use weir_policy::{Amount, BudgetKey, Counters, LedgerRow, Timestamp, Usage, Wind
 use weir_uplink::{CounterRow, CounterStore, LedgerError};
 
 /// Persistent budgets.
-pub(crate) struct StoredBudgets {
+pub struct StoredBudgets {
     ledger: Mutex<WindowLedger>,
     store: CounterStore,
     /// A charge could not be stored: until a reset, every budget counts as used up.
@@ -35,7 +35,10 @@ const SEPARATOR: char = '\u{1f}';
 
 impl StoredBudgets {
     /// Opens the counters in `dir`.
-    pub(crate) fn open(dir: &Path) -> Result<Self, LedgerError> {
+    ///
+    /// # Errors
+    /// They cannot be read.
+    pub fn open(dir: &Path) -> Result<Self, LedgerError> {
         let (store, rows) = CounterStore::open(dir.join("budgets"))?;
         let ledger = WindowLedger::from_rows(merge(&rows));
         Ok(Self {
@@ -46,7 +49,10 @@ impl StoredBudgets {
     }
 
     /// Sets every counter to nothing.
-    pub(crate) fn reset(&self) -> Result<(), LedgerError> {
+    ///
+    /// # Errors
+    /// They cannot be written.
+    pub fn reset(&self) -> Result<(), LedgerError> {
         let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
         self.store.reset()?;
         ledger.reset();

@@ -13,14 +13,27 @@ use weir_transport::listen::bind_wildcard;
 use weir_transport::redirect::{Config, Dns, Exclusion, Redirect};
 use weir_transport::selftest;
 
-use super::config::RedirectConfig;
-use super::serve::{StartError, part};
+use crate::part::{PartError, part};
 
 /// Where a container's resolvers are.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
+/// How the namespace is programmed.
+#[derive(Clone, Debug)]
+pub struct RedirectSettings {
+    /// The port that captured connections are led to.
+    pub port: u16,
+    /// Whether everything that is not TCP is dropped, save DNS to the resolvers.
+    pub enforced: bool,
+    /// Who may be asked for names; without it those of `/etc/resolv.conf`.
+    pub resolvers: Option<Vec<IpAddr>>,
+}
+
 /// Programs the namespace and proves that Weir itself gets out; nothing is accepted yet.
-pub(super) async fn install(config: &RedirectConfig) -> Result<Vec<TcpListener>, StartError> {
+///
+/// # Errors
+/// Rules cannot be installed, or the proof failed. Weir must not serve then.
+pub async fn install(config: &RedirectSettings) -> Result<Vec<TcpListener>, PartError> {
     let resolvers = match &config.resolvers {
         Some(resolvers) => resolvers.clone(),
         None => nameservers(&std::fs::read_to_string(RESOLV_CONF).map_err(part(RESOLV_CONF))?),

@@ -3,7 +3,7 @@
 //! A file is replaced whole: written beside, synced, renamed. One that cannot be read is an error,
 //! never an empty list: a label that is forgotten protects nothing.
 
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use weir_gateway::ports::{PinStore, PinnedColumn};
 
 /// Pins in the state directory.
-pub(crate) struct StoredPins {
+pub struct StoredPins {
     dir: PathBuf,
     /// One writer at a time.
     writing: Mutex<()>,
@@ -37,7 +37,10 @@ struct Row {
 
 impl StoredPins {
     /// Pins below `state`.
-    pub(crate) fn open(state: &Path) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// The directory cannot be made.
+    pub fn open(state: &Path) -> io::Result<Self> {
         let dir = state.join("labels");
         std::fs::create_dir_all(&dir)?;
         Ok(Self {
@@ -56,12 +59,7 @@ impl StoredPins {
 
     fn replace(&self, path: &Path, content: &[u8]) -> io::Result<()> {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let beside = path.with_extension("new");
-        let mut file = std::fs::File::create(&beside)?;
-        file.write_all(content)?;
-        file.sync_all()?;
-        std::fs::rename(&beside, path)?;
-        std::fs::File::open(&self.dir)?.sync_all()
+        crate::files::replace(path, content, 0o600)
     }
 }
 

@@ -8,7 +8,7 @@ use weir_transport::listen::Counters;
 use weir_uplink::SpoolStatus;
 
 /// Gauges of one process. Totals that others count are read from them when they are shown.
-pub(crate) struct EngineMetrics {
+pub struct EngineMetrics {
     open: IntGauge,
     accepted: IntGauge,
     over_cap: IntGauge,
@@ -23,7 +23,10 @@ pub(crate) struct EngineMetrics {
 
 impl EngineMetrics {
     /// Declares the metrics.
-    pub(crate) fn new(registry: &Registry) -> Result<Self, String> {
+    ///
+    /// # Errors
+    /// They were declared before.
+    pub fn new(registry: &Registry) -> Result<Self, String> {
         let gauge = |name, help| {
             registry
                 .gauge(name, help)
@@ -59,7 +62,7 @@ impl EngineMetrics {
     }
 
     /// Counts what a listener accepts.
-    pub(crate) fn watch(&self, counters: Arc<Counters>) {
+    pub fn watch(&self, counters: Arc<Counters>) {
         self.listeners
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -67,12 +70,12 @@ impl EngineMetrics {
     }
 
     /// Connections that are open.
-    pub(crate) fn open_connections(&self) -> u64 {
+    pub fn open_connections(&self) -> u64 {
         self.sum(|counters| counters.open() as u64)
     }
 
     /// Connections that were accepted since the start.
-    pub(crate) fn accepted(&self) -> u64 {
+    pub fn accepted(&self) -> u64 {
         self.sum(Counters::accepted)
     }
 
@@ -85,7 +88,7 @@ impl EngineMetrics {
     }
 
     /// Takes over what others have counted.
-    pub(crate) fn update(&self, spool: &SpoolStatus, bundle: &Bundle, refused: bool) {
+    pub fn update(&self, spool: &SpoolStatus, bundle: &Bundle, refused: bool) {
         let set =
             |gauge: &IntGauge, value: u64| gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         set(&self.open, self.open_connections());

@@ -1,0 +1,247 @@
+#!/usr/bin/env python3
+"""What the API server refuses in enforced namespaces: each case first passes without the label.
+
+The webhook repairs most of these pods before a policy sees them, so they are tried where the chart
+installs no webhook but the policies count: ``kube-public``. Nothing is created there: all are dry
+runs. Debug containers, exec, tokens and labels are tried on a real pod of an enforced namespace.
+
+    policies.py DIR [--only CLAIM]       (a cluster in which Weir is installed)
+"""
+
+import copy
+import json
+import os
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
+
+from lab import kube  # noqa: E402
+from lab.cluster import Cluster  # noqa: E402
+from lab.report import Report, contains  # noqa: E402
+
+# no webhook injects here: `injection.exceptNamespaces` of the chart
+BARE = "kube-public"
+GOVERNED = "weir-e2e-policies"
+DROPS = {"securityContext": {"capabilities": {"drop": ["NET_RAW"]}}}
+
+
+def _sidecar(change):
+    return lambda spec: change(spec["initContainers"][0])
+
+
+def _app(change):
+    return lambda spec: change(spec["containers"][0])
+
+
+def _context(**fields):
+    return _app(lambda app: app["securityContext"].update(fields))
+
+
+def _adds(capability):
+    return _app(lambda app: app["securityContext"]["capabilities"].update(add=[capability]))
+
+
+def _mounts(volume):
+    return _app(lambda app: app["volumeMounts"].append({"name": volume, "mountPath": "/x"}))
+
+
+def _projects(spec):
+    token = {"serviceAccountToken": {"audience": "weir.dev", "path": "token"}}
+    spec["volumes"].append({"name": "t", "projected": {"sources": [token]}})
+
+
+def _token_volume(spec):
+    return next(v for v in spec["volumes"] if v["name"] == "weir-identity")["projected"]["sources"][0]
+
+
+# what somebody who may make pods tries, and a part of the reason that they are told
+CASES = {
+    "no sidecar": (lambda s: s.update(initContainers=[]), "no controller answered"),
+    "an init container before the sidecar": (
+        lambda s: s["initContainers"].insert(0, {"name": "first", "image": "x", **DROPS}), "another webhook"),
+    "no probe": (lambda s: s["initContainers"].pop(1), "second init container"),
+    "a sidecar with a hook": (
+        _sidecar(lambda c: c.update(lifecycle={"postStart": {"exec": {"command": ["/x"]}}})), "lifecycle"),
+    "a sidecar with a variable": (
+        _sidecar(lambda c: c["env"].append({"name": "X", "value": "y"})), "differs in: env"),
+    "a sidecar with variables from elsewhere": (
+        _sidecar(lambda c: c.update(envFrom=[{"configMapRef": {"name": "c"}}])), "envFrom"),
+    "a sidecar with a command": (_sidecar(lambda c: c.update(command=["/x"])), "command"),
+    "a sidecar of another image": (_sidecar(lambda c: c.update(image="weir.test/client:1")), "image"),
+    "a sidecar with another root": (_sidecar(lambda c: c["env"][0].update(value="mine")), "env"),
+    "a sidecar that does not enforce": (_sidecar(lambda c: c["args"].remove("--enforced")), "args"),
+    "a sidecar with more capabilities": (
+        _sidecar(lambda c: c["securityContext"]["capabilities"]["add"].append("SYS_PTRACE")), "securityContext"),
+    "a sidecar that starves": (
+        _sidecar(lambda c: c.update(resources={"limits": {"memory": "1Mi"}})), "resources"),
+    "another audience": (
+        lambda s: _token_volume(s)["serviceAccountToken"].update(audience="other"), "volumes weir-identity"),
+    "a second token of the audience": (_projects, "only the sidecar may hold a token"),
+    "the sidecar's token in the application": (_mounts("weir-identity"), "the sidecar's alone"),
+    "the sidecar's keys in the application": (_mounts("weir-state"), "the sidecar's alone"),
+    "trust that can be written": (_mounts("weir-trust"), "read-only"),
+    "hostNetwork": (lambda s: s.update(hostNetwork=True), "hostNetwork"),
+    "hostPID": (lambda s: s.update(hostPID=True), "hostPID"),
+    "hostIPC": (lambda s: s.update(hostIPC=True), "hostIPC"),
+    "shareProcessNamespace": (lambda s: s.update(shareProcessNamespace=True), "shareProcessNamespace"),
+    "the runtime's socket": (
+        lambda s: s["volumes"].append({"name": "h", "hostPath": {"path": "/run/containerd"}}), "hostPath"),
+    "privileged": (_context(privileged=True), "privileged"),
+    **{f"the capability {name}": (_adds(name), "capabilities") for name in (
+        "NET_ADMIN", "NET_RAW", "SYS_ADMIN", "SYS_PTRACE", "SYS_MODULE", "BPF", "CAP_NET_ADMIN", "ALL")},
+    "NET_RAW that is not dropped": (_app(lambda app: app.pop("securityContext")), "NET_RAW"),
+    "the sidecar's user": (_context(runAsUser=2177), "2177"),
+    "the probe's user for the pod": (lambda s: s.update(securityContext={"runAsUser": 2178}), "2178"),
+    "hostAliases": (
+        lambda s: s.update(hostAliases=[{"ip": "192.0.2.1", "hostnames": ["db"]}]), "hostAliases"),
+    "a name server of one's own": (
+        lambda s: s.update(dnsPolicy="None", dnsConfig={"nameservers": ["192.0.2.1"]}), "name servers"),
+}
+
+
+class Policies:
+    """The claims."""
+
+    def __init__(self, cluster):
+        self.cluster = cluster
+        self.base = None
+
+    def kubectl(self, *argv, **kwargs):
+        """What kubectl did, whether or not it succeeded."""
+        return self.cluster.run("kubectl", *argv, check=False, **kwargs)
+
+    def prepare(self):
+        """A governed namespace with a pod, and that pod as it was admitted."""
+        self.kubectl("create", "namespace", GOVERNED)
+        self.cluster.kubectl("label", "namespace", GOVERNED, "weir.dev/enforce=true", "--overwrite")
+        self.cluster.run("kubectl", "-n", GOVERNED, "wait", "--for=create", "serviceaccount/default",
+                         "--timeout=30s")
+        self.cluster.kubectl("run", "app", f"--image={kube.CLIENT}", "--command", "sleep", "3600",
+                             namespace=GOVERNED)
+        pod = self.cluster.get("pod", "app", namespace=GOVERNED)
+        spec = pod["spec"]
+        spec.pop("nodeName", None)
+        spec["volumes"] = [v for v in spec["volumes"] if not v["name"].startswith("kube-api-access-")]
+        for container in spec["initContainers"] + spec["containers"]:
+            container["volumeMounts"] = [
+                m for m in container["volumeMounts"] if not m["name"].startswith("kube-api-access-")]
+        metadata = {"name": "tried", "annotations": pod["metadata"]["annotations"]}
+        self.base = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+
+    def clean(self):
+        """Leaves nothing."""
+        self.kubectl("label", "namespace", BARE, "weir.dev/enforce-")
+        self.kubectl("delete", "namespace", GOVERNED, "--wait=false")
+
+    def enforce_bare(self):
+        """From here on the policies count there."""
+        self.cluster.kubectl("label", "namespace", BARE, "weir.dev/enforce=true", "--overwrite")
+
+    def tried(self, change=None):
+        """A dry run of the governed pod with a change."""
+        pod = copy.deepcopy(self.base)
+        if change is not None:
+            change(pod["spec"])
+        return self.kubectl("-n", BARE, "create", "--dry-run=server", "-f", "-", input=json.dumps(pod))
+
+    def passes(self, change=None):
+        """It would be made."""
+        done = self.tried(change)
+        assert done.returncode == 0, done.stderr
+
+    def is_refused(self, change, reason):
+        """It would not, and the reason is said."""
+        refused(self.tried(change), reason)
+
+    def debug(self, reason, **fields):
+        """An ephemeral container, as a patch of one's own rather than by kubectl debug."""
+        container = {"name": "d", "image": kube.CLIENT, **fields}
+        refused(self.kubectl("-n", GOVERNED, "patch", "pod", "app", "--subresource=ephemeralcontainers",
+                             "--type=strategic", "--dry-run=server", "-p",
+                             json.dumps({"spec": {"ephemeralContainers": [container]}})), reason)
+
+    def debug_containers_stay_out_of_the_sidecar(self):
+        self.debug("joins", targetContainerName="weir-sidecar")
+
+    def debug_containers_get_no_capability(self):
+        self.debug("NET_ADMIN", securityContext={"capabilities": {"add": ["NET_ADMIN"]}})
+        self.debug("SYS_PTRACE", securityContext={"capabilities": {"add": ["SYS_PTRACE"]}})
+        self.debug("privileged", securityContext={"privileged": True})
+        self.debug("2177", securityContext={"runAsUser": 2177})
+        self.debug("sidecar's alone", volumeMounts=[{"name": "weir-state", "mountPath": "/x"}])
+
+    def nobody_enters_the_sidecar(self):
+        for container in ("weir-sidecar", "weir-probe"):
+            refused(self.kubectl("-n", GOVERNED, "exec", "app", "-c", container, "--", "/x"), "nobody enters")
+            refused(self.kubectl("-n", GOVERNED, "attach", "app", "-c", container), "nobody enters")
+
+    def nobody_makes_tokens_of_the_audience(self):
+        make = ("-n", GOVERNED, "create", "token", "default")
+        assert self.kubectl(*make, "--audience=other").returncode == 0
+        refused(self.kubectl(*make, "--audience=weir.dev"), "audience weir.dev")
+
+    def a_pod_keeps_its_labels_and_its_sidecar(self):
+        assert self.kubectl("-n", GOVERNED, "label", "pod", "app", "tier=web").returncode == 0
+        refused(self.kubectl("-n", GOVERNED, "annotate", "pod", "app", "weir.dev/status-"), "fixed")
+        refused(self.kubectl("-n", GOVERNED, "label", "pod", "app", "weir.dev/inject=disabled"), "fixed")
+        patch = json.dumps({"metadata": {"annotations": {"weir.dev/unmatched": "Relay"}}})
+        refused(self.kubectl("-n", GOVERNED, "patch", "pod", "app", "--subresource=status",
+                             "--type=merge", "-p", patch), "fixed")
+        image = json.dumps([{"op": "replace", "path": "/spec/initContainers/0/image", "value": kube.CLIENT}])
+        refused(self.kubectl("-n", GOVERNED, "patch", "pod", "app", "--type=json", "-p", image),
+                "cannot be changed")
+
+    def a_namespace_is_loosened_by_those_who_may(self):
+        role = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
+                "metadata": {"name": GOVERNED},
+                "rules": [{"apiGroups": [""], "resources": ["namespaces", "namespaces/status"], "verbs": ["*"]}]}
+        self.cluster.apply(json.dumps(role))
+        self.kubectl("create", "clusterrolebinding", GOVERNED, f"--clusterrole={GOVERNED}", "--user=eve")
+        try:
+            loosen = ("label", "namespace", GOVERNED, "weir.dev/enforce-", "--dry-run=server")
+            refused(self.kubectl("--as=eve", *loosen), "unenforce")
+            patch = json.dumps({"metadata": {"labels": {"weir.dev/enforce": "no"}}})
+            refused(self.kubectl("--as=eve", "patch", "namespace", GOVERNED, "--subresource=status",
+                                 "--type=merge", "--dry-run=server", "-p", patch), "unenforce")
+            assert self.kubectl("--as=eve", "label", "namespace", GOVERNED, "a=b").returncode == 0
+            assert self.kubectl(*loosen).returncode == 0
+        finally:
+            self.kubectl("delete", "clusterrole,clusterrolebinding", GOVERNED)
+
+
+def refused(done, reason):
+    """Not done, and why was said."""
+    assert done.returncode != 0, f"it was done: {done.stdout}"
+    contains(done.stderr + done.stdout, reason)
+
+
+def run(cluster, report):
+    """All claims in a cluster in which Weir is installed."""
+    policies = Policies(cluster)
+    try:
+        policies.prepare()
+        for name, (change, _) in CASES.items():
+            report.check(f"not enforced, passes: {name}", policies.passes, change)
+        policies.enforce_bare()
+        report.check("enforced, passes: the pod that was admitted", policies.passes)
+        for name, (change, reason) in CASES.items():
+            report.check(f"enforced, is refused: {name}", policies.is_refused, change, reason)
+        for claim in (policies.debug_containers_stay_out_of_the_sidecar,
+                      policies.debug_containers_get_no_capability, policies.nobody_enters_the_sidecar,
+                      policies.nobody_makes_tokens_of_the_audience,
+                      policies.a_pod_keeps_its_labels_and_its_sidecar,
+                      policies.a_namespace_is_loosened_by_those_who_may):
+            report.check(claim.__name__, claim)
+    finally:
+        policies.clean()
+
+
+def main():
+    """As a suite of its own."""
+    report = Report(sys.argv[3] if sys.argv[2:3] == ["--only"] else None)
+    run(Cluster.attach(sys.argv[1]), report)
+    report.finish()
+
+
+if __name__ == "__main__":
+    main()
