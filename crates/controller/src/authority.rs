@@ -27,6 +27,7 @@ pub(crate) use self::publish::{ADMISSION, Publisher, PublisherConfig};
 pub(crate) use self::root::{CertificateError, IDENTITY_LIFE, Request, Root};
 use self::root::{RootPem, SERVING_LIFE};
 use crate::store::follow::follow;
+use crate::text::why;
 
 /// The Secret with the root.
 pub(crate) const SECRET: &str = "weir-ca";
@@ -72,7 +73,7 @@ pub(crate) enum AuthorityError {
     Tls(#[from] rustls::Error),
     #[error("client certificates cannot be verified: {0}")]
     Verifier(#[from] rustls::server::VerifierBuilderError),
-    #[error("the Secret {SECRET} cannot be had: {0}")]
+    #[error("the API server: {}", why(.0))]
     Api(#[from] kube::Error),
 }
 

@@ -15,11 +15,28 @@ use weir_api::{
     granted_objects,
 };
 use weir_policy::{Bundle, Subject, Timestamp};
+use weir_uplink::control::ResolvedService;
 
-use crate::store::kinds::{Id, Object};
+use crate::store::kinds::{Held, Id, Object};
 
-/// The latest version of an object, or what is wrong with it.
-pub(crate) type Latest = (Id, Result<Object, Arc<[Diagnostic]>>);
+/// The latest version of an object.
+#[derive(Clone, Debug)]
+pub(crate) struct Latest {
+    pub(crate) id: Id,
+    pub(crate) generation: Option<i64>,
+    /// What was read, or what is wrong with it.
+    pub(crate) object: Result<Object, Arc<[Diagnostic]>>,
+}
+
+impl From<&Held> for Latest {
+    fn from(held: &Held) -> Self {
+        Self {
+            id: Arc::clone(&held.id),
+            generation: held.generation,
+            object: held.object.clone(),
+        }
+    }
+}
 
 /// Remembers the last good version of each object.
 #[derive(Debug, Default)]
@@ -42,6 +59,8 @@ pub(crate) struct Accepted {
 /// What there is to say about one object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Verdict {
+    /// Which version it is about.
+    pub(crate) generation: Option<i64>,
     /// What keeps its latest version from being in force.
     pub(crate) errors: Vec<Diagnostic>,
     /// An earlier version is in force instead.
@@ -61,8 +80,14 @@ impl Acceptor {
     ) -> Accepted {
         let mut verdicts: BTreeMap<Id, Verdict> = BTreeMap::new();
         let mut force: BTreeMap<Id, Object> = BTreeMap::new();
-        for (id, object) in latest {
+        for Latest {
+            id,
+            generation,
+            object,
+        } in latest
+        {
             let verdict = verdicts.entry(Arc::clone(&id)).or_default();
+            verdict.generation = generation;
             match (object, self.good.get(&id)) {
                 (Ok(object), _) => _ = force.insert(id, object),
                 (Err(errors), good) => {
@@ -108,7 +133,7 @@ impl Acceptor {
 
     /// Every Service that a Target names, in its latest or its last good version.
     pub(crate) fn services(&self, latest: &[Latest]) -> BTreeSet<ServiceRef> {
-        let latest = latest.iter().filter_map(|(_, object)| object.as_ref().ok());
+        let latest = latest.iter().filter_map(|one| one.object.as_ref().ok());
         let targets = latest
             .chain(self.good.values())
             .flat_map(|object| &object.parsed.targets);
@@ -192,6 +217,19 @@ impl Accepted {
             || local.any(|subject| !subject.pods.is_empty())
     }
 
+    /// Whether a Target in force names a Service.
+    pub(crate) fn names(&self, service: &ResolvedService) -> bool {
+        let targets = self.resources.targets.iter();
+        let mut addresses = targets.flat_map(|target| &target.spec.addresses);
+        addresses.any(|address| {
+            address.service.as_ref().is_some_and(|named| {
+                named.namespace == service.namespace
+                    && named.name == service.name
+                    && named.port == service.port
+            })
+        })
+    }
+
     /// The manifests of what concerns a subject.
     pub(crate) fn manifests(&self, subject: &Subject) -> Result<Vec<Value>, serde_json::Error> {
         concerning(&self.resources, subject).manifests()
@@ -230,4 +268,4 @@ fn references(target: &TargetSpec) -> impl Iterator<Item = &str> {
 }
 
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;

@@ -127,8 +127,7 @@ impl Bundles {
                 .iter()
                 .filter_map(|kind| tables.resources.get(kind));
             let all = kinds.flat_map(|table| table.iter());
-            all.map(|(_, held)| (Arc::clone(&held.id), held.object.clone()))
-                .collect()
+            all.map(|(_, held)| Latest::from(held)).collect()
         })
     }
 
@@ -182,8 +181,9 @@ impl Bundles {
         &self,
         tables: &Tables,
         accepted: &Accepted,
-        services: Vec<ResolvedService>,
+        mut services: Vec<ResolvedService>,
     ) -> Option<Content> {
+        services.retain(|service| accepted.names(service));
         let find = |name: &str| {
             let secret = tables.secrets.get(&self.namespace, name);
             let either = secret.or_else(|| tables.config_maps.get(&self.namespace, name));

@@ -29,6 +29,7 @@ use self::token::{Claims, TokenError};
 use crate::authority::{Authority, IDENTITY_LIFE, Request};
 use crate::peer::Peer;
 use crate::store::pods::{PodEntry, Pods};
+use crate::text::why;
 
 /// Enrolments at once; each costs the API server two requests.
 const AT_ONCE: usize = 32;
@@ -238,7 +239,7 @@ impl Enrolments {
         }
         let api = Api::<Pod>::namespaced(self.client.clone(), &claims.namespace);
         let pod = api.get_opt(&claims.pod).await;
-        let pod = pod.map_err(|error| EnrolError::Unavailable(error.to_string()))?;
+        let pod = pod.map_err(|error| EnrolError::Unavailable(why(&error)))?;
         let pod = pod.ok_or(EnrolError::Pod("the pod of the token does not exist"))?;
         let pod = PodEntry::from(&pod);
         judge(&pod, claims, now).map_err(EnrolError::Pod)?;

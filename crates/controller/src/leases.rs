@@ -22,7 +22,7 @@ use weir_uplink::control::{Lease, LeaseAsk, LeaseRequest, Leases};
 use self::ledger::Ledger;
 use crate::peer::Peer;
 use crate::store::BUDGET_LABEL;
-use crate::text::hex;
+use crate::text::{hex, why};
 
 /// Budgets in one request.
 const MAX_BUDGETS: usize = 256;
@@ -46,7 +46,7 @@ pub(crate) enum LeaseError {
     /// Ours.
     #[error("the ledger of a budget cannot be read: {0}")]
     Ledger(#[from] serde_json::Error),
-    #[error("the ledger of a budget cannot be kept: {0}")]
+    #[error("the ledger of a budget cannot be kept: {}", why(.0))]
     Api(#[from] kube::Error),
     #[error("the ledger of a budget is written by too many at once")]
     Contended,

@@ -27,7 +27,7 @@ use crate::sessions::Sessions;
 use crate::store::follow::{Table, follow};
 use crate::store::kinds::api_resource;
 use crate::store::pods::PodEntry;
-use crate::text::time;
+use crate::text::{time, why};
 
 /// Says which pod a request is of.
 const POD_UID: &str = "weir.dev/pod-uid";
@@ -67,7 +67,7 @@ pub(crate) enum RequestError {
     #[error("{WAITING_PER_POD} requests of this pod wait already")]
     TooMany,
     /// Ours.
-    #[error("the API server: {0}")]
+    #[error("the API server: {}", why(.0))]
     Api(#[from] kube::Error),
 }
 
@@ -234,8 +234,9 @@ impl Requests {
             });
         }
         for (uid, ruling) in tell {
-            self.sessions.tell(&uid, &ruling);
-            self.events.inc(Happened::Told);
+            if self.sessions.tell(&uid, &ruling) {
+                self.events.inc(Happened::Told);
+            }
         }
         self.changed.send_modify(|changes| *changes += 1);
     }

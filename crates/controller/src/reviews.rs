@@ -45,7 +45,7 @@ pub(crate) async fn review(client: &Client, request: ReviewRequest) -> Result<Re
     };
     let reviews = Api::<SubjectAccessReview>::all(client.clone());
     let answer = reviews.create(&PostParams::default(), &ask).await;
-    let answer = answer.map_err(|error| EnrolError::Unavailable(error.to_string()))?;
+    let answer = answer.map_err(|error| EnrolError::Unavailable(crate::text::why(&error)))?;
     let status = answer.status.unwrap_or_default();
     let allowed = status.allowed && status.denied != Some(true);
     let reason = status.reason.filter(|reason| !reason.is_empty());

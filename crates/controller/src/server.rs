@@ -5,6 +5,7 @@
 //! Refuses: to know what is asked; see [`public`] and [`control`].
 
 pub(crate) mod control;
+mod crowd;
 pub(crate) mod http;
 pub(crate) mod public;
 
@@ -25,6 +26,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use self::crowd::Crowd;
 use self::http::Body;
 
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -68,6 +70,7 @@ pub(crate) async fn serve<P: Port>(
 ) {
     let mut stopped = stop.clone();
     let slots = Arc::new(Semaphore::new(P::MAX_CONNECTIONS));
+    let crowd = Crowd::default();
     let mut connections = JoinSet::new();
     loop {
         let accept = async {
@@ -79,12 +82,16 @@ pub(crate) async fn serve<P: Port>(
             Some(_) = connections.join_next() => {}
             (Ok(slot), accepted) = accept => match accepted {
                 Ok((stream, address)) => {
+                    let Some(place) = crowd.enter(address.ip()) else {
+                        tracing::debug!(%address, "too many connections of one address");
+                        continue;
+                    };
                     let (port, stop) = (Arc::clone(&port), stop.clone());
                     connections.spawn(async move {
                         if let Err(error) = connection(stream, port, stop).await {
                             tracing::debug!(%address, %error, "a connection ended");
                         }
-                        drop(slot);
+                        drop((slot, place));
                     });
                 }
                 Err(error) => {

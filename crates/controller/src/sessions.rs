@@ -64,12 +64,13 @@ impl Sessions {
         }
     }
 
-    /// Tells a pod of a ruling.
-    pub(crate) fn tell(&self, uid: &str, ruling: &RequestRuling) {
+    /// Tells a pod of a ruling; whether a watch of it is here.
+    pub(crate) fn tell(&self, uid: &str, ruling: &RequestRuling) -> bool {
         let mut open = self.lock();
-        if let Some(pod) = open.pods.get_mut(uid) {
+        open.pods.get_mut(uid).is_some_and(|pod| {
             pod.retain(|(_, watch)| watch.try_send(ruling.clone()).is_ok());
-        }
+            !pod.is_empty()
+        })
     }
 
     /// Whether a pod watches here.

@@ -173,7 +173,7 @@ mod tests {
         ];
         let latest = all.map(|(kind, name, spec)| {
             let held = held(kind, dynamic(kind, None, name, spec), None);
-            (held.id, held.object)
+            crate::bundle::Latest::from(&held)
         });
         let accepted = Acceptor::default().accept(
             latest,

@@ -16,6 +16,7 @@ use crate::bundle::Verdict;
 use crate::bundles::Current;
 use crate::store::Store;
 use crate::store::kinds::{Held, Kind};
+use crate::text::why;
 
 const READY: &str = "Ready";
 /// What failed is tried again.
@@ -41,7 +42,8 @@ pub(crate) async fn run(client: Client, store: Store, mut current: Current) {
                     .await;
                 if let Err(error) = patched {
                     failed = true;
-                    tracing::warn!(%error, kind = kind.as_str(), %name, "a status was not written");
+                    let error = why(&error);
+                    tracing::warn!(error, kind = kind.as_str(), %name, "a status was not written");
                 }
             }
         }
@@ -66,7 +68,10 @@ fn due(
             .iter()
             .flat_map(|(kind, table)| table.iter().map(move |(key, held)| (*kind, key, held)));
         all.filter_map(|(kind, (namespace, name), held)| {
-            let patch = patch(held, verdicts.get(&held.id)?, now)?;
+            // Of an older version: the one of this version comes.
+            let verdict = verdicts.get(&held.id)?;
+            let verdict = (verdict.generation == held.generation).then_some(verdict)?;
+            let patch = patch(held, verdict, now)?;
             Some((kind, namespace.clone(), name.clone(), patch))
         })
         .collect()

@@ -14,6 +14,14 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     text
 }
 
+/// What the API server says, in its own words.
+pub(crate) fn why(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
+        error => error.to_string(),
+    }
+}
+
 /// A time of the API server's.
 pub(crate) fn time(of: &Time) -> Option<Timestamp> {
     Timestamp::from_microsecond(of.0.as_microsecond()).ok()

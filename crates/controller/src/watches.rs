@@ -1,7 +1,7 @@
 //! One open watch: snapshots as they change, rulings as they fall, heartbeats in between.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant as Now};
 
 use hyper::body::Bytes;
 use serde::Serialize;
@@ -80,7 +80,13 @@ async fn tell(
     if rendered.digest == *told {
         return true;
     }
-    reports.pushed(&peer.uid, &rendered.digest, inputs.since);
+    // A watch that begins is not a change: what counts then is how long this takes.
+    let since = if told.is_empty() {
+        Now::now()
+    } else {
+        inputs.since
+    };
+    reports.pushed(&peer.uid, &rendered.digest, since);
     told.clone_from(&rendered.digest);
     send(out, rendered.line.clone()).await
 }

@@ -37,12 +37,11 @@ fn allow() -> serde_json::Value {
 }
 
 fn accept(acceptor: &mut Acceptor, objects: &[Held]) -> Accepted {
-    let latest = objects.iter().map(latest);
-    acceptor.accept(latest, &Services::new(), Timestamp(0))
-}
-
-pub(crate) fn latest(held: &Held) -> Latest {
-    (Arc::clone(&held.id), held.object.clone())
+    acceptor.accept(
+        objects.iter().map(Latest::from),
+        &Services::new(),
+        Timestamp(0),
+    )
 }
 
 fn subject(namespace: &str) -> Subject {
@@ -184,13 +183,36 @@ fn logins_are_those_of_granted_targets() {
 fn services_of_refused_versions_are_looked_up_too() {
     let mut acceptor = Acceptor::default();
     accept(&mut acceptor, &[target("orders", 5432)]);
-    let latest = [latest(&target("orders", 6432))];
+    let latest = [Latest::from(&target("orders", 6432))];
     let ports: Vec<_> = acceptor
         .services(&latest)
         .into_iter()
         .map(|one| one.port)
         .collect();
     assert_eq!(ports, [5432, 6432]);
+}
+
+#[test]
+fn a_service_is_named_as_long_as_its_target_is_in_force() {
+    let mut acceptor = Acceptor::default();
+    let service = ResolvedService {
+        namespace: "data".to_owned(),
+        name: "orders".to_owned(),
+        port: 5432,
+        endpoints: Vec::new(),
+    };
+    assert!(accept(&mut acceptor, &[target("orders", 5432)]).names(&service));
+    assert!(!accept(&mut acceptor, &[target("orders", 6432)]).names(&service));
+    assert!(!accept(&mut acceptor, &[]).names(&service));
+}
+
+#[test]
+fn a_verdict_says_which_version_it_is_about() {
+    let mut acceptor = Acceptor::default();
+    let mut held = target("orders", 5432);
+    held.generation = Some(7);
+    let accepted = accept(&mut acceptor, &[held]);
+    assert_eq!(accepted.verdicts["Target/orders"].generation, Some(7));
 }
 
 #[test]

@@ -40,7 +40,7 @@ async fn review(
     };
     let reviews = Api::<TokenReview>::all(client.clone());
     let answer = reviews.create(&PostParams::default(), &ask).await;
-    let answer = answer.map_err(|error| EnrolError::Unavailable(error.to_string()))?;
+    let answer = answer.map_err(|error| EnrolError::Unavailable(crate::text::why(&error)))?;
     let status = answer.status.unwrap_or_default();
     if status.authenticated != Some(true) {
         let why = status

@@ -10,6 +10,7 @@ use weir_api::kinds::AccessRequestPhase;
 use super::phase::phase;
 use super::{Entry, Requests};
 use crate::store::follow::Key;
+use crate::text::why;
 
 /// How late an expiry may be written.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -27,7 +28,8 @@ impl Requests {
                 let outcome = self.settle(&key, &entry, now).await;
                 if let Err(error) = outcome {
                     let (namespace, name) = key;
-                    tracing::warn!(%namespace, %name, %error, "a request could not be settled");
+                    let error = why(&error);
+                    tracing::warn!(%namespace, %name, error, "a request could not be settled");
                 }
             }
             tokio::select! {

@@ -1,5 +1,3 @@
-use std::time::Instant as Now;
-
 use tokio::sync::watch;
 use weir_telemetry::Registry;
 use weir_uplink::control::{Ending, Settings};
