@@ -7,7 +7,8 @@ MAKEFLAGS += --no-print-directory
 
 CARGO_TARGET_DIR ?= $(CURDIR)/target
 export CARGO_TARGET_DIR
-WEIR := $(CARGO_TARGET_DIR)/release/weir
+HOST := $(shell rustc -vV | sed -n "s/^host: //p")
+WEIR := $(CARGO_TARGET_DIR)/$(HOST)/release/weir
 CORPUS ?= ../shared/corpus
 PROTO ?= pg
 SECONDS ?= 60
@@ -30,11 +31,11 @@ test: ## format, lints, rules, units, real servers and drivers, network namespac
 	@FULL=$(FULL) bash e2e/test.sh
 
 .PHONY: e2e
-e2e: ## the real cluster and the browser
-	@echo "make e2e: not built yet (there is no cluster part before the Kubernetes issue)" >&2; exit 2
+e2e: ## Weir on a real cluster, installed with Helm (root) [ONLY=quickstart,attacks]
+	@python3 e2e/k8s/run.py $(if $(ONLY),--only "$(ONLY)") $(if $(ON),--on $(ON))
 
 .PHONY: cluster
-cluster: ## a real single-node Kubernetes that stays up (Weir is not installed by it yet)
+cluster: ## a real single-node Kubernetes that stays up, with Weir, a database and an application
 	@python3 e2e/cluster/cluster.py up
 
 .PHONY: cluster-down
@@ -68,6 +69,10 @@ images: ## FROM scratch images in target/images [IMAGE_REPO=weir.dev IMAGE_TAG=â
 .PHONY: release
 release: ## the binary that everything end to end uses
 	@cargo build --release --locked -p weir-cli $(if $(BENCH),-p weir-bench)
+
+.PHONY: manifests
+manifests: ## manifests/install.yaml from the chart
+	@python3 e2e/cluster/cluster.py manifests
 
 .PHONY: lint
 lint: fmt-check generated-check ## clippy without a warning, all targets; generated files are up to date

@@ -31,6 +31,8 @@ spec:
   rule: r
   statement: DELETE FROM public.orders
   parameters: [null, "1"]
+  labels: [pii.ssn]
+  deliveredRows: 10
   reason: test
   deadline: "2027-01-01T00:00:00Z"
   groups: [stewards]

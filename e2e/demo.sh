@@ -3,7 +3,8 @@
 # ends with 0 only if what it says is what happened. KEEP=1 leaves server and collector running.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-WEIR=${WEIR:-$here/../target/release/weir}
+host=$(rustc -vV | sed -n "s/^host: //p")
+WEIR=${WEIR:-$here/../target/$host/release/weir}
 WEIR=$(realpath "$WEIR")
 export PATH="$(dirname "$WEIR"):$PATH"
 [ "$(id -u)" = 0 ] || { echo "the demo makes a network namespace: run it as root" >&2; exit 1; }

@@ -32,6 +32,7 @@ done
 for crate in $NO_KUBE; do
   forbid "$crate" 'kube|kube-.*|k8s-openapi' 'the data path and the evidence do not link the Kubernetes client'
 done
+forbid sidecar 'rusqlite|libsqlite3-sys|clickhouse' 'a sidecar keeps no database'
 # what only the generator of custom resource definitions needs stays in the generator, and the
 # generator needs no client, no runtime and no types of Kubernetes
 for crate in $PURE gateway collector uplink api cli sidecar controller; do

@@ -4,7 +4,8 @@
 set -uo pipefail
 cd "$(dirname "$0")/.."
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
-weir=$CARGO_TARGET_DIR/release/weir
+host=$(rustc -vV | sed -n "s/^host: //p")
+weir=$CARGO_TARGET_DIR/$host/release/weir
 passed=0 failed=0 names=()
 started=$SECONDS
 
@@ -42,7 +43,7 @@ step fuzz-check bash e2e/fuzz.sh check
 step unit cargo test --release --workspace --locked --quiet
 step unit-crds cargo test --release -p weir-api --features crds --locked --quiet
 step generated-check cargo run --release -p weir-api --features crds --bin crdgen --locked --quiet check .
-step release cargo build --release --locked --quiet -p weir-cli
+step release cargo build --release --locked --quiet -p weir-cli -p weir-sidecar -p weir-controller -p weir-collector
 if [ -x "$weir" ]; then
   step netns env WEIR="$weir" bash e2e/netns/run.sh --release
   step policy python3 e2e/policy/run.py --weir "$weir"

@@ -13,9 +13,9 @@ import sys
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.abspath(os.path.join(HERE, "../.."))
 sys.path.insert(0, os.path.join(HERE, "../lib"))
-from lab import install, postgres, proc, weir  # noqa: E402
+from lab import build, install, postgres, proc, weir  # noqa: E402
 
-TARGET = os.environ.get("CARGO_TARGET_DIR", os.path.join(ROOT, "target"))
+RELEASE = build.release()
 SCHEMA = """
 create role bench login superuser;
 create database bench owner bench;
@@ -86,7 +86,7 @@ class Tools:
     """The benchmark's own binary."""
 
     def __init__(self):
-        self.tool = os.path.join(TARGET, "release/weir-bench")
+        self.tool = os.path.join(RELEASE, "weir-bench")
         if not os.path.exists(self.tool):
             raise SystemExit(f"{self.tool} is not built: make bench builds it")
 
@@ -182,7 +182,7 @@ def example(package, name):
         proc.run(argv, cwd=ROOT, timeout=1800)
     finally:
         os.sched_setaffinity(0, affinity)
-    return proc.run([os.path.join(TARGET, "release/examples", name)], cwd=proc.workdir("weir-example-"), timeout=900).stdout
+    return proc.run([os.path.join(RELEASE, "examples", name)], cwd=proc.workdir("weir-example-"), timeout=900).stdout
 
 
 def figures(text):

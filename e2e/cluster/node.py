@@ -108,7 +108,10 @@ def network():
 # ------------------------------------------------------------------------- certificates
 
 def certificates(node):
-    """A certificate authority and the three certificates that it signs."""
+    """A certificate authority and the three certificates that it signs, unless this node was started
+    before."""
+    if os.path.exists(f"{node.pki}/kubelet.conf"):
+        return
     key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
     sh("openssl", "req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.crt", "-days", "30",
        "-subj", "/CN=weir-e2e-ca", cwd=node.pki)

@@ -12,7 +12,8 @@ case "${1:-}" in
     cd "$here/../.."
     target=${CARGO_TARGET_DIR:-$PWD/target}
     cargo build --release --locked --quiet -p weir-detect --example pii >&2
-    exec python3 "$CORPUS/validate.py" pii --detector "$target/release/examples/pii"
+    host=$(rustc -vV | sed -n 's/^host: //p')
+    exec python3 "$CORPUS/validate.py" pii --detector "$target/$host/release/examples/pii"
     ;;
   *)
     echo "make corpus PROTO=${1:-}: not built yet" >&2

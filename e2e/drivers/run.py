@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Drivers: the same scenario, direct and through a proxy, must print the same bytes.
 
-    run.py --weir target/release/weir [--only asyncpg,psql18] [--server 15|18|both]
+    run.py --weir PATH [--only asyncpg,psql18] [--server 15|18|both]
     run.py --relay                   the harness against itself: a bare relay differs nowhere
 
 Matrix: every driver x {plain, verify-full} x {PassThrough, Brokered}. Process ids, keys,
@@ -17,7 +17,7 @@ import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "../lib"))
-from lab import install, postgres, proc, report, weir  # noqa: E402
+from lab import build, install, postgres, proc, report, weir  # noqa: E402
 
 RELAY = os.path.join(HERE, "../lib/lab/relay.py")
 
@@ -34,7 +34,7 @@ def build_rust():
     target = os.path.join(install.CACHE, "drivers-rust-target")
     subprocess.run(["cargo", "build", "--quiet", "--locked"], cwd=os.path.join(HERE, "rust"), check=True,
                    env=dict(os.environ, CARGO_TARGET_DIR=target))
-    return [os.path.join(target, "debug/weir-e2e-tokio-postgres")]
+    return [os.path.join(target, build.host(), "debug/weir-e2e-tokio-postgres")]
 
 
 def build_pgjdbc():

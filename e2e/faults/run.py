@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Bad input and faults: each is a claim about the proxy under test.
 
-    run.py --weir target/release/weir [--only full-disk] [--server 15|18]
+    run.py --weir PATH [--only full-disk] [--server 15|18]
     run.py --relay          the claims that must hold through a bare relay as well
 
 The bounds that are claimed: no input makes the engine grow by more than 32 MiB over its

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What policies do, seen by real clients: denials, masks, limits, holds, evidence.
 
-    run.py --weir target/release/weir [--only hold] [--server 15|18]
+    run.py --weir PATH [--only hold] [--server 15|18]
     run.py --direct      the controls alone: without Weir every refused statement works
 
 Each claim about a refusal has its control: the same statement direct, where it must succeed.

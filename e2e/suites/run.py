@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Other people's test suites, direct and through a proxy, compared with each other.
 
-    run.py regression --weir target/release/weir     PostgreSQL's own regression suite
+    run.py regression --weir PATH     PostgreSQL's own regression suite
     run.py isolation  --weir …                       its isolation suite
     run.py pipeline   --weir …                       libpq's pipeline tests
     run.py protocol   --weir …                       what no driver sends, byte for byte

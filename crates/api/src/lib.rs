@@ -13,6 +13,7 @@ mod de;
 mod diagnostic;
 pub mod kinds;
 mod load;
+mod summary;
 mod tree;
 mod units;
 
@@ -20,6 +21,7 @@ pub use compile::{CompileOptions, Compiled, References, Services, compile};
 pub use concern::{concerning, granted_objects};
 pub use diagnostic::{Diagnostic, Reason, Severity};
 pub use load::{Resource, Resources, load, load_str};
+pub use summary::summary;
 pub use tree::Origin;
 pub use units::{Size, Span};
 

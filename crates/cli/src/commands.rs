@@ -1,18 +1,19 @@
 //! The commands that talk to a running weir: evidence for auditors, decisions for reviewers.
 //!
 //! Invariants: nothing here reads the state directory but for its socket; decisions go over that
-//! socket only, where the kernel says who decides; recorded text cannot drive the terminal.
+//! socket, where the kernel says who decides, or to the API server, which knows; recorded text cannot
+//! drive the terminal.
 
-mod connect;
+pub(crate) mod connect;
 mod engine;
 mod events;
 mod query;
 mod replay;
 mod requests;
 mod sessions;
-mod table;
-mod text;
-mod time;
+pub(crate) mod table;
+pub(crate) mod text;
+pub(crate) mod time;
 mod values;
 
 #[cfg(test)]
@@ -21,6 +22,8 @@ mod tests;
 use std::process::ExitCode;
 
 use connect::Failure;
+
+use crate::cluster::Home;
 
 /// Commands that ask a running weir.
 #[derive(Debug, clap::Subcommand)]
@@ -49,20 +52,20 @@ pub(crate) enum ClientCommand {
 }
 
 /// Runs a command: 0 when it did what was asked (for `verify`: when the record is intact), else 1.
-pub(crate) async fn run(command: ClientCommand) -> ExitCode {
+pub(crate) async fn run(command: ClientCommand, home: Home) -> ExitCode {
     let done = match command {
-        ClientCommand::Requests(args) => requests::list(args).await,
-        ClientCommand::Approve(args) => requests::approve(args).await,
-        ClientCommand::Deny(args) => requests::deny(args).await,
-        ClientCommand::Sessions(args) => sessions::list(args).await,
-        ClientCommand::Query(args) => query::query(args).await,
-        ClientCommand::Replay(args) => replay::replay(args).await,
-        ClientCommand::Tail(args) => query::tail(args).await,
+        ClientCommand::Requests(args) => requests::list(args, home).await,
+        ClientCommand::Approve(args) => requests::approve(args, home).await,
+        ClientCommand::Deny(args) => requests::deny(args, home).await,
+        ClientCommand::Sessions(args) => sessions::list(args, home).await,
+        ClientCommand::Query(args) => query::query(args, home).await,
+        ClientCommand::Replay(args) => replay::replay(args, home).await,
+        ClientCommand::Tail(args) => query::tail(args, home).await,
         ClientCommand::Budgets(engine::BudgetsCommand::Reset(args)) => {
-            engine::reset_budgets(args).await
+            engine::reset_budgets(args, home).await
         }
-        ClientCommand::Status(args) => engine::status(args).await,
-        ClientCommand::Verify(args) => match engine::verify(args).await {
+        ClientCommand::Status(args) => engine::status(args, home).await,
+        ClientCommand::Verify(args) => match engine::verify(args, home).await {
             Ok(true) => Ok(()),
             Ok(false) => return ExitCode::FAILURE,
             Err(failure) => Err(failure),

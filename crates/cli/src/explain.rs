@@ -1,11 +1,14 @@
 //! `weir explain`: the decision on a statement with the rules that made it, without a database.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use weir_api::CompileOptions;
+use weir_api::{CompileOptions, References, Resources};
 use weir_policy::{Decision, Subject, Verdict};
 
+use crate::cluster::{self, Cluster, ClusterError, Home, KubeArgs};
+use crate::commands::connect::{Failure, Form, document, write};
+use crate::policy::now;
 use crate::standalone::Config;
 
 /// Arguments of `weir explain`.
@@ -14,66 +17,159 @@ pub(crate) struct ExplainArgs {
     /// The statement
     #[arg(long)]
     sql: String,
-    /// The identity that sends it
-    #[arg(long = "as", value_name = "IDENTITY")]
-    identity: String,
     /// The Target it is sent to
     #[arg(long)]
     target: String,
+    #[command(flatten)]
+    subject: SubjectArgs,
     /// Policy files; without them those of the configuration
     #[arg(long = "policy", value_name = "FILE")]
     policies: Vec<PathBuf>,
-    /// Configuration file, as of `weir standalone`
-    #[arg(long, value_name = "FILE", default_value = "weir.yaml")]
-    config: PathBuf,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    /// Configuration file, as of `weir standalone` [default: weir.yaml]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Explain by the policies of a cluster [default for kubectl weir, with WEIR_PLACE=cluster, and
+    /// wherever --pod, --service-account or an option below is given]
+    #[arg(long, conflicts_with_all = ["policies", "config"], help_heading = "Cluster")]
+    cluster: bool,
+    /// Trust domain of the cluster's identities
+    #[arg(
+        long,
+        value_name = "DOMAIN",
+        default_value = "cluster.local",
+        help_heading = "Cluster"
+    )]
+    trust_domain: String,
+    #[command(flatten)]
+    kube: KubeArgs,
+    /// Form of the answer
+    #[arg(short, long, value_enum, default_value_t, value_name = "FORM")]
+    output: Form,
+}
+
+/// Who sends the statement.
+#[derive(Debug, clap::Args)]
+#[group(required = true)]
+struct SubjectArgs {
+    /// The identity that sends it
+    #[arg(long = "as", value_name = "IDENTITY")]
+    identity: Option<String>,
+    /// The pod that sends it, in a cluster
+    #[arg(long, value_name = "NAMESPACE/NAME")]
+    pod: Option<String>,
+    /// The service account whose pods send it, in a cluster
+    #[arg(long, value_name = "NAMESPACE/NAME")]
+    service_account: Option<String>,
 }
 
 /// Explains.
-pub(crate) fn run(args: &ExplainArgs) -> ExitCode {
-    match explain(args) {
+pub(crate) async fn run(args: &ExplainArgs, home: Home) -> ExitCode {
+    match explain(args, home).await {
         Ok(decisions) => {
-            if args.json {
-                let list: Vec<_> = decisions
-                    .iter()
-                    .map(|(text, decision)| as_json(text, decision))
-                    .collect();
-                println!("{}", serde_json::Value::from(list));
-            } else {
-                for (text, decision) in &decisions {
-                    print(text, decision);
+            let shown = match args.output {
+                Form::Table => {
+                    for (text, decision) in &decisions {
+                        print(text, decision);
+                    }
+                    return ExitCode::SUCCESS;
                 }
+                form => {
+                    let list: Vec<_> = decisions
+                        .iter()
+                        .map(|(text, decision)| as_json(text, decision))
+                        .collect();
+                    document(&list, form).and_then(|text| write(&text))
+                }
+            };
+            match shown {
+                Ok(()) | Err(Failure::Enough) => ExitCode::SUCCESS,
+                Err(failure) => failed(&failure),
             }
-            ExitCode::SUCCESS
         }
-        Err(reason) => {
-            eprintln!("weir: {reason}");
-            ExitCode::FAILURE
+        Err(reason) => failed(&reason),
+    }
+}
+
+fn failed(reason: &dyn std::fmt::Display) -> ExitCode {
+    eprintln!("weir: {reason}");
+    ExitCode::FAILURE
+}
+
+impl ExplainArgs {
+    /// Whose policies are meant: files that are named, else those of a cluster that is, else those
+    /// of the place where this program is at home.
+    fn place(&self, home: Home) -> Result<Home, String> {
+        let files = !self.policies.is_empty() || self.config.is_some();
+        let cluster = self.cluster
+            || self.kube.given()
+            || self.subject.pod.is_some()
+            || self.subject.service_account.is_some();
+        match (files, cluster) {
+            (true, true) => Err("policy files and a cluster exclude each other".to_owned()),
+            (true, false) => Ok(Home::Local),
+            (false, true) => Ok(Home::Cluster),
+            (false, false) => Ok(home),
         }
     }
 }
 
-fn explain(args: &ExplainArgs) -> Result<Vec<(String, Decision)>, String> {
+async fn explain(args: &ExplainArgs, home: Home) -> Result<Vec<(String, Decision)>, String> {
+    let (resources, subject, references) = match args.place(home)? {
+        Home::Local => (
+            local(args)?,
+            Subject::named(args.subject.identity.as_deref().unwrap_or_default()),
+            References::Strict,
+        ),
+        Home::Cluster => {
+            let asked = in_cluster(args).await.map_err(|error| error.to_string())?;
+            (asked.0, asked.1, References::Lenient)
+        }
+    };
+    let options = CompileOptions {
+        references,
+        now: now(),
+        ..CompileOptions::default()
+    };
+    let compiled = weir_api::compile(&resources, &options).map_err(rendered)?;
+    weir_gateway::explain(&compiled.bundle, &subject, &args.target, &args.sql)
+}
+
+fn local(args: &ExplainArgs) -> Result<Resources, String> {
     let paths = if args.policies.is_empty() {
-        Config::read(&args.config)
+        let file = args.config.as_deref().unwrap_or(Path::new("weir.yaml"));
+        Config::read(file)
             .map_err(|error| error.to_string())?
             .resources
     } else {
         args.policies.clone()
     };
-    let rendered = |list: Vec<weir_api::Diagnostic>| {
-        list.iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join("\n")
+    weir_api::load(&paths).map_err(rendered)
+}
+
+async fn in_cluster(args: &ExplainArgs) -> Result<(Resources, Subject), ClusterError> {
+    let cluster = Cluster::open(&args.kube).await?;
+    let subject = match &args.subject {
+        SubjectArgs { pod: Some(pod), .. } => {
+            cluster::explain::pod(&cluster, pod, &args.trust_domain).await?
+        }
+        SubjectArgs {
+            service_account: Some(account),
+            ..
+        } => cluster::explain::service_account(&cluster, account, &args.trust_domain)?,
+        SubjectArgs { identity, .. } => {
+            cluster::explain::named(identity.as_deref().unwrap_or_default())
+        }
     };
-    let resources = weir_api::load(&paths).map_err(rendered)?;
-    let options = CompileOptions::default();
-    let compiled = weir_api::compile(&resources, &options).map_err(rendered)?;
-    let subject = Subject::named(args.identity.as_str());
-    weir_gateway::explain(&compiled.bundle, &subject, &args.target, &args.sql)
+    let policies = cluster::explain::policies(&cluster).await?;
+    for unread in &policies.unread {
+        eprintln!("weir: not in force: {unread}");
+    }
+    Ok((policies.resources, subject))
+}
+
+fn rendered(list: Vec<weir_api::Diagnostic>) -> String {
+    let lines: Vec<String> = list.iter().map(ToString::to_string).collect();
+    lines.join("\n")
 }
 
 fn print(text: &str, decision: &Decision) {

@@ -1,17 +1,19 @@
 //! `weir`: the command line for platform teams, developers, reviewers and auditors, and
 //! `weir standalone`, the whole product in one process.
 
+mod cluster;
 mod commands;
 mod explain;
 mod policy;
-mod probe;
 mod run;
 mod standalone;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use cluster::Home;
+use weir_sidecar::probe;
 use weir_telemetry::{LogFormat, logging};
 
 #[global_allocator]
@@ -54,13 +56,33 @@ enum Command {
     Policy(policy::PolicyCommand),
     /// Say what would be decided on a statement, and by which rules
     Explain(explain::ExplainArgs),
+    /// Say whether a cluster can take Weir, and whether an installed Weir does its work
+    Check(cluster::check::CheckArgs),
+    /// Write the sidecar into manifests, without a cluster
+    Inject(cluster::inject::InjectArgs),
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
     #[command(flatten)]
     Client(commands::ClientCommand),
 }
 
 fn main() -> ExitCode {
     weir_transport::netns::stage2_if_asked();
-    let cli = Cli::parse();
+    let plugin = Home::is_plugin(std::env::args_os().next().as_deref());
+    let cli = match Cli::from_arg_matches(&interface(plugin).get_matches()) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
+    let home = match Home::new(plugin, std::env::var("WEIR_PLACE").ok().as_deref()) {
+        Ok(home) => home,
+        Err(error) => {
+            eprintln!("weir: {error}");
+            return ExitCode::from(2);
+        }
+    };
     let format = if cli.log_json {
         LogFormat::Json
     } else {
@@ -93,7 +115,7 @@ fn main() -> ExitCode {
         .name("weir".to_owned())
         .stack_size(STACK)
         .spawn(move || {
-            let code = runtime.block_on(dispatch(cli.command));
+            let code = runtime.block_on(dispatch(cli.command, home));
             runtime.shutdown_background();
             code
         });
@@ -103,7 +125,17 @@ fn main() -> ExitCode {
     }
 }
 
-async fn dispatch(command: Command) -> ExitCode {
+/// The command line: as a plugin it is called as kubectl calls it.
+fn interface(plugin: bool) -> clap::Command {
+    let command = Cli::command();
+    if plugin {
+        command.bin_name("kubectl weir")
+    } else {
+        command
+    }
+}
+
+async fn dispatch(command: Command, home: Home) -> ExitCode {
     let result = match command {
         Command::Standalone { config } => {
             standalone::run(&config).await.map(|()| ExitCode::SUCCESS)
@@ -111,11 +143,41 @@ async fn dispatch(command: Command) -> ExitCode {
         Command::Run(args) => run::run(args).await,
         Command::Probe(args) => return probe::run(&args).await,
         Command::Policy(command) => return policy::run(&command),
-        Command::Explain(args) => return explain::run(&args),
-        Command::Client(command) => return commands::run(command).await,
+        Command::Explain(args) => return explain::run(&args, home).await,
+        Command::Check(args) => return cluster::check::run(args).await,
+        Command::Inject(args) => return cluster::inject::run(&args),
+        Command::Completions { shell } => {
+            let mut out = std::io::stdout();
+            clap_complete::generate(shell, &mut Cli::command(), "weir", &mut out);
+            return ExitCode::SUCCESS;
+        }
+        Command::Client(command) => return commands::run(command, home).await,
     };
     result.unwrap_or_else(|error| {
         eprintln!("weir: {error}");
         ExitCode::FAILURE
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent_and_completes() {
+        for plugin in [false, true] {
+            interface(plugin).debug_assert();
+        }
+        for shell in ["bash", "zsh", "fish"] {
+            let cli = Cli::try_parse_from(["weir", "completions", shell]);
+            assert!(cli.is_ok(), "{shell}");
+        }
+    }
+
+    #[test]
+    fn a_plugin_is_called_as_kubectl_calls_it() {
+        let mut command = interface(true);
+        let usage = command.render_usage().to_string();
+        assert!(usage.contains("kubectl weir"), "{usage}");
+    }
 }

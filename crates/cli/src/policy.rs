@@ -6,6 +6,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use weir_api::{CompileOptions, Diagnostic, Severity};
 
+use crate::commands::connect::{Failure, Form, document, write};
+
 /// Subcommands of `weir policy`.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum PolicyCommand {
@@ -14,15 +16,15 @@ pub(crate) enum PolicyCommand {
         /// Files, or directories of `.yaml` and `.yml` files
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
-        /// Print diagnostics as JSON
-        #[arg(long)]
-        json: bool,
+        /// Form of the answer
+        #[arg(short, long, value_enum, default_value_t, value_name = "FORM")]
+        output: Form,
     },
 }
 
 /// Runs it.
 pub(crate) fn run(command: &PolicyCommand) -> ExitCode {
-    let PolicyCommand::Check { files, json } = command;
+    let PolicyCommand::Check { files, output } = command;
     let options = CompileOptions {
         now: now(),
         ..CompileOptions::default()
@@ -48,9 +50,12 @@ pub(crate) fn run(command: &PolicyCommand) -> ExitCode {
             }
         },
     };
-    if *json {
+    if *output != Form::Table {
         let list: Vec<serde_json::Value> = diagnostics.iter().map(as_json).collect();
-        println!("{}", serde_json::Value::from(list));
+        match document(&list, *output).and_then(|text| write(&text)) {
+            Ok(()) | Err(Failure::Enough) => {}
+            Err(failure) => eprintln!("weir: {failure}"),
+        }
     } else {
         for diagnostic in &diagnostics {
             println!("{diagnostic}");

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use weir_sidecar::part::part;
 use weir_transport::exclusion;
 use weir_transport::listen::Mode;
 use weir_transport::netns::{Config as SandboxConfig, DnsRelay, Sandbox};
@@ -25,13 +26,6 @@ pub(crate) struct RunArgs {
     /// The command and its arguments
     #[arg(last = true, required = true)]
     command: Vec<OsString>,
-}
-
-fn part(what: &'static str) -> impl FnOnce(&dyn std::fmt::Display) -> StartError {
-    move |error| StartError::Part {
-        what,
-        reason: error.to_string(),
-    }
 }
 
 /// Runs the command; its exit status is ours.
@@ -59,23 +53,21 @@ pub(crate) async fn run(args: RunArgs) -> Result<ExitCode, StartError> {
     {
         tracing::debug!(%error, "weir stays in the caller's cgroup");
     }
-    let mut sandbox = Sandbox::create(&settings).map_err(|error| part("the namespace")(&error))?;
+    let mut sandbox = Sandbox::create(&settings).map_err(part("the namespace"))?;
     standalone.serve_operators().await?;
     for listener in sandbox.take_listeners() {
         standalone.accept(listener, Mode::Redirect, None)?;
     }
-    let dns = DnsRelay::new(sandbox.take_dns()).map_err(|error| part("the DNS relay")(&error))?;
+    let dns = DnsRelay::new(sandbox.take_dns()).map_err(part("the DNS relay"))?;
     tokio::spawn(dns.run());
-    let signals = Signals::take().map_err(|error| part("signals")(&error))?;
-    let mut running = sandbox
-        .start()
-        .map_err(|error| part("the command")(&error))?;
+    let signals = Signals::take().map_err(part("signals"))?;
+    let mut running = sandbox.start().map_err(part("the command"))?;
     let ended = signals.forward_until_end(&mut running).await;
     standalone.stop().await;
     if let Some(guest) = guest {
         drop(guest.remove());
     }
-    let status = ended.map_err(|error| part("the command")(&error))?;
+    let status = ended.map_err(part("the command"))?;
     Ok(exit_code(status))
 }
 
@@ -93,7 +85,7 @@ fn trust(standalone: &Standalone, state: &Path) -> Result<Vec<(OsString, OsStrin
     let bundle = format!("{}{}", standalone.ca_pem(), roots.unwrap_or_default());
     std::fs::create_dir_all(&directory)
         .and_then(|()| std::fs::write(&file, bundle))
-        .map_err(|error| part("the trust file")(&error))?;
+        .map_err(part("the trust file"))?;
     tracing::debug!(state = %state.display(), trust = %file.display(), "trust published");
     let path = file.into_os_string();
     let names = [

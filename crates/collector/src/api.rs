@@ -5,14 +5,20 @@
 //!   states; nothing in a request can name the approver.
 //! - The socket has mode 0600 before it can be found.
 //! - TCP serves `GET` only, to holders of the token.
+//! - A caller who is confined to a namespace sees nothing of others, whatever is asked for.
 
 mod http;
 mod operator;
+mod reply;
 mod routes;
+mod serve;
 
-pub use http::{Api, ServeError, serve_socket, serve_tcp};
+pub use http::Api;
+pub(crate) use http::{Caller, Scope};
 pub use operator::{
     Approver, Decide, Operator, OperatorError, OperatorFuture, RequestView, SpoolView, StatusView,
 };
-pub(crate) use routes::encode;
+pub(crate) use reply::{Refusal, json};
 pub use routes::{ROUTES, Route};
+pub(crate) use routes::{encode, named};
+pub use serve::{ServeError, serve_socket, serve_tcp};

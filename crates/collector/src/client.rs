@@ -1,5 +1,7 @@
 //! The other end of the API, for the command line.
 
+mod tls;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,6 +13,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::net::{TcpStream, UnixStream};
 
+pub use tls::{Opening, Stream, TlsOptions};
+
 /// Where the API is.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -21,6 +25,7 @@ pub struct Client {
 enum Place {
     Socket(PathBuf),
     Tcp(String, Arc<str>),
+    Tls(Box<tls::TlsPlace>),
 }
 
 /// Why there is no answer.
@@ -87,6 +92,20 @@ impl Client {
         Self {
             place: Place::Tcp(address.into(), token.into()),
         }
+    }
+
+    /// Over TLS, on streams that `open` opens, one for each request: reading only.
+    ///
+    /// # Errors
+    /// When roots, name, certificate or token cannot be used.
+    pub fn tls(
+        options: TlsOptions,
+        open: impl Fn() -> Opening + Send + Sync + 'static,
+    ) -> Result<Self, ClientError> {
+        let place = tls::TlsPlace::new(options, Arc::new(open))?;
+        Ok(Self {
+            place: Place::Tls(Box::new(place)),
+        })
     }
 
     /// Reads a path.
@@ -168,6 +187,17 @@ impl Client {
                     .header(header::AUTHORIZATION, format!("Bearer {token}"));
                 exchange(stream, request, body, address).await?
             }
+            Place::Tls(place) => {
+                let stream = place
+                    .connect()
+                    .await
+                    .map_err(|e| connect(&place.place, &e))?;
+                request = request.header(header::HOST, place.host());
+                if let Some(bearer) = &place.bearer {
+                    request = request.header(header::AUTHORIZATION, bearer);
+                }
+                exchange(stream, request, body, &place.place).await?
+            }
         };
         if response.status() == StatusCode::OK {
             return Ok(response);
@@ -216,7 +246,7 @@ fn answer(error: impl std::fmt::Display) -> ClientError {
     ClientError::Answer(error.to_string())
 }
 
-fn connect(place: &str, error: &impl std::fmt::Display) -> ClientError {
+fn connect(place: &str, error: &(impl std::fmt::Display + ?Sized)) -> ClientError {
     ClientError::Connect {
         place: place.to_owned(),
         reason: error.to_string(),

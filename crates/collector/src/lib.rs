@@ -3,6 +3,8 @@
 //! - [`Collector`] is the embedded store: SQLite in WAL mode, frames in compressed blocks.
 //! - [`api`] serves it over HTTP, to operators on a unix socket and to readers over TCP.
 //! - [`client`] is the other end of that, for the command line.
+//! - [`Service`] is the collector of a cluster: [`Ingest`] takes evidence from sidecars, [`Auditors`]
+//!   shows it to those whom the cluster lets read.
 //!
 //! Invariants
 //! - An acknowledged event was committed with a sync; ingest is idempotent.
@@ -13,10 +15,22 @@
 //! It refuses to alter evidence; retention deletes whole blocks, oldest first, and keeps the link.
 
 pub mod api;
+mod auditors;
 pub mod client;
+mod controller;
+mod ingest;
+mod listen;
+mod peer;
+mod service;
 mod store;
+mod tls;
 
+pub use auditors::{Auditors, ReviewError, ReviewFuture, Reviewer};
+pub use controller::Controller;
+pub use ingest::{Ingest, IngestMetrics, Quota, Reason};
+pub use service::{Service, ServiceConfig, ServiceError};
 pub use store::{
     ChainReport, Collector, CollectorConfig, CollectorError, EngineReport, EventPage, Filter,
     SessionFilter, SessionPage, SessionSummary,
 };
+pub use tls::{Credentials, Current, TlsError};

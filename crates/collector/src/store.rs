@@ -9,17 +9,20 @@ mod ingest;
 mod maintain;
 mod query;
 mod schema;
+mod sessions;
 mod verify;
 
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::broadcast;
-use weir_audit::{Ack, Batch, CollectorSink, DecodeError, Event, SinkError};
+use weir_audit::{Ack, Batch, CollectorSink, DecodeError, Event, Finding, SinkError};
 
-pub use query::{EventPage, Filter, SessionFilter, SessionPage, SessionSummary};
+pub use query::{EventPage, Filter};
+pub use sessions::{SessionFilter, SessionPage, SessionSummary};
 pub use verify::{ChainReport, EngineReport};
 
 /// Bounds of a collector.
@@ -49,6 +52,12 @@ pub enum CollectorError {
     /// The store failed.
     #[error("the evidence store failed: {0}")]
     Store(#[from] rusqlite::Error),
+    /// Another process has it open.
+    #[error("the evidence store {0} is in use by another collector")]
+    InUse(PathBuf),
+    /// An event may not be kept.
+    #[error("evidence was refused: {0}")]
+    Refused(String),
     /// A file could not be used.
     #[error("the evidence store failed: {0}")]
     Io(#[from] std::io::Error),
@@ -76,6 +85,8 @@ pub struct Collector {
 }
 
 struct Inner {
+    /// Held while the store is open.
+    _lock: File,
     path: PathBuf,
     config: CollectorConfig,
     writer: Mutex<ingest::Ingest>,
@@ -93,11 +104,13 @@ impl Collector {
             .recursive(true)
             .mode(0o700)
             .create(dir)?;
+        let lock = lock(dir)?;
         let path = dir.join("evidence.db");
         let writer = Mutex::new(ingest::Ingest::new(schema::open(&path)?)?);
         let (tail, _) = broadcast::channel(1024);
         Ok(Self {
             inner: Arc::new(Inner {
+                _lock: lock,
                 path,
                 config,
                 writer,
@@ -111,13 +124,42 @@ impl Collector {
     /// # Errors
     /// When nothing of the batch was committed.
     pub fn ingest(&self, batch: &Batch) -> Result<Ack, CollectorError> {
+        self.ingest_checked(batch, &mut |_| Ok(()))
+    }
+
+    /// Commits a batch durably if `check` has nothing against any of its new events.
+    ///
+    /// # Errors
+    /// When nothing of the batch was committed; [`CollectorError::Refused`] with what `check` said.
+    pub fn ingest_checked(
+        &self,
+        batch: &Batch,
+        check: &mut dyn FnMut(&Event) -> Result<(), String>,
+    ) -> Result<Ack, CollectorError> {
         let now = std::time::SystemTime::now().into();
         let wanted = self.inner.tail.receiver_count() > 0;
-        let done = self.writer().ingest(batch, now, wanted)?;
+        let done = self.writer().ingest(batch, now, wanted, check)?;
         if wanted && !done.events.is_empty() {
             let _ = self.inner.tail.send(done.events.into());
         }
         Ok(done.ack)
+    }
+
+    /// Records a finding of the collector itself.
+    ///
+    /// # Errors
+    /// When the store failed.
+    pub fn report(&self, finding: Finding) -> Result<(), CollectorError> {
+        let now = std::time::SystemTime::now().into();
+        self.writer().find(vec![finding], now)
+    }
+
+    /// How many bytes the store takes.
+    ///
+    /// # Errors
+    /// When the store failed.
+    pub fn size(&self) -> Result<u64, CollectorError> {
+        self.writer().size()
     }
 
     /// Events from now on, in batches. A subscriber that falls behind is told how far.
@@ -148,6 +190,21 @@ impl Collector {
         let reader = Connection::open_with_flags(&self.inner.path, flags)?;
         reader.busy_timeout(Duration::from_secs(5))?;
         Ok(reader)
+    }
+}
+
+fn lock(dir: &Path) -> Result<File, CollectorError> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let file = File::options()
+        .create(true)
+        .write(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(dir.join("lock"))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(CollectorError::InUse(dir.to_owned())),
+        Err(TryLockError::Error(error)) => Err(error.into()),
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::Semaphore;
 use weir_audit::{ConnectionRefused, Names, Record, Session as AuditSession, SessionId};
 use weir_detect::mask::TokenKey;
-use weir_policy::{Protocol, Resolved, TargetId};
+use weir_policy::{Bundle, Protocol, Resolved, TargetId};
 use weir_transport::listen::Accepted;
 use weir_transport::tls::Authority;
 
@@ -44,8 +44,6 @@ pub struct EngineConfig {
     pub authority: Arc<Authority>,
     /// What keyed tokens are made with.
     pub token_key: Arc<[u8]>,
-    /// What happens to connections that no Target covers.
-    pub unmatched: Unmatched,
 }
 
 pub(crate) struct Shared {
@@ -58,7 +56,6 @@ pub(crate) struct Shared {
     pub(crate) pins: Arc<dyn PinStore>,
     pub(crate) authority: Arc<Authority>,
     pub(crate) token_key: Arc<TokenKey>,
-    pub(crate) unmatched: Unmatched,
     pub(crate) scopes: Scopes,
     pub(crate) statements: StatementCache,
     pub(crate) catalogs: Catalogs,
@@ -74,8 +71,9 @@ pub struct Engine {
     shared: Arc<Shared>,
 }
 
-/// A destination that routing has found a Target for.
+/// A destination that routing has found a Target for. The id is of this bundle alone.
 pub(crate) struct Route {
+    pub(crate) bundle: Arc<Bundle>,
     pub(crate) target: TargetId,
     pub(crate) address: SocketAddr,
 }
@@ -100,7 +98,6 @@ impl Engine {
             pins: config.pins,
             authority: config.authority,
             token_key: Arc::new(TokenKey::new(&config.token_key)),
-            unmatched: config.unmatched,
             scopes: Scopes::default(),
             statements: StatementCache::default(),
             catalogs: Catalogs::default(),
@@ -154,8 +151,8 @@ impl Engine {
         };
         match route {
             Ok(Some(route)) => {
-                let bundle = shared.policies.current();
-                let protocol = bundle.target(route.target).map(|target| target.protocol);
+                let target = route.bundle.target(route.target);
+                let protocol = target.map(|target| target.protocol);
                 if protocol == Some(Protocol::PostgreSQL) {
                     postgres::serve(shared, accepted, route, identity).await;
                 } else {
@@ -187,7 +184,12 @@ impl Engine {
             let (first, second) = (name(contested.first), name(contested.second));
             format!("targets \"{first}\" and \"{second}\" both claim {address}")
         })?;
-        Ok(target.map(|target| Route { target, address }))
+        drop(resolved);
+        Ok(target.map(|target| Route {
+            bundle,
+            target,
+            address,
+        }))
     }
 
     async fn route_to(&self, name: &str) -> Result<Option<Route>, String> {
@@ -219,7 +221,11 @@ impl Engine {
                 return Err("a Service address needs a cluster".to_owned());
             }
         };
-        Ok(Some(Route { target, address }))
+        Ok(Some(Route {
+            bundle,
+            target,
+            address,
+        }))
     }
 
     fn refused(

@@ -9,6 +9,8 @@ use tokio::sync::oneshot;
 use weir_audit::{Identity, Record, Session, SessionId, Value};
 use weir_policy::{Bundle, Counters, RuleName, Subject, Timestamp, Usage};
 
+use crate::engine::Unmatched;
+
 /// A boxed future, for the few calls that wait.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -34,6 +36,13 @@ pub trait AuditSink: Send + Sync {
 pub trait Policies: Send + Sync {
     /// The bundle in force now.
     fn current(&self) -> Arc<Bundle>;
+
+    /// What happens to a connection that no Target covers.
+    fn unmatched(&self) -> Unmatched;
+
+    /// Why nothing is permitted at the moment, if that is so: clients are told. The bundle in force
+    /// then has no policy, so that open sessions are refused as well.
+    fn suspended(&self) -> Option<Arc<str>>;
 }
 
 /// The budgets' counters, which outlive the process.

@@ -36,7 +36,10 @@ pub(crate) async fn unmatched(shared: &Shared, accepted: Accepted, identity: Arc
         destination: Some(destination.to_string().into()),
         ..Session::default()
     });
-    if shared.unmatched == Unmatched::Refuse {
+    if let Some(reason) = shared.policies.suspended() {
+        return shared.refused(session, &reason, Names::empty());
+    }
+    if shared.policies.unmatched() == Unmatched::Refuse {
         shared.refused(session, "no target covers this destination", Names::empty());
         return;
     }

@@ -37,3 +37,49 @@ impl Scopes {
         Some(scope)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 2027-01-31T18:00:00Z.
+    const END: u64 = 1_801_418_400_000;
+    const RESOURCES: &str = "kind: Target
+metadata: {name: db}
+spec: {protocol: PostgreSQL, addresses: [{host: 127.0.0.1, port: 5432}]}
+---
+kind: ClusterGuardPolicy
+metadata: {name: p}
+spec:
+  subjects: [{names: [\"*\"]}]
+  targets: [db]
+  rules: [{name: none, match: {sql: {effects: [Delete]}}, action: Deny}]
+---
+kind: PolicyException
+metadata: {name: e}
+spec:
+  owner: o
+  reason: r
+  expires: 2027-01-31T18:00:00Z
+  subjects: [{names: [freed]}]
+  targets: [db]
+  rules: [p/none]
+";
+
+    #[test]
+    fn a_scope_is_shared_until_an_exception_in_it_is_over() {
+        let resources = weir_api::load_str("test", RESOURCES).expect("loads");
+        let options = weir_api::CompileOptions::default();
+        let compiled = weir_api::compile(&resources, &options).expect("compiles");
+        let scopes = Scopes::default();
+        let find = |name: &str, now| {
+            let subject = Subject::named(name);
+            let found = scopes.find(&compiled.bundle, &subject, TargetId(0), Timestamp(now));
+            found.expect("granted")
+        };
+        let (freed, other) = (find("freed", END - 2), find("other", END - 2));
+        assert!(Arc::ptr_eq(&freed, &find("freed", END - 1)));
+        assert!(!Arc::ptr_eq(&freed, &find("freed", END)));
+        assert!(Arc::ptr_eq(&other, &find("other", END)));
+    }
+}

@@ -39,10 +39,10 @@ impl Exception {
             && self.subjects.iter().any(|s| s.selects(subject))
     }
 
-    /// Whether it names this rule.
+    /// Whether it names this rule; an implicit one cannot be named.
     pub fn names(&self, rule: &RuleName) -> bool {
         let full = rule.to_string();
-        self.rules.contains(&full)
+        !rule.rule.starts_with('(') && self.rules.contains(&full)
     }
 
     /// Whether it is over.

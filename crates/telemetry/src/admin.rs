@@ -74,6 +74,24 @@ impl Admin {
         Ok(Self { listener, state })
     }
 
+    /// Takes over a listening socket, for a process that could not bind it any more.
+    ///
+    /// # Errors
+    /// The socket cannot be registered with the runtime.
+    pub fn on(
+        listener: std::net::TcpListener,
+        registry: Registry,
+        readiness: Readiness,
+    ) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let listener = TcpListener::from_std(listener)?;
+        let state = Arc::new(State {
+            registry,
+            readiness,
+        });
+        Ok(Self { listener, state })
+    }
+
     /// Where it listens.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()

@@ -21,8 +21,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use weir_transport::addr::{Routed, UpstreamAddr};
 use weir_transport::exclusion::{self, Cgroup};
-use weir_transport::listen::{Accepted, Acceptor, Limits, Mode, bind_wildcard, drain};
+use weir_transport::listen::{self, Accepted, Acceptor, Limits, Mode, bind_wildcard, drain};
 use weir_transport::netns::{Config as SandboxConfig, DnsRelay, Sandbox, stage2_if_asked};
+use weir_transport::privileges;
 use weir_transport::redirect::{Config, Dns, Exclusion, Redirect};
 use weir_transport::selftest::{self, Stranger};
 
@@ -121,6 +122,14 @@ async fn relay(args: &[String]) -> Outcome<ExitCode> {
         println!("self-test passed");
     } else if has("own-half") {
         selftest::own(&listeners, &rules).await?;
+    }
+    if has("give-up") {
+        listeners.iter().try_for_each(listen::close)?;
+        privileges::give_up(2177, &[])?;
+        if Redirect::uninstall().is_ok() {
+            return Err("the rules can still be changed".into());
+        }
+        listeners.iter().try_for_each(listen::open)?;
     }
     for listener in listeners {
         accept(listener, Vec::new())?;

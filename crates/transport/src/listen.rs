@@ -37,8 +37,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, SockaddrIn6, bind, listen, setsockopt, socket,
-    sockopt,
+    AddressFamily, Backlog, Shutdown, SockFlag, SockType, SockaddrIn6, bind, listen, setsockopt,
+    shutdown, socket, sockopt,
 };
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
@@ -161,6 +161,26 @@ pub fn bind_wildcard(port: u16) -> io::Result<Vec<std::net::TcpListener>> {
         listeners.push(bind_v6(SockType::Stream, port)?.into());
     }
     Ok(listeners)
+}
+
+/// Stops listening and keeps the port: connections are refused until [`open`].
+///
+/// # Errors
+/// It does not listen.
+pub fn close(listener: &std::net::TcpListener) -> io::Result<()> {
+    // Linux: a listener that is shut down for reading is bound and not listening any more.
+    shutdown(listener.as_raw_fd(), Shutdown::Read)?;
+    // With this, another socket could be bound beside one that does not listen.
+    Ok(setsockopt(listener, sockopt::ReuseAddr, &false)?)
+}
+
+/// Listens again after [`close`].
+///
+/// # Errors
+/// The socket is gone.
+pub fn open(listener: &std::net::TcpListener) -> io::Result<()> {
+    setsockopt(listener, sockopt::ReuseAddr, &true)?;
+    Ok(listen(listener, Backlog::new(BACKLOG)?)?)
 }
 
 /// IPv6 alone, beside an IPv4 socket on the same port.

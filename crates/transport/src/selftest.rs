@@ -30,7 +30,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use crate::addr::{OrigDstAddr, original_dst};
 use crate::redirect::{Installed, RedirectError};
@@ -49,6 +49,8 @@ pub const PROBE_V6: SocketAddr = SocketAddr::V6(SocketAddrV6::new(
 
 /// How long Weir's own dial is watched. It goes to nobody, so nothing ends it.
 const OWN_DIAL: Duration = Duration::from_millis(300);
+/// Between two looks at the exclusion's counter.
+const LOOK: Duration = Duration::from_millis(5);
 /// How long the stranger may take, its start included.
 const STRANGER_DIAL: Duration = Duration::from_secs(5);
 /// What Weir says to whoever dialled the probe: no host has that address, so
@@ -120,13 +122,27 @@ pub async fn own(
 ) -> Result<(TcpListener, SocketAddr), SelfTestError> {
     let probe = probe().map_err(SelfTestError::Setup)?;
     let listener = shared(listeners, probe).map_err(SelfTestError::Setup)?;
-    let before = rules.counters()?;
-    own_half(&listener, probe).await?;
-    let after = rules.counters()?;
-    if after.excluded <= before.excluded {
+    let before = rules.counters()?.excluded;
+    tokio::select! {
+        biased;
+        done = own_half(&listener, probe) => done?,
+        seen = seen(rules, before) => seen?,
+    }
+    if rules.counters()?.excluded <= before {
         return Err(SelfTestError::OwnDialUnseen);
     }
     Ok((listener, probe))
+}
+
+/// Resolves once the exclusion has counted a dial: what it lets pass is not redirected, so there is
+/// nothing left to wait for.
+async fn seen(rules: &Installed, before: u64) -> Result<(), SelfTestError> {
+    loop {
+        tokio::time::sleep(LOOK).await;
+        if rules.counters()?.excluded > before {
+            return Ok(());
+        }
+    }
 }
 
 /// Whether a captured connection is a stranger's half of the test.
@@ -196,15 +212,24 @@ pub async fn dial_probe() -> io::Result<()> {
     }
 }
 
-/// Weir's own dial must leave (and find nobody) without reaching the listener.
+/// Weir's own dial must leave (and find nobody) without reaching the listener. Others may reach it
+/// meanwhile, where rules outlived an earlier Weir: they are hung up on.
 async fn own_half(listener: &TcpListener, probe: SocketAddr) -> Result<(), SelfTestError> {
+    let (socket, any): (_, SocketAddr) = match probe {
+        SocketAddr::V4(_) => (TcpSocket::new_v4(), (Ipv4Addr::UNSPECIFIED, 0).into()),
+        SocketAddr::V6(_) => (TcpSocket::new_v6(), (Ipv6Addr::UNSPECIFIED, 0).into()),
+    };
+    let socket = socket.map_err(SelfTestError::Setup)?;
+    socket.bind(any).map_err(SelfTestError::Setup)?;
+    // Nobody else can dial from this port.
+    let port = socket.local_addr().map_err(SelfTestError::Setup)?.port();
     tokio::select! {
         biased;
-        accepted = listener.accept() => match accepted {
-            Ok(_) => Err(SelfTestError::OwnDialCaptured),
+        arrived = arrival(listener, port) => match arrived {
+            Ok(()) => Err(SelfTestError::OwnDialCaptured),
             Err(error) => Err(SelfTestError::Setup(error)),
         },
-        dialled = TcpStream::connect(probe) => match dialled {
+        dialled = socket.connect(probe) => match dialled {
             // Someone answered, and it may be our own backlog.
             Ok(_) => Err(SelfTestError::OwnDialCaptured),
             // No neighbour: it left. No route: it never tried.
@@ -215,6 +240,16 @@ async fn own_half(listener: &TcpListener, probe: SocketAddr) -> Result<(), SelfT
             Err(error) => Err(SelfTestError::OwnDialRefused(error)),
         },
         () = tokio::time::sleep(OWN_DIAL) => Ok(()),
+    }
+}
+
+/// Resolves once a connection from this port of ours is accepted.
+async fn arrival(listener: &TcpListener, port: u16) -> io::Result<()> {
+    loop {
+        let (_, peer) = listener.accept().await?;
+        if peer.port() == port {
+            return Ok(());
+        }
     }
 }
 

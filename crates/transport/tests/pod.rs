@@ -267,6 +267,29 @@ fn without_enforcement_only_tcp_and_quic_are_governed() {
 }
 
 #[test]
+fn a_container_needs_three_capabilities_and_keeps_none() {
+    let lab = Lab::new(Tree::AsMounted);
+    for (capabilities, missing) in [
+        (",+setuid,+setgid", "Permission"),
+        (",+net_admin,+setgid", "SETUID is needed"),
+        (",+net_admin,+setuid", "SETGID is needed"),
+    ] {
+        let said = lab.container_fails(capabilities);
+        assert!(said.contains(missing), "{capabilities}: {said}");
+    }
+    let relay = lab.relay_in_container(",+net_admin,+setuid,+setgid");
+    let said = lab.attack(As::User(2103), "tcp", "10.77.0.2", 5432);
+    assert!(
+        said.starts_with("CAPTURED ") && said.contains("SERVER "),
+        "an ordinary user serves: {said}"
+    );
+    // Whoever becomes that user gains nothing: the exclusion is the cgroup.
+    let said = lab.attack(As::User(2177), "tcp", "10.77.0.2", 5432);
+    assert!(said.starts_with("CAPTURED "), "{said}");
+    relay.kill();
+}
+
+#[test]
 fn exclusion_by_user_holds_only_against_other_users() {
     let lab = Lab::new(Tree::AsMounted);
     let relay = lab.relay_as(2103, &["enforced", "uid=2103"]);
@@ -300,6 +323,19 @@ fn the_self_test_comes_apart_where_nobody_can_change_cgroups() {
         let said = lab.stranger();
         assert!(said.contains("ConnectionRefused"), "Weir down: {said}");
         lab.uninstall();
+    }
+}
+
+#[test]
+fn weir_comes_back_while_applications_dial_without_pause() {
+    let lab = Lab::new(Tree::AsMounted);
+    lab.relay(&["enforced", "own-half"]).kill();
+    let _dialling = lab.dials_without_pause("10.77.0.2");
+    for _ in 0..5 {
+        let relay = lab.relay(&["enforced", "own-half"]);
+        let said = lab.attack(As::Root, "tcp", "10.77.0.2", 5432);
+        assert!(said.starts_with("CAPTURED "), "{said}");
+        relay.kill();
     }
 }
 

@@ -4,7 +4,24 @@
 //! service-account token in place of a certificate; everything after it is done with the short-lived
 //! certificate that it returned.
 
+mod backoff;
+mod client;
+mod digest;
+mod enrol;
+mod error;
+mod identity;
+mod line;
 mod messages;
+#[cfg(test)]
+mod tests;
+mod watch;
+
+pub use client::ControlClient;
+pub use enrol::{EnrolConfig, Enroller};
+pub use error::ControlError;
+pub use identity::{Identity, Key};
+pub use line::Endpoint;
+pub use watch::Heard;
 
 pub use messages::{
     AccessRequestOpened, Attested, Ending, Enrol, Enrolment, Lease, LeaseAsk, LeaseRequest, Leases,

@@ -20,9 +20,13 @@ use weir_audit::{
     Ruling, Session, SessionId, Timestamp,
 };
 
+use crate::control::{Ending, RequestRuling};
 use crate::spool::{AuditHandle, SpoolError};
 
-/// What a new hold asks for. `name` and `deadline` of the request are filled in.
+/// Who denies where the controller names nobody.
+const CONTROLLER: &str = "controller";
+
+/// What a new hold asks for. The request's `deadline` is filled in, and its `name` if it is empty.
 #[derive(Clone, Debug)]
 pub struct NewHold {
     /// In which session.
@@ -141,7 +145,9 @@ impl Holds {
         let since = Instant::now();
         request.approvals = request.approvals.max(1);
         request.deadline = now.plus(patience);
-        request.name = self.free_name(session.id);
+        if request.name.is_empty() {
+            request.name = self.free_name(session.id);
+        }
         let name = Arc::clone(&request.name);
         let record = Record::session(now, Arc::clone(&session), request.clone());
         self.inner.audit.append_durable(record).await?;
@@ -233,6 +239,44 @@ impl Holds {
         Ok(view)
     }
 
+    /// Whether a request of that name waits.
+    #[must_use]
+    pub fn waits(&self, name: &str) -> bool {
+        self.waiting().contains_key(name)
+    }
+
+    /// Ends a request as the controller says. Who may decide was checked there; what was decided is
+    /// evidence here as well.
+    ///
+    /// # Errors
+    /// The request does not wait, or the decision could not be recorded.
+    pub async fn conclude(&self, ruling: &RequestRuling) -> Result<(), DecideError> {
+        let unknown = || DecideError::Unknown(ruling.name.clone());
+        let records = {
+            let waiting = self.waiting();
+            let entry = waiting.get(ruling.name.as_str()).ok_or_else(unknown)?;
+            entry.rulings(ruling)
+        };
+        for record in records {
+            self.inner.audit.append_durable(record).await?;
+        }
+        let answer = match &ruling.ending {
+            Ending::Approved { rows } => Answer::Approved { rows: *rows },
+            Ending::Denied { reason } => Answer::Denied {
+                approver: ruling
+                    .approvers
+                    .last()
+                    .map_or(CONTROLLER, |name| name)
+                    .into(),
+                reason: reason.as_str().into(),
+            },
+            Ending::Expired => Answer::Expired,
+        };
+        let entry = self.waiting().remove(ruling.name.as_str());
+        let sent = entry.ok_or_else(unknown)?.answer.send(answer);
+        sent.map_err(|_| unknown())
+    }
+
     fn free_name(&self, session: SessionId) -> Arc<str> {
         let waiting = self.waiting();
         let mut salt = waiting.len() as u64;
@@ -292,6 +336,34 @@ impl Entry {
             return Err(DecideError::Again(approver.to_owned()));
         }
         Ok(())
+    }
+
+    /// The decisions behind the controller's ruling, one for each approver.
+    fn rulings(&self, ruling: &RequestRuling) -> Vec<Record> {
+        let decided = match &ruling.ending {
+            Ending::Approved { rows } => Ruling::Approve { rows: *rows },
+            Ending::Denied { reason } => Ruling::Deny {
+                reason: reason.as_str().into(),
+            },
+            Ending::Expired => return Vec::new(),
+        };
+        let approves = matches!(decided, Ruling::Approve { .. });
+        let decision = |(n, approver): (usize, &String)| {
+            let approvals = if approves { n.saturating_add(1) } else { 0 };
+            let event = AccessRequestDecided {
+                name: Arc::clone(&self.view.request.name),
+                approver: approver.as_str().into(),
+                ruling: decided.clone(),
+                approvals: u32::try_from(approvals).unwrap_or(u32::MAX),
+                needed: self.view.request.approvals,
+            };
+            Record::session(
+                SystemTime::now().into(),
+                Arc::clone(&self.view.session),
+                event,
+            )
+        };
+        ruling.approvers.iter().enumerate().map(decision).collect()
     }
 
     fn record(&self, approver: &str, ruling: &Ruling) -> (Record, usize) {

@@ -3,6 +3,7 @@
 //! - [`Spool`] keeps events on disk until the collector has committed them, and says when it
 //!   cannot, so that the engine refuses work instead of doing it unseen.
 //! - [`Shipper`] moves frames from the spool to a [`weir_audit::CollectorSink`], at least once, in order.
+//! - [`ingest::RemoteCollector`] is such a sink in another process.
 //! - [`CounterStore`] keeps budget counters so that kill -9 never refills one.
 //! - [`IdentitySource`] says on whose behalf this engine works, verified, or that it cannot say.
 //! - [`Holds`] is the list of statements that wait for a person.
@@ -12,6 +13,7 @@
 pub mod control;
 mod holds;
 mod identity;
+pub mod ingest;
 mod ledger;
 mod ship;
 mod spool;

@@ -89,7 +89,7 @@ class Cluster:
                        "kubernetes": self._kubernetes, "helm": self._helm}, f)
         script = os.path.join(self.dir, "in")
         with open(script, "w", encoding="ascii") as f:
-            f.write("#!/bin/sh\nexec " + " ".join(self._inside()) + ' "$@"\n')
+            f.write("#!/bin/sh\nexec " + " ".join(self.inside()) + ' "$@"\n')
         os.chmod(script, 0o755)
 
     @classmethod
@@ -108,7 +108,24 @@ class Cluster:
         return cluster
 
     def stop(self):
-        """Ends every process in the namespaces; their mounts go with them."""
+        """Ends every process in the namespaces; their mounts go with them, and so does the directory."""
+        self._halt()
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+    def restart(self):
+        """As when the machine loses its power: all processes end at once, and the node starts from
+        what is on its disk."""
+        self._halt()
+        for volatile in ("containerd/state", "cni", "node.log", "containerd.sock"):
+            path = os.path.join(self.dir, volatile)
+            if os.path.isdir(path):
+                shutil.rmtree(path)
+            elif os.path.exists(path):
+                os.unlink(path)
+        self.images = []
+        return self.start()
+
+    def _halt(self):
         if self._outer is not None:
             # unshare takes its child along, and the kernel the rest of the namespace
             proc.stop(self._outer, signal.SIGKILL)
@@ -119,7 +136,6 @@ class Cluster:
             proc.wait_until(lambda: _born(self._init) is None, "the cluster's processes end")
         self._outer = self._init = None
         self._remove_cgroups()
-        shutil.rmtree(self.dir, ignore_errors=True)
 
     def __enter__(self):
         return self.start()
@@ -156,14 +172,15 @@ class Cluster:
 
     # ------------------------------------------------------------------------- commands
 
-    def _inside(self):
-        path = f"{self._kubernetes}:{self._helm}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    def inside(self):
+        """What a command line on the node begins with."""
+        path = f"{self.dir}/bin:{self._kubernetes}:{self._helm}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
         return ["nsenter", "-n", "-m", "-p", "-t", str(self._init), "env", f"PATH={path}",
                 f"KUBECONFIG={self.dir}/pki/admin.conf", f"HELM_CACHE_HOME={self.dir}/helm"]
 
     def run(self, *argv, **kwargs):
         """A command on the node, with kubectl, helm and ctr on its PATH."""
-        return proc.run([*self._inside(), *argv], **kwargs)
+        return proc.run([*self.inside(), *argv], **kwargs)
 
     def kubectl(self, *argv, namespace=None, **kwargs):
         """What kubectl prints."""
@@ -181,6 +198,37 @@ class Cluster:
     def helm(self, *argv, **kwargs):
         """What helm prints."""
         return self.run("helm", *argv, **kwargs).stdout
+
+    def user(self, name, *groups):
+        """A kubeconfig for somebody with a client certificate of the cluster; its path."""
+        path = f"{self.dir}/pki/{name}.conf"
+        subject = "".join(f"/O={group}" for group in groups) + f"/CN={name}"
+        pki = f"{self.dir}/pki"
+        proc.run(["openssl", "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+                  "-keyout", f"{pki}/{name}.key", "-out", f"{pki}/{name}.csr", "-subj", subject])
+        with open(f"{pki}/{name}.ext", "w", encoding="ascii") as f:
+            f.write("extendedKeyUsage=clientAuth\n")
+        proc.run(["openssl", "x509", "-req", "-in", f"{pki}/{name}.csr", "-CA", f"{pki}/ca.crt", "-CAkey",
+                  f"{pki}/ca.key", "-CAcreateserial", "-days", "30", "-out", f"{pki}/{name}.crt",
+                  "-extfile", f"{pki}/{name}.ext"])
+        with open(f"{pki}/admin.conf", encoding="ascii") as f:
+            config = json.load(f)
+        config["users"] = [{"name": name, "user": {"client-certificate": f"{pki}/{name}.crt",
+                                                   "client-key": f"{pki}/{name}.key"}}]
+        config["contexts"] = [{"name": "c", "context": {"cluster": "c", "user": name}}]
+        with open(path, "w", encoding="ascii") as f:
+            json.dump(config, f)
+        return path
+
+    def pid(self, pod, container, namespace=None):
+        """The first process of a container, as the node sees it."""
+        status = self.get("pod", pod, namespace=namespace)["status"]
+        wanted, = [s["containerID"].split("//")[1]
+                   for s in (*status.get("initContainerStatuses", ()), *status["containerStatuses"])
+                   if s["name"] == container]
+        tasks = self.run("ctr", "-a", f"{self.dir}/containerd.sock", "-n", "k8s.io", "tasks", "ls").stdout
+        pid, = [line.split()[1] for line in tasks.splitlines() if line.startswith(wanted)]
+        return pid
 
     def load(self, archive):
         """Puts an image archive (OCI or docker) into containerd."""
@@ -201,13 +249,7 @@ class Cluster:
 
     def kill(self, pod, container, namespace=None):
         """kill -9 of a container's first process, from outside."""
-        status = self.get("pod", pod, namespace=namespace)["status"]
-        wanted, = [s["containerID"].split("//")[1]
-                   for s in (*status.get("initContainerStatuses", ()), *status["containerStatuses"])
-                   if s["name"] == container]
-        tasks = self.run("ctr", "-a", f"{self.dir}/containerd.sock", "-n", "k8s.io", "tasks", "ls").stdout
-        pid, = [line.split()[1] for line in tasks.splitlines() if line.startswith(wanted)]
-        self.run("kill", "-9", pid)
+        self.run("kill", "-9", self.pid(pod, container, namespace))
 
     # -------------------------------------------------------------------------- waiting
 

@@ -213,8 +213,11 @@ def postgres_built(major, *directories):
             sh(["cp", "-a", source + "/.", fresh])
             sh(["./configure", f"--prefix={path}/inst", "--without-readline", "--without-icu",
                 "--with-openssl", "CFLAGS=-O1"], cwd=fresh)
+            # Below another make, PostgreSQL's would take the headers that it generates for made.
+            outside = {name: value for name, value in os.environ.items()
+                       if name not in ("MAKELEVEL", "MAKEFLAGS", "MFLAGS")}
             for directory in directories:
-                sh(["make", "-C", directory], cwd=fresh)
+                sh(["make", "-j2", "-C", directory], cwd=fresh, env=outside)
     return path
 
 

@@ -10,7 +10,6 @@ from . import image, install
 
 KUBERNETES = "1.35.4"
 HELM = "4.3.1"
-COREDNS = "1.13.2"
 SOURCE = os.path.abspath(os.path.join(os.path.dirname(__file__), "../../cluster"))
 COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy",
               "kubelet", "kubectl")
@@ -20,8 +19,10 @@ NODE_PACKAGES = ("containerd", "runc", "containernetworking-plugins", "nftables"
 PAUSE = "weir.test/pause:1"
 CLIENT = "weir.test/client:1"
 POSTGRES = "weir.test/postgres:15"
+CLIENTS = "weir.test/clients:1"
+CLIENTS_PACKAGES = ("nodejs", "node-pg", "openjdk-17-jre-headless", "libpostgresql-jdbc-java")
 CLIENT_PACKAGES = ("postgresql-client", "mariadb-client", "openssh-client", "curl", "ca-certificates",
-                   "python3-psycopg2", "iproute2", "procps")
+                   "python3-psycopg2", "iproute2", "nftables", "procps")
 POSTGRES_PACKAGES = ("postgresql-15",)
 
 
@@ -59,7 +60,14 @@ def helm():
 
 def coredns():
     """The directory with coredns (a module of its own: its etcd API breaks etcd's server)."""
-    return _go_install("coredns", COREDNS, "github.com/coredns/coredns")
+    source = os.path.join(SOURCE, "coredns")
+    key = _digest(*(os.path.join(source, f) for f in ("go.mod", "go.sum", "main.go")))
+    with install.cached(f"coredns-{key}") as (path, fresh):
+        if fresh:
+            install.say("building CoreDNS (a minute on two cores)")
+            _go(["build", "-trimpath", "-buildvcs=false", "-mod=readonly", "-ldflags", "-s -w",
+                 "-o", f"{fresh}/coredns", "."], cwd=source)
+    return path
 
 
 def _go_install(name, version, package):
@@ -94,6 +102,11 @@ def pause_image():
 def client_image():
     """The archive of an image with stock clients, as an application's would be."""
     return debian_image(CLIENT, CLIENT_PACKAGES, ["sleep", "infinity"])
+
+
+def clients_image():
+    """The archive of an image with Node, Java and their PostgreSQL drivers."""
+    return debian_image(CLIENTS, CLIENTS_PACKAGES, ["sleep", "infinity"])
 
 
 def postgres_image():

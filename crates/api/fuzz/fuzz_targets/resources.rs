@@ -33,10 +33,10 @@ fn file(text: &str, options: CompileOptions) {
         Ok(compiled) => {
             let warning = |finding: &Diagnostic| finding.severity == Severity::Warning;
             assert!(
-                compiled.warnings.iter().all(warning),
+                compiled.diagnostics.iter().all(warning),
                 "an error that compiles"
             );
-            placed(&compiled.warnings, lines, Severity::Warning);
+            placed(&compiled.diagnostics, lines, Severity::Warning);
         }
         Err(findings) => placed(&findings, lines, Severity::Error),
     }

@@ -104,6 +104,10 @@ fn check_rule(
         );
         return report.error(origin, field, message);
     }
+    if name.contains("/(") {
+        let message = format!("`{name}` is refused without a rule: an exception cannot lift that");
+        return report.error(origin, field, message);
+    }
     let mut known = Vec::new();
     for policy in policies {
         for rule in &policy.rules {

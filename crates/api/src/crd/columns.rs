@@ -30,9 +30,9 @@ pub(super) fn of(kind: &str) -> Vec<Value> {
             return vec![
                 column("Who", ".spec.requester.name", "Who asks"),
                 column("What", ".spec.summary[0]", "What is asked for"),
+                column("Target", ".spec.target", "The Target"),
                 column("State", ".status.phase", "Where the request stands"),
                 column("Deadline", ".spec.deadline", "Until when it waits"),
-                wide("Target", ".spec.target", "The Target"),
                 wide("Policy", ".spec.policy", "The policy that holds it"),
                 wide("Rule", ".spec.rule", "The rule that holds it"),
                 age(),

@@ -13,7 +13,7 @@ use super::status::Condition;
 pub struct AccessRequestSpec {
     /// Who asks, as attested and not as claimed.
     pub requester: Requester,
-    /// What is asked for in at most three lines; the first says what, the others how much and why.
+    /// The request in at most three lines: who asks for what, how much it is, why it is held.
     #[serde(default)]
     #[cfg_attr(feature = "crds", schemars(length(max = 3), inner(length(max = 256))))]
     pub summary: Vec<String>,
@@ -39,9 +39,15 @@ pub struct AccessRequestSpec {
     /// The shape of the statement: equal for statements that differ in literals only.
     #[serde(default)]
     pub fingerprint: Option<String>,
+    /// The DataLabels that it touches.
+    #[serde(default)]
+    pub labels: Vec<String>,
     /// How many rows the server expects.
     #[serde(default)]
     pub estimated_rows: Option<u64>,
+    /// How many rows were delivered before it was held.
+    #[serde(default)]
+    pub delivered_rows: Option<u64>,
     /// Why it is held.
     #[cfg_attr(feature = "crds", schemars(length(max = 1024)))]
     pub reason: String,

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use super::guard_policy::SubjectSpec;
 
 /// Frees some subjects from some rules for some time. It names who answers for it, and is shown
-/// wherever a decision is explained. Not enforced by this version.
+/// wherever a decision is explained. It lifts single rules and grants nothing: that takes a
+/// ClusterGuardPolicy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
@@ -26,12 +27,12 @@ pub struct PolicyExceptionSpec {
     #[cfg_attr(feature = "crds", schemars(length(min = 1)))]
     pub targets: Vec<String>,
     /// The rules that do not bind, each as `policy/rule`; those of a GuardPolicy as
-    /// `namespace:policy/rule`.
+    /// `namespace:policy/rule`. Of an Allow rule only the limits are lifted.
     #[cfg_attr(
         feature = "crds",
         schemars(
             length(min = 1),
-            inner(length(max = 570), regex(pattern = "^[^/]+/[^/]+$"))
+            inner(length(max = 570), regex(pattern = "^[^/]+/[^/(][^/]*$"))
         )
     )]
     pub rules: Vec<String>,

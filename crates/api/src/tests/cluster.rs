@@ -210,6 +210,22 @@ spec: {owner: a, reason: b, expires: soon, subjects: [{names: [\"*\"]}], targets
     );
 }
 
+#[test]
+fn no_exception_lifts_the_refusal_that_stands_for_an_invalid_policy() {
+    let exception = "---
+kind: PolicyException
+metadata: {name: e}
+spec: {owner: a, reason: b, expires: 2030-01-01T00:00:00Z, subjects: [{names: [\"*\"]}], targets: [db], rules: [p/RULE]}
+";
+    let broken = "  - {name: x, match: {sql: {}}, action: Deny}\n";
+    let policies = format!("{}{GRANT}", with_rules(broken));
+    for rule in ["x", "(invalid)"] {
+        let compiled = lenient(&format!("{policies}{}", exception.replace("RULE", rule)));
+        let said = says(&compiled.bundle, "reporter", Effect::Select);
+        assert_eq!(said, "deny p/(invalid)");
+    }
+}
+
 fn services(list: &[(&str, &[&str])]) -> Services {
     let entry = |(name, endpoints): &(&str, &[&str])| {
         let service = ServiceRef {

@@ -137,7 +137,7 @@ fn an_exception_names_owner_reason_end_and_rules_that_exist() {
             "p/no-deletes",
             "p/(opaque)",
             "spec.rules[0]",
-            "no policy has a rule",
+            "an exception cannot lift that",
         ),
     ] {
         let text = good();

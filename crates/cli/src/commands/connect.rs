@@ -4,8 +4,11 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use weir_collector::client::{Client, ClientError};
+
+use crate::cluster::{Cluster, ClusterError, Home, KubeArgs, tunnel};
 
 /// Where weir is, and in which form to answer.
 #[derive(Clone, Debug, clap::Args)]
@@ -39,15 +42,26 @@ pub(crate) struct Connect {
         help_heading = "Connection"
     )]
     pub(super) token_file: Option<PathBuf>,
+    /// Ask the Weir of a cluster [default for kubectl weir, with WEIR_PLACE=cluster, and wherever an
+    /// option below is given]
+    #[arg(
+        long,
+        conflicts_with_all = ["state_dir", "socket", "collector"],
+        help_heading = "Cluster"
+    )]
+    pub(super) cluster: bool,
+    #[command(flatten)]
+    pub(super) kube: KubeArgs,
     /// Form of the answer
     #[arg(
+        short,
         long,
         value_enum,
         default_value_t,
         value_name = "FORM",
         help_heading = "Connection"
     )]
-    pub(super) output: Form,
+    pub(crate) output: Form,
 }
 
 /// The form of an answer.
@@ -55,6 +69,7 @@ pub(crate) struct Connect {
 pub(crate) enum Form {
     /// For people
     #[default]
+    #[value(alias = "text")]
     Table,
     /// One JSON value (`tail`: one per line)
     Json,
@@ -73,6 +88,14 @@ pub(crate) enum Failure {
     Closed(String),
     #[error(transparent)]
     Api(ClientError),
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// Options of two places.
+    #[error("options for this machine and for a cluster exclude each other")]
+    Place,
+    /// It exists in one place only.
+    #[error("{0}")]
+    Elsewhere(&'static str),
     #[error("cannot read the token file {path}: {source}")]
     Token {
         path: PathBuf,
@@ -118,30 +141,105 @@ impl Connect {
             .unwrap_or_else(|| self.directory().join("weir.sock"))
     }
 
-    pub(super) fn client(&self) -> Result<Client, Failure> {
+    /// Which weir is meant: what is said, else where this program is at home.
+    pub(super) fn place(&self, home: Home) -> Result<Home, Failure> {
+        let local = self.state_dir.is_some() || self.socket.is_some() || self.collector.is_some();
+        match (local, self.cluster || self.kube.given()) {
+            (true, true) => Err(Failure::Place),
+            (true, false) => Ok(Home::Local),
+            (false, true) => Ok(Home::Cluster),
+            (false, false) => Ok(home),
+        }
+    }
+
+    /// The cluster that is meant, if one is.
+    pub(super) async fn cluster(&self, home: Home) -> Result<Option<Cluster>, Failure> {
+        match self.place(home)? {
+            Home::Local => Ok(None),
+            Home::Cluster => Ok(Some(Cluster::open(&self.kube).await?)),
+        }
+    }
+
+    /// The API of evidence, wherever it is.
+    pub(super) async fn source(&self, home: Home) -> Result<Source, Failure> {
+        match self.cluster(home).await? {
+            Some(cluster) => Ok(Source {
+                client: tunnel::collector(&cluster).await?,
+                at: None,
+            }),
+            None => self.local(),
+        }
+    }
+
+    /// The namespace that evidence is asked of; only a cluster has them.
+    pub(super) fn namespace(&self) -> Option<String> {
+        self.kube.namespace.clone()
+    }
+
+    fn local(&self) -> Result<Source, Failure> {
         let (Some(address), Some(path)) = (&self.collector, &self.token_file) else {
-            return Ok(Client::socket(&self.socket_path()));
+            let at = self.socket.clone().unwrap_or_else(|| self.directory());
+            return Ok(Source {
+                client: Client::socket(&self.socket_path()),
+                at: Some(at.display().to_string()),
+            });
         };
         let token = std::fs::read_to_string(path).map_err(|source| Failure::Token {
             path: path.clone(),
             source,
         })?;
-        Ok(Client::tcp(address.as_str(), token.trim()))
+        Ok(Source {
+            client: Client::tcp(address.as_str(), token.trim()),
+            at: Some(format!("http://{address}")),
+        })
+    }
+}
+
+/// Where evidence comes from.
+pub(super) struct Source {
+    client: Client,
+    /// What the person calls it; nothing where a cluster leads to it.
+    at: Option<String>,
+}
+
+impl Source {
+    /// Reads a path.
+    pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        let answer = self.client.get(path).await;
+        answer.map_err(|error| self.blame(error))
+    }
+
+    /// Acts on a path.
+    pub(super) async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, Failure> {
+        let answer = self.client.post(path, body).await;
+        answer.map_err(|error| self.blame(error))
+    }
+
+    /// Reads a stream of values until `take` returns false or it ends.
+    pub(super) async fn stream<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        take: impl FnMut(T) -> bool,
+    ) -> Result<(), Failure> {
+        let streamed = self.client.stream(path, take).await;
+        streamed.map_err(|error| self.blame(error))
     }
 
     /// What an error means for the person who typed the command.
-    pub(super) fn blame(&self, error: ClientError) -> Failure {
+    fn blame(&self, error: ClientError) -> Failure {
         let ClientError::Connect { place, reason } = error else {
             return Failure::Api(error);
+        };
+        let Some(at) = self.at.clone() else {
+            return ClusterError::Collector(reason).into();
         };
         if reason.contains("Permission denied") {
             return Failure::Closed(place);
         }
-        let at = match (&self.collector, &self.socket) {
-            (Some(address), _) => format!("http://{address}"),
-            (None, Some(socket)) => socket.display().to_string(),
-            (None, None) => self.directory().display().to_string(),
-        };
         let detail = if place == at || at.ends_with(&place) {
             reason
         } else {
@@ -152,7 +250,7 @@ impl Connect {
 }
 
 /// Writes to standard output.
-pub(super) fn write(text: &str) -> Result<(), Failure> {
+pub(crate) fn write(text: &str) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
     let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     written.map_err(|error| match error.kind() {
@@ -162,7 +260,7 @@ pub(super) fn write(text: &str) -> Result<(), Failure> {
 }
 
 /// A value as one JSON or YAML document.
-pub(super) fn document(value: &impl Serialize, form: Form) -> Result<String, Failure> {
+pub(crate) fn document(value: &impl Serialize, form: Form) -> Result<String, Failure> {
     if form == Form::Yaml {
         let text = serde_saphyr::to_string(value);
         return text.map_err(|error| Failure::Write(error.to_string()));
@@ -173,7 +271,7 @@ pub(super) fn document(value: &impl Serialize, form: Form) -> Result<String, Fai
 }
 
 /// Values as weir sent them: a JSON array with one of them per line, or a YAML list.
-pub(super) fn raw_list(values: &[Box<RawValue>], form: Form) -> Result<String, Failure> {
+pub(crate) fn raw_list(values: &[Box<RawValue>], form: Form) -> Result<String, Failure> {
     if form == Form::Yaml {
         let parsed: Result<Vec<serde_json::Value>, _> = values
             .iter()
@@ -193,7 +291,60 @@ pub(super) fn raw_list(values: &[Box<RawValue>], form: Form) -> Result<String, F
 }
 
 /// A value as weir sent it, parsed.
-pub(super) fn parsed<T: serde::de::DeserializeOwned>(raw: &RawValue) -> Result<T, Failure> {
+pub(crate) fn parsed<T: DeserializeOwned>(raw: &RawValue) -> Result<T, Failure> {
     serde_json::from_str(raw.get())
         .map_err(|error| Failure::Api(ClientError::Answer(error.to_string())))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[derive(clap::Parser)]
+    struct Cli {
+        #[command(flatten)]
+        connect: Connect,
+    }
+
+    fn place(args: &[&str], home: Home) -> Home {
+        let words = std::iter::once(&"weir").chain(args);
+        let cli = Cli::try_parse_from(words).unwrap();
+        cli.connect.place(home).unwrap()
+    }
+
+    #[test]
+    fn what_is_said_decides_the_place_and_else_the_home() {
+        for home in [Home::Local, Home::Cluster] {
+            assert_eq!(place(&[], home), home);
+            assert_eq!(place(&["--state-dir", "d"], home), Home::Local);
+            assert_eq!(place(&["--socket", "s"], home), Home::Local);
+            for said in [
+                &["--cluster"][..],
+                &["-n", "billing"],
+                &["--context", "c"],
+                &["--kubeconfig", "f"],
+                &["--weir-namespace", "w"],
+            ] {
+                assert_eq!(place(said, home), Home::Cluster, "{said:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn two_places_at_once_are_refused() {
+        let words = ["weir", "--socket", "s", "-n", "billing"];
+        let cli = Cli::try_parse_from(words).unwrap();
+        assert!(matches!(
+            cli.connect.place(Home::Local),
+            Err(Failure::Place)
+        ));
+    }
+
+    #[test]
+    fn text_is_another_word_for_a_table() {
+        let cli = Cli::try_parse_from(["weir", "-o", "text"]).unwrap();
+        assert_eq!(cli.connect.output, Form::Table);
+    }
 }

@@ -5,9 +5,12 @@ use std::fmt::Write as _;
 use weir_collector::ChainReport;
 use weir_collector::api::StatusView;
 
+use crate::cluster::{self, Home};
+
 use super::connect::{Connect, Failure, Form, document, write};
 use super::table::{Screen, Style};
 use super::text::{counted, grouped, one_line, size};
+use super::time::now;
 
 /// Arguments of `weir status` and `weir verify`.
 #[derive(Debug, clap::Args)]
@@ -23,24 +26,32 @@ pub(crate) enum BudgetsCommand {
     Reset(PlainArgs),
 }
 
-pub(super) async fn reset_budgets(args: PlainArgs) -> Result<(), Failure> {
-    let client = args.connect.client()?;
+pub(super) async fn reset_budgets(args: PlainArgs, home: Home) -> Result<(), Failure> {
+    if args.connect.place(home)? == Home::Cluster {
+        return Err(Failure::Elsewhere(
+            "budgets of a cluster are not reset: they are leased per window and end with it",
+        ));
+    }
+    let client = args.connect.source(home).await?;
     let done: serde_json::Value = client
         .post("/v1/budgets/reset", &serde_json::json!({}))
-        .await
-        .map_err(|error| args.connect.blame(error))?;
+        .await?;
     write(&match args.connect.output {
         Form::Table => "all budgets are back to nothing used\n".to_owned(),
         form => document(&done, form)?,
     })
 }
 
-pub(super) async fn status(args: PlainArgs) -> Result<(), Failure> {
-    let client = args.connect.client()?;
-    let status: StatusView = client
-        .get("/v1/status")
-        .await
-        .map_err(|error| args.connect.blame(error))?;
+pub(super) async fn status(args: PlainArgs, home: Home) -> Result<(), Failure> {
+    if let Some(cluster) = args.connect.cluster(home).await? {
+        let report = cluster::status::read(&cluster).await?;
+        return write(&match args.connect.output {
+            Form::Table => report.render(now(), Screen::of_stdout()),
+            form => document(&report, form)?,
+        });
+    }
+    let client = args.connect.source(home).await?;
+    let status: StatusView = client.get("/v1/status").await?;
     write(&match args.connect.output {
         Form::Table => render_status(&status, Screen::of_stdout()),
         form => document(&status, form)?,
@@ -48,12 +59,9 @@ pub(super) async fn status(args: PlainArgs) -> Result<(), Failure> {
 }
 
 /// Whether the chain holds.
-pub(super) async fn verify(args: PlainArgs) -> Result<bool, Failure> {
-    let client = args.connect.client()?;
-    let report: ChainReport = client
-        .get("/v1/verify")
-        .await
-        .map_err(|error| args.connect.blame(error))?;
+pub(super) async fn verify(args: PlainArgs, home: Home) -> Result<bool, Failure> {
+    let client = args.connect.source(home).await?;
+    let report: ChainReport = client.get("/v1/verify").await?;
     write(&match args.connect.output {
         Form::Table => render_report(&report, Screen::of_stdout()),
         form => document(&report, form)?,

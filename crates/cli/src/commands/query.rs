@@ -5,6 +5,8 @@ use serde_json::value::RawValue;
 use weir_audit::{Event, SessionId, Timestamp};
 use weir_collector::client::path_with;
 
+use crate::cluster::Home;
+
 use super::connect::{Connect, Failure, Form, document, parsed, raw_list, write};
 use super::events::{Kind, audit_id, identity, render, summary};
 use super::table::{Cell, Screen, Style};
@@ -56,6 +58,7 @@ impl Conditions {
         kind: Option<&str>,
         limit: Option<u64>,
         cursor: Option<String>,
+        namespace: Option<String>,
     ) -> String {
         let time = |time: Option<Moment>| time.map(|time| time.resolve(now).to_string());
         path_with(
@@ -73,6 +76,7 @@ impl Conditions {
                 ("kind", kind.map(str::to_owned)),
                 ("limit", limit.map(|limit| limit.to_string())),
                 ("cursor", cursor),
+                ("namespace", namespace),
             ],
         )
     }
@@ -134,21 +138,24 @@ fn names(kinds: &[Kind]) -> Vec<&'static str> {
     names
 }
 
-pub(super) async fn query(args: QueryArgs) -> Result<(), Failure> {
-    let (client, now) = (args.connect.client()?, now());
+pub(super) async fn query(args: QueryArgs, home: Home) -> Result<(), Failure> {
+    let (client, now) = (args.connect.source(home).await?, now());
     let mut found: Vec<(Event, Box<RawValue>)> = Vec::new();
     let mut more = false;
     for kind in names(&args.kind) {
         let (mut cursor, mut have) = (None, 0);
         loop {
             let limit = (args.limit - have).min(10_000);
-            let path = args
-                .conditions
-                .path("/v1/events", now, Some(kind), Some(limit), cursor);
-            let page: Page = client
-                .get(&path)
-                .await
-                .map_err(|error| args.connect.blame(error))?;
+            let namespace = args.connect.namespace();
+            let path = args.conditions.path(
+                "/v1/events",
+                now,
+                Some(kind),
+                Some(limit),
+                cursor,
+                namespace,
+            );
+            let page: Page = client.get(&path).await?;
             have += as_u64(page.events.len());
             for raw in page.events {
                 found.push((parsed(&raw)?, raw));
@@ -171,14 +178,21 @@ pub(super) async fn query(args: QueryArgs) -> Result<(), Failure> {
     })
 }
 
-pub(super) async fn tail(args: TailArgs) -> Result<(), Failure> {
-    let client = args.connect.client()?;
+pub(super) async fn tail(args: TailArgs, home: Home) -> Result<(), Failure> {
+    let client = args.connect.source(home).await?;
     let (names, form, screen) = (names(&args.kind), args.connect.output, Screen::of_stdout());
     let only = match names.as_slice() {
         [only] => Some(*only),
         _ => None,
     };
-    let path = args.conditions.path("/v1/tail", now(), only, None, None);
+    let path = args.conditions.path(
+        "/v1/tail",
+        now(),
+        only,
+        None,
+        None,
+        args.connect.namespace(),
+    );
     let mut result = Ok(());
     let streamed = client
         .stream(&path, |raw: Box<RawValue>| {
@@ -186,7 +200,7 @@ pub(super) async fn tail(args: TailArgs) -> Result<(), Failure> {
             result.is_ok()
         })
         .await;
-    streamed.map_err(|error| args.connect.blame(error))?;
+    streamed?;
     result
 }
 

@@ -13,6 +13,10 @@ use weir_audit::{
     Body, Column, Event, RecordingChunk, SessionId, StatementFinished, Stream, Timestamp,
 };
 
+use weir_collector::client::path_with;
+
+use crate::cluster::Home;
+
 use super::connect::{Connect, Failure, Form, document, parsed, write};
 use super::events::{decision, outcome, rules, summary};
 use super::table::{Screen, Style};
@@ -45,14 +49,17 @@ fn factor(text: &str) -> Result<f64, String> {
     factor.ok_or_else(|| "expected a factor such as 1, 0.5 or 10".to_owned())
 }
 
-pub(super) async fn replay(args: ReplayArgs) -> Result<(), Failure> {
+pub(super) async fn replay(args: ReplayArgs, home: Home) -> Result<(), Failure> {
     // The id of a statement also names its session.
     let session = args.session.split('/').next().unwrap_or_default();
     let session: SessionId = session
         .parse()
         .map_err(|_| Failure::NoSession(one_line(&args.session)))?;
-    let client = args.connect.client()?;
-    let path = format!("/v1/sessions/{session}/replay");
+    let client = args.connect.source(home).await?;
+    let path = path_with(
+        &format!("/v1/sessions/{session}/replay"),
+        &[("namespace", args.connect.namespace())],
+    );
     let form = args.connect.output;
     let mut player = Player::new(Screen::of_stdout(), args.speed);
     let mut result = Ok(());
@@ -84,7 +91,7 @@ pub(super) async fn replay(args: ReplayArgs) -> Result<(), Failure> {
             result.is_ok()
         })
         .await;
-    streamed.map_err(|error| args.connect.blame(error))?;
+    streamed?;
     result?;
     match form {
         Form::Table => write(&player.rest()),

@@ -7,6 +7,8 @@ use serde_json::value::RawValue;
 use weir_audit::Timestamp;
 use weir_collector::api::{Decide, RequestView};
 
+use crate::cluster::{Home, requests as cluster_requests};
+
 use super::connect::{Connect, Failure, Form, document, parsed, raw_list, write};
 use super::table::{Screen, Style};
 use super::text::{counted, duration, grouped, one_line, shorten, width};
@@ -23,11 +25,14 @@ pub(crate) struct RequestsArgs {
 /// Arguments of `weir approve`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ApproveArgs {
-    /// Name of the request
+    /// Name of the request; in a cluster also NAMESPACE/NAME
     name: String,
     /// Release only so many more rows
     #[arg(long, value_name = "N")]
     rows: Option<u64>,
+    /// Why; auditors read it (in a cluster)
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
     #[command(flatten)]
     connect: Connect,
 }
@@ -35,7 +40,7 @@ pub(crate) struct ApproveArgs {
 /// Arguments of `weir deny`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct DenyArgs {
-    /// Name of the request
+    /// Name of the request; in a cluster also NAMESPACE/NAME
     name: String,
     /// Why; the client is told
     #[arg(long, value_name = "TEXT")]
@@ -49,21 +54,39 @@ struct Waiting {
     requests: Vec<Box<RawValue>>,
 }
 
-pub(super) async fn list(args: RequestsArgs) -> Result<(), Failure> {
-    let client = args.connect.client()?;
-    let waiting: Waiting = client
-        .get("/v1/requests")
-        .await
-        .map_err(|error| args.connect.blame(error))?;
-    if args.connect.output != Form::Table {
-        return write(&raw_list(&waiting.requests, args.connect.output)?);
+pub(super) async fn list(args: RequestsArgs, home: Home) -> Result<(), Failure> {
+    let form = args.connect.output;
+    if let Some(cluster) = args.connect.cluster(home).await? {
+        let waiting = cluster_requests::waiting(&cluster).await?;
+        return write(&match form {
+            Form::Table => cluster_requests::cards(&waiting, now(), Screen::of_stdout()),
+            form => document(&waiting, form)?,
+        });
+    }
+    let client = args.connect.source(home).await?;
+    let waiting: Waiting = client.get("/v1/requests").await?;
+    if form != Form::Table {
+        return write(&raw_list(&waiting.requests, form)?);
     }
     let requests: Result<Vec<RequestView>, Failure> =
         waiting.requests.iter().map(|raw| parsed(raw)).collect();
     write(&cards(&requests?, now(), Screen::of_stdout()))
 }
 
-pub(super) async fn approve(args: ApproveArgs) -> Result<(), Failure> {
+pub(super) async fn approve(args: ApproveArgs, home: Home) -> Result<(), Failure> {
+    let decision = cluster_requests::Decision {
+        approve: true,
+        rows: args.rows,
+        reason: args.reason,
+    };
+    if decide_in_cluster(&args.connect, home, &args.name, &decision).await? {
+        return Ok(());
+    }
+    if decision.reason.is_some() {
+        return Err(Failure::Elsewhere(
+            "an approval takes a reason in a cluster only",
+        ));
+    }
     let decide = Decide {
         rows: args.rows,
         reason: None,
@@ -74,7 +97,15 @@ pub(super) async fn approve(args: ApproveArgs) -> Result<(), Failure> {
     })
 }
 
-pub(super) async fn deny(args: DenyArgs) -> Result<(), Failure> {
+pub(super) async fn deny(args: DenyArgs, home: Home) -> Result<(), Failure> {
+    let decision = cluster_requests::Decision {
+        approve: false,
+        rows: None,
+        reason: Some(args.reason.clone()),
+    };
+    if decide_in_cluster(&args.connect, home, &args.name, &decision).await? {
+        return Ok(());
+    }
     let decide = Decide {
         rows: None,
         reason: Some(args.reason),
@@ -89,6 +120,24 @@ pub(super) async fn deny(args: DenyArgs) -> Result<(), Failure> {
     })
 }
 
+/// Decides in the cluster, if that is the place; false if it is not.
+async fn decide_in_cluster(
+    connect: &Connect,
+    home: Home,
+    name: &str,
+    decision: &cluster_requests::Decision,
+) -> Result<bool, Failure> {
+    let Some(cluster) = connect.cluster(home).await? else {
+        return Ok(false);
+    };
+    let decided = cluster_requests::decide(&cluster, name, decision, now()).await?;
+    write(&match connect.output {
+        Form::Table => decided.text,
+        form => document(&decided.object, form)?,
+    })?;
+    Ok(true)
+}
+
 async fn act(
     connect: &Connect,
     name: &str,
@@ -100,11 +149,8 @@ async fn act(
         .chars()
         .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
     let path = format!("/v1/requests/{}/{what}", if known { name } else { "-" });
-    let client = connect.client()?;
-    client
-        .post(&path, decide)
-        .await
-        .map_err(|error| connect.blame(error))
+    let client = connect.source(Home::Local).await?;
+    client.post(&path, decide).await
 }
 
 fn answer(

@@ -5,6 +5,8 @@ use serde_json::value::RawValue;
 use weir_collector::SessionSummary;
 use weir_collector::client::path_with;
 
+use crate::cluster::Home;
+
 use super::connect::{Connect, Failure, Form, parsed, raw_list, write};
 use super::table::{Cell, Column, Screen, Style, draw};
 use super::text::{as_u64, duration, grouped, one_line, size};
@@ -38,8 +40,8 @@ struct Page {
     next: Option<String>,
 }
 
-pub(super) async fn list(args: SessionsArgs) -> Result<(), Failure> {
-    let (client, now) = (args.connect.client()?, now());
+pub(super) async fn list(args: SessionsArgs, home: Home) -> Result<(), Failure> {
+    let (client, now) = (args.connect.source(home).await?, now());
     let mut found: Vec<Box<RawValue>> = Vec::new();
     let mut cursor = None;
     let more = loop {
@@ -57,14 +59,12 @@ pub(super) async fn list(args: SessionsArgs) -> Result<(), Failure> {
                 ),
                 ("identity", args.identity.clone()),
                 ("target", args.target.clone()),
+                ("namespace", args.connect.namespace()),
                 ("limit", Some(left.min(10_000).to_string())),
                 ("cursor", cursor),
             ],
         );
-        let page: Page = client
-            .get(&path)
-            .await
-            .map_err(|error| args.connect.blame(error))?;
+        let page: Page = client.get(&path).await?;
         found.extend(page.sessions);
         cursor = page.next;
         if cursor.is_none() || as_u64(found.len()) >= args.limit {

@@ -14,16 +14,16 @@ const LEAST: usize = 40;
 
 /// Where and how to draw.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Screen {
+pub(crate) struct Screen {
     /// In characters.
-    pub(super) width: usize,
+    pub(crate) width: usize,
     /// Whether colours are wanted.
-    pub(super) colour: bool,
+    pub(crate) colour: bool,
 }
 
 /// How a cell is to be seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Style {
+pub(crate) enum Style {
     #[default]
     Plain,
     Good,
@@ -34,7 +34,7 @@ pub(super) enum Style {
 
 impl Screen {
     /// The terminal of standard output, or a wide page where there is none.
-    pub(super) fn of_stdout() -> Self {
+    pub(crate) fn of_stdout() -> Self {
         use std::io::IsTerminal as _;
         let terminal = std::io::stdout().is_terminal();
         let columns = terminal_size::terminal_size().map(|(columns, _)| usize::from(columns.0));
@@ -45,7 +45,7 @@ impl Screen {
     }
 
     /// A text in its style.
-    pub(super) fn paint(self, text: &str, style: Style) -> String {
+    pub(crate) fn paint(self, text: &str, style: Style) -> String {
         let code = match style {
             Style::Plain => return text.to_owned(),
             Style::Good => "32",
@@ -63,14 +63,14 @@ impl Screen {
 
 /// A column.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Column {
+pub(crate) struct Column {
     title: &'static str,
     right: bool,
     detail: bool,
 }
 
 impl Column {
-    pub(super) const fn text(title: &'static str) -> Self {
+    pub(crate) const fn text(title: &'static str) -> Self {
         Self {
             title,
             right: false,
@@ -78,7 +78,7 @@ impl Column {
         }
     }
 
-    pub(super) const fn number(title: &'static str) -> Self {
+    pub(crate) const fn number(title: &'static str) -> Self {
         Self {
             title,
             right: true,
@@ -87,7 +87,7 @@ impl Column {
     }
 
     /// May move beneath the row.
-    pub(super) const fn detail(title: &'static str) -> Self {
+    pub(crate) const fn detail(title: &'static str) -> Self {
         Self {
             title,
             right: false,
@@ -98,24 +98,24 @@ impl Column {
 
 /// A cell.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Cell {
+pub(crate) struct Cell {
     text: String,
     style: Style,
 }
 
 impl Cell {
-    pub(super) fn styled(text: impl Into<String>, style: Style) -> Self {
+    pub(crate) fn styled(text: impl Into<String>, style: Style) -> Self {
         Self {
             text: text.into(),
             style,
         }
     }
 
-    pub(super) fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         &self.text
     }
 
-    pub(super) fn painted(&self, screen: Screen) -> String {
+    pub(crate) fn painted(&self, screen: Screen) -> String {
         screen.paint(&self.text, self.style)
     }
 }
@@ -127,7 +127,7 @@ impl<T: Into<String>> From<T> for Cell {
 }
 
 /// Draws rows under their titles. The last column takes the room that is left.
-pub(super) fn draw(columns: &[Column], rows: &[Vec<Cell>], screen: Screen) -> String {
+pub(crate) fn draw(columns: &[Column], rows: &[Vec<Cell>], screen: Screen) -> String {
     let mut widths: Vec<usize> = columns.iter().map(|column| width(column.title)).collect();
     for row in rows {
         for (have, cell) in widths.iter_mut().zip(row) {

@@ -8,12 +8,12 @@ use std::time::Duration;
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 /// Columns that a text takes on a terminal.
-pub(super) fn width(text: &str) -> usize {
+pub(crate) fn width(text: &str) -> usize {
     text.width()
 }
 
 /// A text on one line: white space becomes one space, control characters become visible.
-pub(super) fn one_line(text: &str) -> String {
+pub(crate) fn one_line(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for word in text.split_whitespace() {
         if !out.is_empty() {
@@ -25,7 +25,7 @@ pub(super) fn one_line(text: &str) -> String {
 }
 
 /// A text that keeps its lines; other control characters become visible.
-pub(super) fn lines(text: &str) -> String {
+pub(crate) fn lines(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for part in text.split_inclusive(['\n', '\t']) {
         let (body, end) = match part.char_indices().next_back() {
@@ -39,7 +39,7 @@ pub(super) fn lines(text: &str) -> String {
 }
 
 /// A cell of a result: on one line, its white space kept in number.
-pub(super) fn cell(text: &str) -> String {
+pub(crate) fn cell(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -69,7 +69,7 @@ fn push_visible(c: char, out: &mut String) {
 }
 
 /// A text in at most `room` columns, with what is hidden counted: `SELECT a… (+1,204)`.
-pub(super) fn shorten(text: &str, room: usize) -> String {
+pub(crate) fn shorten(text: &str, room: usize) -> String {
     if width(text) <= room {
         return text.to_owned();
     }
@@ -90,7 +90,7 @@ pub(super) fn shorten(text: &str, room: usize) -> String {
 }
 
 /// A number with its thousands grouped.
-pub(super) fn grouped(number: u64) -> String {
+pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {
@@ -103,13 +103,13 @@ pub(super) fn grouped(number: u64) -> String {
 }
 
 /// `1 row`, `2,000 rows`.
-pub(super) fn counted(number: u64, one: &str) -> String {
+pub(crate) fn counted(number: u64, one: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{} {one}{plural}", grouped(number))
 }
 
 /// Bytes, in the unit that leaves one to four digits.
-pub(super) fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
     if bytes < 1024 {
         return format!("{bytes} B");
@@ -131,7 +131,7 @@ pub(super) fn size(bytes: u64) -> String {
 }
 
 /// A duration, in its two largest units.
-pub(super) fn duration(duration: Duration) -> String {
+pub(crate) fn duration(duration: Duration) -> String {
     let (seconds, micros) = (duration.as_secs(), duration.subsec_micros());
     match seconds {
         0 if micros < 1_000 => format!("{micros} µs"),
@@ -146,7 +146,7 @@ pub(super) fn duration(duration: Duration) -> String {
 }
 
 /// `+00:01:02.345`, the place in a session.
-pub(super) fn offset(offset: Duration) -> String {
+pub(crate) fn offset(offset: Duration) -> String {
     let seconds = offset.as_secs();
     let (hours, minutes) = (seconds / 3_600, seconds % 3_600 / 60);
     let (seconds, millis) = (seconds % 60, offset.subsec_millis());
@@ -154,6 +154,6 @@ pub(super) fn offset(offset: Duration) -> String {
 }
 
 /// A count as the type in which events carry counts.
-pub(super) fn as_u64(number: usize) -> u64 {
+pub(crate) fn as_u64(number: usize) -> u64 {
     u64::try_from(number).unwrap_or(u64::MAX)
 }

@@ -45,7 +45,7 @@ fn ago(text: &str) -> Option<Duration> {
 
 impl Moment {
     /// The point in time, seen from `now`.
-    pub(super) fn resolve(self, now: Timestamp) -> Timestamp {
+    pub(crate) fn resolve(self, now: Timestamp) -> Timestamp {
         const DAY: u64 = 86_400_000_000;
         match self {
             Self::At(time) => time,
@@ -56,17 +56,17 @@ impl Moment {
 }
 
 /// The wall clock.
-pub(super) fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     std::time::SystemTime::now().into()
 }
 
 /// From one time to a later one.
-pub(super) fn between(from: Timestamp, to: Timestamp) -> Duration {
+pub(crate) fn between(from: Timestamp, to: Timestamp) -> Duration {
     Duration::from_micros(to.as_micros().saturating_sub(from.as_micros()))
 }
 
 /// `2026-01-31 08:00:00`
-pub(super) fn shown(time: Timestamp) -> String {
+pub(crate) fn shown(time: Timestamp) -> String {
     let text = time.to_string();
     match (text.get(..10), text.get(11..19)) {
         (Some(day), Some(time)) => format!("{day} {time}"),
@@ -75,7 +75,7 @@ pub(super) fn shown(time: Timestamp) -> String {
 }
 
 /// `08:00:00.123`
-pub(super) fn shown_clock(time: Timestamp) -> String {
+pub(crate) fn shown_clock(time: Timestamp) -> String {
     let text = time.to_string();
     text.get(11..23).map_or_else(|| text.clone(), str::to_owned)
 }

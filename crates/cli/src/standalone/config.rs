@@ -109,6 +109,16 @@ impl Default for RedirectConfig {
     }
 }
 
+impl From<&RedirectConfig> for weir_sidecar::redirect::RedirectSettings {
+    fn from(config: &RedirectConfig) -> Self {
+        Self {
+            port: config.port,
+            enforced: config.enforced,
+            resolvers: config.resolvers.clone(),
+        }
+    }
+}
+
 /// An address to listen on.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

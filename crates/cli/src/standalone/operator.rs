@@ -9,10 +9,10 @@ use weir_collector::api::{
     Approver, Operator, OperatorError, OperatorFuture, RequestView, SpoolView, StatusView,
 };
 use weir_gateway::ports::Policies as _;
+use weir_sidecar::budgets::StoredBudgets;
+use weir_sidecar::metrics::EngineMetrics;
 use weir_uplink::{AuditHandle, DecideError, HoldView, Holds, IdentitySource};
 
-use super::budgets::StoredBudgets;
-use super::metrics::EngineMetrics;
 use super::policies::LoadedPolicies;
 
 /// The engine as its operators reach it.

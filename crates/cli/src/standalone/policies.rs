@@ -6,14 +6,16 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::SystemTime;
 
 use weir_api::{CompileOptions, Diagnostic};
-use weir_audit::{PolicyChanged, Record};
+use weir_gateway::Unmatched;
 use weir_gateway::ports::Policies;
 use weir_policy::Bundle;
+use weir_sidecar::adapters::announce;
 use weir_uplink::AuditHandle;
 
 /// The bundle in force and where it comes from.
 pub(crate) struct LoadedPolicies {
     paths: Vec<PathBuf>,
+    unmatched: Unmatched,
     current: RwLock<Arc<Bundle>>,
     revision: AtomicU64,
     refused: Mutex<Option<String>>,
@@ -22,11 +24,12 @@ pub(crate) struct LoadedPolicies {
 
 impl LoadedPolicies {
     /// Loads and compiles; the first bundle must be good.
-    pub(crate) fn load(paths: Vec<PathBuf>) -> Result<Self, Vec<Diagnostic>> {
+    pub(crate) fn load(paths: Vec<PathBuf>, unmatched: Unmatched) -> Result<Self, Vec<Diagnostic>> {
         let seen = fingerprint(&paths);
         let bundle = compile(&paths, 1)?;
         Ok(Self {
             paths,
+            unmatched,
             current: RwLock::new(Arc::new(bundle)),
             revision: AtomicU64::new(1),
             refused: Mutex::new(None),
@@ -89,17 +92,13 @@ impl Policies for LoadedPolicies {
     fn current(&self) -> Arc<Bundle> {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
-}
 
-/// Records which policy is in force.
-pub(crate) fn announce(bundle: &Bundle, refused: Option<&str>, audit: &AuditHandle) {
-    let event = PolicyChanged {
-        revision: bundle.revision(),
-        digest: bundle.digest().into(),
-        refused: refused.map(Into::into),
-    };
-    if let Err(error) = audit.record(Record::engine(SystemTime::now().into(), event)) {
-        tracing::warn!(%error, "a policy change could not be recorded");
+    fn unmatched(&self) -> Unmatched {
+        self.unmatched
+    }
+
+    fn suspended(&self) -> Option<Arc<str>> {
+        None
     }
 }
 

@@ -11,27 +11,28 @@ use weir_collector::api::{Api, Operator, serve_socket, serve_tcp};
 use weir_collector::{Collector, CollectorConfig};
 use weir_gateway::ports::Policies as _;
 use weir_gateway::{Engine, EngineConfig, Unmatched};
+use weir_sidecar::adapters::{OneIdentity, Spooled, announce};
+use weir_sidecar::budgets::StoredBudgets;
+use weir_sidecar::files::{private_dir, secret_file};
+use weir_sidecar::holds::OperatorHolds;
+use weir_sidecar::metrics::EngineMetrics;
+use weir_sidecar::part::{PartError, part};
+use weir_sidecar::pins::StoredPins;
+use weir_sidecar::redirect;
+use weir_sidecar::serve::{Serving, stop_asked};
+use weir_sidecar::upkeep::{self, Upkeep};
 use weir_telemetry::{Admin, AdminConfig, Readiness, Registry};
-use weir_transport::listen::{Acceptor, Drain, Drained, Limits, Mode, drain};
-use weir_transport::selftest;
+use weir_transport::listen::{Drain, Limits, Mode, drain};
 use weir_transport::tls::Authority;
 use weir_uplink::{
     IdentityConfig, IdentitySource, KeySource, Shipper, Spool, SpoolConfig, TokenConfig,
 };
 
-use super::adapters::{FileSecrets, OneIdentity, OperatorHolds, Spooled};
-use super::budgets::StoredBudgets;
 use super::config::{Config, ConfigError, UnmatchedConfig};
-use super::metrics::EngineMetrics;
 use super::operator::StandaloneOperator;
-use super::pins::StoredPins;
-use super::policies::{LoadedPolicies, announce, render};
-use super::redirect;
+use super::policies::{LoadedPolicies, render};
+use super::secrets::FileSecrets;
 
-/// How often policy files are looked at.
-const RELOAD: Duration = Duration::from_millis(500);
-/// How often the names of targets are looked up again.
-const RESOLVE: Duration = Duration::from_secs(30);
 /// How often the evidence store looks after itself.
 const MAINTAIN: Duration = Duration::from_secs(60);
 /// How long the last evidence may take to reach the collector at the end.
@@ -47,28 +48,14 @@ pub(crate) enum StartError {
     #[error("the policy cannot be used:\n{0}")]
     Policy(String),
     /// Something else is in the way.
-    #[error("{what}: {reason}")]
-    Part {
-        /// What was being started.
-        what: &'static str,
-        /// Why it did not.
-        reason: String,
-    },
-}
-
-pub(super) fn part<E: std::fmt::Display>(what: &'static str) -> impl FnOnce(E) -> StartError {
-    move |error| StartError::Part {
-        what,
-        reason: error.to_string(),
-    }
+    #[error(transparent)]
+    Part(#[from] PartError),
 }
 
 /// A running engine with everything around it.
 pub(crate) struct Standalone {
-    engine: Engine,
+    serving: Serving,
     drain: Drain,
-    drained: Drained,
-    limits: Limits,
     metrics: Arc<EngineMetrics>,
     config: Config,
     policies: Arc<LoadedPolicies>,
@@ -85,7 +72,7 @@ pub(crate) struct Standalone {
 pub(crate) async fn run(path: &Path) -> Result<(), StartError> {
     let config = Config::read(path)?;
     let captured = match &config.redirect {
-        Some(redirect) => redirect::install(redirect).await?,
+        Some(redirect) => redirect::install(&redirect.into()).await?,
         None => Vec::new(),
     };
     let mut standalone = Standalone::start(config)?;
@@ -95,7 +82,7 @@ pub(crate) async fn run(path: &Path) -> Result<(), StartError> {
     standalone.listen_explicitly()?;
     standalone.serve_operators().await?;
     standalone.ready();
-    wait_for_signal().await.map_err(part("signals"))?;
+    stop_asked().await.map_err(part("signals"))?;
     standalone.stop().await;
     Ok(())
 }
@@ -106,7 +93,11 @@ impl Standalone {
         let state = private_dir(&config.state_dir)?;
         let registry = Registry::default();
         let readiness = Readiness::default();
-        let policies = LoadedPolicies::load(config.resources.clone())
+        let unmatched = match config.unmatched {
+            UnmatchedConfig::Relay => Unmatched::Relay,
+            UnmatchedConfig::Refuse => Unmatched::Refuse,
+        };
+        let policies = LoadedPolicies::load(config.resources.clone(), unmatched)
             .map_err(|diagnostics| StartError::Policy(render(&diagnostics)))?;
         let policies = Arc::new(policies);
         let mut spool_config = SpoolConfig::new(state.join("spool"));
@@ -152,10 +143,6 @@ impl Standalone {
             pins: Arc::new(pins),
             authority: Arc::new(authority),
             token_key,
-            unmatched: match config.unmatched {
-                UnmatchedConfig::Relay => Unmatched::Relay,
-                UnmatchedConfig::Refuse => Unmatched::Refuse,
-            },
         });
         let metrics = Arc::new(EngineMetrics::new(&registry).map_err(part("metrics"))?);
         let (drain, drained) = drain();
@@ -168,13 +155,18 @@ impl Standalone {
             metrics: Arc::clone(&metrics),
             groups: config.approver_groups.clone(),
         };
-        Ok(Self {
+        let serving = Serving {
             engine,
-            drain,
-            drained,
             limits: Limits {
                 connections: config.max_connections,
             },
+            drained,
+            metrics: Arc::clone(&metrics),
+            forbidden: own_addresses(&config),
+        };
+        Ok(Self {
+            serving,
+            drain,
             metrics,
             config,
             policies,
@@ -201,15 +193,10 @@ impl Standalone {
                     "{}: there is no target {:?}",
                     listener.address, listener.target
                 );
-                return Err(StartError::Part {
-                    what: "listeners",
-                    reason,
-                });
+                return Err(part("listeners")(reason).into());
             }
-            let socket = TcpListener::bind(listener.address).map_err(|error| StartError::Part {
-                what: "listeners",
-                reason: format!("{}: {error}", listener.address),
-            })?;
+            let socket = TcpListener::bind(listener.address)
+                .map_err(|error| part("listeners")(format!("{}: {error}", listener.address)))?;
             tracing::info!(address = %listener.address, target = listener.target, "listening");
             self.accept(socket, Mode::Named, Some(listener.target))?;
         }
@@ -223,34 +210,7 @@ impl Standalone {
         mode: Mode,
         target: Option<String>,
     ) -> Result<(), StartError> {
-        let mut acceptor = Acceptor::new(socket, mode, self.limits, self.drained.clone())
-            .map_err(part("listeners"))?
-            .forbid(self.own_addresses());
-        self.metrics.watch(acceptor.counters());
-        let engine = self.engine.clone();
-        let target: Option<Arc<str>> = target.map(Into::into);
-        tokio::spawn(async move {
-            while let Some(accepted) = acceptor.accept().await {
-                if accepted.destination.is_some_and(selftest::is_probe) {
-                    tokio::spawn(selftest::answer(accepted.stream));
-                    continue;
-                }
-                let (engine, target) = (engine.clone(), target.clone());
-                tokio::spawn(async move { engine.serve(accepted, target.as_deref()).await });
-            }
-        });
-        Ok(())
-    }
-
-    /// Addresses of this process that a captured connection must not reach.
-    fn own_addresses(&self) -> Vec<SocketAddr> {
-        let config = &self.config;
-        let explicit = config.listeners.iter().map(|listener| listener.address);
-        let admin = config.admin.as_ref().map(|admin| admin.address);
-        explicit
-            .chain(admin)
-            .chain(config.collector.address)
-            .collect()
+        Ok(self.serving.accept(socket, mode, target)?)
     }
 
     /// Serves operators, auditors and probes.
@@ -285,14 +245,14 @@ impl Standalone {
                 .map_err(part("the admin address"))?;
             tokio::spawn(admin.serve(std::future::pending()));
         }
-        self.engine.resolve_names().await;
+        self.serving.engine.resolve_names().await;
         self.keep_current();
         Ok(())
     }
 
     /// Follows the policy files and the targets' names.
     fn keep_current(&self) {
-        let (engine, policies) = (self.engine.clone(), Arc::clone(&self.policies));
+        let (engine, policies) = (self.serving.engine.clone(), Arc::clone(&self.policies));
         let audit = self.spool.handle();
         let metrics = Arc::clone(&self.metrics);
         let collector = self.collector.clone();
@@ -306,26 +266,16 @@ impl Standalone {
         });
         tokio::spawn(async move {
             let mut since_resolved = Duration::ZERO;
-            // Start-up has run through code that no session needs, and so has each login.
-            let mut logins = u64::MAX;
+            let mut upkeep = Upkeep::new(metrics, audit.clone());
             loop {
-                tokio::time::sleep(RELOAD).await;
-                since_resolved += RELOAD;
-                if std::mem::replace(&mut logins, metrics.accepted()) != logins
-                    && let Err(error) = weir_transport::resident::release_code()
-                {
-                    tracing::debug!(%error, "code that is not in use stays mapped");
-                }
-                metrics.update(
-                    &audit.status(),
-                    &policies.current(),
-                    policies.refused().is_some(),
-                );
+                tokio::time::sleep(upkeep::EVERY).await;
+                since_resolved += upkeep::EVERY;
+                upkeep.tick(&policies.current(), policies.refused().is_some());
                 let (policies, audit) = (Arc::clone(&policies), audit.clone());
                 let reload =
                     tokio::task::spawn_blocking(move || policies.reload_if_changed(&audit));
                 let swapped = reload.await.unwrap_or(false);
-                if swapped || since_resolved >= RESOLVE {
+                if swapped || since_resolved >= upkeep::RESOLVE {
                     since_resolved = Duration::ZERO;
                     engine.resolve_names().await;
                 }
@@ -381,6 +331,16 @@ impl Standalone {
     }
 }
 
+/// Addresses of this process that a captured connection must not reach.
+fn own_addresses(config: &Config) -> Vec<SocketAddr> {
+    let explicit = config.listeners.iter().map(|listener| listener.address);
+    let admin = config.admin.as_ref().map(|admin| admin.address);
+    explicit
+        .chain(admin)
+        .chain(config.collector.address)
+        .collect()
+}
+
 /// Where operators reach the process.
 pub(crate) fn socket_path(state_dir: &Path) -> PathBuf {
     state_dir.join("weir.sock")
@@ -415,52 +375,6 @@ fn identity_config(config: &Config) -> IdentityConfig {
     }
 }
 
-/// Makes a directory that nobody else can look into.
-fn private_dir(path: &Path) -> Result<PathBuf, StartError> {
-    use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt};
-    let made = std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path);
-    let closed = made.and_then(|()| {
-        std::fs::set_permissions(
-            path,
-            <std::fs::Permissions as PermissionsExt>::from_mode(0o700),
-        )
-    });
-    closed.map_err(|error| StartError::Part {
-        what: "the state directory",
-        reason: format!("{}: {error}", path.display()),
-    })?;
-    Ok(path.to_owned())
-}
-
-/// A secret of 32 bytes, made once and kept.
-fn secret_file(path: &Path) -> std::io::Result<Vec<u8>> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    match std::fs::read(path) {
-        Ok(secret) if secret.len() >= 32 => return Ok(secret),
-        Ok(_) => {
-            return Err(std::io::Error::other(format!(
-                "{} is too short",
-                path.display()
-            )));
-        }
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-        Err(_) => {}
-    }
-    let mut secret = vec![0; 32];
-    aws_lc_rs::rand::fill(&mut secret).map_err(std::io::Error::other)?;
-    let mut file = std::fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
-    file.write_all(&secret)?;
-    file.sync_all()?;
-    Ok(secret)
-}
-
 /// Writes the certificate where an operator finds it.
 fn publish(path: &Path, pem: &str) -> std::io::Result<()> {
     std::fs::write(path, pem)
@@ -485,17 +399,4 @@ fn collector_token(state: &Path) -> std::io::Result<String> {
         .open(path)?;
     writeln!(file, "{token}")?;
     Ok(token)
-}
-
-async fn wait_for_signal() -> std::io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (mut term, mut interrupt) = (
-        signal(SignalKind::terminate())?,
-        signal(SignalKind::interrupt())?,
-    );
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    Ok(())
 }

@@ -1,33 +1,25 @@
 //! Serving.
 
-use std::convert::Infallible;
-use std::io;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::combinators::BoxBody;
-use http_body_util::{BodyExt as _, Full, Limited, StreamBody};
-use hyper::body::{Bytes, Frame, Incoming};
-use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode, header};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use serde::Serialize;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{Semaphore, mpsc};
+use http_body_util::{BodyExt as _, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::{Request, Response, header};
+use tokio::sync::mpsc;
 use weir_audit::{Ruling, SessionId};
 
-use super::operator::{Approver, Decide, Operator, OperatorError};
+use super::operator::{Approver, Decide, Operator};
+use super::reply::{Refusal, json, line, stream};
 use super::routes::{Found, Query, To, find};
+use crate::listen::Body;
 use crate::{Collector, CollectorError};
 
-const MAX_CONNECTIONS: usize = 256;
 const MAX_BODY: usize = 64 << 10;
-const HEADER_PATIENCE: Duration = Duration::from_secs(10);
-
-type Body = BoxBody<Bytes, Infallible>;
+/// A stream of a caller whose rights are others' to change asks for them this often.
+const RECHECK: Duration = Duration::from_secs(30);
 
 /// What the API serves.
 #[derive(Clone)]
@@ -36,19 +28,44 @@ pub struct Api {
     operator: Option<Arc<dyn Operator>>,
 }
 
-/// Why the API cannot be served.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot serve on {path}: {source}")]
-pub struct ServeError {
-    path: PathBuf,
-    source: io::Error,
-}
-
 /// Who is asking.
 #[derive(Clone)]
-enum Caller {
+pub(crate) enum Caller {
     Operator(Approver),
     Reader,
+    Auditor(Scope),
+}
+
+/// What an auditor may read.
+#[derive(Clone)]
+pub(crate) struct Scope {
+    /// This namespace, or all.
+    pub(crate) namespace: Option<String>,
+    /// Whether they still may.
+    pub(crate) still: Still,
+}
+
+/// Asks again whether a caller may read.
+pub(crate) type Still = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = bool> + Send>> + Send + Sync>;
+
+impl Caller {
+    /// The namespace that they are confined to.
+    fn confined(&self) -> Option<&String> {
+        match self {
+            Self::Auditor(scope) => scope.namespace.as_ref(),
+            Self::Operator(_) | Self::Reader => None,
+        }
+    }
+
+    /// What is not of one namespace is for those who may read all.
+    fn everywhere(&self) -> Result<(), Refusal> {
+        match self.confined() {
+            None => Ok(()),
+            Some(namespace) => Err(Refusal::forbidden(format!(
+                "this needs the right to list auditevents cluster-wide, not in {namespace} alone"
+            ))),
+        }
+    }
 }
 
 impl Api {
@@ -61,25 +78,7 @@ impl Api {
         }
     }
 
-    async fn serve<S>(self, stream: S, caller: Caller, token: Option<Arc<str>>)
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let service = service_fn(move |request| {
-            let (api, caller, token) = (self.clone(), caller.clone(), token.clone());
-            async move { Ok::<_, Infallible>(api.answer(request, &caller, token.as_deref()).await) }
-        });
-        let served = hyper::server::conn::http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEADER_PATIENCE)
-            .serve_connection(TokioIo::new(stream), service)
-            .await;
-        if let Err(error) = served {
-            tracing::debug!(%error, "an API connection ended");
-        }
-    }
-
-    async fn answer(
+    pub(super) async fn answer(
         &self,
         request: Request<Incoming>,
         caller: &Caller,
@@ -88,22 +87,13 @@ impl Api {
         if let Some(token) = token
             && !bears(&request, token)
         {
-            return error(
-                StatusCode::UNAUTHORIZED,
-                "unauthorized",
-                "a bearer token is needed",
-            );
+            return Refusal::unauthorized("a bearer token is needed".into()).answer();
         }
-        self.route(request, caller).await.unwrap_or_else(
-            |Refusal {
-                 status,
-                 code,
-                 message,
-             }| { error(status, code, &message) },
-        )
+        let routed = self.route(request, caller).await;
+        routed.unwrap_or_else(|refusal| refusal.answer())
     }
 
-    async fn route(
+    pub(crate) async fn route(
         &self,
         request: Request<Incoming>,
         caller: &Caller,
@@ -117,39 +107,47 @@ impl Api {
         let query = Query::parse(request.uri().query()).map_err(Refusal::bad)?;
         match to {
             To::Events => {
-                let filter = query.events().map_err(Refusal::bad)?;
+                let mut filter = query.events().map_err(Refusal::bad)?;
+                confine(&mut filter.namespace, caller)?;
                 json(&self.blocking(move |store| store.query(&filter)).await?)
             }
             To::Sessions => {
-                let filter = query.sessions().map_err(Refusal::bad)?;
+                let mut filter = query.sessions().map_err(Refusal::bad)?;
+                confine(&mut filter.namespace, caller)?;
                 json(&self.blocking(move |store| store.sessions(&filter)).await?)
             }
             To::Verify => {
                 query.finish().map_err(Refusal::bad)?;
+                caller.everywhere()?;
                 json(&self.blocking(|store| store.verify()).await?)
             }
             To::Replay => {
-                query.finish().map_err(Refusal::bad)?;
+                let mut namespace = query.namespace().map_err(Refusal::bad)?;
+                confine(&mut namespace, caller)?;
                 let session = varying
                     .parse()
                     .map_err(|_| Refusal::not_found("no such session"))?;
-                self.replay(session).await
+                self.replay(session, namespace).await
             }
             To::Tail => {
-                let filter = query.events().map_err(Refusal::bad)?;
-                Ok(self.tail(filter))
+                let mut filter = query.events().map_err(Refusal::bad)?;
+                confine(&mut filter.namespace, caller)?;
+                Ok(self.tail(filter, caller))
             }
             To::Requests => {
                 query.finish().map_err(Refusal::bad)?;
+                caller.everywhere()?;
                 json(&serde_json::json!({"requests": self.operator()?.requests()}))
             }
             To::Status => {
                 query.finish().map_err(Refusal::bad)?;
+                caller.everywhere()?;
                 json(&self.operator()?.status())
             }
             To::Approve | To::Deny | To::ResetBudgets => {
                 let Caller::Operator(approver) = caller else {
-                    return Err(Refusal::read_only());
+                    let message = "decisions are not taken here, but on the operators' socket";
+                    return Err(Refusal::forbidden(message.into()));
                 };
                 let body = body(request).await?;
                 self.act(to, varying, approver, &body).await
@@ -189,11 +187,9 @@ impl Api {
     }
 
     fn operator(&self) -> Result<&dyn Operator, Refusal> {
-        self.operator.as_deref().ok_or_else(|| Refusal {
-            status: StatusCode::SERVICE_UNAVAILABLE,
-            code: "unavailable",
-            message: "no engine runs beside this collector".into(),
-        })
+        self.operator
+            .as_deref()
+            .ok_or_else(|| Refusal::unavailable("no engine runs beside this collector".into()))
     }
 
     async fn blocking<T: Send + 'static>(
@@ -206,11 +202,15 @@ impl Api {
             .map_err(Refusal::from)
     }
 
-    async fn replay(&self, session: SessionId) -> Result<Response<Body>, Refusal> {
+    async fn replay(
+        &self,
+        session: SessionId,
+        namespace: Option<String>,
+    ) -> Result<Response<Body>, Refusal> {
         let (sender, mut lines) = mpsc::channel::<Bytes>(64);
         let store = self.collector.clone();
         let reading = tokio::task::spawn_blocking(move || {
-            store.replay(session, &mut |event| {
+            store.replay(session, namespace.as_deref(), &mut |event| {
                 line(&event).is_some_and(|line| sender.blocking_send(line).is_ok())
             })
         });
@@ -224,15 +224,28 @@ impl Api {
         Ok(stream(first, lines))
     }
 
-    fn tail(&self, filter: crate::Filter) -> Response<Body> {
+    fn tail(&self, filter: crate::Filter, caller: &Caller) -> Response<Body> {
         let (sender, lines) = mpsc::channel::<Bytes>(64);
         let mut events = self.collector.tail();
+        let still = match caller {
+            Caller::Auditor(scope) => Some(Arc::clone(&scope.still)),
+            Caller::Operator(_) | Caller::Reader => None,
+        };
         tokio::spawn(async move {
             use tokio::sync::broadcast::error::RecvError;
+            let mut check = tokio::time::interval(RECHECK);
+            check.tick().await;
             loop {
                 let batch = tokio::select! {
-                    batch = events.recv() => batch,
+                    biased;
                     () = sender.closed() => return,
+                    _ = check.tick(), if still.is_some() => {
+                        if let Some(still) = &still && !still().await {
+                            return;
+                        }
+                        continue;
+                    }
+                    batch = events.recv() => batch,
                 };
                 let out: Vec<Bytes> = match batch {
                     Ok(batch) => batch
@@ -258,87 +271,17 @@ impl Api {
     }
 }
 
-/// Serves the whole API on a unix socket; the approver is the peer's OS user. Never returns while
-/// it works; drop the future to stop.
-///
-/// # Errors
-/// When the socket cannot be made.
-pub async fn serve_socket(api: Api, path: &Path) -> Result<(), ServeError> {
-    let failed = |source| ServeError {
-        path: path.to_owned(),
-        source,
+/// Whatever was asked for, no more than the caller may read.
+fn confine(namespace: &mut Option<String>, caller: &Caller) -> Result<(), Refusal> {
+    let Some(own) = caller.confined() else {
+        return Ok(());
     };
-    let hidden = path.with_extension(format!("{}.new", std::process::id()));
-    let _ = std::fs::remove_file(&hidden);
-    let listener = UnixListener::bind(&hidden).map_err(failed)?;
-    std::fs::set_permissions(&hidden, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
-    std::fs::rename(&hidden, path).map_err(failed)?;
-    let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    loop {
-        let Ok(permit) = Arc::clone(&connections).acquire_owned().await else {
-            return Ok(());
-        };
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                tracing::warn!(%error, "the operators' socket");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            }
-        };
-        let approver = match stream.peer_cred() {
-            Ok(peer) => approver(peer.uid()),
-            Err(error) => {
-                tracing::warn!(%error, "a peer of the operators' socket has no user");
-                continue;
-            }
-        };
-        let api = api.clone();
-        tokio::spawn(async move {
-            api.serve(stream, Caller::Operator(approver), None).await;
-            drop(permit);
-        });
+    if namespace.as_ref().is_some_and(|asked| asked != own) {
+        let message = format!("you may list auditevents in {own}");
+        return Err(Refusal::forbidden(message));
     }
-}
-
-/// Serves the reading part of the API over TCP to holders of `token`. Never returns while it
-/// works; drop the future to stop.
-///
-/// # Errors
-/// Never for a single connection.
-pub async fn serve_tcp(api: Api, listener: TcpListener, token: Arc<str>) -> io::Result<()> {
-    let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    loop {
-        let Ok(permit) = Arc::clone(&connections).acquire_owned().await else {
-            return Ok(());
-        };
-        let (stream, _) = match listener.accept().await {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                tracing::warn!(%error, "the collector's address");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            }
-        };
-        let (api, token) = (api.clone(), Arc::clone(&token));
-        tokio::spawn(async move {
-            api.serve(stream, Caller::Reader, Some(token)).await;
-            drop(permit);
-        });
-    }
-}
-
-fn approver(uid: u32) -> Approver {
-    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let name = users.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
-    });
-    Approver {
-        name: name.unwrap_or_else(|| format!("uid:{uid}")).into(),
-        uid,
-    }
+    *namespace = Some(own.clone());
+    Ok(())
 }
 
 fn bears(request: &Request<Incoming>, token: &str) -> bool {
@@ -362,134 +305,4 @@ async fn body(request: Request<Incoming>) -> Result<Bytes, Refusal> {
     Ok(body
         .map_err(|error| Refusal::bad(error.to_string()))?
         .to_bytes())
-}
-
-struct Refusal {
-    status: StatusCode,
-    code: &'static str,
-    message: String,
-}
-
-impl Refusal {
-    fn bad(message: String) -> Self {
-        Self {
-            status: StatusCode::BAD_REQUEST,
-            code: "bad_request",
-            message,
-        }
-    }
-
-    fn not_found(message: &str) -> Self {
-        Self {
-            status: StatusCode::NOT_FOUND,
-            code: "not_found",
-            message: message.into(),
-        }
-    }
-
-    fn method() -> Self {
-        let message = "the path has no such method".into();
-        Self {
-            status: StatusCode::METHOD_NOT_ALLOWED,
-            code: "method_not_allowed",
-            message,
-        }
-    }
-
-    fn read_only() -> Self {
-        let message = "decisions are taken on the operators' socket".into();
-        Self {
-            status: StatusCode::FORBIDDEN,
-            code: "forbidden",
-            message,
-        }
-    }
-
-    fn failed(message: String) -> Self {
-        Self {
-            status: StatusCode::INTERNAL_SERVER_ERROR,
-            code: "failed",
-            message,
-        }
-    }
-}
-
-impl From<CollectorError> for Refusal {
-    fn from(error: CollectorError) -> Self {
-        let message = error.to_string();
-        match error {
-            CollectorError::Cursor => Self::bad(message),
-            CollectorError::NoSession(_) => Self::not_found(&message),
-            _ => Self::failed(message),
-        }
-    }
-}
-
-impl From<OperatorError> for Refusal {
-    fn from(error: OperatorError) -> Self {
-        let (status, code) = match error {
-            OperatorError::NotFound(_) => (StatusCode::NOT_FOUND, "not_found"),
-            OperatorError::Forbidden(_) => (StatusCode::FORBIDDEN, "forbidden"),
-            OperatorError::Conflict(_) => (StatusCode::CONFLICT, "conflict"),
-            OperatorError::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
-        };
-        Self {
-            status,
-            code,
-            message: error.to_string(),
-        }
-    }
-}
-
-fn line(value: &impl Serialize) -> Option<Bytes> {
-    let mut bytes = serde_json::to_vec(value).ok()?;
-    bytes.push(b'\n');
-    Some(bytes.into())
-}
-
-fn stream(first: Option<Bytes>, lines: mpsc::Receiver<Bytes>) -> Response<Body> {
-    let frames = Lines { first, lines };
-    let mut response = Response::new(StreamBody::new(frames).boxed());
-    let kind = header::HeaderValue::from_static("application/x-ndjson");
-    response.headers_mut().insert(header::CONTENT_TYPE, kind);
-    response
-}
-
-struct Lines {
-    first: Option<Bytes>,
-    lines: mpsc::Receiver<Bytes>,
-}
-
-impl futures_core::Stream for Lines {
-    type Item = Result<Frame<Bytes>, Infallible>;
-
-    fn poll_next(
-        mut self: std::pin::Pin<&mut Self>,
-        context: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Self::Item>> {
-        if let Some(first) = self.first.take() {
-            return std::task::Poll::Ready(Some(Ok(Frame::data(first))));
-        }
-        self.lines
-            .poll_recv(context)
-            .map(|line| line.map(|line| Ok(Frame::data(line))))
-    }
-}
-
-fn json(value: &impl Serialize) -> Result<Response<Body>, Refusal> {
-    let bytes = serde_json::to_vec(value).map_err(|error| Refusal::failed(error.to_string()))?;
-    Ok(with(StatusCode::OK, bytes))
-}
-
-fn error(status: StatusCode, code: &str, message: &str) -> Response<Body> {
-    let body = serde_json::json!({"error": code, "message": message});
-    with(status, body.to_string().into_bytes())
-}
-
-fn with(status: StatusCode, bytes: Vec<u8>) -> Response<Body> {
-    let mut response = Response::new(Full::new(Bytes::from(bytes)).boxed());
-    *response.status_mut() = status;
-    let kind = header::HeaderValue::from_static("application/json");
-    response.headers_mut().insert(header::CONTENT_TYPE, kind);
-    response
 }

@@ -131,11 +131,19 @@ impl Query {
             .map_or(Ok(()), |name| Err(format!("{name} is not known")))
     }
 
+    /// The namespace, as the only parameter.
+    pub(super) fn namespace(mut self) -> Result<Option<String>, String> {
+        let namespace = self.text("namespace");
+        self.finish()?;
+        Ok(namespace)
+    }
+
     pub(super) fn events(mut self) -> Result<Filter, String> {
         let filter = Filter {
             since: self.parsed("since")?,
             until: self.parsed("until")?,
             identity: self.text("identity"),
+            namespace: self.text("namespace"),
             target: self.text("target"),
             table: self.text("table"),
             label: self.text("label"),
@@ -155,6 +163,7 @@ impl Query {
             since: self.parsed("since")?,
             until: self.parsed("until")?,
             identity: self.text("identity"),
+            namespace: self.text("namespace"),
             target: self.text("target"),
             limit: self.parsed("limit")?,
             cursor: self.text("cursor"),
@@ -162,6 +171,11 @@ impl Query {
         self.finish()?;
         Ok(filter)
     }
+}
+
+/// One parameter of a query string, decoded.
+pub(crate) fn named(query: Option<&str>, name: &str) -> Result<Option<String>, String> {
+    Ok(Query::parse(query)?.text(name))
 }
 
 fn decode(text: &str) -> Result<String, String> {

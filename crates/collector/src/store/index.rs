@@ -18,6 +18,7 @@ pub(super) enum Kind {
     Label = 4,
     Decision = 5,
     Body = 6,
+    Namespace = 7,
 }
 
 /// What one batch adds to a session.
@@ -90,6 +91,9 @@ impl BlockIndex {
             .insert((Kind::Identity, Arc::clone(&session.identity.name)));
         if let Some(target) = &session.target {
             self.keys.insert((Kind::Target, Arc::clone(target)));
+        }
+        if let Some(namespace) = &session.identity.namespace {
+            self.keys.insert((Kind::Namespace, Arc::clone(namespace)));
         }
     }
 

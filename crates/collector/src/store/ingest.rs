@@ -6,14 +6,15 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 use weir_audit::{
-    Ack, Batch, Body, EngineId, Event, Finding, Frame, FrameBuilder, Hash, Record, SessionId,
-    Timestamp, genesis,
+    Ack, Batch, Body, EngineId, Event, Finding, FindingCode, Frame, FrameBuilder, Hash, Record,
+    SessionId, Timestamp, genesis,
 };
 
 use super::CollectorError;
 use super::chain::{self, Found, Placed};
-use super::index::{BlockIndex, Kind, SessionDelta};
+use super::index::{BlockIndex, Kind};
 use super::maintain::merge_small;
+use super::sessions::save_session;
 
 const LEVEL: i32 = 3;
 const BLOCK_BYTES: usize = 256 << 10;
@@ -44,6 +45,16 @@ struct Block {
     index: BlockIndex,
 }
 
+/// Says why an event may not be kept.
+pub(super) type Check<'a> = dyn FnMut(&Event) -> Result<(), String> + 'a;
+
+/// Whose frames are stored.
+struct Source<'a> {
+    engine: &'a EngineId,
+    /// The collector itself: it alone says what became of other engines' sessions.
+    own: bool,
+}
+
 /// Keys that a transaction made; they are cached only once it is committed.
 type NewKeys = Vec<((Kind, Arc<str>), i64)>;
 
@@ -69,6 +80,7 @@ impl Ingest {
         batch: &Batch,
         now: Timestamp,
         keep: bool,
+        check: &mut Check<'_>,
     ) -> Result<Done, CollectorError> {
         let mut ack = Ack { epoch: 0, seq: 0 };
         let mut events = Vec::new();
@@ -78,14 +90,21 @@ impl Ingest {
             store_frames(
                 store,
                 keys,
-                &batch.engine,
+                &Source {
+                    engine: &batch.engine,
+                    own: false,
+                },
                 &batch.frames,
                 now,
                 &mut found,
                 &mut |seen| {
+                    for event in &seen {
+                        check(event).map_err(CollectorError::Refused)?;
+                    }
                     if keep {
                         events.extend(seen);
                     }
+                    Ok(())
                 },
             )?;
             for frame in &batch.frames {
@@ -98,6 +117,7 @@ impl Ingest {
                 if keep {
                     events.extend(seen);
                 }
+                Ok(())
             })
         })?;
         Ok(Done { ack, events })
@@ -110,7 +130,7 @@ impl Ingest {
         now: Timestamp,
     ) -> Result<(), CollectorError> {
         let own = self.own.clone();
-        self.transaction(|store, keys| record(store, keys, &own, findings, now, &mut |_| {}))
+        self.transaction(|store, keys| record(store, keys, &own, findings, now, &mut |_| Ok(())))
     }
 
     fn transaction(
@@ -140,7 +160,7 @@ pub(super) struct Keys<'a> {
 }
 
 impl Keys<'_> {
-    fn number(
+    pub(super) fn number(
         &mut self,
         store: &Connection,
         kind: Kind,
@@ -170,15 +190,19 @@ impl Keys<'_> {
     }
 }
 
+/// Takes the events of a frame that is stored.
+type Take<'a> = dyn FnMut(Vec<Event>) -> Result<(), CollectorError> + 'a;
+
 fn store_frames(
     store: &Connection,
     keys: &mut Keys<'_>,
-    engine: &EngineId,
+    from: &Source<'_>,
     frames: &[Frame],
     now: Timestamp,
     found: &mut Vec<Found>,
-    take: &mut dyn FnMut(Vec<Event>),
+    take: &mut Take<'_>,
 ) -> Result<(), CollectorError> {
+    let engine = from.engine;
     let key = keys.number(store, Kind::Engine, &engine.as_str().into())?;
     let mut block: Option<Block> = None;
     let mut deltas = HashMap::new();
@@ -201,7 +225,7 @@ fn store_frames(
         (block.last_seq, block.hash) = (frame.last_seq(), frame.hash());
         block.index.add(&events, &mut deltas);
         note_engine(store, key, frame.epoch(), &events, now)?;
-        take(events);
+        take(events)?;
     }
     if let Some(block) = block {
         let small = block.bytes.len() < LARGE;
@@ -211,7 +235,13 @@ fn store_frames(
         }
     }
     for (id, delta) in deltas {
-        save_session(store, keys, key, id, &delta)?;
+        if !save_session(store, keys, (key, from.own), id, &delta)? {
+            let id = SessionId::new(id);
+            found.push(Found {
+                code: FindingCode::Other,
+                message: format!("{engine} claims session {id}, which another engine opened"),
+            });
+        }
     }
     Ok(())
 }
@@ -298,83 +328,13 @@ fn note_engine(
     Ok(())
 }
 
-fn save_session(
-    store: &Connection,
-    keys: &mut Keys<'_>,
-    engine: i64,
-    id: u64,
-    delta: &SessionDelta,
-) -> Result<(), CollectorError> {
-    let closed = delta.closed.map(Timestamp::as_micros);
-    let Some(session) = &delta.session else {
-        store
-            .prepare_cached(
-                "UPDATE sessions SET closed = coalesce(closed, ?2), outcome = coalesce(outcome, ?3)
-                 WHERE id = ?1",
-            )?
-            .execute(params![signed(id), closed, delta.outcome])?;
-        return Ok(());
-    };
-    let identity = keys.number(store, Kind::Identity, &session.identity.name)?;
-    let target = match &session.target {
-        Some(target) => Some(keys.number(store, Kind::Target, target)?),
-        None => None,
-    };
-    let update = store
-        .prepare_cached(
-            "UPDATE sessions SET opened = min(opened, ?2), last = max(last, ?3),
-             closed = coalesce(closed, ?4), outcome = coalesce(outcome, ?5),
-             statements = statements + ?6, rows = rows + ?7, bytes = bytes + ?8,
-             denials = denials + ?9, holds = holds + ?10 WHERE id = ?1",
-        )?
-        .execute(params![
-            signed(id),
-            delta.first.as_micros(),
-            delta.last.as_micros(),
-            closed,
-            delta.outcome,
-            delta.statements,
-            delta.rows.min(i64::MAX.unsigned_abs()),
-            delta.bytes.min(i64::MAX.unsigned_abs()),
-            delta.denials,
-            delta.holds
-        ])?;
-    if update > 0 {
-        return Ok(());
-    }
-    store
-        .prepare_cached(
-            "INSERT INTO sessions(id, engine, epoch, identity, target, context, opened, last, closed,
-             statements, rows, bytes, denials, holds, outcome)
-             VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15)",
-        )?
-        .execute(params![
-            signed(id),
-            engine,
-            delta.epoch,
-            identity,
-            target,
-            serde_json::to_string(&**session)?,
-            delta.first.as_micros(),
-            delta.last.as_micros(),
-            closed,
-            delta.statements,
-            delta.rows.min(i64::MAX.unsigned_abs()),
-            delta.bytes.min(i64::MAX.unsigned_abs()),
-            delta.denials,
-            delta.holds,
-            delta.outcome
-        ])?;
-    Ok(())
-}
-
 fn report(
     store: &Connection,
     keys: &mut Keys<'_>,
     own: &EngineId,
     found: Vec<Found>,
     now: Timestamp,
-    take: &mut dyn FnMut(Vec<Event>),
+    take: &mut Take<'_>,
 ) -> Result<(), CollectorError> {
     let findings = found.into_iter().map(|found| Finding {
         code: found.code,
@@ -391,7 +351,7 @@ fn record(
     own: &EngineId,
     findings: Vec<Finding>,
     now: Timestamp,
-    take: &mut dyn FnMut(Vec<Event>),
+    take: &mut Take<'_>,
 ) -> Result<(), CollectorError> {
     if findings.is_empty() {
         return Ok(());
@@ -415,5 +375,9 @@ fn record(
     let mut builder = FrameBuilder::new(1, last + 1);
     records.iter().for_each(|record| builder.push(record));
     let frames: Vec<Frame> = builder.seal(previous).into_iter().collect();
-    store_frames(store, keys, own, &frames, now, &mut Vec::new(), take)
+    let from = Source {
+        engine: own,
+        own: true,
+    };
+    store_frames(store, keys, &from, &frames, now, &mut Vec::new(), take)
 }

@@ -12,6 +12,9 @@ use super::{CollectorConfig, CollectorError};
 /// So many blocks of one level become one of the next.
 const FAN: usize = 32;
 const PRUNE_STEP: usize = 64;
+/// The sessions of an engine that was silent so many times as long as it takes to be a finding will
+/// not be closed any more: its pod is gone.
+const ABANDONED: u32 = 20;
 
 struct Small {
     id: i64,
@@ -144,7 +147,8 @@ impl Ingest {
         config: &CollectorConfig,
         now: Timestamp,
     ) -> Result<(), CollectorError> {
-        let mut findings = self.unclosed()?;
+        let gone = now.minus(config.silence.saturating_mul(ABANDONED));
+        let mut findings = self.unclosed(gone)?;
         findings.extend(self.silent(now.minus(config.silence))?);
         if !findings.is_empty() {
             self.find(findings, now)?;
@@ -152,14 +156,15 @@ impl Ingest {
         self.prune(config, now)
     }
 
-    /// Sessions of epochs that are over.
-    fn unclosed(&self) -> Result<Vec<Finding>, CollectorError> {
+    /// Sessions of epochs that are over, and of engines that will hardly come back.
+    fn unclosed(&self, gone: Timestamp) -> Result<Vec<Finding>, CollectorError> {
         let mut select = self.store.prepare_cached(
             "SELECT s.id, k.text FROM sessions s JOIN engines e ON e.engine = s.engine
              JOIN keys k ON k.id = s.engine
-             WHERE s.closed IS NULL AND (s.epoch < e.epoch OR e.stopped) LIMIT 1000",
+             WHERE s.closed IS NULL AND (s.epoch < e.epoch OR e.stopped
+               OR (e.silent AND e.seen < ?1)) LIMIT 1000",
         )?;
-        let found = select.query_map([], |row| {
+        let found = select.query_map([gone.as_micros()], |row| {
             let (id, engine): (i64, String) = (row.get(0)?, row.get(1)?);
             let id = SessionId::new(id.cast_unsigned());
             Ok(Finding {
@@ -202,7 +207,7 @@ impl Ingest {
         Ok(())
     }
 
-    fn size(&self) -> Result<u64, CollectorError> {
+    pub(super) fn size(&self) -> Result<u64, CollectorError> {
         let number = |name: &str| {
             self.store
                 .pragma_query_value(None, name, |row| row.get::<_, u64>(0))

@@ -1,4 +1,4 @@
-//! Finding events and sessions again.
+//! Finding events again.
 //!
 //! Blocks that can hold an answer are chosen by their index, newest first; their events are decoded
 //! and filtered. Text is searched in the sealed bytes before anything is decoded.
@@ -8,17 +8,15 @@ use std::collections::BTreeSet;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension as _, params, params_from_iter};
 use serde::{Deserialize, Serialize};
-use weir_audit::{
-    Body, EngineId, Event, EventId, FrameReader, Hash, Session, SessionId, Timestamp,
-};
+use weir_audit::{Body, EngineId, Event, EventId, FrameReader, Hash, SessionId, Timestamp};
 
 use super::index::Kind;
 use super::ingest::signed;
 use super::schema::unpack;
 use super::{Collector, CollectorError};
 
-const DEFAULT_LIMIT: usize = 100;
-const MAX_LIMIT: usize = 10_000;
+pub(super) const DEFAULT_LIMIT: usize = 100;
+pub(super) const MAX_LIMIT: usize = 10_000;
 
 /// Which events to find; every given condition must hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,6 +27,8 @@ pub struct Filter {
     pub until: Option<Timestamp>,
     /// Name of the identity.
     pub identity: Option<String>,
+    /// The identity's namespace; events outside of sessions have none.
+    pub namespace: Option<String>,
     /// Name of the target.
     pub target: Option<String>,
     /// A relation that the statement reads or writes, as recorded (`schema.name`).
@@ -57,62 +57,6 @@ pub struct EventPage {
     /// Where the next page begins; absent on the last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
-}
-
-/// Which sessions to find.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SessionFilter {
-    /// Active at or after.
-    pub since: Option<Timestamp>,
-    /// Opened before.
-    pub until: Option<Timestamp>,
-    /// Name of the identity.
-    pub identity: Option<String>,
-    /// Name of the target.
-    pub target: Option<String>,
-    /// At most so many (100 when absent, 10,000 at most).
-    pub limit: Option<usize>,
-    /// Where the page before ended.
-    pub cursor: Option<String>,
-}
-
-/// A page of sessions, newest first.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct SessionPage {
-    /// The sessions.
-    pub sessions: Vec<SessionSummary>,
-    /// Where the next page begins; absent on the last.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub next: Option<String>,
-}
-
-/// One session in a line.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct SessionSummary {
-    /// Who, where, as whom.
-    pub session: Session,
-    /// Which engine saw it.
-    pub engine: EngineId,
-    /// Its first event.
-    pub opened: Timestamp,
-    /// Its last event so far.
-    pub last: Timestamp,
-    /// When it ended.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub closed: Option<Timestamp>,
-    /// Statements finished.
-    pub statements: u64,
-    /// Rows that the client received.
-    pub rows: u64,
-    /// Bytes of rows that the client received.
-    pub bytes: u64,
-    /// Statements denied.
-    pub denials: u64,
-    /// Holds raised.
-    pub holds: u64,
-    /// How it ended.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub outcome: Option<String>,
 }
 
 impl Filter {
@@ -146,6 +90,10 @@ impl Filter {
             && is(
                 &self.identity,
                 session.map(|session| &*session.identity.name),
+            )
+            && is(
+                &self.namespace,
+                session.and_then(|session| session.identity.namespace.as_deref()),
             )
             && is(
                 &self.target,
@@ -280,78 +228,33 @@ impl Collector {
         Ok(EventPage { events, next })
     }
 
-    /// Sessions that match, newest first.
-    ///
-    /// # Errors
-    /// When the store failed or the cursor is not valid.
-    pub fn sessions(&self, filter: &SessionFilter) -> Result<SessionPage, CollectorError> {
-        let reader = self.reader()?;
-        let limit = filter.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT);
-        let cursor = match &filter.cursor {
-            None => (i64::MAX, i64::MAX),
-            Some(text) => {
-                let (opened, id) = text.split_once('.').ok_or(CollectorError::Cursor)?;
-                let id: SessionId = id.parse().map_err(|_| CollectorError::Cursor)?;
-                (
-                    opened.parse().map_err(|_| CollectorError::Cursor)?,
-                    signed(id.as_u64()),
-                )
-            }
-        };
-        let mut select = reader.prepare(
-            "SELECT s.context, e.text, s.opened, s.last, s.closed, s.statements, s.rows, s.bytes,
-             s.denials, s.holds, s.outcome FROM sessions s JOIN keys e ON e.id = s.engine
-             JOIN keys i ON i.id = s.identity LEFT JOIN keys t ON t.id = s.target
-             WHERE (s.opened, s.id) < (?1, ?2) AND s.last >= ?3 AND s.opened < ?4
-             AND (?5 IS NULL OR i.text = ?5) AND (?6 IS NULL OR t.text = ?6)
-             ORDER BY s.opened DESC, s.id DESC LIMIT ?7",
-        )?;
-        let bound = |time: Option<Timestamp>, other: i64| {
-            time.map_or(other, |time| {
-                i64::try_from(time.as_micros()).unwrap_or(i64::MAX)
-            })
-        };
-        let mut rows = select.query(params![
-            cursor.0,
-            cursor.1,
-            bound(filter.since, 0),
-            bound(filter.until, i64::MAX),
-            filter.identity,
-            filter.target,
-            limit + 1
-        ])?;
-        let mut sessions = Vec::new();
-        while let Some(row) = rows.next()? {
-            sessions.push(summary(row)?);
-        }
-        let more = sessions.len() > limit;
-        sessions.truncate(limit);
-        let next = sessions.last().filter(|_| more);
-        let next = next.map(|last| format!("{}.{}", last.opened.as_micros(), last.session.id));
-        Ok(SessionPage { sessions, next })
-    }
-
-    /// Every event of a session in order, handed to `take` until it returns false.
+    /// Every event of a session in order, handed to `take` until it returns false. With a
+    /// `namespace`, sessions of others do not exist.
     ///
     /// # Errors
     /// When there is no such session or the store failed.
     pub fn replay(
         &self,
         session: SessionId,
+        namespace: Option<&str>,
         take: &mut dyn FnMut(Event) -> bool,
     ) -> Result<(), CollectorError> {
         let reader = self.reader()?;
         let id = signed(session.as_u64());
         let known: Option<i64> = reader
-            .query_row("SELECT 1 FROM sessions WHERE id = ?1", [id], |row| {
-                row.get(0)
-            })
+            .query_row(
+                "SELECT 1 FROM sessions s LEFT JOIN keys n ON n.id = s.namespace
+                 WHERE s.id = ?1 AND (?2 IS NULL OR n.text = ?2)",
+                params![id, namespace],
+                |row| row.get(0),
+            )
             .optional()?;
         if known.is_none() {
             return Err(CollectorError::NoSession(session.to_string()));
         }
         let sql = format!(
             "{SELECT} JOIN block_sessions s ON s.block = b.id WHERE s.session = ?1
+             AND b.engine = (SELECT engine FROM sessions WHERE id = ?1)
              ORDER BY b.epoch, b.first_seq"
         );
         let mut select = reader.prepare(&sql)?;
@@ -359,10 +262,10 @@ impl Collector {
         let mut on = true;
         while let Some(row) = rows.next()? {
             StoredBlock::read(row)?.events(None, &mut |event| {
-                let own = event
-                    .session
-                    .as_ref()
-                    .is_some_and(|have| have.id == session);
+                let own = event.session.as_ref().is_some_and(|have| {
+                    have.id == session
+                        && namespace.is_none_or(|n| have.identity.namespace.as_deref() == Some(n))
+                });
                 if on && own {
                     on = take(event);
                 }
@@ -447,6 +350,7 @@ fn candidates(
     }
     for (kind, text) in [
         (Kind::Identity, &filter.identity),
+        (Kind::Namespace, &filter.namespace),
         (Kind::Target, &filter.target),
         (Kind::Table, &filter.table),
         (Kind::Label, &filter.label),
@@ -481,23 +385,4 @@ fn key_numbers(reader: &Connection, kind: Kind, text: &str) -> Result<Vec<i64>, 
             .collect::<Result<_, _>>()?,
     };
     Ok(numbers)
-}
-
-fn summary(row: &rusqlite::Row<'_>) -> Result<SessionSummary, CollectorError> {
-    let context: String = row.get(0)?;
-    let engine: String = row.get(1)?;
-    let closed: Option<u64> = row.get(4)?;
-    Ok(SessionSummary {
-        session: serde_json::from_str(&context)?,
-        engine: engine.parse().map_err(|_| CollectorError::Damaged(0))?,
-        opened: Timestamp::from_micros(row.get(2)?),
-        last: Timestamp::from_micros(row.get(3)?),
-        closed: closed.map(Timestamp::from_micros),
-        statements: row.get(5)?,
-        rows: row.get(6)?,
-        bytes: row.get(7)?,
-        denials: row.get(8)?,
-        holds: row.get(9)?,
-        outcome: row.get(10)?,
-    })
 }

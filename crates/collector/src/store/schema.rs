@@ -10,7 +10,7 @@ use rusqlite::Connection;
 
 use super::CollectorError;
 
-const VERSION: i32 = 1;
+const VERSION: i32 = 2;
 const MAX_BLOCK: usize = 256 << 20;
 
 const TABLES: &str = "
@@ -37,12 +37,24 @@ CREATE TABLE pruned(engine INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, last_seq
 CREATE TABLE engines(engine INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, seen INTEGER NOT NULL,
   stopped INTEGER NOT NULL, silent INTEGER NOT NULL);
 CREATE TABLE sessions(id INTEGER PRIMARY KEY, engine INTEGER NOT NULL, epoch INTEGER NOT NULL,
-  identity INTEGER NOT NULL, target INTEGER, context TEXT NOT NULL, opened INTEGER NOT NULL,
+  identity INTEGER NOT NULL, target INTEGER, namespace INTEGER, context TEXT NOT NULL, opened INTEGER NOT NULL,
   last INTEGER NOT NULL, closed INTEGER, statements INTEGER NOT NULL, rows INTEGER NOT NULL,
   bytes INTEGER NOT NULL, denials INTEGER NOT NULL, holds INTEGER NOT NULL, outcome TEXT);
 CREATE INDEX sessions_opened ON sessions(opened);
 CREATE INDEX sessions_unclosed ON sessions(engine, epoch) WHERE closed IS NULL;
 CREATE TABLE meta(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+";
+
+/// Version 1 did not know namespaces by name; they are in the sessions' context.
+const FROM_1: &str = "
+ALTER TABLE sessions ADD COLUMN namespace INTEGER;
+INSERT OR IGNORE INTO keys(kind, text)
+  SELECT DISTINCT 7, json_extract(context, '$.identity.namespace') FROM sessions
+  WHERE json_extract(context, '$.identity.namespace') IS NOT NULL;
+UPDATE sessions SET namespace = (SELECT id FROM keys
+  WHERE kind = 7 AND text = json_extract(context, '$.identity.namespace'));
+INSERT OR IGNORE INTO block_keys SELECT s.namespace, b.block FROM block_sessions b
+  JOIN sessions s ON s.id = b.session WHERE s.namespace IS NOT NULL;
 ";
 
 pub(super) fn open(path: &Path) -> Result<Connection, CollectorError> {
@@ -53,14 +65,20 @@ pub(super) fn open(path: &Path) -> Result<Connection, CollectorError> {
          PRAGMA cache_size = -2048; PRAGMA temp_store = MEMORY; PRAGMA wal_autocheckpoint = 4000;",
     )?;
     let version: i32 = store.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    if version == 0 {
-        let create = store.transaction()?;
-        create.execute_batch(TABLES)?;
-        create.pragma_update(None, "user_version", VERSION)?;
-        create.commit()?;
-    } else if version != VERSION {
-        let message = format!("store version {version} is not known");
-        return Err(std::io::Error::other(message).into());
+    let change = match version {
+        0 => Some(TABLES),
+        1 => Some(FROM_1),
+        VERSION => None,
+        other => {
+            let message = format!("store version {other} is not known");
+            return Err(std::io::Error::other(message).into());
+        }
+    };
+    if let Some(change) = change {
+        let transaction = store.transaction()?;
+        transaction.execute_batch(change)?;
+        transaction.pragma_update(None, "user_version", VERSION)?;
+        transaction.commit()?;
     }
     use std::os::unix::fs::PermissionsExt as _;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;

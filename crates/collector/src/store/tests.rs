@@ -9,6 +9,8 @@ use weir_audit::{
 
 use super::*;
 
+mod cluster;
+
 const T0: u64 = 1_700_000_000_000_000;
 
 fn engine() -> EngineId {
@@ -500,14 +502,14 @@ fn a_session_adds_up_over_batches_and_replays_in_order() {
     assert_eq!(found.opened, Timestamp::from_micros(T0));
     let mut seqs = Vec::new();
     store
-        .replay(a.id, &mut |event| {
+        .replay(a.id, None, &mut |event| {
             seqs.push(event.id.seq);
             true
         })
         .unwrap();
     assert_eq!(seqs.len(), 42);
     assert!(seqs.is_sorted());
-    let missing = store.replay(SessionId::new(9), &mut |_| true);
+    let missing = store.replay(SessionId::new(9), None, &mut |_| true);
     assert!(matches!(missing, Err(CollectorError::NoSession(_))));
 }
 

@@ -65,7 +65,7 @@ pub(crate) async fn serve(
         destination,
         tracked,
     } = accepted;
-    let bundle = shared.policies.current();
+    let bundle = Arc::clone(&route.bundle);
     let Some(target) = bundle.target(route.target) else {
         return;
     };
@@ -275,15 +275,20 @@ async fn begin(
         .identities
         .current()
         .map_err(|reason| told(&reason))?;
+    if let Some(reason) = shared.policies.suspended() {
+        return Err(told(&reason));
+    }
     if let Some(reason) = &target.refused {
         return Err(told(&format!(
             "target \"{}\" is refused: {reason}",
             target.name
         )));
     }
-    let scope = shared
-        .scopes
-        .find(&bundle, &subject, route.target, millis());
+    // The policy may have changed since the connection was routed, and with it the targets' ids.
+    let scope = bundle.target_named(&target.name).and_then(|(target, _)| {
+        let scopes = &shared.scopes;
+        scopes.find(&bundle, &subject, target, millis())
+    });
     let scope = scope.ok_or_else(|| {
         told(&format!(
             "no policy lets {} use target \"{}\"",

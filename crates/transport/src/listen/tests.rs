@@ -82,3 +82,20 @@ async fn drain_without_connections_ends_at_once() {
     let (drain, _drained) = drain();
     assert_eq!(drain.run(Duration::from_secs(3600)).await, 0);
 }
+
+#[test]
+fn a_closed_listener_refuses_and_keeps_its_port_until_it_opens_again() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(std::net::TcpStream::connect(address).unwrap());
+    close(&listener).unwrap();
+    let refused = std::net::TcpStream::connect(address).unwrap_err();
+    assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+    assert!(
+        std::net::TcpListener::bind(address).is_err(),
+        "the port is kept"
+    );
+    open(&listener).unwrap();
+    let client = std::net::TcpStream::connect(address).unwrap();
+    assert_eq!(listener.accept().unwrap().1, client.local_addr().unwrap());
+}

@@ -285,6 +285,26 @@ impl Lab {
         Relay(self.until_ready('p', &script))
     }
 
+    /// As a container that has these capabilities and no other: it becomes an ordinary user once the
+    /// rules are in.
+    fn container(&self, capabilities: &str) -> String {
+        format!(
+            "echo $$ > {}/engine/cgroup.procs
+             exec setpriv --no-new-privs --inh-caps=-all --bounding-set=-all{capabilities} \
+               {} relay enforced own-half give-up",
+            self.cgroup.display(),
+            self.attack_script().with_file_name("netns_probe").display(),
+        )
+    }
+
+    pub(crate) fn relay_in_container(&self, capabilities: &str) -> Relay {
+        Relay(self.until_ready('p', &self.container(capabilities)))
+    }
+
+    pub(crate) fn container_fails(&self, capabilities: &str) -> String {
+        self.failure(&self.container(capabilities))
+    }
+
     pub(crate) fn relay_fails(&self, args: &[&str]) -> String {
         let join = format!("echo $$ > {}/engine/cgroup.procs", self.cgroup.display());
         let stranger = format!(
@@ -365,6 +385,21 @@ assert s.recv(6) == b\"SERVER\"; s.recv(99)'
              nft delete table ip quiet"
         );
         assert!(self.inside('s', &script).status().unwrap().success());
+    }
+
+    /// An application that connects again and again, whatever comes of it.
+    pub(crate) fn dials_without_pause(&self, to: &str) -> Relay {
+        let script = format!(
+            "echo $$ > {}/app/cgroup.procs
+             exec python3 -c '
+import socket
+print(\"ready\", flush=True)
+while True:
+    try: socket.create_connection((\"{to}\", 5432), 1).close()
+    except OSError: pass'",
+            self.cgroup.display()
+        );
+        Relay(self.until_ready('p', &script))
     }
 
     pub(crate) fn serve_in_pod(&self) -> Relay {

@@ -222,3 +222,48 @@ async fn two_decisions_at_once_count_once() {
     let approved = matches!(ticket.answer().await, Answer::Approved { .. });
     assert_eq!(approved, a.is_ok());
 }
+
+fn ruling(name: &str, ending: Ending, approvers: &[&str]) -> RequestRuling {
+    RequestRuling {
+        name: name.to_owned(),
+        ending,
+        approvers: approvers.iter().map(|name| (*name).to_owned()).collect(),
+    }
+}
+
+#[tokio::test]
+async fn a_hold_waits_under_the_controllers_name_and_each_approver_is_evidence() {
+    let f = fixture();
+    let mut asked = hold(2, &["stewards"]);
+    asked.request.name = "weir-q7x2m".into();
+    let mut ticket = f.holds.create(asked).await.unwrap();
+    assert_eq!(&**ticket.name(), "weir-q7x2m");
+    assert!(f.holds.waits("weir-q7x2m"));
+    let before = f._spool.handle().status().last_seq;
+    let approved = Ending::Approved { rows: Some(9) };
+    let approved = ruling("weir-q7x2m", approved, &["anna", "ben"]);
+    f.holds.conclude(&approved).await.unwrap();
+    assert_eq!(ticket.answer().await, Answer::Approved { rows: Some(9) });
+    drop(ticket);
+    assert_eq!(f._spool.handle().status().last_seq, before + 3);
+    let again = f.holds.conclude(&approved).await.unwrap_err();
+    assert_eq!(again, DecideError::Unknown("weir-q7x2m".to_owned()));
+}
+
+#[tokio::test]
+async fn the_controllers_denial_and_expiry_end_a_hold() {
+    let f = fixture();
+    let mut ticket = f.holds.create(hold(1, &[])).await.unwrap();
+    let reason = "not today".to_owned();
+    let denied = ruling(ticket.name(), Ending::Denied { reason }, &["anna"]);
+    f.holds.conclude(&denied).await.unwrap();
+    let answer = Answer::Denied {
+        approver: "anna".into(),
+        reason: "not today".into(),
+    };
+    assert_eq!(ticket.answer().await, answer);
+    let mut ticket = f.holds.create(hold(1, &[])).await.unwrap();
+    let expired = ruling(ticket.name(), Ending::Expired, &[]);
+    f.holds.conclude(&expired).await.unwrap();
+    assert_eq!(ticket.answer().await, Answer::Expired);
+}

@@ -5,6 +5,7 @@ use weir_collector::api::{Api, serve_socket};
 use weir_collector::{Collector, CollectorConfig};
 
 use super::super::{ClientCommand, run};
+use crate::cluster::Home;
 
 #[derive(clap::Parser)]
 struct Cli {
@@ -16,7 +17,7 @@ async fn code(args: &[&str]) -> String {
     let words = std::iter::once(&"weir").chain(args);
     format!(
         "{:?}",
-        run(Cli::try_parse_from(words).unwrap().command).await
+        run(Cli::try_parse_from(words).unwrap().command, Home::Local).await
     )
 }
 
@@ -32,6 +33,15 @@ fn commands_that_make_no_sense_are_refused_before_anybody_is_asked() {
         &["status", "--collector", "http://h:1"],
         &["status", "--collector", "https://h:1", "--token-file", "t"],
         &["status", "--socket", "s", "--state-dir", "d"],
+        &["status", "--cluster", "--state-dir", "d"],
+        &[
+            "query",
+            "--cluster",
+            "--collector",
+            "http://h:1",
+            "--token-file",
+            "t",
+        ],
         &["budgets"],
     ] {
         let words = std::iter::once(&"weir").chain(bad);

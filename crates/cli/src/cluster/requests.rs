@@ -1,0 +1,312 @@
+//! AccessRequests of a cluster: what waits, and a person's decision on it.
+//!
+//! Invariants: a decision is appended and nothing else is touched; who decided is stamped by the
+//! API server's admission, and an answer without that stamp is an error, not a decision.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+use weir_audit::Timestamp;
+
+use super::access::Cluster;
+use super::error::ClusterError;
+use super::object::{full_name, list, name, number, text};
+use super::weir_path;
+use crate::commands::table::{Screen, Style};
+use crate::commands::text::{counted, duration, one_line, shorten, width};
+use crate::commands::time::between;
+
+/// Stands where admission writes who decided.
+const UNSTAMPED: &str = "-";
+/// How often a decision is tried anew because somebody else decided in between.
+const TRIES: usize = 5;
+
+/// A decision, as typed.
+#[derive(Clone, Debug)]
+pub(crate) struct Decision {
+    /// Yes or no.
+    pub(crate) approve: bool,
+    /// For how many rows; all, if left out.
+    pub(crate) rows: Option<u64>,
+    /// Why.
+    pub(crate) reason: Option<String>,
+}
+
+/// A decision that was taken.
+pub(crate) struct Decided {
+    /// The request, as it is now.
+    pub(crate) object: Value,
+    /// The same for people.
+    pub(crate) text: String,
+}
+
+/// The requests that wait, oldest first.
+pub(crate) async fn waiting(cluster: &Cluster) -> Result<Vec<Value>, ClusterError> {
+    let mut found = read(cluster).await?;
+    found.retain(is_open);
+    found.sort_by(|a, b| created(a).cmp(created(b)));
+    Ok(found)
+}
+
+/// Whether a request waits for people.
+pub(crate) fn is_open(request: &Value) -> bool {
+    matches!(text(request, "/status/phase"), "" | "Pending")
+}
+
+async fn read(cluster: &Cluster) -> Result<Vec<Value>, ClusterError> {
+    let path = weir_path(cluster.namespace(), "accessrequests");
+    match cluster.list(&path).await {
+        Ok(found) => found.ok_or(ClusterError::NotInstalled),
+        Err(ClusterError::Forbidden(why)) if cluster.namespace().is_none() => {
+            Err(ClusterError::Forbidden(format!(
+                "{why}; -n NAMESPACE asks for those of one namespace"
+            )))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Decides on a request.
+pub(crate) async fn decide(
+    cluster: &Cluster,
+    typed: &str,
+    decision: &Decision,
+    now: Timestamp,
+) -> Result<Decided, ClusterError> {
+    let path = find(cluster, typed).await?;
+    let mut tries = 0;
+    loop {
+        let request = cluster.get(&path).await?;
+        let request =
+            request.ok_or_else(|| ClusterError::NotFound(format!("no request {typed} waits")))?;
+        if !is_open(&request) {
+            let phase = text(&request, "/status/phase").to_lowercase();
+            let text = format!("{} was decided before: it is {phase}", full_name(&request));
+            return Err(ClusterError::Usage(text));
+        }
+        let patched = cluster
+            .merge(&format!("{path}/status"), &patch(&request, decision, now))
+            .await;
+        tries += 1;
+        match patched {
+            Ok(object) => {
+                let text = said(&object, decision)?;
+                return Ok(Decided { object, text });
+            }
+            Err(ClusterError::Conflict(_)) if tries < TRIES => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// The path of the request that was typed as `NAME` or `NAMESPACE/NAME`.
+async fn find(cluster: &Cluster, typed: &str) -> Result<String, ClusterError> {
+    let (namespace, request) = match typed.split_once('/') {
+        Some((namespace, request)) => (Some(namespace), request),
+        None => (cluster.namespace(), typed),
+    };
+    let plain = |name: &str| {
+        !name.is_empty()
+            && name
+                .chars()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.'))
+    };
+    if !plain(request) || !namespace.is_none_or(plain) {
+        let text = format!("`{}` is no name of a request", one_line(typed));
+        return Err(ClusterError::Usage(text));
+    }
+    let at =
+        |namespace: &str| format!("{}/{request}", weir_path(Some(namespace), "accessrequests"));
+    if let Some(namespace) = namespace {
+        return Ok(at(namespace));
+    }
+    let all = match read(cluster).await {
+        Ok(all) => all,
+        // Who sees only some namespaces means the one that they work in.
+        Err(ClusterError::Forbidden(_)) => return Ok(at(cluster.current_namespace())),
+        Err(error) => return Err(error),
+    };
+    let named: Vec<&str> = all
+        .iter()
+        .filter(|candidate| name(candidate) == request)
+        .map(|candidate| text(candidate, "/metadata/namespace"))
+        .collect();
+    match named.as_slice() {
+        [namespace] => Ok(at(namespace)),
+        [] => Err(ClusterError::NotFound(format!("no request {request}"))),
+        several => Err(ClusterError::Usage(format!(
+            "{request} exists in {}; say which with -n NAMESPACE",
+            several.join(", ")
+        ))),
+    }
+}
+
+/// The request's decisions with one more, bound to the version that was read.
+fn patch(request: &Value, decision: &Decision, now: Timestamp) -> Value {
+    let mut mine = json!({
+        "approver": UNSTAMPED,
+        "decision": if decision.approve { "Approve" } else { "Deny" },
+        "at": now.to_string(),
+    });
+    if let Some(mine) = mine.as_object_mut() {
+        if let Some(reason) = &decision.reason {
+            mine.insert("reason".to_owned(), json!(reason));
+        }
+        if let Some(rows) = decision.rows {
+            mine.insert("rows".to_owned(), json!(rows));
+        }
+    }
+    let mut decisions = list(request, "/status/decisions").to_vec();
+    decisions.push(mine);
+    let phase = match text(request, "/status/phase") {
+        "" => "Pending",
+        phase => phase,
+    };
+    json!({
+        "metadata": {"resourceVersion": text(request, "/metadata/resourceVersion")},
+        "status": {"phase": phase, "decisions": decisions},
+    })
+}
+
+/// What became of a decision, and what is still missing.
+fn said(request: &Value, decision: &Decision) -> Result<String, ClusterError> {
+    let mine = list(request, "/status/decisions").last();
+    let approver = mine.map(|mine| text(mine, "/approver")).unwrap_or_default();
+    if matches!(approver, "" | UNSTAMPED) {
+        let text = "the decision came back without an approver: Weir's admission webhook did not \
+                    see it, so it does not count";
+        return Err(ClusterError::Answer(text.to_owned()));
+    }
+    let (request_name, approver) = (full_name(request), one_line(approver));
+    if !decision.approve {
+        return Ok(format!(
+            "denied {request_name} as {approver}: {}'s statement is refused\n",
+            who(request)
+        ));
+    }
+    let needed = number(request, "/spec/count").max(1);
+    let have = u64::try_from(approvers(request).len()).unwrap_or(u64::MAX);
+    if have < needed {
+        let groups = words(list(request, "/spec/groups"));
+        return Ok(format!(
+            "approved {request_name} as {approver}: {have} of {needed} approvals, so it still \
+             waits for {} of {groups}\n",
+            counted(needed - have, "person").replace("persons", "people")
+        ));
+    }
+    let until = match decision.rows {
+        Some(rows) => format!("for {} more", counted(rows, "row")),
+        None => "to its end".to_owned(),
+    };
+    Ok(format!(
+        "approved {request_name} as {approver}: {}'s statement goes on {until}\n",
+        who(request)
+    ))
+}
+
+/// The different people who approved.
+fn approvers(request: &Value) -> Vec<&str> {
+    let mut found: Vec<&str> = list(request, "/status/decisions")
+        .iter()
+        .filter(|decision| text(decision, "/decision") == "Approve")
+        .map(|decision| text(decision, "/approver"))
+        .collect();
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
+/// One card per request: what a reviewer needs to decide.
+pub(crate) fn cards(requests: &[Value], now: Timestamp, screen: Screen) -> String {
+    if requests.is_empty() {
+        return "no request waits\n".to_owned();
+    }
+    let cards: Vec<String> = requests
+        .iter()
+        .map(|request| card(request, now, screen))
+        .collect();
+    cards.join("\n")
+}
+
+fn card(request: &Value, now: Timestamp, screen: Screen) -> String {
+    let time = |pointer: &str| text(request, pointer).parse::<Timestamp>().ok();
+    let age = match time("/metadata/creationTimestamp") {
+        Some(created) => duration(between(created, now)),
+        None => "?".to_owned(),
+    };
+    let left = time("/spec/deadline").map(|deadline| between(now, deadline));
+    let left = match left {
+        Some(left) if left.is_zero() => "deadline reached".to_owned(),
+        Some(left) => format!("{} left", duration(left)),
+        None => "no deadline".to_owned(),
+    };
+    let mut out = format!(
+        "{}  waits {age}, {left}\n",
+        screen.paint(&full_name(request), Style::Waits)
+    );
+    let mut line = |title: &str, said: &str| {
+        if said.is_empty() {
+            return;
+        }
+        let title = format!("  {title:<10} ");
+        let said = shorten(&one_line(said), screen.width.saturating_sub(width(&title)));
+        let _ = writeln!(out, "{}{said}", screen.paint(&title, Style::Dim));
+    };
+    let summary = list(request, "/spec/summary");
+    for (index, part) in summary.iter().enumerate() {
+        let title = if index == 0 { "summary" } else { "" };
+        line(title, part.as_str().unwrap_or_default());
+    }
+    if summary.is_empty() {
+        line("who", &who(request));
+        line("target", text(request, "/spec/target"));
+        line("reason", text(request, "/spec/reason"));
+    }
+    line("statement", text(request, "/spec/statement"));
+    let parameters: Vec<String> = list(request, "/spec/parameters")
+        .iter()
+        .map(|value| {
+            value
+                .as_str()
+                .map_or("null".to_owned(), |text| format!("'{text}'"))
+        })
+        .collect();
+    line("parameters", &parameters.join(", "));
+    let (have, needed) = (approvers(request), number(request, "/spec/count").max(1));
+    if needed > 1 || !have.is_empty() {
+        let by = if have.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", have.join(", "))
+        };
+        line("approvals", &format!("{} of {needed}{by}", have.len()));
+    }
+    line("decided by", &words(list(request, "/spec/groups")));
+    out
+}
+
+/// Who asks: the pod where it is known.
+fn who(request: &Value) -> String {
+    let part = |field: &str| text(request, &format!("/spec/requester/{field}"));
+    let who = match (part("namespace"), part("pod")) {
+        ("", _) | (_, "") => part("name").to_owned(),
+        (namespace, pod) => format!("{namespace}/{pod}"),
+    };
+    one_line(&who)
+}
+
+fn words(list: &[Value]) -> String {
+    let words: Vec<String> = list
+        .iter()
+        .filter_map(Value::as_str)
+        .map(one_line)
+        .collect();
+    words.join(", ")
+}
+
+fn created(request: &Value) -> &str {
+    text(request, "/metadata/creationTimestamp")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,64 @@
+//! Secrets from files.
+
+use std::path::PathBuf;
+
+use weir_gateway::ports::Credentials;
+use weir_policy::{Login, Source};
+
+/// Secrets from files: a directory for each named object, a file for each of its keys.
+pub(crate) struct FileSecrets {
+    /// Where named objects are.
+    pub(crate) dir: PathBuf,
+    /// What relative file names are relative to.
+    pub(crate) base: PathBuf,
+}
+
+impl FileSecrets {
+    fn file(&self, path: PathBuf) -> Result<Vec<u8>, String> {
+        std::fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))
+    }
+
+    fn named(&self, name: &str, keys: &[&str]) -> Result<Vec<u8>, String> {
+        let dir = self.dir.join(name);
+        let existing = keys
+            .iter()
+            .map(|key| dir.join(key))
+            .find(|path| path.exists());
+        match existing {
+            Some(path) => self.file(path),
+            None => Err(format!(
+                "{}: has none of {}",
+                dir.display(),
+                keys.join(", ")
+            )),
+        }
+    }
+
+    fn line(bytes: Vec<u8>) -> Result<String, String> {
+        let text = String::from_utf8(bytes).map_err(|_| "a login is not UTF-8".to_owned())?;
+        Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+    }
+}
+
+impl Credentials for FileSecrets {
+    fn read(&self, source: &Source) -> Result<Vec<u8>, String> {
+        match source {
+            Source::Ref(name) => self.named(name, &["ca.crt", "password", "token"]),
+            Source::File(path) => self.file(self.base.join(path)),
+        }
+    }
+
+    fn login(&self, login: &Login) -> Result<(String, String), String> {
+        let (user, password) = match login {
+            Login::Ref(name) => (
+                self.named(name, &["username"])?,
+                self.named(name, &["password"])?,
+            ),
+            Login::Files { username, password } => (
+                self.file(self.base.join(username))?,
+                self.file(self.base.join(password))?,
+            ),
+        };
+        Ok((Self::line(user)?, Self::line(password)?))
+    }
+}

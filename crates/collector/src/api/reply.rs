@@ -1,0 +1,158 @@
+//! Answers: JSON, lines of JSON, and refusals with a code.
+
+use std::convert::Infallible;
+
+use http_body_util::{BodyExt as _, Full, StreamBody};
+use hyper::body::{Bytes, Frame};
+use hyper::{Response, StatusCode, header};
+use serde::Serialize;
+use tokio::sync::mpsc;
+
+use super::operator::OperatorError;
+use crate::CollectorError;
+use crate::listen::Body;
+
+pub(crate) struct Refusal {
+    pub(crate) status: StatusCode,
+    pub(crate) code: &'static str,
+    pub(crate) message: String,
+}
+
+impl Refusal {
+    pub(crate) fn bad(message: String) -> Self {
+        Self {
+            status: StatusCode::BAD_REQUEST,
+            code: "bad_request",
+            message,
+        }
+    }
+
+    pub(crate) fn not_found(message: &str) -> Self {
+        Self {
+            status: StatusCode::NOT_FOUND,
+            code: "not_found",
+            message: message.into(),
+        }
+    }
+
+    pub(super) fn method() -> Self {
+        let message = "the path has no such method".into();
+        Self {
+            status: StatusCode::METHOD_NOT_ALLOWED,
+            code: "method_not_allowed",
+            message,
+        }
+    }
+
+    pub(crate) fn unauthorized(message: String) -> Self {
+        Self {
+            status: StatusCode::UNAUTHORIZED,
+            code: "unauthorized",
+            message,
+        }
+    }
+
+    pub(crate) fn forbidden(message: String) -> Self {
+        Self {
+            status: StatusCode::FORBIDDEN,
+            code: "forbidden",
+            message,
+        }
+    }
+
+    pub(crate) fn unavailable(message: String) -> Self {
+        Self {
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            code: "unavailable",
+            message,
+        }
+    }
+
+    pub(super) fn failed(message: String) -> Self {
+        Self {
+            status: StatusCode::INTERNAL_SERVER_ERROR,
+            code: "failed",
+            message,
+        }
+    }
+
+    pub(crate) fn answer(&self) -> Response<Body> {
+        let body = serde_json::json!({"error": self.code, "message": self.message});
+        with(self.status, body.to_string().into_bytes())
+    }
+}
+
+impl From<CollectorError> for Refusal {
+    fn from(error: CollectorError) -> Self {
+        let message = error.to_string();
+        match error {
+            CollectorError::Cursor => Self::bad(message),
+            CollectorError::NoSession(_) => Self::not_found(&message),
+            _ => Self::failed(message),
+        }
+    }
+}
+
+impl From<OperatorError> for Refusal {
+    fn from(error: OperatorError) -> Self {
+        let message = error.to_string();
+        match error {
+            OperatorError::NotFound(_) => Self::not_found(&message),
+            OperatorError::Forbidden(_) => Self::forbidden(message),
+            OperatorError::Conflict(_) => Self {
+                status: StatusCode::CONFLICT,
+                code: "conflict",
+                message,
+            },
+            OperatorError::Unavailable(_) => Self::unavailable(message),
+        }
+    }
+}
+
+pub(super) fn line(value: &impl Serialize) -> Option<Bytes> {
+    let mut bytes = serde_json::to_vec(value).ok()?;
+    bytes.push(b'\n');
+    Some(bytes.into())
+}
+
+pub(super) fn stream(first: Option<Bytes>, lines: mpsc::Receiver<Bytes>) -> Response<Body> {
+    let frames = Lines { first, lines };
+    let mut response = Response::new(StreamBody::new(frames).boxed());
+    let kind = header::HeaderValue::from_static("application/x-ndjson");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
+}
+
+struct Lines {
+    first: Option<Bytes>,
+    lines: mpsc::Receiver<Bytes>,
+}
+
+impl futures_core::Stream for Lines {
+    type Item = Result<Frame<Bytes>, Infallible>;
+
+    fn poll_next(
+        mut self: std::pin::Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Self::Item>> {
+        if let Some(first) = self.first.take() {
+            return std::task::Poll::Ready(Some(Ok(Frame::data(first))));
+        }
+        self.lines
+            .poll_recv(context)
+            .map(|line| line.map(|line| Ok(Frame::data(line))))
+    }
+}
+
+pub(crate) fn json(value: &impl Serialize) -> Result<Response<Body>, Refusal> {
+    let bytes = serde_json::to_vec(value).map_err(|error| Refusal::failed(error.to_string()))?;
+    Ok(with(StatusCode::OK, bytes))
+}
+
+fn with(status: StatusCode, bytes: Vec<u8>) -> Response<Body> {
+    let mut response = Response::new(Full::new(Bytes::from(bytes)).boxed());
+    *response.status_mut() = status;
+    let kind = header::HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
+}

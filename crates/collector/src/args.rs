@@ -1,0 +1,168 @@
+//! The command line of `weir-collector`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use weir_collector::{CollectorConfig, Quota, ServiceConfig};
+use weir_telemetry::LogFormat;
+use weir_uplink::control::{Endpoint, EnrolConfig};
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// Keeps the evidence of Weir's sidecars, and shows it to those whom the cluster lets read
+#[derive(Debug, clap::Parser)]
+#[command(name = "weir-collector", version)]
+pub(crate) struct Args {
+    /// Where the evidence is kept
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/weir")]
+    data_dir: PathBuf,
+    /// Evidence older than so many days is deleted; 0 keeps it
+    #[arg(long, value_name = "DAYS", default_value_t = 90)]
+    retention: u32,
+    /// Above so many bytes the oldest evidence is deleted
+    #[arg(long, value_name = "BYTES", default_value_t = 16 << 30)]
+    max_bytes: u64,
+    /// Sidecars send evidence here: mutual TLS
+    #[arg(long, value_name = "ADDRESS", default_value = "[::]:8445")]
+    ingest_address: SocketAddr,
+    /// Auditors ask here: TLS
+    #[arg(long, value_name = "ADDRESS", default_value = "[::]:8446")]
+    auditors_address: SocketAddr,
+    /// Metrics and health: plain HTTP
+    #[arg(long, value_name = "ADDRESS", default_value = "[::]:9090")]
+    admin_address: SocketAddr,
+    /// The controller's host name [default: weir-controller.NAMESPACE.svc]
+    #[arg(long, value_name = "HOST")]
+    controller: Option<String>,
+    /// The controller's port for enrolment
+    #[arg(long, value_name = "PORT", default_value_t = 443)]
+    enrol_port: u16,
+    /// The controller's port for mutual TLS
+    #[arg(long, value_name = "PORT", default_value_t = 8444)]
+    control_port: u16,
+    /// Identities are of this domain
+    #[arg(long, value_name = "DOMAIN", default_value = "cluster.local")]
+    trust_domain: String,
+    /// Directory with the service-account token, file `token`
+    #[arg(long, value_name = "DIR", default_value = "/var/run/weir/identity")]
+    identity_dir: PathBuf,
+    /// Weir's own namespace
+    #[arg(long, value_name = "NAMESPACE", default_value = "weir-system")]
+    namespace: String,
+    /// File with the controller's roots in PEM [default: what the variable WEIR_CA holds]
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+    /// File with the roots of the cluster's client certificates; without it only tokens count
+    #[arg(long, value_name = "FILE")]
+    client_ca_file: Option<PathBuf>,
+    /// Bytes of evidence that each pod may hand in per minute
+    #[arg(long, value_name = "BYTES", default_value_t = Quota::default().bytes)]
+    quota_bytes: u64,
+    /// Events that each pod may hand in per minute
+    #[arg(long, value_name = "EVENTS", default_value_t = Quota::default().events)]
+    quota_events: u64,
+    /// What is logged
+    #[arg(long, value_name = "FILTER", default_value = "info")]
+    pub(crate) log: String,
+    /// Form of the log: text or json
+    #[arg(long, value_name = "FORM", default_value = "json")]
+    pub(crate) log_format: LogFormat,
+}
+
+/// The command line, parsed into what each part needs.
+pub(crate) struct Config {
+    pub(crate) service: ServiceConfig,
+    pub(crate) enrol: EnrolConfig,
+    pub(crate) control: Endpoint,
+}
+
+impl Args {
+    /// `roots` is what the environment says.
+    pub(crate) fn config(self, roots: Option<String>) -> Result<Config, String> {
+        let roots = match &self.ca_file {
+            Some(path) => std::fs::read_to_string(path)
+                .map_err(|error| format!("cannot read --ca-file {}: {error}", path.display()))?,
+            None => roots
+                .filter(|roots| !roots.trim().is_empty())
+                .ok_or("the controller's roots are needed: --ca-file, or the variable WEIR_CA")?,
+        };
+        let host = self
+            .controller
+            .unwrap_or_else(|| format!("weir-controller.{}.svc", self.namespace));
+        let endpoint = |port| Endpoint {
+            host: host.clone(),
+            port,
+        };
+        Ok(Config {
+            service: ServiceConfig {
+                data_dir: self.data_dir,
+                store: CollectorConfig {
+                    max_age: (self.retention > 0).then(|| DAY * self.retention),
+                    max_bytes: self.max_bytes,
+                    ..CollectorConfig::default()
+                },
+                ingest: self.ingest_address,
+                auditors: self.auditors_address,
+                admin: self.admin_address,
+                trust_domain: self.trust_domain.clone(),
+                client_ca: self.client_ca_file,
+                quota: Quota {
+                    bytes: self.quota_bytes,
+                    events: self.quota_events,
+                },
+            },
+            enrol: EnrolConfig {
+                endpoint: endpoint(self.enrol_port),
+                roots,
+                trust_domain: self.trust_domain,
+                token: self.identity_dir.join("token"),
+            },
+            control: endpoint(self.control_port),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    fn parse(args: &[&str]) -> Args {
+        Args::try_parse_from(std::iter::once(&"weir-collector").chain(args)).unwrap()
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_chart() {
+        let config = parse(&[]).config(Some("PEM".into())).unwrap();
+        assert_eq!(
+            config.enrol.endpoint.to_string(),
+            "weir-controller.weir-system.svc:443"
+        );
+        assert_eq!(
+            config.control.to_string(),
+            "weir-controller.weir-system.svc:8444"
+        );
+        assert_eq!(config.service.ingest.port(), 8445);
+        assert_eq!(config.service.auditors.port(), 8446);
+        assert_eq!(config.service.admin.port(), 9090);
+        assert_eq!(
+            config.enrol.token,
+            PathBuf::from("/var/run/weir/identity/token")
+        );
+        let config = parse(&["--namespace=w", "--retention=0"]).config(Some("PEM".into()));
+        let config = config.unwrap();
+        assert_eq!(config.control.host, "weir-controller.w.svc");
+        assert_eq!(config.service.store.max_age, None);
+    }
+
+    #[test]
+    fn without_roots_there_is_nobody_to_trust() {
+        for roots in [None, Some(String::new()), Some("\n".into())] {
+            assert!(parse(&[]).config(roots).is_err());
+        }
+        let missing = parse(&["--ca-file=/nowhere/ca.crt"]).config(Some("PEM".into()));
+        assert!(missing.err().unwrap().contains("/nowhere/ca.crt"));
+    }
+}

@@ -1,0 +1,191 @@
+//! Evidence for auditors: the reading paths of the API, over TLS.
+//!
+//! Who asks is proved by a bearer token or by a client certificate of the cluster; what they may
+//! read is the cluster's to say, asked through the controller.
+//!
+//! Invariants
+//! - Nobody reads without an answer of the controller that they may; no answer is a refusal.
+//! - Whoever may not read everything names a namespace, and sees that one only.
+//! - Every read leaves a line in the log with target `access`: who, from where, what, and the answer.
+//!
+//! It refuses everything that is not reading.
+
+mod client_ca;
+mod review;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use hyper::body::Incoming;
+use hyper::{Request, Response, header};
+use rustls::ServerConfig;
+
+pub use review::{ReviewError, ReviewFuture, Reviewer};
+
+use crate::api::{Api, Caller, Refusal, Scope, named};
+use crate::listen::{Body, Connected, Site};
+use crate::peer::{self, User};
+use crate::tls::{Credentials, Current, Following};
+use client_ca::ClientCa;
+use review::{Credential, Gate};
+
+const MAX_TOKEN: usize = 16 << 10;
+
+/// The port that auditors ask.
+#[derive(Clone)]
+pub struct Auditors {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    api: Api,
+    credentials: Current,
+    tls: Following<Option<Version>>,
+    client_ca: Option<ClientCa>,
+    gate: Arc<Gate>,
+}
+
+type Version = client_ca::Version;
+
+/// A client, before it asks for anything.
+pub(crate) struct Client {
+    address: SocketAddr,
+    /// The user in the certificate, and until when.
+    user: Option<(User, SystemTime)>,
+}
+
+impl Auditors {
+    /// A port over an API; with the file of the cluster's client roots, client certificates count.
+    #[must_use]
+    pub fn new(
+        api: Api,
+        credentials: Current,
+        client_ca: Option<PathBuf>,
+        reviewer: Arc<dyn Reviewer>,
+    ) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                api,
+                credentials,
+                tls: Following::new(),
+                client_ca: client_ca.map(ClientCa::new),
+                gate: Arc::new(Gate::new(reviewer)),
+            }),
+        }
+    }
+
+    async fn read(
+        &self,
+        client: &Client,
+        request: Request<Incoming>,
+        who: &mut String,
+    ) -> Result<Response<Body>, Refusal> {
+        let credential = credential(client, &request)?;
+        let asked = named(request.uri().query(), "namespace").map_err(Refusal::bad)?;
+        let allowed = self.inner.gate.admit(&credential, asked).await;
+        let allowed = match allowed {
+            Ok(allowed) => allowed,
+            Err(denied) => {
+                who.clone_from(&denied.user);
+                return Err(denied.refusal);
+            }
+        };
+        who.clone_from(&allowed.user);
+        let (gate, namespace) = (Arc::clone(&self.inner.gate), allowed.namespace.clone());
+        let until = client.user.as_ref().map(|(_, until)| *until);
+        let scope = Scope {
+            namespace: allowed.namespace,
+            still: Arc::new(move || {
+                let (gate, credential) = (Arc::clone(&gate), credential.clone());
+                let namespace = namespace.clone();
+                Box::pin(async move {
+                    let over = until.is_some_and(|until| until <= SystemTime::now());
+                    !over && gate.still(&credential, namespace).await
+                })
+            }),
+        };
+        let caller = Caller::Auditor(scope);
+        self.inner.api.route(request, &caller).await
+    }
+}
+
+impl Site for Auditors {
+    type Client = Client;
+
+    fn tls(&self) -> Option<Arc<ServerConfig>> {
+        let Inner {
+            credentials,
+            tls,
+            client_ca,
+            ..
+        } = &*self.inner;
+        let roots = client_ca.as_ref().and_then(ClientCa::current);
+        let version = roots.as_ref().map(|(version, _)| version.clone());
+        tls.get(credentials, &version, |credentials: &Credentials| {
+            credentials.for_auditors(roots.map(|(_, roots)| roots))
+        })
+    }
+
+    fn admit(&self, connected: Connected) -> Option<Client> {
+        let user = match &connected.certificate {
+            None => None,
+            Some(der) => match (User::read(der), peer::ends(der)) {
+                (Ok(user), Ok(until)) => Some((user, until)),
+                (Err(error), _) | (_, Err(error)) => {
+                    tracing::warn!(address = %connected.address, %error, "a client is refused");
+                    return None;
+                }
+            },
+        };
+        Some(Client {
+            address: connected.address,
+            user,
+        })
+    }
+
+    async fn answer(&self, client: Arc<Client>, request: Request<Incoming>) -> Response<Body> {
+        let (method, uri) = (request.method().clone(), request.uri().clone());
+        let mut who = String::new();
+        let read = self.read(&client, request, &mut who).await;
+        let response = read.unwrap_or_else(|refusal| refusal.answer());
+        tracing::info!(
+            target: "access",
+            user = %who,
+            address = %client.address,
+            %method,
+            path = uri.path(),
+            query = uri.query().unwrap_or_default(),
+            status = response.status().as_u16(),
+            "evidence was asked for"
+        );
+        response
+    }
+}
+
+/// A bearer token counts before a certificate: it is what this request brought along.
+fn credential(client: &Client, request: &Request<Incoming>) -> Result<Credential, Refusal> {
+    let mut headers = request.headers().get_all(header::AUTHORIZATION).iter();
+    if let Some(value) = headers.next() {
+        let token = value
+            .to_str()
+            .ok()
+            .and_then(|value| value.split_once(' '))
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+            .map(|(_, token)| token.trim())
+            .filter(|token| !token.is_empty() && token.len() <= MAX_TOKEN);
+        let token = token.filter(|_| headers.next().is_none());
+        let unusable = || Refusal::unauthorized("the authorization is not one bearer token".into());
+        return Ok(Credential::Token(token.ok_or_else(unusable)?.into()));
+    }
+    match &client.user {
+        Some((user, until)) if *until > SystemTime::now() => Ok(Credential::User {
+            name: user.name.clone(),
+            groups: user.groups.clone(),
+        }),
+        _ => Err(Refusal::unauthorized(
+            "a bearer token or a client certificate of the cluster is needed".into(),
+        )),
+    }
+}

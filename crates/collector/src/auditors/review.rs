@@ -1,0 +1,237 @@
+//! Who may read what: asked of the controller, remembered for seconds.
+//!
+//! Invariants
+//! - An error is never remembered and never a yes.
+//! - What is remembered is keyed by a hash of the credential and the namespace; the credential
+//!   itself is not kept.
+//! - How many answers are remembered and how many questions run at once is bounded.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use sha2::{Digest as _, Sha256};
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+use weir_uplink::control::{Review, ReviewRequest};
+
+use crate::api::Refusal;
+
+const YES: Duration = Duration::from_secs(10);
+const NO: Duration = Duration::from_secs(2);
+const REMEMBERED: usize = 4096;
+const AT_ONCE: usize = 16;
+const VERB: &str = "list";
+
+/// The controller does not say.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ReviewError(pub String);
+
+/// An answer that takes time.
+pub type ReviewFuture<'a> = Pin<Box<dyn Future<Output = Result<Review, ReviewError>> + Send + 'a>>;
+
+/// Says who may read: the controller.
+pub trait Reviewer: Send + Sync {
+    /// Whether they may.
+    fn review<'a>(&'a self, asked: &'a ReviewRequest) -> ReviewFuture<'a>;
+}
+
+/// What a request proves.
+#[derive(Clone)]
+pub(super) enum Credential {
+    Token(String),
+    User { name: String, groups: Vec<String> },
+}
+
+pub(super) struct Allowed {
+    pub(super) user: String,
+    /// All namespaces, or this one.
+    pub(super) namespace: Option<String>,
+}
+
+pub(super) struct Denied {
+    /// As far as that is known.
+    pub(super) user: String,
+    pub(super) refusal: Refusal,
+}
+
+pub(super) struct Gate {
+    reviewer: Arc<dyn Reviewer>,
+    remembered: Mutex<HashMap<[u8; 32], (Instant, Review)>>,
+    asking: Semaphore,
+}
+
+impl Gate {
+    pub(super) fn new(reviewer: Arc<dyn Reviewer>) -> Self {
+        Self {
+            reviewer,
+            remembered: Mutex::default(),
+            asking: Semaphore::new(AT_ONCE),
+        }
+    }
+
+    /// Everything if they may read everything, else the namespace that they ask for.
+    pub(super) async fn admit(
+        &self,
+        credential: &Credential,
+        namespace: Option<String>,
+    ) -> Result<Allowed, Denied> {
+        let all = self.ask(credential, None).await?;
+        if all.allowed {
+            return Ok(Allowed {
+                user: all.user,
+                namespace: None,
+            });
+        }
+        if all.user.is_empty() {
+            let why = reason(&all, "the credential is not known to the cluster");
+            return Err(Denied {
+                user: String::new(),
+                refusal: Refusal::unauthorized(why),
+            });
+        }
+        let user = all.user.clone();
+        let denied = |message| Denied {
+            user: user.clone(),
+            refusal: Refusal::forbidden(message),
+        };
+        let Some(namespace) = namespace else {
+            return Err(denied(format!(
+                "{user} may not list auditevents cluster-wide ({}); ask for one namespace \
+                 (namespace=NAME)",
+                reason(&all, "no rule allows it")
+            )));
+        };
+        if !is_label(&namespace) {
+            return Err(Denied {
+                user,
+                refusal: Refusal::bad("namespace is not valid".into()),
+            });
+        }
+        let one = self.ask(credential, Some(&namespace)).await?;
+        if !one.allowed {
+            return Err(denied(format!(
+                "{user} may not list auditevents in {namespace} ({})",
+                reason(&one, "no rule allows it")
+            )));
+        }
+        Ok(Allowed {
+            user,
+            namespace: Some(namespace),
+        })
+    }
+
+    /// Whether what was allowed still is; not known is no.
+    pub(super) async fn still(&self, credential: &Credential, namespace: Option<String>) -> bool {
+        let review = self.ask(credential, namespace.as_deref()).await;
+        review.is_ok_and(|review| review.allowed)
+    }
+
+    async fn ask(
+        &self,
+        credential: &Credential,
+        namespace: Option<&str>,
+    ) -> Result<Review, Denied> {
+        let key = key(credential, namespace);
+        if let Some(review) = self.recall(&key) {
+            return Ok(review);
+        }
+        let unavailable = |error: &dyn std::fmt::Display| Denied {
+            user: String::new(),
+            refusal: Refusal::unavailable(format!("it is not known who may read: {error}")),
+        };
+        let _turn = self.asking.acquire().await.map_err(|e| unavailable(&e))?;
+        // Somebody may have asked the same while this one waited.
+        if let Some(review) = self.recall(&key) {
+            return Ok(review);
+        }
+        let asked = request(credential, namespace);
+        let review = self.reviewer.review(&asked).await;
+        let review = review.map_err(|error| unavailable(&error))?;
+        self.remember(key, review.clone());
+        Ok(review)
+    }
+
+    fn recall(&self, key: &[u8; 32]) -> Option<Review> {
+        let remembered = self
+            .remembered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let (until, review) = remembered.get(key)?;
+        (Instant::now() < *until).then(|| review.clone())
+    }
+
+    fn remember(&self, key: [u8; 32], review: Review) {
+        let now = Instant::now();
+        let until = now + if review.allowed { YES } else { NO };
+        let mut remembered = self
+            .remembered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if remembered.len() >= REMEMBERED {
+            remembered.retain(|_, (until, _)| now < *until);
+        }
+        if remembered.len() < REMEMBERED {
+            remembered.insert(key, (until, review));
+        }
+    }
+}
+
+fn request(credential: &Credential, namespace: Option<&str>) -> ReviewRequest {
+    let mut asked = ReviewRequest {
+        namespace: namespace.map(str::to_owned),
+        verb: VERB.to_owned(),
+        ..ReviewRequest::default()
+    };
+    match credential {
+        Credential::Token(token) => asked.token = Some(token.clone()),
+        Credential::User { name, groups } => {
+            asked.user = Some(name.clone());
+            asked.groups.clone_from(groups);
+        }
+    }
+    asked
+}
+
+fn key(credential: &Credential, namespace: Option<&str>) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    // Lengths keep parts apart.
+    let mut part = |text: &str| {
+        hash.update((text.len() as u64).to_le_bytes());
+        hash.update(text.as_bytes());
+    };
+    match credential {
+        Credential::Token(token) => {
+            part("token");
+            part(token);
+        }
+        Credential::User { name, groups } => {
+            part("user");
+            part(name);
+            groups.iter().for_each(|group| part(group));
+        }
+    }
+    part(if namespace.is_some() { "in" } else { "all" });
+    part(namespace.unwrap_or_default());
+    hash.finalize().into()
+}
+
+fn reason(review: &Review, otherwise: &str) -> String {
+    if review.reason.is_empty() {
+        otherwise.to_owned()
+    } else {
+        review.reason.clone()
+    }
+}
+
+/// A DNS label, as namespaces are named.
+fn is_label(text: &str) -> bool {
+    let valid = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (1..=63).contains(&text.len()) && text.bytes().all(valid)
+}
+
+#[cfg(test)]
+mod tests;

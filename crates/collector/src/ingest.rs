@@ -1,0 +1,232 @@
+//! Evidence from sidecars: HTTP/2 over mutual TLS.
+//!
+//! Invariants
+//! - A pod writes to its own chain only: the engine is `pod_` and the UID in the certificate, and
+//!   each event's identity is the certificate's.
+//! - What is acknowledged was committed; a batch that comes twice changes nothing.
+//! - Bodies, what they unpack to, the time they take and how many are in memory are bounded.
+//! - When the store cannot take evidence, the answer says so, and the sidecar keeps it.
+//!
+//! It refuses to repair or to reorder: a refused batch is left to the sidecar, and an attempt to
+//! write as somebody else is a finding in the collector's own chain.
+
+mod batch;
+mod metrics;
+mod quota;
+mod refused;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::{BodyExt as _, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::http::HeaderValue;
+use hyper::{Method, Request, Response, header};
+use rustls::ServerConfig;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+use weir_audit::{Ack, Finding, FindingCode};
+use weir_uplink::control::INGEST;
+use weir_uplink::ingest::{Acknowledged, MAX_BODY, MAX_UNPACKED};
+
+pub use metrics::{IngestMetrics, Reason};
+pub use quota::Quota;
+
+use crate::Collector;
+use crate::api::json;
+use crate::listen::{Body, Connected, Site};
+use crate::peer::Pod;
+use crate::tls::{Credentials, Current, Following};
+use batch::Handed;
+use quota::{Later, Quotas, Visit};
+use refused::Refused;
+
+/// Bodies in memory at once.
+const IN_MEMORY: usize = 32;
+/// Batches that are unpacked and stored at once; the store has one writer.
+const STORING: usize = 2;
+const BODY_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a request waits for room before it is sent away.
+const ROOM_PATIENCE: Duration = Duration::from_secs(3);
+
+/// The port that sidecars send evidence to.
+#[derive(Clone)]
+pub struct Ingest {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Collector,
+    credentials: Current,
+    tls: Following<()>,
+    trust_domain: String,
+    quotas: Arc<Quotas>,
+    in_memory: Semaphore,
+    storing: Arc<Semaphore>,
+    metrics: IngestMetrics,
+}
+
+impl Ingest {
+    /// A port over a store, for pods of one trust domain.
+    #[must_use]
+    pub fn new(
+        store: Collector,
+        credentials: Current,
+        trust_domain: String,
+        quota: Quota,
+        metrics: IngestMetrics,
+    ) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                store,
+                credentials,
+                tls: Following::new(),
+                trust_domain,
+                quotas: Quotas::new(quota, Instant::now()),
+                in_memory: Semaphore::new(IN_MEMORY),
+                storing: Arc::new(Semaphore::new(STORING)),
+                metrics,
+            }),
+        }
+    }
+
+    async fn take(&self, pod: &Arc<Pod>, request: Request<Incoming>) -> Result<Ack, Refused> {
+        if request.method() != Method::POST || request.uri().path() != INGEST {
+            return Err(Refused::malformed("evidence is posted to /v1/ingest"));
+        }
+        let handed = Handed::read(request.headers())?;
+        if handed.engine != pod.engine {
+            return Err(Refused::foreign(pod, &handed.engine));
+        }
+        let visit = self.inner.quotas.enter(&pod.engine, Instant::now());
+        let visit = visit.map_err(|Later(pause)| Refused::quota(pause))?;
+        let room = tokio::time::timeout(ROOM_PATIENCE, self.inner.in_memory.acquire()).await;
+        let Ok(Ok(_room)) = room else {
+            return Err(Refused::busy());
+        };
+        let body = read(request).await?;
+        let slot = Arc::clone(&self.inner.storing).acquire_owned().await;
+        let slot = slot.map_err(|_| Refused::busy())?;
+        let (inner, pod) = (Arc::clone(&self.inner), Arc::clone(pod));
+        // Goes on when the client hangs up: what was begun is committed or not, as a whole.
+        let stored = tokio::task::spawn_blocking(move || {
+            let stored = inner.keep(&pod, &handed, &body, &visit);
+            drop(slot);
+            stored
+        });
+        stored
+            .await
+            .unwrap_or_else(|error| Err(Refused::failed(error.to_string())))
+    }
+
+    /// An attempt to write as somebody else is evidence itself.
+    async fn complain(&self, pod: &Pod, message: String) {
+        if !self.inner.quotas.may_complain(&pod.engine, Instant::now()) {
+            return;
+        }
+        let finding = Finding {
+            code: FindingCode::Other,
+            message: message.into(),
+            subject: None,
+            engine: Some(pod.engine.as_str().into()),
+        };
+        let store = self.inner.store.clone();
+        let reported = tokio::task::spawn_blocking(move || store.report(finding)).await;
+        if let Ok(Err(error)) = reported {
+            tracing::error!(%error, "a finding could not be stored");
+        }
+    }
+}
+
+impl Inner {
+    fn keep(&self, pod: &Pod, handed: &Handed, body: &[u8], visit: &Visit) -> Result<Ack, Refused> {
+        let batch = handed.unpack(body).inspect_err(|_| {
+            // It cost as much as the longest batch, whatever it was.
+            visit.charge(MAX_UNPACKED, 0, Instant::now());
+        })?;
+        let bytes = batch.frames.iter().map(|frame| frame.stored_len()).sum();
+        let events = batch.frames.iter().map(|frame| frame.count()).sum();
+        visit.charge(bytes, events, Instant::now());
+        let mut newest = None;
+        let ack = self.store.ingest_checked(&batch, &mut |event| {
+            newest = newest.max(Some(event.time));
+            batch::check(event, pod)
+        });
+        let ack = ack.map_err(|error| Refused::store(pod, error))?;
+        self.metrics.batches.inc();
+        self.metrics.events.inc_by(events);
+        self.metrics
+            .bytes
+            .inc_by(u64::try_from(bytes).unwrap_or(u64::MAX));
+        if let Some(newest) = newest {
+            let now = weir_audit::Timestamp::from(std::time::SystemTime::now());
+            let lag = now.as_micros().saturating_sub(newest.as_micros());
+            self.metrics
+                .lag
+                .observe(Duration::from_micros(lag).as_secs_f64());
+        }
+        Ok(ack)
+    }
+}
+
+impl Site for Ingest {
+    type Client = Arc<Pod>;
+
+    fn tls(&self) -> Option<Arc<ServerConfig>> {
+        let Inner {
+            credentials, tls, ..
+        } = &*self.inner;
+        tls.get(credentials, &(), Credentials::for_sidecars)
+    }
+
+    fn admit(&self, connected: Connected) -> Option<Arc<Pod>> {
+        let certificate = connected.certificate?;
+        match Pod::read(&certificate, &self.inner.trust_domain) {
+            Ok(pod) => Some(Arc::new(pod)),
+            Err(error) => {
+                tracing::warn!(address = %connected.address, %error, "a client is refused");
+                None
+            }
+        }
+    }
+
+    async fn answer(&self, pod: Arc<Arc<Pod>>, request: Request<Incoming>) -> Response<Body> {
+        let refused = match self.take(&pod, request).await {
+            Ok(Ack { epoch, seq }) => match json(&Acknowledged { epoch, seq }) {
+                Ok(response) => return response,
+                Err(refusal) => return refusal.answer(),
+            },
+            Err(refused) => refused,
+        };
+        self.inner.metrics.refused.inc(refused.reason);
+        tracing::debug!(pod = %pod.name, reason = ?refused.reason, "a batch was refused");
+        let mut response = refused.refusal.answer();
+        if let Some(pause) = refused.pause {
+            let pause = HeaderValue::from(pause.as_secs().max(1));
+            response.headers_mut().insert(header::RETRY_AFTER, pause);
+        }
+        if let Some(finding) = refused.finding {
+            self.complain(&pod, finding).await;
+        }
+        response
+    }
+}
+
+async fn read(request: Request<Incoming>) -> Result<Bytes, Refused> {
+    let length = request
+        .headers()
+        .get(header::CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    if length.is_some_and(|length| length > MAX_BODY) {
+        return Err(Refused::oversized());
+    }
+    let body = Limited::new(request.into_body(), MAX_BODY).collect();
+    match tokio::time::timeout(BODY_PATIENCE, body).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
+            Err(Refused::oversized())
+        }
+        Ok(Err(error)) => Err(Refused::malformed(&error.to_string())),
+        Err(_) => Err(Refused::slow()),
+    }
+}

@@ -1,0 +1,142 @@
+//! From a request to frames, and whose events they are.
+//!
+//! What is unpacked is bounded before it is read: length, window, number of events. Every link is
+//! verified, the first one against the header.
+
+use std::io::Read as _;
+
+use hyper::HeaderMap;
+use hyper::header::CONTENT_ENCODING;
+use weir_audit::{Batch, Body, EngineId, Event, FrameReader, Hash};
+use weir_uplink::ingest::{ENGINE, MAX_UNPACKED, PREVIOUS, ZSTD};
+
+use super::refused::Refused;
+use crate::peer::Pod;
+
+/// Events of a batch; in memory an event is a hundred times as large as on the wire.
+const MAX_EVENTS: u64 = 200_000;
+/// The largest window that a compressed body may ask for, as a power of two.
+const MAX_WINDOW: u32 = 23;
+
+/// What the headers of a request say.
+pub(super) struct Handed {
+    pub(super) engine: EngineId,
+    previous: Hash,
+    packed: bool,
+}
+
+impl Handed {
+    pub(super) fn read(headers: &HeaderMap) -> Result<Self, Refused> {
+        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        let engine = text(ENGINE)
+            .and_then(|engine| engine.parse().ok())
+            .ok_or_else(|| Refused::malformed("the engine is not named"))?;
+        let previous = text(PREVIOUS)
+            .and_then(hash)
+            .ok_or_else(|| Refused::malformed("the link before the first frame is not named"))?;
+        let packed = match headers.get(CONTENT_ENCODING).map(|value| value.as_bytes()) {
+            None => false,
+            Some(encoding) if encoding == ZSTD.as_bytes() => true,
+            Some(_) => return Err(Refused::malformed("the encoding is not known")),
+        };
+        Ok(Self {
+            engine,
+            previous,
+            packed,
+        })
+    }
+
+    /// The frames, linked and whole.
+    pub(super) fn unpack(&self, body: &[u8]) -> Result<Batch, Refused> {
+        let unpacked;
+        let bytes = if self.packed {
+            unpacked = decompress(body)?;
+            unpacked.as_slice()
+        } else {
+            body
+        };
+        let mut reader = FrameReader::new(bytes, self.previous);
+        let mut frames = Vec::new();
+        let mut events = 0_u64;
+        while let Some(frame) = reader
+            .next_frame()
+            .map_err(|error| Refused::damaged(error.to_string()))?
+        {
+            events = events.saturating_add(frame.count());
+            if events > MAX_EVENTS {
+                return Err(Refused::oversized());
+            }
+            frames.push(frame);
+        }
+        if frames.is_empty() {
+            return Err(Refused::malformed("there is no frame in it"));
+        }
+        Ok(Batch {
+            engine: self.engine.clone(),
+            frames,
+        })
+    }
+}
+
+fn decompress(body: &[u8]) -> Result<Vec<u8>, Refused> {
+    let damaged = |error: std::io::Error| Refused::damaged(error.to_string());
+    let mut decoder = zstd::stream::read::Decoder::with_buffer(body).map_err(damaged)?;
+    decoder.window_log_max(MAX_WINDOW).map_err(damaged)?;
+    let most = MAX_UNPACKED as u64 + 1;
+    let mut bytes = Vec::new();
+    decoder
+        .take(most)
+        .read_to_end(&mut bytes)
+        .map_err(damaged)?;
+    if bytes.len() > MAX_UNPACKED {
+        return Err(Refused::oversized());
+    }
+    Ok(bytes)
+}
+
+fn hash(text: &str) -> Option<Hash> {
+    let mut hash = [0; 32];
+    let (pairs, []) = text.as_bytes().as_chunks::<2>() else {
+        return None;
+    };
+    if pairs.len() != hash.len() {
+        return None;
+    }
+    for (byte, pair) in hash.iter_mut().zip(pairs) {
+        let digits = std::str::from_utf8(pair).ok()?;
+        *byte = u8::from_str_radix(digits, 16).ok()?;
+    }
+    Some(Hash(hash))
+}
+
+/// Whether an event may be in this pod's chain.
+pub(super) fn check(event: &Event, pod: &Pod) -> Result<(), String> {
+    if let Some(session) = &event.session {
+        let identity = &session.identity;
+        for (what, have, own) in [
+            ("identity", Some(&identity.name), &pod.spiffe),
+            ("namespace", identity.namespace.as_ref(), &pod.namespace),
+            (
+                "service account",
+                identity.service_account.as_ref(),
+                &pod.service_account,
+            ),
+            ("pod", identity.pod.as_ref(), &pod.name),
+            ("pod UID", identity.uid.as_ref(), &pod.uid),
+        ] {
+            if have != Some(own) {
+                return Err(format!(
+                    "event {} names another {what} than the certificate",
+                    event.id
+                ));
+            }
+        }
+    }
+    if let Body::Finding(finding) = &event.body
+        && let Some(engine) = &finding.engine
+        && **engine != *pod.engine.as_str()
+    {
+        return Err(format!("finding {} is about another engine", event.id));
+    }
+    Ok(())
+}

@@ -1,0 +1,205 @@
+//! The collector of a cluster: store, ports, upkeep and drain.
+//!
+//! Invariants
+//! - Ports are bound and the store is open before anything is served, so that a mistake ends the
+//!   process early.
+//! - It is ready when it is enrolled; before that, connections are closed.
+//! - At the end, what is being ingested is answered before the store closes.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
+use weir_telemetry::{Admin, AdminConfig, IntGauge, Readiness, Registry};
+
+use crate::api::Api;
+use crate::ingest::{Ingest, IngestMetrics, Quota};
+use crate::listen::serve;
+use crate::tls::Current;
+use crate::{Auditors, Collector, CollectorConfig, CollectorError, Reviewer};
+
+/// Sidecars connected at once.
+const SIDECARS: usize = 8192;
+/// Auditors connected at once.
+const AUDITORS: usize = 256;
+const UPKEEP: Duration = Duration::from_secs(60);
+
+/// How the service runs.
+#[derive(Clone, Debug)]
+pub struct ServiceConfig {
+    /// Where the store is.
+    pub data_dir: PathBuf,
+    /// Bounds of the store.
+    pub store: CollectorConfig,
+    /// Sidecars send evidence here.
+    pub ingest: SocketAddr,
+    /// Auditors ask here.
+    pub auditors: SocketAddr,
+    /// Metrics and health.
+    pub admin: SocketAddr,
+    /// Sidecars are of this domain.
+    pub trust_domain: String,
+    /// File with the roots of the cluster's client certificates.
+    pub client_ca: Option<PathBuf>,
+    /// What each pod may hand in.
+    pub quota: Quota,
+}
+
+/// Why the service cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] CollectorError),
+    /// An address cannot be taken.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// A metric exists twice.
+    #[error("cannot count: {0}")]
+    Metrics(String),
+}
+
+/// The service, bound and not serving yet.
+pub struct Service {
+    store: Collector,
+    ingest: (TcpListener, Ingest),
+    auditors: (TcpListener, Auditors),
+    admin: Admin,
+    readiness: Readiness,
+    credentials: Current,
+    store_bytes: IntGauge,
+}
+
+impl Service {
+    /// Opens the store and takes the addresses.
+    ///
+    /// # Errors
+    /// When one of them cannot be had.
+    pub async fn bind(
+        config: ServiceConfig,
+        credentials: Current,
+        reviewer: Arc<dyn Reviewer>,
+    ) -> Result<Self, ServiceError> {
+        let store = Collector::open(&config.data_dir, config.store)?;
+        let registry = Registry::default();
+        let metrics = IngestMetrics::new(&registry).map_err(ServiceError::Metrics)?;
+        let store_bytes = registry
+            .gauge("weir_collector_store_bytes", "Bytes that the store takes.")
+            .map_err(|error| ServiceError::Metrics(error.to_string()))?;
+        let readiness = Readiness::default();
+        let admin = AdminConfig {
+            address: config.admin,
+        };
+        let admin = Admin::bind(admin, registry, readiness.clone()).await;
+        let ingest = Ingest::new(
+            store.clone(),
+            credentials.clone(),
+            config.trust_domain,
+            config.quota,
+            metrics,
+        );
+        let auditors = Auditors::new(
+            Api::new(store.clone(), None),
+            credentials.clone(),
+            config.client_ca,
+            reviewer,
+        );
+        Ok(Self {
+            store,
+            ingest: (listen(config.ingest).await?, ingest),
+            auditors: (listen(config.auditors).await?, auditors),
+            admin: admin.map_err(|source| ServiceError::Listen {
+                address: config.admin,
+                source,
+            })?,
+            readiness,
+            credentials,
+            store_bytes,
+        })
+    }
+
+    /// Where sidecars send evidence.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    pub fn ingest_address(&self) -> io::Result<SocketAddr> {
+        self.ingest.0.local_addr()
+    }
+
+    /// Where auditors ask.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    pub fn auditors_address(&self) -> io::Result<SocketAddr> {
+        self.auditors.0.local_addr()
+    }
+
+    /// Serves until `shutdown` is ready, then drains.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) {
+        let (stop, stopped) = watch::channel(false);
+        let guard = self.readiness.guard("identity");
+        let mut credentials = self.credentials;
+        let enrolled = tokio::spawn(async move {
+            if credentials.wait_for(Option::is_some).await.is_ok() {
+                guard.release();
+            }
+        });
+        let upkeep = tokio::spawn(upkeep(self.store.clone(), self.store_bytes));
+        let (listener, site) = self.ingest;
+        let ingest = tokio::spawn(serve(listener, site, SIDECARS, stopped.clone()));
+        let (listener, site) = self.auditors;
+        let auditors = tokio::spawn(serve(listener, site, AUDITORS, stopped.clone()));
+        let mut over = stopped;
+        let admin = tokio::spawn(self.admin.serve(async move {
+            let _ = over.wait_for(|stop| *stop).await;
+        }));
+        shutdown.await;
+        tracing::info!("draining");
+        self.readiness.drain();
+        let _ = stop.send(true);
+        upkeep.abort();
+        enrolled.abort();
+        for port in [ingest, auditors, admin] {
+            if let Err(error) = port.await {
+                tracing::error!(%error, "a port ended badly");
+            }
+        }
+    }
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, ServiceError> {
+    let listener = TcpListener::bind(address).await;
+    listener.map_err(|source| ServiceError::Listen { address, source })
+}
+
+/// The first look is after one period: sidecars must have had time to come back after a restart.
+async fn upkeep(store: Collector, bytes: IntGauge) {
+    let mut turn = tokio::time::interval(UPKEEP);
+    turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut first = true;
+    loop {
+        turn.tick().await;
+        let (store, look) = (store.clone(), !std::mem::replace(&mut first, false));
+        let done = tokio::task::spawn_blocking(move || {
+            if look {
+                store.maintain()?;
+            }
+            store.size()
+        });
+        match done.await {
+            Ok(Ok(size)) => bytes.set(i64::try_from(size).unwrap_or(i64::MAX)),
+            Ok(Err(error)) => tracing::error!(%error, "upkeep of the evidence store failed"),
+            Err(error) => tracing::error!(%error, "upkeep of the evidence store ended badly"),
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! Sessions in a line each: kept while events come, found again by who and where.
+
+use rusqlite::{Connection, params};
+use serde::{Deserialize, Serialize};
+use weir_audit::{EngineId, Session, SessionId, Timestamp};
+
+use super::index::{Kind, SessionDelta};
+use super::ingest::{Keys, signed};
+use super::query::{DEFAULT_LIMIT, MAX_LIMIT};
+use super::{Collector, CollectorError};
+
+/// Which sessions to find.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SessionFilter {
+    /// Active at or after.
+    pub since: Option<Timestamp>,
+    /// Opened before.
+    pub until: Option<Timestamp>,
+    /// Name of the identity.
+    pub identity: Option<String>,
+    /// The identity's namespace.
+    pub namespace: Option<String>,
+    /// Name of the target.
+    pub target: Option<String>,
+    /// At most so many (100 when absent, 10,000 at most).
+    pub limit: Option<usize>,
+    /// Where the page before ended.
+    pub cursor: Option<String>,
+}
+
+/// A page of sessions, newest first.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SessionPage {
+    /// The sessions.
+    pub sessions: Vec<SessionSummary>,
+    /// Where the next page begins; absent on the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// One session in a line.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SessionSummary {
+    /// Who, where, as whom.
+    pub session: Session,
+    /// Which engine saw it.
+    pub engine: EngineId,
+    /// Its first event.
+    pub opened: Timestamp,
+    /// Its last event so far.
+    pub last: Timestamp,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closed: Option<Timestamp>,
+    /// Statements finished.
+    pub statements: u64,
+    /// Rows that the client received.
+    pub rows: u64,
+    /// Bytes of rows that the client received.
+    pub bytes: u64,
+    /// Statements denied.
+    pub denials: u64,
+    /// Holds raised.
+    pub holds: u64,
+    /// How it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<String>,
+}
+
+impl Collector {
+    /// Sessions that match, newest first.
+    ///
+    /// # Errors
+    /// When the store failed or the cursor is not valid.
+    pub fn sessions(&self, filter: &SessionFilter) -> Result<SessionPage, CollectorError> {
+        let reader = self.reader()?;
+        let limit = filter.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT);
+        let cursor = match &filter.cursor {
+            None => (i64::MAX, i64::MAX),
+            Some(text) => {
+                let (opened, id) = text.split_once('.').ok_or(CollectorError::Cursor)?;
+                let id: SessionId = id.parse().map_err(|_| CollectorError::Cursor)?;
+                (
+                    opened.parse().map_err(|_| CollectorError::Cursor)?,
+                    signed(id.as_u64()),
+                )
+            }
+        };
+        let mut select = reader.prepare(
+            "SELECT s.context, e.text, s.opened, s.last, s.closed, s.statements, s.rows, s.bytes,
+             s.denials, s.holds, s.outcome FROM sessions s JOIN keys e ON e.id = s.engine
+             JOIN keys i ON i.id = s.identity LEFT JOIN keys t ON t.id = s.target
+             LEFT JOIN keys n ON n.id = s.namespace
+             WHERE (s.opened, s.id) < (?1, ?2) AND s.last >= ?3 AND s.opened < ?4
+             AND (?5 IS NULL OR i.text = ?5) AND (?6 IS NULL OR t.text = ?6)
+             AND (?7 IS NULL OR n.text = ?7)
+             ORDER BY s.opened DESC, s.id DESC LIMIT ?8",
+        )?;
+        let bound = |time: Option<Timestamp>, other: i64| {
+            time.map_or(other, |time| {
+                i64::try_from(time.as_micros()).unwrap_or(i64::MAX)
+            })
+        };
+        let mut rows = select.query(params![
+            cursor.0,
+            cursor.1,
+            bound(filter.since, 0),
+            bound(filter.until, i64::MAX),
+            filter.identity,
+            filter.target,
+            filter.namespace,
+            limit + 1
+        ])?;
+        let mut sessions = Vec::new();
+        while let Some(row) = rows.next()? {
+            sessions.push(summary(row)?);
+        }
+        let more = sessions.len() > limit;
+        sessions.truncate(limit);
+        let next = sessions.last().filter(|_| more);
+        let next = next.map(|last| format!("{}.{}", last.opened.as_micros(), last.session.id));
+        Ok(SessionPage { sessions, next })
+    }
+}
+
+fn summary(row: &rusqlite::Row<'_>) -> Result<SessionSummary, CollectorError> {
+    let context: String = row.get(0)?;
+    let engine: String = row.get(1)?;
+    let closed: Option<u64> = row.get(4)?;
+    Ok(SessionSummary {
+        session: serde_json::from_str(&context)?,
+        engine: engine.parse().map_err(|_| CollectorError::Damaged(0))?,
+        opened: Timestamp::from_micros(row.get(2)?),
+        last: Timestamp::from_micros(row.get(3)?),
+        closed: closed.map(Timestamp::from_micros),
+        statements: row.get(5)?,
+        rows: row.get(6)?,
+        bytes: row.get(7)?,
+        denials: row.get(8)?,
+        holds: row.get(9)?,
+        outcome: row.get(10)?,
+    })
+}
+
+/// False if the session is another engine's; nothing of it is changed then.
+pub(super) fn save_session(
+    store: &Connection,
+    keys: &mut Keys<'_>,
+    (engine, own): (i64, bool),
+    id: u64,
+    delta: &SessionDelta,
+) -> Result<bool, CollectorError> {
+    let closed = delta.closed.map(Timestamp::as_micros);
+    let Some(session) = &delta.session else {
+        store
+            .prepare_cached(
+                "UPDATE sessions SET closed = coalesce(closed, ?2), outcome = coalesce(outcome, ?3)
+                 WHERE id = ?1 AND (engine = ?4 OR ?5)",
+            )?
+            .execute(params![signed(id), closed, delta.outcome, engine, own])?;
+        return Ok(true);
+    };
+    let identity = keys.number(store, Kind::Identity, &session.identity.name)?;
+    let target = match &session.target {
+        Some(target) => Some(keys.number(store, Kind::Target, target)?),
+        None => None,
+    };
+    let namespace = match &session.identity.namespace {
+        Some(namespace) => Some(keys.number(store, Kind::Namespace, namespace)?),
+        None => None,
+    };
+    let update = store
+        .prepare_cached(
+            "UPDATE sessions SET opened = min(opened, ?2), last = max(last, ?3),
+             closed = coalesce(?4, closed), outcome = coalesce(?5, outcome),
+             statements = statements + ?6, rows = rows + ?7, bytes = bytes + ?8,
+             denials = denials + ?9, holds = holds + ?10
+             WHERE id = ?1 AND engine = ?11",
+        )?
+        .execute(params![
+            signed(id),
+            delta.first.as_micros(),
+            delta.last.as_micros(),
+            closed,
+            delta.outcome,
+            delta.statements,
+            delta.rows.min(i64::MAX.unsigned_abs()),
+            delta.bytes.min(i64::MAX.unsigned_abs()),
+            delta.denials,
+            delta.holds,
+            engine
+        ])?;
+    if update > 0 {
+        return Ok(true);
+    }
+    let new = store
+        .prepare_cached(
+            "INSERT OR IGNORE INTO sessions(id, engine, epoch, identity, target, context, opened,
+             last, closed, statements, rows, bytes, denials, holds, outcome, namespace)
+             VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16)",
+        )?
+        .execute(params![
+            signed(id),
+            engine,
+            delta.epoch,
+            identity,
+            target,
+            serde_json::to_string(&**session)?,
+            delta.first.as_micros(),
+            delta.last.as_micros(),
+            closed,
+            delta.statements,
+            delta.rows.min(i64::MAX.unsigned_abs()),
+            delta.bytes.min(i64::MAX.unsigned_abs()),
+            delta.denials,
+            delta.holds,
+            delta.outcome,
+            namespace
+        ])?;
+    Ok(new > 0)
+}

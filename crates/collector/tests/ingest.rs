@@ -1,0 +1,444 @@
+//! Evidence from sidecars, over real TLS with real certificates.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test's helpers")]
+
+#[expect(dead_code, reason = "each test binary uses its part")]
+mod bed;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bed::{At, Bed, Ca, Pod, bed, bed_with, credentials, frame, send, tls};
+use http_body_util::{BodyExt as _, Full, StreamBody};
+use hyper::body::{Bytes, Frame as Chunk};
+use hyper::{Request, StatusCode};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::net::TcpStream;
+use weir_audit::{
+    Ack, Batch, Body, Event, Finding, FrameBuilder, Identity, Record, Session, Timestamp, genesis,
+};
+use weir_collector::{ChainReport, EventPage, Quota};
+use weir_uplink::ingest::{ENGINE, MAX_BODY, MAX_UNPACKED, PREVIOUS, RemoteCollector};
+
+async fn events(bed: &Bed, query: &str) -> Vec<Event> {
+    let path = format!("/v1/events?limit=1000&{query}");
+    let page: EventPage = bed.auditor("admin").get(&path).await.unwrap();
+    page.events
+}
+
+async fn findings(bed: &Bed) -> Vec<String> {
+    let message = |event: Event| match event.body {
+        Body::Finding(finding) => finding.message.to_string(),
+        other => panic!("{other:?}"),
+    };
+    let found = events(bed, "kind=finding").await;
+    found.into_iter().map(message).collect()
+}
+
+fn refused(sent: Result<Ack, weir_audit::SinkError>) -> String {
+    sent.unwrap_err().0.to_string()
+}
+
+#[tokio::test]
+async fn evidence_arrives_is_acknowledged_and_can_be_verified() {
+    let bed = bed().await;
+    let pod = Pod::new("billing", 1);
+    let sidecar = bed.sidecar(&pod);
+    let ack = send(&sidecar, pod.batch(7)).await.unwrap();
+    assert_eq!(ack, Ack { epoch: 1, seq: 2 });
+    assert_eq!(events(&bed, "namespace=billing").await.len(), 2);
+    let report: ChainReport = bed.auditor("admin").get("/v1/verify").await.unwrap();
+    assert!(report.ok, "{report:?}");
+}
+
+#[tokio::test]
+async fn a_batch_that_comes_again_changes_nothing() {
+    let bed = bed().await;
+    let pod = Pod::new("billing", 1);
+    let (batch, sidecar) = (pod.batch(7), bed.sidecar(&pod));
+    for _ in 0..3 {
+        let ack = send(&sidecar, batch.clone()).await.unwrap();
+        assert_eq!(ack, Ack { epoch: 1, seq: 2 });
+    }
+    assert_eq!(events(&bed, "").await.len(), 2);
+    assert!(findings(&bed).await.is_empty());
+}
+
+#[tokio::test]
+async fn frames_that_are_not_linked_go_in_separate_runs() {
+    let bed = bed().await;
+    let pod = Pod::new("billing", 1);
+    let first = frame(1, genesis(&pod.engine()), &pod.session(1));
+    let second = frame(2, first.hash(), &pod.session(2));
+    let batch = Batch {
+        engine: pod.engine(),
+        frames: vec![second, first],
+    };
+    let ack = send(&bed.sidecar(&pod), batch).await.unwrap();
+    assert_eq!(ack, Ack { epoch: 2, seq: 2 });
+    assert_eq!(
+        events(&bed, "")
+            .await
+            .iter()
+            .filter(|e| e.session.is_some())
+            .count(),
+        4
+    );
+}
+
+#[tokio::test]
+async fn only_certificates_of_weirs_own_root_and_domain_are_served() {
+    let bed = bed().await;
+    let pod = Pod::new("billing", 1);
+    let foreign = Ca::new("weir");
+    let mut leaf = foreign.pod(&pod);
+    assert!(
+        send(&bed.remote(tls(&bed.root, Some(&leaf))), pod.batch(1))
+            .await
+            .is_err()
+    );
+    leaf = bed.cluster.pod(&pod);
+    assert!(
+        send(&bed.remote(tls(&bed.root, Some(&leaf))), pod.batch(1))
+            .await
+            .is_err()
+    );
+    assert!(
+        send(&bed.remote(tls(&bed.root, None)), pod.batch(1))
+            .await
+            .is_err()
+    );
+    // Of the right root, and no pod.
+    leaf = bed.root.server();
+    assert!(
+        send(&bed.remote(tls(&bed.root, Some(&leaf))), pod.batch(1))
+            .await
+            .is_err()
+    );
+    assert!(events(&bed, "").await.is_empty());
+}
+
+#[tokio::test]
+async fn a_pod_cannot_write_to_the_chain_of_another_and_trying_is_a_finding() {
+    let bed = bed().await;
+    let (own, other) = (Pod::new("billing", 1), Pod::new("billing", 2));
+    let sidecar = bed.sidecar(&own);
+    for _ in 0..5 {
+        let why = refused(send(&sidecar, other.batch(1)).await);
+        assert!(why.contains("403") && why.contains("own chain"), "{why}");
+    }
+    let found = findings(&bed).await;
+    assert_eq!(found.len(), 1, "one complaint, not five: {found:?}");
+    assert!(found[0].contains(&own.uid) && found[0].contains(other.engine().as_str()));
+    assert_eq!(events(&bed, "").await.len(), 1);
+    // Its own evidence is still taken.
+    send(&sidecar, own.batch(1)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_forged_identity_is_refused_with_everything_beside_it() {
+    let bed = bed().await;
+    let own = Pod::new("billing", 1);
+    let sidecar = bed.sidecar(&own);
+    let forge = |change: &dyn Fn(&mut Identity)| {
+        let mut identity = own.identity();
+        change(&mut identity);
+        Arc::new(Session {
+            identity: Arc::new(identity),
+            ..(*own.session(9)).clone()
+        })
+    };
+    for session in [
+        forge(&|identity| identity.name = "spiffe://cluster.local/ns/billing/sa/root".into()),
+        forge(&|identity| identity.namespace = Some("shipping".into())),
+        forge(&|identity| identity.namespace = None),
+        forge(&|identity| identity.service_account = Some("root".into())),
+        forge(&|identity| identity.uid = Some(Pod::new("billing", 2).uid.as_str().into())),
+        forge(&|identity| identity.uid = None),
+        forge(&|identity| identity.pod = Some("web-2".into())),
+    ] {
+        let good = frame(1, genesis(&own.engine()), &own.session(8));
+        let bad = frame(2, good.hash(), &session);
+        let batch = Batch {
+            engine: own.engine(),
+            frames: vec![good, bad],
+        };
+        let why = refused(send(&sidecar, batch).await);
+        assert!(why.contains("403"), "{why}");
+    }
+    let stored = events(&bed, "").await;
+    assert_eq!(
+        stored.len(),
+        1,
+        "the finding, and nothing of the batches: {stored:?}"
+    );
+    assert!(findings(&bed).await[0].contains("not its own"));
+}
+
+#[tokio::test]
+async fn a_finding_about_another_engine_is_refused() {
+    let bed = bed().await;
+    let (own, other) = (Pod::new("billing", 1), Pod::new("billing", 2));
+    let record = Record::engine(
+        Timestamp::from_micros(1),
+        Finding {
+            code: weir_audit::FindingCode::ChainBroken,
+            message: "they did it".into(),
+            subject: None,
+            engine: Some(other.engine().as_str().into()),
+        },
+    );
+    let mut builder = FrameBuilder::new(1, 1);
+    builder.push(&record);
+    let frames = vec![builder.seal(genesis(&own.engine())).unwrap()];
+    let batch = Batch {
+        engine: own.engine(),
+        frames,
+    };
+    assert!(refused(send(&bed.sidecar(&own), batch).await).contains("403"));
+}
+
+#[tokio::test]
+async fn a_pod_over_its_quota_is_told_when_to_come_back_and_others_go_on() {
+    let bed = bed_with(Quota {
+        bytes: 1 << 30,
+        events: 1,
+    })
+    .await;
+    let (one, other) = (Pod::new("billing", 1), Pod::new("billing", 2));
+    let (sidecar, neighbour) = (bed.sidecar(&one), bed.sidecar(&other));
+    let first = one.batch(1);
+    let next = frame(2, first.frames[0].hash(), &one.session(2));
+    send(&sidecar, first).await.unwrap();
+    let more = Batch {
+        engine: one.engine(),
+        frames: vec![next],
+    };
+    let why = refused(send(&sidecar, more.clone()).await);
+    assert!(why.contains("429") && why.contains("quota"), "{why}");
+    // Until then the sidecar does not even ask.
+    let why = refused(send(&sidecar, more).await);
+    assert!(why.contains("left alone"), "{why}");
+    send(&neighbour, other.batch(3)).await.unwrap();
+}
+
+/// A connection of a pod, spoken to by hand.
+async fn by_hand(
+    bed: &Bed,
+    pod: &Pod,
+) -> hyper::client::conn::http2::SendRequest<
+    http_body_util::combinators::BoxBody<Bytes, std::io::Error>,
+> {
+    let leaf = bed.root.pod(pod);
+    let stream = TcpStream::connect(bed.ingest).await.unwrap();
+    let name = rustls_pki_types::ServerName::try_from(bed::NAME).unwrap();
+    let stream = tokio_rustls::TlsConnector::from(tls(&bed.root, Some(&leaf)))
+        .connect(name, stream)
+        .await
+        .unwrap();
+    let (sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
+        .handshake(TokioIo::new(stream))
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    sender
+}
+
+fn request(pod: &Pod) -> hyper::http::request::Builder {
+    Request::post(format!("https://{}/v1/ingest", bed::NAME))
+        .header(ENGINE, pod.engine().as_str())
+        .header(PREVIOUS, genesis(&pod.engine()).to_string())
+}
+
+fn whole(bytes: Vec<u8>) -> http_body_util::combinators::BoxBody<Bytes, std::io::Error> {
+    Full::new(Bytes::from(bytes))
+        .map_err(|never| match never {})
+        .boxed()
+}
+
+#[tokio::test]
+async fn what_is_no_batch_is_refused_for_what_it_is() {
+    let bed = bed().await;
+    let pod = Pod::new("billing", 1);
+    let mut sender = by_hand(&bed, &pod).await;
+    let mut good = Vec::new();
+    pod.batch(1).frames[0].write_to(&mut good);
+    let mut damaged = good.clone();
+    *damaged.last_mut().unwrap() ^= 1;
+    let bomb = zstd::bulk::compress(&vec![0; MAX_UNPACKED + 1], 3).unwrap();
+    assert!(bomb.len() < 4096);
+    let packed =
+        |request: hyper::http::request::Builder| request.header("content-encoding", "zstd");
+    let cases = [
+        (
+            request(&pod).body(whole(damaged)),
+            StatusCode::BAD_REQUEST,
+            "damaged",
+        ),
+        (
+            request(&pod).body(whole(good[..good.len() - 1].to_vec())),
+            StatusCode::BAD_REQUEST,
+            "damaged",
+        ),
+        (
+            request(&pod).body(whole(Vec::new())),
+            StatusCode::BAD_REQUEST,
+            "bad_request",
+        ),
+        (
+            packed(request(&pod)).body(whole(good.clone())),
+            StatusCode::BAD_REQUEST,
+            "damaged",
+        ),
+        (
+            packed(request(&pod)).body(whole(bomb)),
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "oversized",
+        ),
+        (
+            request(&pod).body(whole(vec![0; MAX_BODY + 1])),
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "oversized",
+        ),
+        (
+            request(&pod)
+                .header("content-encoding", "br")
+                .body(whole(good.clone())),
+            StatusCode::BAD_REQUEST,
+            "bad_request",
+        ),
+        (
+            Request::post("https://localhost/v1/ingest").body(whole(good.clone())),
+            StatusCode::BAD_REQUEST,
+            "bad_request",
+        ),
+        (
+            Request::get("https://localhost/v1/ingest").body(whole(Vec::new())),
+            StatusCode::BAD_REQUEST,
+            "bad_request",
+        ),
+        (
+            Request::post("https://localhost/v1/events").body(whole(Vec::new())),
+            StatusCode::BAD_REQUEST,
+            "bad_request",
+        ),
+    ];
+    for (number, (request, status, code)) in cases.into_iter().enumerate() {
+        let response = sender.send_request(request.unwrap()).await.unwrap();
+        assert_eq!(response.status(), status, "case {number}");
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(body["error"], code, "case {number}");
+    }
+    let response = sender
+        .send_request(request(&pod).body(whole(good)).unwrap())
+        .await
+        .unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_in_time_is_given_up() {
+    let bed = bed().await;
+    let pod = Pod::new("billing", 1);
+    let mut sender = by_hand(&bed, &pod).await;
+    let (_kept, chunks) = tokio::sync::mpsc::channel::<Bytes>(1);
+    let body = StreamBody::new(Pending(chunks)).boxed();
+    let response = sender
+        .send_request(request(&pod).body(body).unwrap())
+        .await
+        .unwrap();
+    assert_eq!(response.status(), StatusCode::REQUEST_TIMEOUT);
+}
+
+struct Pending(tokio::sync::mpsc::Receiver<Bytes>);
+
+impl futures_core::Stream for Pending {
+    type Item = Result<Chunk<Bytes>, std::io::Error>;
+
+    fn poll_next(
+        mut self: std::pin::Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Self::Item>> {
+        let chunk = self.0.poll_recv(context);
+        chunk.map(|chunk| chunk.map(|chunk| Ok(Chunk::data(chunk))))
+    }
+}
+
+#[tokio::test]
+async fn long_batches_are_compressed_and_taken() {
+    let bed = bed().await;
+    let pod = Pod::new("billing", 1);
+    let session = pod.session(1);
+    let records: Vec<Record> = (0..20_000)
+        .map(|n| {
+            let opened = weir_audit::ConnectionOpened::default();
+            Record::session(Timestamp::from_micros(n), Arc::clone(&session), opened)
+        })
+        .collect();
+    let mut builder = FrameBuilder::new(1, 1);
+    records.iter().for_each(|record| builder.push(record));
+    let frames = vec![builder.seal(genesis(&pod.engine())).unwrap()];
+    let batch = Batch {
+        engine: pod.engine(),
+        frames,
+    };
+    let ack = send(&bed.sidecar(&pod), batch).await.unwrap();
+    assert_eq!(ack.seq, 20_000);
+}
+
+#[tokio::test]
+async fn a_renewed_certificate_and_new_roots_are_used_from_the_next_batch_on() {
+    let bed = bed().await;
+    let pod = Pod::new("billing", 1);
+    let leaf = bed.root.pod(&pod);
+    let at = Arc::new(At(Mutex::new(None)));
+    let remote = Arc::new(RemoteCollector::new(Arc::clone(&at) as _).unwrap());
+    assert!(refused(send(&remote, pod.batch(1)).await).contains("not known yet"));
+    *at.0.lock().unwrap() = Some(bed.place(tls(&bed.root, Some(&leaf))));
+    send(&remote, pod.batch(1)).await.unwrap();
+    // The root is replaced: the collector has a leaf of the new one and trusts no other.
+    let root = Ca::new("weir");
+    bed.credentials.send_replace(Some(credentials(&root)));
+    let leaf = root.pod(&pod);
+    *at.0.lock().unwrap() = Some(bed.place(tls(&root, Some(&leaf))));
+    send(&remote, pod.batch(1)).await.unwrap();
+    let old = bed.sidecar(&pod);
+    assert!(send(&old, pod.batch(1)).await.is_err());
+}
+
+#[tokio::test]
+async fn a_collector_that_comes_back_is_found_again() {
+    let mut first = bed().await;
+    let pod = Pod::new("billing", 1);
+    let leaf = first.root.pod(&pod);
+    let place = first.place(tls(&first.root, Some(&leaf)));
+    let at = Arc::new(At(Mutex::new(Some(place))));
+    let remote = Arc::new(RemoteCollector::new(Arc::clone(&at) as _).unwrap());
+    send(&remote, pod.batch(1)).await.unwrap();
+    first.stop().await;
+    assert!(send(&remote, pod.batch(1)).await.is_err());
+    let second = bed().await;
+    second
+        .credentials
+        .send_replace(Some(credentials(&first.root)));
+    at.0.lock().unwrap().as_mut().unwrap().address =
+        format!("{}:{}", bed::NAME, second.ingest.port());
+    send(&remote, pod.batch(1)).await.unwrap();
+}
+
+#[tokio::test]
+async fn draining_answers_what_is_under_way_and_closes_the_store() {
+    let mut bed = bed().await;
+    let pod = Pod::new("billing", 1);
+    send(&bed.sidecar(&pod), pod.batch(1)).await.unwrap();
+    let began = std::time::Instant::now();
+    bed.stop().await;
+    assert!(
+        began.elapsed() < Duration::from_secs(5),
+        "idle connections do not hold it up"
+    );
+    let config = weir_collector::CollectorConfig::default();
+    let store = weir_collector::Collector::open(&bed.dir.path().join("store"), config).unwrap();
+    assert!(store.verify().unwrap().ok);
+}

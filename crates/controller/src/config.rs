@@ -1,0 +1,250 @@
+//! Command line to the configuration of each part. Read once, at the start.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Parser;
+use weir_telemetry::LogFormat;
+use weir_uplink::control::{Settings, UnmatchedSetting};
+
+use crate::authority::{AuthorityConfig, PublisherConfig};
+use crate::identity::IdentityConfig;
+use crate::leader::LeaderConfig;
+
+/// The controller of Weir: identities, bundles, admission and access requests.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "weir-controller", version)]
+pub struct Args {
+    /// The namespace that Weir runs in; Secrets are read nowhere else.
+    #[arg(long, default_value = "weir-system")]
+    namespace: String,
+    /// Who this replica is in the leader election.
+    #[arg(long)]
+    identity: String,
+    /// The Service in front of all replicas, and the name of the Lease.
+    #[arg(long, default_value = "weir-controller")]
+    service: String,
+    /// The trust domain of SPIFFE ids.
+    #[arg(long, default_value = "cluster.local")]
+    trust_domain: String,
+    /// The DNS domain of the cluster.
+    #[arg(long, default_value = "cluster.local")]
+    cluster_domain: String,
+    /// The audience that tokens must have been made for.
+    #[arg(long, default_value = "weir.dev")]
+    audience: String,
+    /// The issuer of service-account tokens. Left out: what the API server says.
+    #[arg(long)]
+    issuer: Option<String>,
+    /// Where pods enrol and webhooks are answered.
+    #[arg(long, default_value = "[::]:8443")]
+    public_address: SocketAddr,
+    /// Where sidecars and the collector connect by mutual TLS.
+    #[arg(long, default_value = "[::]:8444")]
+    control_address: SocketAddr,
+    /// Where metrics and health are.
+    #[arg(long, default_value = "[::]:9090")]
+    admin_address: SocketAddr,
+    /// Name of the webhook configurations.
+    #[arg(long, default_value = "weir")]
+    webhook: String,
+    /// Where sidecars send evidence, `host:port`. Left out: port 8445 of the collector's Service.
+    #[arg(long)]
+    collector: Option<String>,
+    /// The collector's Service: its names are in the collector's certificate.
+    #[arg(long, default_value = "weir-collector")]
+    collector_service: String,
+    /// The collector's service account.
+    #[arg(long, default_value = "weir-collector")]
+    collector_service_account: String,
+    /// An image of the sidecar that admission allows; the first is injected. Given more than once
+    /// during an upgrade.
+    #[arg(long = "sidecar-image", required = true)]
+    sidecar_images: Vec<String>,
+    /// When sidecars' images are pulled.
+    #[arg(long, default_value = "IfNotPresent")]
+    sidecar_pull_policy: String,
+    /// Requests and limits of a sidecar, as JSON: `{"requests":{…},"limits":{…}}`.
+    #[arg(long)]
+    sidecar_resources: Option<String>,
+    /// The size of a sidecar's memory volume.
+    #[arg(long, default_value = "64Mi")]
+    sidecar_state_size: String,
+    /// A PEM file with roots that applications trust beside Weir's and the platform's.
+    #[arg(long)]
+    extra_roots: Option<PathBuf>,
+    /// Seconds that a sidecar keeps its last bundle without the controller.
+    #[arg(long, default_value_t = 300)]
+    keep: u64,
+    /// Seconds that `BlockingStrict` waits for the collector.
+    #[arg(long, default_value_t = 5)]
+    audit_timeout: u64,
+    /// Seconds that a sidecar waits for sessions to end when it stops.
+    #[arg(long, default_value_t = 10)]
+    drain: u64,
+    /// What is logged.
+    #[arg(long, default_value = "info")]
+    log: String,
+    /// How it is logged: `text` or `json`.
+    #[arg(long, default_value = "text")]
+    log_format: LogFormat,
+}
+
+/// The configuration of every part.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub(crate) namespace: String,
+    pub(crate) trust_domain: String,
+    pub(crate) public_address: SocketAddr,
+    pub(crate) control_address: SocketAddr,
+    pub(crate) admin_address: SocketAddr,
+    pub(crate) authority: AuthorityConfig,
+    pub(crate) publisher: PublisherConfig,
+    pub(crate) leader: LeaderConfig,
+    pub(crate) identity: IdentityConfig,
+    pub(crate) settings: Settings,
+    /// What is injected; the root is filled in.
+    pub(crate) injection: weir_injection::Settings,
+}
+
+/// Why the command line cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file of extra roots cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Roots {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The sidecar's resources are not what they should be.
+    #[error("--sidecar-resources: {0}")]
+    Resources(serde_json::Error),
+}
+
+impl Args {
+    /// What is logged, and how.
+    #[must_use]
+    pub fn logging(&self) -> (&str, LogFormat) {
+        (&self.log, self.log_format)
+    }
+}
+
+impl TryFrom<Args> for Config {
+    type Error = ConfigError;
+
+    fn try_from(args: Args) -> Result<Self, ConfigError> {
+        let extra_roots = match args.extra_roots {
+            Some(path) => std::fs::read_to_string(&path)
+                .map_err(|source| ConfigError::Roots { path, source })?,
+            None => String::new(),
+        };
+        let resources = args.sidecar_resources.as_deref().map(serde_json::from_str);
+        let resources = resources.transpose().map_err(ConfigError::Resources)?;
+        let injection = weir_injection::Settings {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            namespace: args.namespace.clone(),
+            image: args.sidecar_images.first().cloned().unwrap_or_default(),
+            pull_policy: args.sidecar_pull_policy,
+            trust_domain: args.trust_domain.clone(),
+            ca: String::new(),
+            resources: resources.unwrap_or_default(),
+            state_size: args.sidecar_state_size,
+        };
+        let names = |service: &str| service_names(service, &args.namespace, &args.cluster_domain);
+        let mut own_names = names(&args.service);
+        own_names.push("localhost".to_owned());
+        let service = &args.collector_service;
+        let collector = args
+            .collector
+            .unwrap_or_else(|| format!("{service}.{}.svc:8445", args.namespace));
+        Ok(Self {
+            authority: AuthorityConfig {
+                namespace: args.namespace.clone(),
+                names: own_names,
+            },
+            publisher: PublisherConfig {
+                namespace: args.namespace.clone(),
+                webhook: args.webhook,
+                images: args.sidecar_images,
+            },
+            leader: LeaderConfig {
+                namespace: args.namespace.clone(),
+                lease: args.service.clone(),
+                identity: args.identity,
+            },
+            identity: IdentityConfig {
+                trust_domain: args.trust_domain.clone(),
+                audience: args.audience,
+                issuer: args.issuer,
+                collector: (args.namespace.clone(), args.collector_service_account),
+                collector_names: names(service),
+            },
+            settings: Settings {
+                unmatched: UnmatchedSetting::Relay,
+                keep_seconds: args.keep,
+                token_key: String::new(),
+                extra_roots,
+                collector,
+                audit_timeout_seconds: args.audit_timeout,
+                drain_seconds: args.drain,
+            },
+            injection,
+            namespace: args.namespace,
+            trust_domain: args.trust_domain,
+            public_address: args.public_address,
+            control_address: args.control_address,
+            admin_address: args.admin_address,
+        })
+    }
+}
+
+/// The names of a Service in the cluster's DNS.
+fn service_names(service: &str, namespace: &str, domain: &str) -> Vec<String> {
+    vec![
+        service.to_owned(),
+        format!("{service}.{namespace}"),
+        format!("{service}.{namespace}.svc"),
+        format!("{service}.{namespace}.svc.{domain}"),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_reach_the_parts_that_they_are_for() {
+        let args = Args::parse_from([
+            "weir-controller",
+            "--identity=weir-controller-0",
+            "--namespace=weir",
+            "--sidecar-image=a@sha256:1",
+            "--sidecar-image=b@sha256:2",
+        ]);
+        let config = Config::try_from(args).unwrap();
+        assert_eq!(config.settings.collector, "weir-collector.weir.svc:8445");
+        assert!(
+            config
+                .authority
+                .names
+                .contains(&"weir-controller.weir.svc".to_owned())
+        );
+        assert_eq!(config.publisher.images.len(), 2);
+        assert_eq!(config.leader.identity, "weir-controller-0");
+        let names = &config.identity.collector_names;
+        assert!(names.contains(&"weir-collector.weir.svc.cluster.local".to_owned()));
+    }
+
+    #[test]
+    fn an_unreadable_file_of_roots_ends_the_start() {
+        let args = Args::parse_from([
+            "weir-controller",
+            "--identity=a",
+            "--sidecar-image=a",
+            "--extra-roots=/does/not/exist",
+        ]);
+        assert!(Config::try_from(args).is_err());
+    }
+}

@@ -1,0 +1,58 @@
+//! What admission is told of the cluster.
+//!
+//! Invariant: a pod is injected with the root that the ConfigMap of the admission policies holds,
+//! byte for byte as the watch has seen it there, so that a new root is never used before they
+//! know it.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use weir_api::Resources;
+use weir_injection::Settings;
+
+use crate::admission::Known;
+use crate::authority::ADMISSION;
+use crate::bundles::Current;
+use crate::store::{Store, Tables};
+
+/// The cluster as this replica's watches have seen it.
+pub(crate) struct Cluster {
+    pub(crate) store: Store,
+    pub(crate) current: Current,
+    /// What is injected; the root is filled in.
+    pub(crate) injection: Settings,
+}
+
+impl Known for Cluster {
+    fn namespace_labels(&self, name: &str) -> Option<BTreeMap<String, String>> {
+        self.store.read(|tables| {
+            let namespace = tables.namespaces.get("", name)?;
+            Some(namespace.labels.clone())
+        })
+    }
+
+    fn resources(&self) -> Resources {
+        let current = self.current.borrow();
+        let current = current.as_ref();
+        current.map_or_else(Resources::default, |inputs| {
+            inputs.accepted.resources.clone()
+        })
+    }
+
+    fn injection(&self) -> Option<Settings> {
+        let ca = self
+            .store
+            .read(|tables| root(tables, &self.injection.namespace))?;
+        Some(Settings {
+            ca,
+            ..self.injection.clone()
+        })
+    }
+}
+
+fn root(tables: &Tables, namespace: &str) -> Option<String> {
+    let known = tables.config_maps.get(namespace, ADMISSION)?;
+    let ca = STANDARD.decode(known.get("ca.crt")?).ok()?;
+    String::from_utf8(ca).ok().filter(|ca| !ca.is_empty())
+}

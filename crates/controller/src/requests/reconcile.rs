@@ -1,0 +1,115 @@
+//! The leader's part: phases follow decisions and deadlines, and old requests go.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use serde_json::{Value, json};
+use weir_api::kinds::AccessRequestPhase;
+
+use super::phase::phase;
+use super::{Entry, Requests};
+use crate::store::follow::Key;
+
+/// How late an expiry may be written.
+const PERIOD: Duration = Duration::from_secs(1);
+/// How long decided requests stay; the evidence of them is with the collector.
+const RETENTION: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+impl Requests {
+    /// Writes phases while this replica leads. Never returns.
+    pub(crate) async fn reconcile(&self) {
+        let mut changed = self.changed.subscribe();
+        loop {
+            changed.mark_unchanged();
+            let now = Timestamp::now();
+            for (key, entry) in self.entries() {
+                let outcome = self.settle(&key, &entry, now).await;
+                if let Err(error) = outcome {
+                    let (namespace, name) = key;
+                    tracing::warn!(%namespace, %name, %error, "a request could not be settled");
+                }
+            }
+            tokio::select! {
+                _ = changed.changed() => {}
+                () = tokio::time::sleep(PERIOD) => {}
+            }
+        }
+    }
+
+    fn entries(&self) -> Vec<(Key, Entry)> {
+        let table = self
+            .table
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let all = table
+            .iter()
+            .map(|(key, entry)| (key.clone(), entry.clone()));
+        all.collect()
+    }
+
+    async fn settle(&self, key: &Key, entry: &Entry, now: Timestamp) -> Result<(), kube::Error> {
+        let Some(terms) = entry.terms else {
+            return Ok(());
+        };
+        let (namespace, name) = key;
+        let phase = phase(terms, entry.status.as_ref(), now);
+        if entry.status.as_ref().map(|status| status.phase) != Some(phase) {
+            let patch = patch(entry, phase, now);
+            let api = self.api(namespace);
+            let patched = api
+                .patch_status(name, &PatchParams::default(), &Patch::Merge(&patch))
+                .await;
+            return gone_or_newer(patched.map(drop));
+        }
+        let old = entry
+            .created
+            .is_some_and(|created| now.duration_since(created) > RETENTION);
+        if phase != AccessRequestPhase::Pending && old {
+            let params = DeleteParams {
+                preconditions: Some(Preconditions {
+                    resource_version: entry.version.clone(),
+                    uid: None,
+                }),
+                ..DeleteParams::default()
+            };
+            let deleted = self.api(namespace).delete(name, &params).await;
+            return gone_or_newer(deleted.map(drop));
+        }
+        Ok(())
+    }
+}
+
+/// The watch will say what is there instead.
+fn gone_or_newer(outcome: Result<(), kube::Error>) -> Result<(), kube::Error> {
+    match outcome {
+        Err(kube::Error::Api(status)) if status.is_conflict() || status.is_not_found() => Ok(()),
+        outcome => outcome,
+    }
+}
+
+fn patch(entry: &Entry, phase: AccessRequestPhase, now: Timestamp) -> Value {
+    let pending = phase == AccessRequestPhase::Pending;
+    let message = match phase {
+        AccessRequestPhase::Pending => "it waits for people to decide",
+        AccessRequestPhase::Approved => "it was granted",
+        AccessRequestPhase::Denied => "it was refused",
+        AccessRequestPhase::Expired => "nobody decided in time",
+        AccessRequestPhase::Withdrawn => "the requester went away",
+    };
+    json!({
+        "metadata": {"resourceVersion": entry.version},
+        "status": {
+            "phase": phase,
+            "observedGeneration": entry.generation,
+            "conditions": [{
+                "type": "Ready",
+                "status": if pending { "False" } else { "True" },
+                "reason": phase,
+                "message": message,
+                "observedGeneration": entry.generation,
+                "lastTransitionTime": now.to_string(),
+            }],
+        },
+    })
+}

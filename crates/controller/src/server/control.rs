@@ -1,0 +1,215 @@
+//! The port of sidecars and the collector, by mutual TLS.
+//!
+//! Invariants: who asks is read from the certificate of the connection; a pod that is gone gets
+//! nothing, whatever its certificate says; nothing here takes an identity from a request.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_core::Stream;
+use http_body_util::{BodyExt as _, StreamBody};
+use hyper::body::{Bytes, Frame, Incoming};
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::{Method, Request, Response};
+use kube::Client;
+use rustls::{ServerConfig, ServerConnection};
+use tokio::sync::mpsc;
+use weir_uplink::control::{
+    ACCESS_REQUESTS, LEASES, LeaseRequest, REPORT, REVIEW, Report, ReviewRequest, WATCH,
+};
+
+use super::http::{self, Body, Refusal};
+use super::{Port, Until};
+use crate::authority::Authority;
+use crate::bundles::Current;
+use crate::identity::Enrolments;
+use crate::leases::{Budgets, LeaseError};
+use crate::peer::Peer;
+use crate::reports::Reports;
+use crate::requests::{RequestError, Requests};
+use crate::reviews;
+use crate::sessions::Sessions;
+use crate::watches;
+
+const MAX_BODY: usize = 256 << 10;
+/// A statement of 1 MiB, escaped, and its parameters.
+const MAX_ACCESS_REQUEST: usize = 4 << 20;
+/// Lines that wait for a peer to read them.
+const LINES: usize = 4;
+
+/// What is served here.
+pub(crate) struct Control {
+    pub(crate) client: Client,
+    pub(crate) trust_domain: String,
+    pub(crate) authority: Authority,
+    pub(crate) enrolments: Arc<Enrolments>,
+    pub(crate) current: Current,
+    pub(crate) sessions: Sessions,
+    pub(crate) reports: Reports,
+    pub(crate) requests: Requests,
+    pub(crate) budgets: Arc<Budgets>,
+}
+
+impl Port for Control {
+    type Caller = Arc<Peer>;
+    const MAX_CONNECTIONS: usize = 16_384;
+
+    fn tls(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.authority.tls().control)
+    }
+
+    fn caller(&self, session: &ServerConnection) -> Result<(Arc<Peer>, Until), String> {
+        let chain = session.peer_certificates().unwrap_or_default();
+        let leaf = chain.first().ok_or("no client certificate")?;
+        let (peer, until) =
+            Peer::read(leaf, &self.trust_domain).map_err(|error| error.to_string())?;
+        Ok((Arc::new(peer), Some(until)))
+    }
+
+    async fn answer(&self, peer: Arc<Peer>, request: Request<Incoming>) -> Response<Body> {
+        http::respond(self.route(&peer, request).await)
+    }
+}
+
+impl Control {
+    async fn route(
+        &self,
+        peer: &Peer,
+        request: Request<Incoming>,
+    ) -> Result<Response<Body>, Refusal> {
+        let pod = self.enrolments.alive(peer).await?;
+        let path = request.uri().path().to_owned();
+        let method = request.method().clone();
+        match (method, path.as_str()) {
+            (Method::GET, WATCH) => Ok(self.watch(peer, pod.refuses)),
+            (Method::POST, REPORT) => {
+                let report: Report = http::parsed(request, MAX_BODY).await?;
+                self.report(peer, &report);
+                Ok(http::done())
+            }
+            (Method::POST, LEASES) => {
+                let ask: LeaseRequest = http::parsed(request, MAX_BODY).await?;
+                http::json(&self.budgets.lease(peer, &ask).await?)
+            }
+            (Method::POST, ACCESS_REQUESTS) => {
+                let spec = http::parsed(request, MAX_ACCESS_REQUEST).await?;
+                http::json(&self.requests.open(peer, &pod, spec).await?)
+            }
+            (Method::DELETE, path) => {
+                let rest = path.strip_prefix(ACCESS_REQUESTS);
+                let name = rest.and_then(|rest| rest.strip_prefix('/'));
+                let name = name.filter(|name| is_name(name));
+                let name = name.ok_or_else(|| Refusal::not_found("no such path"))?;
+                self.requests.withdraw(peer, name).await?;
+                Ok(http::done())
+            }
+            (Method::POST, REVIEW) => {
+                if !self.enrolments.is_collector(peer) {
+                    return Err(Refusal::forbidden("only the collector asks for reviews"));
+                }
+                let ask: ReviewRequest = http::parsed(request, MAX_BODY).await?;
+                http::json(&reviews::review(&self.client, ask).await?)
+            }
+            _ => Err(Refusal::not_found("no such path")),
+        }
+    }
+
+    fn watch(&self, peer: &Peer, refuses: bool) -> Response<Body> {
+        let (out, lines) = mpsc::channel::<Bytes>(LINES);
+        let session = self.sessions.open(&peer.uid);
+        let past = self.requests.past(&peer.uid);
+        let (current, reports) = (self.current.clone(), self.reports.clone());
+        let (sessions, peer) = (self.sessions.clone(), peer.clone());
+        tokio::spawn(async move {
+            let uid = peer.uid.clone();
+            tracing::info!(identity = %peer.name, pod = %peer.pod, "a watch begins");
+            watches::run(
+                current,
+                (peer, refuses),
+                session,
+                past,
+                reports.clone(),
+                out,
+            )
+            .await;
+            if !sessions.is_open(&uid) {
+                reports.forget(&uid);
+            }
+        });
+        let mut response = Response::new(StreamBody::new(Lines(lines)).boxed());
+        let headers = response.headers_mut();
+        let kind = HeaderValue::from_static("application/x-ndjson");
+        headers.insert(CONTENT_TYPE, kind);
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response
+    }
+
+    fn report(&self, peer: &Peer, report: &Report) {
+        if let Some(why) = &report.refused {
+            tracing::warn!(
+                identity = %peer.name, pod = %peer.pod, revision = report.revision, why,
+                "a sidecar refused a snapshot"
+            );
+        }
+        self.reports.reported(&peer.uid, report);
+    }
+}
+
+/// Lines as the frames of a body.
+struct Lines(mpsc::Receiver<Bytes>);
+
+impl Stream for Lines {
+    type Item = Result<Frame<Bytes>, Infallible>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let line = self.0.poll_recv(cx);
+        line.map(|line| line.map(|line| Ok(Frame::data(line))))
+    }
+}
+
+/// Names as Kubernetes takes them, so that none can be more than one segment of a path.
+fn is_name(name: &str) -> bool {
+    let plain =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte);
+    (1..=253).contains(&name.len()) && name.bytes().all(plain)
+}
+
+impl From<RequestError> for Refusal {
+    fn from(error: RequestError) -> Self {
+        let message = error.to_string();
+        match error {
+            RequestError::Invalid(_) => Self::bad(message),
+            RequestError::NotFound => Self::not_found(message),
+            RequestError::TooMany => Self::too_many(message),
+            RequestError::Api(_) => Self::unavailable(message),
+        }
+    }
+}
+
+impl From<LeaseError> for Refusal {
+    fn from(error: LeaseError) -> Self {
+        let message = error.to_string();
+        match error {
+            LeaseError::TooMany => Self::bad(message),
+            LeaseError::Foreign(_) => Self::forbidden(message),
+            LeaseError::Ledger(_) | LeaseError::Api(_) | LeaseError::Contended => {
+                Self::unavailable(message)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_one_segment() {
+        assert!(is_name("weir-x7f2k"));
+        for odd in ["", "a/b", "..%2f", "A", "a b", "a?b"] {
+            assert!(!is_name(odd), "{odd}");
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! The pods of the cluster, as far as identities need them.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Container, Pod};
+use kube::runtime::watcher::{Config, Event};
+use kube::{Api, Client, ResourceExt as _};
+
+use weir_uplink::control::UnmatchedSetting;
+
+use super::follow::{Key, Table, follow};
+use crate::text::time;
+
+/// Stamped at admission.
+const CREATED_BY: &str = "weir.dev/created-by";
+
+/// What is kept of a pod.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct PodEntry {
+    pub(crate) uid: String,
+    pub(crate) service_account: String,
+    pub(crate) node: Option<String>,
+    /// Kind and name of the controller that owns it.
+    pub(crate) owner: Option<(String, String)>,
+    /// Images of its containers, with digests once they are known.
+    pub(crate) images: Vec<String>,
+    /// When it has to be gone.
+    pub(crate) deadline: Option<Timestamp>,
+    /// It refuses connections that no Target covers, whatever its namespace says.
+    pub(crate) refuses: bool,
+    /// Who made it, as the API server authenticated them.
+    pub(crate) created_by: Option<String>,
+    /// Whether all its containers have ended for good.
+    pub(crate) ended: bool,
+}
+
+impl From<&Pod> for PodEntry {
+    fn from(pod: &Pod) -> Self {
+        let spec = pod.spec.as_ref();
+        let status = pod.status.as_ref();
+        let annotations = pod.metadata.annotations.as_ref();
+        let mut owner = pod.owner_references().iter();
+        let owner = owner.find(|owner| owner.controller == Some(true));
+        let phase = status.and_then(|status| status.phase.as_deref());
+        Self {
+            uid: pod.uid().unwrap_or_default(),
+            service_account: spec
+                .and_then(|spec| spec.service_account_name.clone())
+                .unwrap_or_else(|| "default".to_owned()),
+            node: spec.and_then(|spec| spec.node_name.clone()),
+            owner: owner.map(|owner| (owner.kind.clone(), owner.name.clone())),
+            images: images(pod),
+            deadline: pod.metadata.deletion_timestamp.as_ref().and_then(time),
+            refuses: super::unmatched(annotations) == UnmatchedSetting::Refuse,
+            created_by: annotations.and_then(|all| all.get(CREATED_BY)).cloned(),
+            ended: matches!(phase, Some("Succeeded" | "Failed")),
+        }
+    }
+}
+
+/// Images of init containers and containers; where the kubelet has said which it runs, by digest.
+fn images(pod: &Pod) -> Vec<String> {
+    let Some(spec) = &pod.spec else {
+        return Vec::new();
+    };
+    let status = pod.status.as_ref();
+    let running = status.into_iter().flat_map(|status| {
+        let inits = status.init_container_statuses.iter().flatten();
+        inits.chain(status.container_statuses.iter().flatten())
+    });
+    let running: Vec<_> = running.collect();
+    let image = |container: &Container| {
+        let named = container.image.clone().unwrap_or_default();
+        let status = running
+            .iter()
+            .find(|status| status.name == container.name)?;
+        let (_, digest) = status.image_id.split_once('@')?;
+        let without = named
+            .split_once('@')
+            .map_or(named.as_str(), |(name, _)| name);
+        Some(format!("{without}@{digest}"))
+    };
+    let inits = spec.init_containers.iter().flatten();
+    let mut images: Vec<String> = inits
+        .chain(&spec.containers)
+        .map(|one| image(one).unwrap_or_else(|| one.image.clone().unwrap_or_default()))
+        .collect();
+    images.dedup();
+    images
+}
+
+/// All pods. Clones are one.
+#[derive(Clone, Default)]
+pub(crate) struct Pods {
+    table: Arc<Mutex<Table<PodEntry>>>,
+}
+
+impl Pods {
+    /// Watches all pods; tells `gone` of every UID that is no more. Never returns.
+    pub(crate) async fn run(&self, client: Client, gone: impl Fn(&str)) {
+        let pods = Api::<Pod>::all(client);
+        follow(pods, Config::default(), "pods", |event| {
+            for uid in self.take(event) {
+                gone(&uid);
+            }
+        })
+        .await;
+    }
+
+    /// Takes an event over; the UIDs that are no more.
+    fn take(&self, event: Event<Pod>) -> Vec<String> {
+        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        let before: Vec<(Key, String)> = match &event {
+            Event::InitDone => {
+                let all = table.iter();
+                all.map(|(key, pod)| (key.clone(), pod.uid.clone()))
+                    .collect()
+            }
+            Event::Apply(pod) | Event::Delete(pod) => {
+                let key = super::follow::key(pod);
+                let known = table.get(&key.0, &key.1);
+                known
+                    .map(|known| (key, known.uid.clone()))
+                    .into_iter()
+                    .collect()
+            }
+            Event::Init | Event::InitApply(_) => Vec::new(),
+        };
+        table.apply(event, |pod, _| (&pod).into());
+        let still = |((namespace, name), uid): &(Key, String)| {
+            table
+                .get(namespace, name)
+                .is_some_and(|pod| pod.uid == *uid)
+        };
+        let gone = before.into_iter().filter(|one| !still(one));
+        gone.map(|(_, uid)| uid).collect()
+    }
+
+    /// A pod, if the watch has seen it.
+    pub(crate) fn get(&self, namespace: &str, name: &str) -> Option<PodEntry> {
+        let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        table.get(namespace, name).cloned()
+    }
+
+    /// Whether a complete list was seen.
+    pub(crate) fn is_complete(&self) -> bool {
+        let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        table.is_complete()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn pod(name: &str, uid: &str) -> Pod {
+        serde_json::from_value(json!({
+            "metadata": {"namespace": "billing", "name": name, "uid": uid, "ownerReferences": [
+                {"apiVersion": "v1", "kind": "Odd", "name": "x", "uid": "1"},
+                {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "reporter-7d9f", "uid": "2",
+                 "controller": true}]},
+            "spec": {"nodeName": "n1", "serviceAccountName": "reporter", "containers": [
+                {"name": "app", "image": "registry.example/app:1"},
+                {"name": "late", "image": "registry.example/late:1"}]},
+            "status": {"containerStatuses": [
+                {"name": "app", "image": "x", "ready": true, "restartCount": 0,
+                 "imageID": "registry.example/app@sha256:aa"}]},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_pod_knows_its_owner_node_and_images_by_digest() {
+        let entry = PodEntry::from(&pod("p", "u"));
+        assert_eq!(
+            entry.owner,
+            Some(("ReplicaSet".into(), "reporter-7d9f".into()))
+        );
+        assert_eq!(entry.node.as_deref(), Some("n1"));
+        assert_eq!(
+            entry.images,
+            [
+                "registry.example/app:1@sha256:aa",
+                "registry.example/late:1"
+            ]
+        );
+    }
+
+    #[test]
+    fn deleted_recreated_and_unlisted_pods_are_gone() {
+        let pods = Pods::default();
+        let gone = |event| pods.take(event);
+        assert!(gone(Event::Apply(pod("a", "1"))).is_empty());
+        assert!(gone(Event::Apply(pod("a", "1"))).is_empty());
+        assert_eq!(gone(Event::Apply(pod("a", "2"))), ["1"]);
+        assert_eq!(gone(Event::Delete(pod("a", "2"))), ["2"]);
+        assert!(gone(Event::Apply(pod("b", "3"))).is_empty());
+        assert!(gone(Event::Init).is_empty());
+        assert_eq!(gone(Event::InitDone), ["3"]);
+    }
+}

@@ -1,0 +1,272 @@
+"""Attacks by whoever may write pods, Services or webhooks: refused at admission in `fort`, and accepted
+where nobody enforces."""
+
+import json
+import os
+
+from lab import proc
+from lab.report import contains, equal
+
+FIXTURES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "fixtures")
+TOKEN = {"name": "t", "projected": {"sources": [{"serviceAccountToken": {"path": "token", "audience": "weir.dev"}}]}}
+HOST = {"name": "t", "hostPath": {"path": "/run"}}
+MOUNT = [{"name": "t", "mountPath": "/t"}]
+
+# name, what differs in the pod, what the refusal says
+ADMISSION = (
+    ("hostNetwork", {"hostNetwork": True}, "hostNetwork"),
+    ("hostPID", {"hostPID": True}, "hostPID"),
+    ("hostIPC", {"hostIPC": True}, "hostIPC"),
+    ("shareProcessNamespace", {"shareProcessNamespace": True}, "shareProcessNamespace"),
+    ("privileged", {"containers.0.securityContext": {"privileged": True}}, "privileged"),
+    *((f"capability {capability}", {"containers.0.securityContext": {"capabilities": {"add": [capability]}}}, "capabilit")
+      for capability in ("NET_ADMIN", "NET_RAW", "SYS_ADMIN", "SYS_PTRACE", "SYS_MODULE", "ALL")),
+    ("the sidecar's UID for a container", {"containers.0.securityContext": {"runAsUser": 2177}}, "2177"),
+    ("the sidecar's UID for the pod", {"securityContext": {"runAsUser": 2177}}, "2177"),
+    ("the sidecar's state in another container",
+     {"containers.0.volumeMounts": [{"name": "weir-state", "mountPath": "/t"}]}, "weir-state"),
+    ("the sidecar's token in another container",
+     {"containers.0.volumeMounts": [{"name": "weir-identity", "mountPath": "/t"}]}, "weir-identity"),
+    ("a second token with Weir's audience", {"volumes": [TOKEN], "containers.0.volumeMounts": MOUNT}, "audience"),
+    ("a host path", {"volumes": [HOST], "containers.0.volumeMounts": MOUNT}, "hostPath"),
+)
+# What a foreign webhook does: a server that puts an init container in front.
+HOOK = """\
+import base64, http.server, json, ssl
+PATCH = [{"op": "add", "path": "/spec/initContainers/0", "value": {"name": "first", "image": "weir.test/client:1",
+          "command": ["psql", "-XAtc", "select ssn from customers where id = 1"], "env": [
+          {"name": "PGHOST", "value": "db.data.svc"}, {"name": "PGDATABASE", "value": "shop"},
+          {"name": "PGUSER", "value": "app"}, {"name": "PGPASSWORD", "value": "app-secret"}]}}]
+class Hook(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        review = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        pod = review["request"]["object"]["spec"]
+        patch = json.loads(json.dumps(PATCH))
+        if not pod.get("initContainers"):
+            patch = [{"op": "add", "path": "/spec/initContainers", "value": [patch[0]["value"]]}]
+        if any(c["name"] == "first" for c in pod.get("initContainers", ())):
+            patch = []
+        body = json.dumps({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": {
+            "uid": review["request"]["uid"], "allowed": True, "patchType": "JSONPatch",
+            "patch": base64.b64encode(json.dumps(patch).encode()).decode()}}).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+server = http.server.ThreadingHTTPServer(("0.0.0.0", 8443), Hook)
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain("/tls/tls.crt", "/tls/tls.key")
+server.socket = context.wrap_socket(server.socket, server_side=True)
+server.serve_forever()
+"""
+
+
+def foreign_service(database):
+    """A Service without a selector whose endpoint is the database, as anybody may write one."""
+    return json.dumps({"apiVersion": "v1", "kind": "List", "items": [
+        {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "mine"},
+         "spec": {"ports": [{"name": "pg", "port": 7654, "targetPort": 5432}]}},
+        {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+         "metadata": {"name": "mine-1", "labels": {"kubernetes.io/service-name": "mine"}},
+         "addressType": "IPv4", "ports": [{"name": "pg", "port": 5432, "protocol": "TCP"}],
+         "endpoints": [{"addresses": [database], "conditions": {"ready": True}}]}]})
+
+
+class Specs:
+    """The claims."""
+
+    def __init__(self, weir, pod):
+        self.weir, self.cluster, self.pod = weir, weir.cluster, pod
+        self.outcomes = []
+
+    def changed(self, changes):
+        """The attacker's pod with changes, under a name of its own."""
+        import attacks  # the table of pods is there
+        return attacks.variant("sent", changes)
+
+    def create(self, namespace, pod, *options):
+        """A dry run on the server."""
+        return self.cluster.run("kubectl", "-n", namespace, "create", "-f", "-", "--dry-run=server", *options,
+                                input=json.dumps(pod), check=False)
+
+    def refused(self, name, changes, says):
+        """Accepted where nobody enforces, refused in `fort` with the reason."""
+        pod = self.changed(changes)
+        free = self.create("loose", pod)
+        equal(free.returncode, 0, f"without enforcement: {free.stderr}")
+        held = self.create("fort", pod)
+        self.outcomes.append((name, "loose", "accepted", held.stderr.strip()[-90:]))
+        assert held.returncode != 0, "accepted"
+        contains(held.stderr, says)
+
+    def claims(self):
+        """Those that are more than a changed pod."""
+        return (self.hand_made_sidecar, self.without_the_controller_nothing_is_hand_made,
+                self.webhook_that_prepends, self.debug_container, self.debug_container_at_the_sidecar,
+                self.exec_into_the_sidecar, self.resize_of_the_sidecar, self.image_change_of_the_sidecar,
+                self.namespace_label_stays)
+
+    def _injected(self):
+        done = self.create("fort", self.changed({}), "-o", "json")
+        return json.loads(done.stdout)
+
+    def _hand_made(self):
+        for change in ({"env": [{"name": "LD_PRELOAD", "value": "/x"}]}, {"args": ["probe"]},
+                       {"lifecycle": {"postStart": {"exec": {"command": ["/weir-sidecar", "probe"]}}}},
+                       {"image": "weir.test/client:1"}, {"restartPolicy": None}, {"command": ["/bin/true"]}):
+            pod = self._injected()
+            for key in ("uid", "creationTimestamp", "generation", "managedFields"):
+                pod["metadata"].pop(key, None)
+            pod.pop("status", None)
+            pod["spec"]["initContainers"][0].update(change)
+            if change.get("restartPolicy", "") is None:
+                del pod["spec"]["initContainers"][0]["restartPolicy"]
+                del pod["spec"]["initContainers"][0]["startupProbe"]
+            yield next(iter(change)), pod
+
+    def hand_made_sidecar(self):
+        """The webhook puts the real one in its place."""
+        real = self._injected()["spec"]["initContainers"][0]
+        for what, pod in self._hand_made():
+            done = self.create("fort", pod, "-o", "json")
+            if done.returncode == 0:
+                equal(json.loads(done.stdout)["spec"]["initContainers"][0], real, what)
+            else:
+                contains(done.stderr, "weir", what)
+
+    def without_the_controller_nothing_is_hand_made(self):
+        """The admission policy alone refuses every variant."""
+        self.cluster.kubectl("-n", "weir-system", "scale", "deployment/weir-controller", "--replicas=0")
+        try:
+            proc.wait_until(lambda: not self.cluster.get("pods", "-l", "app.kubernetes.io/component=controller",
+                                                         namespace="weir-system")["items"], "no controller runs", 60)
+            for what, pod in self._hand_made_offline():
+                done = self.create("fort", pod)
+                assert done.returncode != 0, f"{what}: accepted"
+        finally:
+            self.cluster.kubectl("-n", "weir-system", "scale", "deployment/weir-controller", "--replicas=2")
+            self.weir.shell("kubectl -n weir-system rollout status deployment/weir-controller --timeout=90s")
+
+    def _hand_made_offline(self):
+        yield "no sidecar", self.changed({})
+        pod = self.cluster.get("pod", "attacker", namespace="fort")
+        pod["metadata"] = {"name": "sent", "labels": {"app": "attacker"}}
+        pod.pop("status")
+        pod["spec"].pop("nodeName")
+        for key, value in (("env", []), ("args", ["probe"]), ("image", "weir.test/client:1"), ("command", ["/bin/true"])):
+            copy = json.loads(json.dumps(pod))
+            copy["spec"]["initContainers"][0][key] = value
+            yield key, copy
+        copy = json.loads(json.dumps(pod))
+        copy["spec"]["initContainers"].insert(0, {"name": "first", "image": "weir.test/client:1"})
+        yield "first place", copy
+
+    def webhook_that_prepends(self):
+        """A foreign webhook's container does not run before the sidecar."""
+        work = self.weir.work
+        proc.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+                  "-keyout", "hook.key", "-out", "hook.crt", "-days", "3", "-subj", "/CN=hook.free.svc",
+                  "-addext", "subjectAltName=DNS:hook.free.svc"], cwd=work)
+        with open(f"{work}/hook.py", "w", encoding="utf-8") as f:
+            f.write(HOOK)
+        self.weir.shell("kubectl -n free create secret tls hook --cert=hook.crt --key=hook.key && "
+                        "kubectl -n free create configmap hook --from-file=hook.py")
+        self.cluster.kubectl("apply", "-f", f"{FIXTURES}/hook.yaml")
+        self.cluster.wait_pod("hook", namespace="free")
+        try:
+            self.weir.shell("sed \"s/@CA@/$(base64 -w0 <hook.crt)/\" <<'END' | kubectl apply -f -\n"
+                            + WEBHOOK + "END\n")
+            def prepends():
+                done = self.create("free", self.changed({}), "-o", "json")
+                return done.returncode == 0 and [c["name"] for c in json.loads(done.stdout)["spec"].get(
+                    "initContainers", ())] == ["first"]
+            proc.wait_until(prepends, "the foreign webhook works where nobody protects", 20, every=0.5)
+            held = self.create("fort", self.changed({}), "-o", "json")
+            if held.returncode == 0:
+                equal([c["name"] for c in json.loads(held.stdout)["spec"]["initContainers"]],
+                      ["weir-sidecar", "weir-probe", "first"])
+            else:
+                contains(held.stderr, "weir")
+        finally:
+            self.cluster.kubectl("delete", "mutatingwebhookconfiguration", "zzz-foreign", "--ignore-not-found")
+
+    def debug_container(self):
+        """A plain one is governed like the rest; one with more rights is refused."""
+        for namespace in ("free", "fort"):
+            done = self.cluster.run("kubectl", "-n", namespace, "debug", "attacker", "--image=weir.test/client:1",
+                                    "--profile=netadmin", "--container=admin", "--", "sleep", "60", check=False)
+            equal(done.returncode == 0, namespace == "free", done.stderr)
+        done = self.cluster.run("kubectl", "-n", "fort", "debug", "attacker", "--image=weir.test/client:1",
+                                "--profile=restricted", "--container=plain", "--env=PGHOST=db.data.svc",
+                                "--", "sleep", "60", check=False)
+        if done.returncode != 0:
+            contains(done.stderr, "weir")
+            return
+        question = "PGPASSWORD=app-secret psql 'host=db.data.svc dbname=shop user=app sslmode=require' -XAtc 'select ssn from customers'"
+        def masked():
+            text = self.cluster.exec("attacker", "sh", "-c", question, namespace="fort", container="plain", check=False)
+            assert "078-05" not in text.stdout
+            return "***-**-1120" in text.stdout
+        proc.wait_until(masked, "the debug container is governed", 20, every=0.5)
+
+    def debug_container_at_the_sidecar(self):
+        for namespace in ("loose", "fort"):
+            done = self.cluster.run("kubectl", "-n", namespace, "debug", "attacker", "--image=weir.test/client:1",
+                                    "--target=weir-sidecar", "--container=aim", "--", "sleep", "60", check=False)
+            equal(done.returncode == 0, namespace == "loose", done.stderr)
+
+    def exec_into_the_sidecar(self):
+        """Nowhere, by nobody; into other containers as ever."""
+        equal(self.cluster.exec("attacker", "true", namespace="fort", container="app", check=False).returncode, 0)
+        for namespace in ("loose", "fort"):
+            done = self.cluster.exec("attacker", "/weir-sidecar", "--version", namespace=namespace,
+                                     container="weir-sidecar", check=False)
+            assert done.returncode != 0, "entered"
+            contains(done.stderr, "weir:")
+        done = self.cluster.run("kubectl", "-n", "fort", "attach", "attacker", "-c", "weir-sidecar", check=False, timeout=20)
+        assert done.returncode != 0, "attached"
+
+    def resize_of_the_sidecar(self):
+        patch = json.dumps({"spec": {"initContainers": [{"name": "weir-sidecar", "resources": {
+            "requests": {"memory": "16Mi"}, "limits": {"memory": "17Mi"}}}]}})
+        done = self.cluster.run("kubectl", "-n", "fort", "patch", "pod", "attacker", "--subresource=resize",
+                                "--dry-run=server", "-p", patch, check=False)
+        assert done.returncode != 0, "accepted"
+
+    def image_change_of_the_sidecar(self):
+        done = self.cluster.run("kubectl", "-n", "fort", "set", "image", "pod/attacker", "--dry-run=server",
+                                "weir-sidecar=weir.test/client:1", check=False)
+        assert done.returncode != 0, "accepted"
+        contains(done.stderr, "weir")
+
+    def namespace_label_stays(self):
+        """Who may change namespaces, but not Weir's rules, cannot take the label off."""
+        self.weir.shell("kubectl create clusterrole labels --verb=get,patch,update --resource=namespaces && "
+                        "kubectl create clusterrolebinding labels --clusterrole=labels --user=mallory")
+        try:
+            off = "kubectl label --dry-run=server namespace fort weir.dev/enforce-"
+            done = self.weir.shell(off, who="mallory", check=False)
+            assert done.returncode != 0, "the label came off"
+            contains(done.stderr, "unenforce")
+            equal(self.weir.shell("kubectl label --dry-run=server namespace free some=label", who="mallory", check=False).returncode, 0)
+            equal(self.weir.shell(off, check=False).returncode, 0, "who may, can")
+        finally:
+            self.weir.shell("kubectl delete clusterrolebinding labels; kubectl delete clusterrole labels")
+
+
+WEBHOOK = """\
+apiVersion: admissionregistration.k8s.io/v1
+kind: MutatingWebhookConfiguration
+metadata: {name: zzz-foreign}
+webhooks:
+- name: foreign.example.org
+  admissionReviewVersions: [v1]
+  sideEffects: None
+  reinvocationPolicy: IfNeeded
+  failurePolicy: Ignore
+  clientConfig: {service: {namespace: free, name: hook}, caBundle: "@CA@"}
+  rules: [{apiGroups: [""], apiVersions: [v1], operations: [CREATE], resources: [pods]}]
+  namespaceSelector:
+    matchExpressions: [{key: kubernetes.io/metadata.name, operator: In, values: [free, fort]}]
+"""

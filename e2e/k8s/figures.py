@@ -1,0 +1,91 @@
+"""Figures: what the sidecar adds to a pod's start, and what it needs while idle; in the end what is left
+after `helm uninstall`."""
+
+import json
+import statistics
+import time
+
+from lab import proc
+from lab.report import equal
+
+ROUNDS = 7
+POD = {"apiVersion": "v1", "kind": "Pod", "spec": {
+    "terminationGracePeriodSeconds": 0, "restartPolicy": "Never",
+    "containers": [{"name": "app", "image": "weir.test/client:1", "command": ["sh", "-c", "date +%s.%N; sleep 60"]}]}}
+START_GOAL, START_LIMIT = 1.0, 2.5
+RSS_GOAL, RSS_LIMIT = 8.0, 12.0
+
+
+class Figures:
+    """The claims."""
+
+    def __init__(self, weir):
+        self.weir, self.cluster = weir, weir.cluster
+
+    def _start(self, namespace, name):
+        pod = {**POD, "metadata": {"name": name, "namespace": namespace}}
+        began = time.time()
+        self.cluster.apply(json.dumps(pod))
+        log = proc.wait_until(lambda: self.cluster.logs(name, "app", namespace=namespace).strip() if "app" in str(
+            self.cluster.get("pod", name, namespace=namespace)["status"].get("containerStatuses", "")) else "",
+            f"{name} prints", 60, every=0.2)
+        self.cluster.kubectl("-n", namespace, "delete", "pod", name, "--now")
+        return float(log) - began
+
+    def start_delay(self):
+        self.weir.shell("kubectl create namespace plain && kubectl create namespace guarded && "
+                        "kubectl label namespace guarded weir.dev/inject=enabled")
+        try:
+            plain, guarded = [], []
+            for number in range(ROUNDS):
+                plain.append(self._start("plain", f"p{number}"))
+                guarded.append(self._start("guarded", f"p{number}"))
+            added = statistics.median(guarded) - statistics.median(plain)
+            print(f"      start of a pod: {statistics.median(plain):.2f} s, with a sidecar {statistics.median(guarded):.2f} s: "
+                  f"{added:.2f} s more (goal {START_GOAL} s)")
+            assert added < START_LIMIT, f"{added:.2f} s"
+        finally:
+            self.weir.shell("kubectl delete namespace plain guarded --wait=false")
+
+    def memory(self):
+        for component, names in (("sidecar", self._sidecars()), ("controller", self._own("controller")),
+                                 ("collector", self._own("collector"))):
+            sizes = []
+            for namespace, pod, container in names:
+                pid = self.cluster.pid(pod, container, namespace)
+                status = self.cluster.run("cat", f"/proc/{pid}/status").stdout
+                sizes.append(int(status.split("VmRSS:")[1].split()[0]) / 1e3)
+            print(f"      {component}: {', '.join(f'{size:.1f}' for size in sizes)} MB resident")
+            if component == "sidecar":
+                assert sizes and max(sizes) < RSS_LIMIT, f"{sizes} MB; goal {RSS_GOAL} MB"
+
+    def _sidecars(self):
+        pods = self.cluster.get("pods", "-l", "app=reporter", namespace="shop")["items"]
+        return [("shop", p["metadata"]["name"], "weir-sidecar") for p in pods if "deletionTimestamp" not in p["metadata"]]
+
+    def _own(self, component):
+        pods = self.cluster.get("pods", "-l", f"app.kubernetes.io/component={component}", namespace="weir-system")["items"]
+        return [("weir-system", p["metadata"]["name"], component) for p in pods if p["status"]["phase"] == "Running"
+                and "deletionTimestamp" not in p["metadata"]]
+
+    def image_sizes(self):
+        for name, size in self.weir.sizes.items():
+            print(f"      image {name}: {size / 1e6:.1f} MB")
+        assert self.weir.sizes["weir-sidecar"] < 30e6
+
+    def uninstall_leaves_nothing_broken(self):
+        self.weir.shell("helm uninstall weir -n weir-system --wait --timeout 120s")
+        for kind in ("mutatingwebhookconfigurations", "validatingwebhookconfigurations", "validatingadmissionpolicies",
+                     "validatingadmissionpolicybindings", "clusterroles", "clusterrolebindings"):
+            left = [o["metadata"]["name"] for o in self.cluster.get(kind)["items"] if o["metadata"]["name"].startswith("weir")]
+            equal(left, [], kind)
+        self.weir.shell("kubectl -n shop run unprotected --image=weir.test/client:1 --restart=Never -- true && "
+                        "kubectl apply -f manifests/quickstart/3-policy.yaml && kubectl get clusterguardpolicy shop && "
+                        "kubectl -n weir-system get persistentvolumeclaim weir-collector")
+
+
+def run(weir, report):
+    """The claims; the last one takes Weir away."""
+    figures = Figures(weir)
+    for claim in (figures.image_sizes, figures.start_delay, figures.memory, figures.uninstall_leaves_nothing_broken):
+        report.check(f"figures: {claim.__name__}", claim)

@@ -1,0 +1,213 @@
+"""Every kind of workload that runs pods, in a namespace that is enforced. The manifests are what a
+developer has; nothing in them is for Weir."""
+
+import base64
+import json
+import textwrap
+
+from lab import proc
+from lab.report import contains, equal, lacks
+
+NAMESPACE = "work"
+QUESTION = "select ssn from customers where id = 1"
+MASKED = "***-**-1120"
+POD = """\
+terminationGracePeriodSeconds: 1
+containers:
+- name: app
+  image: weir.test/client:1
+  command: [sh, -c, "psql -XAtc '{sql}' && {then}"]
+  env: &env
+  - {{name: PGHOST, value: db.data.svc}}
+  - {{name: PGDATABASE, value: shop}}
+  - {{name: PGUSER, value: app}}
+  - {{name: PGPASSWORD, value: app-secret}}
+  - {{name: PGSSLMODE, value: require}}
+  - {{name: PGCONNECT_TIMEOUT, value: "15"}}
+"""
+
+
+def pod(then="sleep infinity", sql=QUESTION, extra=""):
+    """A pod's specification that asks and goes on."""
+    return POD.format(sql=sql, then=then) + extra
+
+
+def indented(text, by):
+    """For a place deeper in YAML."""
+    return textwrap.indent(text, " " * by)
+
+
+class Workloads:
+    """The claims."""
+
+    def __init__(self, weir):
+        self.weir, self.cluster = weir, weir.cluster
+
+    def namespace(self):
+        """Enforced, and granted."""
+        self.weir.shell(f"kubectl create namespace {NAMESPACE} && "
+                        f"kubectl label namespace {NAMESPACE} weir.dev/enforce=true")
+        self.cluster.kubectl("patch", "clusterguardpolicy", "shop", "--type=json", "-p", json.dumps(
+            [{"op": "add", "path": "/spec/subjects/-", "value": {"namespaces": [NAMESPACE]}}]))
+
+    def clean(self):
+        """Nothing of it stays."""
+        self.cluster.kubectl("delete", "namespace", NAMESPACE, "--wait=false")
+        self.weir.policies()
+
+    def masked(self, selector, count=1, timeout=120):
+        """Waits until every pod of the selector has printed the masked value, and nothing else."""
+        def printed():
+            pods = [p for p in self.cluster.get("pods", "-l", selector, namespace=NAMESPACE)["items"]
+                    if "deletionTimestamp" not in p["metadata"]]
+            logs = [self.cluster.logs(p["metadata"]["name"], "app", namespace=NAMESPACE) for p in pods]
+            for log in logs:
+                lacks(log, "078-05")
+            return len(pods) == count and all(MASKED in log for log in logs) and pods
+        try:
+            return proc.wait_until(printed, f"{count} pods of {selector} are masked", timeout, every=0.5)
+        except TimeoutError as error:
+            raise TimeoutError(f"{error}{self.cluster.describe('', NAMESPACE)}") from None
+
+    def apply(self, manifest):
+        """In the namespace."""
+        self.cluster.apply(manifest, namespace=NAMESPACE)
+
+    def deployment(self):
+        self.apply(f"""\
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: three}}
+spec:
+  replicas: 3
+  selector: {{matchLabels: {{app: three}}}}
+  template:
+    metadata: {{labels: {{app: three}}}}
+    spec:
+{indented(pod(), 6)}""")
+        self.masked("app=three", 3)
+        self.cluster.kubectl("delete", "deployment", "three", namespace=NAMESPACE)
+
+    def stateful_set(self):
+        self.apply(f"""\
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {{name: two}}
+spec:
+  replicas: 2
+  serviceName: two
+  selector: {{matchLabels: {{app: two}}}}
+  template:
+    metadata: {{labels: {{app: two}}}}
+    spec:
+{indented(pod(), 6)}""")
+        self.masked("app=two", 2)
+        self.cluster.kubectl("delete", "statefulset", "two", namespace=NAMESPACE)
+
+    def job_completes(self):
+        self.apply(f"""\
+apiVersion: batch/v1
+kind: Job
+metadata: {{name: once}}
+spec:
+  backoffLimit: 0
+  template:
+    spec:
+      restartPolicy: Never
+{indented(pod("true"), 6)}""")
+        self.cluster.wait_job("once", namespace=NAMESPACE)
+        found, = self.masked("job-name=once")
+        sidecar = found["status"]["initContainerStatuses"][0]
+        equal((sidecar["name"], sidecar["state"].get("terminated", {}).get("exitCode")), ("weir-sidecar", 0))
+
+    def cron_job(self):
+        self.apply(f"""\
+apiVersion: batch/v1
+kind: CronJob
+metadata: {{name: nightly}}
+spec:
+  schedule: "0 3 * * *"
+  jobTemplate:
+    spec:
+      backoffLimit: 0
+      template:
+        metadata: {{labels: {{app: nightly}}}}
+        spec:
+          restartPolicy: Never
+{indented(pod("true"), 10)}""")
+        self.cluster.kubectl("create", "job", "tonight", "--from=cronjob/nightly", namespace=NAMESPACE)
+        self.cluster.wait_job("tonight", namespace=NAMESPACE)
+        self.masked("app=nightly")
+
+    def init_container_uses_the_database(self):
+        extra = textwrap.dedent(f"""\
+            initContainers:
+            - name: migrate
+              image: weir.test/client:1
+              command: [sh, -c, "psql -XAtc '{QUESTION}'"]
+              env: *env
+            """)
+        self.apply(f"apiVersion: v1\nkind: Pod\nmetadata: {{name: migrated, labels: {{app: migrated}}}}\nspec:\n"
+                   + indented(pod(extra=extra), 2))
+        self.masked("app=migrated")
+        contains(self.cluster.logs("migrated", "migrate", namespace=NAMESPACE), MASKED)
+        names = [c["name"] for c in self.cluster.get("pod", "migrated", namespace=NAMESPACE)["spec"]["initContainers"]]
+        equal(names[:1] + names[-1:], ["weir-sidecar", "migrate"])
+
+    def own_service_account_volume(self):
+        extra = textwrap.dedent("""\
+              volumeMounts: [{name: own, mountPath: /var/run/secrets/kubernetes.io/serviceaccount}]
+            automountServiceAccountToken: false
+            volumes:
+            - name: own
+              projected:
+                sources:
+                - serviceAccountToken: {path: token, audience: somebody}
+                - configMap: {name: kube-root-ca.crt, items: [{key: ca.crt, path: ca.crt}]}
+            """)
+        self.apply("apiVersion: v1\nkind: Pod\nmetadata: {name: own, labels: {app: own}}\nspec:\n"
+                   + indented(pod(extra=extra), 2))
+        self.masked("app=own")
+        token = self.cluster.exec("own", "cat", "/var/run/secrets/kubernetes.io/serviceaccount/token",
+                                  namespace=NAMESPACE, container="app").stdout
+        claims = json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "=="))
+        equal(claims["aud"], ["somebody"])
+
+    def twenty_at_once(self):
+        self.apply(f"""\
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: twenty}}
+spec:
+  replicas: 20
+  selector: {{matchLabels: {{app: twenty}}}}
+  template:
+    metadata: {{labels: {{app: twenty}}}}
+    spec:
+{indented(pod(), 6)}""")
+        self.masked("app=twenty", 20, timeout=240)
+        self.cluster.kubectl("delete", "deployment", "twenty", namespace=NAMESPACE)
+
+    def evidence_names_the_workload(self):
+        text = self.weir.evidence(f"sessions -n {NAMESPACE} -o json")
+        for workload in ("Deployment/three", "StatefulSet/two", "Job/once", "CronJob/nightly"):
+            contains(text, workload)
+        for field in ("node1", "sha256:"):
+            contains(text, field)
+
+
+def run(weir, report):
+    """The claims."""
+    suite = Workloads(weir)
+    claims = (suite.deployment, suite.stateful_set, suite.job_completes, suite.cron_job,
+              suite.init_container_uses_the_database, suite.own_service_account_volume, suite.twenty_at_once,
+              suite.evidence_names_the_workload)
+    names = [f"workloads: {claim.__name__}" for claim in claims]
+    if not any(map(report.wanted, names)):
+        return
+    suite.namespace()
+    try:
+        for name, claim in zip(names, claims):
+            report.check(name, claim)
+    finally:
+        suite.clean()
