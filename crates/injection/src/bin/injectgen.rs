@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use serde_json::Value;
-use weir_injection::{ALLOWED_CAPABILITIES, AUDIENCE, PROBE, Resources, SIDECAR, Settings};
+use weir_injection::{AUDIENCE, PROBE, Resources, SIDECAR, Settings};
 
 const TEMPLATE: &str = "charts/weir/templates/_injected.tpl";
 const NOTE: &str = "{{/* Generated from crates/injection by `make generated`. Do not edit. */}}\n";
@@ -79,13 +79,11 @@ fn template() -> String {
     let sidecar = container(weir_injection::sidecar(&settings, true), "sidecarResources");
     let probe = container(weir_injection::probe(&settings), "probeResources");
     let volumes = weir_injection::volumes(&settings);
-    let capabilities = Value::from(ALLOWED_CAPABILITIES.to_vec());
     let mut text = NOTE.to_owned();
     for (name, content) in [
         ("sidecarName", cel(&SIDECAR.into())),
         ("probeName", cel(&PROBE.into())),
         ("audience", cel(&AUDIENCE.into())),
-        ("allowedCapabilities", cel(&capabilities)),
         ("sidecar", sidecar),
         ("probe", probe),
         ("volumes", cel(&Value::from(volumes.to_vec()))),
