@@ -108,8 +108,9 @@ mod tests {
             );
             unwritten(&text, "/bin/weir")
         };
+        let whole = 0x1000..0x3000;
         for permissions in ["r-xp", "r--p"] {
-            assert_eq!(found(permissions, "/bin/weir", "0"), [0x1000..0x3000]);
+            assert_eq!(found(permissions, "/bin/weir", "0"), vec![whole.clone()]);
             assert_eq!(found(permissions, "/bin/weir", "4"), [], "relocated");
         }
         for (permissions, path) in [
