@@ -28,8 +28,8 @@ pub struct Decision {
 }
 
 impl Decision {
-    /// Whether the same operation is decided the same for as long as its scope is in force: no
-    /// budget, and so no moment, had a say.
+    /// Whether the same operation is decided the same for as long as its scope
+    /// [is current](crate::Scope::is_current): no budget, and so no other moment, had a say.
     pub const fn is_standing(&self) -> bool {
         !self.counted
     }

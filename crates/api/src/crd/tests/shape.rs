@@ -111,7 +111,7 @@ fn kinds_have_status_conditions_short_names_and_columns() {
             .map(|column| column["name"].as_str().expect("a name").to_owned())
             .collect::<Vec<_>>()
     };
-    assert_eq!(names(4)[..4], ["Who", "What", "State", "Deadline"]);
+    assert_eq!(names(4)[..4], ["Who", "What", "Target", "State"]);
     assert!(names(0).contains(&"Ready".to_owned()) && names(0).contains(&"Reason".to_owned()));
 }
 
