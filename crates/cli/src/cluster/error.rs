@@ -1,6 +1,5 @@
 //! Why something cannot be done in a cluster, in the words of the person who typed the command.
 
-
 /// By blame: what the person typed or has, the cluster, or Weir in it.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ClusterError {
