@@ -136,16 +136,18 @@ async fn checked(args: &CheckArgs) -> Result<Vec<Finding>, ClusterError> {
         .ok_or_else(|| ClusterError::Answer("it states no version".to_owned()))?;
     let mut findings = vec![before::version(&version)];
     let crds = after::crds(&cluster).await;
-    let installed = after::is_installed(&cluster, &crds).await;
+    let installed = after::is_installed(&cluster).await?;
     before::cluster(&cluster, installed, &mut findings).await;
     let members = match members(&cluster).await {
-        Ok(members) => members,
+        Ok(members) => {
+            before::namespaces(&members, &mut findings);
+            Some(members)
+        }
         Err(error) => {
             findings.push(Finding::unread("namespaces", &error));
-            Vec::new()
+            None
         }
     };
-    before::namespaces(&members, &mut findings);
     if !installed {
         let text = format!(
             "Weir is not installed in namespace {}; what only shows then was not checked",
@@ -158,8 +160,10 @@ async fn checked(args: &CheckArgs) -> Result<Vec<Finding>, ClusterError> {
     after::processes(&cluster, &mut findings).await;
     webhooks::check(&cluster, &mut findings).await;
     certificates::check(&cluster, now(), &mut findings).await;
-    protection::dry_runs(&cluster, &members, &mut findings).await;
-    protection::pods(&cluster, &members, &mut findings).await;
+    if let Some(members) = &members {
+        protection::dry_runs(&cluster, members, &mut findings).await;
+        protection::pods(&cluster, members, &mut findings).await;
+    }
     if let Some(namespace) = &args.probe {
         findings.push(probe::run(&cluster, namespace).await);
     }

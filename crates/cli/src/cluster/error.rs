@@ -1,6 +1,5 @@
 //! Why something cannot be done in a cluster, in the words of the person who typed the command.
 
-
 /// By blame: what the person typed or has, the cluster, or Weir in it.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ClusterError {
@@ -78,10 +77,11 @@ pub(crate) fn status_error(code: u16, reason: &str, message: &str) -> ClusterErr
 fn denied(message: &str) -> Option<&str> {
     const WEBHOOK: &str = "denied the request: ";
     const POLICY: &str = "denied request: ";
-    [WEBHOOK, POLICY].iter().find_map(|mark| {
+    let said = [WEBHOOK, POLICY].iter().find_map(|mark| {
         let at = message.find(mark)?;
         message.get(at + mark.len()..)
-    })
+    })?;
+    Some(said.strip_prefix("weir: ").unwrap_or(said))
 }
 
 /// An error with its causes: the outermost alone rarely says what is wrong.
@@ -105,8 +105,8 @@ mod tests {
 
     #[test]
     fn what_admission_says_reaches_the_person_without_the_machinery() {
-        let message = "admission webhook \"access-requests.weir.dev\" denied the request: alice \
-                       cannot approve her own request";
+        let message = "admission webhook \"access-requests.weir.dev\" denied the request: weir: \
+                       alice cannot approve her own request";
         let error = status_error(403, "Forbidden", message);
         assert_eq!(
             error.to_string(),

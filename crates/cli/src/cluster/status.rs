@@ -42,7 +42,9 @@ pub(crate) struct Report {
     /// The policy revision that the controller gives out.
     #[serde(skip_serializing_if = "Option::is_none")]
     revision: Option<u64>,
-    namespaces: Vec<NamespaceState>,
+    /// `None`: not read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    namespaces: Option<Vec<NamespaceState>>,
     /// Objects of each kind.
     policies: BTreeMap<&'static str, usize>,
     not_ready: Vec<NotReady>,
@@ -102,34 +104,37 @@ pub(crate) async fn read(cluster: &Cluster) -> Result<Report, ClusterError> {
     report.revision = revision(cluster, &mut report.unread).await;
     pods(cluster, &mut report).await?;
     for (kind, plural) in KINDS {
-        let found = cluster.list(&weir_path(None, plural)).await;
-        let found = report.kept(plural, found)?;
-        report.policies.insert(kind, found.len());
-        report.not_ready.extend(not_ready(kind, &found));
+        // The others have no namespace.
+        let namespace = cluster.namespace().filter(|_| kind == "GuardPolicy");
+        let found = cluster.list(&weir_path(namespace, plural)).await;
+        if let Some(found) = report.kept(plural, found)? {
+            report.policies.insert(kind, found.len());
+            report.not_ready.extend(not_ready(kind, &found));
+        }
     }
     let path = weir_path(cluster.namespace(), "accessrequests");
     let found = cluster.list(&path).await;
-    report.requests = report.kept("accessrequests", found)?;
+    report.requests = report.kept("accessrequests", found)?.unwrap_or_default();
     report.requests.retain(is_open);
     Ok(report)
 }
 
 impl Report {
-    /// What was read. Nothing, with a note, where this person may not; no cluster is an error.
+    /// What was read; `None`, with a note, where this person may not. No cluster is an error.
     fn kept(
         &mut self,
         what: &str,
         found: Result<Option<Vec<Value>>, ClusterError>,
-    ) -> Result<Vec<Value>, ClusterError> {
+    ) -> Result<Option<Vec<Value>>, ClusterError> {
         match found {
-            Ok(Some(found)) => Ok(found),
+            Ok(Some(found)) => Ok(Some(found)),
             Ok(None) => {
                 self.unread.push(format!("{what}: not there"));
-                Ok(Vec::new())
+                Ok(None)
             }
             Err(ClusterError::Forbidden(why)) => {
                 self.unread.push(format!("{what}: {why}"));
-                Ok(Vec::new())
+                Ok(None)
             }
             Err(error) => Err(error),
         }
@@ -162,10 +167,10 @@ impl Report {
         let revision = self
             .revision
             .map_or_else(String::new, |revision| format!("revision {revision}, "));
-        let counts = if counts.is_empty() {
-            "none".to_owned()
-        } else {
-            counts.join(", ")
+        let counts = match (self.policies.is_empty(), counts.is_empty()) {
+            (true, _) => "not read".to_owned(),
+            (false, true) => "none".to_owned(),
+            (false, false) => counts.join(", "),
         };
         let _ = writeln!(out, "{:<16}  {revision}{counts}", "policies");
         for object in &self.not_ready {
@@ -179,8 +184,10 @@ impl Report {
                 object.reason
             );
         }
-        out.push('\n');
-        out.push_str(&self.table(screen));
+        if let Some(namespaces) = &self.namespaces {
+            out.push('\n');
+            out.push_str(&table(namespaces, screen));
+        }
         if !self.requests.is_empty() {
             let waits = counted(
                 u64::try_from(self.requests.len()).unwrap_or(u64::MAX),
@@ -198,54 +205,52 @@ impl Report {
         }
         out
     }
-
-    fn table(&self, screen: Screen) -> String {
-        if self.namespaces.is_empty() {
-            return "no namespace takes part (labels weir.dev/inject, weir.dev/enforce)\n"
-                .to_owned();
-        }
-        let columns = [
-            Column::text("NAMESPACE"),
-            Column::text("MODE"),
-            Column::number("GOVERNED"),
-            Column::number("NOT READY"),
-            Column::number("OPTED OUT"),
-            Column::number("UNPROTECTED"),
-        ];
-        let number = |count: usize, style: Style| {
-            Cell::styled(
-                count.to_string(),
-                if count == 0 { Style::Plain } else { style },
-            )
-        };
-        let rows: Vec<Vec<Cell>> = self
-            .namespaces
-            .iter()
-            .map(|namespace| {
-                let bad = if namespace.enforced {
-                    Style::Bad
-                } else {
-                    Style::Waits
-                };
-                vec![
-                    namespace.name.as_str().into(),
-                    if namespace.enforced {
-                        "enforced"
-                    } else {
-                        "opted in"
-                    }
-                    .into(),
-                    number(namespace.governed, Style::Plain),
-                    number(namespace.sidecar_not_ready, Style::Waits),
-                    number(namespace.opted_out, Style::Plain),
-                    number(namespace.unprotected, bad),
-                ]
-            })
-            .collect();
-        draw(&columns, &rows, screen)
-    }
 }
 
+/// A line for each namespace that takes part.
+fn table(namespaces: &[NamespaceState], screen: Screen) -> String {
+    if namespaces.is_empty() {
+        return "no namespace takes part (labels weir.dev/inject, weir.dev/enforce)\n".to_owned();
+    }
+    let columns = [
+        Column::text("NAMESPACE"),
+        Column::text("MODE"),
+        Column::number("GOVERNED"),
+        Column::number("NOT READY"),
+        Column::number("OPTED OUT"),
+        Column::number("UNPROTECTED"),
+    ];
+    let number = |count: usize, style: Style| {
+        Cell::styled(
+            count.to_string(),
+            if count == 0 { Style::Plain } else { style },
+        )
+    };
+    let rows: Vec<Vec<Cell>> = namespaces
+        .iter()
+        .map(|namespace| {
+            let bad = if namespace.enforced {
+                Style::Bad
+            } else {
+                Style::Waits
+            };
+            vec![
+                namespace.name.as_str().into(),
+                if namespace.enforced {
+                    "enforced"
+                } else {
+                    "opted in"
+                }
+                .into(),
+                number(namespace.governed, Style::Plain),
+                number(namespace.sidecar_not_ready, Style::Waits),
+                number(namespace.opted_out, Style::Plain),
+                number(namespace.unprotected, bad),
+            ]
+        })
+        .collect();
+    draw(&columns, &rows, screen)
+}
 fn process_state(process: Process, deployment: &Value) -> ProcessState {
     let container = list(deployment, "/spec/template/spec/containers").first();
     ProcessState {
@@ -275,13 +280,15 @@ async fn pods(cluster: &Cluster, report: &mut Report) -> Result<(), ClusterError
     };
     let found = cluster.list(&path).await;
     let pods = report.kept("pods", found)?;
+    let (Some(namespaces), Some(pods)) = (namespaces, pods) else {
+        return Ok(());
+    };
     let weir = cluster.weir_namespace();
-    for namespace in &namespaces {
-        if name(namespace) == weir || name(namespace) == "kube-system" {
-            continue;
-        }
-        report.namespaces.extend(namespace_state(namespace, &pods));
-    }
+    let others = namespaces
+        .iter()
+        .filter(|namespace| name(namespace) != weir && name(namespace) != "kube-system");
+    let states = others.filter_map(|namespace| namespace_state(namespace, &pods));
+    report.namespaces = Some(states.collect());
     Ok(())
 }
 

@@ -154,6 +154,15 @@ pub(super) fn identity(event: &Event) -> String {
         .unwrap_or_default()
 }
 
+/// The same where room is short: in a cluster `namespace/service-account`.
+pub(super) fn short_identity(event: &Event) -> String {
+    let who = event.session.as_ref().map(|session| &session.identity);
+    match who.map(|who| (who.namespace.as_deref(), who.service_account.as_deref())) {
+        Some((Some(namespace), Some(account))) => one_line(&format!("{namespace}/{account}")),
+        _ => identity(event),
+    }
+}
+
 /// The decision in a word.
 pub(super) fn decision(finished: &StatementFinished) -> Cell {
     let statement = &finished.statement;

@@ -8,7 +8,7 @@ use weir_collector::client::path_with;
 use crate::cluster::Home;
 
 use super::connect::{Connect, Failure, Form, document, parsed, raw_list, write};
-use super::events::{Kind, audit_id, identity, render, summary};
+use super::events::{Kind, audit_id, render, short_identity, summary};
 use super::table::{Cell, Screen, Style};
 use super::text::{as_u64, shorten, width};
 use super::time::{Moment, now, shown_clock};
@@ -237,7 +237,7 @@ pub(super) fn tail_line(event: &Event, screen: Screen) -> String {
         "{}  {:<17}  {:<12}  ",
         shown_clock(event.time),
         audit_id(event),
-        shorten(&identity(event), 20)
+        shorten(&short_identity(event), 24)
     );
     let padding = " ".repeat(10usize.saturating_sub(width(word.text())));
     let room = screen

@@ -28,16 +28,14 @@ pub(super) async fn crds(cluster: &Cluster) -> Result<Vec<Value>, ClusterError> 
     Ok(found)
 }
 
-/// Whether Weir was installed: by its resources, or by its controller where those may not be read.
-pub(super) async fn is_installed(
-    cluster: &Cluster,
-    crds: &Result<Vec<Value>, ClusterError>,
-) -> bool {
-    let running = deployment(cluster, Process::Controller).await;
-    match (crds, running) {
-        (_, Ok(Some(_))) => true,
-        (Ok(crds), _) => !crds.is_empty(),
-        (Err(_), _) => false,
+/// Whether Weir was installed: its API group is served, which everybody may know.
+pub(super) async fn is_installed(cluster: &Cluster) -> Result<bool, ClusterError> {
+    let group = format!("/apis/weir.dev/{VERSION}");
+    let served = cluster.get(&group).await?.is_some();
+    match deployment(cluster, Process::Controller).await {
+        Ok(found) => Ok(found.is_some()),
+        Err(ClusterError::Forbidden(_)) => Ok(served),
+        Err(error) => Err(error),
     }
 }
 

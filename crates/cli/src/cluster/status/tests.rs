@@ -93,3 +93,15 @@ fn a_metric_is_found_by_its_whole_name() {
     assert_eq!(metric(text, "weir_controller_revision"), Some(41));
     assert_eq!(metric("", "weir_controller_revision"), None);
 }
+
+#[test]
+fn what_was_not_read_is_not_shown_as_nothing() {
+    let report = Report {
+        unread: vec!["pods: forbidden".to_owned()],
+        ..Report::default()
+    };
+    let drawn = report.render(Timestamp::default(), SCREEN);
+    assert!(!drawn.contains("no namespace takes part"), "{drawn}");
+    assert!(drawn.contains("not read: pods: forbidden"), "{drawn}");
+    assert!(!drawn.contains("none"), "{drawn}");
+}
