@@ -1,4 +1,4 @@
-"""The quick start, literally: the commands of manifests/quickstart/README.md as they stand there, and
+"""The quick start, literally: the commands of README.md as they stand there, and
 their output where it is shown."""
 
 import os
@@ -8,7 +8,8 @@ from lab import proc
 from lab.build import ROOT
 from lab.report import contains, equal, lacks
 
-PAGE = os.path.join(ROOT, "manifests/quickstart/README.md")
+PAGE = os.path.join(ROOT, "README.md")
+SECTION = "Quick start in Kubernetes"
 # Who types a command; everything else is the administrator's.
 WHO = (("kubectl weir requests", "alice"), ("kubectl weir approve", "alice"), ("kubectl weir query", "bob"),
        ("kubectl weir sessions", "bob"))
@@ -17,7 +18,7 @@ WHO = (("kubectl weir requests", "alice"), ("kubectl weir approve", "alice"), ("
 def steps():
     """(number, [(command, [lines of output])]) of each step of the page."""
     with open(PAGE, encoding="utf-8") as f:
-        page = f.read()
+        page = re.search(rf"(?ms)^## {SECTION}$(.*?)^## ", f.read()).group(1)
     for part in re.split(r"(?m)^\*\*(?=\d+\. )", page)[1:]:
         commands = []
         for block in re.findall(r"```console\n(.*?)```", part, re.S):
