@@ -161,7 +161,7 @@ fn a_process_needs_its_replicas() {
     );
 }
 
-fn root(name: &str, days: i64) -> (String, CertificateDer<'static>) {
+fn root(name: &str, days: u64) -> (String, CertificateDer<'static>) {
     let key = rcgen::KeyPair::generate().unwrap();
     let mut params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
     params.not_before = rcgen::date_time_ymd(2026, 1, 1);
