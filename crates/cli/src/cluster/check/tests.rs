@@ -161,12 +161,11 @@ fn a_process_needs_its_replicas() {
     );
 }
 
-fn root(name: &str, days: i64) -> (String, CertificateDer<'static>) {
+fn root(name: &str, days: u64) -> (String, CertificateDer<'static>) {
     let key = rcgen::KeyPair::generate().unwrap();
     let mut params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
     params.not_before = rcgen::date_time_ymd(2026, 1, 1);
-    params.not_after =
-        params.not_before + std::time::Duration::from_secs(86_400) * i32::try_from(days).unwrap();
+    params.not_after = params.not_before + std::time::Duration::from_secs(86_400 * days);
     let certificate = params.self_signed(&key).unwrap();
     (certificate.pem(), certificate.der().clone())
 }
