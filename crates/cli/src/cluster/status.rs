@@ -90,7 +90,7 @@ pub(crate) async fn read(cluster: &Cluster) -> Result<Report, ClusterError> {
             process.name(),
             found.map(|found| found.map(|one| vec![one])),
         )?;
-        let state = found.first().map_or_else(
+        let state = found.as_deref().and_then(<[_]>::first).map_or_else(
             || ProcessState {
                 name: process.name(),
                 ready: 0,
