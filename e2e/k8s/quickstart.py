@@ -94,9 +94,9 @@ class Page:
     def evidence(self):
         denied, sessions = self.step(6)
         contains(denied, "delete from orders")
-        contains(denied, "reporter-")
+        contains(denied, "ns/shop/sa/default")
         lacks(denied, "078-05-1120")
-        contains(sessions, "reporter-")
+        contains(sessions, "ns/shop/sa/default")
 
     def evidence_needs_the_right(self):
         for who_asks in ("alice", "mallory"):

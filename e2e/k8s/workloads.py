@@ -192,7 +192,7 @@ spec:
         text = self.weir.evidence(f"sessions -n {NAMESPACE} -o json")
         for workload in ("Deployment/three", "StatefulSet/two", "Job/once", "CronJob/nightly"):
             contains(text, workload)
-        for field in ("node1", "sha256:"):
+        for field in ("node1", "weir.test/client:1", '"uid":'):
             contains(text, field)
 
 
