@@ -270,23 +270,33 @@ async fn stranger_half(
         Stranger::Command(words) => (Some(spawn(words)?), STRANGER_DIAL),
         Stranger::Cgroup(dir) => (Some(spawn(&shell(dir, probe))?), STRANGER_DIAL),
     };
-    let accepted = tokio::time::timeout(patience, listener.accept()).await;
+    let mut other = None;
+    let arrived = tokio::time::timeout(patience, probed(listener, probe, &mut other)).await;
     if let Some(child) = &mut child {
         let _ = child.start_kill();
         let _ = child.wait().await;
     }
-    match accepted {
-        Err(_) => Err(SelfTestError::StrangerNotCaptured),
-        Ok(Err(error)) => Err(SelfTestError::Setup(error)),
-        Ok(Ok((stream, _))) => match original_dst(&stream) {
-            Ok(found) if found.addr() == probe => Ok(()),
-            Ok(found) => Err(SelfTestError::WrongDestination {
-                found: found.to_string(),
-            }),
-            Err(error) => Err(SelfTestError::WrongDestination {
-                found: error.to_string(),
-            }),
-        },
+    match (arrived, other) {
+        (Ok(arrived), _) => arrived.map_err(SelfTestError::Setup),
+        (Err(_), Some(found)) => Err(SelfTestError::WrongDestination { found }),
+        (Err(_), None) => Err(SelfTestError::StrangerNotCaptured),
+    }
+}
+
+/// Resolves once a connection to the probe is accepted. Others may dial meanwhile: they are hung up
+/// on, and where the last one wanted to go is kept.
+async fn probed(
+    listener: &TcpListener,
+    probe: SocketAddr,
+    other: &mut Option<String>,
+) -> io::Result<()> {
+    loop {
+        let (stream, _) = listener.accept().await?;
+        match original_dst(&stream) {
+            Ok(found) if found.addr() == probe => return Ok(()),
+            Ok(found) => *other = Some(found.to_string()),
+            Err(error) => *other = Some(error.to_string()),
+        }
     }
 }
 
