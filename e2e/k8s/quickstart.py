@@ -1,6 +1,7 @@
 """The quick start, literally: the commands of README.md as they stand there, and
 their output where it is shown."""
 
+import json
 import os
 import re
 
@@ -49,7 +50,9 @@ class Page:
         return printed
 
     def before_weir_all_is_clear(self):
-        equal(self.weir.psql("select ssn from customers order by id"), "078-05-1120\n219-09-9999\n")
+        def clear():
+            return self.weir.psql("select ssn from customers order by id") == "078-05-1120\n219-09-9999\n"
+        proc.wait_until(clear, "the database answers, in clear", every=0.3)
 
     def install(self):
         self.step(1)
@@ -98,6 +101,17 @@ class Page:
         lacks(denied, "078-05-1120")
         contains(sessions, "ns/shop/sa/default")
 
+    def evidence_names_the_pod(self):
+        """Namespace, pod, UID, service account, workload, node and image digests, in every event."""
+        pod = self.weir.cluster.get("pods", "-l", "app=reporter", namespace="shop")["items"][0]
+        events = json.loads(self.weir.evidence("query -n shop --decision deny --limit 1 -o json"))
+        who = (events[0] if isinstance(events, list) else events["events"][0])["session"]["identity"]
+        expected = {"namespace": "shop", "service_account": "default", "pod": pod["metadata"]["name"],
+                    "uid": pod["metadata"]["uid"], "workload": "Deployment/reporter",
+                    "node": pod["spec"]["nodeName"]}
+        equal({name: who.get(name) for name in expected}, expected)
+        assert any("client" in image for image in who["images"]), who["images"]
+
     def evidence_needs_the_right(self):
         for who_asks in ("alice", "mallory"):
             done = self.weir.shell("kubectl weir query -n shop", who=who_asks, check=False)
@@ -126,5 +140,6 @@ def run(weir, report):
     page.secrets()
     page.govern()
     for claim in (page.masked_and_denied, page.dsn_is_untouched, page.held_and_approved, page.evidence,
+                  page.evidence_names_the_pod,
                   page.evidence_needs_the_right, page.enforce):
         report.check(f"quickstart: {claim.__name__}", claim)
