@@ -153,7 +153,7 @@ impl Site for Auditors {
         tracing::info!(
             target: "access",
             user = %who,
-            address = %client.address,
+            address = %canonical(client.address),
             %method,
             path = uri.path(),
             query = uri.query().unwrap_or_default(),
@@ -188,4 +188,9 @@ fn credential(client: &Client, request: &Request<Incoming>) -> Result<Credential
             "a bearer token or a client certificate of the cluster is needed".into(),
         )),
     }
+}
+
+/// An IPv4 client of a port for both versions shows as what it is.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }

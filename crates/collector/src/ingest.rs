@@ -38,7 +38,7 @@ use crate::listen::{Body, Connected, Site};
 use crate::peer::Pod;
 use crate::tls::{Credentials, Current, Following};
 use batch::Handed;
-use quota::{Later, Quotas, Visit};
+use quota::{Later, Line, Quotas, Visit};
 use refused::Refused;
 
 /// Bodies in memory at once.
@@ -64,6 +64,12 @@ struct Inner {
     in_memory: Semaphore,
     storing: Arc<Semaphore>,
     metrics: IngestMetrics,
+}
+
+/// A pod on one of its connections.
+pub(crate) struct Guest {
+    pod: Arc<Pod>,
+    _line: Line,
 }
 
 impl Ingest {
@@ -170,7 +176,7 @@ impl Inner {
 }
 
 impl Site for Ingest {
-    type Client = Arc<Pod>;
+    type Client = Guest;
 
     fn tls(&self) -> Option<Arc<ServerConfig>> {
         let Inner {
@@ -179,19 +185,25 @@ impl Site for Ingest {
         tls.get(credentials, &(), Credentials::for_sidecars)
     }
 
-    fn admit(&self, connected: Connected) -> Option<Arc<Pod>> {
+    fn admit(&self, connected: Connected) -> Option<Guest> {
         let certificate = connected.certificate?;
-        match Pod::read(&certificate, &self.inner.trust_domain) {
-            Ok(pod) => Some(Arc::new(pod)),
+        let pod = match Pod::read(&certificate, &self.inner.trust_domain) {
+            Ok(pod) => Arc::new(pod),
             Err(error) => {
                 tracing::warn!(address = %connected.address, %error, "a client is refused");
-                None
+                return None;
             }
+        };
+        let line = self.inner.quotas.connect(&pod.engine, Instant::now());
+        if line.is_none() {
+            tracing::warn!(pod = %pod.name, spiffe = %pod.spiffe, "a pod has too many connections");
         }
+        line.map(|line| Guest { pod, _line: line })
     }
 
-    async fn answer(&self, pod: Arc<Arc<Pod>>, request: Request<Incoming>) -> Response<Body> {
-        let refused = match self.take(&pod, request).await {
+    async fn answer(&self, guest: Arc<Guest>, request: Request<Incoming>) -> Response<Body> {
+        let pod = &guest.pod;
+        let refused = match self.take(pod, request).await {
             Ok(Ack { epoch, seq }) => match json(&Acknowledged { epoch, seq }) {
                 Ok(response) => return response,
                 Err(refusal) => return refusal.answer(),
@@ -206,7 +218,7 @@ impl Site for Ingest {
             response.headers_mut().insert(header::RETRY_AFTER, pause);
         }
         if let Some(finding) = refused.finding {
-            self.complain(&pod, finding).await;
+            self.complain(pod, finding).await;
         }
         response
     }

@@ -13,6 +13,8 @@ use weir_audit::EngineId;
 const MINUTE: f64 = 60.0;
 /// Requests of one pod that are served at once: the shipper sends one after the other.
 const AT_ONCE: u32 = 2;
+/// Connections of one pod: its shipper has one, and one more while it renews its certificate.
+const CONNECTIONS: u32 = 4;
 /// Pods are forgotten beyond this number, those that owe nothing first.
 const REMEMBERED: usize = 20_000;
 /// One complaint about a pod in so long.
@@ -51,11 +53,18 @@ struct Account {
     events: f64,
     at: Instant,
     running: u32,
+    connections: u32,
     complained: Option<Instant>,
 }
 
 /// A request that is being served.
 pub(super) struct Visit {
+    quotas: Arc<Quotas>,
+    engine: EngineId,
+}
+
+/// A connection that is open.
+pub(super) struct Line {
     quotas: Arc<Quotas>,
     engine: EngineId,
 }
@@ -94,6 +103,19 @@ impl Quotas {
         })
     }
 
+    /// Lets a connection in, unless the pod has enough.
+    pub(super) fn connect(self: &Arc<Self>, engine: &EngineId, now: Instant) -> Option<Line> {
+        let free = self.with(engine, now, |account| {
+            let free = account.connections < CONNECTIONS;
+            account.connections += u32::from(free);
+            free
+        });
+        free.then(|| Line {
+            quotas: Arc::clone(self),
+            engine: engine.clone(),
+        })
+    }
+
     /// Whether a complaint about this pod may be recorded now.
     pub(super) fn may_complain(&self, engine: &EngineId, now: Instant) -> bool {
         let due = self.with(engine, now, |account| {
@@ -119,12 +141,22 @@ impl Quotas {
         complaints.1 <= COMPLAINTS
     }
 
+    fn leave(&self, engine: &EngineId, act: impl FnOnce(&mut Account)) {
+        let mut pods = self.pods.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(account) = pods.get_mut(engine) {
+            act(account);
+        }
+    }
+
     fn with<T>(&self, engine: &EngineId, now: Instant, act: impl FnOnce(&mut Account) -> T) -> T {
         let mut pods = self.pods.lock().unwrap_or_else(PoisonError::into_inner);
         if pods.len() >= REMEMBERED && !pods.contains_key(engine) {
             pods.retain(|_, account| {
                 account.refill(now);
-                account.running > 0 || account.bytes < 1.0 || account.events < 1.0
+                account.connections > 0
+                    || account.running > 0
+                    || account.bytes < 1.0
+                    || account.events < 1.0
             });
         }
         let account = pods.entry(engine.clone()).or_insert(Account {
@@ -132,6 +164,7 @@ impl Quotas {
             events: 1.0,
             at: now,
             running: 0,
+            connections: 0,
             complained: None,
         });
         account.refill(now);
@@ -161,14 +194,17 @@ impl Visit {
 
 impl Drop for Visit {
     fn drop(&mut self) {
-        let mut pods = self
-            .quotas
-            .pods
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(account) = pods.get_mut(&self.engine) {
+        self.quotas.leave(&self.engine, |account| {
             account.running = account.running.saturating_sub(1);
-        }
+        });
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.quotas.leave(&self.engine, |account| {
+            account.connections = account.connections.saturating_sub(1);
+        });
     }
 }
 
@@ -211,6 +247,19 @@ mod tests {
         assert!(quotas.enter(&one, Instant::now()).is_err());
         drop(visits);
         assert!(quotas.enter(&one, Instant::now()).is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_pod_has_few_connections() {
+        let quotas = Quotas::new(Quota::default(), Instant::now());
+        let (one, other) = (engine("pod_1"), engine("pod_2"));
+        let mut lines: Vec<_> = (0..CONNECTIONS)
+            .map(|_| quotas.connect(&one, Instant::now()).unwrap())
+            .collect();
+        assert!(quotas.connect(&one, Instant::now()).is_none());
+        assert!(quotas.connect(&other, Instant::now()).is_some());
+        lines.pop();
+        assert!(quotas.connect(&one, Instant::now()).is_some());
     }
 
     #[tokio::test(start_paused = true)]
