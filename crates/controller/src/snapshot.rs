@@ -9,14 +9,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use hyper::body::Bytes;
-use serde_json::json;
-use sha2::{Digest as _, Sha256};
-use weir_uplink::control::{Push, ResolvedService, Settings, Snapshot, UnmatchedSetting};
+use weir_uplink::control::{
+    ControlError, Push, ResolvedService, Settings, Snapshot, UnmatchedSetting,
+};
 
 use crate::bundle::Accepted;
 use crate::peer::Peer;
 use crate::store::Material;
-use crate::text::hex;
 
 /// The keys that a Target can mean.
 const KEYS: [&str; 4] = ["ca.crt", "username", "password", "token"];
@@ -90,7 +89,7 @@ impl Inputs {
         &self,
         peer: &Peer,
         refuses: bool,
-    ) -> Result<Arc<Rendered>, serde_json::Error> {
+    ) -> Result<Arc<Rendered>, SnapshotError> {
         let key = Concern {
             name: peer.name.clone(),
             pod: self.accepted.knows_pods().then(|| peer.pod.clone()),
@@ -112,7 +111,7 @@ impl Inputs {
         Ok(rendered)
     }
 
-    fn snapshot(&self, peer: &Peer, refuses: bool) -> Result<Snapshot, serde_json::Error> {
+    fn snapshot(&self, peer: &Peer, refuses: bool) -> Result<Snapshot, SnapshotError> {
         let subject = peer.subject();
         let references = self.accepted.references(&subject).into_iter();
         let references = references.filter(|name| !OWN.contains(&name.as_str()));
@@ -134,25 +133,23 @@ impl Inputs {
             secrets: secrets.collect(),
             settings,
         };
-        snapshot.digest = digest(&snapshot)?;
+        snapshot.digest = snapshot.content_digest()?;
         Ok(snapshot)
     }
 }
 
-/// SHA-256 in hex over the JSON, with sorted keys, of everything but revision and digest.
-pub(crate) fn digest(snapshot: &Snapshot) -> Result<String, serde_json::Error> {
-    let content = json!({
-        "resources": snapshot.resources,
-        "services": snapshot.services,
-        "secrets": snapshot.secrets,
-        "settings": snapshot.settings,
-    });
-    Ok(hex(&Sha256::digest(serde_json::to_vec(&content)?)))
+/// Why there is no snapshot.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SnapshotError {
+    #[error("a snapshot cannot be written as JSON: {0}")]
+    Json(#[from] serde_json::Error),
+    #[error("a snapshot has no digest: {0}")]
+    Digest(#[from] ControlError),
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::Value;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::bundle::Acceptor;
@@ -212,7 +209,7 @@ mod tests {
         );
         assert_eq!((one.revision, two.revision), (1, 2));
         assert_eq!(one.digest, two.digest);
-        assert_eq!(one.digest, digest(&one).unwrap());
+        assert_eq!(one.digest, one.content_digest().unwrap());
         assert_ne!(one.digest, snapshot(&inputs(1, "m"), "billing").digest);
     }
 
