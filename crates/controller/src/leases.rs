@@ -4,8 +4,6 @@
 //! read at. Invariants: nothing is granted before it is written; a pod asks only for budgets of
 //! its own identity; what cannot be read or written grants nothing.
 
-mod ledger;
-
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -17,9 +15,9 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::Mutex;
 use weir_policy::Timestamp;
 use weir_telemetry::{Counters, Label, Registry};
+use weir_uplink::LeaseLedger;
 use weir_uplink::control::{Lease, LeaseAsk, LeaseRequest, Leases};
 
-use self::ledger::Ledger;
 use crate::peer::Peer;
 use crate::store::BUDGET_LABEL;
 use crate::text::{hex, why};
@@ -119,7 +117,19 @@ impl Budgets {
                 Ok(_) => Outcome::Granted,
                 Err(_) => Outcome::Failed,
             });
-            budgets.push(lease?);
+            budgets.push(match lease {
+                Ok(lease) => lease,
+                Err(error) if request.budgets.len() == 1 => return Err(error),
+                // The others must not suffer for one that is broken.
+                Err(error) => {
+                    tracing::error!(%error, key = ask.key, "a budget could not be leased");
+                    Lease {
+                        key: ask.key.clone(),
+                        failed: Some(error.to_string()),
+                        ..Lease::default()
+                    }
+                }
+            });
         }
         Ok(Leases { budgets })
     }
@@ -173,7 +183,7 @@ impl Budgets {
             };
             let mut ledger = match before.as_ref().map(text) {
                 Some(text) => serde_json::from_str(text)?,
-                None => Ledger::default(),
+                None => LeaseLedger::default(),
             };
             let lease = ledger.lease(&peer.uid, ask, now());
             let next = config_map(&name, before.as_ref(), &serde_json::to_string(&ledger)?);
@@ -258,6 +268,6 @@ mod tests {
 
     #[test]
     fn a_map_without_a_ledger_is_an_error_and_not_an_empty_ledger() {
-        assert!(serde_json::from_str::<Ledger>(text(&ConfigMap::default())).is_err());
+        assert!(serde_json::from_str::<LeaseLedger>(text(&ConfigMap::default())).is_err());
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 use weir_audit::{Identity, Record, Session, SessionId, Value};
-use weir_policy::{Bundle, Counters, RuleName, Subject, Timestamp, Usage};
+use weir_policy::{Bundle, Counters, RuleName, Subject, Timestamp, Usage, Wanted};
 
 use crate::engine::Unmatched;
 
@@ -52,6 +52,11 @@ pub trait Budgets: Send + Sync {
 
     /// Adds to counters; returns once the charge would survive a crash of the process.
     fn charge(&self, now: Timestamp, usage: &[Usage]);
+
+    /// Asks whoever shares the budgets out for what is wanted. True: more is left than before, read
+    /// the counters again. Called only where a window has too little left, and within a few seconds
+    /// it answers.
+    fn replenish<'a>(&'a self, wanted: &'a [Wanted]) -> Pending<'a, bool>;
 }
 
 /// A column that the configuration labels by name.

@@ -12,7 +12,7 @@ use crate::decision::{Decision, Denial, Hold, HoldSpec, Obligations, Permit, Val
 use crate::effect::{Effect, EffectSet};
 use crate::exception::Lifted;
 use crate::label::{LabelId, Mask};
-use crate::ledger::{Counters, Timestamp};
+use crate::ledger::{Amount, Counters, Timestamp, Wanted};
 use crate::limit::{Limit, LimitScope, OnExceed};
 use crate::matching::{Facts, is_setting};
 use crate::operation::{Operation, Output};
@@ -29,6 +29,7 @@ struct Tally {
     limits: Vec<Arc<Limit>>,
     why: Vec<RuleName>,
     exceptions: Vec<Lifted>,
+    exhausted: Vec<Wanted>,
     /// Whether a counter was read.
     counted: bool,
 }
@@ -62,6 +63,7 @@ impl Scope {
                     would_deny.extend(idle.denials.into_iter().map(|denial| denial.rule));
                     would_deny.extend(idle.holds.into_iter().map(|hold| hold.rule));
                     binding.exceptions.extend(idle.exceptions);
+                    binding.exhausted.extend(idle.exhausted);
                     counted |= idle.counted;
                 }
             }
@@ -134,6 +136,7 @@ impl Scope {
             why,
             would_deny,
             exceptions: tally.exceptions,
+            exhausted: tally.exhausted,
             counted: tally.counted,
         }
     }
@@ -313,18 +316,36 @@ impl Scope {
             return;
         };
         tally.counted = true;
-        if counters.used(key, now).statements < most {
+        let amount = limit.amount();
+        if counters.left(key, amount, now).statements > 0 {
             return;
         }
+        tally.exhausted.push(Wanted {
+            key: key.clone(),
+            limit: Amount {
+                statements: most,
+                rows: u64::MAX,
+                bytes: u64::MAX,
+            },
+            need: Amount {
+                statements: 1,
+                ..Amount::default()
+            },
+        });
+        let reason = if counters.is_withheld(key, amount, now) {
+            limit.describe_withheld()
+        } else {
+            limit.describe()
+        };
         match &limit.on_exceed {
             OnExceed::RequireApproval(approval) => tally.holds.push(HoldSpec {
                 rule: limit.rule.clone(),
-                reason: limit.describe(),
+                reason,
                 approval: approval.clone(),
             }),
             OnExceed::Deny | OnExceed::Throttle { .. } => tally.denials.push(Denial {
                 rule: limit.rule.clone(),
-                reason: limit.describe(),
+                reason,
                 hint: None,
             }),
         }

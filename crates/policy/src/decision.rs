@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::exception::Lifted;
 use crate::label::{LabelId, Mask};
+use crate::ledger::Wanted;
 use crate::limit::Limit;
 use crate::rule::{Approval, Delivery, RecordLevel, RuleName};
 
@@ -24,6 +25,8 @@ pub struct Decision {
     pub would_deny: Vec<RuleName>,
     /// Rules that would have applied, and the exceptions that lifted them; sorted, each once.
     pub exceptions: Vec<Lifted>,
+    /// Windows that have too little left here: more may be had before this decision is final.
+    pub exhausted: Vec<Wanted>,
     pub(crate) counted: bool,
 }
 

@@ -86,6 +86,41 @@ impl Amount {
             statements: self.statements.saturating_add(other.statements),
         }
     }
+
+    /// What is left of it beyond `other`, nothing where that is more.
+    #[must_use]
+    pub const fn minus(self, other: Amount) -> Amount {
+        Amount {
+            rows: self.rows.saturating_sub(other.rows),
+            bytes: self.bytes.saturating_sub(other.bytes),
+            statements: self.statements.saturating_sub(other.statements),
+        }
+    }
+
+    /// The smaller of both, measure by measure.
+    #[must_use]
+    pub fn least(self, other: Amount) -> Amount {
+        Amount {
+            rows: self.rows.min(other.rows),
+            bytes: self.bytes.min(other.bytes),
+            statements: self.statements.min(other.statements),
+        }
+    }
+
+    /// The larger of both, measure by measure.
+    #[must_use]
+    pub fn most(self, other: Amount) -> Amount {
+        Amount {
+            rows: self.rows.max(other.rows),
+            bytes: self.bytes.max(other.bytes),
+            statements: self.statements.max(other.statements),
+        }
+    }
+
+    /// Whether `other` fits into it.
+    pub const fn covers(self, other: Amount) -> bool {
+        self.rows >= other.rows && self.bytes >= other.bytes && self.statements >= other.statements
+    }
 }
 
 /// Something taken from a window budget, to be charged and stored by the caller.
@@ -97,11 +132,33 @@ pub struct Usage {
     pub amount: Amount,
 }
 
+/// What a window budget lacks for something to happen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Which budget.
+    pub key: BudgetKey,
+    /// The limit that would be passed; the largest number where it sets none.
+    pub limit: Amount,
+    /// The least that is needed.
+    pub need: Amount,
+}
+
 /// What decisions ask of the counters.
 pub trait Counters {
     /// How much of this budget is taken within the window that ends now. A counter that cannot be
     /// read must answer with the largest amount: a lost ledger refills nothing.
     fn used(&self, key: &BudgetKey, now: Timestamp) -> Amount;
+
+    /// How much may be taken before `limit` is reached. Where a budget is shared out, this may be
+    /// less than what all together have left, and more can be had.
+    fn left(&self, key: &BudgetKey, limit: Amount, now: Timestamp) -> Amount {
+        limit.minus(self.used(key, now))
+    }
+
+    /// Whether nothing is left only because it is not known what others have taken.
+    fn is_withheld(&self, _key: &BudgetKey, _limit: Amount, _now: Timestamp) -> bool {
+        false
+    }
 }
 
 /// Counters of a place where nothing is counted: explain and tests.

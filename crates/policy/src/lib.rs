@@ -34,7 +34,7 @@ pub use explain::{Outcome, RuleTrace};
 pub use functions::FunctionClass;
 pub use label::{Label, LabelId, LabelRules, LabelledColumns, Mask};
 pub use ledger::{
-    Amount, BudgetKey, Counters, LedgerRow, NoCounters, Timestamp, Usage, WindowLedger,
+    Amount, BudgetKey, Counters, LedgerRow, NoCounters, Timestamp, Usage, Wanted, WindowLedger,
 };
 pub use limit::{Limit, LimitScope, Meter, OnExceed, Release, Step};
 pub use matching::Field;

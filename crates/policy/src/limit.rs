@@ -2,12 +2,13 @@
 //!
 //! The meter is told of each row *before* it is delivered and answers whether it may be. A row that
 //! would cross a limit is not counted and not delivered. The next stop is computed once, so a row
-//! within the limits costs two comparisons. The meter knows no clock: throttling is a rate that the
-//! caller keeps.
+//! within the limits costs two comparisons. Where a window is used up *here*, the meter says so first:
+//! more of it may be had before the limit counts as reached. The meter knows no clock: throttling is a
+//! rate that the caller keeps.
 
 use std::sync::Arc;
 
-use crate::ledger::{Amount, BudgetKey, Counters, Timestamp, Usage};
+use crate::ledger::{Amount, BudgetKey, Counters, Timestamp, Usage, Wanted};
 use crate::rule::{Approval, RuleName};
 
 /// One limit that binds a statement.
@@ -51,8 +52,27 @@ pub enum OnExceed {
 }
 
 impl Limit {
+    /// Its numbers; the largest number where it sets none.
+    pub fn amount(&self) -> Amount {
+        Amount {
+            rows: self.rows.unwrap_or(u64::MAX),
+            bytes: self.bytes.unwrap_or(u64::MAX),
+            statements: self.statements.unwrap_or(u64::MAX),
+        }
+    }
+
+    /// What is told to the client when what is left of it could not be learned.
+    pub fn describe_withheld(&self) -> String {
+        let what = self.numbers();
+        format!("its part of the budget of {what} cannot be leased now")
+    }
+
     /// What is told to the client when it is reached.
     pub fn describe(&self) -> String {
+        format!("the limit of {} is reached", self.numbers())
+    }
+
+    fn numbers(&self) -> String {
         let mut parts = Vec::new();
         parts.extend(self.rows.map(|n| format!("{n} rows")));
         parts.extend(self.bytes.map(|n| format!("{n} bytes")));
@@ -61,7 +81,7 @@ impl Limit {
             LimitScope::Statement => "per statement".to_owned(),
             LimitScope::Window(key) => format!("per {} s", key.per().as_secs_f64()),
         };
-        format!("the limit of {} {per} is reached", parts.join(" or "))
+        format!("{} {per}", parts.join(" or "))
     }
 }
 
@@ -75,6 +95,11 @@ pub enum Step {
         /// Rows per second.
         rows_per_second: u64,
     },
+    /// Do not deliver it yet: a window has too little left here. Ask for what is [wanted], then
+    /// announce it again.
+    ///
+    /// [wanted]: Meter::wanted
+    Replenish,
     /// Do not deliver it: limit number so-and-so is reached. It was not counted; after a release
     /// announce it again.
     Exceeded(usize),
@@ -99,7 +124,12 @@ pub struct Meter {
     charged: Amount,
     next: Stop,
     rate: Option<u64>,
+    /// More was asked for in vain when so much was left.
+    asked: Option<Room>,
 }
+
+/// Rows and bytes before the next stop.
+type Room = (u64, u64);
 
 /// Totals up to which delivery may go on, and whether a release set them.
 #[derive(Clone, Copy, Debug)]
@@ -143,6 +173,7 @@ impl Meter {
             charged: Amount::default(),
             next: NO_STOP,
             rate: None,
+            asked: None,
         };
         meter.refresh(counters, now);
         meter
@@ -227,14 +258,64 @@ impl Meter {
             if stop.released {
                 continue;
             }
-            let already = match &limit.scope {
-                LimitScope::Statement => total,
-                LimitScope::Window(key) => counters.used(key, now).plus(uncharged),
+            let amount = limit.amount();
+            let left = match &limit.scope {
+                LimitScope::Statement => amount.minus(total),
+                LimitScope::Window(key) => counters.left(key, amount, now).minus(uncharged),
             };
-            stop.rows = stop_at(limit.rows, already.rows, total.rows);
-            stop.bytes = stop_at(limit.bytes, already.bytes, total.bytes);
+            stop.rows = stop_at(limit.rows, left.rows, total.rows);
+            stop.bytes = stop_at(limit.bytes, left.bytes, total.bytes);
         }
         self.find_next();
+        let (rows, bytes) = self.room();
+        if self
+            .asked
+            .is_some_and(|asked| rows > asked.0 || bytes > asked.1)
+        {
+            self.asked = None;
+        }
+    }
+
+    /// The windows that a row of so many bytes needs more of.
+    pub fn wanted(&self, bytes: u64) -> Vec<Wanted> {
+        self.short(bytes)
+            .map(|(limit, key)| Wanted {
+                key: key.clone(),
+                limit: limit.amount(),
+                need: Amount {
+                    rows: limit.rows.map_or(0, |_| 1),
+                    bytes: limit.bytes.map_or(0, |_| bytes),
+                    statements: 0,
+                },
+            })
+            .collect()
+    }
+
+    /// Nothing more of what was wanted can be had: the row that is announced next meets its limits.
+    pub fn asked_in_vain(&mut self) {
+        self.asked = Some(self.room());
+    }
+
+    fn short(&self, bytes: u64) -> impl Iterator<Item = (&Limit, &BudgetKey)> {
+        let limits = self.limits.iter().zip(&self.stops);
+        limits.filter_map(move |(limit, stop)| match &limit.scope {
+            LimitScope::Window(key) if !stop.released && self.passes(stop, bytes) => {
+                Some((&**limit, key))
+            }
+            _ => None,
+        })
+    }
+
+    const fn passes(&self, stop: &Stop, bytes: u64) -> bool {
+        self.total.rows.saturating_add(1) > stop.rows
+            || self.total.bytes.saturating_add(bytes) > stop.bytes
+    }
+
+    const fn room(&self) -> Room {
+        (
+            self.next.rows.saturating_sub(self.total.rows),
+            self.next.bytes.saturating_sub(self.total.bytes),
+        )
     }
 
     const fn uncharged(&self) -> Amount {
@@ -256,12 +337,15 @@ impl Meter {
     /// A row that passes at least one stop: Deny over RequireApproval over Throttle.
     #[cold]
     fn crossing(&mut self, bytes: u64) -> Step {
+        if self.asked.is_none() && self.short(bytes).next().is_some() {
+            return Step::Replenish;
+        }
         let after_rows = self.total.rows.saturating_add(1);
         let after_bytes = self.total.bytes.saturating_add(bytes);
         let mut held = None;
         let mut rate: Option<u64> = None;
         for (index, (limit, stop)) in self.limits.iter().zip(&self.stops).enumerate() {
-            if after_rows <= stop.rows && after_bytes <= stop.bytes {
+            if !self.passes(stop, bytes) {
                 continue;
             }
             match limit.on_exceed {
@@ -286,9 +370,9 @@ impl Meter {
 }
 
 /// The statement's own total at which a limit is used up.
-fn stop_at(limit: Option<u64>, already: u64, total: u64) -> u64 {
+fn stop_at(limit: Option<u64>, left: u64, total: u64) -> u64 {
     match limit {
-        Some(limit) => total.saturating_add(limit.saturating_sub(already)),
+        Some(_) => total.saturating_add(left),
         None => u64::MAX,
     }
 }

@@ -9,6 +9,7 @@ mod counting;
 mod exceptions;
 mod meaning;
 mod naming;
+mod sharing;
 mod verdicts;
 
 const NOW: Timestamp = Timestamp(1_700_000_000_000);

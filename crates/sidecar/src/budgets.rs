@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use weir_gateway::ports::Budgets;
-use weir_policy::{Amount, BudgetKey, Counters, LedgerRow, Timestamp, Usage, WindowLedger};
+use weir_gateway::ports::{Budgets, Pending};
+use weir_policy::{Amount, BudgetKey, Counters, LedgerRow, Timestamp, Usage, Wanted, WindowLedger};
 use weir_uplink::{CounterRow, CounterStore, LedgerError};
 
 /// Persistent budgets.
@@ -83,6 +83,11 @@ impl Budgets for StoredBudgets {
                 }
             }
         }
+    }
+
+    /// Nobody shares these: what is used up is.
+    fn replenish<'a>(&'a self, _wanted: &'a [Wanted]) -> Pending<'a, bool> {
+        Box::pin(std::future::ready(false))
     }
 }
 

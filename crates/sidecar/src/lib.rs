@@ -9,7 +9,7 @@
 //! - [`probe`] is the other half of the self-test.
 //!
 //! The sidecar's own: [`config`], [`sidecar`] (the order of its start), and what answers the ports
-//! from the controller: [`policies`] and [`remote_holds`].
+//! from the controller: [`policies`], [`leased`] and [`remote_holds`].
 //!
 //! It links neither a Kubernetes client nor a database.
 
@@ -19,6 +19,7 @@ pub mod config;
 pub mod files;
 mod follow;
 pub mod holds;
+pub mod leased;
 pub mod metrics;
 pub mod part;
 pub mod pins;

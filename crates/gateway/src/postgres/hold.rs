@@ -11,12 +11,13 @@ use std::task::Poll;
 use std::time::Duration;
 
 use weir_audit::Outcome;
-use weir_policy::{Approval, Hold, OnExceed, Release, RuleName};
+use weir_policy::{Approval, Hold, Limit, LimitScope, OnExceed, Release, RuleName, Wanted};
 use weir_wire_postgres::message::{self, Report};
 
 use super::refusal::Refusal;
 use super::session::{Session, SessionEnd};
 use super::statement::Active;
+use crate::millis;
 use crate::ports::{HoldRequest, Ruling};
 
 /// What reading rows ran into.
@@ -24,6 +25,8 @@ use crate::ports::{HoldRequest, Ruling};
 pub(super) enum Crossing {
     /// The limit with this number, before the row at the front.
     Limit(usize),
+    /// A window has too little left here for the row of so many bytes at the front.
+    Window(u64),
     /// A rate: wait so long.
     Pause(Duration),
 }
@@ -82,7 +85,8 @@ impl Session {
     pub(super) async fn hold_result(&mut self, crossing: Crossing) -> Result<(), SessionEnd> {
         let index = match crossing {
             Crossing::Limit(index) => index,
-            Crossing::Pause(time) => return self.pause(time).await,
+            Crossing::Window(bytes) => return self.replenish_result(bytes).await,
+            Crossing::Pause(time) => return self.beside(tokio::time::sleep(time)).await,
         };
         let Some(mut active) = self.take_front_active() else {
             return Ok(());
@@ -95,7 +99,7 @@ impl Session {
             self.put_front_active(active);
             return Ok(());
         };
-        let reason = limit.describe();
+        let reason = self.describe(&limit);
         let ended = match &limit.on_exceed {
             OnExceed::RequireApproval(approval) => {
                 active.record_mut().decision = weir_audit::Decision::Hold;
@@ -129,8 +133,51 @@ impl Session {
         Ok(())
     }
 
-    async fn pause(&mut self, time: Duration) -> Result<(), SessionEnd> {
-        let mut sleep = pin!(tokio::time::sleep(time));
+    /// Why a limit holds.
+    fn describe(&self, limit: &Limit) -> String {
+        let mut withheld = false;
+        if let LimitScope::Window(key) = &limit.scope {
+            let (amount, now) = (limit.amount(), millis());
+            self.shared
+                .budgets
+                .read(&mut |counters| withheld = counters.is_withheld(key, amount, now));
+        }
+        if withheld {
+            limit.describe_withheld()
+        } else {
+            limit.describe()
+        }
+    }
+
+    /// Asks for more of the windows that the result at the front lacks, and measures it again.
+    async fn replenish_result(&mut self, bytes: u64) -> Result<(), SessionEnd> {
+        let Some(mut active) = self.take_front_active() else {
+            return Ok(());
+        };
+        if let Some(meter) = &mut active.meter {
+            let more = self.replenish(&meter.wanted(bytes)).await?;
+            let now = millis();
+            self.shared
+                .budgets
+                .read(&mut |counters| meter.refresh(counters, now));
+            if !more {
+                meter.asked_in_vain();
+            }
+        }
+        self.put_front_active(active);
+        Ok(())
+    }
+
+    /// Asks for more of windows that have too little left here. True: look again.
+    pub(super) async fn replenish(&mut self, wanted: &[Wanted]) -> Result<bool, SessionEnd> {
+        let shared = Arc::clone(&self.shared);
+        let asked = shared.budgets.replenish(wanted);
+        self.beside(asked).await
+    }
+
+    /// Waits for something while what is on its way goes on; nothing is read.
+    async fn beside<T>(&mut self, what: impl Future<Output = T>) -> Result<T, SessionEnd> {
+        let mut what = pin!(what);
         poll_fn(|cx| {
             loop {
                 match self.poll_io(cx, false, false) {
@@ -139,7 +186,7 @@ impl Session {
                     Poll::Pending => break,
                 }
             }
-            sleep.as_mut().poll(cx).map(Ok)
+            what.as_mut().poll(cx).map(Ok)
         })
         .await
     }
@@ -246,9 +293,10 @@ impl Session {
             self.pump(false).await?;
             self.take_server()?;
             self.write_durable_now().await?;
-            if let Some(crossing) = self.crossing.take() {
+            while let Some(crossing) = self.crossing.take() {
                 Box::pin(self.hold_result(crossing)).await?;
                 self.take_server()?;
+                self.write_durable_now().await?;
             }
         }
         Ok(())

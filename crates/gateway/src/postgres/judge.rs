@@ -7,7 +7,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use weir_audit::{Outcome, StatementStarted};
-use weir_policy::{Decision, Delivery, Meter, Obligations, Operation, RecordLevel};
+use weir_policy::{
+    Counters, Decision, Delivery, Meter, Obligations, Operation, RecordLevel, Scope, Timestamp,
+};
 use weir_sql::{Analysis, Statement};
 
 use super::cache::Analysed;
@@ -144,7 +146,7 @@ impl Session {
         }
         let statement = portal.statement.as_deref();
         let (mut candidate, analysed) = self.bound(statement, Vec::new(), portal.writes_mask);
-        let judgement = self.decide(&mut candidate);
+        let judgement = self.decide(&mut candidate).await?;
         let denied =
             |decision: &Decision| matches!(decision.verdict, weir_policy::Verdict::Deny(_));
         let Some(judgement) = judgement.filter(|judgement| denied(&judgement.decision)) else {
@@ -194,12 +196,10 @@ impl Session {
             return Ok(Verdict::Deny(refusal));
         }
         let text = Arc::new(Analysed::opaque("(function call)"));
-        let mut decision = None;
-        let (scope, now) = (Arc::clone(&self.scope), millis());
-        self.shared.budgets.read(&mut |counters| {
-            decision = Some(scope.decide(&Operation::FunctionCall, counters, now));
-        });
-        let Some(decision) = decision else {
+        let decided = |scope: &Scope, counters: &dyn Counters, now| {
+            scope.decide(&Operation::FunctionCall, counters, now)
+        };
+        let Some(decision) = self.decide_with(&decided).await? else {
             return Ok(Verdict::Deny(Refusal::unjudged(
                 "budgets could not be read",
             )));
@@ -297,22 +297,46 @@ impl Session {
     }
 
     /// The decision on a statement; `None` when budgets cannot be read.
-    fn decide(&self, candidate: &mut Candidate) -> Option<Arc<Judgement>> {
+    async fn decide(
+        &mut self,
+        candidate: &mut Candidate,
+    ) -> Result<Option<Arc<Judgement>>, SessionEnd> {
         let judged = match &mut candidate.known {
-            Known::Decided(judgement) => return Some(Arc::clone(judgement)),
+            Known::Decided(judgement) => return Ok(Some(Arc::clone(judgement))),
             Known::Judged(judged, _) => std::mem::take(&mut **judged),
         };
-        let (scope, now) = (&self.scope, millis());
-        let mut decision = None;
-        self.shared.budgets.read(&mut |counters| {
-            decision = Some(judged.operation(|operation| scope.decide(operation, counters, now)));
-        });
-        let judgement = Arc::new(self.judgement(judged, decision?));
+        let decided = |scope: &Scope, counters: &dyn Counters, now| {
+            judged.operation(|operation| scope.decide(operation, counters, now))
+        };
+        let Some(decision) = self.decide_with(&decided).await? else {
+            return Ok(None);
+        };
+        let judgement = Arc::new(self.judgement(judged, decision));
         if let Known::Judged(_, Some(analysed)) = &candidate.known {
             analysed.judgements().keep(&judgement);
         }
         candidate.known = Known::Decided(Arc::clone(&judgement));
-        Some(judgement)
+        Ok(Some(judgement))
+    }
+
+    /// Decides, and again for as long as more can be had of the windows that are used up here.
+    async fn decide_with(
+        &mut self,
+        decided: &(impl Fn(&Scope, &dyn Counters, Timestamp) -> Decision + Sync),
+    ) -> Result<Option<Decision>, SessionEnd> {
+        loop {
+            let (scope, now) = (&self.scope, millis());
+            let mut decision = None;
+            self.shared.budgets.read(&mut |counters| {
+                decision = Some(decided(scope, counters, now));
+            });
+            let Some(decision) = decision else {
+                return Ok(None);
+            };
+            if decision.exhausted.is_empty() || !self.replenish(&decision.exhausted).await? {
+                return Ok(Some(decision));
+            }
+        }
     }
 
     fn judgement(&self, judged: Judged, decision: Decision) -> Judgement {
@@ -331,7 +355,7 @@ impl Session {
     ) -> Result<Verdict, SessionEnd> {
         let mut decided = Vec::with_capacity(candidates.len());
         for mut candidate in candidates {
-            let Some(judgement) = self.decide(&mut candidate) else {
+            let Some(judgement) = self.decide(&mut candidate).await? else {
                 return Ok(Verdict::Deny(Refusal::unjudged(
                     "budgets could not be read",
                 )));

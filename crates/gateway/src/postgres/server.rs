@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weir_audit::{Outcome, Stream};
-use weir_policy::{Delivery, RecordLevel, Step, Verdict};
+use weir_policy::{Delivery, NoCounters, RecordLevel, Step, Verdict};
 use weir_wire_postgres::backend::{self, Field, tag};
 use weir_wire_postgres::frame::{Body, HEADER, Header};
 use weir_wire_postgres::message;
@@ -76,6 +76,12 @@ impl Session {
             let Some(header) = Header::peek(unjudged).map_err(SessionEnd::Server)? else {
                 break;
             };
+            if matches!(header.tag, tag::DATA_ROW | tag::COPY_DATA)
+                && self.front_active().is_some_and(|active| active.rows() == 0)
+            {
+                // Another statement was at the front when the counters were read.
+                self.refresh_meter();
+            }
             if header.tag == tag::DATA_ROW && self.run_of_rows()? {
                 continue;
             }

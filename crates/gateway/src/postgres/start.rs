@@ -299,7 +299,7 @@ async fn begin(
         .sink
         .healthy()
         .map_err(|reason| Refused::Told(Refusal::unrecorded(&reason)))?;
-    let replication = may_begin(shared, &scope, startup)?;
+    let replication = may_begin(shared, &scope, startup).await?;
     let dialer = Dialer::new(route, target, &*shared.credentials)
         .map_err(|error| unreachable_server(&error.to_string()))?;
     let dialled = dialer
@@ -339,7 +339,7 @@ fn unreachable_server(reason: &str) -> Refused {
 }
 
 /// Judges what the start-up message sets, and whether it asks for replication.
-fn may_begin(shared: &Shared, scope: &Scope, startup: &Startup) -> Result<bool, Refused> {
+async fn may_begin(shared: &Shared, scope: &Scope, startup: &Startup) -> Result<bool, Refused> {
     let settings = startup_settings(startup);
     let names: Vec<&str> = settings.iter().map(String::as_str).collect();
     if !names.is_empty() {
@@ -348,7 +348,7 @@ fn may_begin(shared: &Shared, scope: &Scope, startup: &Startup) -> Result<bool, 
             settings: &names,
             ..SqlOperation::default()
         };
-        permit(shared, scope, &Operation::Sql(&sql))?;
+        permit(shared, scope, &Operation::Sql(&sql)).await?;
     }
     let asked = startup.parameter("replication").is_some_and(|value| {
         !matches!(
@@ -357,17 +357,25 @@ fn may_begin(shared: &Shared, scope: &Scope, startup: &Startup) -> Result<bool, 
         )
     });
     if asked {
-        permit(shared, scope, &Operation::Replication)?;
+        permit(shared, scope, &Operation::Replication).await?;
     }
     Ok(asked)
 }
 
-fn permit(shared: &Shared, scope: &Scope, operation: &Operation<'_>) -> Result<(), Refused> {
-    let mut verdict = None;
-    shared.budgets.read(&mut |counters| {
-        verdict = Some(scope.decide(operation, counters, millis()).verdict);
-    });
-    match verdict {
+async fn permit(shared: &Shared, scope: &Scope, operation: &Operation<'_>) -> Result<(), Refused> {
+    let mut decision = None;
+    loop {
+        shared.budgets.read(&mut |counters| {
+            decision = Some(scope.decide(operation, counters, millis()));
+        });
+        let exhausted = decision
+            .as_ref()
+            .map_or(&[][..], |found| found.exhausted.as_slice());
+        if exhausted.is_empty() || !shared.budgets.replenish(exhausted).await {
+            break;
+        }
+    }
+    match decision.map(|decision| decision.verdict) {
         Some(Verdict::Permit(_)) => Ok(()),
         Some(Verdict::Deny(denial)) => Err(Refused::Told(Refusal::denied(
             &denial.rule,

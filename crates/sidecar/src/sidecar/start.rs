@@ -24,10 +24,10 @@ use weir_uplink::{Shipper, Spool, SpoolConfig};
 use super::SHIP;
 use super::prepare::Prepared;
 use crate::adapters::{PodIdentity, Spooled};
-use crate::budgets::StoredBudgets;
 use crate::config::{Config, Pod};
 use crate::files::private_dir;
 use crate::follow::{Follower, Trust, keep_reporting, report};
+use crate::leased::LeasedBudgets;
 use crate::metrics::EngineMetrics;
 use crate::part::{PartError, part};
 use crate::pins::StoredPins;
@@ -53,6 +53,7 @@ pub(super) struct Sidecar {
     drain: Drain,
     readiness: Readiness,
     policies: Arc<SnapshotPolicies>,
+    budgets: Arc<LeasedBudgets>,
     spool: Spool,
     shipper: Shipper,
 }
@@ -110,6 +111,7 @@ impl Sidecar {
             kept.and_then(|()| store.confirm(SystemTime::now()))
                 .map_err(part("the state directory"))?;
         }
+<<<<<<< HEAD
         let collector = RemoteCollector::new(Arc::new(Collector {
             identity: Arc::clone(&identity),
             policies: Arc::clone(&policies),
@@ -117,6 +119,14 @@ impl Sidecar {
         let collector = Arc::new(collector.map_err(part("shipping evidence"))?);
         let shipper = Shipper::start(&audit, collector).map_err(part("shipping evidence"))?;
         let budgets = StoredBudgets::open(&state).map_err(part("the budgets"))?;
+=======
+        let sink = collector_sink(Arc::clone(&identity), Arc::clone(&policies));
+        let shipper = Shipper::start(&audit, sink).map_err(part("shipping evidence"))?;
+        let budgets = LeasedBudgets::open(&state, Arc::clone(&client) as _);
+        let budgets = Arc::new(budgets.map_err(part("the budgets"))?);
+        let leasing = Arc::clone(&budgets);
+        tokio::spawn(async move { leasing.keep().await });
+>>>>>>> h-lease
         let registry_of_holds = weir_uplink::Holds::new(audit.clone());
         let holds = RemoteHolds::new(Arc::clone(&client), registry_of_holds);
         let engine = Engine::new(EngineConfig {
@@ -124,7 +134,7 @@ impl Sidecar {
             identities: Arc::new(PodIdentity(identity)),
             sink: Arc::new(Spooled(audit.clone())),
             holds: Arc::new(holds.clone()),
-            budgets: Arc::new(budgets),
+            budgets: Arc::clone(&budgets) as _,
             credentials: Arc::clone(&policies) as _,
             pins: Arc::new(StoredPins::open(&state).map_err(part("the labels' places"))?),
             authority: Arc::new(authority),
@@ -169,12 +179,13 @@ impl Sidecar {
             drain,
             readiness,
             policies,
+            budgets,
             spool,
             shipper,
         })
     }
 
-    /// Stops accepting, lets sessions end, and keeps the last evidence.
+    /// Stops accepting, lets sessions end, gives leases back, and keeps the last evidence.
     pub(super) async fn stop(self) {
         self.readiness.drain();
         let patience = Duration::from_secs(self.policies.settings().drain_seconds);
@@ -182,6 +193,7 @@ impl Sidecar {
         if cut > 0 {
             tracing::warn!(connections = cut, "cut at the end of the drain");
         }
+        self.budgets.close().await;
         let (spool, shipper) = (self.spool, self.shipper);
         let closed = tokio::task::spawn_blocking(move || {
             spool.close();

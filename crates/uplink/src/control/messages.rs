@@ -207,6 +207,18 @@ pub struct LeaseAsk {
     pub want: Amount,
     /// The smallest limit on this budget; nothing is leased beyond it.
     pub limit: Amount,
+    /// Which count `settled` and `spent` belong to; another one starts from nothing.
+    #[serde(default)]
+    pub epoch: u64,
+    /// Grows with every request of an epoch: one that comes late changes nothing.
+    #[serde(default)]
+    pub sequence: u64,
+    /// What was taken in this epoch before `spent`, as far as an answer has said so.
+    #[serde(default)]
+    pub settled: Amount,
+    /// What it may go on taking of its lease, beyond `spent`, while it waits for the answer.
+    #[serde(default)]
+    pub keeps: Amount,
 }
 
 /// What was leased, in the order of the request.
@@ -229,6 +241,9 @@ pub struct Lease {
     pub granted: Amount,
     /// When the lease ends; nothing may be taken after it.
     pub expires_in_ms: u64,
+    /// Why nothing was settled and nothing leased, if that is so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<String>,
 }
 
 /// The collector asks whether somebody may read evidence. Either a token, or a user whom a client

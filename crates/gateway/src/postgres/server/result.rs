@@ -139,16 +139,10 @@ impl Session {
         let outputs = judged
             .described(fields, &catalog)
             .map_err(|reason| Refusal::unjudged(&reason))?;
-        let (scope, now) = (Arc::clone(&self.scope), millis());
-        let mut decision = None;
-        self.shared.budgets.read(&mut |counters| {
-            decision = Some(
-                judged.with_outputs(&outputs, |operation| scope.decide(operation, counters, now)),
-            );
+        // The statement is counted already: its budgets have had their say.
+        let decision = judged.with_outputs(&outputs, |operation| {
+            self.scope.decide(operation, &NoCounters, millis())
         });
-        let Some(decision) = decision else {
-            return Err(Refusal::unjudged("budgets could not be read"));
-        };
         if let Verdict::Deny(denial) = decision.verdict {
             return Err(Refusal::denied(&denial.rule, &denial.reason, denial.hint));
         }

@@ -2,6 +2,18 @@
 
 use super::*;
 
+impl Active {
+    /// Counts what is no row as one; what stops it, if something does.
+    fn stopped_by(&mut self, header: Header) -> Option<Crossing> {
+        let bytes = header.total as u64;
+        match self.meter.as_mut()?.row(bytes) {
+            Step::Replenish => Some(Crossing::Window(bytes)),
+            Step::Exceeded(index) => Some(Crossing::Limit(index)),
+            Step::Continue | Step::Throttle { .. } => None,
+        }
+    }
+}
+
 impl Session {
     pub(super) fn front_active(&mut self) -> Option<&mut Box<Active>> {
         match &mut self.pending.front()?.owed {
@@ -49,6 +61,10 @@ impl Session {
         if let Some(meter) = &mut active.meter {
             match meter.row(header.total as u64) {
                 Step::Continue => {}
+                Step::Replenish => {
+                    self.crossing = Some(Crossing::Window(header.total as u64));
+                    return Ok(Fate::Stay);
+                }
                 Step::Exceeded(index) => {
                     self.crossing = Some(Crossing::Limit(index));
                     return Ok(Fate::Stay);
@@ -179,10 +195,8 @@ impl Session {
         if active.discarding {
             return Fate::Drop;
         }
-        if let Some(meter) = &mut active.meter
-            && let Step::Exceeded(index) = meter.row(header.total as u64)
-        {
-            self.crossing = Some(Crossing::Limit(index));
+        if let Some(crossing) = active.stopped_by(header) {
+            self.crossing = Some(crossing);
             return Fate::Stay;
         }
         let Some(mut active) = self.take_front_active() else {
@@ -225,10 +239,8 @@ impl Session {
         if active.discarding {
             return Fate::Drop;
         }
-        if let Some(meter) = &mut active.meter
-            && let Step::Exceeded(index) = meter.row(header.total as u64)
-        {
-            self.crossing = Some(Crossing::Limit(index));
+        if let Some(crossing) = active.stopped_by(header) {
+            self.crossing = Some(crossing);
             return Fate::Stay;
         }
         active.count(0, header.total);

@@ -1,76 +1,116 @@
 //! One budget: what was taken, and who may take how much until when. Pure.
 //!
+//! A holder counts what it takes from the beginning of its epoch, and its lease is a ceiling of that
+//! count. So an answer that was lost changes nothing: what was settled is not settled again, and what
+//! the holder goes on taking of its old lease stays leased.
+//!
 //! Invariants: what is settled and what is leased never exceed the limit together; a lease that
 //! ended without a settlement counts as spent; when its holder comes back after all, only what it
-//! took beyond that is added. The clock is an argument, and one that steps back frees nothing.
+//! took beyond that is added; a request that was overtaken by a later one is not heard. The clock is
+//! an argument, and one that steps back frees nothing.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use weir_policy::{Amount, BudgetKey, Counters as _, LedgerRow, Timestamp, WindowLedger};
-use weir_uplink::control::{Lease, LeaseAsk};
+
+use crate::control::{Lease, LeaseAsk};
 
 /// How long a lease is good for.
-pub(crate) const LEASE: Duration = Duration::from_secs(30);
+const LEASE: Duration = Duration::from_secs(30);
 
 /// The ledger of one budget as it is stored.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+<<<<<<< HEAD:crates/controller/src/leases/ledger.rs
 pub(crate) struct Ledger {
     /// The window in milliseconds.
     #[serde(default)]
     per_ms: u64,
+=======
+pub struct LeaseLedger {
+>>>>>>> h-lease:crates/uplink/src/lease.rs
     rows: Vec<LedgerRow>,
     /// By UID of the pod.
-    leases: BTreeMap<String, Held>,
+    holders: BTreeMap<String, Holder>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// One holder's count, and how far it may go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Held {
-    granted: Amount,
+struct Holder {
+    epoch: u64,
+    sequence: u64,
+    /// So much of its count is in the window.
+    settled: Amount,
+    /// So far it may count until the lease ends.
+    ceiling: Amount,
     ends_ms: u64,
-    /// It ended without a settlement, and was charged.
-    #[serde(default)]
-    charged: bool,
 }
 
-impl Ledger {
+impl Holder {
+    const fn leased(&self) -> Amount {
+        self.ceiling.minus(self.settled)
+    }
+}
+
+impl LeaseLedger {
     /// Settles what a holder took and leases it what it wants, as far as the limit allows.
-    pub(crate) fn lease(&mut self, holder: &str, ask: &LeaseAsk, now: Timestamp) -> Lease {
+    pub fn lease(&mut self, holder: &str, ask: &LeaseAsk, now: Timestamp) -> Lease {
         let key = BudgetKey::stored(&ask.key, Duration::from_millis(ask.per_ms));
+<<<<<<< HEAD:crates/controller/src/leases/ledger.rs
         self.per_ms = ask.per_ms;
+=======
+        let length = millis(LEASE);
+>>>>>>> h-lease:crates/uplink/src/lease.rs
         let mut window = WindowLedger::from_rows(std::mem::take(&mut self.rows));
         // The holder's own lease is settled by what it says, however late it is.
-        let spent = match self.leases.remove(holder) {
-            Some(held) if held.charged => minus(ask.spent, held.granted),
-            _ => ask.spent,
-        };
-        if !spent.is_zero() {
-            window.charge(&key, now, spent);
-        }
-        for held in self.leases.values_mut() {
-            if !held.charged && held.ends_ms <= now.0 {
-                window.charge(&key, now, held.granted);
-                held.charged = true;
+        let others = self.holders.iter_mut().filter(|(name, _)| *name != holder);
+        for (_, held) in others {
+            if held.ends_ms <= now.0 {
+                charge(&mut window, &key, now, held.leased());
+                held.settled = held.settled.most(held.ceiling);
             }
         }
+<<<<<<< HEAD:crates/controller/src/leases/ledger.rs
         let per = ask.per_ms;
         self.leases.retain(|_, held| !held.is_over(per, now));
+=======
+        self.holders
+            .retain(|_, held| now.0 < held.ends_ms.saturating_add(ask.per_ms));
+>>>>>>> h-lease:crates/uplink/src/lease.rs
         window.prune(now);
-        let others = self.leases.values().filter(|held| !held.charged);
-        let leased = others.fold(Amount::default(), |sum, held| sum.plus(held.granted));
-        let used = window.used(&key, now).plus(leased);
-        let granted = smaller(ask.want, minus(ask.limit, used));
-        let length = millis(LEASE);
-        if !granted.is_zero() {
-            let held = Held {
-                granted,
-                ends_ms: now.0.saturating_add(length),
-                charged: false,
+        let known = self.holders.get(holder).copied();
+        let overtaken =
+            known.is_some_and(|known| known.epoch == ask.epoch && ask.sequence <= known.sequence);
+        let taken = ask.settled.plus(ask.spent);
+        if !overtaken {
+            let spent = match known {
+                Some(known) if known.epoch == ask.epoch => taken.minus(known.settled),
+                Some(lost) => {
+                    // Nobody knows how far the old count went.
+                    charge(&mut window, &key, now, lost.leased());
+                    ask.spent
+                }
+                None => ask.spent,
             };
-            self.leases.insert(holder.to_owned(), held);
+            charge(&mut window, &key, now, spent);
+        }
+        let others = self.holders.iter().filter(|(name, _)| *name != holder);
+        let leased = others.fold(Amount::default(), |sum, (_, held)| sum.plus(held.leased()));
+        let used = window.used(&key, now).plus(leased);
+        let mut granted = Amount::default();
+        if !overtaken {
+            granted = ask.want.least(ask.limit.minus(used)).most(ask.keeps);
+            let held = Holder {
+                epoch: ask.epoch,
+                sequence: ask.sequence,
+                settled: taken,
+                ceiling: taken.plus(granted),
+                ends_ms: now.0.saturating_add(length),
+            };
+            self.holders.insert(holder.to_owned(), held);
         }
         self.rows = window.rows().collect();
         Lease {
@@ -78,10 +118,12 @@ impl Ledger {
             used,
             granted,
             expires_in_ms: length,
+            failed: None,
         }
     }
 }
 
+<<<<<<< HEAD:crates/controller/src/leases/ledger.rs
 impl Ledger {
     /// Whether nothing in it counts any more.
     pub(crate) fn is_over(&self, now: Timestamp) -> bool {
@@ -112,6 +154,11 @@ fn smaller(a: Amount, b: Amount) -> Amount {
         rows: a.rows.min(b.rows),
         bytes: a.bytes.min(b.bytes),
         statements: a.statements.min(b.statements),
+=======
+fn charge(window: &mut WindowLedger, key: &BudgetKey, now: Timestamp, amount: Amount) {
+    if !amount.is_zero() {
+        window.charge(key, now, amount);
+>>>>>>> h-lease:crates/uplink/src/lease.rs
     }
 }
 
@@ -132,15 +179,27 @@ mod tests {
         }
     }
 
+    fn ask() -> LeaseAsk {
+        LeaseAsk {
+            key: "s|target:t|*|3600000ms".to_owned(),
+            per_ms: HOUR,
+            limit: rows(100),
+            epoch: 1,
+            ..LeaseAsk::default()
+        }
+    }
+
     struct World {
-        ledger: Ledger,
+        ledger: LeaseLedger,
+        counts: BTreeMap<String, (u64, u64)>,
         now: u64,
     }
 
     impl World {
         fn new() -> Self {
             Self {
-                ledger: Ledger::default(),
+                ledger: LeaseLedger::default(),
+                counts: BTreeMap::new(),
                 now: 1_000 * HOUR,
             }
         }
@@ -149,13 +208,16 @@ mod tests {
         fn ask(&mut self, holder: &str, spent: u64, want: u64) -> Lease {
             let stored = serde_json::to_string(&self.ledger).unwrap();
             self.ledger = serde_json::from_str(&stored).unwrap();
+            let (sequence, settled) = self.counts.entry(holder.to_owned()).or_default();
+            *sequence += 1;
             let ask = LeaseAsk {
-                key: "s|target:t|*|3600000ms".to_owned(),
-                per_ms: HOUR,
                 spent: rows(spent),
                 want: rows(want),
-                limit: rows(100),
+                sequence: *sequence,
+                settled: rows(*settled),
+                ..ask()
             };
+            *settled += spent;
             self.ledger.lease(holder, &ask, Timestamp(self.now))
         }
 
@@ -240,6 +302,7 @@ mod tests {
     }
 
     #[test]
+<<<<<<< HEAD:crates/controller/src/leases/ledger.rs
     fn a_ledger_is_over_when_neither_its_window_nor_its_leases_count() {
         let mut world = World::new();
         assert_eq!(world.granted("a", 5, 10), 10);
@@ -247,6 +310,68 @@ mod tests {
         assert!(!over(&world));
         assert!(!over(world.after(Duration::from_millis(HOUR))));
         assert!(over(world.after(Duration::from_millis(HOUR / 60) + LEASE)));
+=======
+    fn an_answer_that_was_lost_is_not_settled_twice() {
+        let (mut ledger, now) = (LeaseLedger::default(), Timestamp(HOUR));
+        let mut lease = |sequence, settled, spent, keeps, want| {
+            let ask = LeaseAsk {
+                sequence,
+                settled: rows(settled),
+                spent: rows(spent),
+                keeps: rows(keeps),
+                want: rows(want),
+                ..ask()
+            };
+            ledger.lease("a", &ask, now)
+        };
+        assert_eq!(lease(1, 0, 0, 0, 50).granted, rows(50));
+        lease(2, 0, 20, 30, 40);
+        let again = lease(3, 0, 25, 25, 40);
+        assert_eq!((again.used, again.granted), (rows(25), rows(40)));
+    }
+
+    #[test]
+    fn what_a_holder_keeps_while_it_asks_stays_leased() {
+        let mut world = World::new();
+        assert_eq!(world.granted("a", 0, 60), 60);
+        let ask = LeaseAsk {
+            sequence: 9,
+            spent: rows(10),
+            keeps: rows(50),
+            ..ask()
+        };
+        world.ledger.lease("a", &ask, Timestamp(world.now));
+        assert_eq!(world.granted("b", 0, 100), 40);
+    }
+
+    #[test]
+    fn a_request_that_was_overtaken_is_not_heard() {
+        let mut world = World::new();
+        world.granted("a", 0, 10);
+        let late = LeaseAsk {
+            sequence: 1,
+            ..ask()
+        };
+        assert_eq!(world.granted("a", 5, 80), 80);
+        let before = world.ledger.clone();
+        let lease = world.ledger.lease("a", &late, Timestamp(world.now));
+        assert_eq!(lease.granted, rows(0));
+        assert_eq!(world.ledger, before);
+    }
+
+    #[test]
+    fn a_count_that_was_lost_spends_its_lease() {
+        let mut world = World::new();
+        assert_eq!(world.granted("a", 0, 60), 60);
+        let fresh = LeaseAsk {
+            epoch: 2,
+            sequence: 1,
+            want: rows(100),
+            ..ask()
+        };
+        let lease = world.ledger.lease("a", &fresh, Timestamp(world.now));
+        assert_eq!((lease.used, lease.granted), (rows(60), rows(40)));
+>>>>>>> h-lease:crates/uplink/src/lease.rs
     }
 
     #[test]
@@ -269,8 +394,9 @@ mod tests {
                 bytes: u64::MAX,
                 statements: 3,
             },
+            ..LeaseAsk::default()
         };
-        let lease = Ledger::default().lease("a", &ask, Timestamp(HOUR));
+        let lease = LeaseLedger::default().lease("a", &ask, Timestamp(HOUR));
         assert_eq!(
             lease.granted,
             Amount {
