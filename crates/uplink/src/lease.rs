@@ -23,14 +23,10 @@ const LEASE: Duration = Duration::from_secs(30);
 /// The ledger of one budget as it is stored.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-<<<<<<< HEAD:crates/controller/src/leases/ledger.rs
-pub(crate) struct Ledger {
+pub struct LeaseLedger {
     /// The window in milliseconds.
     #[serde(default)]
     per_ms: u64,
-=======
-pub struct LeaseLedger {
->>>>>>> h-lease:crates/uplink/src/lease.rs
     rows: Vec<LedgerRow>,
     /// By UID of the pod.
     holders: BTreeMap<String, Holder>,
@@ -53,17 +49,19 @@ impl Holder {
     const fn leased(&self) -> Amount {
         self.ceiling.minus(self.settled)
     }
+
+    /// Whether it can no longer be owed anything for its lease.
+    const fn is_over(&self, per_ms: u64, now: Timestamp) -> bool {
+        now.0 >= self.ends_ms.saturating_add(per_ms)
+    }
 }
 
 impl LeaseLedger {
     /// Settles what a holder took and leases it what it wants, as far as the limit allows.
     pub fn lease(&mut self, holder: &str, ask: &LeaseAsk, now: Timestamp) -> Lease {
         let key = BudgetKey::stored(&ask.key, Duration::from_millis(ask.per_ms));
-<<<<<<< HEAD:crates/controller/src/leases/ledger.rs
-        self.per_ms = ask.per_ms;
-=======
         let length = millis(LEASE);
->>>>>>> h-lease:crates/uplink/src/lease.rs
+        self.per_ms = ask.per_ms;
         let mut window = WindowLedger::from_rows(std::mem::take(&mut self.rows));
         // The holder's own lease is settled by what it says, however late it is.
         let others = self.holders.iter_mut().filter(|(name, _)| *name != holder);
@@ -73,13 +71,8 @@ impl LeaseLedger {
                 held.settled = held.settled.most(held.ceiling);
             }
         }
-<<<<<<< HEAD:crates/controller/src/leases/ledger.rs
-        let per = ask.per_ms;
-        self.leases.retain(|_, held| !held.is_over(per, now));
-=======
         self.holders
-            .retain(|_, held| now.0 < held.ends_ms.saturating_add(ask.per_ms));
->>>>>>> h-lease:crates/uplink/src/lease.rs
+            .retain(|_, held| !held.is_over(ask.per_ms, now));
         window.prune(now);
         let known = self.holders.get(holder).copied();
         let overtaken =
@@ -121,44 +114,20 @@ impl LeaseLedger {
             failed: None,
         }
     }
-}
 
-<<<<<<< HEAD:crates/controller/src/leases/ledger.rs
-impl Ledger {
     /// Whether nothing in it counts any more.
-    pub(crate) fn is_over(&self, now: Timestamp) -> bool {
+    #[must_use]
+    pub fn is_over(&self, now: Timestamp) -> bool {
         let mut window = WindowLedger::from_rows(self.rows.iter().cloned());
         window.prune(now);
-        let mut leases = self.leases.values();
-        window.rows().next().is_none() && leases.all(|held| held.is_over(self.per_ms, now))
+        let mut holders = self.holders.values();
+        window.rows().next().is_none() && holders.all(|held| held.is_over(self.per_ms, now))
     }
 }
 
-impl Held {
-    /// Whether its holder can no longer be owed anything for it.
-    const fn is_over(&self, per_ms: u64, now: Timestamp) -> bool {
-        now.0 >= self.ends_ms.saturating_add(per_ms)
-    }
-}
-
-const fn minus(a: Amount, b: Amount) -> Amount {
-    Amount {
-        rows: a.rows.saturating_sub(b.rows),
-        bytes: a.bytes.saturating_sub(b.bytes),
-        statements: a.statements.saturating_sub(b.statements),
-    }
-}
-
-fn smaller(a: Amount, b: Amount) -> Amount {
-    Amount {
-        rows: a.rows.min(b.rows),
-        bytes: a.bytes.min(b.bytes),
-        statements: a.statements.min(b.statements),
-=======
 fn charge(window: &mut WindowLedger, key: &BudgetKey, now: Timestamp, amount: Amount) {
     if !amount.is_zero() {
         window.charge(key, now, amount);
->>>>>>> h-lease:crates/uplink/src/lease.rs
     }
 }
 
@@ -244,6 +213,16 @@ mod tests {
     }
 
     #[test]
+    fn a_ledger_is_over_when_neither_its_window_nor_its_leases_count() {
+        let mut world = World::new();
+        assert_eq!(world.granted("a", 5, 10), 10);
+        let over = |world: &World| world.ledger.is_over(Timestamp(world.now));
+        assert!(!over(&world));
+        assert!(!over(world.after(Duration::from_millis(HOUR))));
+        assert!(over(world.after(Duration::from_millis(HOUR / 60) + LEASE)));
+    }
+
+    #[test]
     fn what_was_not_taken_goes_back_at_settlement() {
         let mut world = World::new();
         assert_eq!(world.granted("a", 0, 100), 100);
@@ -302,15 +281,6 @@ mod tests {
     }
 
     #[test]
-<<<<<<< HEAD:crates/controller/src/leases/ledger.rs
-    fn a_ledger_is_over_when_neither_its_window_nor_its_leases_count() {
-        let mut world = World::new();
-        assert_eq!(world.granted("a", 5, 10), 10);
-        let over = |world: &World| world.ledger.is_over(Timestamp(world.now));
-        assert!(!over(&world));
-        assert!(!over(world.after(Duration::from_millis(HOUR))));
-        assert!(over(world.after(Duration::from_millis(HOUR / 60) + LEASE)));
-=======
     fn an_answer_that_was_lost_is_not_settled_twice() {
         let (mut ledger, now) = (LeaseLedger::default(), Timestamp(HOUR));
         let mut lease = |sequence, settled, spent, keeps, want| {
@@ -371,7 +341,6 @@ mod tests {
         };
         let lease = world.ledger.lease("a", &fresh, Timestamp(world.now));
         assert_eq!((lease.used, lease.granted), (rows(60), rows(40)));
->>>>>>> h-lease:crates/uplink/src/lease.rs
     }
 
     #[test]

@@ -111,22 +111,16 @@ impl Sidecar {
             kept.and_then(|()| store.confirm(SystemTime::now()))
                 .map_err(part("the state directory"))?;
         }
-<<<<<<< HEAD
         let collector = RemoteCollector::new(Arc::new(Collector {
             identity: Arc::clone(&identity),
             policies: Arc::clone(&policies),
         }));
         let collector = Arc::new(collector.map_err(part("shipping evidence"))?);
         let shipper = Shipper::start(&audit, collector).map_err(part("shipping evidence"))?;
-        let budgets = StoredBudgets::open(&state).map_err(part("the budgets"))?;
-=======
-        let sink = collector_sink(Arc::clone(&identity), Arc::clone(&policies));
-        let shipper = Shipper::start(&audit, sink).map_err(part("shipping evidence"))?;
         let budgets = LeasedBudgets::open(&state, Arc::clone(&client) as _);
         let budgets = Arc::new(budgets.map_err(part("the budgets"))?);
         let leasing = Arc::clone(&budgets);
         tokio::spawn(async move { leasing.keep().await });
->>>>>>> h-lease
         let registry_of_holds = weir_uplink::Holds::new(audit.clone());
         let holds = RemoteHolds::new(Arc::clone(&client), registry_of_holds);
         let engine = Engine::new(EngineConfig {
