@@ -147,7 +147,7 @@ impl Budgets {
     async fn tidy_once(&self) -> Result<(), LeaseError> {
         let budgets = ListParams::default().labels(BUDGET_LABEL);
         for map in self.api.list(&budgets).await? {
-            let ledger: Ledger = serde_json::from_str(text(&map))?;
+            let ledger: LeaseLedger = serde_json::from_str(text(&map))?;
             let (Some(name), true) = (&map.metadata.name, ledger.is_over(now())) else {
                 continue;
             };
