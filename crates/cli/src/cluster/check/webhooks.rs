@@ -108,6 +108,9 @@ fn distrusted(bundle: &str, roots: &[CertificateDer<'_>]) -> Option<String> {
     }
 }
 
+/// The policy of the chart that judges nothing.
+const PARAMETERS: &str = "weir-params";
+
 /// The policies that judge the final pod, and whether they are in force.
 pub(super) fn policies(policies: &[Value], bindings: &[Value]) -> Vec<Finding> {
     if policies.is_empty() {
@@ -117,7 +120,8 @@ pub(super) fn policies(policies: &[Value], bindings: &[Value]) -> Vec<Finding> {
         )];
     }
     let mut findings = Vec::new();
-    for policy in policies {
+    // One of them judges nothing: it keeps the API server's watch of the parameters alive.
+    for policy in policies.iter().filter(|policy| name(policy) != PARAMETERS) {
         let policy_name = name(policy);
         let binding = bindings
             .iter()
