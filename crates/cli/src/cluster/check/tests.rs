@@ -31,7 +31,10 @@ fn an_old_kubelet_has_no_native_sidecars() {
                "status": {"nodeInfo": {"kubeletVersion": kubelet, "operatingSystem": os}}})
     };
     let good = node("a", "v1.33.1", "linux");
-    assert_eq!(before::nodes(&[good.clone()]).outcome, Outcome::Ok);
+    assert_eq!(
+        before::nodes(std::slice::from_ref(&good)).outcome,
+        Outcome::Ok
+    );
     let old = before::nodes(&[good.clone(), node("b", "v1.28.3", "linux")]);
     assert_eq!(old.outcome, Outcome::Fail);
     assert!(old.text.contains("b (v1.28.3)"), "{}", old.text);
