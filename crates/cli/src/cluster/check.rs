@@ -30,7 +30,7 @@ use crate::commands::time::now;
 #[derive(Debug, clap::Args)]
 pub(crate) struct CheckArgs {
     /// Also run a pod in this namespace that tries to reach an address past its sidecar
-    #[arg(long, value_name = "NAMESPACE")]
+    #[arg(long, value_name = "NAMESPACE", value_parser = super::place::name)]
     probe: Option<String>,
     #[command(flatten)]
     kube: KubeArgs,

@@ -6,7 +6,7 @@ use weir_policy::Subject;
 
 use super::access::Cluster;
 use super::error::ClusterError;
-use super::object::{full_name, name, text};
+use super::object::{full_name, is_name, name, text};
 use super::weir_path;
 
 /// The kinds that decide, and how they stand in paths.
@@ -123,13 +123,7 @@ fn subject(namespace: &str, account: &str, trust_domain: &str) -> Subject {
 
 fn parts<'a>(typed: &'a str, default: &'a str) -> Result<(&'a str, &'a str), ClusterError> {
     let (namespace, name) = typed.split_once('/').unwrap_or((default, typed));
-    let plain = |part: &str| {
-        !part.is_empty()
-            && part
-                .chars()
-                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.'))
-    };
-    if plain(namespace) && plain(name) {
+    if is_name(namespace) && is_name(name) {
         Ok((namespace, name))
     } else {
         let text = format!("`{typed}` is not NAMESPACE/NAME");

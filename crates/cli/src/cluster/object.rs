@@ -43,6 +43,14 @@ pub(crate) fn full_name(object: &Value) -> String {
     }
 }
 
+/// Whether a text can be the name of an object: anything else could be another path.
+pub(crate) fn is_name(text: &str) -> bool {
+    let edge = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    text.starts_with(edge)
+        && text.ends_with(edge)
+        && text.chars().all(|c| edge(c) || matches!(c, '-' | '.'))
+}
+
 /// A label.
 pub(crate) fn label<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
     keyed(object, "labels", key)

@@ -3,6 +3,8 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
+use super::object::is_name;
+
 /// Weir's namespace, unless told.
 const WEIR_NAMESPACE: &str = "weir-system";
 
@@ -52,11 +54,20 @@ pub(crate) struct KubeArgs {
     #[arg(long, value_name = "FILE", help_heading = "Cluster")]
     pub(crate) kubeconfig: Option<PathBuf>,
     /// Only what belongs to this namespace [default: everything that you may see]
-    #[arg(short, long, value_name = "NAME", help_heading = "Cluster")]
+    #[arg(short, long, value_name = "NAME", value_parser = name, help_heading = "Cluster")]
     pub(crate) namespace: Option<String>,
     /// Namespace that Weir is installed in [default: weir-system]
-    #[arg(long, value_name = "NAME", help_heading = "Cluster")]
+    #[arg(long, value_name = "NAME", value_parser = name, help_heading = "Cluster")]
     weir_namespace: Option<String>,
+}
+
+/// The name of a namespace.
+pub(super) fn name(text: &str) -> Result<String, String> {
+    if is_name(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("expected the name of a namespace".to_owned())
+    }
 }
 
 impl KubeArgs {
@@ -91,6 +102,14 @@ mod tests {
             assert_eq!(Home::is_plugin(Some(name.as_ref())), plugin, "{name}");
         }
         assert!(!Home::is_plugin(None));
+    }
+
+    #[test]
+    fn a_namespace_is_no_path() {
+        assert!(name("weir-system").is_ok());
+        for bad in ["", "..", "a/b", "a?b", "A", "-a", "a-"] {
+            assert!(name(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

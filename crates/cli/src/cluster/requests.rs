@@ -10,7 +10,7 @@ use weir_audit::Timestamp;
 
 use super::access::Cluster;
 use super::error::ClusterError;
-use super::object::{full_name, list, name, number, text};
+use super::object::{full_name, is_name, list, name, number, text};
 use super::weir_path;
 use crate::commands::table::{Screen, Style};
 use crate::commands::text::{counted, duration, one_line, shorten, width};
@@ -105,13 +105,7 @@ async fn find(cluster: &Cluster, typed: &str) -> Result<String, ClusterError> {
         Some((namespace, request)) => (Some(namespace), request),
         None => (cluster.namespace(), typed),
     };
-    let plain = |name: &str| {
-        !name.is_empty()
-            && name
-                .chars()
-                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.'))
-    };
-    if !plain(request) || !namespace.is_none_or(plain) {
+    if !is_name(request) || !namespace.is_none_or(is_name) {
         let text = format!("`{}` is no name of a request", one_line(typed));
         return Err(ClusterError::Usage(text));
     }

@@ -90,16 +90,8 @@ pub(crate) async fn read(cluster: &Cluster) -> Result<Report, ClusterError> {
             process.name(),
             found.map(|found| found.map(|one| vec![one])),
         )?;
-        let state = found.as_deref().and_then(<[_]>::first).map_or_else(
-            || ProcessState {
-                name: process.name(),
-                ready: 0,
-                wanted: 0,
-                image: String::new(),
-            },
-            |deployment| process_state(process, deployment),
-        );
-        report.processes.push(state);
+        let state = |deployment| process_state(process, deployment);
+        report.processes.extend(found.iter().flatten().map(state));
     }
     report.revision = revision(cluster, &mut report.unread).await;
     pods(cluster, &mut report).await?;
