@@ -42,7 +42,6 @@ INSIDE = (
     ("killing the sidecar", "kill -9 $(pgrep weir-sidecar) && echo killed", "loose/shared", "killed", "usage|arguments|not found|kill:"),
     ("looking into the sidecar", "cat /proc/$(pgrep weir-sidecar)/cmdline", "loose/shared", "weir-sidecar", "No such file"),
     ("entering the sidecar's namespaces", "nsenter -m -t $(pgrep weir-sidecar) true || echo $?", "loose/shared", "^$|ENOENT|failed to execute", "[1-9]"),
-    ("filling the sidecar's disk", "dd if=/dev/zero of=/var/lib/weir/fill bs=1M count=1 2>&1", "loose/mounts", "1\\+0 records out", "No such file"),
     ("filling the trust volume", "dd if=/dev/zero of=/var/run/weir/trust/fill bs=1M count=1 2>&1", "free/trust", "1\\+0 records out", "Read-only"),
     ("changing Weir through its admin port", f"{CURL} -X POST http://$POD_IP:15090/ ; {CURL} http://$POD_IP:15090/metrics", "loose", "200", "40[45]200"),
     ("enrolling with the pod's own token", f"{CURL} -X POST -H \"Authorization: Bearer {TOKEN}\" -H 'Content-Type: application/json' "
@@ -67,7 +66,6 @@ VARIANTS = {
     "loose/admin": {"containers.0.securityContext": {"capabilities": {"add": ["NET_ADMIN"]}}},
     "loose/shared": {"shareProcessNamespace": True,
                      "containers.0.securityContext": {"capabilities": {"add": ["SYS_PTRACE", "SYS_ADMIN"]}}},
-    "loose/mounts": {"containers.0.volumeMounts": [{"name": "weir-state", "mountPath": "/var/lib/weir"}]},
     "free/token": {"containers.0.volumeMounts": [{"name": "t", "mountPath": "/t"}], "volumes": [attack_specs.TOKEN]},
     "free/trust": {"containers.0.volumeMounts": [{"name": "t", "mountPath": "/var/run/weir/trust"}],
                    "volumes": [{"name": "t", "emptyDir": {"medium": "Memory"}}]},
