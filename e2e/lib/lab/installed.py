@@ -132,9 +132,10 @@ class Installed:
                    "kubectl -n shop rollout status deployment/reporter --timeout=120s")
 
     def policies(self):
-        """The quick start's three files, as they are: without what a patch has added."""
-        files = " ".join(f"-f manifests/quickstart/{name}.yaml" for name in ("1-target", "2-label", "3-policy"))
-        self.shell(f"kubectl replace {files} || kubectl apply {files}")
+        """The quick start's three files, as they are, whatever was patched in between."""
+        for name in ("1-target", "2-label", "3-policy"):
+            file = f"manifests/quickstart/{name}.yaml"
+            self.shell(f"kubectl replace -f {file} || kubectl create -f {file}")
 
     # --------------------------------------------------------------------------- commands
 
