@@ -12,6 +12,13 @@ TOKEN = {"name": "t", "projected": {"sources": [{"serviceAccountToken": {"path":
 HOST = {"name": "t", "hostPath": {"path": "/run"}}
 MOUNT = [{"name": "t", "mountPath": "/t"}]
 
+
+
+def own(name):
+    """A volume of the pod's own that bears a name of Weir's."""
+    return [{"name": name, "emptyDir": {"medium": "Memory"}}]
+
+
 # name, what differs in the pod, what the refusal says
 ADMISSION = (
     ("hostNetwork", {"hostNetwork": True}, "hostNetwork"),
@@ -24,9 +31,11 @@ ADMISSION = (
     ("the sidecar's UID for a container", {"containers.0.securityContext": {"runAsUser": 2177}}, "2177"),
     ("the sidecar's UID for the pod", {"securityContext": {"runAsUser": 2177}}, "2177"),
     ("the sidecar's state in another container",
-     {"containers.0.volumeMounts": [{"name": "weir-state", "mountPath": "/t"}]}, "weir-state"),
+     {"containers.0.volumeMounts": [{"name": "weir-state", "mountPath": "/t"}], "volumes": own("weir-state")},
+     "weir-state"),
     ("the sidecar's token in another container",
-     {"containers.0.volumeMounts": [{"name": "weir-identity", "mountPath": "/t"}]}, "weir-identity"),
+     {"containers.0.volumeMounts": [{"name": "weir-identity", "mountPath": "/t"}], "volumes": own("weir-identity")},
+     "weir-identity"),
     ("a second token with Weir's audience", {"volumes": [TOKEN], "containers.0.volumeMounts": MOUNT}, "audience"),
     ("a host path", {"volumes": [HOST], "containers.0.volumeMounts": MOUNT}, "hostPath"),
 )
@@ -91,12 +100,12 @@ class Specs:
                                 input=json.dumps(pod), check=False)
 
     def refused(self, name, changes, says):
-        """Accepted where nobody enforces, refused in `fort` with the reason."""
+        """Accepted where Weir is not, refused in `fort` with the reason."""
         pod = self.changed(changes)
-        free = self.create("loose", pod)
+        free = self.create("free", pod)
         equal(free.returncode, 0, f"without enforcement: {free.stderr}")
         held = self.create("fort", pod)
-        self.outcomes.append((name, "loose", "accepted", held.stderr.strip()[-90:]))
+        self.outcomes.append((name, "free", "accepted", held.stderr.strip()[-90:]))
         assert held.returncode != 0, "accepted"
         contains(held.stderr, says)
 
@@ -198,7 +207,7 @@ class Specs:
                                     "--profile=netadmin", "--container=admin", "--", "sleep", "60", check=False)
             equal(done.returncode == 0, namespace == "free", done.stderr)
         done = self.cluster.run("kubectl", "-n", "fort", "debug", "attacker", "--image=weir.test/client:1",
-                                "--profile=restricted", "--container=plain", "--env=PGHOST=db.data.svc",
+                                "--profile=baseline", "--container=plain", "--env=PGHOST=db.data.svc",
                                 "--", "sleep", "60", check=False)
         if done.returncode != 0:
             contains(done.stderr, "weir")
@@ -211,10 +220,11 @@ class Specs:
         proc.wait_until(masked, "the debug container is governed", 20, every=0.5)
 
     def debug_container_at_the_sidecar(self):
-        for namespace in ("loose", "fort"):
+        """Another container's processes may be joined where Weir is not, the sidecar's nowhere."""
+        for namespace, aim in (("free", "app"), ("loose", "weir-sidecar"), ("fort", "weir-sidecar")):
             done = self.cluster.run("kubectl", "-n", namespace, "debug", "attacker", "--image=weir.test/client:1",
-                                    "--target=weir-sidecar", "--container=aim", "--", "sleep", "60", check=False)
-            equal(done.returncode == 0, namespace == "loose", done.stderr)
+                                    f"--target={aim}", "--container=aim", "--", "sleep", "60", check=False)
+            equal(done.returncode == 0, namespace == "free", done.stderr)
 
     def exec_into_the_sidecar(self):
         """Nowhere, by nobody; into other containers as ever."""

@@ -178,12 +178,12 @@ impl Enrolments {
     }
 
     async fn grant(&self, token: &str, csr: &str) -> Result<Enrolment, EnrolError> {
-        let request = Request::parse(csr).map_err(EnrolError::Request)?;
         let slot = self.slots.acquire().await;
         let claims = self.keys.verify(token, &self.config.audience).await?;
         review::vouch(&self.client, token, &self.config.audience, &claims).await?;
         let pod = self.pod(&claims).await?;
         drop(slot);
+        let request = Request::parse(csr).map_err(EnrolError::Request)?;
         let peer = Peer::new(
             &self.config.trust_domain,
             &claims.namespace,

@@ -127,7 +127,9 @@ def debian_image(reference, packages, command):
             layer = os.path.join(fresh, "layer")
             install.sh(["mmdebstrap", "--quiet", "--mode=root", "--variant=apt", "--format=tar",
                         f"--include={','.join(packages)}", "--dpkgopt=path-exclude=/usr/share/doc/*",
-                        "--dpkgopt=path-exclude=/usr/share/man/*", "bookworm", layer,
+                        "--dpkgopt=path-exclude=/usr/share/man/*",
+                        # Java's packages register their manual pages, there or not.
+                        "--essential-hook=mkdir -p \"$1/usr/share/man/man1\"", "bookworm", layer,
                         f"deb {mirror} bookworm main", f"deb {mirror} bookworm-updates main",
                         f"deb {security} bookworm-security main"])
             path_variable = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

@@ -192,6 +192,9 @@ fn seal(records: &[Record], previous: Hash, first: u64) -> Frame {
     builder.seal(previous).unwrap()
 }
 
+/// The schema version as a frame begins with it.
+const SCHEMA_BYTE: u8 = crate::SCHEMA.to_le_bytes()[0];
+
 #[test]
 fn every_kind_survives_the_frame() {
     let records = every_kind();
@@ -313,12 +316,12 @@ fn damaged_payloads_never_panic() {
 
 #[test]
 fn refuses_another_schema_version() {
-    let payload = vec![2, 1, 1, 1, 0];
+    let payload = vec![SCHEMA_BYTE + 1, 1, 1, 1, 0];
     let previous = genesis(&engine());
     let hash = link(&previous, &payload);
     assert_eq!(
         Frame::verify(previous, hash, payload),
-        Err(FrameError::Decode(DecodeError::Version(2)))
+        Err(FrameError::Decode(DecodeError::Version(crate::SCHEMA + 1)))
     );
 }
 
@@ -357,7 +360,7 @@ fn bytes_behind_the_last_recorded_row_are_damage() {
 #[test]
 fn a_frame_whose_time_does_not_fit_is_refused() {
     for (first, expected) in [(i64::MAX.unsigned_abs(), true), (1 << 63, false)] {
-        let mut payload = vec![1, 1, 1, 1];
+        let mut payload = vec![SCHEMA_BYTE, 1, 1, 1];
         crate::codec::put_varint(&mut payload, first);
         payload.extend([0, 0, 13]);
         let previous = genesis(&engine());
@@ -370,7 +373,7 @@ fn a_frame_whose_time_does_not_fit_is_refused() {
 #[test]
 fn the_last_number_there_is_can_be_given_and_none_after_it() {
     for (count, expected) in [(0, None), (1, Some(u64::MAX)), (2, None)] {
-        let mut payload = vec![1, 1];
+        let mut payload = vec![SCHEMA_BYTE, 1];
         crate::codec::put_varint(&mut payload, u64::MAX);
         payload.extend([count, 0, 0, 0, 13]);
         let previous = genesis(&engine());

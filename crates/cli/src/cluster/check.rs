@@ -187,6 +187,7 @@ async fn members(cluster: &Cluster) -> Result<Vec<Value>, ClusterError> {
         membership(namespace) != Membership::None
             && !matches!(name(namespace), "kube-system")
             && name(namespace) != cluster.weir_namespace()
+            && text(namespace, "/status/phase") != "Terminating"
     });
     Ok(found)
 }
