@@ -20,7 +20,7 @@ pub(crate) use after::deployment;
 
 use super::access::Cluster;
 use super::error::ClusterError;
-use super::object::{Membership, membership, name};
+use super::object::{Membership, membership, name, text};
 use super::place::KubeArgs;
 use crate::commands::connect::{Failure, Form, document, write};
 use crate::commands::table::{Screen, Style};
