@@ -70,6 +70,10 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    if let Err(error) = weir_transport::names::use_built_in_lookups() {
+        eprintln!("weir: names cannot be looked up: {error}");
+        return ExitCode::FAILURE;
+    }
     weir_transport::netns::stage2_if_asked();
     let plugin = Home::is_plugin(std::env::args_os().next().as_deref());
     let cli = match Cli::from_arg_matches(&interface(plugin).get_matches()) {

@@ -38,6 +38,7 @@ impl Routed for Anywhere {
 }
 
 fn main() -> Outcome<ExitCode> {
+    weir_transport::names::use_built_in_lookups()?;
     stage2_if_asked();
     let args: Vec<String> = std::env::args().skip(1).collect();
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -8,6 +8,7 @@
 //! * [`listen`]: accepting with a cap, a loop guard and a drain;
 //! * [`tls`]: terminating with minted certificates, originating with verification;
 //! * [`privileges`]: giving up what programming the namespace needed, for good;
+//! * [`names`]: how a static program looks up users and hosts;
 //! * [`netns`]: the sealed network namespace of `weir run`;
 //! * [`resident`]: the program's own code, given back while it is not in use.
 //!
@@ -19,6 +20,7 @@
 pub mod addr;
 pub mod exclusion;
 pub mod listen;
+pub mod names;
 pub mod netns;
 pub mod privileges;
 pub mod redirect;

@@ -30,6 +30,25 @@ fn check(result: libc::c_int) -> io::Result<()> {
     }
 }
 
+#[cfg(all(target_env = "gnu", target_feature = "crt-static"))]
+unsafe extern "C" {
+    /// glibc, `nss.h`: which services answer for a database from here on, in this process.
+    fn __nss_configure_lookup(
+        database: *const libc::c_char,
+        services: *const libc::c_char,
+    ) -> libc::c_int;
+}
+
+/// Has a name service database answered by these services only.
+#[cfg(all(target_env = "gnu", target_feature = "crt-static"))]
+pub(crate) fn configure_lookup(
+    database: &std::ffi::CStr,
+    services: &std::ffi::CStr,
+) -> io::Result<()> {
+    // SAFETY: both point to strings that end with a zero and live across the call; glibc copies.
+    check(unsafe { __nss_configure_lookup(database.as_ptr(), services.as_ptr()) })
+}
+
 fn check_long(result: libc::c_long) -> io::Result<()> {
     if result == 0 {
         Ok(())
