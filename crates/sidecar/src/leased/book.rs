@@ -336,6 +336,10 @@ impl Entry {
         };
         let half = held.from + held.ends.duration_since(held.from) / 2;
         if !self.is_dirty() {
+            let least = measures(self.limit, self.limit, |limit, _| limit / LEAST);
+            if settles < half && !least.covers(limited(self.limit, self.leased(now), 0)) {
+                return Some((settles, Purpose::Settle));
+            }
             let again = self.tried.map_or(now, |tried| tried + PAUSE);
             return Some((half.max(again), Purpose::GiveUp));
         }
