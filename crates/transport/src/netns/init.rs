@@ -9,7 +9,7 @@
 //! Refuses to outlive the helper.
 
 use std::ffi::{CString, OsString};
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
@@ -19,7 +19,7 @@ use nix::errno::Errno;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
-use nix::unistd::{ForkResult, Gid, Pid, Uid, User, execvp, setgroups, setresgid, setresuid};
+use nix::unistd::{ForkResult, Gid, Pid, Uid, execvp, setgroups, setresgid, setresuid};
 
 use super::channel::Report;
 use super::stage2::Options;
@@ -150,21 +150,44 @@ fn give_up_privileges(options: &Options, mask: &SigSet) -> io::Result<()> {
 }
 
 /// With the groups of that user; a user without an entry has none.
+///
+/// Read from the files: glibc would load modules for it, which crash in a static program.
 fn become_user(uid: u32) -> io::Result<()> {
-    let user = User::from_uid(Uid::from_raw(uid))?;
-    let gid = user.as_ref().map_or(Gid::from_raw(uid), |user| user.gid);
-    let groups = match user {
-        Some(user) => {
-            let name = CString::new(user.name)?;
-            nix::unistd::getgrouplist(&name, gid)?
-        }
-        None => vec![gid],
-    };
+    let groups = groups(
+        uid,
+        &fs::read_to_string("/etc/passwd")?,
+        &fs::read_to_string("/etc/group")?,
+    );
+    let gid = groups.first().copied().unwrap_or(Gid::from_raw(uid));
     setgroups(&groups)?;
     setresgid(gid, gid, gid)?;
     let uid = Uid::from_raw(uid);
     setresuid(uid, uid, uid)?;
     Ok(())
+}
+
+/// The groups of a user by passwd(5) and group(5), the primary one first.
+fn groups(uid: u32, passwd: &str, group: &str) -> Vec<Gid> {
+    let number = |text: &str| text.parse::<u32>().ok();
+    let entry = passwd.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        let found = number(fields.nth(1)?)? == uid;
+        found.then(|| Some((name, number(fields.next()?)?)))?
+    });
+    let Some((name, primary)) = entry else {
+        return vec![Gid::from_raw(uid)];
+    };
+    let others = group.lines().filter_map(|line| {
+        let mut fields = line.split(':').skip(2);
+        let id = number(fields.next()?)?;
+        let member = fields.next()?.split(',').any(|member| member == name);
+        (member && id != primary).then_some(id)
+    });
+    std::iter::once(primary)
+        .chain(others)
+        .map(Gid::from_raw)
+        .collect()
 }
 
 /// Signals that init takes instead of dying by them.
@@ -233,5 +256,23 @@ fn raw_status(ended: WaitStatus, child: Pid) -> Option<i32> {
             Some(signal as i32 | if core { 0x80 } else { 0 })
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_are_those_of_the_files() {
+        let passwd = "root:x:0:0:root:/root:/bin/bash\nann:x:1000:100:,,,:/home/ann:/bin/sh\n";
+        let group = "root:x:0:\nusers:x:100:ann\ndocker:x:999:bob,ann\nann2:x:5:anna\n";
+        let of = |uid| -> Vec<u32> {
+            let found = groups(uid, passwd, group);
+            found.into_iter().map(Gid::as_raw).collect()
+        };
+        assert_eq!(of(1000), [100, 999]);
+        assert_eq!(of(0), [0]);
+        assert_eq!(of(2103), [2103]);
     }
 }
