@@ -22,6 +22,7 @@ from lab.cluster import Cluster  # noqa: E402
 from lab.installed import Installed  # noqa: E402
 from lab.report import Report  # noqa: E402
 
+import admission  # noqa: E402
 import attacks  # noqa: E402
 import chart  # noqa: E402
 import edits  # noqa: E402
@@ -30,7 +31,7 @@ import outages  # noqa: E402
 import quickstart  # noqa: E402
 import workloads  # noqa: E402
 
-SUITES = (chart, quickstart, workloads, edits, attacks, outages, figures)
+SUITES = (chart, quickstart, workloads, edits, attacks, admission, outages, figures)
 
 
 def images():

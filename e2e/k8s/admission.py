@@ -1,27 +1,20 @@
-#!/usr/bin/env python3
 """What the API server refuses in enforced namespaces: each case first passes without the label.
 
 The webhook repairs most of these pods before a policy sees them, so they are tried where the chart
 installs no webhook but the policies count: ``kube-public``. Nothing is created there: all are dry
 runs. Debug containers, exec, tokens and labels are tried on a real pod of an enforced namespace.
-
-    policies.py DIR [--only CLAIM]       (a cluster in which Weir is installed)
 """
 
 import copy
 import json
-import os
-import sys
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
-
-from lab import kube  # noqa: E402
-from lab.cluster import Cluster  # noqa: E402
-from lab.report import Report, contains  # noqa: E402
+from lab import kube
+from lab.report import contains
 
 # no webhook injects here: `injection.exceptNamespaces` of the chart
 BARE = "kube-public"
 GOVERNED = "weir-e2e-policies"
+PASSES, REFUSED = "not enforced, passes", "enforced, is refused"
 DROPS = {"securityContext": {"capabilities": {"drop": ["NET_RAW"]}}}
 
 
@@ -215,33 +208,28 @@ def refused(done, reason):
     contains(done.stderr + done.stdout, reason)
 
 
-def run(cluster, report):
-    """All claims in a cluster in which Weir is installed."""
-    policies = Policies(cluster)
+def run(weir, report):
+    """The claims."""
+    claims = (Policies.debug_containers_stay_out_of_the_sidecar,
+              Policies.debug_containers_get_no_capability, Policies.nobody_enters_the_sidecar,
+              Policies.nobody_makes_tokens_of_the_audience,
+              Policies.a_pod_keeps_its_labels_and_its_sidecar,
+              Policies.a_namespace_is_loosened_by_those_who_may)
+    names = ["admission: enforced, passes: the pod that was admitted",
+             *(f"admission: {claim.__name__}" for claim in claims),
+             *(f"admission: {way}: {name}" for name in CASES for way in (PASSES, REFUSED))]
+    if not any(map(report.wanted, names)):
+        return
+    policies = Policies(weir.cluster)
     try:
         policies.prepare()
         for name, (change, _) in CASES.items():
-            report.check(f"not enforced, passes: {name}", policies.passes, change)
+            report.check(f"admission: {PASSES}: {name}", policies.passes, change)
         policies.enforce_bare()
-        report.check("enforced, passes: the pod that was admitted", policies.passes)
+        report.check("admission: enforced, passes: the pod that was admitted", policies.passes)
         for name, (change, reason) in CASES.items():
-            report.check(f"enforced, is refused: {name}", policies.is_refused, change, reason)
-        for claim in (policies.debug_containers_stay_out_of_the_sidecar,
-                      policies.debug_containers_get_no_capability, policies.nobody_enters_the_sidecar,
-                      policies.nobody_makes_tokens_of_the_audience,
-                      policies.a_pod_keeps_its_labels_and_its_sidecar,
-                      policies.a_namespace_is_loosened_by_those_who_may):
-            report.check(claim.__name__, claim)
+            report.check(f"admission: {REFUSED}: {name}", policies.is_refused, change, reason)
+        for claim in claims:
+            report.check(f"admission: {claim.__name__}", claim, policies)
     finally:
         policies.clean()
-
-
-def main():
-    """As a suite of its own."""
-    report = Report(sys.argv[3] if sys.argv[2:3] == ["--only"] else None)
-    run(Cluster.attach(sys.argv[1]), report)
-    report.finish()
-
-
-if __name__ == "__main__":
-    main()
