@@ -39,7 +39,7 @@ INSIDE = (
     ("a packet socket", PACKET, "free", "opened", "not permitted"),
     ("a raw socket", RAW, "free", "opened", "not permitted"),
     ("flushing nftables", f"{FLUSH} && PGSSLROOTCERT=/none {PSQL}", "loose/admin", CLEAR, "not permitted"),
-    ("looking into the sidecar", "cat /proc/$(pgrep weir-sidecar)/cmdline", "loose/shared", "weir-sidecar", "No such file"),
+    ("looking into the sidecar", "cat /proc/$(pgrep weir-sidecar || echo none)/cmdline | tr '\\0' ' '", "loose/shared", "weir-sidecar", "No such file"),
     ("entering the sidecar's namespaces", "nsenter -m -t $(pgrep weir-sidecar) true || echo $?", "loose/shared", "^$|ENOENT|failed to execute", "[1-9]"),
     ("killing the sidecar", "kill -9 $(pgrep weir-sidecar) && echo killed", "loose/shared", "killed", "usage|arguments|not found|kill:"),
     ("filling the sidecar's disk", "dd if=/dev/zero of=/var/lib/weir/fill bs=1M count=1 2>&1", "free/mounts", "1\\+0 records out", "No such file"),
