@@ -188,6 +188,47 @@ spec:
         self.masked("app=twenty", 20, timeout=240)
         self.cluster.kubectl("delete", "deployment", "twenty", namespace=NAMESPACE)
 
+    def replicas_share_one_budget(self):
+        """Five pods of one service account and one restart: together they read what the window allows,
+        and not a row more."""
+        limit = 40
+        self.cluster.kubectl("patch", "clusterguardpolicy", "shop", "--type=json", "-p", json.dumps([
+            {"op": "add", "path": "/spec/rules/-", "value": {
+                "name": "hourly", "limits": {"window": {"rows": limit, "per": "1h"}, "onExceed": "Deny"}}}]))
+        spec = indented(pod(then="sleep infinity", sql="select 1 where false"), 6)
+        self.cluster.kubectl("-n", NAMESPACE, "create", "serviceaccount", "readers")
+        self.cluster.apply(f"""\
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: readers}}
+spec:
+  replicas: 5
+  selector: {{matchLabels: {{app: readers}}}}
+  template:
+    metadata: {{labels: {{app: readers}}}}
+    spec:
+      serviceAccountName: readers
+{spec}""", namespace=NAMESPACE)
+        self.weir.shell(f"kubectl -n {NAMESPACE} rollout status deployment/readers --timeout=120s")
+        pods = [p["metadata"]["name"] for p in self.cluster.get("pods", "-l", "app=readers", namespace=NAMESPACE)["items"]]
+        read, refused = 0, set()
+        for turn in range(40):
+            if turn == 1:
+                self.cluster.kill(pods[0], "weir-sidecar", namespace=NAMESPACE)
+                self.cluster.wait_pod(pods[0], namespace=NAMESPACE)
+            for name in pods:
+                done = self.cluster.exec(name, "psql", "-XAtc", "select id from orders limit 2", namespace=NAMESPACE,
+                                         container="app", check=False)
+                read += len(done.stdout.split())
+                if "hourly" in done.stderr:
+                    refused.add(name)
+            assert read <= limit, f"{read} rows of {limit}"
+            if len(refused) == len(pods):
+                break
+        equal(len(refused), len(pods), "pods that were refused")
+        assert read >= limit * 3 // 4, f"{read} rows of {limit}"
+        print(f"      five pods and a restart read {read} of {limit} rows")
+
     def evidence_names_the_workload(self):
         text = self.weir.evidence(f"sessions -n {NAMESPACE} -o json")
         for workload in ("Deployment/three", "StatefulSet/two", "Job/once", "CronJob/nightly"):
@@ -201,7 +242,7 @@ def run(weir, report):
     suite = Workloads(weir)
     claims = (suite.deployment, suite.stateful_set, suite.job_completes, suite.cron_job,
               suite.init_container_uses_the_database, suite.own_service_account_volume, suite.twenty_at_once,
-              suite.evidence_names_the_workload)
+              suite.evidence_names_the_workload, suite.replicas_share_one_budget)
     names = [f"workloads: {claim.__name__}" for claim in claims]
     if not any(map(report.wanted, names)):
         return
