@@ -16,7 +16,7 @@ use crate::bundle::Verdict;
 use crate::bundles::Current;
 use crate::store::Store;
 use crate::store::kinds::{Held, Kind};
-use crate::text::why;
+use crate::text::{findings, why};
 
 const READY: &str = "Ready";
 /// What failed is tried again.
@@ -107,13 +107,17 @@ fn condition(verdict: &Verdict) -> Condition {
         } else {
             "only what it refuses is in force: "
         };
-        let message = format!("{prefix}{}", told(&verdict.errors));
+        let message = format!("{prefix}{}", findings(&verdict.errors));
         (ConditionStatus::False, first(&verdict.errors), message)
     } else if !verdict.unready.is_empty() {
-        let (reason, message) = (first(&verdict.unready), told(&verdict.unready));
+        let (reason, message) = (first(&verdict.unready), findings(&verdict.unready));
         (ConditionStatus::False, reason, message)
     } else {
-        (ConditionStatus::True, "InForce", told(&verdict.warnings))
+        (
+            ConditionStatus::True,
+            "InForce",
+            findings(&verdict.warnings),
+        )
     };
     Condition {
         kind: READY.to_owned(),
@@ -123,24 +127,6 @@ fn condition(verdict: &Verdict) -> Condition {
         observed_generation: None,
         last_transition_time: String::new(),
     }
-}
-
-/// Diagnostics without the file, which is the object itself.
-fn told(diagnostics: &[Diagnostic]) -> String {
-    let one = |diagnostic: &Diagnostic| {
-        let mut text = String::new();
-        if !diagnostic.field.is_empty() {
-            text.push_str(&diagnostic.field);
-            text.push_str(": ");
-        }
-        text.push_str(&diagnostic.message);
-        if let Some(suggestion) = &diagnostic.suggestion {
-            text.push_str(&format!(" ({suggestion})"));
-        }
-        text
-    };
-    let all: Vec<String> = diagnostics.iter().map(one).collect();
-    all.join("; ")
 }
 
 fn cut(mut message: String) -> String {

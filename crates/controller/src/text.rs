@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use weir_api::Diagnostic;
 
 /// Lower-case hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
@@ -10,6 +11,26 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
         for nibble in [byte >> 4, byte & 15] {
             text.push(char::from_digit(u32::from(nibble), 16).unwrap_or('0'));
         }
+    }
+    text
+}
+
+/// All findings about one object in one text.
+pub(crate) fn findings(diagnostics: &[Diagnostic]) -> String {
+    let all: Vec<String> = diagnostics.iter().map(finding).collect();
+    all.join("; ")
+}
+
+/// A finding without the place in a file that nobody sees.
+pub(crate) fn finding(diagnostic: &Diagnostic) -> String {
+    let mut text = String::new();
+    if !diagnostic.field.is_empty() {
+        text.push_str(&diagnostic.field);
+        text.push_str(": ");
+    }
+    text.push_str(&diagnostic.message);
+    if let Some(suggestion) = &diagnostic.suggestion {
+        text.push_str(&format!(" ({suggestion})"));
     }
     text
 }

@@ -14,6 +14,7 @@ use weir_api::{
 
 use super::Admission;
 use super::review::{Answer, Operation, Question};
+use crate::text::{finding, findings};
 
 /// What diagnostics call the object in question.
 const SUBJECT: &str = "object";
@@ -34,7 +35,7 @@ pub(super) fn validate(own: &Admission, question: &Question) -> Answer {
     };
     let object = match load_str(SUBJECT, &manifest.to_string()) {
         Ok(object) => object,
-        Err(errors) => return Answer::refuse(text(&errors)),
+        Err(errors) => return Answer::refuse(findings(&errors)),
     };
     if !object.requests.is_empty() {
         return Answer::refuse("AccessRequests are made by Weir's controller alone");
@@ -48,7 +49,7 @@ pub(super) fn validate(own: &Admission, question: &Question) -> Answer {
         after.into_iter().partition(|found| &*found.file == SUBJECT);
     let (errors, warnings): (Vec<_>, Vec<_>) = found.into_iter().partition(refuses);
     if !errors.is_empty() {
-        return Answer::refuse(text(&errors));
+        return Answer::refuse(findings(&errors));
     }
     let fallen: BTreeSet<&str> = others
         .iter()
@@ -60,7 +61,7 @@ pub(super) fn validate(own: &Admission, question: &Question) -> Answer {
         .into_iter()
         .take(NAMED)
         .map(|name| format!("{name} does not fit it"));
-    Answer::allow().warn(warnings.iter().map(line).chain(fallen))
+    Answer::allow().warn(warnings.iter().map(finding).chain(fallen))
 }
 
 /// What keeps an object from being stored. A conflict of addresses is about two Targets, but lets
@@ -128,24 +129,4 @@ fn without(mut known: Resources, object: &Resources) -> Resources {
     }
     drop_earlier!(targets, labels, cluster_policies, policies, exceptions);
     known
-}
-
-/// All findings in one text.
-fn text(diagnostics: &[Diagnostic]) -> String {
-    let lines: Vec<String> = diagnostics.iter().map(line).collect();
-    lines.join("; ")
-}
-
-/// A finding without the place in a file that nobody sees.
-fn line(diagnostic: &Diagnostic) -> String {
-    let mut text = String::new();
-    if !diagnostic.field.is_empty() {
-        text.push_str(&diagnostic.field);
-        text.push_str(": ");
-    }
-    text.push_str(&diagnostic.message);
-    if let Some(suggestion) = &diagnostic.suggestion {
-        text.push_str(&format!(" ({suggestion})"));
-    }
-    text
 }
