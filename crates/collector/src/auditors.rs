@@ -6,7 +6,8 @@
 //! Invariants
 //! - Nobody reads without an answer of the controller that they may; no answer is a refusal.
 //! - Whoever may not read everything names a namespace, and sees that one only.
-//! - Every read leaves a line in the log with target `access`: who, from where, what, and the answer.
+//! - Every read is evidence itself before it is answered, and leaves a line in the log with target
+//!   `access`: who, from where, what, and the answer.
 //!
 //! It refuses everything that is not reading.
 
@@ -96,6 +97,8 @@ impl Auditors {
         let (gate, namespace) = (Arc::clone(&self.inner.gate), allowed.namespace.clone());
         let until = client.user.as_ref().map(|(_, until)| *until);
         let scope = Scope {
+            user: allowed.user.as_str().into(),
+            address: canonical(client.address).to_string().into(),
             namespace: allowed.namespace,
             still: Arc::new(move || {
                 let (gate, credential) = (Arc::clone(&gate), credential.clone());

@@ -73,6 +73,7 @@ impl From<EnrolError> for Refusal {
             EnrolError::Token(_) | EnrolError::Review(_) => Self::unauthorized(message),
             EnrolError::Pod(_) => Self::forbidden(message),
             EnrolError::Request(_) => Self::bad(message),
+            EnrolError::TooOften => Self::too_many(message),
             EnrolError::Unavailable(_) => Self::unavailable(message),
         }
     }
