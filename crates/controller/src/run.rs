@@ -10,6 +10,7 @@ use kube::Client;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use weir_notify::{Courier, NotifyMetrics};
+use weir_serve::serve;
 use weir_telemetry::{Admin, AdminConfig, Readiness, ReadinessGuard, Registry};
 
 use crate::admission::Admission;
@@ -23,9 +24,8 @@ use crate::leader::{self, while_leading};
 use crate::leases::Budgets;
 use crate::reports::Reports;
 use crate::requests::{Notifier, Requests};
-use crate::server::control::Control;
-use crate::server::public::Public;
-use crate::server::serve;
+use crate::server::control::{self, Control};
+use crate::server::public::{self, Public};
 use crate::sessions::Sessions;
 use crate::statuses;
 use crate::store::Store;
@@ -144,8 +144,8 @@ pub async fn run(
     starting.release();
     let stopping = ending.subscribe();
     let serving = [
-        tokio::spawn(serve(public, public_port, stopping.clone())),
-        tokio::spawn(serve(control, control_port, stopping)),
+        tokio::spawn(serve(public, public_port, public::BOUNDS, stopping.clone())),
+        tokio::spawn(serve(control, control_port, control::BOUNDS, stopping)),
     ];
     let (leads, leading) = watch::channel(false);
     let election = tokio::spawn(leader::run(client.clone(), config.leader, leads, ended()));

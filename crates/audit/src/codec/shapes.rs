@@ -121,8 +121,8 @@ wire_enum! {
     FindingCode {
         Gap = 0, GapClosed = 1, ChainBroken = 2, TornTail = 3, UncleanShutdown = 4,
         UnclosedSession = 5, EngineSilent = 6, SpoolFull = 7, EventsLost = 8,
-        UngovernedProtocol = 9, UnmatchedRelayed = 10, Other = 11, SecondKey = 12,
-        UnprotectedPod = 13
+        UngovernedProtocol = 9, UnmatchedRelayed = 10, Other = 11, SecondKey = 20,
+        UnprotectedPod = 21
     }
 }
 

@@ -14,7 +14,7 @@ use weir_audit::{EvidenceRead, Ruling, SessionId};
 use super::operator::{Approver, Decide, Operator};
 use super::reply::{Refusal, json, line, stream};
 use super::routes::{Found, Query, To, find};
-use crate::listen::Body;
+use weir_serve::Body;
 use crate::{Collector, CollectorError};
 
 const MAX_BODY: usize = 64 << 10;
