@@ -11,8 +11,8 @@ use weir_policy::{Decision, Subject, Verdict};
 use crate::cluster::{self, Cluster, ClusterError, Home, KubeArgs};
 use crate::commands::connect::{Failure, Form, document, write};
 use crate::policy::now;
-use exceptions::Mattering;
 use crate::standalone::Config;
+use exceptions::Mattering;
 
 /// Arguments of `weir explain`.
 #[derive(Debug, clap::Args)]
@@ -139,7 +139,9 @@ async fn explain(args: &ExplainArgs, home: Home) -> Result<Vec<Explained>, Strin
     let compiled = weir_api::compile(&resources, &options).map_err(rendered)?;
     let decisions = weir_gateway::explain(&compiled.bundle, &subject, &args.target, &args.sql)?;
     let about = compiled.bundle.exceptions().iter();
-    let about: Vec<_> = about.filter(|one| one.selects(&subject, &args.target)).collect();
+    let about: Vec<_> = about
+        .filter(|one| one.selects(&subject, &args.target))
+        .collect();
     let explained = decisions.into_iter().map(|(text, decision)| {
         let exceptions = exceptions::mattering(&about, &decision, options.now);
         (text, decision, exceptions)

@@ -331,7 +331,12 @@ async fn every_read_is_evidence_before_it_is_answered_and_a_refused_one_is_none(
     seen.sort();
     let own = |path: &str, query: &str| {
         let namespace = Some("billing".to_owned());
-        ("jane".to_owned(), path.to_owned(), query.to_owned(), namespace)
+        (
+            "jane".to_owned(),
+            path.to_owned(),
+            query.to_owned(),
+            namespace,
+        )
     };
     let everything = (
         "admin".to_owned(),
@@ -351,5 +356,9 @@ async fn every_read_is_evidence_before_it_is_answered_and_a_refused_one_is_none(
     // They are in the collector's own chain, and no namespace's.
     let report: ChainReport = admin.get("/v1/verify").await.unwrap();
     assert!(report.ok);
-    assert!(events(&jane, "?namespace=billing&kind=evidence_read").await.is_empty());
+    assert!(
+        events(&jane, "?namespace=billing&kind=evidence_read")
+            .await
+            .is_empty()
+    );
 }

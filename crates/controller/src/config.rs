@@ -307,7 +307,12 @@ mod tests {
     #[test]
     fn a_webhook_needs_its_key_and_a_url_that_messages_may_go_to() {
         let args = |more: &[&str]| {
-            let own = ["weir-controller", "--identity=a", "--pod-uid=1", "--sidecar-image=a"];
+            let own = [
+                "weir-controller",
+                "--identity=a",
+                "--pod-uid=1",
+                "--sidecar-image=a",
+            ];
             Args::try_parse_from(own.iter().chain(more))
         };
         assert!(args(&["--notify-url=https://hooks.example/x"]).is_err());

@@ -222,7 +222,13 @@ mod tests {
 
     #[test]
     fn the_controller_certifies_its_own_pod_and_nothing_else() {
-        let peer = Peer::new("cluster.local", "weir-system", "weir-controller", "c-0", "1-2");
+        let peer = Peer::new(
+            "cluster.local",
+            "weir-system",
+            "weir-controller",
+            "c-0",
+            "1-2",
+        );
         let key = Key::generate().unwrap();
         let granted = certify(&root(), &key, &peer).unwrap();
         let identity = Identity::new(&key, &granted, Instant::now()).unwrap();

@@ -82,7 +82,9 @@ impl Unprotected {
                 .map(|((_, name), _)| name.clone())
                 .collect::<BTreeSet<_>>()
         });
-        let found = self.pods.unprotected(|namespace| enforced.contains(namespace));
+        let found = self
+            .pods
+            .unprotected(|namespace| enforced.contains(namespace));
         let now: BTreeSet<&str> = found.iter().map(|(_, pod)| pod.uid.as_str()).collect();
         told.retain(|uid| now.contains(uid.as_str()));
         for ((namespace, name), pod) in &found {

@@ -88,22 +88,53 @@ mod tests {
 
     #[test]
     fn plain_http_goes_nowhere_unless_it_is_allowed_and_then_not_far() {
-        let near = ["127.0.0.1:9", "[::1]", "localhost", "hooks.chat.svc", "hooks.chat.svc.cluster.local"];
+        let near = [
+            "127.0.0.1:9",
+            "[::1]",
+            "localhost",
+            "hooks.chat.svc",
+            "hooks.chat.svc.cluster.local",
+        ];
         for host in near {
             let url = format!("http://{host}/x");
-            assert_eq!(Endpoint::parse(&url, false).unwrap_err(), EndpointError::Plain);
+            assert_eq!(
+                Endpoint::parse(&url, false).unwrap_err(),
+                EndpointError::Plain
+            );
             assert!(!Endpoint::parse(&url, true).unwrap().tls, "{host}");
         }
-        for host in ["hooks.example", "10.0.0.1", "svc", "svc.example", "a.svc.example", "169.254.169.254"] {
+        for host in [
+            "hooks.example",
+            "10.0.0.1",
+            "svc",
+            "svc.example",
+            "a.svc.example",
+            "169.254.169.254",
+        ] {
             let url = format!("http://{host}/x");
-            assert_eq!(Endpoint::parse(&url, true).unwrap_err(), EndpointError::Far, "{host}");
+            assert_eq!(
+                Endpoint::parse(&url, true).unwrap_err(),
+                EndpointError::Far,
+                "{host}"
+            );
         }
     }
 
     #[test]
     fn what_is_no_url_of_a_webhook_is_refused() {
-        for odd in ["", "hooks.example", "/path", "ftp://hooks.example/", "https://", "https:///x"] {
-            assert_eq!(Endpoint::parse(odd, true).unwrap_err(), EndpointError::Form, "{odd}");
+        for odd in [
+            "",
+            "hooks.example",
+            "/path",
+            "ftp://hooks.example/",
+            "https://",
+            "https:///x",
+        ] {
+            assert_eq!(
+                Endpoint::parse(odd, true).unwrap_err(),
+                EndpointError::Form,
+                "{odd}"
+            );
         }
         let login = Endpoint::parse("https://me:secret@hooks.example/", true).unwrap_err();
         assert_eq!(login, EndpointError::Login);

@@ -128,7 +128,13 @@ impl Message {
             data,
         })?;
         // The parts of what is signed have dots between them.
-        let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
+        let plain = |c: char| {
+            if c.is_ascii_alphanumeric() || c == '-' {
+                c
+            } else {
+                '_'
+            }
+        };
         let lane = format!("{}/{}", hold.namespace.unwrap_or_default(), hold.name);
         Ok(Self {
             id: id.chars().map(plain).collect::<String>().into(),
@@ -227,7 +233,10 @@ mod tests {
             None,
         );
         assert_eq!(decided["data"]["decision"]["approver"], "jane");
-        assert_eq!((&decided["data"]["approvals"], &decided["data"]["count"]), (&json!(1), &json!(2)));
+        assert_eq!(
+            (&decided["data"]["approvals"], &decided["data"]["count"]),
+            (&json!(1), &json!(2))
+        );
         let closed = sent(
             &Event::Closed {
                 phase: AccessRequestPhase::Approved,

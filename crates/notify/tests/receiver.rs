@@ -127,14 +127,26 @@ fn message(id: &str, name: &str) -> Message {
 async fn a_receiver_that_is_not_ours_verifies_the_signature() {
     let bed = Bed::new("localhost");
     let mut receiver = bed.receiver(0);
-    let webhook = bed.webhook(&format!("https://localhost:{}/hooks/s3cret", receiver.port), true);
-    webhook.send(&message("hold_1_created", "weir-a")).await.unwrap();
+    let webhook = bed.webhook(
+        &format!("https://localhost:{}/hooks/s3cret", receiver.port),
+        true,
+    );
+    webhook
+        .send(&message("hold_1_created", "weir-a"))
+        .await
+        .unwrap();
     let got = receiver.next().await;
     assert_eq!(got["good"], true, "{got}");
     assert_eq!(got["fresh"], true, "{got}");
-    assert_eq!((&got["path"], &got["id"]), (&"/hooks/s3cret".into(), &"hold_1_created".into()));
+    assert_eq!(
+        (&got["path"], &got["id"]),
+        (&"/hooks/s3cret".into(), &"hold_1_created".into())
+    );
     assert_eq!(got["type"], "application/json");
-    assert_eq!(got["body"]["data"]["statement"], "select * from customers -- ä");
+    assert_eq!(
+        got["body"]["data"]["statement"],
+        "select * from customers -- ä"
+    );
 }
 
 #[tokio::test]
@@ -161,7 +173,10 @@ async fn a_receiver_whose_certificate_nobody_vouches_for_gets_nothing() {
     let other = Bed::new("elsewhere.example");
     let mut elsewhere = other.receiver(0);
     let url = format!("https://localhost:{}/", elsewhere.port);
-    let error = other.webhook(&url, true).send(&message("a", "weir-a")).await;
+    let error = other
+        .webhook(&url, true)
+        .send(&message("a", "weir-a"))
+        .await;
     assert!(error.is_err());
     assert!(receiver.lines.try_recv().is_err() && elsewhere.lines.try_recv().is_err());
 }
@@ -178,7 +193,9 @@ async fn a_message_that_was_refused_comes_again_under_the_same_id_and_in_order()
     let seen = Arc::clone(&done);
     let running = tokio::spawn(async move {
         let note = |delivery: weir_notify::Delivery| {
-            seen.lock().unwrap().push((delivery.id.to_string(), delivery.delivered));
+            seen.lock()
+                .unwrap()
+                .push((delivery.id.to_string(), delivery.delivered));
         };
         courier.run(messages, note).await;
     });
@@ -190,7 +207,10 @@ async fn a_message_that_was_refused_comes_again_under_the_same_id_and_in_order()
     for _ in 0..4 {
         let line = receiver.next().await;
         assert_eq!(line["good"], true);
-        got.push((line["id"].as_str().unwrap().to_owned(), line["status"].as_u64().unwrap()));
+        got.push((
+            line["id"].as_str().unwrap().to_owned(),
+            line["status"].as_u64().unwrap(),
+        ));
     }
     let expected = [("one", 503), ("one", 503), ("one", 204), ("two", 204)];
     assert_eq!(got, expected.map(|(id, status)| (id.to_owned(), status)));
@@ -198,8 +218,14 @@ async fn a_message_that_was_refused_comes_again_under_the_same_id_and_in_order()
     let done = done.lock().unwrap().clone();
     assert_eq!(done, [("one".to_owned(), true), ("two".to_owned(), true)]);
     let text = registry.render().unwrap();
-    assert!(text.contains("weir_notifications_total{outcome=\"sent\"} 2"), "{text}");
-    assert!(text.contains("weir_notifications_total{outcome=\"retried\"} 2"), "{text}");
+    assert!(
+        text.contains("weir_notifications_total{outcome=\"sent\"} 2"),
+        "{text}"
+    );
+    assert!(
+        text.contains("weir_notifications_total{outcome=\"retried\"} 2"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
@@ -215,15 +241,18 @@ async fn a_dead_receiver_of_one_hold_does_not_delay_the_others_or_whoever_hands_
     let running = tokio::spawn(async move { courier.run(messages, |_| {}).await });
     let begun = Instant::now();
     for n in 0..2000 {
-        queue.send(message("x", &format!("weir-{n}"))).await.unwrap();
+        queue
+            .send(message("x", &format!("weir-{n}")))
+            .await
+            .unwrap();
     }
     assert!(begun.elapsed() < Duration::from_secs(30));
     // More than is kept is dropped and counted.
     let dropped = || {
         let text = registry.render().unwrap();
-        let line = text.lines().find_map(|line| {
-            line.strip_prefix("weir_notifications_total{outcome=\"dropped\"} ")
-        });
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix("weir_notifications_total{outcome=\"dropped\"} "));
         line.unwrap().parse::<u64>().unwrap()
     };
     while dropped() < 900 {

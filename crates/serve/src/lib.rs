@@ -171,14 +171,20 @@ async fn connection<S: Site>(
             .keep_alive_interval(KEEP_ALIVE.0)
             .keep_alive_timeout(KEEP_ALIVE.1)
             .serve_connection(io, service);
-        drained(connection, over, bounds.drain, |one| one.graceful_shutdown()).await
+        drained(connection, over, bounds.drain, |one| {
+            one.graceful_shutdown()
+        })
+        .await
     } else {
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEADERS)
             .max_buf_size(MAX_HEADER_BYTES as usize)
             .serve_connection(io, service);
-        drained(connection, over, bounds.drain, |one| one.graceful_shutdown()).await
+        drained(connection, over, bounds.drain, |one| {
+            one.graceful_shutdown()
+        })
+        .await
     };
     ended.map_err(|error| error.to_string())
 }

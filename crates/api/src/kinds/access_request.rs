@@ -121,10 +121,7 @@ pub struct AccessRequestStatus {
     /// What the reviewers' webhook was told of it, in order: `created`, `decided-1` and so on,
     /// `closed`. What could not be delivered ends with `-failed`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[cfg_attr(
-        feature = "crds",
-        schemars(length(max = 40), inner(length(max = 32)))
-    )]
+    #[cfg_attr(feature = "crds", schemars(length(max = 40), inner(length(max = 32))))]
     pub notified: Vec<String>,
 }
 

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::{DecodeError, Reader, Wire, Writer};
 use crate::control::{
     AccessRequestClosed, AccessRequestCreated, AccessRequestDecided, BudgetsReset, Closing,
-    EngineStarted, EngineStopped, EvidenceRead, Finding, FindingCode, Heartbeat, PolicyChanged, Previous, Ruling,
+    EngineStarted, EngineStopped, EvidenceRead, Finding, FindingCode, Heartbeat, PolicyChanged,
+    Previous, Ruling,
 };
 use crate::event::{Body, ConnectionClosed, ConnectionOpened, ConnectionRefused};
 use crate::identity::{Identity, Session, SessionId};

@@ -131,15 +131,19 @@ spec:
         assert!(!denied);
         assert_eq!(
             shown,
-            ["quarter-end lifts reporting/no-delete, until 2126-12-31T00:00:00Z \
-              (owner data-platform: the books are closed by hand)"]
+            [
+                "quarter-end lifts reporting/no-delete, until 2126-12-31T00:00:00Z \
+              (owner data-platform: the books are closed by hand)"
+            ]
         );
         let (denied, shown) = until("2025-12-31T00:00:00Z");
         assert!(denied);
         assert_eq!(
             shown,
-            ["quarter-end no longer lifts reporting/no-delete, over since 2025-12-31T00:00:00Z \
-              (owner data-platform: the books are closed by hand)"]
+            [
+                "quarter-end no longer lifts reporting/no-delete, over since 2025-12-31T00:00:00Z \
+              (owner data-platform: the books are closed by hand)"
+            ]
         );
     }
 }

@@ -288,7 +288,10 @@ mod tests {
     fn a_request_says_who_asks_for_what_by_which_rule() {
         let told = event(1, created());
         let spec = spec(told.session.as_deref().unwrap(), &created());
-        assert_eq!((spec.policy.as_str(), spec.rule.as_str()), ("billing:reporting", "bulk"));
+        assert_eq!(
+            (spec.policy.as_str(), spec.rule.as_str()),
+            ("billing:reporting", "bulk")
+        );
         assert!(spec.summary.len() <= 3 && spec.summary[0].contains("reporter on shop"));
     }
 }

@@ -14,8 +14,8 @@ use weir_audit::{EvidenceRead, Ruling, SessionId};
 use super::operator::{Approver, Decide, Operator};
 use super::reply::{Refusal, json, line, stream};
 use super::routes::{Found, Query, To, find};
-use weir_serve::Body;
 use crate::{Collector, CollectorError};
+use weir_serve::Body;
 
 const MAX_BODY: usize = 64 << 10;
 /// Whoever bears the collector's token.

@@ -76,9 +76,8 @@ mod tests {
     #[test]
     fn a_pod_may_enrol_a_few_times_at_once_and_then_slowly() {
         let (mut rates, start) = (Rates::default(), Instant::now());
-        let granted = |rates: &mut Rates, now, tries| {
-            (0..tries).filter(|_| rates.take("1", now)).count()
-        };
+        let granted =
+            |rates: &mut Rates, now, tries| (0..tries).filter(|_| rates.take("1", now)).count();
         assert_eq!(granted(&mut rates, start, 100), 10);
         assert!(rates.take("2", start));
         assert_eq!(granted(&mut rates, start + EACH / 2, 5), 0);

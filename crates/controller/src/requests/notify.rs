@@ -113,7 +113,10 @@ impl Notifier {
         going: &mut HashMap<String, (String, Step)>,
     ) {
         let entries = self.requests.entries();
-        let live: BTreeSet<&str> = entries.iter().map(|(_, entry)| entry.uid.as_str()).collect();
+        let live: BTreeSet<&str> = entries
+            .iter()
+            .map(|(_, entry)| entry.uid.as_str())
+            .collect();
         book.retain(|uid, _| live.contains(uid.as_str()));
         let now = Timestamp::now();
         for (key, entry) in &entries {
@@ -201,7 +204,10 @@ impl Notifier {
             let message = message.map_err(|error| error.to_string())?;
             going.insert(message.id().to_string(), (entry.uid.clone(), step));
             known.insert(step, State::Going);
-            queue.send(message).await.map_err(|error| error.to_string())?;
+            queue
+                .send(message)
+                .await
+                .map_err(|error| error.to_string())?;
         }
         Ok(())
     }
@@ -316,7 +322,10 @@ mod tests {
         assert_eq!(steps(json!({"phase": "Pending"})), ["created"]);
         let decided = json!({"phase": "Denied", "decisions": [decision("Approve"), decision("Deny")],
             "conditions": over(NOW)});
-        assert_eq!(steps(decided.clone()), ["created", "decided-1", "decided-2", "closed"]);
+        assert_eq!(
+            steps(decided.clone()),
+            ["created", "decided-1", "decided-2", "closed"]
+        );
         let mut told = decided;
         told["notified"] = json!(["created-failed", "decided-1"]);
         assert_eq!(steps(told.clone()), ["decided-2", "closed"]);
@@ -353,14 +362,22 @@ mod tests {
     #[test]
     fn a_delivery_is_remembered_with_its_outcome() {
         let (mut book, mut going) = (Book::new(), HashMap::new());
-        book.entry("1-2".to_owned()).or_default().insert(Step::Created, State::Going);
-        going.insert("hold_1-2_created".to_owned(), ("1-2".to_owned(), Step::Created));
+        book.entry("1-2".to_owned())
+            .or_default()
+            .insert(Step::Created, State::Going);
+        going.insert(
+            "hold_1-2_created".to_owned(),
+            ("1-2".to_owned(), Step::Created),
+        );
         let delivery = Delivery {
             id: "hold_1-2_created".into(),
             delivered: false,
         };
         note(&mut book, &mut going, &delivery);
-        assert_eq!(book["1-2"][&Step::Created], State::Over { delivered: false });
+        assert_eq!(
+            book["1-2"][&Step::Created],
+            State::Over { delivered: false }
+        );
         assert!(going.is_empty());
     }
 }

@@ -59,7 +59,9 @@ impl From<&Pod> for PodEntry {
             ended: matches!(phase, Some("Succeeded" | "Failed")),
             governed: spec.is_some_and(|spec| {
                 let mut inits = spec.init_containers.iter().flatten();
-                inits.next().is_some_and(|first| first.name == weir_injection::SIDECAR)
+                inits
+                    .next()
+                    .is_some_and(|first| first.name == weir_injection::SIDECAR)
             }),
         }
     }
@@ -152,9 +154,9 @@ impl Pods {
     /// Pods that run without the sidecar in namespaces of which `enforced` is true.
     pub(crate) fn unprotected(&self, enforced: impl Fn(&str) -> bool) -> Vec<(Key, PodEntry)> {
         let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        let bare = table.iter().filter(|((namespace, _), pod)| {
-            !pod.governed && !pod.ended && enforced(namespace)
-        });
+        let bare = table
+            .iter()
+            .filter(|((namespace, _), pod)| !pod.governed && !pod.ended && enforced(namespace));
         bare.map(|(key, pod)| (key.clone(), pod.clone())).collect()
     }
 

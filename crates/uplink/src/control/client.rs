@@ -56,7 +56,10 @@ impl ControlClient {
                 let request = request(&self.endpoint, Method::POST, REPORT, Some(report))?;
                 send(&mut sender, request).await.map(drop)
             }
-            None => self.call(Method::POST, REPORT, Some(report)).await.map(drop),
+            None => self
+                .call(Method::POST, REPORT, Some(report))
+                .await
+                .map(drop),
         }
     }
 

@@ -321,7 +321,9 @@ mod tests {
         });
         understood(&Push::Ruling(RequestRuling {
             name: "weir-x".into(),
-            ending: Ending::Denied { reason: "no".into() },
+            ending: Ending::Denied {
+                reason: "no".into(),
+            },
             approvers: vec!["jane".into()],
         }));
         understood(&Push::Heartbeat);

@@ -101,7 +101,9 @@ impl Controller {
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let (acceptor, state) = (acceptor.clone(), Arc::clone(&serving));
-                state.accepted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                state
+                    .accepted
+                    .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                 tokio::spawn(async move {
                     let Ok(stream) = acceptor.accept(stream).await else {
                         return;
@@ -359,7 +361,12 @@ async fn a_report_goes_to_the_replica_that_the_watch_is_on() {
     controller.until_watched(1).await;
     controller.say(&Push::Heartbeat);
     assert!(matches!(heard.recv().await, Some(Heard::Alive)));
-    let accepted = || controller.state.accepted.load(std::sync::atomic::Ordering::Relaxed);
+    let accepted = || {
+        controller
+            .state
+            .accepted
+            .load(std::sync::atomic::Ordering::Relaxed)
+    };
     let before = accepted();
     // A request that found its connection broken leaves the next one to a new connection.
     client.hang_up().await;
