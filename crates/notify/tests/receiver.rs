@@ -1,10 +1,6 @@
 //! Messages against a real receiver, which is not ours: Python's HTTPS server, and its own HMAC.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test's helpers"
-)]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test's helpers")]
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
