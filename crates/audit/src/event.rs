@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::control::{
     AccessRequestClosed, AccessRequestCreated, AccessRequestDecided, BudgetsReset, EngineStarted,
-    EngineStopped, Finding, Heartbeat, PolicyChanged,
+    EngineStopped, EvidenceRead, Finding, Heartbeat, PolicyChanged,
 };
 use crate::identity::{EngineId, Session};
 use crate::recording::RecordingChunk;
@@ -154,6 +154,8 @@ pub enum Body {
     EngineStopped(EngineStopped),
     /// The engine lives; sent while there is nothing else to say.
     Heartbeat(Heartbeat),
+    /// Somebody read evidence: recorded before they got it.
+    EvidenceRead(Box<EvidenceRead>),
 }
 
 impl Body {
@@ -176,6 +178,7 @@ impl Body {
             Self::EngineStarted(_) => "engine_started",
             Self::EngineStopped(_) => "engine_stopped",
             Self::Heartbeat(_) => "heartbeat",
+            Self::EvidenceRead(_) => "evidence_read",
         }
     }
 
@@ -250,5 +253,5 @@ into_body!(
     ConnectionOpened, ConnectionClosed, ConnectionRefused, RecordingChunk, AccessRequestDecided,
     AccessRequestClosed, PolicyChanged, BudgetsReset, Finding, EngineStarted, EngineStopped,
     Heartbeat;
-    boxed StatementStarted, StatementFinished, AccessRequestCreated
+    boxed StatementStarted, StatementFinished, AccessRequestCreated, EvidenceRead
 );

@@ -31,7 +31,8 @@ mod text;
 pub use codec::DecodeError;
 pub use control::{
     AccessRequestClosed, AccessRequestCreated, AccessRequestDecided, BudgetsReset, Closing,
-    EngineStarted, EngineStopped, Finding, FindingCode, Heartbeat, PolicyChanged, Previous, Ruling,
+    EngineStarted, EngineStopped, EvidenceRead, Finding, FindingCode, Heartbeat, PolicyChanged,
+    Previous, Ruling,
 };
 pub use event::{
     Body, ConnectionClosed, ConnectionOpened, ConnectionRefused, Event, EventId, Record,

@@ -1,5 +1,7 @@
 //! `weir explain`: the decision on a statement with the rules that made it, without a database.
 
+mod exceptions;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -10,6 +12,7 @@ use crate::cluster::{self, Cluster, ClusterError, Home, KubeArgs};
 use crate::commands::connect::{Failure, Form, document, write};
 use crate::policy::now;
 use crate::standalone::Config;
+use exceptions::Mattering;
 
 /// Arguments of `weir explain`.
 #[derive(Debug, clap::Args)]
@@ -68,15 +71,15 @@ pub(crate) async fn run(args: &ExplainArgs, home: Home) -> ExitCode {
         Ok(decisions) => {
             let shown = match args.output {
                 Form::Table => {
-                    for (text, decision) in &decisions {
-                        print(text, decision);
+                    for (text, decision, exceptions) in &decisions {
+                        print(text, decision, exceptions);
                     }
                     return ExitCode::SUCCESS;
                 }
                 form => {
                     let list: Vec<_> = decisions
                         .iter()
-                        .map(|(text, decision)| as_json(text, decision))
+                        .map(|(text, decision, exceptions)| as_json(text, decision, exceptions))
                         .collect();
                     document(&list, form).and_then(|text| write(&text))
                 }
@@ -113,7 +116,10 @@ impl ExplainArgs {
     }
 }
 
-async fn explain(args: &ExplainArgs, home: Home) -> Result<Vec<(String, Decision)>, String> {
+/// A statement, the decision on it, and the exceptions that have to do with it.
+type Explained = (String, Decision, Vec<Mattering>);
+
+async fn explain(args: &ExplainArgs, home: Home) -> Result<Vec<Explained>, String> {
     let (resources, subject, references) = match args.place(home)? {
         Home::Local => (
             local(args)?,
@@ -131,7 +137,16 @@ async fn explain(args: &ExplainArgs, home: Home) -> Result<Vec<(String, Decision
         ..CompileOptions::default()
     };
     let compiled = weir_api::compile(&resources, &options).map_err(rendered)?;
-    weir_gateway::explain(&compiled.bundle, &subject, &args.target, &args.sql)
+    let decisions = weir_gateway::explain(&compiled.bundle, &subject, &args.target, &args.sql)?;
+    let about = compiled.bundle.exceptions().iter();
+    let about: Vec<_> = about
+        .filter(|one| one.selects(&subject, &args.target))
+        .collect();
+    let explained = decisions.into_iter().map(|(text, decision)| {
+        let exceptions = exceptions::mattering(&about, &decision, options.now);
+        (text, decision, exceptions)
+    });
+    Ok(explained.collect())
 }
 
 fn local(args: &ExplainArgs) -> Result<Resources, String> {
@@ -172,7 +187,7 @@ fn rendered(list: Vec<weir_api::Diagnostic>) -> String {
     lines.join("\n")
 }
 
-fn print(text: &str, decision: &Decision) {
+fn print(text: &str, decision: &Decision, exceptions: &[Mattering]) {
     println!("{text}");
     match &decision.verdict {
         Verdict::Permit(_) => println!("  permit"),
@@ -208,15 +223,15 @@ fn print(text: &str, decision: &Decision) {
     for rule in &decision.why {
         println!("  rule    {}/{}", rule.policy, rule.rule);
     }
-    for lifted in &decision.exceptions {
-        println!("  exception {lifted}");
+    for exception in exceptions {
+        println!("  exception {exception}");
     }
     for rule in &decision.would_deny {
         println!("  would deny (observing) {}/{}", rule.policy, rule.rule);
     }
 }
 
-fn as_json(text: &str, decision: &Decision) -> serde_json::Value {
+fn as_json(text: &str, decision: &Decision, exceptions: &[Mattering]) -> serde_json::Value {
     let name = |rule: &weir_policy::RuleName| format!("{}/{}", rule.policy, rule.rule);
     let (verdict, reason) = match &decision.verdict {
         Verdict::Permit(_) => ("permit", None),
@@ -232,7 +247,7 @@ fn as_json(text: &str, decision: &Decision) -> serde_json::Value {
         "reason": reason,
         "rules": decision.why.iter().map(name).collect::<Vec<_>>(),
         "would_deny": decision.would_deny.iter().map(name).collect::<Vec<_>>(),
-        "exceptions": decision.exceptions.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "exceptions": exceptions,
         "masked_columns": decision.obligations.masks.iter().map(|(at, _)| at + 1).collect::<Vec<_>>(),
         "limits": decision.obligations.limits.iter().map(|l| l.describe()).collect::<Vec<_>>(),
     })

@@ -1,11 +1,13 @@
-//! Field order of each event in a frame. Adding a field or a kind is a new schema version.
+//! Field order of each event in a frame. Adding a field is a new schema version. A kind or a code that
+//! is new is not: a reader that does not know it refuses the frame.
 
 use std::sync::Arc;
 
 use super::{DecodeError, Reader, Wire, Writer};
 use crate::control::{
     AccessRequestClosed, AccessRequestCreated, AccessRequestDecided, BudgetsReset, Closing,
-    EngineStarted, EngineStopped, Finding, FindingCode, Heartbeat, PolicyChanged, Previous, Ruling,
+    EngineStarted, EngineStopped, EvidenceRead, Finding, FindingCode, Heartbeat, PolicyChanged,
+    Previous, Ruling,
 };
 use crate::event::{Body, ConnectionClosed, ConnectionOpened, ConnectionRefused};
 use crate::identity::{Identity, Session, SessionId};
@@ -110,6 +112,7 @@ wire_struct! {
     Previous { epoch, last_seq, clean }
     EngineStopped {}
     Heartbeat { open_sessions }
+    EvidenceRead { reader, address, path, query, namespace }
 }
 
 wire_enum! {
@@ -119,7 +122,8 @@ wire_enum! {
     FindingCode {
         Gap = 0, GapClosed = 1, ChainBroken = 2, TornTail = 3, UncleanShutdown = 4,
         UnclosedSession = 5, EngineSilent = 6, SpoolFull = 7, EventsLost = 8,
-        UngovernedProtocol = 9, UnmatchedRelayed = 10, Other = 11
+        UngovernedProtocol = 9, UnmatchedRelayed = 10, Other = 11, SecondKey = 20,
+        UnprotectedPod = 21
     }
 }
 
@@ -159,7 +163,8 @@ wire_body!(
     Finding = 11,
     EngineStarted = 12,
     EngineStopped = 13,
-    Heartbeat = 14
+    Heartbeat = 14,
+    EvidenceRead = 20
 );
 
 impl Wire for bool {

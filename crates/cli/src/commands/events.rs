@@ -1,6 +1,6 @@
 //! Events in a line each, and the groups by which they are asked for.
 
-use weir_audit::{Body, Decision, Event, Outcome, Ruling, StatementFinished};
+use weir_audit::{Body, Decision, Event, EvidenceRead, Outcome, Ruling, StatementFinished};
 
 use super::table::{Cell, Column, Screen, Style, draw};
 use super::text::{counted, duration, grouped, one_line};
@@ -23,6 +23,8 @@ pub(crate) enum Kind {
     Sessions,
     /// Engines started and stopped
     Engine,
+    /// Who read evidence
+    Reads,
     /// All of these
     All,
 }
@@ -42,6 +44,7 @@ impl Kind {
             Self::Policy => &["policy_changed", "budgets_reset"],
             Self::Sessions => &["connection_opened", "connection_closed"],
             Self::Engine => &["engine_started", "engine_stopped"],
+            Self::Reads => &["evidence_read"],
             Self::All => &[
                 "statement_finished",
                 "connection_refused",
@@ -55,6 +58,7 @@ impl Kind {
                 "connection_closed",
                 "engine_started",
                 "engine_stopped",
+                "evidence_read",
             ],
         }
     }
@@ -336,9 +340,28 @@ pub(super) fn summary(event: &Event) -> (Cell, String) {
             format!("started, weir {}", one_line(&started.version)),
         ),
         Body::EngineStopped(_) => ("engine".into(), "stopped in order".to_owned()),
+        Body::EvidenceRead(read) => (
+            Cell::styled("read", Style::Dim),
+            format!("{} read {}", one_line(&read.reader), what_was_read(read)),
+        ),
         Body::Heartbeat(beat) => (
             "engine".into(),
             format!("lives, {}", counted(beat.open_sessions, "open session")),
         ),
     }
+}
+
+/// The path that was asked, what was asked of it, and from where.
+fn what_was_read(read: &EvidenceRead) -> String {
+    let mut text = one_line(&read.path);
+    if !read.query.is_empty() {
+        text = format!("{text}?{}", one_line(&read.query));
+    }
+    if let Some(namespace) = &read.namespace {
+        text = format!("{text} in {}", one_line(namespace));
+    }
+    if let Some(address) = &read.address {
+        text = format!("{text} from {}", one_line(address));
+    }
+    text
 }

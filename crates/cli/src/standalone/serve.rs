@@ -11,6 +11,7 @@ use weir_collector::api::{Api, Operator, serve_socket, serve_tcp};
 use weir_collector::{Collector, CollectorConfig};
 use weir_gateway::ports::Policies as _;
 use weir_gateway::{Engine, EngineConfig, Unmatched};
+use weir_notify::NotifyMetrics;
 use weir_sidecar::adapters::{OneIdentity, Spooled, announce};
 use weir_sidecar::budgets::StoredBudgets;
 use weir_sidecar::files::{private_dir, secret_file};
@@ -29,6 +30,7 @@ use weir_uplink::{
 };
 
 use super::config::{Config, ConfigError, UnmatchedConfig};
+use super::notify;
 use super::operator::StandaloneOperator;
 use super::policies::{LoadedPolicies, render};
 use super::secrets::FileSecrets;
@@ -244,6 +246,11 @@ impl Standalone {
                 .await
                 .map_err(part("the admin address"))?;
             tokio::spawn(admin.serve(std::future::pending()));
+        }
+        if let Some(webhook) = &self.config.notifications.webhook {
+            let webhook = webhook.webhook().map_err(part("the configuration"))?;
+            let metrics = NotifyMetrics::new(&self.registry).map_err(part("metrics"))?;
+            tokio::spawn(notify::tell(webhook, metrics, self.collector.tail()));
         }
         self.serving.engine.resolve_names().await;
         self.keep_current();

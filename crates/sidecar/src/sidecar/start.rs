@@ -341,8 +341,7 @@ fn spool_bytes(volume: u64) -> u64 {
 
 /// One sequence of evidence for each pod, whatever restarts in it.
 fn engine_id(uid: &str) -> Result<EngineId, PartError> {
-    let id = format!("pod_{}", uid.replace('-', "_"));
-    id.parse().map_err(part("POD_UID"))
+    EngineId::of_pod(uid).map_err(part("POD_UID"))
 }
 
 fn token_key(settings: &Settings) -> Result<Arc<[u8]>, PartError> {

@@ -41,6 +41,8 @@ struct State {
     /// What watches are sent, a line each; a watch ends when its sender is dropped.
     watches: Mutex<Vec<mpsc::UnboundedSender<Bytes>>>,
     said: Mutex<Vec<(Method, String, String)>>,
+    /// Connections so far.
+    accepted: std::sync::atomic::AtomicUsize,
 }
 
 impl Controller {
@@ -58,6 +60,7 @@ impl Controller {
             life: Mutex::new(3600),
             watches: Mutex::default(),
             said: Mutex::default(),
+            accepted: Default::default(),
         });
         Self::serve(state, mutual).await
     }
@@ -98,6 +101,9 @@ impl Controller {
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let (acceptor, state) = (acceptor.clone(), Arc::clone(&serving));
+                state
+                    .accepted
+                    .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                 tokio::spawn(async move {
                     let Ok(stream) = acceptor.accept(stream).await else {
                         return;
@@ -342,6 +348,33 @@ async fn a_watch_hands_on_what_is_said_and_comes_back_when_it_is_cut() {
     assert!(matches!(heard.recv().await, Some(Heard::Snapshot(_))));
     drop(heard);
     watching.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_report_goes_to_the_replica_that_the_watch_is_on() {
+    let controller = Controller::start(false).await;
+    let (client, _, _) = controller.client().await;
+    let client = Arc::new(client);
+    let (say, mut heard) = mpsc::channel(8);
+    let watching = Arc::clone(&client);
+    let watch = tokio::spawn(async move { watching.watch(say).await });
+    controller.until_watched(1).await;
+    controller.say(&Push::Heartbeat);
+    assert!(matches!(heard.recv().await, Some(Heard::Alive)));
+    let accepted = || {
+        controller
+            .state
+            .accepted
+            .load(std::sync::atomic::Ordering::Relaxed)
+    };
+    let before = accepted();
+    // A request that found its connection broken leaves the next one to a new connection.
+    client.hang_up().await;
+    client.report(&Report::default()).await.unwrap();
+    assert_eq!(accepted(), before);
+    client.withdraw("weir-abcde").await.unwrap();
+    assert_eq!(accepted(), before + 1);
+    watch.abort();
 }
 
 #[tokio::test]
