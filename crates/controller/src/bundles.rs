@@ -66,7 +66,8 @@ pub(crate) struct Bundles {
 }
 
 impl Bundles {
-    /// `namespace` is Weir's own. `settings` are those of all pods; the token key is filled in.
+    /// `namespace` is Weir's own. `settings` are those of all pods; the token key and the collector's
+    /// addresses are filled in.
     pub(crate) fn new(
         store: Store,
         namespace: String,
@@ -205,6 +206,7 @@ impl Bundles {
             refusing,
             settings: Settings {
                 token_key,
+                collector_addresses: tables.cluster_ips(host(&self.settings.collector)),
                 ..self.settings.clone()
             },
         })
@@ -217,6 +219,11 @@ struct Judged {
     at: u64,
     services: Vec<ResolvedService>,
     accepted: Arc<Accepted>,
+}
+
+/// The host of `host:port`.
+fn host(address: &str) -> &str {
+    address.rsplit_once(':').map_or(address, |(host, _)| host)
 }
 
 fn addresses(service: &ResolvedService) -> (ServiceRef, Vec<std::net::SocketAddr>) {

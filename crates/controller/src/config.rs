@@ -187,6 +187,7 @@ impl TryFrom<Args> for Config {
                 token_key: String::new(),
                 extra_roots,
                 collector,
+                collector_addresses: Vec::new(),
                 audit_timeout_seconds: args.audit_timeout,
                 drain_seconds: args.drain,
             },
