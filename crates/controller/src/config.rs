@@ -146,6 +146,7 @@ impl TryFrom<Args> for Config {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             namespace: args.namespace.clone(),
             image: args.sidecar_images.first().cloned().unwrap_or_default(),
+            controller_addresses: Vec::new(),
             pull_policy: args.sidecar_pull_policy,
             trust_domain: args.trust_domain.clone(),
             ca: String::new(),
