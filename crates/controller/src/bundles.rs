@@ -68,7 +68,8 @@ pub(crate) struct Bundles {
 }
 
 impl Bundles {
-    /// `namespace` is Weir's own. `settings` are those of all pods; the token key is filled in.
+    /// `namespace` is Weir's own. `settings` are those of all pods; the token key and the collector's
+    /// addresses are filled in.
     pub(crate) fn new(
         store: Store,
         namespace: String,
@@ -216,6 +217,7 @@ impl Bundles {
             refusing,
             settings: Settings {
                 token_key,
+                collector_addresses: tables.cluster_ips(host(&self.settings.collector)),
                 ..self.settings.clone()
             },
         })
@@ -252,6 +254,11 @@ async fn reached(moment: Option<Timestamp>) {
         }
         None => std::future::pending().await,
     }
+}
+
+/// The host of `host:port`.
+fn host(address: &str) -> &str {
+    address.rsplit_once(':').map_or(address, |(host, _)| host)
 }
 
 fn addresses(service: &ResolvedService) -> (ServiceRef, Vec<std::net::SocketAddr>) {

@@ -80,7 +80,6 @@ impl Sidecar {
             dir: config.trust_dir.clone(),
             ca_pem: authority.ca_pem().to_owned(),
         };
-        trust::publish(&trust.dir, &trust.ca_pem, "").map_err(part("the trust volume"))?;
 
         let identity = enrolled(&config, &store).await?;
         named.release();

@@ -2,7 +2,7 @@
 //! an older sidecar understands a newer controller.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 use weir_audit::Identity;
@@ -99,6 +99,9 @@ pub struct Settings {
     pub extra_roots: String,
     /// Where evidence goes, `host:port`.
     pub collector: String,
+    /// The addresses of that host, for pods whose resolver does not know it.
+    #[serde(default)]
+    pub collector_addresses: Vec<IpAddr>,
     /// How long `BlockingStrict` waits for it.
     pub audit_timeout_seconds: u64,
     /// How long a drain waits for sessions to end.
@@ -113,6 +116,7 @@ impl Default for Settings {
             token_key: String::new(),
             extra_roots: String::new(),
             collector: String::new(),
+            collector_addresses: Vec::new(),
             audit_timeout_seconds: 5,
             drain_seconds: 10,
         }

@@ -122,7 +122,11 @@ impl Controller {
         std::fs::write(dir.path().join("token"), "good\n").unwrap();
         let host = "localhost".to_owned();
         Self {
-            endpoint: Endpoint { host, port },
+            endpoint: Endpoint {
+                host,
+                port,
+                addresses: Vec::new(),
+            },
             state,
             dir,
         }
@@ -133,8 +137,12 @@ impl Controller {
     }
 
     fn enroller(&self, trust_domain: &str) -> Enroller {
+        self.enroller_at(self.endpoint.clone(), trust_domain)
+    }
+
+    fn enroller_at(&self, endpoint: Endpoint, trust_domain: &str) -> Enroller {
         let config = EnrolConfig {
-            endpoint: self.endpoint.clone(),
+            endpoint,
             roots: self.state.root.clone(),
             trust_domain: trust_domain.to_owned(),
             token: self.token(),
@@ -237,6 +245,35 @@ fn snapshot(revision: u64) -> Push {
     };
     snapshot.digest = snapshot.content_digest().unwrap();
     Push::Snapshot(Box::new(snapshot))
+}
+
+#[tokio::test]
+async fn a_known_address_needs_no_resolver_and_proves_nothing() {
+    let controller = Controller::start(false).await;
+    let enrol = async |host: &str, address: &str| {
+        let endpoint = Endpoint {
+            host: host.to_owned(),
+            port: controller.endpoint.port,
+            addresses: vec![address.parse().unwrap()],
+        };
+        controller
+            .enroller_at(endpoint, "cluster.local")
+            .enrol()
+            .await
+    };
+    assert!(enrol("localhost", "127.0.0.1").await.is_ok());
+    // Nobody is there: the name is asked.
+    assert!(enrol("localhost", "127.0.0.2").await.is_ok());
+    // The certificate is for `localhost`: something else is refused wherever it leads.
+    let other = enrol("127.0.0.3", "127.0.0.1")
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        other.contains("127.0.0.1: invalid peer certificate"),
+        "{other}"
+    );
+    assert!(other.contains("127.0.0.3: Connection refused"), "{other}");
 }
 
 #[tokio::test]
