@@ -286,12 +286,15 @@ impl Builder {
         let base = self
             .optional(indirection.arg.as_deref())
             .unwrap_or(Expr::Unknown);
-        let (mut name, mut star, mut subscripts) = (None, false, Vec::new());
+        let (mut name, mut star) = (None, false);
+        let (mut later, mut subscripts) = (Vec::new(), Vec::new());
         for (position, step) in indirection.indirection.iter().enumerate() {
             match step.node.as_ref() {
                 Some(NodeEnum::String(field)) => {
                     if position == 0 {
                         name = Some(field.sval.clone());
+                    } else {
+                        later.push(field.sval.clone());
                     }
                 }
                 Some(NodeEnum::AStar(_)) => star = true,
@@ -306,6 +309,7 @@ impl Builder {
             base: Box::new(base),
             name,
             star,
+            later,
             subscripts,
         }
     }
