@@ -136,6 +136,14 @@ impl Builder {
         Some(self.statement.functions.len() - 1)
     }
 
+    /// Lists a function of the server's own that special syntax stands for.
+    fn named_function(&mut self, name: &str) {
+        self.statement.functions.push(FunctionRef {
+            schema: Some("pg_catalog".to_owned()),
+            name: name.to_owned(),
+        });
+    }
+
     /// Lists an operator that names its schema; says whether it is the server's own.
     fn operator(&mut self, names: &[Node]) -> bool {
         match qualified(names) {

@@ -73,6 +73,8 @@ mod tests {
             "SELECT string_agg(a, ',') FROM t",
             "SELECT x FROM (SELECT json_agg(t) AS x FROM t) q",
             "SELECT JSON_ARRAYAGG(a) FROM t",
+            "SELECT JSON_OBJECTAGG(a: b) FROM t",
+            "SELECT JSON_ARRAY(SELECT a FROM t)",
             "SELECT xmlagg(xmlelement(name a, b)) FROM t",
             "SELECT ARRAY(SELECT a FROM t)",
             "SELECT string_agg(a, ',') OVER (ORDER BY id) FROM t",

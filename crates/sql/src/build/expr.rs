@@ -7,7 +7,6 @@ use pg_query::protobuf::{
 };
 
 use super::{Builder, text};
-use crate::FunctionRef;
 use crate::ir::{Call, ColumnName, Expr, SubLink, Window};
 
 impl Builder {
@@ -233,10 +232,7 @@ impl Builder {
             Ok(SubLinkType::ExprSublink) => SubLink::Scalar,
             // The aggregate by another name.
             Ok(SubLinkType::ArraySublink) => {
-                self.statement.functions.push(FunctionRef {
-                    schema: Some("pg_catalog".to_owned()),
-                    name: "array_agg".to_owned(),
-                });
+                self.named_function("array_agg");
                 SubLink::Array
             }
             Ok(SubLinkType::AnySublink) => SubLink::Compare {
