@@ -76,6 +76,10 @@ pub struct SqlOperation<'a> {
     pub opaque: Option<&'a str>,
     /// The statement would store a value that is the output of a mask.
     pub masked_value_written: bool,
+    /// Whether a row that it sends may hold many records.
+    pub collects: bool,
+    /// Whether a value that it stores, or gives to what keeps it, may hold many records.
+    pub stores_collected: bool,
 }
 
 /// A relation that a statement touches.

@@ -291,6 +291,8 @@ impl ScopedRule {
             || self.columns.is_some()
             || !matches.uses.is_empty()
             || matches.unproven
+            // Which views and functions put many records into one row.
+            || self.rule.limits.iter().any(|limit| limit.rows.is_some())
     }
 }
 
