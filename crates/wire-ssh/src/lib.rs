@@ -4,6 +4,8 @@
 //! total: any bytes give an answer or an error, never a panic.
 
 pub mod command;
+pub mod scp;
+pub mod sftp;
 
 /// Bytes that are not the protocol of their channel.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
