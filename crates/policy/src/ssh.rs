@@ -75,6 +75,9 @@ pub struct SshCommand<'a> {
     pub argv: Option<&'a [&'a str]>,
     /// Why it cannot be told what runs, if so.
     pub opaque: Option<&'a str>,
+    /// It starts a shell that reads commands from the client: restricting rules about `shell` are
+    /// about it too.
+    pub shell: bool,
 }
 
 macro_rules! vocabulary {

@@ -145,8 +145,8 @@ fn what_is_not_enforced_yet_is_refused_and_never_ignored() {
             "match.kubernetes: a match on Kubernetes requests is not enforced",
         ),
         (
-            "{name: x, match: {ssh: {commands: [pg_dump]}}, action: Deny}",
-            "match.ssh: a match on SSH is not enforced",
+            "{name: x, match: {mysql: {commands: [COM_PING]}}, action: Deny}",
+            "match.mysql: a match on MySQL commands is not enforced",
         ),
         (
             "{name: x, limits: {statement: {duration: 30s}}}",
@@ -159,12 +159,68 @@ fn what_is_not_enforced_yet_is_refused_and_never_ignored() {
     ] {
         rule_error(rule, expected);
     }
-    for protocol in ["MySQL", "SSH", "Kubernetes"] {
+    for protocol in ["MySQL", "Kubernetes"] {
         let found = lines(&errors(&TARGET.replace("PostgreSQL", protocol)));
         assert!(
             found.contains(&format!("protocol {protocol} is not enforced")),
             "{found}"
         );
+    }
+}
+
+#[test]
+fn rules_about_ssh_are_judged_for_sense() {
+    for (rule, expected) in [
+        (
+            "{name: x, match: {ssh: {}}, action: Deny}",
+            "match.ssh: says nothing",
+        ),
+        (
+            "{name: x, match: {ssh: {commands: [pg_dump]}}, action: Deny}",
+            "no target of this policy speaks SSH",
+        ),
+        (
+            "{name: x, match: {ssh: {channels: [ssh]}}, action: Deny}",
+            "ssh",
+        ),
+        (
+            "{name: x, match: {ssh: {sftp: {operations: [open]}}}, action: Deny}",
+            "open",
+        ),
+        (
+            "{name: x, match: {ssh: {argv: [[]]}}, action: Deny}",
+            "match.ssh.argv[0]: has no word",
+        ),
+        (
+            "{name: x, match: {ssh: {commands: [ls], forwarding: true}}, action: Deny}",
+            "no request is about a command and about forwarding",
+        ),
+        (
+            "{name: x, match: {ssh: {commands: [ls], channels: [shell]}}, action: Deny}",
+            "none of these is about a command",
+        ),
+        (
+            "{name: x, match: {ssh: {commands: [ls]}, sql: {effects: [Drop]}}, action: Deny}",
+            "what happens over SSH has no SQL and no labels",
+        ),
+        (
+            "{name: x, match: {ssh: {channels: [shell]}, labels: [pii.ssn]}, action: Mask}",
+            "what happens over SSH cannot be masked",
+        ),
+        (
+            "{name: x, match: {ssh: {commands: [ls]}}, action: Allow}",
+            "this Allow never matters",
+        ),
+        (
+            "{name: x, match: {ssh: {channels: [exec]}}, limits: {statement: {rows: 1}}}",
+            "there are no rows over SSH",
+        ),
+        (
+            "{name: x, match: {ssh: {channels: [exec]}}, limits: {statement: {bytes: 1}, onExceed: Throttle, throttle: {rowsPerSecond: 1}}}",
+            "a throttle has a rate of rows",
+        ),
+    ] {
+        rule_error(rule, expected);
     }
 }
 

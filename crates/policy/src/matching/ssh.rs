@@ -43,7 +43,10 @@ pub(super) fn restricts(matches: &Match, facts: &Facts<'_>) -> Result<(), Field>
     let Some(ssh) = &matches.ssh else {
         return Ok(());
     };
-    channels(ssh, &request)?;
+    let shell = matches!(request, SshRequest::Exec { command } if command.shell);
+    if !(shell && ssh.channels.contains(&SshChannel::Shell)) {
+        channels(ssh, &request)?;
+    }
     if !ssh.commands.is_empty() || !ssh.argv.is_empty() {
         let SshRequest::Exec { command } = request else {
             return Err(Field::SshCommands);

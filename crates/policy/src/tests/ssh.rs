@@ -69,6 +69,7 @@ fn plain<'a>(text: &'a str, argv: &'a [&'a str], programs: &'a [&'a str]) -> Ssh
         commands: std::slice::from_ref(&EMPTY),
         argv: Some(argv),
         opaque: None,
+        shell: false,
     }
 }
 
@@ -80,8 +81,7 @@ fn a_command_is_refused_by_its_program_its_words_and_its_text() {
         text: "cd /x && /usr/bin/pg_dump shop",
         programs: &["cd", "/usr/bin/pg_dump", "pg_dump"],
         commands: &["cd /x", "pg_dump shop"],
-        argv: None,
-        opaque: None,
+        ..SshCommand::default()
     };
     let run = |glob: &str| {
         on(
@@ -426,6 +426,29 @@ fn any_shell_can_be_held() {
     assert_eq!(
         asked(vec![policy("p", vec![held])], SshRequest::Shell),
         "hold p/shells"
+    );
+}
+
+#[test]
+fn a_command_that_is_a_shell_is_restricted_like_one_and_not_allowed_like_one() {
+    let channel = |channel| {
+        ssh(SshMatch {
+            channels: vec![channel],
+            ..SshMatch::default()
+        })
+    };
+    let command = SshCommand {
+        text: "bash -s",
+        programs: &["bash"],
+        shell: true,
+        ..SshCommand::default()
+    };
+    let run = SshRequest::Exec { command: &command };
+    assert_eq!(on(&[(DENY, channel(SshChannel::Shell))], run), "deny p/r0");
+    assert_eq!(on(&[(DENY, channel(SshChannel::Pty))], run), "permit");
+    assert_eq!(
+        by_list(&[(ALLOW, channel(SshChannel::Shell))], run),
+        "deny p/(default)"
     );
 }
 
