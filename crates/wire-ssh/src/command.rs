@@ -13,9 +13,12 @@ mod code;
 mod lex;
 mod options;
 mod run;
+mod shells;
+mod tools;
 mod transfer;
 mod walk;
 mod word;
+mod wrapped;
 
 #[cfg(test)]
 mod tests;
@@ -77,11 +80,14 @@ pub fn analyze(text: &[u8], sent: &[&str]) -> Command {
     if command.text.contains(|c: char| c <= word::STREAM) {
         return opaque(command, "the command has control characters in it");
     }
-    let mut variables = Variables::default();
+    let (mut variables, mut written) = (Variables::default(), Vec::new());
     for pass in 1..=PASSES + 1 {
         let mut shell = Shell::new(sent, variables.clone());
+        shell.written = written;
         shell.code(&command.text);
-        let settled = shell.variables == variables;
+        // What is written late may be read early.
+        let unread = pass == 1 && !shell.written.is_empty();
+        let settled = shell.variables == variables && !unread;
         if settled || pass > PASSES || shell.is_spent() {
             command.programs = shell.programs.into_iter().collect();
             command.commands = shell.commands.into_iter().collect();
@@ -93,6 +99,7 @@ pub fn analyze(text: &[u8], sent: &[&str]) -> Command {
             shell.variables.widen(&variables);
         }
         variables = shell.variables;
+        written = shell.written;
     }
     command.argv = plain_words(&command.text);
     command.recognised = command.argv.as_deref().and_then(transfer::recognise);
@@ -153,7 +160,7 @@ enum Input {
     /// One of these texts.
     Known(Vec<String>),
     /// A file of the server.
-    File,
+    File(String),
     /// Something that is not known.
     Unknown,
 }
@@ -244,7 +251,9 @@ impl Shell<'_> {
     fn program(&mut self, name: &str) {
         let name = cut(&shown(name));
         let base = name.rsplit('/').next().unwrap_or_default().to_owned();
-        for one in [base, name] {
+        // `=program` is its path, to some shells.
+        let bare = base.trim_start_matches('=').to_owned();
+        for one in [bare, base, name] {
             if self.programs.len() >= MAX_LISTED {
                 return self.hide("it runs too many programs to be understood");
             }

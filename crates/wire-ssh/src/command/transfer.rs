@@ -53,9 +53,10 @@ pub(super) fn recognise(argv: &[String]) -> Option<Recognised> {
         "scp" => scp(args),
         "rsync" => rsync(args),
         "sftp-server" => Some(Recognised::SftpServer),
-        "git" => match args.split_first()? {
-            (verb, rest) => git(verb, rest),
-        },
+        "git" => {
+            let (verb, rest) = args.split_first()?;
+            git(verb, rest)
+        }
         name => git(name.strip_prefix("git-")?, args),
     }
 }

@@ -1,6 +1,6 @@
 //! From tokens to the simple commands that may run, each with what it reads.
 
-use super::lex::{Part, Redirect, RedirectKind, Script, Token, Word};
+use super::lex::{Operation, Part, Redirect, RedirectKind, Script, Token, Word};
 use super::word::{ANY, FIELD, SENT, SPLIT, STREAM};
 use super::{Input, Shell};
 
@@ -108,7 +108,8 @@ impl Shell<'_> {
                                 variable = String::new();
                                 state = State::For;
                             }
-                            Some("then" | "else" | "elif" | "do" | "!" | "time" | "coproc") => {}
+                            Some("coproc") => input = Input::Unknown,
+                            Some("then" | "else" | "elif" | "do" | "!" | "time") => {}
                             Some("fi" | "}") => {
                                 base = frames.pop().unwrap_or(base);
                                 state = State::After;
@@ -213,18 +214,22 @@ impl Shell<'_> {
     fn visit_parts(&mut self, parts: &[Part]) {
         for part in parts {
             match part {
-                Part::Command { script, .. } | Part::Process(script) => {
-                    self.script(script, &Input::Client);
+                Part::Command { script, .. } => self.script(script, &Input::Client),
+                // What a shell in it reads is written by the command around it.
+                Part::Process(script) => self.script(script, &Input::Unknown),
+                Part::Text(text) if is_subscript(text) => {
+                    self.hide(
+                        "a text in it computes the place in an array, which may run commands",
+                    );
                 }
                 Part::Arithmetic(parts) => self.visit_parts(parts),
-                Part::Parameter { operation, .. } => {
-                    if let super::lex::Operation::Default { word, .. }
-                    | super::lex::Operation::Alternative(word)
-                    | super::lex::Operation::Other(word) = operation
-                    {
-                        self.visit(word);
-                    }
-                }
+                Part::Parameter {
+                    operation:
+                        Operation::Default { word, .. }
+                        | Operation::Alternative(word)
+                        | Operation::Other(word),
+                    ..
+                } => self.visit(word),
                 _ => {}
             }
         }
@@ -623,4 +628,14 @@ pub(super) fn is_chosen(text: &str) -> bool {
 /// The number of a pipe in the place of a file.
 pub(super) fn stream(path: &str) -> Option<usize> {
     path.strip_prefix(STREAM)?.parse().ok()
+}
+
+/// `name[$(…)]` as data: bash runs what is in it when it counts with the text.
+fn is_subscript(text: &str) -> bool {
+    ["[$(", "[`"].iter().any(|opening| {
+        text.match_indices(opening).any(|(at, _)| {
+            let before = text.get(..at).and_then(|before| before.chars().next_back());
+            before.is_some_and(|c| c.is_ascii_alphanumeric() || c == '_')
+        })
+    })
 }

@@ -340,6 +340,36 @@ const ATTACKS: &[&str] = &[
     "echo pg_dump | tee j; sh j",
     "base64 -d <<< cGdfZHVtcA== > j; sh j",
     "cat > j; sh j",
+    "sh bin/pg_dump shop",
+    ". ~/bin/pg_dump",
+    "sh < bin/pg_dump",
+    "perl bin/pg_dump",
+    "python3 < bin/pg_dump",
+    "=pg_dump shop",
+    "echo '* * * * * pg_dump' > c; crontab c",
+    // what a shell reads by another way
+    "echo pg_dump | tee >(sh)",
+    "echo pg_dump > >(sh)",
+    "coproc sh; echo pg_dump >&${COPROC[1]}",
+    "mkfifo f; sh < f & echo pg_dump > f",
+    "exec 3<<<pg_dump; sh <&3",
+    "exec 3<<<pg_dump; sh /dev/fd/3",
+    "read x; sh -c \"echo $x\"",
+    "echo '; pg_dump' | xargs -I{} sh -c 'echo {}'",
+    "awk -f /dev/stdin <<< 'BEGIN{system(\"pg_\" \"dump\")}'",
+    "awk -f <(echo 'BEGIN{system(\"x\")}')",
+    "sed -f - x <<< '1e pg_dump'",
+    "git clone 'ext::sh -c pg_dump'",
+    "docker run --entrypoint pg_dump x",
+    // places in arrays
+    "echo ${a[$(pg_dump)]}",
+    "ls [$(pg_dump)]",
+    "echo [`pg_dump`]",
+    "a[$(pg_dump)]=1",
+    "x='a[$(pg_dump)]'; echo $((x))",
+    "[[ -v 'a[$(pg_dump)]' ]]",
+    "printf -v 'a[$(pg_dump)]' x",
+    "unset 'a[`pg_dump`]'",
     // not to be understood
     "pg_'dump shop",
     "echo $(pg_dump",
@@ -422,6 +452,4 @@ fn what_is_too_deep_or_too_long_is_opaque_and_ends_soon() {
             .sum();
         assert!(listed < 6 << 20, "{listed}");
     }
-    let deep = format!("{}pg_dump{}", "sh -c '".repeat(1), "'");
-    assert!(refused(&deep).is_some());
 }
