@@ -1,7 +1,7 @@
 //! What is refused, with the exact place and the suggestion.
 
 use super::{TARGET, errors, lines, with_rules};
-use crate::{Diagnostic, load};
+use crate::{CompileOptions, Diagnostic, References, compile, load, load_str};
 
 /// The only error of a text.
 fn only(text: &str) -> Diagnostic {
@@ -221,6 +221,27 @@ fn rules_about_ssh_are_judged_for_sense() {
         ),
     ] {
         rule_error(rule, expected);
+    }
+}
+
+#[test]
+fn the_policies_of_the_ssh_corpus_make_sense() {
+    let options = CompileOptions {
+        references: References::Lenient,
+        ..CompileOptions::default()
+    };
+    for text in [
+        include_str!("../../../../e2e/corpus/ssh/policy.yaml"),
+        include_str!("../../../../e2e/corpus/ssh/allow-list.yaml"),
+    ] {
+        let resources = load_str("test.yaml", text).expect("loads");
+        let compiled = compile(&resources, &options).expect("compiles");
+        for found in compiled.diagnostics {
+            assert!(
+                found.message.contains("no Target is called `host`"),
+                "{found}"
+            );
+        }
     }
 }
 
