@@ -1,8 +1,8 @@
 //! What would be decided over SSH, without a host: for `weir explain`.
 
 use weir_policy::{
-    Bundle, Decision, ForwardKind, NoCounters, Operation, Protocol, SftpOperation, SshChannel,
-    SshOperation, SshRequest, Subject,
+    Bundle, Decision, ForwardKind, NoCounters, Operation, Protocol, Scope, SftpOperation,
+    SshChannel, SshOperation, SshRequest, Subject, Timestamp,
 };
 use weir_wire_ssh::command::{Command, analyze};
 use weir_wire_ssh::sftp::normalised;
@@ -53,10 +53,7 @@ pub fn explain_ssh(
             subject.name
         )
     })?;
-    let decide = |request| {
-        let operation = SshOperation { request };
-        scope.decide(&Operation::Ssh(&operation), &NoCounters, now)
-    };
+    let decide = |request: SshRequest<'_>| decided(&scope, request, now);
     let plain = |decision| SshAnswer {
         decision,
         command: None,
@@ -64,8 +61,9 @@ pub fn explain_ssh(
     match question {
         SshQuestion::Command(text) => {
             let command = analyze(text.as_bytes(), &[]);
-            let decision =
-                command::stated(&command, |command| decide(SshRequest::Exec { command }));
+            let decision = command::stated(&command, |command| {
+                decided(&scope, SshRequest::Exec { command }, now)
+            });
             Ok(SshAnswer {
                 decision,
                 command: Some(command),
@@ -82,6 +80,11 @@ pub fn explain_ssh(
         }
         SshQuestion::Channel(channel, named) => Ok(plain(decide(request(channel, named)?))),
     }
+}
+
+fn decided(scope: &Scope, request: SshRequest<'_>, now: Timestamp) -> Decision {
+    let operation = SshOperation { request };
+    scope.decide(&Operation::Ssh(&operation), &NoCounters, now)
 }
 
 fn request(channel: SshChannel, named: Option<&str>) -> Result<SshRequest<'_>, String> {
