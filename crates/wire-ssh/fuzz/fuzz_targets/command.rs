@@ -28,5 +28,7 @@ fuzz_target!(|data: &[u8]| {
 /// The text ends where a command may go on: the next line is then a word of it.
 fn open_ended(data: &[u8]) -> bool {
     let text = String::from_utf8_lossy(data);
-    ["case", "for", "select", "[[", "function", "in"].iter().any(|word| text.contains(word))
+    ["case", "for", "select", "[[", "function", "in"]
+        .iter()
+        .any(|word| text.contains(word))
 }

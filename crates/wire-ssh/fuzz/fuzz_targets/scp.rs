@@ -20,7 +20,11 @@ fn files(chunks: &[&[u8]]) -> Option<Vec<(Vec<u8>, u64, u64)>> {
                     files.push((path.clone(), *size, 0));
                 }
                 Event::Data(range) => {
-                    assert!(chunk.get(range.clone()).is_some_and(|data| !data.is_empty()));
+                    assert!(
+                        chunk
+                            .get(range.clone())
+                            .is_some_and(|data| !data.is_empty())
+                    );
                     if let Some(file) = files.last_mut() {
                         file.2 += range.len() as u64;
                         assert!(file.2 <= file.1);

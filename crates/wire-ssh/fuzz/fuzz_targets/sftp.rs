@@ -15,7 +15,11 @@ fuzz_target!(|data: &[u8]| {
     while !input.is_empty() {
         let towards_server = input.byte() & 1 == 0;
         let chunk = input.short();
-        let framer = if towards_server { &mut client } else { &mut server };
+        let framer = if towards_server {
+            &mut client
+        } else {
+            &mut server
+        };
         at_most(4 * (data.len() + MAX_PACKET), || framer.push(chunk));
         loop {
             let packet = match framer.packet() {
@@ -25,7 +29,9 @@ fuzz_target!(|data: &[u8]| {
             };
             assert!(packet.len() >= 5);
             if towards_server {
-                let Ok(asked) = tracker.request(packet) else { return };
+                let Ok(asked) = tracker.request(packet) else {
+                    return;
+                };
                 match asked.what {
                     What::Write { data, file, .. } => {
                         assert!(packet.get(data).is_some());
