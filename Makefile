@@ -13,7 +13,7 @@ CORPUS ?= ../shared/corpus
 PROTO ?= pg
 SECONDS ?= 60
 # Pure crates: no IO, no clock, no randomness. Crates of the data path: no Kubernetes client.
-PURE := policy sql detect wire-postgres
+PURE := policy sql detect wire-postgres wire-ssh
 NO_KUBE := gateway sidecar collector uplink injection api
 
 .PHONY: help

@@ -5,6 +5,8 @@
 //! `would_deny`. What cannot be understood is refused by each policy that has something to lose,
 //! unless *that* policy allows it by name: no policy lifts what another one protects.
 
+mod ssh;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -69,6 +71,7 @@ impl Scope {
             }
         }
         self.refuse_unnamed_stream(&facts, &mut binding);
+        ssh::refuse_unnamed(&self.policies, &facts, &mut binding);
         binding.counted |= counted;
         self.compose(binding, would_deny, facts.sql.collects)
     }
@@ -373,14 +376,17 @@ impl Scope {
         now: Timestamp,
         tally: &mut Tally,
     ) {
-        if policy.default == DefaultAction::Deny && !allowed {
+        let accompanies = ssh::accompanies(facts);
+        if policy.default == DefaultAction::Deny && !allowed && !accompanies {
             tally.denials.push(Denial {
                 rule: policy.implicit("(default)"),
                 reason: "no rule of the policy allows all of what it does".to_owned(),
                 hint: None,
             });
         }
-        if facts.sql.opaque.is_some() || facts.stream.is_some() {
+        if facts.ssh.is_some() {
+            ssh::refuse_unknown(policy, facts, now, tally);
+        } else if facts.sql.opaque.is_some() || facts.stream.is_some() {
             refuse_unknown(policy, facts, now, tally);
         }
         if facts.sql.masked_value_written
@@ -466,6 +472,9 @@ impl Scope {
                 .map(|(id, how)| format!("{} ({})", self.label_name(id), how.name()))
                 .collect();
             parts.push(format!("using {}", unique(names)));
+        }
+        if let (Some(ssh), Some(request)) = (&matches.ssh, &facts.ssh) {
+            parts.push(ssh::describe(ssh, request, facts));
         }
         if matches.opaque {
             parts.push(

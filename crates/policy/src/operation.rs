@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::effect::EffectSet;
 use crate::label::LabelId;
+use crate::ssh::SshOperation;
 
 /// Who asks. Attested by the caller, never claimed by the client.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +54,8 @@ pub enum Operation<'a> {
     Replication,
     /// A stream that copies in both directions.
     CopyBoth,
+    /// A request over SSH.
+    Ssh(&'a SshOperation<'a>),
 }
 
 /// The facts of a SQL statement.

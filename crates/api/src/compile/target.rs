@@ -26,7 +26,7 @@ pub(super) fn compile(
     report: &mut Report,
 ) -> Target {
     let (spec, origin) = (&resource.spec, &resource.origin);
-    if spec.protocol != Protocol::PostgreSQL {
+    if !matches!(spec.protocol, Protocol::PostgreSQL | Protocol::SSH) {
         report.unenforced(
             origin,
             "spec.protocol",
