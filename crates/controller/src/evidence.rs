@@ -210,6 +210,7 @@ impl CollectorPlace for Collector {
     fn place(&self) -> Option<Place> {
         Some(Place {
             address: self.address.clone(),
+            known: Vec::new(),
             tls: self.identity.client_config(),
         })
     }
