@@ -96,8 +96,13 @@ impl Lexer {
             }
             Some('[') => {
                 self.at += 1;
-                let parts = self.deeper(|lexer| lexer.word(&[']']))?.parts;
-                self.at += 1;
+                let parts = self
+                    .deeper(|lexer| lexer.word(&[']', '\n', ';', '&', '|']))?
+                    .parts;
+                // Only bash computes here; to other shells it is plain text.
+                if self.next() != Some(']') {
+                    return Err("a bracket is not closed");
+                }
                 word.parts.push(Part::Arithmetic(parts));
             }
             Some('{') => {

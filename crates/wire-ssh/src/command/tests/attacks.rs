@@ -370,6 +370,8 @@ const ATTACKS: &[&str] = &[
     "[[ -v 'a[$(pg_dump)]' ]]",
     "printf -v 'a[$(pg_dump)]' x",
     "unset 'a[`pg_dump`]'",
+    "echo $[1\npg_dump shop",
+    "echo $[1; pg_dump shop]",
     // not to be understood
     "pg_'dump shop",
     "echo $(pg_dump",
