@@ -55,7 +55,7 @@ pub use ssh::{
 };
 pub use target::{
     Address, Catalog, Cidr, ClientLogin, ClientTls, Credentials, Host, Login, Pooler, Protocol,
-    Resolved, Source, Target, TargetId, TlsMode, UpstreamTls,
+    Resolved, Source, Ssh, Target, TargetId, TlsMode, UpstreamTls,
 };
 
 #[cfg(test)]

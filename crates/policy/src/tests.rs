@@ -35,6 +35,7 @@ fn target(name: &str, ip: &str) -> Target {
             login: None,
         },
         pooler: Pooler::None,
+        ssh: Ssh::default(),
         refused: None,
     }
 }

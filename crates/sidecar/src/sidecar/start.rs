@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use weir_audit::EngineId;
 use weir_gateway::ports::Policies as _;
-use weir_gateway::{Engine, EngineConfig};
+use weir_gateway::{Engine, EngineConfig, HostKeys};
 use weir_telemetry::{Admin, Readiness, Registry};
 use weir_transport::listen::{self, Drain, Limits, Mode};
 use weir_transport::tls::Authority;
@@ -76,6 +76,8 @@ impl Sidecar {
         let store = Store::new(&state);
         let authority = Authority::load_or_create(&state.join("ca"), "Weir");
         let authority = authority.map_err(part("the certificate authority"))?;
+        let host_keys = HostKeys::load_or_create(&state.join("ssh"));
+        let host_keys = host_keys.map_err(part("the host keys"))?;
         let trust = Trust {
             dir: config.trust_dir.clone(),
             ca_pem: authority.ca_pem().to_owned(),
@@ -131,6 +133,7 @@ impl Sidecar {
             credentials: Arc::clone(&policies) as _,
             pins: Arc::new(StoredPins::open(&state).map_err(part("the labels' places"))?),
             authority: Arc::new(authority),
+            host_keys: Arc::new(host_keys),
             token_key,
         });
         engine.resolve_names().await;

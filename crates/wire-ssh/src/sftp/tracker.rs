@@ -244,6 +244,14 @@ impl Tracker {
         self.pending.len()
     }
 
+    /// The file that the request under way with this number reads.
+    pub fn reads(&self, id: u32) -> Option<FileId> {
+        match self.pending.get(&id) {
+            Some(Pending::Read { file, .. }) => Some(*file),
+            _ => None,
+        }
+    }
+
     /// A whole packet of the client. The request counts as sent to the server, unless
     /// [`refused`](Tracker::refused) says otherwise.
     ///
