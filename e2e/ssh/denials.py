@@ -72,7 +72,7 @@ def claims(scene, results):
     w.stop()
 
 
-DENIAL = re.compile(r'weir: denied by policy "hosts" rule "[^"]+": .+ \(audit id [0-9a-f-]+/\d+\)')
+DENIAL = re.compile(r'weir: denied by policy "hosts" rule "[^"]+": .+ \(audit id [0-9a-z-]+/\d+\)')
 
 
 def is_denied(answer, rule):
@@ -127,8 +127,8 @@ def recorded(scene, w):
 
 
 def variable(scene, w):
-    answer = scene.ssh("echo \"[$LC_SECRET][$LC_OTHER]\"", w=w, options=("SetEnv=LC_SECRET=a LC_OTHER=b",))
-    equal(answer.stdout, "[][b]\n", answer.stderr)
+    answer = scene.ssh("printenv LC_SECRET; printenv LC_OTHER", w=w, options=("SetEnv=LC_SECRET=a LC_OTHER=b",))
+    equal(answer.stdout, "b\n", answer.stderr)
 
 
 def forwarding(scene, w):
@@ -148,8 +148,9 @@ def forwarding(scene, w):
             equal(s.recv(10), b"", "what came through")
     finally:
         proc.stop(child)
-    lacks(scene.ssh("echo D=$DISPLAY", w=w, options=("ForwardX11=yes",), env={**os.environ, "DISPLAY": ":9"}).stdout, ":1")
-    equal(scene.ssh("echo A=$SSH_AUTH_SOCK", w=w, options=("ForwardAgent=yes",)).stdout, "A=\n")
+    for name, option in (("DISPLAY", "ForwardX11=yes"), ("SSH_AUTH_SOCK", "ForwardAgent=yes")):
+        answer = scene.ssh(f"printenv {name}; echo ran", w=w, options=(option,), env={**os.environ, "DISPLAY": ":9"})
+        equal(answer.stdout, "ran\n", answer.stderr)
     kinds = {e.raw["command"] for e in w.statements() if e.outcome == "denied"}
     w.settle()
     kinds = {e.raw["command"] for e in w.statements() if e.outcome == "denied"}

@@ -2,7 +2,6 @@
 
 import socket
 import struct
-import time
 
 from lab import install, proc
 from lab.report import contains, equal
@@ -20,7 +19,6 @@ def claims(scene, results):
                   lambda: cut(scene, b"SSH-2.0-x\r\n" + struct.pack(">I", 0x7FFFFFFF) + b"\0" * 64))
     results.check("a packet of length zero is cut",
                   lambda: cut(scene, b"SSH-2.0-x\r\n" + struct.pack(">I", 0) + b"\0" * 64))
-    results.check("two hundred clients that say nothing hold up nobody and cost little", silent, scene)
     python = install.venv("paramiko", PARAMIKO)
     for name in CLIENTS:
         results.check(f"{name.replace('_', ' ')}", raw, scene, python, name)
@@ -70,19 +68,6 @@ def weak(scene):
         contains(done.stderr, "no matching", option)
 
 
-def silent(scene):
-    before = proc.rss_kb(scene.weir.pid)
-    held = [socket.create_connection(("127.0.0.1", scene.weir.port)) for _ in range(200)]
-    try:
-        time.sleep(1)
-        equal(scene.ssh("echo in").stdout, "in\n")
-        grown = proc.rss_kb(scene.weir.pid) - before
-        assert grown < 30_000, f"memory grew by {grown} kB"
-    finally:
-        for s in held:
-            s.close()
-
-
 PRELUDE = """
 import sys, time, struct, socket
 import paramiko
@@ -110,17 +95,17 @@ def alive():
 # name: what a raw client does; it prints "ok" when it saw what it should
 CLIENTS = {
     "ten_thousand_channels_are_refused_beyond_a_bound": """
-refused = opened = 0
+refused, opened = 0, []
 for n in range(1, 400):
     try:
-        t.open_session(timeout=10); opened += 1
+        opened.append(t.open_session(timeout=10))
     except paramiko.ChannelException as error:
         refused += 1
         assert error.code == 4, error
 for n in range(9600):
     send(cMSG_CHANNEL_OPEN, "session", 100000 + n, 1 << 21, 1 << 15)
 time.sleep(2)
-assert opened >= 60 and refused >= 100, (opened, refused)
+assert len(opened) == 256 and refused == 143, (len(opened), refused)
 print("ok")
 """,
     "an_unknown_channel_type_is_refused_and_the_connection_lives_on": """

@@ -68,10 +68,11 @@ AuthorizedKeysFile {self.path("authorized_keys")}
 TrustedUserCAKeys {self.path("ca.pub")}
 UsePAM no
 PasswordAuthentication no
+KbdInteractiveAuthentication no
 X11Forwarding yes
 AllowAgentForwarding yes
 AcceptEnv LANG LC_* GIT_PROTOCOL
-MaxSessions 60
+MaxSessions 1000
 MaxStartups 200
 LogLevel VERBOSE
 Subsystem sftp internal-sftp

@@ -34,6 +34,7 @@ pub(super) struct Login {
     another: AtomicBool,
 }
 
+#[expect(clippy::large_enum_variant, reason = "there is one for each session")]
 enum State {
     Connecting(JoinHandle<Met>),
     Met(Upstream, Option<PublicKey>),

@@ -214,8 +214,8 @@ impl Relay {
 
     fn event(&mut self, event: Event) -> Result<(), End> {
         match event {
-            Event::Client(message) => self.from_client(message),
-            Event::Server(message) => self.from_server(message),
+            Event::Client(message) => self.take_client(message),
+            Event::Server(message) => self.take_server(message),
             Event::Ready { .. } => Ok(()),
             Event::ServerEnded(reason) => Err(End::Gone(reason)),
             Event::Answer(subject, ticket, answer) => self.answered(subject, ticket, answer),
@@ -242,7 +242,7 @@ impl Relay {
         key.ok_or_else(|| End::Server(format!("no channel {number}")))
     }
 
-    fn from_client(&mut self, message: Vec<u8>) -> Result<(), End> {
+    fn take_client(&mut self, message: Vec<u8>) -> Result<(), End> {
         let parsed = Message::parse(&message).map_err(|error| End::Client(error.to_string()))?;
         match parsed {
             Message::Global { .. } => self.global_of_client(message),
@@ -303,7 +303,7 @@ impl Relay {
         }
     }
 
-    fn from_server(&mut self, message: Vec<u8>) -> Result<(), End> {
+    fn take_server(&mut self, message: Vec<u8>) -> Result<(), End> {
         let parsed = Message::parse(&message).map_err(|error| End::Server(error.to_string()))?;
         match parsed {
             Message::Global { name, .. } => {
