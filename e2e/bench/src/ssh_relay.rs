@@ -65,7 +65,7 @@ impl server::Handler for Downstream {
     ) -> Result<(), Self::Error> {
         let upstream = self.upstream.as_ref().ok_or(russh::Error::Disconnect)?;
         let other = upstream.channel_open_session().await?;
-        reply.accept();
+        reply.accept().await;
         tokio::spawn(relay(channel, other));
         Ok(())
     }

@@ -239,7 +239,17 @@ impl Relay {
 
     fn key_of_client(&self, number: u32) -> Result<u64, End> {
         let key = self.by_client.get(&number).copied();
-        key.ok_or_else(|| End::Server(format!("no channel {number}")))
+        key.or_else(|| self.left_open(number))
+            .ok_or_else(|| End::Server(format!("no channel {number}")))
+    }
+
+    /// The channel of that number that the client has done with, and the server not yet.
+    fn left_open(&self, number: u32) -> Option<u64> {
+        let mut channels = self.channels.iter();
+        let left = |channel: &Channel| channel.client == Some(number) && channel.closing.by_client;
+        channels
+            .find(|(_, channel)| left(channel))
+            .map(|(key, _)| *key)
     }
 
     fn take_client(&mut self, message: Vec<u8>) -> Result<(), End> {
@@ -383,9 +393,14 @@ impl Relay {
         is_session: bool,
         message: Vec<u8>,
     ) -> Result<(), End> {
-        if self.channels.len() >= MAX_CHANNELS {
-            let refusal =
-                packet::open_failure(sender, packet::SHORTAGE, "weir: too many channels are open");
+        // What the server still says of a number must not reach another channel.
+        let busy = opener == Side::Client && self.left_open(sender).is_some();
+        if busy || self.channels.len() >= MAX_CHANNELS {
+            let why = match busy {
+                true => "weir: the server has not closed the channel of this number yet",
+                false => "weir: too many channels are open",
+            };
+            let refusal = packet::open_failure(sender, packet::SHORTAGE, why);
             match opener {
                 Side::Client => self.to_client(refusal),
                 Side::Server => self.to_server(refusal),
