@@ -165,6 +165,10 @@ pub enum FindingCode {
     UngovernedProtocol,
     /// A connection to a destination that no Target names was relayed.
     UnmatchedRelayed,
+    /// A server's host key was trusted on first use, as its Target says.
+    HostKeyTrusted,
+    /// A server showed a host key that is not the one it must have.
+    HostKeyRefused,
     /// Anything else.
     Other,
 }

@@ -10,6 +10,7 @@ use crate::control::{
     AccessRequestClosed, AccessRequestCreated, AccessRequestDecided, BudgetsReset, EngineStarted,
     EngineStopped, Finding, Heartbeat, PolicyChanged,
 };
+use crate::file::FileTransferred;
 use crate::identity::{EngineId, Session};
 use crate::recording::RecordingChunk;
 use crate::statement::{StatementFinished, StatementStarted};
@@ -57,7 +58,7 @@ impl Record {
 /// One event of the record, as it is stored, queried and shipped.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Event {
-    /// [`crate::SCHEMA`].
+    /// The version that it was written in: [`crate::SCHEMA`], or an older one that is still read.
     pub schema: u16,
     /// Engine, epoch and sequence number.
     pub id: EventId,
@@ -136,6 +137,8 @@ pub enum Body {
     StatementFinished(Box<StatementFinished>),
     /// A piece of what the client received or sent.
     RecordingChunk(RecordingChunk),
+    /// A file went through a session.
+    FileTransferred(Box<FileTransferred>),
     /// A hold was raised.
     AccessRequestCreated(Box<AccessRequestCreated>),
     /// Somebody approved or denied.
@@ -167,6 +170,7 @@ impl Body {
             Self::StatementStarted(_) => "statement_started",
             Self::StatementFinished(_) => "statement_finished",
             Self::RecordingChunk(_) => "recording_chunk",
+            Self::FileTransferred(_) => "file_transferred",
             Self::AccessRequestCreated(_) => "access_request_created",
             Self::AccessRequestDecided(_) => "access_request_decided",
             Self::AccessRequestClosed(_) => "access_request_closed",
@@ -188,6 +192,7 @@ impl Body {
                 size_of::<StatementFinished>() + finished.statement.weight()
             }
             Self::RecordingChunk(chunk) => chunk.rows.byte_len(),
+            Self::FileTransferred(file) => size_of::<FileTransferred>() + file.path.len(),
             Self::AccessRequestCreated(request) => {
                 size_of::<AccessRequestCreated>() + request.statement.len()
             }
@@ -250,5 +255,5 @@ into_body!(
     ConnectionOpened, ConnectionClosed, ConnectionRefused, RecordingChunk, AccessRequestDecided,
     AccessRequestClosed, PolicyChanged, BudgetsReset, Finding, EngineStarted, EngineStopped,
     Heartbeat;
-    boxed StatementStarted, StatementFinished, AccessRequestCreated
+    boxed StatementStarted, StatementFinished, FileTransferred, AccessRequestCreated
 );

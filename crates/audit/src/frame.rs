@@ -12,11 +12,11 @@ use std::fmt;
 
 use sha2::{Digest, Sha256};
 
-use crate::SCHEMA;
 use crate::codec::{DecodeError, Reader, Wire, Writer};
 use crate::event::{Body, Event, EventId, Record};
 use crate::identity::EngineId;
 use crate::text::Timestamp;
+use crate::{OLDEST_SCHEMA, SCHEMA};
 
 /// The largest payload that a reader accepts.
 pub const MAX_FRAME: usize = 64 * 1024 * 1024;
@@ -174,7 +174,7 @@ impl Frame {
     /// The events, in order.
     ///
     /// # Errors
-    /// When the payload is not what this version writes.
+    /// When the payload is not what this version or one that it still reads wrote.
     pub fn events(&self, engine: &EngineId) -> Result<Vec<Event>, DecodeError> {
         let mut reader = Reader::new(&self.payload);
         let head = Head::take(&mut reader)?;
@@ -194,7 +194,7 @@ impl Frame {
                 .checked_add(place)
                 .ok_or(DecodeError::Range)?;
             events.push(Event {
-                schema: SCHEMA,
+                schema: head.version,
                 id: EventId {
                     engine: engine.clone(),
                     epoch: head.epoch,
@@ -214,6 +214,7 @@ impl Frame {
 }
 
 struct Head {
+    version: u16,
     epoch: u32,
     first_seq: u64,
     count: u64,
@@ -223,10 +224,11 @@ struct Head {
 impl Head {
     fn take(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let version = u16::try_from(reader.varint()?).map_err(|_| DecodeError::Range)?;
-        if version != SCHEMA {
+        if !(OLDEST_SCHEMA..=SCHEMA).contains(&version) {
             return Err(DecodeError::Version(version));
         }
         let head = Self {
+            version,
             epoch: u32::try_from(reader.varint()?).map_err(|_| DecodeError::Range)?,
             first_seq: reader.varint()?,
             count: reader.varint()?,

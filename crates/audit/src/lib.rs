@@ -6,7 +6,8 @@
 //! to the one before it by SHA-256.
 //!
 //! Invariants
-//! - The form is versioned ([`SCHEMA`]); a reader refuses a version that it does not know.
+//! - The form is versioned ([`SCHEMA`]); a reader refuses a version that it does not know, and
+//!   still reads those from [`OLDEST_SCHEMA`] on.
 //! - Sequence numbers start at 1 in each epoch and have no holes: a hole is a finding.
 //! - Every length and count that is read back is checked against what is left to read.
 //! - Results and literals are in an event only if the record level of the policy put them there,
@@ -18,9 +19,12 @@
 //! `ocsf` (the mapping to the Open Cybersecurity Schema Framework). No event has a field of either
 //! name until then.
 
+mod channel;
 mod codec;
 mod control;
+mod echo;
 mod event;
+mod file;
 mod frame;
 mod identity;
 mod recording;
@@ -28,20 +32,27 @@ mod sink;
 mod statement;
 mod text;
 
+pub use channel::ChannelRecorder;
 pub use codec::DecodeError;
 pub use control::{
     AccessRequestClosed, AccessRequestCreated, AccessRequestDecided, BudgetsReset, Closing,
     EngineStarted, EngineStopped, Finding, FindingCode, Heartbeat, PolicyChanged, Previous, Ruling,
 };
+pub use echo::{EchoFilter, MAX_HELD, MAX_LINE, Typed};
 pub use event::{
     Body, ConnectionClosed, ConnectionOpened, ConnectionRefused, Event, EventId, Record,
 };
+pub use file::{Digest, Direction, FileDigest, FileTransferred, TransferProtocol};
 pub use frame::{Frame, FrameBuilder, FrameError, FrameReader, Hash, MAX_FRAME, genesis, link};
 pub use identity::{EngineId, Identity, Session, SessionId};
-pub use recording::{Cell, ChunkBuilder, Column, RecordedRows, RecordingChunk, Stream};
+pub use recording::{Cell, ChunkBuilder, Column, Moment, RecordedRows, RecordingChunk, Stream};
 pub use sink::{Ack, Batch, CollectorSink, SinkError};
 pub use statement::{Decision, Outcome, Statement, StatementFinished, StatementStarted, Value};
 pub use text::{Names, ParseError, Timestamp};
 
 /// The version of the event schema and of the encoding in frames.
-pub const SCHEMA: u16 = 2;
+pub const SCHEMA: u16 = 3;
+
+/// The oldest version that is still read. Version 3 added kinds, streams and findings to version 2
+/// and changed none, so whoever reads 3 reads 2.
+pub const OLDEST_SCHEMA: u16 = 2;

@@ -1,7 +1,9 @@
 //! Recordings: what the client received or sent, in bounded pieces.
 //!
 //! Invariants: rows are stored as the client saw them (after masks); a chunk's rows take at most
-//! its builder's limit; a row that alone is larger is cut cell by cell, and the chunk says so.
+//! its builder's limit; a row that alone is larger is cut cell by cell, and the chunk says so. A
+//! channel's streams have rows of two cells: milliseconds since the statement began, as decimal
+//! text, and the bytes; those are split into rows, never cut.
 
 use std::sync::Arc;
 
@@ -10,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::codec::{DecodeError, Reader, put_varint};
 use crate::statement::Value;
 
-/// A piece of one statement's result or of what the client copied in.
+/// A piece of what went to the client or came from it in the course of one statement.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(from = "ChunkJson", into = "ChunkJson")]
 pub struct RecordingChunk {
@@ -39,6 +41,44 @@ pub enum Stream {
     CopyOut,
     /// COPY data from the client, in pieces; a cell each.
     CopyIn,
+    /// A command's output, in [moments](Moment).
+    Stdout,
+    /// A command's errors, in moments.
+    Stderr,
+    /// A command's input, in moments.
+    Stdin,
+    /// What a terminal showed, in moments.
+    TerminalOutput,
+    /// What was typed at a terminal that showed it, in moments.
+    TerminalInput,
+    /// A terminal's size, in moments whose bytes are `COLUMNSxROWS` in decimal.
+    TerminalResize,
+}
+
+impl Stream {
+    /// Whether its rows are [moments](Moment).
+    #[must_use]
+    pub fn is_timed(self) -> bool {
+        !matches!(self, Self::Result | Self::CopyOut | Self::CopyIn)
+    }
+}
+
+/// A row of a channel's stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment<'a> {
+    /// Milliseconds since the statement began.
+    pub at_ms: u64,
+    /// What went by.
+    pub bytes: &'a [u8],
+}
+
+impl Moment<'_> {
+    /// The size that a moment of [`Stream::TerminalResize`] states: columns and rows.
+    #[must_use]
+    pub fn size(&self) -> Option<(u32, u32)> {
+        let (columns, rows) = std::str::from_utf8(self.bytes).ok()?.split_once('x')?;
+        Some((columns.parse().ok()?, rows.parse().ok()?))
+    }
 }
 
 /// A column of a recorded result.
@@ -91,6 +131,25 @@ impl RecordedRows {
         self.data.len()
     }
 
+    /// The rows as moments, in the order in which they were recorded.
+    ///
+    /// # Errors
+    /// When the stored form is damaged, or the rows are not those of a channel's stream.
+    pub fn moments(&self) -> Result<Vec<Moment<'_>>, DecodeError> {
+        let rows = self.decode()?;
+        let moments = rows.iter().map(|row| match **row {
+            [Some(at), Some(bytes)] => {
+                let at = std::str::from_utf8(at).ok()?;
+                let at_ms = at.parse().ok()?;
+                Some(Moment { at_ms, bytes })
+            }
+            _ => None,
+        });
+        moments
+            .map(|moment| moment.ok_or(DecodeError::Unknown))
+            .collect()
+    }
+
     /// The rows, each a list of cells.
     ///
     /// # Errors
@@ -116,6 +175,9 @@ impl RecordedRows {
         }
     }
 }
+
+/// What a moment takes beside its bytes, at most: the time's digits, counts and lengths.
+const MOMENT: usize = 40;
 
 /// Collects rows into chunks of bounded size.
 #[derive(Debug)]
@@ -167,6 +229,15 @@ impl ChunkBuilder {
             }
         }
         self.rows.rows += 1;
+    }
+
+    /// Adds what went by in a channel at `at_ms` milliseconds after the statement began: one row, or
+    /// several of the same time where one would be larger than half a chunk.
+    pub fn push_moment(&mut self, at_ms: u64, bytes: &[u8]) {
+        let at = at_ms.to_string();
+        for piece in bytes.chunks((self.limit / 2).saturating_sub(MOMENT).max(1)) {
+            self.push_row([Some(at.as_bytes()), Some(piece)]);
+        }
     }
 
     /// Adds the body of a PostgreSQL `DataRow` message (a 16-bit count, then per cell a 32-bit

@@ -124,7 +124,7 @@ pub enum Outcome {
     Completed,
     /// The server answered with an error.
     Failed {
-        /// The error's SQLSTATE or its like.
+        /// The error's SQLSTATE, or its like: see [`Outcome::exited`].
         code: Box<str>,
     },
     /// Policy or a reviewer refused it.
@@ -139,6 +139,27 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// How a command ended that left `status`: 0 is success, anything else has the code
+    /// `exit STATUS`.
+    #[must_use]
+    pub fn exited(status: u32) -> Self {
+        match status {
+            0 => Self::Completed,
+            status => Self::Failed {
+                code: format!("exit {status}").into(),
+            },
+        }
+    }
+
+    /// How a command ended that `signal` killed, named as the protocol does (`TERM`): the code is
+    /// `signal NAME`.
+    #[must_use]
+    pub fn killed(signal: &str) -> Self {
+        Self::Failed {
+            code: format!("signal {signal}").into(),
+        }
+    }
+
     /// The `status` in JSON.
     #[must_use]
     pub fn status(&self) -> &'static str {

@@ -1,4 +1,5 @@
-//! Field order of each event in a frame. Adding a field or a kind is a new schema version.
+//! Field order of each event in a frame. Adding a field or a kind is a new schema version; a version
+//! that only adds kinds and values leaves the older ones readable, one that changes a field does not.
 
 use std::sync::Arc;
 
@@ -8,6 +9,7 @@ use crate::control::{
     EngineStarted, EngineStopped, Finding, FindingCode, Heartbeat, PolicyChanged, Previous, Ruling,
 };
 use crate::event::{Body, ConnectionClosed, ConnectionOpened, ConnectionRefused};
+use crate::file::{Digest, Direction, FileTransferred, TransferProtocol};
 use crate::identity::{Identity, Session, SessionId};
 use crate::recording::{Column, RecordedRows, RecordingChunk, Stream};
 use crate::statement::{Decision, Outcome, Statement, StatementFinished, StatementStarted, Value};
@@ -97,6 +99,9 @@ wire_struct! {
     StatementFinished { statement, outcome, rows, bytes, columns, masked, duration_us }
     RecordingChunk { statement, index, offset_ms, stream, columns, rows }
     Column { name, type_id, binary, masked }
+    FileTransferred {
+        statement, path, direction, protocol, offset, bytes, sha256, complete, mode
+    }
     AccessRequestCreated {
         name, number, statement, parameters, fingerprint, rules, reason, labels, rows, estimate,
         groups, approvals, deadline
@@ -114,12 +119,18 @@ wire_struct! {
 
 wire_enum! {
     Decision { Permit = 0, Deny = 1, Hold = 2 }
-    Stream { Result = 0, CopyOut = 1, CopyIn = 2 }
+    Stream {
+        Result = 0, CopyOut = 1, CopyIn = 2, Stdout = 3, Stderr = 4, Stdin = 5,
+        TerminalOutput = 6, TerminalInput = 7, TerminalResize = 8
+    }
+    Direction { Download = 0, Upload = 1 }
+    TransferProtocol { Sftp = 0, Scp = 1, Rsync = 2, Git = 3 }
     Closing { Approved = 0, Denied = 1, Expired = 2, ClientGone = 3, Stopped = 4 }
     FindingCode {
         Gap = 0, GapClosed = 1, ChainBroken = 2, TornTail = 3, UncleanShutdown = 4,
         UnclosedSession = 5, EngineSilent = 6, SpoolFull = 7, EventsLost = 8,
-        UngovernedProtocol = 9, UnmatchedRelayed = 10, Other = 11
+        UngovernedProtocol = 9, UnmatchedRelayed = 10, Other = 11, HostKeyTrusted = 12,
+        HostKeyRefused = 13
     }
 }
 
@@ -159,7 +170,8 @@ wire_body!(
     Finding = 11,
     EngineStarted = 12,
     EngineStopped = 13,
-    Heartbeat = 14
+    Heartbeat = 14,
+    FileTransferred = 15
 );
 
 impl Wire for bool {
@@ -246,6 +258,17 @@ impl Wire for SessionId {
             .try_into()
             .map_err(|_| DecodeError::Short)?;
         Ok(Self::new(u64::from_le_bytes(bytes)))
+    }
+}
+
+impl Wire for Digest {
+    fn put<'a>(&'a self, writer: &mut Writer<'a>) {
+        writer.out.extend_from_slice(&self.0);
+    }
+
+    fn take(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let bytes = reader.bytes(32)?.try_into();
+        bytes.map(Self).map_err(|_| DecodeError::Short)
     }
 }
 

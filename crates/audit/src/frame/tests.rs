@@ -173,6 +173,8 @@ pub(crate) fn every_kind() -> Vec<Record> {
         .into(),
         EngineStopped {}.into(),
     ];
+    let mut bodies = bodies;
+    bodies.extend(channels());
     let mut records = Vec::new();
     for (place, body) in bodies.into_iter().enumerate() {
         // Times that go back are kept as they are.
@@ -184,6 +186,52 @@ pub(crate) fn every_kind() -> Vec<Record> {
         });
     }
     records
+}
+
+/// What sessions with channels and files add: kinds of schema 3, behind all of schema 2.
+fn channels() -> Vec<Body> {
+    let mut channel = ChannelRecorder::new(4, 100, true);
+    channel.resize(0, 80, 24);
+    channel.input(10, b"ls\r");
+    channel.output(12, b"ls\r\n\xff");
+    let mut bodies: Vec<Body> = channel.finish().into_iter().map(Body::from).collect();
+    let mut channel = ChannelRecorder::new(5, 100, false);
+    channel.input(1, b"a");
+    channel.output(2, b"b");
+    channel.errors(3, b"c");
+    bodies.extend(channel.finish().into_iter().map(Body::from));
+    let mut digest = FileDigest::default();
+    digest.feed(0, b"abc");
+    for (direction, protocol) in [
+        (Direction::Download, TransferProtocol::Sftp),
+        (Direction::Upload, TransferProtocol::Scp),
+        (Direction::Download, TransferProtocol::Rsync),
+        (Direction::Upload, TransferProtocol::Git),
+    ] {
+        let known = protocol == TransferProtocol::Sftp;
+        let file = FileTransferred {
+            statement: 6,
+            path: "/srv/dump.sql".into(),
+            direction,
+            protocol,
+            offset: if known { 4096 } else { 0 },
+            bytes: 3,
+            sha256: known.then(|| digest.clone().finish()).flatten(),
+            complete: known,
+            mode: known.then_some(0o640),
+        };
+        bodies.push(file.into());
+    }
+    for code in [FindingCode::HostKeyTrusted, FindingCode::HostKeyRefused] {
+        let finding = Finding {
+            code,
+            message: "SHA256:x".into(),
+            subject: None,
+            engine: None,
+        };
+        bodies.push(finding.into());
+    }
+    bodies
 }
 
 fn seal(records: &[Record], previous: Hash, first: u64) -> Frame {
@@ -315,14 +363,70 @@ fn damaged_payloads_never_panic() {
 }
 
 #[test]
-fn refuses_another_schema_version() {
-    let payload = vec![SCHEMA_BYTE + 1, 1, 1, 1, 0];
-    let previous = genesis(&engine());
-    let hash = link(&previous, &payload);
+fn refuses_a_schema_version_that_it_does_not_know() {
+    for version in [crate::OLDEST_SCHEMA - 1, crate::SCHEMA + 1] {
+        let payload = vec![version.to_le_bytes()[0], 1, 1, 1, 0];
+        let previous = genesis(&engine());
+        let hash = link(&previous, &payload);
+        assert_eq!(
+            Frame::verify(previous, hash, payload),
+            Err(FrameError::Decode(DecodeError::Version(version)))
+        );
+    }
+}
+
+#[test]
+fn a_frame_that_was_sealed_by_version_2_is_read_as_it_was_written() {
+    let stored = include_bytes!("testdata/version-2.bin");
+    let mut reader = FrameReader::new(stored, genesis(&engine()));
+    let frame = reader.next_frame().unwrap().unwrap();
+    assert_eq!(reader.next_frame(), Ok(None));
+    let events = frame.events(&engine()).unwrap();
+    assert_eq!(events.len(), 16);
+    for (event, record) in events.iter().zip(every_kind()) {
+        assert_eq!(event.schema, 2);
+        assert_eq!(
+            (event.time, &event.session, &event.body),
+            (record.at, &record.session, &record.body)
+        );
+    }
+}
+
+#[test]
+fn moments_are_two_cells_and_nothing_else() {
+    let mut builder = ChunkBuilder::new(1024);
+    builder.push_moment(7, b"x");
     assert_eq!(
-        Frame::verify(previous, hash, payload),
-        Err(FrameError::Decode(DecodeError::Version(crate::SCHEMA + 1)))
+        builder.take().moments().unwrap(),
+        [Moment {
+            at_ms: 7,
+            bytes: b"x"
+        }]
     );
+    let cells: [&[Cell<'_>]; 5] = [
+        &[Some(b"7")],
+        &[Some(b"7"), None],
+        &[Some(b"-7"), Some(b"x")],
+        &[Some(b"\xff"), Some(b"x")],
+        &[Some(b"7"), Some(b"x"), Some(b"y")],
+    ];
+    for cells in cells {
+        builder.push_row(cells.iter().copied());
+        assert_eq!(builder.take().moments(), Err(DecodeError::Unknown));
+    }
+}
+
+#[test]
+fn a_moment_larger_than_a_chunk_is_split_and_not_cut() {
+    let mut builder = ChunkBuilder::new(200);
+    let large: Vec<u8> = (0..1000_u32).map(|n| n.to_le_bytes()[0]).collect();
+    builder.push_moment(u64::MAX, &large);
+    let rows = builder.take();
+    assert!(!rows.is_truncated());
+    let moments = rows.moments().unwrap();
+    assert!(moments.iter().all(|moment| moment.at_ms == u64::MAX));
+    let bytes: Vec<u8> = moments.iter().flat_map(|m| m.bytes).copied().collect();
+    assert_eq!(bytes, large);
 }
 
 #[test]
