@@ -12,6 +12,7 @@ mod replay;
 mod requests;
 mod sessions;
 pub(crate) mod table;
+mod terminal;
 pub(crate) mod text;
 pub(crate) mod time;
 mod values;

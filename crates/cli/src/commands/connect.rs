@@ -103,6 +103,15 @@ pub(crate) enum Failure {
     },
     #[error("no session {0}")]
     NoSession(String),
+    #[error("nothing of a terminal was recorded in this session")]
+    NoTerminal,
+    /// One has to be chosen.
+    #[error("this session has several terminals, name one as SESSION/NUMBER: {0}")]
+    Terminals(String),
+    #[error("the recording is damaged")]
+    Damaged,
+    #[error("the recording is larger than 512 MiB: name one statement as SESSION/NUMBER")]
+    TooMuch,
     #[error("cannot write the answer: {0}")]
     Write(String),
     /// The reader of standard output has seen enough.
@@ -257,6 +266,22 @@ pub(crate) fn write(text: &str) -> Result<(), Failure> {
         std::io::ErrorKind::BrokenPipe => Failure::Enough,
         _ => Failure::Write(error.to_string()),
     })
+}
+
+/// Writes to a file that only its owner may read, or to standard output.
+pub(super) fn write_to(file: Option<&Path>, text: &str) -> Result<(), Failure> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let Some(path) = file else {
+        return write(text);
+    };
+    let opened = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path);
+    let written = opened.and_then(|mut file| file.write_all(text.as_bytes()));
+    written.map_err(|error| Failure::Write(format!("{}: {error}", path.display())))
 }
 
 /// A value as one JSON or YAML document.

@@ -1,9 +1,11 @@
 //! Events in a line each, and the groups by which they are asked for.
 
-use weir_audit::{Body, Decision, Event, Outcome, Ruling, StatementFinished};
+use weir_audit::{
+    Body, Decision, Event, FileTransferred, Outcome, Ruling, Statement, StatementFinished,
+};
 
 use super::table::{Cell, Column, Screen, Style, draw};
-use super::text::{counted, duration, grouped, one_line};
+use super::text::{counted, duration, grouped, one_line, size};
 use super::time::shown;
 
 /// Groups of events.
@@ -13,6 +15,8 @@ pub(crate) enum Kind {
     Statements,
     /// Connections refused
     Refusals,
+    /// Files that went through a session
+    Files,
     /// Access requests: raised, decided, ended
     Requests,
     /// What an auditor must look at
@@ -33,6 +37,7 @@ impl Kind {
         match self {
             Self::Statements => &["statement_finished"],
             Self::Refusals => &["connection_refused"],
+            Self::Files => &["file_transferred"],
             Self::Requests => &[
                 "access_request_created",
                 "access_request_decided",
@@ -44,6 +49,7 @@ impl Kind {
             Self::Engine => &["engine_started", "engine_stopped"],
             Self::All => &[
                 "statement_finished",
+                "file_transferred",
                 "connection_refused",
                 "access_request_created",
                 "access_request_decided",
@@ -80,7 +86,17 @@ const OTHERS: [Column; 5] = [
     Column::detail("WHAT"),
 ];
 
-/// Events as a table: of statements, if all are.
+const FILES: [Column; 7] = [
+    Column::text("TIME (UTC)"),
+    Column::text("AUDIT ID"),
+    Column::text("IDENTITY"),
+    Column::text("WAY"),
+    Column::number("SIZE"),
+    Column::detail("SHA-256"),
+    Column::detail("PATH"),
+];
+
+/// Events as a table: of statements or files, if all are.
 pub(super) fn render(events: &[Event], more: bool, screen: Screen) -> String {
     if events.is_empty() {
         return "no event fits\n".to_owned();
@@ -92,9 +108,17 @@ pub(super) fn render(events: &[Event], more: bool, screen: Screen) -> String {
             _ => None,
         })
         .collect();
-    let mut out = match statements {
-        Some(rows) => draw(&STATEMENTS, &rows, screen),
-        None => draw(&OTHERS, &events.iter().map(row).collect::<Vec<_>>(), screen),
+    let files: Option<Vec<Vec<Cell>>> = events
+        .iter()
+        .map(|event| match &event.body {
+            Body::FileTransferred(file) => Some(file_row(event, file)),
+            _ => None,
+        })
+        .collect();
+    let mut out = match (statements, files) {
+        (Some(rows), _) => draw(&STATEMENTS, &rows, screen),
+        (None, Some(rows)) => draw(&FILES, &rows, screen),
+        (None, None) => draw(&OTHERS, &events.iter().map(row).collect::<Vec<_>>(), screen),
     };
     if more {
         out.push_str("… and older ones: see --limit and --until\n");
@@ -109,12 +133,48 @@ fn statement_row(event: &Event, finished: &StatementFinished) -> Vec<Cell> {
         audit_id(event).into(),
         identity(event).into(),
         decision(finished),
-        grouped(finished.rows).into(),
+        if is_channel(&finished.statement) {
+            size(finished.bytes).into()
+        } else {
+            grouped(finished.rows).into()
+        },
         outcome(&finished.outcome),
         rules(finished).into(),
         Cell::styled(masked.join(", "), Style::Waits),
-        text(finished).into(),
+        one_line(&asked(&finished.statement)).into(),
     ]
+}
+
+fn file_row(event: &Event, file: &FileTransferred) -> Vec<Cell> {
+    vec![
+        shown(event.time).into(),
+        audit_id(event).into(),
+        identity(event).into(),
+        way(file),
+        size(file.bytes).into(),
+        digest(file).into(),
+        (one_line(&file.path) + &part(file)).into(),
+    ]
+}
+
+/// Which way a file went.
+fn way(file: &FileTransferred) -> Cell {
+    file.direction.as_str().into()
+}
+
+fn digest(file: &FileTransferred) -> String {
+    file.sha256
+        .map_or_else(|| "(not in order)".to_owned(), |digest| digest.to_string())
+}
+
+/// What is to be said of a file that did not go as a whole.
+fn part(file: &FileTransferred) -> String {
+    match (file.complete, file.offset) {
+        (true, 0) => String::new(),
+        (true, offset) => format!(" (from byte {})", grouped(offset)),
+        (false, 0) => " (not to its end)".to_owned(),
+        (false, offset) => format!(" (from byte {}, not to its end)", grouped(offset)),
+    }
 }
 
 fn row(event: &Event) -> Vec<Cell> {
@@ -135,6 +195,7 @@ pub(super) fn audit_id(event: &Event) -> String {
         Body::StatementStarted(started) => Some(started.statement.number),
         Body::AccessRequestCreated(request) => Some(request.number),
         Body::RecordingChunk(chunk) => Some(chunk.statement),
+        Body::FileTransferred(file) => Some(file.statement),
         Body::ConnectionRefused(_) => Some(0),
         _ => None,
     };
@@ -181,6 +242,9 @@ pub(super) fn decision(finished: &StatementFinished) -> Cell {
 pub(super) fn outcome(outcome: &Outcome) -> Cell {
     match outcome {
         Outcome::Completed => "completed".into(),
+        Outcome::Failed { code } if code.starts_with("exit ") || code.starts_with("signal ") => {
+            Cell::styled(one_line(code), Style::Waits)
+        }
         Outcome::Failed { code } => Cell::styled(format!("error {}", one_line(code)), Style::Waits),
         Outcome::Denied => Cell::styled("denied", Style::Bad),
         Outcome::Cancelled => "cancelled".into(),
@@ -196,12 +260,32 @@ pub(super) fn rules(finished: &StatementFinished) -> String {
     names.map(one_line).collect::<Vec<_>>().join(", ")
 }
 
-/// The statement on one line, or what stands for it.
-fn text(finished: &StatementFinished) -> String {
-    match (&finished.statement.text, &finished.statement.command) {
-        (Some(text), _) => one_line(text),
-        (None, Some(command)) => format!("{} (text not recorded)", one_line(command)),
+/// Whether it is one of SSH: their commands are in small letters, the tags of SQL are not.
+pub(super) fn is_channel(statement: &Statement) -> bool {
+    let command = statement.command.as_deref();
+    command.is_some_and(|command| command.starts_with(|first: char| first.is_ascii_lowercase()))
+}
+
+/// What was asked for, or what stands for it. Of SSH a path alone would not say it.
+pub(super) fn asked(statement: &Statement) -> String {
+    let channel = is_channel(statement);
+    match (statement.text.as_deref(), statement.command.as_deref()) {
+        (Some(text), Some(command)) if channel && command != "exec" => {
+            format!("{command} {text}").trim_end().to_owned()
+        }
+        (Some(text), _) => text.to_owned(),
+        (None, Some("shell")) => "shell".to_owned(),
+        (None, Some(command)) => format!("{command} (text not recorded)"),
         (None, None) => "(text not recorded)".to_owned(),
+    }
+}
+
+/// How much the client got.
+pub(super) fn moved(finished: &StatementFinished) -> String {
+    if is_channel(&finished.statement) {
+        size(finished.bytes)
+    } else {
+        counted(finished.rows, "row")
     }
 }
 
@@ -212,9 +296,9 @@ pub(super) fn summary(event: &Event) -> (Cell, String) {
         Body::StatementFinished(finished) => {
             let mut said = match &finished.statement.reason {
                 Some(reason) => format!("{} · ", one_line(reason)),
-                None => format!("{} · ", counted(finished.rows, "row")),
+                None => format!("{} · ", moved(finished)),
             };
-            said.push_str(&text(finished));
+            said.push_str(&one_line(&asked(&finished.statement)));
             (decision(finished), said)
         }
         Body::StatementStarted(started) => (
@@ -231,10 +315,12 @@ pub(super) fn summary(event: &Event) -> (Cell, String) {
             let target = part(session.and_then(|session| session.target.as_deref()));
             let database = part(session.and_then(|session| session.database.as_deref()));
             let user = part(session.and_then(|session| session.user.as_deref()));
-            (
-                "opened".into(),
-                format!("{target}, database {database}, user {user}"),
-            )
+            let ssh = session.is_some_and(|session| session.protocol.as_deref() == Some("ssh"));
+            let what = match ssh {
+                true => format!("{target}, user {user}"),
+                false => format!("{target}, database {database}, user {user}"),
+            };
+            ("opened".into(), what)
         }
         Body::ConnectionClosed(closed) => {
             let lasted = duration(std::time::Duration::from_micros(closed.duration_us));
@@ -254,6 +340,15 @@ pub(super) fn summary(event: &Event) -> (Cell, String) {
             "recorded".into(),
             counted(super::text::as_u64(chunk.rows.len()), "row"),
         ),
+        Body::FileTransferred(file) => {
+            let (path, part) = (one_line(&file.path), part(file));
+            let (size, protocol) = (size(file.bytes), file.protocol.as_str());
+            let digest = digest(file);
+            (
+                way(file),
+                format!("{path}{part}, {size} by {protocol}, SHA-256 {digest}"),
+            )
+        }
         Body::AccessRequestCreated(request) => (
             Cell::styled("held", Style::Waits),
             format!(

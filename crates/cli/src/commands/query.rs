@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use weir_audit::{Event, SessionId, Timestamp};
+use weir_audit::{Digest, Event, SessionId, Timestamp};
 use weir_collector::client::path_with;
 
 use crate::cluster::Home;
@@ -37,12 +37,20 @@ pub(crate) struct Conditions {
     /// Statements with this decision
     #[arg(long, value_name = "DECISION", value_parser = ["permit", "deny", "hold"])]
     decision: Option<String>,
-    /// With this in the statement, or in a finding
+    /// With this in the statement, in a file's path, or in a finding
     #[arg(long, value_name = "TEXT")]
     text: Option<String>,
+    /// Files with this digest (implies --kind files)
+    #[arg(long, value_name = "SHA-256", value_parser = digest)]
+    sha256: Option<Digest>,
     /// In this session
     #[arg(long, value_name = "SESSION", value_parser = session)]
     session: Option<SessionId>,
+}
+
+fn digest(text: &str) -> Result<Digest, String> {
+    text.parse()
+        .map_err(|_| "expected 64 hexadecimal digits".to_owned())
 }
 
 fn session(text: &str) -> Result<SessionId, String> {
@@ -72,6 +80,7 @@ impl Conditions {
                 ("label", self.label.clone()),
                 ("decision", self.decision.clone()),
                 ("text", self.text.clone()),
+                ("sha256", self.sha256.map(|digest| digest.to_string())),
                 ("session", self.session.map(|id| id.to_string())),
                 ("kind", kind.map(str::to_owned)),
                 ("limit", limit.map(|limit| limit.to_string())),
@@ -127,7 +136,12 @@ struct Page {
     next: Option<String>,
 }
 
-fn names(kinds: &[Kind]) -> Vec<&'static str> {
+fn names(kinds: &[Kind], conditions: &Conditions) -> Vec<&'static str> {
+    let files = [Kind::Files];
+    let kinds = match conditions.sha256 {
+        Some(_) => &files,
+        None => kinds,
+    };
     let mut names: Vec<&str> = kinds
         .iter()
         .flat_map(|kind| kind.names())
@@ -142,7 +156,7 @@ pub(super) async fn query(args: QueryArgs, home: Home) -> Result<(), Failure> {
     let (client, now) = (args.connect.source(home).await?, now());
     let mut found: Vec<(Event, Box<RawValue>)> = Vec::new();
     let mut more = false;
-    for kind in names(&args.kind) {
+    for kind in names(&args.kind, &args.conditions) {
         let (mut cursor, mut have) = (None, 0);
         loop {
             let limit = (args.limit - have).min(10_000);
@@ -180,7 +194,11 @@ pub(super) async fn query(args: QueryArgs, home: Home) -> Result<(), Failure> {
 
 pub(super) async fn tail(args: TailArgs, home: Home) -> Result<(), Failure> {
     let client = args.connect.source(home).await?;
-    let (names, form, screen) = (names(&args.kind), args.connect.output, Screen::of_stdout());
+    let (names, form, screen) = (
+        names(&args.kind, &args.conditions),
+        args.connect.output,
+        Screen::of_stdout(),
+    );
     let only = match names.as_slice() {
         [only] => Some(*only),
         _ => None,

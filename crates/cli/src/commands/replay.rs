@@ -1,28 +1,34 @@
 //! `replay`: a session, statement by statement, as its client saw it.
 //!
 //! Invariants: results are shown from the recording only, after masks; what is kept in memory of a
-//! statement before its end is bounded, a larger result is shown as it comes.
+//! statement before its end is bounded, a larger result is shown as it comes; a recorded terminal
+//! draws on the reader's only if that is one, and never reaches beyond its screen.
+
+pub(super) mod asciicast;
+mod channel;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::value::RawValue;
 use weir_audit::{
-    Body, Column, Event, RecordingChunk, SessionId, StatementFinished, Stream, Timestamp,
+    Body, Column, Event, RecordingChunk, SessionId, StatementFinished, Stream, Timestamp, Value,
 };
 
 use weir_collector::client::path_with;
 
 use crate::cluster::Home;
 
-use super::connect::{Connect, Failure, Form, document, parsed, write};
-use super::events::{decision, outcome, rules, summary};
+use super::connect::{Connect, Failure, Form, document, parsed, write, write_to};
+use super::events::{asked, decision, is_channel, moved, outcome, rules, summary};
 use super::table::{Screen, Style};
-use super::text::{counted, duration, lines, offset, one_line, shorten, width};
+use super::text::{duration, lines, offset, one_line, shorten, width};
 use super::time::between;
 use super::values::{is_number, result_cell, value};
+use channel::{Shown, merged};
 
 /// Bytes of results that are kept until their statement ends.
 const KEPT: usize = 16 << 20;
@@ -34,11 +40,69 @@ const CELL: usize = 200;
 pub(crate) struct ReplayArgs {
     /// The session, as `weir sessions` names it
     session: String,
-    /// At the recorded speed times FACTOR [default: at once]
+    /// At the recorded speed times FACTOR [default: shells on a terminal as they were, the rest at once]
     #[arg(long, value_name = "FACTOR", value_parser = factor)]
     speed: Option<f64>,
+    /// Wait at most so long between two events [default: 2s for shells without --speed]
+    #[arg(long, value_name = "TIME", value_parser = idle)]
+    max_idle: Option<Duration>,
+    /// Draw what shells drew, or show its text
+    #[arg(long, value_enum, value_name = "WHEN", default_value = "auto")]
+    raw: Raw,
+    /// Write one terminal in this format instead
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    export: Option<Format>,
+    /// Write the export into this file [default: standard output]
+    #[arg(short, long, value_name = "FILE", requires = "export")]
+    file: Option<PathBuf>,
     #[command(flatten)]
     connect: Connect,
+}
+
+/// When a recorded terminal draws on the reader's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Raw {
+    /// If standard output is a terminal
+    Auto,
+    /// Always
+    Always,
+    /// Never: its text is shown
+    Never,
+}
+
+impl Raw {
+    fn wanted(self) -> bool {
+        use std::io::IsTerminal as _;
+        match self {
+            Self::Auto => std::io::stdout().is_terminal(),
+            Self::Always => true,
+            Self::Never => false,
+        }
+    }
+}
+
+/// What a terminal's recording can become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    /// asciicast v3, for asciinema and its players
+    Asciicast,
+}
+
+/// The longest wait in a shell that is played unasked.
+const IDLE: Duration = Duration::from_secs(2);
+
+fn idle(text: &str) -> Result<Duration, String> {
+    let (number, unit) = match text.strip_suffix("ms") {
+        Some(number) => (number, 0.001),
+        None => match text.strip_suffix('m') {
+            Some(number) => (number, 60.0),
+            None => (text.trim_end_matches('s'), 1.0),
+        },
+    };
+    let number = number.parse::<f64>().ok();
+    let seconds = number.map(|number| number * unit);
+    let idle = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    idle.ok_or_else(|| "expected a time such as 500ms, 2s or 1m".to_owned())
 }
 
 fn factor(text: &str) -> Result<f64, String> {
@@ -51,17 +115,37 @@ fn factor(text: &str) -> Result<f64, String> {
 
 pub(super) async fn replay(args: ReplayArgs, home: Home) -> Result<(), Failure> {
     // The id of a statement also names its session.
-    let session = args.session.split('/').next().unwrap_or_default();
-    let session: SessionId = session
-        .parse()
-        .map_err(|_| Failure::NoSession(one_line(&args.session)))?;
+    let unknown = || Failure::NoSession(one_line(&args.session));
+    let (session, number) = match args.session.split_once('/') {
+        Some((session, number)) => (session, Some(number.parse().map_err(|_| unknown())?)),
+        None => (&*args.session, None),
+    };
+    let session: SessionId = session.parse().map_err(|_| unknown())?;
     let client = args.connect.source(home).await?;
     let path = path_with(
         &format!("/v1/sessions/{session}/replay"),
         &[("namespace", args.connect.namespace())],
     );
+    if args.export.is_some() {
+        let mut export = asciicast::Export::new(number);
+        let mut result = Ok(());
+        let streamed = client
+            .stream(&path, |event: Event| {
+                result = export.event(event);
+                result.is_ok()
+            })
+            .await;
+        streamed?;
+        result?;
+        return write_to(args.file.as_deref(), &export.cast()?);
+    }
     let form = args.connect.output;
-    let mut player = Player::new(Screen::of_stdout(), args.speed);
+    let pace = Pace {
+        speed: args.speed,
+        max_idle: args.max_idle,
+        raw: args.raw.wanted(),
+    };
+    let mut player = Player::new(Screen::of_stdout(), pace);
     let mut result = Ok(());
     let mut all: Vec<serde_json::Value> = Vec::new();
     let mut first = true;
@@ -107,10 +191,21 @@ pub(super) enum Step {
     Show(String),
 }
 
+/// How fast, and how.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Pace {
+    /// The recorded speed times this.
+    pub(super) speed: Option<f64>,
+    /// The longest wait.
+    pub(super) max_idle: Option<Duration>,
+    /// Whether a recorded terminal draws on the reader's.
+    pub(super) raw: bool,
+}
+
 /// Turns a session's events into steps.
 pub(super) struct Player {
     screen: Screen,
-    speed: Option<f64>,
+    pace: Pace,
     opened: Option<Timestamp>,
     /// The place in the session that was shown last.
     reached: Duration,
@@ -130,10 +225,10 @@ struct Pending {
 type Take<'a> = dyn FnMut(Step) -> Result<(), Failure> + 'a;
 
 impl Player {
-    pub(super) fn new(screen: Screen, speed: Option<f64>) -> Self {
+    pub(super) fn new(screen: Screen, pace: Pace) -> Self {
         Self {
             screen,
-            speed,
+            pace,
             opened: None,
             reached: Duration::ZERO,
             pending: BTreeMap::new(),
@@ -183,20 +278,75 @@ impl Player {
                 out,
                 "\nstatement {number} has not ended; its result so far:"
             );
-            for chunk in std::mem::take(&mut pending.chunks) {
+            let chunks = std::mem::take(&mut pending.chunks);
+            let (timed, rows) = parts(chunks);
+            for chunk in rows {
                 out.push_str(&pending.show(&chunk, self.screen));
             }
+            out.push_str(&self.at_once(&timed));
         }
         out
+    }
+
+    /// A channel without its times.
+    fn at_once(&self, chunks: &[RecordingChunk]) -> String {
+        let mut shown = Shown::new(self.screen, self.pace.raw);
+        let Some(pieces) = merged(chunks) else {
+            return DAMAGED.to_owned();
+        };
+        let mut out: String = pieces.iter().map(|piece| shown.piece(piece)).collect();
+        out.push_str(&shown.end());
+        out.push_str(&cut(chunks));
+        out
+    }
+
+    /// A channel of the statement that began at `began`, at its pace.
+    fn channel(
+        &mut self,
+        began: Duration,
+        chunks: &[RecordingChunk],
+        take: &mut Take<'_>,
+    ) -> Result<(), Failure> {
+        let Some(pieces) = merged(chunks) else {
+            return take(Step::Show(DAMAGED.to_owned()));
+        };
+        let drawn = pieces
+            .iter()
+            .any(|piece| piece.stream == Stream::TerminalOutput);
+        let before = self.pace;
+        if drawn && self.pace.raw && self.pace.speed.is_none() {
+            self.pace.speed = Some(1.0);
+            self.pace.max_idle = self.pace.max_idle.or(Some(IDLE));
+        }
+        let mut shown = Shown::new(self.screen, self.pace.raw);
+        let mut played = Ok(());
+        for piece in &pieces {
+            let text = shown.piece(piece);
+            if text.is_empty() {
+                continue;
+            }
+            played = self
+                .wait(began + piece.at, take)
+                .and_then(|()| take(Step::Show(text)));
+            if played.is_err() {
+                break;
+            }
+        }
+        self.pace = before;
+        // Whatever happened, the reader gets their terminal back.
+        let ended = take(Step::Show(shown.end() + &cut(chunks)));
+        played.and(ended)
     }
 
     fn wait(&mut self, at: Duration, take: &mut Take<'_>) -> Result<(), Failure> {
         let ahead = at.saturating_sub(self.reached);
         self.reached = self.reached.max(at);
-        match self.speed {
+        match self.pace.speed {
             Some(speed) if !ahead.is_zero() => {
                 let time = Duration::try_from_secs_f64(ahead.as_secs_f64() / speed);
-                take(Step::Wait(time.unwrap_or(ahead)))
+                let time = time.unwrap_or(ahead);
+                let longest = self.pace.max_idle.unwrap_or(time);
+                take(Step::Wait(time.min(longest)))
             }
             _ => Ok(()),
         }
@@ -205,16 +355,22 @@ impl Player {
     /// Too much is kept: shows it before the statement's text is known.
     fn early(&mut self, take: &mut Take<'_>) -> Result<(), Failure> {
         self.kept = 0;
-        for (number, pending) in &mut self.pending {
+        let mut all = std::mem::take(&mut self.pending);
+        for (number, pending) in &mut all {
             if !std::mem::replace(&mut pending.early, true) {
                 take(Step::Show(format!(
                     "\nthe result of statement {number}, whose text follows:\n"
                 )))?;
             }
-            for chunk in std::mem::take(&mut pending.chunks) {
+            let (timed, rows) = parts(std::mem::take(&mut pending.chunks));
+            for chunk in rows {
                 take(Step::Show(pending.show(&chunk, self.screen)))?;
             }
+            if !timed.is_empty() {
+                take(Step::Show(self.at_once(&timed)))?;
+            }
         }
+        self.pending = all;
         Ok(())
     }
 
@@ -231,17 +387,24 @@ impl Player {
             .pending
             .remove(&finished.statement.number)
             .unwrap_or_default();
-        let recorded = pending.early || !pending.chunks.is_empty() || finished.rows == 0;
-        for chunk in std::mem::take(&mut pending.chunks) {
+        let empty = finished.rows == 0 && (finished.bytes == 0 || !has_output(finished));
+        let recorded = pending.early || !pending.chunks.is_empty() || empty;
+        let (timed, rows) = parts(std::mem::take(&mut pending.chunks));
+        for chunk in rows.iter().chain(&timed) {
             self.kept = self.kept.saturating_sub(chunk.rows.byte_len());
+        }
+        for chunk in rows {
             self.wait(began + Duration::from_millis(chunk.offset_ms.into()), take)?;
             take(Step::Show(pending.show(&chunk, self.screen)))?;
+        }
+        if !timed.is_empty() {
+            self.channel(began, &timed, take)?;
         }
         self.wait(end, take)?;
         let mut said = format!(
             "{}, {} in {}",
             outcome(&finished.outcome).painted(self.screen),
-            counted(finished.rows, "row"),
+            moved(finished),
             duration(Duration::from_micros(finished.duration_us))
         );
         if !recorded {
@@ -266,16 +429,45 @@ impl Player {
             let _ = write!(out, " by {rules}");
         }
         out.push('\n');
-        let text = statement.text.as_deref().or(statement.command.as_deref());
-        let text = text.map_or_else(|| "(text not recorded)".to_owned(), lines);
-        for line in text.trim_end().lines() {
+        for line in lines(&asked(statement)).trim_end().lines() {
             let _ = writeln!(out, "  {line}");
         }
         for (index, parameter) in statement.parameters.iter().enumerate() {
-            let _ = writeln!(out, "  ${} = {}", index + 1, value(parameter));
+            let _ = match parameter {
+                // Of a channel they are its environment.
+                Value::Text(text) if is_channel(statement) => {
+                    writeln!(out, "  {}", one_line(text))
+                }
+                other => writeln!(out, "  ${} = {}", index + 1, value(other)),
+            };
         }
         out
     }
+}
+
+/// Said in place of what cannot be read.
+const DAMAGED: &str = "(this part of the recording is damaged)\n";
+
+/// A channel's chunks, and those of a result.
+fn parts(chunks: Vec<RecordingChunk>) -> (Vec<RecordingChunk>, Vec<RecordingChunk>) {
+    let timed = |chunk: &RecordingChunk| chunk.stream.is_timed();
+    chunks.into_iter().partition(timed)
+}
+
+/// Says that a channel was not kept whole.
+fn cut(chunks: &[RecordingChunk]) -> String {
+    match chunks.iter().any(|chunk| chunk.rows.is_truncated()) {
+        true => "(more followed than was recorded)\n".to_owned(),
+        false => String::new(),
+    }
+}
+
+/// Whether its bytes are output, and not those of a file.
+fn has_output(finished: &StatementFinished) -> bool {
+    matches!(
+        finished.statement.command.as_deref(),
+        Some("exec" | "shell")
+    )
 }
 
 impl Pending {
@@ -285,7 +477,7 @@ impl Pending {
             self.widths.clear();
         }
         let Ok(rows) = chunk.rows.decode() else {
-            return "(this part of the recording is damaged)\n".to_owned();
+            return DAMAGED.to_owned();
         };
         let mut out = match chunk.stream {
             Stream::Result => {
@@ -299,7 +491,7 @@ impl Pending {
                 )
             }
             // COPY: each message is one cell, shown as it is.
-            Stream::CopyOut | Stream::CopyIn => rows
+            _ => rows
                 .iter()
                 .flatten()
                 .flatten()

@@ -1,5 +1,6 @@
 //! Claims about what people see.
 
+mod channels;
 mod server;
 
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use weir_audit::{
 };
 use weir_collector::api::RequestView;
 
-use super::replay::{Player, Step};
+use super::replay::{Pace, Player, Step};
 use super::table::Screen;
 use super::time::Moment;
 use super::{events, requests, text, values};
@@ -249,7 +250,13 @@ fn played(speed: Option<f64>) -> Vec<Step> {
         [Some(&[0, 0, 1, 0]), None],
     ];
     let mut steps = Vec::new();
-    let mut player = Player::new(SCREEN, speed);
+    let mut player = Player::new(
+        SCREEN,
+        Pace {
+            speed,
+            ..Pace::default()
+        },
+    );
     for event in [
         event(0, weir_audit::ConnectionOpened::default()),
         event(1_500_000, chunk(500, 0, &first)),
@@ -321,7 +328,7 @@ fn copy_data_is_shown_as_it_is() {
         rows: builder.take(),
         ..RecordingChunk::default()
     };
-    let mut player = Player::new(SCREEN, None);
+    let mut player = Player::new(SCREEN, Pace::default());
     player.event(event(0, chunk), &mut |_| Ok(())).unwrap();
     let rest = player.rest();
     assert!(rest.contains("statement 1 has not ended"), "{rest}");

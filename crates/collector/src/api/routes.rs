@@ -150,6 +150,7 @@ impl Query {
             decision: self.text("decision"),
             kind: self.text("kind"),
             text: self.text("text"),
+            sha256: self.parsed("sha256")?,
             session: self.parsed::<SessionId>("session")?,
             limit: self.parsed("limit")?,
             cursor: self.text("cursor"),

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension as _, params, params_from_iter};
 use serde::{Deserialize, Serialize};
-use weir_audit::{Body, EngineId, Event, EventId, FrameReader, Hash, SessionId, Timestamp};
+use weir_audit::{Body, Digest, EngineId, Event, EventId, FrameReader, Hash, SessionId, Timestamp};
 
 use super::index::Kind;
 use super::ingest::signed;
@@ -39,8 +39,10 @@ pub struct Filter {
     pub decision: Option<String>,
     /// Kind of event, such as `statement_finished`.
     pub kind: Option<String>,
-    /// Text in the statement or a finding's message, ASCII case ignored.
+    /// Text in the statement, the path of a file or a finding's message, ASCII case ignored.
     pub text: Option<String>,
+    /// A file with these bytes, or a piece of one, that went through a session.
+    pub sha256: Option<Digest>,
     /// The session.
     pub session: Option<SessionId>,
     /// At most so many (100 when absent, 10,000 at most).
@@ -112,6 +114,9 @@ impl Filter {
             && self.label.as_deref().is_none_or(|label| {
                 labels.is_some_and(|labels| labels.iter().any(|have| label_fits(label, have)))
             })
+            && self.sha256.is_none_or(|wanted| {
+                matches!(&event.body, Body::FileTransferred(file) if file.sha256 == Some(wanted))
+            })
             && text.is_none_or(|text| has_text(&event.body, text))
     }
 }
@@ -128,6 +133,7 @@ fn has_text(body: &Body, text: &[u8]) -> bool {
         Body::StatementStarted(started) => started.statement.text.as_deref(),
         Body::StatementFinished(finished) => finished.statement.text.as_deref(),
         Body::AccessRequestCreated(request) => Some(&request.statement),
+        Body::FileTransferred(file) => Some(&file.path),
         Body::Finding(finding) => Some(&finding.message),
         Body::ConnectionRefused(refused) => Some(&refused.reason),
         _ => None,
@@ -348,14 +354,16 @@ fn candidates(
         sql.push_str(" AND b.id IN (SELECT block FROM block_sessions WHERE session = ?)");
         values.push(Value::Integer(signed(session.as_u64())));
     }
+    let files = filter.sha256.map(|_| "file_transferred");
     for (kind, text) in [
-        (Kind::Identity, &filter.identity),
-        (Kind::Namespace, &filter.namespace),
-        (Kind::Target, &filter.target),
-        (Kind::Table, &filter.table),
-        (Kind::Label, &filter.label),
-        (Kind::Decision, &filter.decision),
-        (Kind::Body, &filter.kind),
+        (Kind::Identity, filter.identity.as_deref()),
+        (Kind::Namespace, filter.namespace.as_deref()),
+        (Kind::Target, filter.target.as_deref()),
+        (Kind::Table, filter.table.as_deref()),
+        (Kind::Label, filter.label.as_deref()),
+        (Kind::Decision, filter.decision.as_deref()),
+        (Kind::Body, filter.kind.as_deref()),
+        (Kind::Body, files),
     ] {
         let Some(text) = text else { continue };
         let numbers = key_numbers(reader, kind, text)?;

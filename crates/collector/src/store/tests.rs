@@ -10,6 +10,7 @@ use weir_audit::{
 use super::*;
 
 mod cluster;
+mod files;
 
 const T0: u64 = 1_700_000_000_000_000;
 
