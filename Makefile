@@ -13,7 +13,7 @@ CORPUS ?= ../shared/corpus
 PROTO ?= pg
 SECONDS ?= 60
 # Pure crates: no IO, no clock, no randomness. Crates of the data path: no Kubernetes client.
-PURE := policy sql detect wire-postgres
+PURE := policy sql detect wire-postgres wire-ssh
 NO_KUBE := gateway sidecar collector uplink injection api
 
 .PHONY: help
@@ -43,8 +43,8 @@ cluster-down: ## stop it
 	@python3 e2e/cluster/cluster.py down
 
 .PHONY: corpus
-corpus: ## the evasion corpus: PROTO=pg|pii [CORPUS=DIR]; last line is JSON
-	@if [ "$(PROTO)" = pg ]; then $(MAKE) release >&2; fi; \
+corpus: ## the evasion corpus: PROTO=pg|pii|ssh [CORPUS=DIR]; last line is JSON
+	@if [ "$(PROTO)" != pii ]; then $(MAKE) release >&2; fi; \
 	WEIR=$(WEIR) CORPUS=$(CORPUS) bash e2e/corpus/run.sh $(PROTO)
 
 .PHONY: bench
@@ -118,6 +118,10 @@ drivers: release ## seven drivers, direct and through Weir, byte for byte [ONLY=
 .PHONY: policy
 policy: release ## what policies do, through real clients
 	python3 e2e/policy/run.py --weir $(WEIR) $(if $(ONLY),--only "$(ONLY)")
+
+.PHONY: ssh
+ssh: release ## SSH through Weir, seen by stock clients (root)
+	python3 e2e/ssh/run.py --weir $(WEIR) $(if $(ONLY),--only "$(ONLY)")
 
 .PHONY: faults
 faults: release ## bad input and faults

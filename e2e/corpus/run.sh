@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The evasion corpus: run.sh pg|pii. Last line of the output is JSON.
+# The evasion corpus: run.sh pg|pii|ssh. Last line of the output is JSON.
 #   CORPUS=DIR       the corpus's folder        WEIR=PATH     the binary
 #   PROXY=direct|relay|weir (default weir)      SERVER=15|18  PostgreSQL's version
 #   ONLY=REGEX       some items only
@@ -8,6 +8,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 export CORPUS=${CORPUS:-$here/../../../shared/corpus}
 case "${1:-}" in
   pg) exec python3 "$here/pg.py" ;;
+  ssh) exec python3 "$here/ssh.py" ;;
   pii)
     cd "$here/../.."
     target=${CARGO_TARGET_DIR:-$PWD/target}

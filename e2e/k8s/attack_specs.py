@@ -131,7 +131,6 @@ class Specs:
             pod["spec"]["initContainers"][0].update(change)
             if change.get("restartPolicy", "") is None:
                 del pod["spec"]["initContainers"][0]["restartPolicy"]
-                del pod["spec"]["initContainers"][0]["startupProbe"]
             yield next(iter(change)), pod
 
     def hand_made_sidecar(self):
@@ -167,6 +166,11 @@ class Specs:
             copy = json.loads(json.dumps(pod))
             copy["spec"]["initContainers"][0][key] = value
             yield key, copy
+        copy = json.loads(json.dumps(pod))
+        args = copy["spec"]["initContainers"][0]["args"]
+        place, = [i for i, arg in enumerate(args) if arg.startswith("--controller-address=")]
+        args[place] += ",evil.example"
+        yield "address", copy
         copy = json.loads(json.dumps(pod))
         copy["spec"]["initContainers"].insert(0, {"name": "first", "image": "weir.test/client:1"})
         yield "first place", copy

@@ -1,6 +1,7 @@
 """Policies change while connections are open: how fast they are in force, what a broken one does, and
 what is left when a Target is gone."""
 
+import datetime
 import json
 import re
 import time
@@ -156,6 +157,47 @@ spec:
             self.weir.policies()
         self._masked_again()
 
+    def an_exception_lifts_a_rule_until_it_is_over(self):
+        over = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0) + datetime.timedelta(seconds=30)
+        expires = over.strftime("%Y-%m-%dT%H:%M:%SZ")
+        statement = "begin; delete from orders; rollback"
+        def deleted():
+            return "no-blind-writes" not in self.weir.psql(statement)
+        def explained():
+            return self.weir.shell("kubectl weir explain --service-account shop/default --target shop "
+                                   "--sql 'delete from orders'").stdout
+        def status():
+            conditions = self.cluster.get("policyexception", "hotfix").get("status", {}).get("conditions", ())
+            return next(((c["reason"], c["message"]) for c in conditions if c["type"] == "Ready"), ("", ""))
+        assert not deleted(), "it was not denied before"
+        self.cluster.apply(f"""\
+apiVersion: weir.dev/v1alpha1
+kind: PolicyException
+metadata: {{name: hotfix}}
+spec:
+  owner: data-platform
+  reason: the table is emptied by hand
+  expires: {expires}
+  subjects: [{{namespaces: [shop]}}]
+  targets: [shop]
+  rules: [shop/no-blind-writes]
+""")
+        try:
+            proc.wait_until(deleted, "the exception lifts the rule", 5, every=0.1)
+            contains(explained(), f"hotfix lifts shop/no-blind-writes, until {expires} "
+                                  "(owner data-platform: the table is emptied by hand)")
+            def recorded():
+                return "hotfix lifts shop/no-blind-writes" in self.weir.evidence("query -n shop --since 1m -o json")
+            proc.wait_until(recorded, "the evidence names the exception", 10)
+            lacks(str(status()), "over since")
+            left = (over - datetime.datetime.now(datetime.timezone.utc)).total_seconds()
+            time.sleep(max(left, 0) + 0.2)
+            assert not deleted(), "it binds no more after the exception is over"
+            proc.wait_until(lambda: "over since" in status()[1], f"the status says that it is over: {status()}", 5)
+            contains(explained(), f"hotfix no longer lifts shop/no-blind-writes, over since {expires}")
+        finally:
+            self.cluster.kubectl("delete", "policyexception", "hotfix")
+
     def _masked_again(self):
         proc.wait_until(lambda: "***-**-1120" in self.weir.psql("select ssn from customers where id = 1"),
                         "all is as before", 15)
@@ -166,5 +208,5 @@ def run(weir, report):
     edits = Edits(weir)
     for claim in (edits.in_force_within_a_second, edits.broken_policy_is_refused_and_changes_nothing,
                   edits.policy_that_breaks_later_says_so, edits.one_malformed_object_stops_no_other,
-                  edits.without_the_target_all_is_refused):
+                  edits.without_the_target_all_is_refused, edits.an_exception_lifts_a_rule_until_it_is_over):
         report.check(f"edits: {claim.__name__}", claim)

@@ -29,9 +29,11 @@ import edits  # noqa: E402
 import figures  # noqa: E402
 import outages  # noqa: E402
 import quickstart  # noqa: E402
+import spread  # noqa: E402
+import told  # noqa: E402
 import workloads  # noqa: E402
 
-SUITES = (chart, quickstart, workloads, edits, attacks, admission, outages, figures)
+SUITES = (chart, quickstart, workloads, edits, spread, told, attacks, admission, outages, figures)
 
 
 def images():

@@ -8,7 +8,10 @@ import textwrap
 from lab import proc
 from lab.report import contains, equal, lacks
 
+import clients
+
 NAMESPACE = "work"
+ELSEWHERE = "elsewhere"
 QUESTION = "select ssn from customers where id = 1"
 MASKED = "***-**-1120"
 POD = """\
@@ -173,6 +176,41 @@ spec:
         claims = json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "=="))
         equal(claims["aud"], ["somebody"])
 
+    def a_jvm_trusts_by_its_own_store(self):
+        """pgjdbc with the JVM's default trust and verify-full, and nothing in the pod that names a file."""
+        clients.prepare(self.weir)
+        try:
+            pod, = clients.start(self.weir, 3, ["java"])
+            text = clients.ended(self.weir, pod)
+            contains(text, "Picked up JAVA_TOOL_OPTIONS: -Djavax.net.ssl.trustStore=")
+            contains(text, " failed 0 last " + MASKED)
+        finally:
+            clients.clean(self.weir)
+
+    def resolvers_that_do_not_know_the_cluster(self):
+        """The node's resolvers in an enforced namespace, and name servers that do not exist in one that is
+        not: sidecars find controller and collector all the same."""
+        address = self.cluster.get("service", "db", namespace="data")["spec"]["clusterIP"]
+        asks = pod().replace("db.data.svc", address)
+        def make(name, dns):
+            return (f"apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, labels: {{app: {name}}}, "
+                    "annotations: {weir.dev/inject: enabled}}\nspec:\n" + indented(asks + dns, 2))
+        self.apply(make("nodes-resolver", "dnsPolicy: Default\n"))
+        self.masked("app=nodes-resolver")
+        self.weir.shell(f"kubectl create namespace {ELSEWHERE}")
+        try:
+            self.cluster.kubectl("patch", "clusterguardpolicy", "shop", "--type=json", "-p", json.dumps(
+                [{"op": "add", "path": "/spec/subjects/-", "value": {"namespaces": [ELSEWHERE]}}]))
+            self.cluster.apply(make("no-resolver", "dnsPolicy: None\ndnsConfig: {nameservers: [192.0.2.53]}\n"),
+                               namespace=ELSEWHERE)
+            proc.wait_until(lambda: MASKED in self.cluster.logs("no-resolver", "app", namespace=ELSEWHERE),
+                            "the pod without resolvers is masked", 60)
+            for namespace in (NAMESPACE, ELSEWHERE):
+                proc.wait_until(lambda scope=namespace: "resolver" in self.weir.evidence(f"sessions -n {scope} -o json"),
+                                f"evidence from {namespace}", 30)
+        finally:
+            self.weir.shell(f"kubectl delete namespace {ELSEWHERE} --wait=false")
+
     def twenty_at_once(self):
         self.apply(f"""\
 apiVersion: apps/v1
@@ -241,7 +279,8 @@ def run(weir, report):
     """The claims."""
     suite = Workloads(weir)
     claims = (suite.deployment, suite.stateful_set, suite.job_completes, suite.cron_job,
-              suite.init_container_uses_the_database, suite.own_service_account_volume, suite.twenty_at_once,
+              suite.init_container_uses_the_database, suite.own_service_account_volume,
+              suite.a_jvm_trusts_by_its_own_store, suite.resolvers_that_do_not_know_the_cluster, suite.twenty_at_once,
               suite.evidence_names_the_workload, suite.replicas_share_one_budget)
     names = [f"workloads: {claim.__name__}" for claim in claims]
     if not any(map(report.wanted, names)):

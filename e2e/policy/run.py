@@ -15,6 +15,7 @@ import sys
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "../lib"))
 sys.path.insert(0, HERE)
+import attacks  # noqa: E402
 import denials  # noqa: E402
 import evidence  # noqa: E402
 import holds  # noqa: E402
@@ -68,7 +69,7 @@ def main():
     scene = Scene(a, server)
     denials.controls(scene, results)
     if a.weir:
-        for module in (denials, masks, values, holds, evidence):
+        for module in (denials, attacks, masks, values, holds, evidence):
             module.claims(scene, results)
         scene.weir.stop()
     results.finish()

@@ -92,6 +92,7 @@ pub fn granted_objects(bundle: &Bundle, subject: &Subject) -> BTreeSet<String> {
             Source::File(_) => {}
         };
         target.upstream_tls.ca.iter().for_each(&mut source);
+        target.ssh.known_hosts.iter().for_each(&mut source);
         if let Credentials::Brokered { login, client } = &target.credentials {
             if let ClientLogin::Password(password) = client {
                 source(password);

@@ -34,7 +34,7 @@ pub use rule::{
 pub use status::{Condition, ConditionStatus, ResourceStatus};
 pub use target::{
     AddressSpec, CatalogSpec, ClientLoginSpec, CredentialMode, CredentialsSpec, LoginSpec,
-    PasswordSpec, PoolerSpec, ProtocolMismatch, ServiceRef, TargetSpec, UpstreamTlsSpec,
+    PasswordSpec, PoolerSpec, ProtocolMismatch, ServiceRef, SshSpec, TargetSpec, UpstreamTlsSpec,
 };
 
 /// The version of all kinds.

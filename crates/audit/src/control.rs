@@ -171,6 +171,28 @@ pub enum FindingCode {
     HostKeyRefused,
     /// Anything else.
     Other,
+    /// A pod enrolled with a second key: somebody else may have its token.
+    SecondKey,
+    /// A pod runs without Weir where Weir is enforced.
+    UnprotectedPod,
+}
+
+/// Somebody read evidence. It is recorded by the collector, in its own chain, before the answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EvidenceRead {
+    /// Who, as the cluster, the operators' socket or a token proved it.
+    pub reader: Arc<str>,
+    /// From where, if not from this machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<Arc<str>>,
+    /// What: a path of the API, such as `/v1/sessions/…/replay`.
+    pub path: Arc<str>,
+    /// The query string, as it was sent; empty for none.
+    #[serde(default)]
+    pub query: Arc<str>,
+    /// The namespace that the reader was confined to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<Arc<str>>,
 }
 
 /// An engine started.

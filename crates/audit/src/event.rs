@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::control::{
     AccessRequestClosed, AccessRequestCreated, AccessRequestDecided, BudgetsReset, EngineStarted,
-    EngineStopped, Finding, Heartbeat, PolicyChanged,
+    EngineStopped, EvidenceRead, Finding, Heartbeat, PolicyChanged,
 };
 use crate::file::FileTransferred;
 use crate::identity::{EngineId, Session};
@@ -157,6 +157,8 @@ pub enum Body {
     EngineStopped(EngineStopped),
     /// The engine lives; sent while there is nothing else to say.
     Heartbeat(Heartbeat),
+    /// Somebody read evidence: recorded before they got it.
+    EvidenceRead(Box<EvidenceRead>),
 }
 
 impl Body {
@@ -180,6 +182,7 @@ impl Body {
             Self::EngineStarted(_) => "engine_started",
             Self::EngineStopped(_) => "engine_stopped",
             Self::Heartbeat(_) => "heartbeat",
+            Self::EvidenceRead(_) => "evidence_read",
         }
     }
 
@@ -255,5 +258,5 @@ into_body!(
     ConnectionOpened, ConnectionClosed, ConnectionRefused, RecordingChunk, AccessRequestDecided,
     AccessRequestClosed, PolicyChanged, BudgetsReset, Finding, EngineStarted, EngineStopped,
     Heartbeat;
-    boxed StatementStarted, StatementFinished, FileTransferred, AccessRequestCreated
+    boxed StatementStarted, StatementFinished, FileTransferred, AccessRequestCreated, EvidenceRead
 );

@@ -170,6 +170,17 @@ impl<'de> Deserialize<'de> for SessionId {
 pub struct EngineId(Arc<str>);
 
 impl EngineId {
+    /// The engine of a pod: one chain for each pod, whatever restarts in it.
+    ///
+    /// # Errors
+    /// The UID has other characters than digits, lower-case letters and hyphens, or is too long.
+    pub fn of_pod(uid: &str) -> Result<Self, ParseError> {
+        if uid.contains('_') {
+            return Err(ParseError::new("pod UID", uid));
+        }
+        format!("pod_{}", uid.replace('-', "_")).parse()
+    }
+
     /// The id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -36,7 +36,8 @@ pub use channel::ChannelRecorder;
 pub use codec::DecodeError;
 pub use control::{
     AccessRequestClosed, AccessRequestCreated, AccessRequestDecided, BudgetsReset, Closing,
-    EngineStarted, EngineStopped, Finding, FindingCode, Heartbeat, PolicyChanged, Previous, Ruling,
+    EngineStarted, EngineStopped, EvidenceRead, Finding, FindingCode, Heartbeat, PolicyChanged,
+    Previous, Ruling,
 };
 pub use echo::{EchoFilter, MAX_HELD, MAX_LINE, Typed};
 pub use event::{

@@ -1,22 +1,25 @@
 //! `weir explain`: the decision on a statement with the rules that made it, without a database.
 
+mod exceptions;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use weir_api::{CompileOptions, References, Resources};
-use weir_policy::{Decision, Subject, Verdict};
+use weir_gateway::{SshCommandFacts as Command, SshQuestion};
+use weir_policy::{Bundle, Decision, SftpOperation, SshChannel, Subject, Verdict};
 
 use crate::cluster::{self, Cluster, ClusterError, Home, KubeArgs};
 use crate::commands::connect::{Failure, Form, document, write};
 use crate::policy::now;
 use crate::standalone::Config;
+use exceptions::Mattering;
 
 /// Arguments of `weir explain`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ExplainArgs {
-    /// The statement
-    #[arg(long)]
-    sql: String,
+    #[command(flatten)]
+    asked: Asked,
     /// The Target it is sent to
     #[arg(long)]
     target: String,
@@ -47,6 +50,35 @@ pub(crate) struct ExplainArgs {
     output: Form,
 }
 
+/// What is asked for.
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+struct Asked {
+    /// The statement
+    #[arg(long)]
+    sql: Option<String>,
+    /// The command, as a client of SSH sends it
+    #[arg(long, value_name = "TEXT")]
+    ssh_command: Option<String>,
+    /// The file operation over SFTP and its paths, such as `read /srv/data`
+    #[arg(long, value_names = ["OPERATION", "PATH"], num_args = 1..=3)]
+    sftp: Option<Vec<String>>,
+    /// Any other channel or request of SSH and what it names, such as `shell`, `subsystem raw` or
+    /// `direct-tcpip db:5432`
+    #[arg(long, value_names = ["NAME", "WHAT"], num_args = 1..=2)]
+    ssh_channel: Option<Vec<String>>,
+}
+
+/// One answer.
+struct Explained {
+    text: String,
+    decision: Decision,
+    /// What a command runs.
+    command: Option<Command>,
+    /// The exceptions that have to do with it.
+    exceptions: Vec<Mattering>,
+}
+
 /// Who sends the statement.
 #[derive(Debug, clap::Args)]
 #[group(required = true)]
@@ -68,16 +100,13 @@ pub(crate) async fn run(args: &ExplainArgs, home: Home) -> ExitCode {
         Ok(decisions) => {
             let shown = match args.output {
                 Form::Table => {
-                    for (text, decision) in &decisions {
-                        print(text, decision);
+                    for explained in &decisions {
+                        print(explained);
                     }
                     return ExitCode::SUCCESS;
                 }
                 form => {
-                    let list: Vec<_> = decisions
-                        .iter()
-                        .map(|(text, decision)| as_json(text, decision))
-                        .collect();
+                    let list: Vec<_> = decisions.iter().map(as_json).collect();
                     document(&list, form).and_then(|text| write(&text))
                 }
             };
@@ -113,7 +142,7 @@ impl ExplainArgs {
     }
 }
 
-async fn explain(args: &ExplainArgs, home: Home) -> Result<Vec<(String, Decision)>, String> {
+async fn explain(args: &ExplainArgs, home: Home) -> Result<Vec<Explained>, String> {
     let (resources, subject, references) = match args.place(home)? {
         Home::Local => (
             local(args)?,
@@ -131,7 +160,68 @@ async fn explain(args: &ExplainArgs, home: Home) -> Result<Vec<(String, Decision
         ..CompileOptions::default()
     };
     let compiled = weir_api::compile(&resources, &options).map_err(rendered)?;
-    weir_gateway::explain(&compiled.bundle, &subject, &args.target, &args.sql)
+    let mut explained = args
+        .asked
+        .decide(&compiled.bundle, &subject, &args.target)?;
+    let about = compiled.bundle.exceptions().iter();
+    let about: Vec<_> = about
+        .filter(|one| one.selects(&subject, &args.target))
+        .collect();
+    for one in &mut explained {
+        one.exceptions = exceptions::mattering(&about, &one.decision, options.now);
+    }
+    Ok(explained)
+}
+
+impl Asked {
+    fn decide(
+        &self,
+        bundle: &Bundle,
+        subject: &Subject,
+        target: &str,
+    ) -> Result<Vec<Explained>, String> {
+        let ssh = |text: String, question: SshQuestion<'_>| {
+            let answer = weir_gateway::explain_ssh(bundle, subject, target, question)?;
+            Ok(vec![Explained {
+                text,
+                decision: answer.decision,
+                command: answer.command,
+                exceptions: Vec::new(),
+            }])
+        };
+        if let Some(text) = &self.ssh_command {
+            return ssh(text.clone(), SshQuestion::Command(text));
+        }
+        if let Some((operation, paths)) = self.sftp.as_deref().and_then(<[_]>::split_first) {
+            let known = SftpOperation::ALL.iter().map(|one| one.name());
+            let operation = SftpOperation::parse(operation)
+                .ok_or_else(|| unknown("an operation of SFTP", operation, known))?;
+            let text = format!("sftp {operation} {}", paths.join(" "));
+            return ssh(text, SshQuestion::Sftp(operation, paths));
+        }
+        if let Some((name, what)) = self.ssh_channel.as_deref().and_then(<[_]>::split_first) {
+            let known = SshChannel::ALL.iter().map(|one| one.name());
+            let channel = SshChannel::parse(name)
+                .ok_or_else(|| unknown("a channel or request of SSH", name, known))?;
+            let what = what.first().map(String::as_str);
+            let text = format!("{channel} {}", what.unwrap_or_default());
+            return ssh(text, SshQuestion::Channel(channel, what));
+        }
+        let sql = self.sql.as_deref().unwrap_or_default();
+        let decisions = weir_gateway::explain(bundle, subject, target, sql)?;
+        let explained = decisions.into_iter().map(|(text, decision)| Explained {
+            text,
+            decision,
+            command: None,
+            exceptions: Vec::new(),
+        });
+        Ok(explained.collect())
+    }
+}
+
+fn unknown(what: &str, name: &str, known: impl Iterator<Item = &'static str>) -> String {
+    let known: Vec<&str> = known.collect();
+    format!("`{name}` is not {what}: {}", known.join(", "))
 }
 
 fn local(args: &ExplainArgs) -> Result<Resources, String> {
@@ -172,8 +262,15 @@ fn rendered(list: Vec<weir_api::Diagnostic>) -> String {
     lines.join("\n")
 }
 
-fn print(text: &str, decision: &Decision) {
-    println!("{text}");
+fn print(explained: &Explained) {
+    let decision = &explained.decision;
+    println!("{}", explained.text.trim_end());
+    if let Some(command) = &explained.command {
+        println!("  runs    {}", command.programs.join(", "));
+        if let Some(why) = &command.opaque {
+            println!("  opaque  {why}");
+        }
+    }
     match &decision.verdict {
         Verdict::Permit(_) => println!("  permit"),
         Verdict::Deny(denial) => {
@@ -208,15 +305,16 @@ fn print(text: &str, decision: &Decision) {
     for rule in &decision.why {
         println!("  rule    {}/{}", rule.policy, rule.rule);
     }
-    for lifted in &decision.exceptions {
-        println!("  exception {lifted}");
+    for exception in &explained.exceptions {
+        println!("  exception {exception}");
     }
     for rule in &decision.would_deny {
         println!("  would deny (observing) {}/{}", rule.policy, rule.rule);
     }
 }
 
-fn as_json(text: &str, decision: &Decision) -> serde_json::Value {
+fn as_json(explained: &Explained) -> serde_json::Value {
+    let decision = &explained.decision;
     let name = |rule: &weir_policy::RuleName| format!("{}/{}", rule.policy, rule.rule);
     let (verdict, reason) = match &decision.verdict {
         Verdict::Permit(_) => ("permit", None),
@@ -226,14 +324,19 @@ fn as_json(text: &str, decision: &Decision) -> serde_json::Value {
             hold.pending().first().map(|spec| spec.reason.clone()),
         ),
     };
-    serde_json::json!({
-        "statement": text,
+    let mut document = serde_json::json!({
+        "statement": explained.text.trim_end(),
         "verdict": verdict,
         "reason": reason,
         "rules": decision.why.iter().map(name).collect::<Vec<_>>(),
         "would_deny": decision.would_deny.iter().map(name).collect::<Vec<_>>(),
-        "exceptions": decision.exceptions.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "exceptions": explained.exceptions,
         "masked_columns": decision.obligations.masks.iter().map(|(at, _)| at + 1).collect::<Vec<_>>(),
         "limits": decision.obligations.limits.iter().map(|l| l.describe()).collect::<Vec<_>>(),
-    })
+    });
+    if let (Some(command), Some(fields)) = (&explained.command, document.as_object_mut()) {
+        fields.insert("programs".to_owned(), command.programs.clone().into());
+        fields.insert("opaque".to_owned(), command.opaque.clone().into());
+    }
+    document
 }

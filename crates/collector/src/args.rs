@@ -93,6 +93,7 @@ impl Args {
         let endpoint = |port| Endpoint {
             host: host.clone(),
             port,
+            addresses: Vec::new(),
         };
         Ok(Config {
             service: ServiceConfig {

@@ -6,7 +6,8 @@
 //! Invariants
 //! - Nobody reads without an answer of the controller that they may; no answer is a refusal.
 //! - Whoever may not read everything names a namespace, and sees that one only.
-//! - Every read leaves a line in the log with target `access`: who, from where, what, and the answer.
+//! - Every read is evidence itself before it is answered, and leaves a line in the log with target
+//!   `access`: who, from where, what, and the answer.
 //!
 //! It refuses everything that is not reading.
 
@@ -20,12 +21,12 @@ use std::time::SystemTime;
 
 use hyper::body::Incoming;
 use hyper::{Request, Response, header};
-use rustls::ServerConfig;
+use rustls::{ServerConfig, ServerConnection};
+use weir_serve::{Body, Site, Until};
 
 pub use review::{ReviewError, ReviewFuture, Reviewer};
 
 use crate::api::{Api, Caller, Refusal, Scope, named};
-use crate::listen::{Body, Connected, Site};
 use crate::peer::{self, User};
 use crate::tls::{Credentials, Current, Following};
 use client_ca::ClientCa;
@@ -50,7 +51,7 @@ struct Inner {
 type Version = client_ca::Version;
 
 /// A client, before it asks for anything.
-pub(crate) struct Client {
+pub struct Client {
     address: SocketAddr,
     /// The user in the certificate, and until when.
     user: Option<(User, SystemTime)>,
@@ -96,6 +97,8 @@ impl Auditors {
         let (gate, namespace) = (Arc::clone(&self.inner.gate), allowed.namespace.clone());
         let until = client.user.as_ref().map(|(_, until)| *until);
         let scope = Scope {
+            user: allowed.user.as_str().into(),
+            address: canonical(client.address).to_string().into(),
             namespace: allowed.namespace,
             still: Arc::new(move || {
                 let (gate, credential) = (Arc::clone(&gate), credential.clone());
@@ -112,7 +115,7 @@ impl Auditors {
 }
 
 impl Site for Auditors {
-    type Client = Client;
+    type Client = Arc<Client>;
 
     fn tls(&self) -> Option<Arc<ServerConfig>> {
         let Inner {
@@ -128,21 +131,19 @@ impl Site for Auditors {
         })
     }
 
-    fn admit(&self, connected: Connected) -> Option<Client> {
-        let user = match &connected.certificate {
-            None => None,
-            Some(der) => match (User::read(der), peer::ends(der)) {
-                (Ok(user), Ok(until)) => Some((user, until)),
-                (Err(error), _) | (_, Err(error)) => {
-                    tracing::warn!(address = %connected.address, %error, "a client is refused");
-                    return None;
-                }
-            },
-        };
-        Some(Client {
-            address: connected.address,
-            user,
-        })
+    fn admit(
+        &self,
+        address: SocketAddr,
+        session: &ServerConnection,
+    ) -> Result<(Arc<Client>, Until), String> {
+        let leaf = session.peer_certificates().and_then(|chain| chain.first());
+        let user = leaf.map(|leaf| Ok((User::read(leaf)?, peer::ends(leaf)?)));
+        let user = user.transpose().map_err(|error: peer::PeerError| {
+            tracing::warn!(%address, %error, "a client is refused");
+            error.to_string()
+        })?;
+        let until = user.as_ref().map(|(_, until)| *until);
+        Ok((Arc::new(Client { address, user }), until))
     }
 
     async fn answer(&self, client: Arc<Client>, request: Request<Incoming>) -> Response<Body> {

@@ -15,6 +15,7 @@ mod metrics;
 mod quota;
 mod refused;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,10 +23,11 @@ use http_body_util::{BodyExt as _, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::http::HeaderValue;
 use hyper::{Method, Request, Response, header};
-use rustls::ServerConfig;
+use rustls::{ServerConfig, ServerConnection};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use weir_audit::{Ack, Finding, FindingCode};
+use weir_serve::{Body, Site, Until};
 use weir_uplink::control::INGEST;
 use weir_uplink::ingest::{Acknowledged, MAX_BODY, MAX_UNPACKED};
 
@@ -34,8 +36,7 @@ pub use quota::Quota;
 
 use crate::Collector;
 use crate::api::json;
-use crate::listen::{Body, Connected, Site};
-use crate::peer::Pod;
+use crate::peer::{self, Pod};
 use crate::tls::{Credentials, Current, Following};
 use batch::Handed;
 use quota::{Later, Line, Quotas, Visit};
@@ -67,7 +68,7 @@ struct Inner {
 }
 
 /// A pod on one of its connections.
-pub(crate) struct Guest {
+pub struct Guest {
     pod: Arc<Pod>,
     _line: Line,
 }
@@ -176,7 +177,7 @@ impl Inner {
 }
 
 impl Site for Ingest {
-    type Client = Guest;
+    type Client = Arc<Guest>;
 
     fn tls(&self) -> Option<Arc<ServerConfig>> {
         let Inner {
@@ -185,20 +186,25 @@ impl Site for Ingest {
         tls.get(credentials, &(), Credentials::for_sidecars)
     }
 
-    fn admit(&self, connected: Connected) -> Option<Guest> {
-        let certificate = connected.certificate?;
-        let pod = match Pod::read(&certificate, &self.inner.trust_domain) {
-            Ok(pod) => Arc::new(pod),
-            Err(error) => {
-                tracing::warn!(address = %connected.address, %error, "a client is refused");
-                return None;
-            }
-        };
+    fn admit(
+        &self,
+        address: SocketAddr,
+        session: &ServerConnection,
+    ) -> Result<(Arc<Guest>, Until), String> {
+        let chain = session.peer_certificates().unwrap_or_default();
+        let leaf = chain.first().ok_or("no client certificate")?;
+        let read = Pod::read(leaf, &self.inner.trust_domain)
+            .and_then(|pod| Ok((Arc::new(pod), peer::ends(leaf)?)));
+        let (pod, until) = read.map_err(|error| {
+            tracing::warn!(%address, %error, "a client is refused");
+            error.to_string()
+        })?;
         let line = self.inner.quotas.connect(&pod.engine, Instant::now());
-        if line.is_none() {
+        let line = line.ok_or_else(|| {
             tracing::warn!(pod = %pod.name, spiffe = %pod.spiffe, "a pod has too many connections");
-        }
-        line.map(|line| Guest { pod, _line: line })
+            "the pod has too many connections".to_owned()
+        })?;
+        Ok((Arc::new(Guest { pod, _line: line }), Some(until)))
     }
 
     async fn answer(&self, guest: Arc<Guest>, request: Request<Incoming>) -> Response<Body> {

@@ -19,7 +19,6 @@ mod auditors;
 pub mod client;
 mod controller;
 mod ingest;
-mod listen;
 mod peer;
 mod service;
 mod store;

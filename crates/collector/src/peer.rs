@@ -71,14 +71,13 @@ impl Pod {
             .filter(|uid| is_uid(uid))
             .ok_or(PeerError::Lacks("pod UID"))?;
         let name = one(texts(subject.iter_common_name())).ok_or(PeerError::Lacks("pod name"))?;
-        let engine = format!("pod_{}", uid.replace('-', "_"));
         Ok(Self {
             spiffe: spiffe.into(),
             namespace: namespace.into(),
             service_account: account.into(),
             name: name.into(),
             uid: uid.into(),
-            engine: engine.parse().map_err(|_| PeerError::Lacks("pod UID"))?,
+            engine: EngineId::of_pod(uid).map_err(|_| PeerError::Lacks("pod UID"))?,
         })
     }
 }

@@ -15,18 +15,18 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
+use weir_serve::{Bounds, serve};
 use weir_telemetry::{Admin, AdminConfig, IntGauge, Readiness, Registry};
 
 use crate::api::Api;
 use crate::ingest::{Ingest, IngestMetrics, Quota};
-use crate::listen::serve;
 use crate::tls::Current;
 use crate::{Auditors, Collector, CollectorConfig, CollectorError, Reviewer};
 
-/// Sidecars connected at once.
-const SIDECARS: usize = 8192;
-/// Auditors connected at once.
-const AUDITORS: usize = 256;
+/// Sidecars; how many connections each pod may have is said by its quota.
+const SIDECARS: Bounds = bounds(8192);
+/// Auditors; they come by port-forward, all from one address.
+const AUDITORS: Bounds = bounds(256);
 const UPKEEP: Duration = Duration::from_secs(60);
 
 /// How the service runs.
@@ -67,6 +67,15 @@ pub enum ServiceError {
     /// A metric exists twice.
     #[error("cannot count: {0}")]
     Metrics(String),
+}
+
+const fn bounds(connections: usize) -> Bounds {
+    Bounds {
+        connections,
+        per_address: connections,
+        streams: 16,
+        drain: Duration::from_secs(10),
+    }
 }
 
 /// The service, bound and not serving yet.
@@ -156,9 +165,9 @@ impl Service {
         });
         let upkeep = tokio::spawn(upkeep(self.store.clone(), self.store_bytes));
         let (listener, site) = self.ingest;
-        let ingest = tokio::spawn(serve(listener, site, SIDECARS, stopped.clone()));
+        let ingest = tokio::spawn(serve(listener, Arc::new(site), SIDECARS, stopped.clone()));
         let (listener, site) = self.auditors;
-        let auditors = tokio::spawn(serve(listener, site, AUDITORS, stopped.clone()));
+        let auditors = tokio::spawn(serve(listener, Arc::new(site), AUDITORS, stopped.clone()));
         let mut over = stopped;
         let admin = tokio::spawn(self.admin.serve(async move {
             let _ = over.wait_for(|stop| *stop).await;

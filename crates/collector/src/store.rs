@@ -19,7 +19,9 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::broadcast;
-use weir_audit::{Ack, Batch, CollectorSink, DecodeError, Event, Finding, SinkError};
+use weir_audit::{
+    Ack, Batch, CollectorSink, DecodeError, Event, EvidenceRead, Finding, Record, SinkError,
+};
 
 pub use query::{EventPage, Filter};
 pub use sessions::{SessionFilter, SessionPage, SessionSummary};
@@ -152,6 +154,15 @@ impl Collector {
     pub fn report(&self, finding: Finding) -> Result<(), CollectorError> {
         let now = std::time::SystemTime::now().into();
         self.writer().find(vec![finding], now)
+    }
+
+    /// Records that somebody reads evidence; they get it after this.
+    ///
+    /// # Errors
+    /// When the store failed: nothing may be read then.
+    pub fn read_by(&self, read: EvidenceRead) -> Result<(), CollectorError> {
+        let now = std::time::SystemTime::now().into();
+        self.writer().note(vec![Record::engine(now, read)], now)
     }
 
     /// How many bytes the store takes.

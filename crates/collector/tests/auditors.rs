@@ -303,3 +303,62 @@ async fn the_cluster_roots_are_read_again_when_they_change() {
     assert_eq!(status(jane.get::<EventPage>(path).await), 401);
     bed.auditor("jane").get::<EventPage>(path).await.unwrap();
 }
+
+#[tokio::test]
+async fn every_read_is_evidence_before_it_is_answered_and_a_refused_one_is_none() {
+    let (bed, ..) = two_namespaces().await;
+    let (admin, jane) = (bed.auditor("admin"), bed.auditor("jane"));
+    let asked = "?namespace=billing&table=public.customers";
+    assert!(events(&jane, asked).await.is_empty());
+    let replay = format!("/v1/sessions/{}/replay", SessionId::new(1));
+    jane.stream(&format!("{replay}?namespace=billing"), |_: Event| true)
+        .await
+        .unwrap();
+    assert_eq!(status(jane.get::<Value>("/v1/sessions").await), 403);
+    let reads = events(&admin, "?kind=evidence_read").await;
+    let mut seen: Vec<_> = reads
+        .iter()
+        .map(|event| match &event.body {
+            weir_audit::Body::EvidenceRead(read) => (
+                read.reader.to_string(),
+                read.path.to_string(),
+                read.query.to_string(),
+                read.namespace.as_deref().map(str::to_owned),
+            ),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    seen.sort();
+    let own = |path: &str, query: &str| {
+        let namespace = Some("billing".to_owned());
+        (
+            "jane".to_owned(),
+            path.to_owned(),
+            query.to_owned(),
+            namespace,
+        )
+    };
+    let everything = (
+        "admin".to_owned(),
+        "/v1/events".to_owned(),
+        "kind=evidence_read".to_owned(),
+        None,
+    );
+    assert_eq!(
+        seen,
+        [
+            everything,
+            own("/v1/events", asked.trim_start_matches('?')),
+            own(&replay, "namespace=billing"),
+        ]
+    );
+    assert!(reads.iter().all(|event| event.session.is_none()));
+    // They are in the collector's own chain, and no namespace's.
+    let report: ChainReport = admin.get("/v1/verify").await.unwrap();
+    assert!(report.ok);
+    assert!(
+        events(&jane, "?namespace=billing&kind=evidence_read")
+            .await
+            .is_empty()
+    );
+}

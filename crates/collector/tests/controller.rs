@@ -70,6 +70,7 @@ async fn play(played: Arc<Played>) -> Endpoint {
     Endpoint {
         host: bed::NAME.into(),
         port,
+        addresses: Vec::new(),
     }
 }
 

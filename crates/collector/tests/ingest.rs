@@ -408,6 +408,27 @@ async fn a_renewed_certificate_and_new_roots_are_used_from_the_next_batch_on() {
 }
 
 #[tokio::test]
+async fn a_known_address_needs_no_resolver_and_proves_nothing() {
+    let bed = bed().await;
+    let pod = Pod::new("billing", 1);
+    let leaf = bed.root.pod(&pod);
+    let sent = async |host: &str, known: &str| {
+        let mut place = bed.place(tls(&bed.root, Some(&leaf)));
+        place.address = format!("{host}:{}", bed.ingest.port());
+        place.known = vec![known.parse().unwrap()];
+        let at = Arc::new(At(Mutex::new(Some(place))));
+        let remote = Arc::new(RemoteCollector::new(at).unwrap());
+        send(&remote, pod.batch(1)).await
+    };
+    sent(bed::NAME, "127.0.0.1").await.unwrap();
+    // Nobody is there: the name is asked.
+    sent(bed::NAME, "127.0.0.2").await.unwrap();
+    // The certificate is for another name.
+    let other = refused(sent("127.0.0.3", "127.0.0.1").await);
+    assert!(other.contains("certificate"), "{other}");
+}
+
+#[tokio::test]
 async fn a_collector_that_comes_back_is_found_again() {
     let mut first = bed().await;
     let pod = Pod::new("billing", 1);

@@ -259,8 +259,14 @@ fn write(pem: &RootPem) -> Secret {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// A new root.
+    pub(crate) fn root() -> Root {
+        let now = SystemTime::now();
+        Root::parse(RootPem::generate(now).unwrap(), now).unwrap()
+    }
 
     #[test]
     fn a_root_survives_its_secret() {

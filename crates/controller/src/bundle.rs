@@ -256,11 +256,15 @@ fn references(target: &TargetSpec) -> impl Iterator<Item = &str> {
     let client = target.credentials.client.as_ref();
     let password = client.and_then(|client| client.password.as_ref());
     let catalog = target.catalog.credentials.as_ref();
-    let all: [Option<&NameRef>; 4] = [
+    let all: [Option<&NameRef>; 5] = [
         target.upstream_tls.ca_ref.as_ref(),
         target.credentials.secret_ref.as_ref(),
         password.and_then(|password| password.secret_ref.as_ref()),
         catalog.and_then(|login| login.secret_ref.as_ref()),
+        target
+            .ssh
+            .as_ref()
+            .and_then(|ssh| ssh.known_hosts_ref.as_ref()),
     ];
     all.into_iter()
         .flatten()

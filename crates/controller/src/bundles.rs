@@ -21,6 +21,8 @@ use crate::store::{Store, Tables};
 
 /// Changes that come together are taken over together.
 const DEBOUNCE: Duration = Duration::from_millis(20);
+/// Clocks are set; a moment that is far away is not waited for in one go.
+const LOOK: Duration = Duration::from_secs(60);
 /// The Secret that holds what keyed tokens are made with, and its key.
 pub(crate) const TOKEN_KEY: (&str, &str) = ("weir-token-key", "key");
 
@@ -66,7 +68,8 @@ pub(crate) struct Bundles {
 }
 
 impl Bundles {
-    /// `namespace` is Weir's own. `settings` are those of all pods; the token key is filled in.
+    /// `namespace` is Weir's own. `settings` are those of all pods; the token key and the collector's
+    /// addresses are filled in.
     pub(crate) fn new(
         store: Store,
         namespace: String,
@@ -93,14 +96,22 @@ impl Bundles {
         let mut acceptor = Acceptor::default();
         let mut latest: Vec<Latest> = Vec::new();
         let mut judged: Option<Judged> = None;
-        while changes.changed().await.is_ok() {
+        loop {
+            let due = judged.as_ref().and_then(|judged| judged.until);
+            tokio::select! {
+                changed = changes.changed() => if changed.is_err() { return },
+                () = reached(due) => {}
+            }
             let since = Instant::now();
             tokio::time::sleep(DEBOUNCE).await;
             let now = *changes.borrow_and_update();
             if !self.store.read(Tables::is_complete) {
                 continue;
             }
-            let unchanged = judged.take().filter(|judged| judged.at == now.resources);
+            let at = time();
+            let unchanged = judged.take().filter(|judged| {
+                judged.at == now.resources && judged.until.is_none_or(|until| at < until)
+            });
             if unchanged.is_none() {
                 latest = self.latest();
             }
@@ -109,11 +120,12 @@ impl Bundles {
                 Some(judged) if judged.services == services => judged.accepted,
                 _ => {
                     let addresses = services.iter().map(addresses).collect();
-                    Arc::new(acceptor.accept(latest.clone(), &addresses, time()))
+                    Arc::new(acceptor.accept(latest.clone(), &addresses, at))
                 }
             };
             judged = Some(Judged {
                 at: now.resources,
+                until: expiry(&latest, at),
                 services: services.clone(),
                 accepted: Arc::clone(&accepted),
             });
@@ -205,6 +217,7 @@ impl Bundles {
             refusing,
             settings: Settings {
                 token_key,
+                collector_addresses: tables.cluster_ips(host(&self.settings.collector)),
                 ..self.settings.clone()
             },
         })
@@ -215,8 +228,37 @@ impl Bundles {
 struct Judged {
     /// Of which resources.
     at: u64,
+    /// The first moment at which it is to be decided anew: an exception is over.
+    until: Option<Timestamp>,
     services: Vec<ResolvedService>,
     accepted: Arc<Accepted>,
+}
+
+/// The first moment after `now` at which an exception is over.
+fn expiry(latest: &[Latest], now: Timestamp) -> Option<Timestamp> {
+    let read = latest.iter().filter_map(|one| one.object.as_ref().ok());
+    let exceptions = read.flat_map(|object| &object.parsed.exceptions);
+    let ends = exceptions.filter_map(|one| {
+        let end: jiff::Timestamp = one.spec.expires.parse().ok()?;
+        u64::try_from(end.as_millisecond()).ok().map(Timestamp)
+    });
+    ends.filter(|end| *end > now).min()
+}
+
+/// Waits for a moment, or wakes earlier to look at the clock; for ever, if there is none.
+async fn reached(moment: Option<Timestamp>) {
+    match moment {
+        Some(moment) => {
+            let left = Duration::from_millis(moment.0.saturating_sub(time().0));
+            tokio::time::sleep(left.min(LOOK)).await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// The host of `host:port`.
+fn host(address: &str) -> &str {
+    address.rsplit_once(':').map_or(address, |(host, _)| host)
 }
 
 fn addresses(service: &ResolvedService) -> (ServiceRef, Vec<std::net::SocketAddr>) {
@@ -236,4 +278,44 @@ fn time() -> Timestamp {
 
 fn count(n: usize) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::store::kinds::held;
+    use crate::store::kinds::tests::dynamic;
+
+    fn exception(name: &str, expires: &str) -> Latest {
+        let spec = json!({"owner": "o", "reason": "r", "expires": expires,
+            "subjects": [{"names": ["x"]}], "targets": ["*"], "rules": ["a/b"]});
+        let object = dynamic(Kind::PolicyException, None, name, spec);
+        Latest::from(&held(Kind::PolicyException, object, None))
+    }
+
+    #[test]
+    fn what_is_in_force_is_judged_anew_when_the_next_exception_is_over() {
+        let latest = [
+            exception("later", "1970-01-01T00:00:09Z"),
+            exception("over", "1970-01-01T00:00:01Z"),
+            exception("next", "1970-01-01T00:00:05Z"),
+            exception("odd", "tomorrow"),
+        ];
+        let after = |now| expiry(&latest, Timestamp(now)).map(|end| end.0);
+        assert_eq!(after(1000), Some(5000));
+        assert_eq!(after(4999), Some(5000));
+        assert_eq!(after(5000), Some(9000));
+        assert_eq!(after(9000), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_moment_that_is_far_away_is_looked_at_every_minute() {
+        let begun = tokio::time::Instant::now();
+        reached(Some(Timestamp(u64::MAX))).await;
+        assert_eq!(begun.elapsed(), LOOK);
+        reached(Some(Timestamp(0))).await;
+        assert!(begun.elapsed() < LOOK + Duration::from_secs(1));
+    }
 }

@@ -4,12 +4,15 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Parser;
+use weir_notify::{EndpointError, Webhook, WebhookConfig};
 use weir_telemetry::LogFormat;
 use weir_uplink::control::{Settings, UnmatchedSetting};
 
 use crate::authority::{AuthorityConfig, PublisherConfig};
+use crate::evidence::EvidenceConfig;
 use crate::identity::IdentityConfig;
 use crate::leader::LeaderConfig;
+use crate::peer::Peer;
 
 /// The controller of Weir: identities, bundles, admission and access requests.
 #[derive(Clone, Debug, Parser)]
@@ -82,6 +85,27 @@ pub struct Args {
     /// Seconds that a sidecar waits for sessions to end when it stops.
     #[arg(long, default_value_t = 10)]
     drain: u64,
+    /// Where reviewers are told of holds: a webhook of the Standard Webhooks specification.
+    #[arg(long, value_name = "URL", requires = "notify_key_file")]
+    notify_url: Option<String>,
+    /// File with the keys that its messages are signed with, each `whsec_` and Base64.
+    #[arg(long, value_name = "FILE", requires = "notify_url")]
+    notify_key_file: Option<PathBuf>,
+    /// A PEM file with the authorities of the webhook's receiver, in place of Mozilla's.
+    #[arg(long, value_name = "FILE", requires = "notify_url")]
+    notify_ca_file: Option<PathBuf>,
+    /// Speak plain HTTP to the webhook, if it is a Service or on loopback.
+    #[arg(long, requires = "notify_url")]
+    notify_allow_http: bool,
+    /// This pod's UID, which its evidence goes by.
+    #[arg(long)]
+    pod_uid: String,
+    /// This pod's service account.
+    #[arg(long, default_value = "weir-controller")]
+    service_account: String,
+    /// A directory of this pod alone, where findings wait for the collector.
+    #[arg(long, default_value = "/var/lib/weir")]
+    state_dir: PathBuf,
     /// What is logged.
     #[arg(long, default_value = "info")]
     log: String,
@@ -105,6 +129,9 @@ pub struct Config {
     pub(crate) settings: Settings,
     /// What is injected; the root is filled in.
     pub(crate) injection: weir_injection::Settings,
+    pub(crate) evidence: EvidenceConfig,
+    /// Where reviewers are told.
+    pub(crate) notify: Option<Webhook>,
 }
 
 /// Why the command line cannot be used.
@@ -121,6 +148,9 @@ pub enum ConfigError {
     /// The sidecar's resources are not what they should be.
     #[error("--sidecar-resources: {0}")]
     Resources(serde_json::Error),
+    /// Messages may not go to the webhook's URL.
+    #[error("--notify-url: {0}")]
+    Notify(EndpointError),
 }
 
 impl Args {
@@ -146,12 +176,23 @@ impl TryFrom<Args> for Config {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             namespace: args.namespace.clone(),
             image: args.sidecar_images.first().cloned().unwrap_or_default(),
+            controller_addresses: Vec::new(),
             pull_policy: args.sidecar_pull_policy,
             trust_domain: args.trust_domain.clone(),
             ca: String::new(),
             resources: resources.unwrap_or_default(),
             state_size: args.sidecar_state_size,
         };
+        let notify = args.notify_url.zip(args.notify_key_file);
+        let notify = notify.map(|(url, key_file)| {
+            Webhook::new(WebhookConfig {
+                url,
+                key_file,
+                ca_file: args.notify_ca_file,
+                allow_http: args.notify_allow_http,
+            })
+        });
+        let notify = notify.transpose().map_err(ConfigError::Notify)?;
         let names = |service: &str| service_names(service, &args.namespace, &args.cluster_domain);
         let mut own_names = names(&args.service);
         own_names.push("localhost".to_owned());
@@ -159,6 +200,7 @@ impl TryFrom<Args> for Config {
         let collector = args
             .collector
             .unwrap_or_else(|| format!("{service}.{}.svc:8445", args.namespace));
+        let identity = args.identity;
         Ok(Self {
             authority: AuthorityConfig {
                 namespace: args.namespace.clone(),
@@ -172,7 +214,7 @@ impl TryFrom<Args> for Config {
             leader: LeaderConfig {
                 namespace: args.namespace.clone(),
                 lease: args.service.clone(),
-                identity: args.identity,
+                identity: identity.clone(),
             },
             identity: IdentityConfig {
                 trust_domain: args.trust_domain.clone(),
@@ -186,10 +228,23 @@ impl TryFrom<Args> for Config {
                 keep_seconds: args.keep,
                 token_key: String::new(),
                 extra_roots,
-                collector,
+                collector: collector.clone(),
+                collector_addresses: Vec::new(),
                 audit_timeout_seconds: args.audit_timeout,
                 drain_seconds: args.drain,
             },
+            evidence: EvidenceConfig {
+                peer: Peer::new(
+                    &args.trust_domain,
+                    &args.namespace,
+                    &args.service_account,
+                    &identity,
+                    &args.pod_uid,
+                ),
+                dir: args.state_dir,
+                collector,
+            },
+            notify,
             injection,
             namespace: args.namespace,
             trust_domain: args.trust_domain,
@@ -219,6 +274,7 @@ mod tests {
         let args = Args::parse_from([
             "weir-controller",
             "--identity=weir-controller-0",
+            "--pod-uid=1-2",
             "--namespace=weir",
             "--sidecar-image=a@sha256:1",
             "--sidecar-image=b@sha256:2",
@@ -233,6 +289,8 @@ mod tests {
         );
         assert_eq!(config.publisher.images.len(), 2);
         assert_eq!(config.leader.identity, "weir-controller-0");
+        assert_eq!(config.evidence.peer.pod, "weir-controller-0");
+        assert_eq!(config.evidence.collector, "weir-collector.weir.svc:8445");
         let names = &config.identity.collector_names;
         assert!(names.contains(&"weir-collector.weir.svc.cluster.local".to_owned()));
     }
@@ -242,9 +300,30 @@ mod tests {
         let args = Args::parse_from([
             "weir-controller",
             "--identity=a",
+            "--pod-uid=1",
             "--sidecar-image=a",
             "--extra-roots=/does/not/exist",
         ]);
         assert!(Config::try_from(args).is_err());
+    }
+    #[test]
+    fn a_webhook_needs_its_key_and_a_url_that_messages_may_go_to() {
+        let args = |more: &[&str]| {
+            let own = [
+                "weir-controller",
+                "--identity=a",
+                "--pod-uid=1",
+                "--sidecar-image=a",
+            ];
+            Args::try_parse_from(own.iter().chain(more))
+        };
+        assert!(args(&["--notify-url=https://hooks.example/x"]).is_err());
+        assert!(args(&["--notify-key-file=/x"]).is_err());
+        let config = |url: &str| {
+            let args = args(&["--notify-key-file=/x", &format!("--notify-url={url}")]);
+            Config::try_from(args.unwrap())
+        };
+        assert!(config("https://hooks.example/x").unwrap().notify.is_some());
+        assert!(config("http://hooks.chat.svc/x").is_err());
     }
 }

@@ -8,25 +8,29 @@
 
 mod keys;
 mod owner;
+mod rate;
 mod review;
 mod token;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, Client};
 use tokio::sync::Semaphore;
-use weir_audit::Names;
+use tokio::time::Instant;
+use weir_audit::{FindingCode, Names};
 use weir_telemetry::{Counters, IntCounter, Label, Registry};
 use weir_uplink::control::{Attested, Enrolment};
 
 use self::keys::Keys;
+use self::rate::Rates;
 pub(crate) use self::review::user_of;
 use self::token::{Claims, TokenError};
 use crate::authority::{Authority, IDENTITY_LIFE, Request};
+use crate::evidence::Findings;
 use crate::peer::Peer;
 use crate::store::pods::{PodEntry, Pods};
 use crate::text::why;
@@ -62,6 +66,9 @@ pub(crate) enum EnrolError {
     /// The request is not one.
     #[error("{0}")]
     Request(crate::authority::CertificateError),
+    /// The pod asks all the time.
+    #[error("this pod enrols too often")]
+    TooOften,
     /// Ours.
     #[error("the token cannot be verified now: {0}")]
     Unavailable(String),
@@ -74,6 +81,7 @@ impl EnrolError {
             Self::Review(_) => Outcome::NotVouchedFor,
             Self::Pod(_) => Outcome::BadPod,
             Self::Request(_) => Outcome::BadRequest,
+            Self::TooOften => Outcome::TooOften,
             Self::Unavailable(_) => Outcome::Failed,
         }
     }
@@ -87,6 +95,7 @@ pub(crate) enum Outcome {
     NotVouchedFor,
     BadPod,
     BadRequest,
+    TooOften,
     Failed,
 }
 
@@ -98,6 +107,7 @@ impl Label for Outcome {
         Self::NotVouchedFor,
         Self::BadPod,
         Self::BadRequest,
+        Self::TooOften,
         Self::Failed,
     ];
 
@@ -108,6 +118,7 @@ impl Label for Outcome {
             Self::NotVouchedFor => "not_vouched_for",
             Self::BadPod => "bad_pod",
             Self::BadRequest => "bad_request",
+            Self::TooOften => "too_often",
             Self::Failed => "failed",
         }
     }
@@ -123,6 +134,8 @@ pub(crate) struct Enrolments {
     slots: Semaphore,
     /// The key that each pod enrolled with, by UID.
     known: Mutex<HashMap<String, String>>,
+    rates: Mutex<Rates>,
+    findings: Findings,
     outcomes: Counters<Outcome>,
     second_keys: IntCounter,
 }
@@ -133,6 +146,7 @@ impl Enrolments {
         config: IdentityConfig,
         authority: Authority,
         pods: Pods,
+        findings: Findings,
         registry: &Registry,
     ) -> Result<Self, prometheus::Error> {
         Ok(Self {
@@ -143,6 +157,8 @@ impl Enrolments {
             pods,
             slots: Semaphore::new(AT_ONCE),
             known: Mutex::default(),
+            rates: Mutex::default(),
+            findings,
             outcomes: registry.counters(
                 "weir_controller_enrolments_total",
                 "Identities asked for, by outcome.",
@@ -175,11 +191,19 @@ impl Enrolments {
     pub(crate) fn forget(&self, uid: &str) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.remove(uid);
+        self.rates().forget(uid);
+    }
+
+    fn rates(&self) -> MutexGuard<'_, Rates> {
+        self.rates.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn grant(&self, token: &str, csr: &str) -> Result<Enrolment, EnrolError> {
         let slot = self.slots.acquire().await;
         let claims = self.keys.verify(token, &self.config.audience).await?;
+        if !self.rates().take(&claims.uid, Instant::now()) {
+            return Err(EnrolError::TooOften);
+        }
         review::vouch(&self.client, token, &self.config.audience, &claims).await?;
         let pod = self.pod(&claims).await?;
         drop(slot);
@@ -251,10 +275,11 @@ impl Enrolments {
         let before = known.insert(peer.uid.clone(), key.clone());
         if before.is_some_and(|before| before != key) {
             self.second_keys.inc();
-            tracing::error!(
-                identity = %peer.name, pod = %peer.pod, uid = %peer.uid,
-                "finding: a pod enrolled with a second key"
+            let text = format!(
+                "pod {}/{} ({}) of {} enrolled with a second key: somebody else may have its token",
+                peer.namespace, peer.pod, peer.uid, peer.name
             );
+            self.findings.report(FindingCode::SecondKey, text);
         }
     }
 

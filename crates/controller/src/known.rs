@@ -20,7 +20,7 @@ use crate::store::{Store, Tables};
 pub(crate) struct Cluster {
     pub(crate) store: Store,
     pub(crate) current: Current,
-    /// What is injected; the root is filled in.
+    /// What is injected; the root and the controller's addresses are filled in.
     pub(crate) injection: Settings,
 }
 
@@ -41,11 +41,14 @@ impl Known for Cluster {
     }
 
     fn injection(&self) -> Option<Settings> {
-        let ca = self
-            .store
-            .read(|tables| root(tables, &self.injection.namespace))?;
+        let host = self.injection.controller();
+        let (ca, addresses) = self.store.read(|tables| {
+            let addresses = tables.cluster_ips(&host);
+            Some((root(tables, &self.injection.namespace)?, addresses))
+        })?;
         Some(Settings {
             ca,
+            controller_addresses: addresses.iter().map(ToString::to_string).collect(),
             ..self.injection.clone()
         })
     }

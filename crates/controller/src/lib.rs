@@ -9,6 +9,7 @@ mod authority;
 mod bundle;
 mod bundles;
 mod config;
+mod evidence;
 mod identity;
 mod known;
 mod leader;
@@ -25,6 +26,7 @@ mod snapshot;
 mod statuses;
 mod store;
 mod text;
+mod unprotected;
 mod watches;
 pub mod webhooks;
 

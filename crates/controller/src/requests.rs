@@ -5,6 +5,7 @@
 //! told by whichever replica holds the pod's watch; phases are written by the leader only.
 //! Refuses: to judge who may approve. That is admission's.
 
+mod notify;
 pub(crate) mod phase;
 mod reconcile;
 
@@ -21,10 +22,12 @@ use weir_api::kinds::{AccessRequestPhase, AccessRequestSpec, AccessRequestStatus
 use weir_telemetry::{Counters, Label, Registry};
 use weir_uplink::control::{AccessRequestOpened, RequestRuling};
 
+pub(crate) use self::notify::Notifier;
 use self::phase::{Terms, ruling};
+use self::reconcile::patch;
 use crate::peer::Peer;
 use crate::sessions::Sessions;
-use crate::store::follow::{Table, follow};
+use crate::store::follow::{Key, Table, follow};
 use crate::store::kinds::api_resource;
 use crate::store::pods::PodEntry;
 use crate::text::{time, why};
@@ -45,6 +48,7 @@ const REASON_CHARS: usize = 1024;
 #[derive(Clone, Debug, PartialEq)]
 struct Entry {
     name: String,
+    uid: String,
     pod_uid: String,
     version: Option<String>,
     generation: Option<i64>,
@@ -186,10 +190,7 @@ impl Requests {
         if !matches!(phase, None | Some(AccessRequestPhase::Pending)) {
             return Ok(());
         }
-        let patch = json!({
-            "metadata": {"resourceVersion": entry.version},
-            "status": {"phase": AccessRequestPhase::Withdrawn},
-        });
+        let patch = patch(&entry, AccessRequestPhase::Withdrawn, Timestamp::now());
         let params = PatchParams::default();
         match api.patch_status(name, &params, &Patch::Merge(&patch)).await {
             Ok(_) => self.events.inc(Happened::Withdrawn),
@@ -210,6 +211,14 @@ impl Requests {
         rulings.sort_by_key(|(created, _)| std::cmp::Reverse(*created));
         rulings.truncate(PAST);
         rulings.into_iter().map(|(_, ruling)| ruling).collect()
+    }
+
+    fn entries(&self) -> Vec<(Key, Entry)> {
+        let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = table
+            .iter()
+            .map(|(key, entry)| (key.clone(), entry.clone()));
+        all.collect()
     }
 
     fn waiting(&self, uid: &str) -> usize {
@@ -274,6 +283,7 @@ fn entry(object: DynamicObject, before: Option<&Entry>) -> Entry {
         .map(AccessRequestStatus::deserialize);
     Entry {
         name: metadata.name.unwrap_or_default(),
+        uid: metadata.uid.unwrap_or_default(),
         pod_uid: labels.get(POD_UID).cloned().unwrap_or_default(),
         version: metadata.resource_version,
         generation: metadata.generation,

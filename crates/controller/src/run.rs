@@ -9,25 +9,28 @@ use jiff::Timestamp;
 use kube::Client;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use weir_notify::{Courier, NotifyMetrics};
+use weir_serve::serve;
 use weir_telemetry::{Admin, AdminConfig, Readiness, ReadinessGuard, Registry};
 
 use crate::admission::Admission;
 use crate::authority::{Authority, Publisher};
 use crate::bundles::{BundleMetrics, Bundles, Current};
 use crate::config::Config;
+use crate::evidence::{Evidence, EvidenceError, Findings};
 use crate::identity::Enrolments;
 use crate::known::Cluster;
 use crate::leader::{self, while_leading};
 use crate::leases::Budgets;
 use crate::reports::Reports;
-use crate::requests::Requests;
-use crate::server::control::Control;
-use crate::server::public::Public;
-use crate::server::serve;
+use crate::requests::{Notifier, Requests};
+use crate::server::control::{self, Control};
+use crate::server::public::{self, Public};
 use crate::sessions::Sessions;
 use crate::statuses;
 use crate::store::Store;
 use crate::store::pods::Pods;
+use crate::unprotected::Unprotected;
 
 /// After `/readyz` says no, connections still come for this long.
 const UNREADY: Duration = Duration::from_secs(2);
@@ -46,6 +49,15 @@ pub enum RunError {
     /// Two metrics have one name.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
+    /// Findings cannot become evidence.
+    #[error("evidence: {0}")]
+    Evidence(String),
+}
+
+impl From<EvidenceError> for RunError {
+    fn from(error: EvidenceError) -> Self {
+        Self::Evidence(error.to_string())
+    }
 }
 
 /// Runs until `stop`, then drains.
@@ -78,7 +90,26 @@ pub async fn run(
         () = &mut stop => return Ok(()),
     };
     let (authority, keeper) = begun;
-    let parts = Parts::new(&config, &client, &authority, &registry)?;
+    let evidence = Evidence::start(config.evidence.clone(), authority.clone(), &registry)?;
+    let parts = Parts::new(&config, &client, &authority, evidence.findings(), &registry)?;
+    let unprotected = Unprotected::new(
+        parts.store.clone(),
+        parts.pods.clone(),
+        evidence.findings(),
+        &config.namespace,
+        &registry,
+    )?;
+    let notifier = match config.notify.clone() {
+        Some(webhook) => {
+            // A receiver that cannot be told is no reason not to serve.
+            if let Err(error) = webhook.check().await {
+                tracing::error!(%error, "reviewers cannot be told");
+            }
+            let courier = Courier::new(webhook, NotifyMetrics::new(&registry)?);
+            Some(Notifier::new(parts.requests.clone(), courier))
+        }
+        None => None,
+    };
     let bundles = Bundles::new(
         parts.store.clone(),
         config.namespace.clone(),
@@ -113,8 +144,8 @@ pub async fn run(
     starting.release();
     let stopping = ending.subscribe();
     let serving = [
-        tokio::spawn(serve(public, public_port, stopping.clone())),
-        tokio::spawn(serve(control, control_port, stopping)),
+        tokio::spawn(serve(public, public_port, public::BOUNDS, stopping.clone())),
+        tokio::spawn(serve(control, control_port, control::BOUNDS, stopping)),
     ];
     let (leads, leading) = watch::channel(false);
     let election = tokio::spawn(leader::run(client.clone(), config.leader, leads, ended()));
@@ -122,6 +153,8 @@ pub async fn run(
         tokio::join!(
             while_leading(leading.clone(), || publisher.run()),
             while_leading(leading.clone(), || parts.requests.reconcile()),
+            while_leading(leading.clone(), || unprotected.run()),
+            while_leading(leading.clone(), || tell(notifier.as_ref())),
             while_leading(leading.clone(), || budgets.tidy()),
             while_leading(leading.clone(), || {
                 statuses::run(client.clone(), parts.store.clone(), current.clone())
@@ -131,6 +164,7 @@ pub async fn run(
     let working = async {
         tokio::join!(
             keeper.run(),
+            evidence.run(),
             parts.store.run(&client, &config.namespace),
             parts.pods.run(client.clone(), |uid| parts.forget(uid)),
             parts.requests.run(),
@@ -152,6 +186,7 @@ pub async fn run(
         _ = part.await;
     }
     _ = election.await;
+    _ = tokio::task::spawn_blocking(move || evidence.close()).await;
     _ = admin.await;
     Ok(())
 }
@@ -170,6 +205,7 @@ impl Parts {
         config: &Config,
         client: &Client,
         authority: &Authority,
+        findings: Findings,
         registry: &Registry,
     ) -> Result<Self, prometheus::Error> {
         let pods = Pods::default();
@@ -179,6 +215,7 @@ impl Parts {
             config.identity.clone(),
             authority.clone(),
             pods.clone(),
+            findings,
             registry,
         )?;
         Ok(Self {
@@ -193,6 +230,14 @@ impl Parts {
     fn forget(&self, uid: &str) {
         self.sessions.end(uid);
         self.enrolments.forget(uid);
+    }
+}
+
+/// Tells reviewers, if they are to be told.
+async fn tell(notifier: Option<&Notifier>) {
+    match notifier {
+        Some(notifier) => notifier.run().await,
+        None => std::future::pending().await,
     }
 }
 

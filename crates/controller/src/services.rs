@@ -16,6 +16,8 @@ use weir_uplink::control::ResolvedService;
 /// What is kept of a Service.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ServiceEntry {
+    /// Cluster IPs, as the Service orders them.
+    pub(crate) cluster: Vec<IpAddr>,
     /// Cluster IPs, external IPs and load-balancer IPs.
     addresses: Vec<IpAddr>,
     ports: Vec<Port>,
@@ -49,6 +51,12 @@ impl From<&Service> for ServiceEntry {
         let balancer = balancer.and_then(|status| status.load_balancer.as_ref());
         let balancer = balancer.and_then(|balancer| balancer.ingress.as_deref());
         let balancer = balancer.unwrap_or_default();
+        let cluster = match &spec.cluster_ips {
+            Some(ips) => ips.as_slice(),
+            None => spec.cluster_ip.as_slice(),
+        };
+        // A Service without one says `None`.
+        let cluster = cluster.iter().filter_map(|ip| ip.parse().ok()).collect();
         let texts = spec
             .cluster_ips
             .iter()
@@ -65,6 +73,7 @@ impl From<&Service> for ServiceEntry {
             })
         };
         Self {
+            cluster,
             addresses: addresses.into_iter().collect(),
             ports: spec.ports.iter().flatten().filter_map(port).collect(),
         }
@@ -88,6 +97,13 @@ impl From<&EndpointSlice> for SliceEntry {
             ports: ports.collect(),
         }
     }
+}
+
+/// Namespace and name of the Service that a name in the cluster's DNS stands for.
+pub(crate) fn named(host: &str) -> Option<(&str, &str)> {
+    let mut labels = host.split('.');
+    let (name, namespace) = (labels.next()?, labels.next()?);
+    (labels.next()? == "svc").then_some((namespace, name))
 }
 
 /// The addresses of a node.

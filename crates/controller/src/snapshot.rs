@@ -18,7 +18,16 @@ use crate::peer::Peer;
 use crate::store::Material;
 
 /// The keys that a Target can mean.
-const KEYS: [&str; 4] = ["ca.crt", "username", "password", "token"];
+const KEYS: [&str; 8] = [
+    "ca.crt",
+    "username",
+    "password",
+    "token",
+    "ssh-privatekey",
+    "ssh-privatekey-cert.pub",
+    "ssh-ca-key",
+    "known_hosts",
+];
 /// Weir's own objects, which no Target can name.
 pub(crate) const OWN: [&str; 3] = ["weir-ca", "weir-token-key", "weir-admission"];
 

@@ -10,6 +10,7 @@ pub(crate) mod kinds;
 pub(crate) mod pods;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use base64::Engine as _;
@@ -23,7 +24,7 @@ use weir_uplink::control::UnmatchedSetting;
 
 use self::follow::{Table, follow};
 use self::kinds::{Held, Kind};
-use crate::services::{NodeEntry, ServiceEntry, SliceEntry, node};
+use crate::services::{NodeEntry, ServiceEntry, SliceEntry, named, node};
 use crate::text::version;
 
 /// What a namespace or pod says about connections that no Target covers.
@@ -56,6 +57,14 @@ pub(crate) struct Tables {
 }
 
 impl Tables {
+    /// The cluster IPs of the Service that a name in the cluster's DNS stands for.
+    pub(crate) fn cluster_ips(&self, host: &str) -> Vec<IpAddr> {
+        let service = named(host).and_then(|(namespace, name)| self.services.get(namespace, name));
+        service
+            .map(|entry| entry.cluster.clone())
+            .unwrap_or_default()
+    }
+
     /// Whether every list was seen once.
     pub(crate) fn is_complete(&self) -> bool {
         self.resources.len() == Kind::ALL.len()

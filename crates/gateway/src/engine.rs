@@ -13,7 +13,8 @@ use weir_transport::tls::Authority;
 use crate::ports::{AuditSink, Budgets, Credentials, Holds, Identities, PinStore, Policies};
 use crate::postgres::{CancelRegistry, Catalogs, StatementCache};
 use crate::scopes::Scopes;
-use crate::{postgres, relay, wall_clock};
+use crate::ssh::HostKeys;
+use crate::{postgres, relay, ssh, wall_clock};
 
 /// What happens to a connection that no Target covers and that is no governed protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +43,8 @@ pub struct EngineConfig {
     pub pins: Arc<dyn PinStore>,
     /// Mints the certificates that clients see.
     pub authority: Arc<Authority>,
+    /// The host keys that SSH clients see.
+    pub host_keys: Arc<HostKeys>,
     /// What keyed tokens are made with.
     pub token_key: Arc<[u8]>,
 }
@@ -55,6 +58,7 @@ pub(crate) struct Shared {
     pub(crate) credentials: Arc<dyn Credentials>,
     pub(crate) pins: Arc<dyn PinStore>,
     pub(crate) authority: Arc<Authority>,
+    pub(crate) host_keys: Arc<HostKeys>,
     pub(crate) token_key: Arc<TokenKey>,
     pub(crate) scopes: Scopes,
     pub(crate) statements: StatementCache,
@@ -97,6 +101,7 @@ impl Engine {
             credentials: config.credentials,
             pins: config.pins,
             authority: config.authority,
+            host_keys: config.host_keys,
             token_key: Arc::new(TokenKey::new(&config.token_key)),
             scopes: Scopes::default(),
             statements: StatementCache::default(),
@@ -153,11 +158,17 @@ impl Engine {
             Ok(Some(route)) => {
                 let target = route.bundle.target(route.target);
                 let protocol = target.map(|target| target.protocol);
-                if protocol == Some(Protocol::PostgreSQL) {
-                    postgres::serve(shared, accepted, route, identity).await;
-                } else {
-                    let reason = "this target's protocol cannot be governed yet";
-                    self.refused(identity, client, destination, reason);
+                match protocol {
+                    Some(Protocol::PostgreSQL) => {
+                        postgres::serve(shared, accepted, route, identity).await;
+                    }
+                    Some(Protocol::SSH) => {
+                        Box::pin(ssh::serve(shared, accepted, route, identity)).await;
+                    }
+                    _ => {
+                        let reason = "this target's protocol cannot be governed yet";
+                        self.refused(identity, client, destination, reason);
+                    }
                 }
             }
             Ok(None) => Box::pin(relay::unmatched(shared, accepted, identity)).await,
@@ -166,6 +177,38 @@ impl Engine {
                 self.refused(identity, client, destination, &reason);
             }
         }
+    }
+
+    /// What SSH clients put into `known_hosts`: the host CA, and lines for the targets' names; and for
+    /// `listeners`, addresses that stand for a target.
+    #[must_use]
+    pub fn known_hosts(&self, listeners: &[SocketAddr]) -> String {
+        let bundle = self.shared.policies.current();
+        let mut hosts: Vec<(String, u16)> = Vec::new();
+        for (_, target) in bundle.targets() {
+            if target.protocol != Protocol::SSH {
+                continue;
+            }
+            for address in &target.addresses {
+                let names = match &address.host {
+                    weir_policy::Host::Net(net) => {
+                        net.single().iter().map(ToString::to_string).collect()
+                    }
+                    _ => target.client_names(),
+                };
+                for port in &address.ports {
+                    hosts.extend(names.iter().map(|name| (name.clone(), *port)));
+                }
+            }
+        }
+        let listeners = listeners
+            .iter()
+            .map(|address| (address.ip().to_string(), address.port()));
+        hosts.extend(listeners);
+        hosts.sort();
+        hosts.dedup();
+        let hosts = hosts.iter().map(|(name, port)| (name.as_str(), *port));
+        self.shared.host_keys.known_hosts(hosts)
     }
 
     fn route(&self, destination: Option<SocketAddr>) -> Result<Option<Route>, String> {

@@ -9,17 +9,23 @@
 //! Everything fails closed: no identity, no policy, no catalog, no evidence means refused.
 
 mod buffer;
+mod command;
 mod engine;
+mod explain;
 pub mod ports;
 mod postgres;
 mod relay;
 mod scopes;
 mod sniff;
+mod ssh;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use engine::{Engine, EngineConfig, Unmatched};
+pub use explain::{SshAnswer, SshQuestion, explain_ssh};
 pub use postgres::explain;
+pub use ssh::{HostKeys, KeysError};
+pub use weir_wire_ssh::command::Command as SshCommandFacts;
 
 /// The wall clock, in microseconds since 1970, for evidence.
 pub(crate) fn wall_clock() -> weir_audit::Timestamp {

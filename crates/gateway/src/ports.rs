@@ -104,6 +104,12 @@ pub trait Credentials: Send + Sync {
     /// It cannot be read; the connection is refused.
     fn read(&self, source: &weir_policy::Source) -> Result<Vec<u8>, String>;
 
+    /// One key of an object that the bundle refers to; none where the object has no such key.
+    ///
+    /// # Errors
+    /// The object cannot be read; the connection is refused.
+    fn field(&self, object: &str, key: &str) -> Result<Option<Vec<u8>>, String>;
+
     /// User name and password of a login that the bundle refers to.
     ///
     /// # Errors

@@ -14,8 +14,6 @@ use crate::names::{
 };
 use crate::settings::{Resources, Settings};
 
-/// How often the startup probe may fail, once a second, before the sidecar is started again.
-const STARTUP_TRIES: u32 = 60;
 /// Seconds that the projected token lives.
 const TOKEN_SECONDS: u32 = 600;
 /// The size of the volume with certificates.
@@ -27,6 +25,10 @@ pub fn sidecar(settings: &Settings, enforced: bool) -> Value {
         format!("--controller={}", settings.controller()),
         format!("--trust-domain={}", settings.trust_domain),
     ];
+    if !settings.controller_addresses.is_empty() {
+        let addresses = settings.controller_addresses.join(",");
+        args.push(format!("--controller-address={addresses}"));
+    }
     if enforced {
         args.push("--enforced".to_owned());
     }
@@ -45,12 +47,12 @@ pub fn sidecar(settings: &Settings, enforced: bool) -> Value {
         ],
         "resources": resources(&settings.resources),
         "securityContext": security(0, &["NET_ADMIN", "SETGID", "SETUID"]),
-        "startupProbe": {
+        "readinessProbe": {
             "httpGet": {"path": "/readyz", "port": ADMIN_PORT, "scheme": "HTTP"},
-            "periodSeconds": 1,
+            "periodSeconds": 10,
             "timeoutSeconds": 1,
             "successThreshold": 1,
-            "failureThreshold": STARTUP_TRIES,
+            "failureThreshold": 3,
         },
         "terminationMessagePath": "/dev/termination-log",
         "terminationMessagePolicy": "FallbackToLogsOnError",
@@ -63,7 +65,9 @@ pub fn sidecar(settings: &Settings, enforced: bool) -> Value {
     })
 }
 
-/// The probe: it ends well only if its connection was captured.
+/// The probe: it waits until the sidecar serves, and ends well only if its connection was captured.
+/// Everything after it waits for it. A startup probe of the sidecar's would be one more step of the
+/// kubelet's, which takes up to a second for each; its readiness probe holds nothing up.
 pub fn probe(settings: &Settings) -> Value {
     json!({
         "name": PROBE,

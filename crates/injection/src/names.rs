@@ -23,6 +23,8 @@ pub const TRUST_PATH: &str = "/var/run/weir/trust";
 pub const CA_FILE: &str = "ca.crt";
 /// The pod's own CA, the platform's roots and the installation's extra roots in [`TRUST_PATH`].
 pub const BUNDLE_FILE: &str = "bundle.crt";
+/// The same certificates as [`BUNDLE_FILE`] for a JVM, in [`TRUST_PATH`].
+pub const JAVA_FILE: &str = "java.jks";
 /// Where Kubernetes mounts the pod's ordinary token into every container that mounts nothing there.
 pub const TOKEN_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
@@ -30,7 +32,7 @@ pub const TOKEN_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 pub const SIDECAR_UID: i64 = 2177;
 /// The UID of the probe.
 pub const PROBE_UID: i64 = 2178;
-/// The sidecar's port for probes and metrics, on the pod's address.
+/// The sidecar's port for health and metrics, on the pod's address.
 pub const ADMIN_PORT: u16 = 15090;
 
 /// What all labels and annotations of Weir begin with.

@@ -14,6 +14,10 @@ pub struct Settings {
     pub namespace: String,
     /// The image of sidecar and probe.
     pub image: String,
+    /// Where the controller is, as its Service says; the sidecar looks its name up where none answers,
+    /// and needs no resolver that knows the cluster's names where one does.
+    #[serde(default)]
+    pub controller_addresses: Vec<String>,
     /// When the image is pulled.
     #[serde(default = "if_not_present")]
     pub pull_policy: String,
@@ -45,7 +49,8 @@ fn state_size() -> String {
 
 impl Settings {
     /// The controller's name as sidecars dial it.
-    pub(crate) fn controller(&self) -> String {
+    #[must_use]
+    pub fn controller(&self) -> String {
         format!("weir-controller.{}.svc", self.namespace)
     }
 }

@@ -13,6 +13,7 @@ fn settings() -> Settings {
         version: "1.2.3".to_owned(),
         namespace: "weir-system".to_owned(),
         image: "weir.dev/weir-sidecar:1.2.3".to_owned(),
+        controller_addresses: vec!["10.96.0.7".to_owned(), "fd00::7".to_owned()],
         pull_policy: "IfNotPresent".to_owned(),
         trust_domain: "cluster.local".to_owned(),
         ca: "-----BEGIN CERTIFICATE-----\n".to_owned(),
@@ -201,7 +202,7 @@ fn variables_that_are_set_are_left_and_reported() {
     ]}]);
     let pod = injected(&with("/spec/containers", containers), &asked()).pod;
     let env = pod["spec"]["containers"][0]["env"].as_array().unwrap();
-    assert_eq!(env.len(), 7);
+    assert_eq!(env.len(), 8);
     assert_eq!(env[0]["value"], "/mine.crt");
     let left = &pod["metadata"]["annotations"]["weir.dev/left-alone"];
     assert_eq!(left, "app: SSL_CERT_FILE, PGSSLROOTCERT");
@@ -211,6 +212,34 @@ fn variables_that_are_set_are_left_and_reported() {
             &json!({"name": "NODE_EXTRA_CA_CERTS", "value": "/var/run/weir/trust/ca.crt"})
         )
     );
+}
+
+#[test]
+fn a_jvm_is_told_of_its_trust_store_and_keeps_its_own_options() {
+    const OURS: &str = "-Djavax.net.ssl.trustStore=/var/run/weir/trust/java.jks";
+    let java = |pod: &Value| {
+        let env = pod["spec"]["containers"][0]["env"].as_array().unwrap();
+        let all = env.iter().filter(|e| e["name"] == "JAVA_TOOL_OPTIONS");
+        let values: Vec<_> = all
+            .map(|e| e["value"].as_str().unwrap().to_owned())
+            .collect();
+        values
+    };
+    let mut pod = injected(&pod(), &asked()).pod;
+    assert_eq!(java(&pod), [OURS]);
+    let left = |pod: &Value| pod["metadata"]["annotations"]["weir.dev/left-alone"].clone();
+    for (set, reported) in [
+        (format!("-javaagent:/otel.jar {OURS}"), Value::Null),
+        (String::new(), json!("app: JAVA_TOOL_OPTIONS")),
+        ("-Xmx1g".to_owned(), json!("app: JAVA_TOOL_OPTIONS")),
+        (format!("{OURS}.mine"), json!("app: JAVA_TOOL_OPTIONS")),
+    ] {
+        let env = json!([{"name": "JAVA_TOOL_OPTIONS", "value": set}]);
+        pod["spec"]["containers"][0]["env"] = env;
+        let again = injected(&pod, &asked()).pod;
+        assert_eq!(java(&again), [set]);
+        assert_eq!(left(&again), reported);
+    }
 }
 
 #[test]
@@ -241,6 +270,25 @@ fn neither_container_can_be_given_the_service_accounts_token() {
         let path = "/var/run/secrets/kubernetes.io/serviceaccount";
         assert!(mounts.iter().any(|mount| mount["mountPath"] == path));
     }
+}
+
+#[test]
+fn the_controllers_addresses_are_told_where_they_are_known() {
+    let args = |settings: &Settings| crate::sidecar(settings, false)["args"].clone();
+    let all = args(&settings());
+    assert!(
+        all.as_array()
+            .unwrap()
+            .contains(&json!("--controller-address=10.96.0.7,fd00::7"))
+    );
+    let unknown = Settings {
+        controller_addresses: Vec::new(),
+        ..settings()
+    };
+    assert_eq!(
+        args(&unknown).as_array().unwrap().len(),
+        all.as_array().unwrap().len() - 1
+    );
 }
 
 #[test]
@@ -347,6 +395,14 @@ fn ca_files_are_covered_by_the_bundle() {
             .unwrap()
             .contains(&mount)
     );
+    let java = "/opt/java/lib/security/cacerts, /app/trust.jks";
+    let pod = injected(&annotated("weir.dev/ca-files", java), &asked()).pod;
+    let mounts = pod["spec"]["containers"][0]["volumeMounts"].as_array();
+    let stores = mounts
+        .unwrap()
+        .iter()
+        .filter(|m| m["subPath"] == "java.jks");
+    assert_eq!(stores.count(), 2);
     for bad in [
         "etc/ca",
         "/etc/../ca",

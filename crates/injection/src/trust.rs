@@ -7,7 +7,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::names::{BUNDLE_FILE, CA_FILE, CA_FILES, TRUST_PATH, TRUST_VOLUME};
+use crate::names::{BUNDLE_FILE, CA_FILE, CA_FILES, JAVA_FILE, TRUST_PATH, TRUST_VOLUME};
 use crate::refusal::Refusal;
 
 /// Variables by which programs find roots, and the file that each names. NODE_EXTRA_CA_CERTS adds
@@ -21,6 +21,10 @@ const VARIABLES: [(&str, &str); 7] = [
     ("AWS_CA_BUNDLE", BUNDLE_FILE),
     ("GIT_SSL_CAINFO", BUNDLE_FILE),
 ];
+/// Options that every JVM reads, however it is started; JDK_JAVA_OPTIONS is the `java` launcher's
+/// alone, from version 9 on. What the command line says wins. The kind of the store is not named:
+/// JVMs find it out, and a store of the command line's own may be of another.
+const JAVA: (&str, &str) = ("JAVA_TOOL_OPTIONS", "-Djavax.net.ssl.trustStore=");
 /// At most so many files of an image are covered.
 const MAX_FILES: usize = 16;
 /// Directories below which nothing is covered: what Weir and Kubernetes mount themselves.
@@ -32,16 +36,24 @@ pub(crate) fn set_variables(container: &mut Map<String, Value>) -> Vec<&'static 
     let Some(list) = list(container, "env") else {
         return left;
     };
-    for (name, file) in VARIABLES {
-        let ours = json!({"name": name, "value": format!("{TRUST_PATH}/{file}")});
+    let paths = VARIABLES.map(|(name, file)| (name, format!("{TRUST_PATH}/{file}")));
+    let (java, option) = JAVA;
+    let java = (java, format!("{option}{TRUST_PATH}/{JAVA_FILE}"));
+    for (name, value) in paths.into_iter().chain([java]) {
         let set = |entry: &&Value| entry.get("name").and_then(Value::as_str) == Some(name);
         match list.iter().find(set) {
-            None => list.push(ours),
-            Some(found) if *found != ours => left.push(name),
+            None => list.push(json!({"name": name, "value": value})),
+            Some(found) if !says(found, &value) => left.push(name),
             Some(_) => {}
         }
     }
     left
+}
+
+/// Whether one of the words of a variable is this one: others may have added to JAVA_TOOL_OPTIONS.
+fn says(variable: &Value, word: &str) -> bool {
+    let value = variable.get("value").and_then(Value::as_str);
+    value.is_some_and(|value| value.split_whitespace().any(|found| found == word))
 }
 
 /// Mounts the certificates.
@@ -50,7 +62,7 @@ pub(crate) fn mount_trust(container: &mut Map<String, Value>, name: &str) -> Res
     mount_at(container, name, TRUST_PATH, mount)
 }
 
-/// Mounts the bundle over files of the image.
+/// Mounts the bundle over files of the image, and the Java trust store over those that are one.
 pub(crate) fn mount_files(
     container: &mut Map<String, Value>,
     name: &str,
@@ -58,11 +70,20 @@ pub(crate) fn mount_files(
 ) -> Result<(), Refusal> {
     for path in files {
         let mount = json!({
-            "name": TRUST_VOLUME, "mountPath": path, "subPath": BUNDLE_FILE, "readOnly": true,
+            "name": TRUST_VOLUME, "mountPath": path, "subPath": content(path), "readOnly": true,
         });
         mount_at(container, name, path, mount)?;
     }
     Ok(())
+}
+
+/// The file that stands in for one of that name.
+fn content(path: &str) -> &'static str {
+    match path.rsplit('/').next() {
+        Some("cacerts" | "jssecacerts") => JAVA_FILE,
+        Some(name) if name.ends_with(".jks") => JAVA_FILE,
+        _ => BUNDLE_FILE,
+    }
 }
 
 /// Adds a mount unless it is there; something else at its path is refused.

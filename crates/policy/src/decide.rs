@@ -5,6 +5,8 @@
 //! `would_deny`. What cannot be understood is refused by each policy that has something to lose,
 //! unless *that* policy allows it by name: no policy lifts what another one protects.
 
+mod ssh;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -69,8 +71,9 @@ impl Scope {
             }
         }
         self.refuse_unnamed_stream(&facts, &mut binding);
+        ssh::refuse_unnamed(&self.policies, &facts, &mut binding);
         binding.counted |= counted;
-        self.compose(binding, would_deny)
+        self.compose(binding, would_deny, facts.sql.collects)
     }
 
     /// A stream that bypasses SQL needs some enforcing policy that names it.
@@ -90,7 +93,12 @@ impl Scope {
         }
     }
 
-    fn compose(&self, mut tally: Tally, mut would_deny: Vec<RuleName>) -> Decision {
+    fn compose(
+        &self,
+        mut tally: Tally,
+        mut would_deny: Vec<RuleName>,
+        collected: bool,
+    ) -> Decision {
         tally.denials.sort();
         tally.holds.sort();
         tally.holds.dedup();
@@ -127,6 +135,7 @@ impl Scope {
             masks: tally.masks.into_iter().collect(),
             values: tally.values.into_iter().filter_map(value).collect(),
             limits: tally.limits,
+            collected,
             record: self.record(),
             delivery: self.delivery(),
         };
@@ -290,7 +299,7 @@ impl Scope {
     ) {
         for scoped in &rule.limits {
             match scoped {
-                ScopedLimit::One(limit) => self.bind(limit, counters, now, tally),
+                ScopedLimit::One(limit) => self.bind(limit, facts, counters, now, tally),
                 ScopedLimit::PerLabel(by_label) => {
                     let uses = rule.rule.matches.uses;
                     let mut ids: Vec<LabelId> = facts
@@ -301,17 +310,28 @@ impl Scope {
                     ids.sort_unstable();
                     ids.dedup();
                     for limit in ids.iter().filter_map(|id| by_label.get(id)) {
-                        self.bind(limit, counters, now, tally);
+                        self.bind(limit, facts, counters, now, tally);
                     }
                 }
             }
         }
     }
 
-    /// Makes a limit an obligation; a budget of statements is judged at once.
-    fn bind(&self, limit: &Arc<Limit>, counters: &dyn Counters, now: Timestamp, tally: &mut Tally) {
+    /// Makes a limit an obligation. What the meter will not see is judged at once: a budget of
+    /// statements, and records that are stored in one row, to be read as one.
+    fn bind(
+        &self,
+        limit: &Arc<Limit>,
+        facts: &Facts<'_>,
+        counters: &dyn Counters,
+        now: Timestamp,
+        tally: &mut Tally,
+    ) {
         tally.why.push(limit.rule.clone());
         tally.limits.push(Arc::clone(limit));
+        if facts.sql.stores_collected && limit.rows.is_some() {
+            exceed(limit, limit.describe_uncounted(), tally);
+        }
         let (Some(most), LimitScope::Window(key)) = (limit.statements, &limit.scope) else {
             return;
         };
@@ -338,16 +358,13 @@ impl Scope {
             limit.describe()
         };
         match &limit.on_exceed {
-            OnExceed::RequireApproval(approval) => tally.holds.push(HoldSpec {
-                rule: limit.rule.clone(),
-                reason,
-                approval: approval.clone(),
-            }),
-            OnExceed::Deny | OnExceed::Throttle { .. } => tally.denials.push(Denial {
+            // A budget that is used up does not slow statements down.
+            OnExceed::Throttle { .. } => tally.denials.push(Denial {
                 rule: limit.rule.clone(),
                 reason,
                 hint: None,
             }),
+            OnExceed::Deny | OnExceed::RequireApproval(_) => exceed(limit, reason, tally),
         }
     }
 
@@ -359,14 +376,17 @@ impl Scope {
         now: Timestamp,
         tally: &mut Tally,
     ) {
-        if policy.default == DefaultAction::Deny && !allowed {
+        let accompanies = ssh::accompanies(facts);
+        if policy.default == DefaultAction::Deny && !allowed && !accompanies {
             tally.denials.push(Denial {
                 rule: policy.implicit("(default)"),
                 reason: "no rule of the policy allows all of what it does".to_owned(),
                 hint: None,
             });
         }
-        if facts.sql.opaque.is_some() || facts.stream.is_some() {
+        if facts.ssh.is_some() {
+            ssh::refuse_unknown(policy, facts, now, tally);
+        } else if facts.sql.opaque.is_some() || facts.stream.is_some() {
             refuse_unknown(policy, facts, now, tally);
         }
         if facts.sql.masked_value_written
@@ -442,7 +462,7 @@ impl Scope {
                 .filter(set)
                 .map(|s| (*s).to_owned())
                 .collect();
-            parts.push(format!("of setting {}", unique(names)));
+            parts.push(format!("changing {}", unique(names)));
         }
         if rule.labels.is_some() || rule.columns.is_some() || !matches.uses.is_empty() {
             let uses = matches.uses;
@@ -452,6 +472,9 @@ impl Scope {
                 .map(|(id, how)| format!("{} ({})", self.label_name(id), how.name()))
                 .collect();
             parts.push(format!("using {}", unique(names)));
+        }
+        if let (Some(ssh), Some(request)) = (&matches.ssh, &facts.ssh) {
+            parts.push(ssh::describe(ssh, request, facts));
         }
         if matches.opaque {
             parts.push(
@@ -469,6 +492,23 @@ impl Scope {
             return "everything is refused".to_owned();
         }
         format!("{} is not allowed", parts.join(" "))
+    }
+}
+
+/// A limit counts as reached before the statement runs.
+fn exceed(limit: &Limit, reason: String, tally: &mut Tally) {
+    match &limit.on_exceed {
+        OnExceed::RequireApproval(approval) => tally.holds.push(HoldSpec {
+            rule: limit.rule.clone(),
+            reason,
+            approval: approval.clone(),
+        }),
+        OnExceed::Deny => tally.denials.push(Denial {
+            rule: limit.rule.clone(),
+            reason,
+            hint: None,
+        }),
+        OnExceed::Throttle { .. } => {}
     }
 }
 

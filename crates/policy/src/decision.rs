@@ -146,6 +146,8 @@ pub struct Obligations {
     pub values: Vec<ValueMask>,
     /// Limits to build a [`crate::Meter`] from.
     pub limits: Vec<Arc<Limit>>,
+    /// Whether a row may hold many records, so that the meter counts rows by their size.
+    pub collected: bool,
     /// The least that is recorded.
     pub record: RecordLevel,
     /// The least sure delivery.

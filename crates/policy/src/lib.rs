@@ -24,6 +24,7 @@ mod name;
 mod operation;
 mod rule;
 mod scope;
+mod ssh;
 mod target;
 
 pub use bundle::{BuildError, Bundle, BundleBuilder, Contested};
@@ -48,9 +49,13 @@ pub use rule::{
     Rule, RuleName, SubjectSelector, WhereTest,
 };
 pub use scope::Scope;
+pub use ssh::{
+    ForwardKind, SftpMatch, SftpOperation, SshChannel, SshCommand, SshMatch, SshOperation,
+    SshRequest,
+};
 pub use target::{
     Address, Catalog, Cidr, ClientLogin, ClientTls, Credentials, Host, Login, Pooler, Protocol,
-    Resolved, Source, Target, TargetId, TlsMode, UpstreamTls,
+    Resolved, Source, Ssh, Target, TargetId, TlsMode, UpstreamTls,
 };
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 //! The meter is told of each row *before* it is delivered and answers whether it may be. A row that
 //! would cross a limit is not counted and not delivered. The next stop is computed once, so a row
 //! within the limits costs two comparisons. Where a window is used up *here*, the meter says so first:
-//! more of it may be had before the limit counts as reached. The meter knows no clock: throttling is a
+//! more of it may be had before the limit counts as reached. A row that may hold many records counts as
+//! so many as would fit into it. The meter knows no clock: throttling is a
 //! rate that the caller keeps.
 
 use std::sync::Arc;
@@ -67,6 +68,12 @@ impl Limit {
         format!("its part of the budget of {what} cannot be leased now")
     }
 
+    /// What is told to the client that would store many records in one row.
+    pub fn describe_uncounted(&self) -> String {
+        let what = self.numbers();
+        format!("it stores many records in one row, which the limit of {what} cannot count")
+    }
+
     /// What is told to the client when it is reached.
     pub fn describe(&self) -> String {
         format!("the limit of {} is reached", self.numbers())
@@ -114,6 +121,10 @@ pub enum Release {
     Rows(u64),
 }
 
+/// Bytes of a row that may hold many records for each of which it counts as a row: as few as a small
+/// record has on the wire.
+const RECORD: u64 = 8;
+
 /// Counts one statement's result.
 #[derive(Clone, Debug)]
 pub struct Meter {
@@ -126,6 +137,8 @@ pub struct Meter {
     rate: Option<u64>,
     /// More was asked for in vain when so much was left.
     asked: Option<Room>,
+    /// Whether a row may hold many records.
+    collected: bool,
 }
 
 /// Rows and bytes before the next stop.
@@ -174,9 +187,27 @@ impl Meter {
             next: NO_STOP,
             rate: None,
             asked: None,
+            collected: false,
         };
         meter.refresh(counters, now);
         meter
+    }
+
+    /// The same meter for rows each of which may hold many records, or not.
+    #[must_use]
+    pub const fn of_collected(mut self, collected: bool) -> Meter {
+        self.collected = collected;
+        self
+    }
+
+    /// As how many rows `rows` of them with so many bytes together count.
+    const fn weight(&self, rows: u64, bytes: u64) -> u64 {
+        let records = bytes / RECORD;
+        if self.collected && records > rows {
+            records
+        } else {
+            rows
+        }
     }
 
     /// Whether others count towards its limits too.
@@ -207,7 +238,7 @@ impl Meter {
     /// announce them one by one.
     #[inline]
     pub fn rows(&mut self, rows: u64, bytes: u64) -> bool {
-        let after_rows = self.total.rows.saturating_add(rows);
+        let after_rows = self.total.rows.saturating_add(self.weight(rows, bytes));
         let after_bytes = self.total.bytes.saturating_add(bytes);
         let fits =
             self.rate.is_none() && after_rows <= self.next.rows && after_bytes <= self.next.bytes;
@@ -283,7 +314,7 @@ impl Meter {
                 key: key.clone(),
                 limit: limit.amount(),
                 need: Amount {
-                    rows: limit.rows.map_or(0, |_| 1),
+                    rows: limit.rows.map_or(0, |_| self.weight(1, bytes)),
                     bytes: limit.bytes.map_or(0, |_| bytes),
                     statements: 0,
                 },
@@ -307,7 +338,7 @@ impl Meter {
     }
 
     const fn passes(&self, stop: &Stop, bytes: u64) -> bool {
-        self.total.rows.saturating_add(1) > stop.rows
+        self.total.rows.saturating_add(self.weight(1, bytes)) > stop.rows
             || self.total.bytes.saturating_add(bytes) > stop.bytes
     }
 
@@ -340,7 +371,7 @@ impl Meter {
         if self.asked.is_none() && self.short(bytes).next().is_some() {
             return Step::Replenish;
         }
-        let after_rows = self.total.rows.saturating_add(1);
+        let after_rows = self.total.rows.saturating_add(self.weight(1, bytes));
         let after_bytes = self.total.bytes.saturating_add(bytes);
         let mut held = None;
         let mut rate: Option<u64> = None;

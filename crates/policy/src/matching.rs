@@ -4,6 +4,8 @@
 //! soon as any part of the operation is meant (what is unknown counts as meant); a rule that
 //! *allows* holds only if the whole operation lies within it (what is unknown does not).
 
+pub(crate) mod ssh;
+
 use std::fmt;
 
 use crate::effect::{Effect, EffectSet};
@@ -14,6 +16,7 @@ use crate::operation::{
 };
 use crate::rule::{Match, WhereTest};
 use crate::scope::ScopedRule;
+use crate::ssh::SshRequest;
 
 /// The field of a match that does not hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +39,22 @@ pub enum Field {
     Opaque,
     /// `unproven`
     Unproven,
+    /// `ssh.channels`, or that it happens over SSH at all
+    SshChannels,
+    /// `ssh.commands`
+    SshCommands,
+    /// `ssh.argv`
+    SshArgv,
+    /// `ssh.subsystems` or `ssh.exceptSubsystems`
+    SshSubsystems,
+    /// `ssh.forwarding`
+    SshForwarding,
+    /// `ssh.destinations`
+    SshDestinations,
+    /// `ssh.env`
+    SshEnv,
+    /// `ssh.sftp`
+    Sftp,
 }
 
 impl fmt::Display for Field {
@@ -50,6 +69,14 @@ impl fmt::Display for Field {
             Field::Where => "sql.where",
             Field::Opaque => "opaque",
             Field::Unproven => "unproven",
+            Field::SshChannels => "ssh.channels",
+            Field::SshCommands => "ssh.commands",
+            Field::SshArgv => "ssh.argv",
+            Field::SshSubsystems => "ssh.subsystems",
+            Field::SshForwarding => "ssh.forwarding",
+            Field::SshDestinations => "ssh.destinations",
+            Field::SshEnv => "ssh.env",
+            Field::Sftp => "ssh.sftp",
         })
     }
 }
@@ -60,6 +87,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) sql: SqlOperation<'a>,
     /// The effect of a stream that bypasses SQL.
     pub(crate) stream: Option<Effect>,
+    /// What is asked for over SSH.
+    pub(crate) ssh: Option<SshRequest<'a>>,
     /// Labels that do not count: columns that only rules outside of the scope name. Sorted.
     foreign: &'a [LabelId],
 }
@@ -72,12 +101,14 @@ impl<'a> Facts<'a> {
                 ..SqlOperation::default()
             },
             stream: Some(effect),
+            ssh: None,
             foreign,
         };
         match *operation {
             Operation::Sql(sql) => Facts {
                 sql: *sql,
                 stream: None,
+                ssh: None,
                 foreign,
             },
             Operation::Opaque { reason } => Facts {
@@ -86,11 +117,24 @@ impl<'a> Facts<'a> {
                     ..SqlOperation::default()
                 },
                 stream: None,
+                ssh: None,
                 foreign,
             },
             Operation::FunctionCall => stream(Effect::FunctionCall),
             Operation::Replication => stream(Effect::Replication),
             Operation::CopyBoth => stream(Effect::CopyBoth),
+            Operation::Ssh(ssh) => Facts {
+                sql: SqlOperation {
+                    opaque: match ssh.request {
+                        SshRequest::Exec { command } => command.opaque,
+                        _ => None,
+                    },
+                    ..SqlOperation::default()
+                },
+                stream: None,
+                ssh: Some(ssh.request),
+                foreign,
+            },
         }
     }
 
@@ -154,6 +198,7 @@ impl ScopedRule {
     fn restricts_but_for_labels(&self, facts: &Facts<'_>) -> Result<(), Field> {
         let (matches, sql) = (&self.rule.matches, &facts.sql);
         let test = |field: Field, holds: bool| if holds { Ok(()) } else { Err(field) };
+        ssh::restricts(matches, facts)?;
         test(
             Field::Effects,
             matches.effects.is_empty() || matches.effects.intersects(sql.effects),
@@ -187,7 +232,11 @@ impl ScopedRule {
     pub(crate) fn allows(&self, facts: &Facts<'_>) -> Result<(), Field> {
         let (matches, sql) = (&self.rule.matches, &facts.sql);
         let test = |field: Field, holds: bool| if holds { Ok(()) } else { Err(field) };
-        test(Field::Opaque, matches.opaque == sql.opaque.is_some())?;
+        ssh::allows(matches, facts)?;
+        test(
+            Field::Opaque,
+            matches.opaque == sql.opaque.is_some() || ssh::allows_word_for_word(matches, facts),
+        )?;
         let named = facts
             .stream
             .is_none_or(|effect| matches.effects.contains(effect));

@@ -65,6 +65,30 @@ impl Glob {
         }
     }
 
+    /// Whether the pattern holds for bytes that need not be text.
+    pub(crate) fn matches_bytes(&self, name: &[u8]) -> bool {
+        match self {
+            Glob::Literal(text) => text.as_bytes() == name,
+            Glob::Wild(text) => wild(text.as_bytes(), name),
+        }
+    }
+
+    /// Whether the pattern holds for some text that `name`, itself a pattern, may stand for.
+    pub(crate) fn may_match(&self, name: &str) -> bool {
+        self.may_match_bytes(name.as_bytes())
+    }
+
+    /// As [`may_match`](Glob::may_match), for bytes.
+    pub(crate) fn may_match_bytes(&self, name: &[u8]) -> bool {
+        if !name.iter().any(|byte| matches!(byte, b'*' | b'?')) {
+            return self.matches_bytes(name);
+        }
+        match self {
+            Glob::Literal(text) => wild(name, text.as_bytes()),
+            Glob::Wild(text) => meet(text.as_bytes(), name),
+        }
+    }
+
     /// Whether the pattern has no wildcard.
     pub fn is_literal(&self) -> bool {
         matches!(self, Glob::Literal(_))
@@ -243,4 +267,31 @@ fn wild(pattern: &[u8], text: &[u8]) -> bool {
     pattern
         .get(p..)
         .is_some_and(|rest| rest.iter().all(|b| *b == b'*'))
+}
+
+/// Whether two patterns hold for a common text. `?` counts as one byte or more here, which finds too
+/// much only.
+fn meet(left: &[u8], right: &[u8]) -> bool {
+    let wide = |byte: u8| matches!(byte, b'*' | b'?');
+    // Row by row: whether what is left of both sides may be equal.
+    let mut above = vec![false; right.len() + 1];
+    for row in (0..=left.len()).rev() {
+        let mut this = vec![false; right.len() + 1];
+        for column in (0..=right.len()).rev() {
+            let (l, r) = (left.get(row).copied(), right.get(column).copied());
+            let at = |list: &[bool], index: usize| list.get(index).copied().unwrap_or(false);
+            let holds = match (l, r) {
+                (None, None) => true,
+                (Some(l), _) if wide(l) => at(&above, column) || at(&this, column + 1),
+                (_, Some(r)) if wide(r) => at(&this, column + 1) || at(&above, column),
+                (Some(l), Some(r)) => l == r && at(&above, column + 1),
+                _ => false,
+            };
+            if let Some(cell) = this.get_mut(column) {
+                *cell = holds;
+            }
+        }
+        above = this;
+    }
+    above.first().copied().unwrap_or(false)
 }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::effect::EffectSet;
 use crate::label::LabelId;
+use crate::ssh::SshOperation;
 
 /// Who asks. Attested by the caller, never claimed by the client.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +54,8 @@ pub enum Operation<'a> {
     Replication,
     /// A stream that copies in both directions.
     CopyBoth,
+    /// A request over SSH.
+    Ssh(&'a SshOperation<'a>),
 }
 
 /// The facts of a SQL statement.
@@ -76,6 +79,10 @@ pub struct SqlOperation<'a> {
     pub opaque: Option<&'a str>,
     /// The statement would store a value that is the output of a mask.
     pub masked_value_written: bool,
+    /// Whether a row that it sends may hold many records.
+    pub collects: bool,
+    /// Whether a value that it stores, or gives to what keeps it, may hold many records.
+    pub stores_collected: bool,
 }
 
 /// A relation that a statement touches.

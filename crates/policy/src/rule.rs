@@ -13,6 +13,7 @@ use crate::effect::EffectSet;
 use crate::label::Mask;
 use crate::name::{FunctionPattern, Glob, TablePattern};
 use crate::operation::{Access, Subject, UseSet};
+use crate::ssh::SshMatch;
 
 /// A rule's full name: `policy/rule`. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -223,6 +224,9 @@ pub struct Match {
     pub opaque: bool,
     /// Names result columns whose origin is not proven.
     pub unproven: bool,
+    /// What happens over SSH. Left out of the text that budgets are named after when not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ssh: Option<SshMatch>,
 }
 
 /// A test of the WHERE clause.

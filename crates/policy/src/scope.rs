@@ -283,6 +283,16 @@ impl ScopedRule {
         !self.limits.is_empty() || !matches!(self.rule.action, Some(Action::Allow) | None)
     }
 
+    /// Whether it could not be kept if it were not known what a command runs.
+    pub(crate) fn governs_commands(&self) -> bool {
+        let restricts = matches!(
+            self.rule.action,
+            Some(Action::Deny | Action::RequireApproval)
+        );
+        let ssh = self.rule.matches.ssh.as_ref();
+        restricts && ssh.is_some_and(|ssh| !ssh.commands.is_empty() || !ssh.argv.is_empty())
+    }
+
     fn needs_catalog(&self) -> bool {
         let matches = &self.rule.matches;
         !matches.tables.is_empty()
@@ -291,6 +301,8 @@ impl ScopedRule {
             || self.columns.is_some()
             || !matches.uses.is_empty()
             || matches.unproven
+            // Which views and functions put many records into one row.
+            || self.rule.limits.iter().any(|limit| limit.rows.is_some())
     }
 }
 
@@ -298,6 +310,11 @@ impl ScopedPolicy {
     /// The first rule by name that could not be kept if something were not understood.
     pub(crate) fn governing(&self, now: Timestamp) -> Option<&RuleName> {
         self.first(now, ScopedRule::governs)
+    }
+
+    /// The first rule by name that could not be kept if it were not known what a command runs.
+    pub(crate) fn governing_commands(&self, now: Timestamp) -> Option<&RuleName> {
+        self.first(now, ScopedRule::governs_commands)
     }
 
     /// The first rule by name that masks.

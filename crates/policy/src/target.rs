@@ -33,6 +33,8 @@ pub struct Target {
     pub catalog: Catalog,
     /// Whether a connection pooler stands in front of it.
     pub pooler: Pooler,
+    /// How its host is known and who logs in there, where it speaks SSH.
+    pub ssh: Ssh,
     /// Why every connection to it is refused, whoever makes it; none for a target that can be used.
     pub refused: Option<String>,
 }
@@ -290,6 +292,22 @@ pub struct Catalog {
     pub refresh: Duration,
     /// Weir's own login for catalog queries; else the client's session is used while idle.
     pub login: Option<Login>,
+}
+
+/// What only a target that speaks SSH has. Without a key, an authority or a file that vouches for its
+/// host, and without trust on first use, no connection to it is made.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ssh {
+    /// Its host keys, as `ALGORITHM BASE64`.
+    pub host_keys: Vec<String>,
+    /// Authorities that sign its host keys, as `ALGORITHM BASE64`.
+    pub host_authorities: Vec<String>,
+    /// A `known_hosts` file with the keys of its hosts.
+    pub known_hosts: Option<Source>,
+    /// Whether the key that a host shows first is kept, and only that one is accepted afterwards.
+    pub trust_on_first_use: bool,
+    /// The user to log in as under brokered credentials; else the secret's, else the client's.
+    pub user: Option<String>,
 }
 
 /// A connection pooler in front of the target.

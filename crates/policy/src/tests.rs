@@ -10,6 +10,7 @@ mod exceptions;
 mod meaning;
 mod naming;
 mod sharing;
+mod ssh;
 mod verdicts;
 
 const NOW: Timestamp = Timestamp(1_700_000_000_000);
@@ -34,6 +35,7 @@ fn target(name: &str, ip: &str) -> Target {
             login: None,
         },
         pooler: Pooler::None,
+        ssh: Ssh::default(),
         refused: None,
     }
 }

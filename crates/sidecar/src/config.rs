@@ -14,6 +14,9 @@ pub struct SidecarArgs {
     /// Host name of the controller, which its certificate bears
     #[arg(long, value_name = "HOST")]
     controller: String,
+    /// Where the controller may be found without looking its name up; it is tried first
+    #[arg(long, value_name = "IP,…", value_delimiter = ',')]
+    controller_address: Vec<IpAddr>,
     /// Port of the controller at which identities are granted
     #[arg(long, value_name = "PORT", default_value_t = 443)]
     enrol_port: u16,
@@ -107,6 +110,7 @@ impl SidecarArgs {
         let endpoint = |port| Endpoint {
             host: host.clone(),
             port,
+            addresses: self.controller_address.clone(),
         };
         Ok(Config {
             enrol: endpoint(self.enrol_port),

@@ -198,6 +198,16 @@ impl Credentials for SnapshotPolicies {
         }
     }
 
+    fn field(&self, object: &str, key: &str) -> Result<Option<Vec<u8>>, String> {
+        let snapshot = self.snapshot();
+        let known = snapshot.secrets.get(object);
+        let known = known.ok_or_else(|| format!("{object}: not among the objects of this pod"))?;
+        let decoded = known.get(key).map(|content| STANDARD.decode(content));
+        decoded
+            .transpose()
+            .map_err(|_| format!("{object}: is not in Base64"))
+    }
+
     fn login(&self, login: &Login) -> Result<(String, String), String> {
         match login {
             Login::Ref(name) => Ok((self.line(name, "username")?, self.line(name, "password")?)),

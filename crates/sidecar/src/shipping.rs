@@ -15,9 +15,10 @@ pub(crate) struct Collector {
 
 impl CollectorPlace for Collector {
     fn place(&self) -> Option<Place> {
-        let address = self.policies.settings().collector;
-        (!address.is_empty()).then(|| Place {
-            address,
+        let settings = self.policies.settings();
+        (!settings.collector.is_empty()).then(|| Place {
+            address: settings.collector,
+            known: settings.collector_addresses,
             tls: self.identity.client_config(),
         })
     }

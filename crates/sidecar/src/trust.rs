@@ -3,7 +3,10 @@
 //! Invariant: each file is replaced whole, readable by every user of the pod; roots that do not
 //! parse are left out and said so, never a broken bundle.
 
+mod keystore;
+
 use std::fmt::Write as _;
+use std::io;
 use std::path::Path;
 
 use base64::Engine as _;
@@ -18,36 +21,43 @@ use crate::files::replace;
 const CA: &str = "ca.crt";
 /// The pod's authority, the platform's roots, and those of the settings.
 const BUNDLE: &str = "bundle.crt";
+/// The same for a JVM.
+const JAVA: &str = "java.jks";
 /// Everybody in the pod may read them.
 const MODE: u32 = 0o644;
 /// Characters of Base64 in one line of PEM.
 const PEM_LINE: usize = 64;
 
-/// Publishes both files in `dir`.
+/// Publishes the files in `dir`.
 ///
 /// # Errors
-/// They cannot be written.
-pub(crate) fn publish(dir: &Path, ca_pem: &str, extra_roots: &str) -> std::io::Result<()> {
+/// They cannot be written, or the authority is not a certificate.
+pub(crate) fn publish(dir: &Path, ca_pem: &str, extra_roots: &str) -> io::Result<()> {
     replace(&dir.join(CA), ca_pem.as_bytes(), MODE)?;
-    replace(
-        &dir.join(BUNDLE),
-        bundle(ca_pem, extra_roots).as_bytes(),
-        MODE,
-    )
+    let trusted = trusted(ca_pem, extra_roots)?;
+    replace(&dir.join(BUNDLE), bundle(&trusted).as_bytes(), MODE)?;
+    replace(&dir.join(JAVA), &keystore::jks(trusted.iter())?, MODE)
 }
 
-fn bundle(ca_pem: &str, extra_roots: &str) -> String {
-    let mut text = String::with_capacity(256 << 10);
-    text.push_str(ca_pem.trim_end());
-    text.push('\n');
-    for root in TLS_SERVER_ROOT_CERTS {
-        pem(root, &mut text);
-    }
+/// The pod's authority, the platform's roots and the extra ones, in this order.
+fn trusted(ca_pem: &str, extra_roots: &str) -> io::Result<Vec<CertificateDer<'static>>> {
+    let own = CertificateDer::from_pem_slice(ca_pem.as_bytes()).map_err(io::Error::other)?;
+    let mut all = Vec::with_capacity(TLS_SERVER_ROOT_CERTS.len() + 8);
+    all.push(own);
+    all.extend_from_slice(TLS_SERVER_ROOT_CERTS);
     let extra: Result<Vec<CertificateDer<'_>>, _> =
         CertificateDer::pem_slice_iter(extra_roots.as_bytes()).collect();
     match extra {
-        Ok(extra) => extra.iter().for_each(|root| pem(root, &mut text)),
+        Ok(extra) => all.extend(extra),
         Err(error) => tracing::error!(%error, "the extra roots are left out"),
+    }
+    Ok(all)
+}
+
+fn bundle(certificates: &[CertificateDer<'_>]) -> String {
+    let mut text = String::with_capacity(256 << 10);
+    for certificate in certificates {
+        pem(certificate, &mut text);
     }
     text
 }
@@ -81,7 +91,7 @@ mod tests {
     #[test]
     fn the_bundle_is_the_pods_authority_then_the_platforms_roots_then_the_extra_ones() {
         let (ca, extra) = (authority(), authority());
-        let bundle = parsed(&bundle(&ca, &extra));
+        let bundle = parsed(&bundle(&trusted(&ca, &extra).unwrap()));
         assert_eq!(bundle.len(), TLS_SERVER_ROOT_CERTS.len() + 2);
         assert_eq!(bundle.first(), parsed(&ca).first());
         assert_eq!(bundle.last(), parsed(&extra).last());
@@ -95,16 +105,16 @@ mod tests {
     #[test]
     fn broken_extra_roots_do_not_break_the_bundle() {
         let broken = "-----BEGIN CERTIFICATE-----\nnonsense\n";
-        let bundle = parsed(&bundle(&authority(), broken));
+        let bundle = parsed(&bundle(&trusted(&authority(), broken).unwrap()));
         assert_eq!(bundle.len(), TLS_SERVER_ROOT_CERTS.len() + 1);
     }
 
     #[test]
-    fn both_files_can_be_read_by_every_user() {
+    fn the_files_can_be_read_by_every_user() {
         use std::os::unix::fs::PermissionsExt as _;
         let dir = tempfile::tempdir().unwrap();
         publish(dir.path(), &authority(), "").unwrap();
-        for name in [CA, BUNDLE] {
+        for name in [CA, BUNDLE, JAVA] {
             let mode = std::fs::metadata(dir.path().join(name)).unwrap();
             assert_eq!(mode.permissions().mode() & 0o777, 0o644, "{name}");
         }

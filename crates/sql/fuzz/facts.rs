@@ -91,4 +91,12 @@ impl Oracle for Catalog {
     fn is_trusted(&self, _: usize) -> bool {
         false
     }
+
+    fn keeps(&self, _: usize) -> bool {
+        true
+    }
+
+    fn is_harmless_field(&self, _: &str) -> bool {
+        false
+    }
 }

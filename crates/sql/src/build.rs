@@ -38,6 +38,8 @@ pub(crate) struct Builder {
     given: Vec<(String, String)>,
     /// Every CTE that was named, in order.
     reads: Vec<usize>,
+    /// Whether some CTE collects.
+    cte_collects: bool,
 }
 
 impl Builder {
@@ -52,11 +54,29 @@ impl Builder {
             into: None,
             given: Vec::new(),
             reads: Vec::new(),
+            cte_collects: false,
         }
     }
 
     fn effect(&mut self, effect: Effect) {
         self.statement.effects.insert(effect);
+    }
+
+    /// How many functions are listed so far.
+    fn mark(&self) -> usize {
+        self.statement.functions.len()
+    }
+
+    /// What was walked since a mark is stored, or may be.
+    fn stored_since(&mut self, mark: usize) {
+        self.statement.stores_collected |= self.cte_collects || self.collects_since(mark);
+    }
+
+    fn collects_since(&self, mark: usize) -> bool {
+        let since = self.statement.functions.get(mark..).unwrap_or_default();
+        since
+            .iter()
+            .any(|function| crate::is_collecting(&function.name))
     }
 
     /// Lists a constant of which nothing but its presence matters.
@@ -114,6 +134,14 @@ impl Builder {
         let function = qualified(names)?;
         self.statement.functions.push(function);
         Some(self.statement.functions.len() - 1)
+    }
+
+    /// Lists a function of the server's own that special syntax stands for.
+    fn named_function(&mut self, name: &str) {
+        self.statement.functions.push(FunctionRef {
+            schema: Some("pg_catalog".to_owned()),
+            name: name.to_owned(),
+        });
     }
 
     /// Lists an operator that names its schema; says whether it is the server's own.

@@ -22,7 +22,7 @@ pub enum FunctionClass {
     Network,
     /// Reads pages, WAL, replication streams or their slots.
     Wal,
-    /// Acts on the server or on other sessions.
+    /// Acts on the server or on other sessions, which see it.
     Admin,
     /// Changes settings.
     Settings,
@@ -126,6 +126,11 @@ const PREFIXES: &[(&str, Class)] = &[
     ("pg_restore_", Class::Admin),
     ("pg_clear_", Class::Admin),
     ("pg_wal_replay_", Class::Admin),
+    ("pg_advisory_", Class::Admin),
+    ("pg_try_advisory_", Class::Admin),
+    ("pg_buffercache_evict", Class::Admin),
+    ("binary_upgrade_", Class::Admin),
+    ("heap_force_", Class::Admin),
 ];
 
 /// Single names, sorted.
@@ -141,7 +146,6 @@ const NAMES: &[(&str, Class)] = &[
     ("obj_description", Class::CatalogText),
     ("page_checksum", Class::Wal),
     ("page_header", Class::Wal),
-    ("pg_advisory_unlock_all", Class::Admin),
     ("pg_cancel_backend", Class::Admin),
     ("pg_config", Class::CatalogText),
     ("pg_create_restore_point", Class::Admin),
@@ -180,6 +184,8 @@ const NAMES: &[(&str, Class)] = &[
     ("pg_terminate_backend", Class::Admin),
     ("pg_truncate_visibility_map", Class::Admin),
     ("set_config", Class::Settings),
+    ("set_limit", Class::Settings),
+    ("setseed", Class::Settings),
     ("setval", Class::Sequence),
     ("shobj_description", Class::CatalogText),
     ("ts_rewrite", Class::ExecutesSql),

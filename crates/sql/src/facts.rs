@@ -67,8 +67,14 @@ pub struct Statement {
     pub deallocates: Option<Option<String>>,
     /// Set for transaction control.
     pub transaction: Option<Transaction>,
+    /// Whether a common table expression reads itself.
+    pub recurses: bool,
+    /// Whether a value that it stores may be put together from many rows.
+    pub stores_collected: bool,
     /// Whether the statement may change the catalog (or `search_path` objects).
     pub changes_schema: bool,
+    /// The name that a routine gets: by its definition, or by a change of its name.
+    pub defines: Option<String>,
     /// Code in another language that the statement runs or defines.
     pub code: Vec<Code>,
     /// Statements in the body of an SQL-standard routine or the actions of a rule: they run

@@ -199,6 +199,8 @@ pub(crate) enum Expr {
         base: Box<Self>,
         name: Option<String>,
         star: bool,
+        /// Names behind the first.
+        later: Vec<String>,
         subscripts: Vec<Self>,
     },
     /// Computed from all of these.

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 mod build;
 pub mod builtin;
+mod collect;
 mod effect;
 mod facts;
 mod ir;
@@ -24,6 +25,7 @@ mod where_clause;
 #[cfg(test)]
 mod tests;
 
+pub use collect::is_collecting;
 pub use effect::{Effect, EffectSet};
 pub use facts::{
     Access, Code, CopyDirection, CopyEndpoint, CopySpec, Cursor, DefinitionColumn, Explain, Fetch,

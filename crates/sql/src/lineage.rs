@@ -16,6 +16,14 @@ pub trait Oracle {
     /// Whether the function is known to return nothing but a function of its arguments.
     /// The results of others carry `Origin::Function`.
     fn is_trusted(&self, function: usize) -> bool;
+
+    /// Whether the function may leave what it is given, or what it reads itself, where a later
+    /// statement or another session finds it: a table, a setting, a lock, a message.
+    fn keeps(&self, function: usize) -> bool;
+
+    /// Whether `row.name`, which calls a function where `name` is no column, can only call one
+    /// that is trusted and keeps nothing.
+    fn is_harmless_field(&self, name: &str) -> bool;
 }
 
 /// One column of a relation, as the caller's catalog has it.
@@ -64,7 +72,8 @@ pub enum Use {
     GroupBy,
     /// Compared with another column.
     Join,
-    /// Its value, or something derived from it, is written into a relation.
+    /// Its value, or something derived from it, is written into a relation, or given to a
+    /// function that keeps it somewhere.
     Write,
     /// It is the target of an assignment.
     WriteTo,
@@ -77,7 +86,7 @@ pub struct ColumnUse {
     pub origin: Origin,
     /// How.
     pub how: Use,
-    /// For `Use::Write`: where the value goes.
+    /// For `Use::Write`: where the value goes, `None` where that is not a relation.
     pub into: Option<Destination>,
 }
 
@@ -138,6 +147,8 @@ pub struct Traced {
     pub uses: Vec<ColumnUse>,
     /// Every origin the statement touches at all, sorted.
     pub touched: Vec<Origin>,
+    /// Whether some name is that of no column, so that the server may not know it either.
+    pub unexplained: bool,
 }
 
 /// The label-independent lineage of one statement.

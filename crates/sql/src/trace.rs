@@ -39,6 +39,7 @@ pub(crate) fn trace(
         numbers: HashMap::from([(Origin::Unresolved, scope::UNRESOLVED)]),
         uses: BTreeSet::new(),
         touched: BTreeSet::new(),
+        unexplained: false,
         budget: BUDGET,
         ctes: HashMap::with_capacity(ctes),
         windows: Vec::new(),
@@ -62,6 +63,7 @@ struct Tracer<'o> {
     numbers: HashMap<Origin, u32>,
     uses: BTreeSet<(u32, Use, Option<Destination>)>,
     touched: BTreeSet<u32>,
+    unexplained: bool,
     budget: usize,
     ctes: HashMap<usize, Rows>,
     /// Named windows of the selects that are being traced, innermost last.
@@ -129,7 +131,18 @@ impl Tracer<'_> {
                     }
                 }
                 self.uses.retain(|(_, how, _)| *how != Use::Output);
-                vec![Col::clean(Some("QUERY PLAN"))]
+                // A plan shows what functions that are said to be immutable have returned.
+                let called = self.touched.iter().copied();
+                let origins = called
+                    .filter(|number| matches!(self.named(*number), Some(Origin::Function(_))))
+                    .collect();
+                let plan = Prov {
+                    origins,
+                    derived: true,
+                };
+                let rows = vec![Col::new(Some("QUERY PLAN"), plan)];
+                self.send(&rows);
+                rows
             }
             Root::Call(call) => {
                 let prov = self.expr(call, &none).derive();
@@ -166,12 +179,7 @@ impl Tracer<'_> {
             self.record(Use::Output, &prov);
             outputs = vec![Col::open(prov)];
         }
-        let origin = |number: u32| {
-            usize::try_from(number)
-                .ok()
-                .and_then(|number| self.origins.get(number))
-                .copied()
-        };
+        let origin = |number: u32| self.named(number);
         let origins = |numbers: &[u32]| {
             let mut found: Vec<Origin> = numbers.iter().filter_map(|n| origin(*n)).collect();
             found.sort_unstable();
@@ -207,6 +215,7 @@ impl Tracer<'_> {
             outputs: Outputs { items },
             uses,
             touched: origins(&touched),
+            unexplained: self.unexplained,
         }
     }
 
@@ -242,6 +251,12 @@ impl Tracer<'_> {
         number
     }
 
+    /// The origin of a number.
+    fn named(&self, number: u32) -> Option<Origin> {
+        let at = usize::try_from(number).ok()?;
+        self.origins.get(at).copied()
+    }
+
     fn origin(&mut self, origin: Origin, derived: bool) -> Prov {
         Prov {
             origins: vec![self.number(origin)],
@@ -251,6 +266,7 @@ impl Tracer<'_> {
 
     fn unresolved(&mut self) -> Prov {
         let prov = self.origin(Origin::Unresolved, true);
+        self.unexplained = true;
         self.touch(&prov);
         prov
     }

@@ -1,11 +1,14 @@
 //! Whether the condition of a write limits it.
 //!
 //! `Ineffective` is what can be seen to hold for every row from the text alone: constant
-//! conditions, tautologies over the same operand, and conditions that name no column and no
-//! parameter. It does not know data: `id > 0` is `Present`, and
+//! conditions, tautologies over the same operand, and conditions with an alternative that names no
+//! column of the row: a parameter and another table's column are the same for every row. It does
+//! not know data: `id > 0` is `Present`, and
 //! so is `id IS NOT NULL`, but with the columns that may be null for it.
 
+mod extreme;
 mod fold;
+mod limits;
 mod literal;
 #[cfg(test)]
 mod tests;
@@ -57,7 +60,7 @@ pub(crate) fn classify(filter: Option<&Node>, target: &RangeVar, joined: &[Node]
         twins: twins.collect(),
         filled: None,
     };
-    if fold::holds(filter, &row) == Some(true) || !fold::depends(filter) {
+    if fold::holds(filter, &row) == Some(true) || !limits::limits(filter, &row, joined) {
         return class(WhereClause::Ineffective);
     }
     row.filled = Some(RefCell::default());

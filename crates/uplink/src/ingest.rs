@@ -13,6 +13,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -46,6 +47,8 @@ pub const MAX_UNPACKED: usize = 16 << 20;
 const PACK: usize = 4 << 10;
 const LEVEL: i32 = 1;
 const PATIENCE: Duration = Duration::from_secs(15);
+/// How long an address that may be out of date is tried.
+const KNOWN: Duration = Duration::from_secs(2);
 /// A collector may not silence an engine for longer.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
 const MAX_ANSWER: usize = 64 << 10;
@@ -64,6 +67,8 @@ pub struct Acknowledged {
 pub struct Place {
     /// `host:port`; the host is the name that the collector's certificate must bear.
     pub address: String,
+    /// Where that host may be found without looking it up; tried first.
+    pub known: Vec<IpAddr>,
     /// The same `Arc` until the certificate or the roots change.
     pub tls: Arc<ClientConfig>,
 }
@@ -96,7 +101,9 @@ struct Open {
 
 impl Open {
     fn leads_to(&self, place: &Place) -> bool {
-        self.place.address == place.address && Arc::ptr_eq(&self.place.tls, &place.tls)
+        self.place.address == place.address
+            && self.place.known == place.known
+            && Arc::ptr_eq(&self.place.tls, &place.tls)
     }
 }
 
@@ -280,7 +287,7 @@ async fn connect(place: &Place) -> Result<SendRequest<Full<Bytes>>, SinkError> {
     let name = ServerName::try_from(host.to_owned()).map_err(failed)?;
     let mut config = ClientConfig::clone(&place.tls);
     config.alpn_protocols = vec![b"h2".to_vec()];
-    let stream = TcpStream::connect(&place.address).await.map_err(failed)?;
+    let stream = dial(place).await.map_err(failed)?;
     stream.set_nodelay(true).map_err(failed)?;
     let stream = TlsConnector::from(Arc::new(config))
         .connect(name, stream)
@@ -292,6 +299,20 @@ async fn connect(place: &Place) -> Result<SendRequest<Full<Bytes>>, SinkError> {
         .map_err(failed)?;
     tokio::spawn(connection);
     Ok(sender)
+}
+
+/// Connects to the first that answers: what is known, then what the name stands for.
+async fn dial(place: &Place) -> io::Result<TcpStream> {
+    let port = place.address.rsplit_once(':').map(|(_, port)| port.parse());
+    if let Some(Ok(port)) = port {
+        for ip in &place.known {
+            let connecting = TcpStream::connect((*ip, port));
+            if let Ok(Ok(stream)) = tokio::time::timeout(KNOWN, connecting).await {
+                return Ok(stream);
+            }
+        }
+    }
+    TcpStream::connect(&place.address).await
 }
 
 fn failed(error: impl fmt::Display) -> SinkError {

@@ -8,6 +8,7 @@ mod analysis;
 mod client;
 mod load;
 mod relay;
+mod ssh_relay;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -33,6 +34,19 @@ enum Command {
         listen: SocketAddr,
         /// Where to connect.
         target: SocketAddr,
+    },
+    /// Forward the channels of SSH clients to a server with russh, and nothing else.
+    SshRelay {
+        /// Where to listen.
+        listen: SocketAddr,
+        /// Where to connect.
+        target: SocketAddr,
+        /// The user to log in as.
+        #[arg(long)]
+        user: String,
+        /// The private key to log in with.
+        #[arg(long)]
+        key: PathBuf,
     },
     /// One client, one statement after the other: percentiles in microseconds.
     Latency {
@@ -97,6 +111,12 @@ struct Peer {
 fn main() -> ExitCode {
     let outcome = match Args::parse().command {
         Command::Relay { listen, target } => relay::run(listen, target),
+        Command::SshRelay {
+            listen,
+            target,
+            user,
+            key,
+        } => ssh_relay::run(listen, target, &user, &key),
         Command::Latency {
             peer,
             count,

@@ -28,7 +28,7 @@ def prepare(weir):
         f.write(source.read())
 
 
-def start(weir, seconds):
+def start(weir, seconds, languages=tuple(COMMANDS)):
     """One pod for each language; their names. Their namespace is not enforced: a path of the node is
     mounted."""
     weir.shell(f"kubectl create namespace {NAMESPACE} && kubectl label namespace {NAMESPACE} weir.dev/inject=enabled")
@@ -37,16 +37,17 @@ def start(weir, seconds):
     env = [{"name": name, "value": value} for name, value in (
         ("PGHOST", "db.data.svc"), ("PGDATABASE", "shop"), ("PGUSER", "app"), ("PGPASSWORD", "app-secret"),
         ("PGSSLMODE", "verify-full"), ("NODE_PATH", "/usr/share/nodejs"))]
-    for name, command in COMMANDS.items():
+    for name in languages:
+        command = COMMANDS[name]
         weir.cluster.apply(json.dumps({
             "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": NAMESPACE},
             "spec": {"restartPolicy": "Never", "terminationGracePeriodSeconds": 1,
                      "containers": [{"name": "app", "image": kube.CLIENTS, "command": [*command, str(seconds)], "env": env,
                                      "volumeMounts": [{"name": "clients", "mountPath": "/clients"}]}],
                      "volumes": [{"name": "clients", "hostPath": {"path": f"{weir.cluster.dir}/clients"}}]}}))
-    for name in COMMANDS:
+    for name in languages:
         weir.cluster.wait_pod(name, namespace=NAMESPACE, timeout=90)
-    return list(COMMANDS)
+    return list(languages)
 
 
 def ended(weir, pod):

@@ -82,8 +82,8 @@ class Installed:
         """Takes everything away again that `prepare` did not bring."""
         self.shell("helm uninstall weir -n weir-system --wait --timeout 60s; helm uninstall weir-crds; "
                    "kubectl delete --ignore-not-found -f manifests/crds; "
-                   "kubectl delete --ignore-not-found namespace weir-system data shop work free loose fort clients injected "
-                   "plain guarded; kubectl delete --ignore-not-found persistentvolume local-1; "
+                   "kubectl delete --ignore-not-found namespace weir-system data shop work elsewhere free loose fort clients injected "
+                   "plain guarded fakes; kubectl delete --ignore-not-found persistentvolume local-1; "
                    f"rm -rf {self.cluster.dir}/volumes/1", check=False)
 
     def install(self, *options):

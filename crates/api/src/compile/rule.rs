@@ -1,5 +1,7 @@
 //! One rule, checked for meaning: what it names exists, it can fire, and it can be enforced.
 
+mod ssh;
+
 use weir_policy::{
     Action, Approval, DefaultAction, Effect, EffectSet, Exceed, FunctionClass, FunctionPattern,
     Glob, Label, LimitSpec, Match, PatternError, Rule, TablePattern, Target,
@@ -64,6 +66,7 @@ pub(super) fn compile(
     };
     check_action(&rule, field, around, report);
     check_can_fire(&rule.matches, field, origin, report);
+    ssh::check(&rule, field, origin, report);
     rule
 }
 
@@ -89,9 +92,6 @@ fn compile_match(
             &format!("{field}.mysql"),
             "a match on MySQL commands",
         );
-    }
-    if spec.ssh.is_some() {
-        report.unenforced(origin, &format!("{field}.ssh"), "a match on SSH");
     }
     if spec.when.is_some() {
         report.unenforced(origin, &format!("{field}.when"), "a CEL expression");
@@ -136,6 +136,9 @@ fn compile_match(
             patterns: Vec::new(),
         });
         matches.columns = vec![name];
+    }
+    if let Some(ssh) = &spec.ssh {
+        matches.ssh = Some(ssh::compile(ssh, &format!("{field}.ssh"), around, report));
     }
     if let Some(sql) = &spec.sql {
         compile_sql(sql, &format!("{field}.sql"), origin, &mut matches, report);
@@ -396,6 +399,9 @@ fn check_action(rule: &Rule, field: &str, around: &Around<'_>, report: &mut Repo
             if matches.opaque || matches.unproven {
                 report.error(origin, &action, "what is not understood cannot be masked");
             }
+            if matches.ssh.is_some() {
+                report.error(origin, &action, "what happens over SSH cannot be masked");
+            }
             if matches
                 .effects
                 .iter()
@@ -444,13 +450,19 @@ fn check_allow(rule: &Rule, field: &str, around: &Around<'_>, report: &mut Repor
         let message = format!("{streams} stands alone in an Allow rule");
         report.error(origin, &format!("{field}.match.sql.effects"), message);
     }
-    let lifts = matches.opaque || matches.unproven || !streams.is_empty();
+    let by_name = matches.ssh.as_ref().is_some_and(ssh::lifts);
+    let lifts = matches.opaque || matches.unproven || !streams.is_empty() || by_name;
     if around.default == DefaultAction::Allow && !lifts && rule.limits.is_empty() {
         let message = "this Allow never matters: under `default: Allow` it lifts only `opaque`, \
-                       `unproven`, FunctionCall, Replication and CopyBoth";
+                       `unproven`, FunctionCall, Replication, CopyBoth, and what SSH refuses without \
+                       a name";
         report.never(origin, &action, message);
     }
-    if around.default == DefaultAction::Deny && !lifts && matches.effects.is_empty() {
+    if around.default == DefaultAction::Deny
+        && !lifts
+        && matches.effects.is_empty()
+        && matches.ssh.is_none()
+    {
         let message = "this Allow names no effects: it permits every kind of statement";
         report.warning(origin, &format!("{field}.match"), message);
     }

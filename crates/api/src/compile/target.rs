@@ -3,9 +3,11 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use weir_policy::{
     Address, Catalog, Cidr, ClientLogin, ClientTls, Credentials, Host, Login, Pooler, Protocol,
-    Source, Target, TlsMode, UpstreamTls,
+    Source, Ssh, Target, TlsMode, UpstreamTls,
 };
 
 use super::{References, Report, Services};
@@ -26,7 +28,7 @@ pub(super) fn compile(
     report: &mut Report,
 ) -> Target {
     let (spec, origin) = (&resource.spec, &resource.origin);
-    if spec.protocol != Protocol::PostgreSQL {
+    if !matches!(spec.protocol, Protocol::PostgreSQL | Protocol::SSH) {
         report.unenforced(
             origin,
             "spec.protocol",
@@ -86,6 +88,7 @@ pub(super) fn compile(
             PoolerSpec::None => Pooler::None,
             PoolerSpec::Transaction => Pooler::Transaction,
         },
+        ssh: compile_ssh(spec, origin, report),
         refused: None,
     }
 }
@@ -215,6 +218,67 @@ fn compile_tls(spec: &UpstreamTlsSpec, origin: &Origin, report: &mut Report) -> 
         ca,
         server_name: spec.server_name.clone(),
     }
+}
+
+fn compile_ssh(spec: &TargetSpec, origin: &Origin, report: &mut Report) -> Ssh {
+    let field = "spec.ssh";
+    let Some(ssh) = &spec.ssh else {
+        if spec.protocol == Protocol::SSH {
+            let message = "nothing vouches for the host: hostKeys, hostCA, knownHostsRef or \
+                           knownHostsFile is needed";
+            report.error(origin, field, message);
+        }
+        return Ssh::default();
+    };
+    if spec.protocol != Protocol::SSH {
+        report.error(origin, field, "only a target with protocol SSH has it");
+    }
+    if ssh.known_hosts_ref.is_some() && ssh.known_hosts_file.is_some() {
+        let message = "`knownHostsRef` and `knownHostsFile` exclude each other";
+        report.error(origin, field, message);
+    }
+    for (name, keys) in [("hostKeys", &ssh.host_keys), ("hostCA", &ssh.host_ca)] {
+        for (i, key) in keys.iter().enumerate() {
+            if !is_public_key(key) {
+                let message = format!("`{key}` is not a public key as `ALGORITHM BASE64`");
+                report.error(origin, &format!("{field}.{name}[{i}]"), message);
+            }
+        }
+    }
+    let known_hosts = source(ssh.known_hosts_ref.as_ref(), ssh.known_hosts_file.as_ref());
+    let vouched = !ssh.host_keys.is_empty() || !ssh.host_ca.is_empty() || known_hosts.is_some();
+    if !vouched && !ssh.trust_on_first_use {
+        let message = "nothing vouches for the host: hostKeys, hostCA, knownHostsRef or \
+                       knownHostsFile is needed";
+        report.error(origin, field, message);
+    }
+    if ssh.trust_on_first_use {
+        let message = "whoever answers first is taken for the host: its key is kept and recorded";
+        report.warning(origin, &format!("{field}.trustOnFirstUse"), message);
+    }
+    Ssh {
+        host_keys: ssh.host_keys.clone(),
+        host_authorities: ssh.host_ca.clone(),
+        known_hosts,
+        trust_on_first_use: ssh.trust_on_first_use,
+        user: ssh.user.clone(),
+    }
+}
+
+/// Whether it looks like a public key: what its algorithm's name is, its blob says too.
+fn is_public_key(text: &str) -> bool {
+    let mut words = text.split_ascii_whitespace();
+    let (Some(algorithm), Some(blob)) = (words.next(), words.next()) else {
+        return false;
+    };
+    let named = |blob: &[u8]| {
+        let (length, rest) = blob.split_first_chunk::<4>()?;
+        rest.get(..u32::from_be_bytes(*length) as usize)
+            .map(|name| name == algorithm.as_bytes())
+    };
+    STANDARD
+        .decode(blob)
+        .is_ok_and(|blob| named(&blob) == Some(true))
 }
 
 fn source(name: Option<&NameRef>, file: Option<&String>) -> Option<Source> {

@@ -249,13 +249,13 @@ pub(crate) fn cluster_guard_policy(schema: &mut Schema) {
         "(has(rule.match.sql) && has(rule.match.sql.effects) && rule.match.sql.effects.exists(effect, effect in {STREAMS}))"
     );
     let matters = format!(
-        "self.default == 'Deny' || !has(self.rules) || self.rules.all(rule, !has(rule.action) || rule.action != 'Allow' || rule.match.opaque || rule.match.unproven || has(rule.limits) || {streams})"
+        "self.default == 'Deny' || !has(self.rules) || self.rules.all(rule, !has(rule.action) || rule.action != 'Allow' || rule.match.opaque || rule.match.unproven || has(rule.match.ssh) || has(rule.limits) || {streams})"
     );
     add(
         schema,
         &[(
             &matters,
-            "an Allow never matters: under `default: Allow` it lifts only `opaque`, `unproven`, FunctionCall, Replication and CopyBoth",
+            "an Allow never matters: under `default: Allow` it lifts only `opaque`, `unproven`, FunctionCall, Replication, CopyBoth, and what SSH refuses without a name",
         )],
     );
 }
@@ -342,6 +342,25 @@ pub(crate) fn sql(schema: &mut Schema) {
                 "never applies: only UPDATE, DELETE and MERGE are judged by their WHERE clause",
             ),
         ],
+    );
+}
+
+pub(crate) fn ssh(schema: &mut Schema) {
+    let lists = any_entry(&[
+        "channels",
+        "commands",
+        "argv",
+        "subsystems",
+        "exceptSubsystems",
+        "destinations",
+        "env",
+    ]);
+    add(
+        schema,
+        &[(
+            &format!("{lists} || self.forwarding || has(self.sftp)"),
+            "says nothing: it has no field",
+        )],
     );
 }
 

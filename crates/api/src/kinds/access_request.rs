@@ -1,4 +1,7 @@
 //! `AccessRequest`: one hold, and what people decided. Made by Weir, never read from files.
+//!
+//! Unlike what people write, it tolerates fields that it does not know: processes of two versions
+//! talk in it during an upgrade. An enumeration with a value that is not known is refused.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +12,7 @@ use super::status::Condition;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "crds", schemars(transform = crate::crd::rules::immutable))]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct AccessRequestSpec {
     /// Who asks, as attested and not as claimed.
     pub requester: Requester,
@@ -68,7 +71,7 @@ pub struct AccessRequestSpec {
 /// Who asks.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Requester {
     /// The identity, such as `spiffe://cluster.local/ns/billing/sa/reporter`.
     #[cfg_attr(feature = "crds", schemars(length(min = 1, max = 1024)))]
@@ -99,7 +102,7 @@ pub enum Binding {
 /// Where a request stands, and what people decided.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct AccessRequestStatus {
     /// Where the request stands.
     pub phase: AccessRequestPhase,
@@ -115,6 +118,11 @@ pub struct AccessRequestStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "crds", schemars(length(max = 16), transform = crate::crd::rules::by_type))]
     pub conditions: Vec<Condition>,
+    /// What the reviewers' webhook was told of it, in order: `created`, `decided-1` and so on,
+    /// `closed`. What could not be delivered ends with `-failed`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "crds", schemars(length(max = 40), inner(length(max = 32))))]
+    pub notified: Vec<String>,
 }
 
 /// Where a request stands.
@@ -136,7 +144,6 @@ pub enum AccessRequestPhase {
 /// One person's decision.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)]
 pub struct ApproverDecision {
     /// Who decided, as the API server or the identity provider authenticated them.
     #[cfg_attr(feature = "crds", schemars(length(min = 1, max = 1024)))]

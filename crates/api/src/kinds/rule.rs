@@ -1,7 +1,7 @@
 //! Rules: a match, an action, limits.
 
 use serde::{Deserialize, Serialize};
-use weir_policy::{Access, Action, Effect, Use, WhereTest};
+use weir_policy::{Access, Action, Effect, SftpOperation, SshChannel, Use, WhereTest};
 
 use super::data_label::{ColumnsSpec, MaskSpec};
 use crate::units::{Size, Span};
@@ -76,7 +76,7 @@ pub struct MatchSpec {
     /// What a command of the MySQL protocol does. Not enforced by this version.
     #[serde(default)]
     pub mysql: Option<MysqlMatch>,
-    /// What happens over SSH. Not enforced by this version.
+    /// What happens over SSH.
     #[serde(default)]
     pub ssh: Option<SshMatch>,
     /// A CEL expression that must hold. Not enforced by this version.
@@ -161,15 +161,25 @@ pub struct MysqlMatch {
 /// What happens over SSH: all given fields must hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "crds", schemars(transform = crate::crd::rules::ssh))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SshMatch {
-    /// Channel types and requests, such as `session`, `shell`, `exec` or `direct-tcpip`.
+    /// Channels and requests.
     #[serde(default)]
-    pub channels: Vec<String>,
-    /// Commands, with wildcards.
+    pub channels: Vec<SshChannel>,
+    /// Programs that a command may run, by base name or path, or commands with their words; with
+    /// wildcards. An Allow rule compares the whole text, and only of a command without any feature of
+    /// the shell.
     #[serde(default)]
     #[cfg_attr(feature = "crds", schemars(inner(length(max = 1024))))]
     pub commands: Vec<String>,
+    /// Commands word for word; wildcards stand within a word.
+    #[serde(default)]
+    #[cfg_attr(
+        feature = "crds",
+        schemars(inner(length(max = 64), inner(length(max = 1024))))
+    )]
+    pub argv: Vec<Vec<String>>,
     /// Subsystems, such as `sftp`.
     #[serde(default)]
     pub subsystems: Vec<String>,
@@ -179,6 +189,14 @@ pub struct SshMatch {
     /// Forwarding of any kind.
     #[serde(default)]
     pub forwarding: bool,
+    /// Where forwarded connections go: `host:port`, or the path of a socket; with wildcards.
+    #[serde(default)]
+    #[cfg_attr(feature = "crds", schemars(inner(length(max = 1024))))]
+    pub destinations: Vec<String>,
+    /// Environment variables that a client sets, with wildcards.
+    #[serde(default)]
+    #[cfg_attr(feature = "crds", schemars(inner(length(max = 256))))]
+    pub env: Vec<String>,
     /// What happens over SFTP.
     #[serde(default)]
     pub sftp: Option<SftpMatch>,
@@ -189,10 +207,10 @@ pub struct SshMatch {
 #[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SftpMatch {
-    /// Operations, such as `open`.
+    /// Operations.
     #[serde(default)]
-    pub operations: Vec<String>,
-    /// Paths, with wildcards.
+    pub operations: Vec<SftpOperation>,
+    /// Paths, with wildcards. Links on the server are not followed.
     #[serde(default)]
     #[cfg_attr(feature = "crds", schemars(inner(length(max = 4096))))]
     pub paths: Vec<String>,

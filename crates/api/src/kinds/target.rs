@@ -15,7 +15,7 @@ use crate::units::Span;
 #[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TargetSpec {
-    /// The protocol that it speaks. This version enforces `PostgreSQL` only.
+    /// The protocol that it speaks. This version enforces `PostgreSQL` and `SSH`.
     pub protocol: Protocol,
     /// Where it is. A connection belongs to the Target with the most exact address.
     #[cfg_attr(feature = "crds", schemars(length(min = 1)))]
@@ -37,9 +37,49 @@ pub struct TargetSpec {
     /// version.
     #[serde(default)]
     pub pooler: PoolerSpec,
+    /// With SSH: how its host is known, and which user Weir logs in as.
+    #[serde(default)]
+    pub ssh: Option<SshSpec>,
     /// What happens to a connection that does not speak the protocol.
     #[serde(default)]
     pub on_protocol_mismatch: ProtocolMismatch,
+}
+
+/// How the host of an SSH target is known: by its keys, by an authority that signs them, or by a
+/// `known_hosts` file. At least one is needed, or `trustOnFirstUse`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SshSpec {
+    /// Its host keys, each as `ALGORITHM BASE64`, such as a line of `ssh-keyscan` without the name.
+    #[serde(default)]
+    #[cfg_attr(
+        feature = "crds",
+        schemars(length(max = 32), inner(length(max = 4096)))
+    )]
+    pub host_keys: Vec<String>,
+    /// Authorities whose host certificates it may show, each as `ALGORITHM BASE64`.
+    #[serde(rename = "hostCA", default)]
+    #[cfg_attr(
+        feature = "crds",
+        schemars(length(max = 32), inner(length(max = 4096)))
+    )]
+    pub host_ca: Vec<String>,
+    /// An object in Weir's own namespace with `known_hosts`.
+    #[serde(default)]
+    pub known_hosts_ref: Option<NameRef>,
+    /// A `known_hosts` file that Weir can read.
+    #[serde(default)]
+    #[cfg_attr(feature = "crds", schemars(length(max = 4096)))]
+    pub known_hosts_file: Option<String>,
+    /// Whether the key that a host shows first is kept and recorded; any other is refused afterwards.
+    #[serde(default)]
+    pub trust_on_first_use: bool,
+    /// With `Brokered`: the user to log in as, where the Secret has no `username`. Left out as well: the
+    /// user that the client asks for.
+    #[serde(default)]
+    #[cfg_attr(feature = "crds", schemars(length(max = 256)))]
+    pub user: Option<String>,
 }
 
 /// One address: exactly one of `host`, `cidr` and `service`.
@@ -131,7 +171,9 @@ pub struct CredentialsSpec {
     #[serde(default)]
     pub mode: CredentialMode,
     /// With `Brokered`: Weir's login, an object in Weir's own namespace with `username` and
-    /// `password`.
+    /// `password`. For SSH: `ssh-privatekey`, with `ssh-privatekey-cert.pub` where a certificate
+    /// belongs to it, or `password`, or `ssh-ca-key`, an authority of users that signs a certificate
+    /// for each connection; and `username`, unless the Target or the client says who.
     #[serde(default)]
     pub secret_ref: Option<NameRef>,
     /// With `Brokered`: the user name of Weir's login, as a file that Weir can read.

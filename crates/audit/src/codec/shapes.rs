@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::{DecodeError, Reader, Wire, Writer};
 use crate::control::{
     AccessRequestClosed, AccessRequestCreated, AccessRequestDecided, BudgetsReset, Closing,
-    EngineStarted, EngineStopped, Finding, FindingCode, Heartbeat, PolicyChanged, Previous, Ruling,
+    EngineStarted, EngineStopped, EvidenceRead, Finding, FindingCode, Heartbeat, PolicyChanged,
+    Previous, Ruling,
 };
 use crate::event::{Body, ConnectionClosed, ConnectionOpened, ConnectionRefused};
 use crate::file::{Digest, Direction, FileTransferred, TransferProtocol};
@@ -115,6 +116,7 @@ wire_struct! {
     Previous { epoch, last_seq, clean }
     EngineStopped {}
     Heartbeat { open_sessions }
+    EvidenceRead { reader, address, path, query, namespace }
 }
 
 wire_enum! {
@@ -130,7 +132,7 @@ wire_enum! {
         Gap = 0, GapClosed = 1, ChainBroken = 2, TornTail = 3, UncleanShutdown = 4,
         UnclosedSession = 5, EngineSilent = 6, SpoolFull = 7, EventsLost = 8,
         UngovernedProtocol = 9, UnmatchedRelayed = 10, Other = 11, HostKeyTrusted = 12,
-        HostKeyRefused = 13
+        HostKeyRefused = 13, SecondKey = 20, UnprotectedPod = 21
     }
 }
 
@@ -171,7 +173,8 @@ wire_body!(
     EngineStarted = 12,
     EngineStopped = 13,
     Heartbeat = 14,
-    FileTransferred = 15
+    FileTransferred = 15,
+    EvidenceRead = 20
 );
 
 impl Wire for bool {

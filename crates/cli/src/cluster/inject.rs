@@ -78,6 +78,7 @@ fn inject(args: &InjectArgs) -> Result<Output, InjectError> {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         namespace: args.weir_namespace.clone(),
         image: args.image.clone(),
+        controller_addresses: Vec::new(),
         pull_policy: "IfNotPresent".to_owned(),
         trust_domain: args.trust_domain.clone(),
         ca: read(&args.ca)?,

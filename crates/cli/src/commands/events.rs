@@ -1,7 +1,8 @@
 //! Events in a line each, and the groups by which they are asked for.
 
 use weir_audit::{
-    Body, Decision, Event, FileTransferred, Outcome, Ruling, Statement, StatementFinished,
+    Body, Decision, Event, EvidenceRead, FileTransferred, Outcome, Ruling, Statement,
+    StatementFinished,
 };
 
 use super::table::{Cell, Column, Screen, Style, draw};
@@ -27,6 +28,8 @@ pub(crate) enum Kind {
     Sessions,
     /// Engines started and stopped
     Engine,
+    /// Who read evidence
+    Reads,
     /// All of these
     All,
 }
@@ -47,6 +50,7 @@ impl Kind {
             Self::Policy => &["policy_changed", "budgets_reset"],
             Self::Sessions => &["connection_opened", "connection_closed"],
             Self::Engine => &["engine_started", "engine_stopped"],
+            Self::Reads => &["evidence_read"],
             Self::All => &[
                 "statement_finished",
                 "file_transferred",
@@ -61,6 +65,7 @@ impl Kind {
                 "connection_closed",
                 "engine_started",
                 "engine_stopped",
+                "evidence_read",
             ],
         }
     }
@@ -310,6 +315,10 @@ pub(super) fn summary(event: &Event) -> (Cell, String) {
                 .map(one_line)
                 .unwrap_or_default(),
         ),
+        Body::FileTransferred(file) => (
+            file.direction.as_str().into(),
+            format!("{} bytes of {}", file.bytes, one_line(&file.path)),
+        ),
         Body::ConnectionOpened(_) => {
             let part = |part: Option<&str>| part.map(one_line).unwrap_or_else(|| "?".to_owned());
             let target = part(session.and_then(|session| session.target.as_deref()));
@@ -431,9 +440,28 @@ pub(super) fn summary(event: &Event) -> (Cell, String) {
             format!("started, weir {}", one_line(&started.version)),
         ),
         Body::EngineStopped(_) => ("engine".into(), "stopped in order".to_owned()),
+        Body::EvidenceRead(read) => (
+            Cell::styled("read", Style::Dim),
+            format!("{} read {}", one_line(&read.reader), what_was_read(read)),
+        ),
         Body::Heartbeat(beat) => (
             "engine".into(),
             format!("lives, {}", counted(beat.open_sessions, "open session")),
         ),
     }
+}
+
+/// The path that was asked, what was asked of it, and from where.
+fn what_was_read(read: &EvidenceRead) -> String {
+    let mut text = one_line(&read.path);
+    if !read.query.is_empty() {
+        text = format!("{text}?{}", one_line(&read.query));
+    }
+    if let Some(namespace) = &read.namespace {
+        text = format!("{text} in {}", one_line(namespace));
+    }
+    if let Some(address) = &read.address {
+        text = format!("{text} from {}", one_line(address));
+    }
+    text
 }

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::notify::NotificationsConfig;
+
 /// The file as it is written.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -48,6 +50,9 @@ pub(crate) struct Config {
     /// Approver groups and the operating system's users in them, beside the system's own groups.
     #[serde(default)]
     pub(crate) approver_groups: BTreeMap<String, Vec<String>>,
+    /// Who is told of holds.
+    #[serde(default)]
+    pub(crate) notifications: NotificationsConfig,
 }
 
 /// Who the connections come from: a name, or a token.
@@ -233,6 +238,10 @@ impl Config {
             &mut identity.ca_file,
         ];
         files.into_iter().flatten().for_each(rebase);
+        if let Some(webhook) = &mut self.notifications.webhook {
+            rebase(&mut webhook.key_file);
+            webhook.ca_file.iter_mut().for_each(rebase);
+        }
     }
 
     fn check(&self) -> Result<(), String> {
@@ -249,6 +258,9 @@ impl Config {
         }
         if self.redirect.as_ref().is_some_and(|it| it.port == 0) {
             return Err("redirect: port must be at least 1".to_owned());
+        }
+        if let Some(webhook) = &self.notifications.webhook {
+            webhook.webhook()?;
         }
         if self.max_connections == 0 {
             return Err("maxConnections: must be at least 1".to_owned());
@@ -315,5 +327,19 @@ mod tests {
                 .unwrap_err()
                 .contains("issuer")
         );
+    }
+
+    #[test]
+    fn a_webhook_is_checked_at_the_start_and_its_files_are_relative_too() {
+        let with = |url: &str| {
+            let text = "identity: {name: a}\nresources: []\nnotifications:\n  webhook:\n    \
+                        {keyFile: key, caFile: ca.pem, url: ";
+            read(&format!("{text}'{url}'}}\n"))
+        };
+        let config = with("https://hooks.example/x").unwrap();
+        let webhook = config.notifications.webhook.unwrap();
+        assert!(webhook.key_file.is_absolute() && webhook.ca_file.unwrap().is_absolute());
+        let refused = with("http://127.0.0.1/x").unwrap_err();
+        assert!(refused.contains("plain HTTP is not allowed"), "{refused}");
     }
 }

@@ -48,6 +48,16 @@ impl Credentials for FileSecrets {
         }
     }
 
+    fn field(&self, object: &str, key: &str) -> Result<Option<Vec<u8>>, String> {
+        let dir = self.dir.join(object);
+        let path = dir.join(key);
+        match std::fs::read(&path) {
+            Ok(content) => Ok(Some(content)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && dir.is_dir() => Ok(None),
+            Err(error) => Err(format!("{}: {error}", path.display())),
+        }
+    }
+
     fn login(&self, login: &Login) -> Result<(String, String), String> {
         let (user, password) = match login {
             Login::Ref(name) => (

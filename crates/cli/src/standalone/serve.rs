@@ -10,7 +10,8 @@ use weir_audit::Identity;
 use weir_collector::api::{Api, Operator, serve_socket, serve_tcp};
 use weir_collector::{Collector, CollectorConfig};
 use weir_gateway::ports::Policies as _;
-use weir_gateway::{Engine, EngineConfig, Unmatched};
+use weir_gateway::{Engine, EngineConfig, HostKeys, Unmatched};
+use weir_notify::NotifyMetrics;
 use weir_sidecar::adapters::{OneIdentity, Spooled, announce};
 use weir_sidecar::budgets::StoredBudgets;
 use weir_sidecar::files::{private_dir, secret_file};
@@ -29,6 +30,7 @@ use weir_uplink::{
 };
 
 use super::config::{Config, ConfigError, UnmatchedConfig};
+use super::notify;
 use super::operator::StandaloneOperator;
 use super::policies::{LoadedPolicies, render};
 use super::secrets::FileSecrets;
@@ -127,6 +129,8 @@ impl Standalone {
             .map_err(part("the certificate authority"))?;
         let ca_pem = authority.ca_pem().to_owned();
         publish(&state.join("ca.crt"), &ca_pem).map_err(part("the CA certificate"))?;
+        let host_keys =
+            HostKeys::load_or_create(&state.join("ssh")).map_err(part("the host keys"))?;
         let pins = StoredPins::open(&state).map_err(part("the labels' places"))?;
         let token_key = token_key(&state).map_err(part("the token key"))?;
         let secrets = FileSecrets {
@@ -142,6 +146,7 @@ impl Standalone {
             credentials: Arc::new(secrets),
             pins: Arc::new(pins),
             authority: Arc::new(authority),
+            host_keys: Arc::new(host_keys),
             token_key,
         });
         let metrics = Arc::new(EngineMetrics::new(&registry).map_err(part("metrics"))?);
@@ -245,7 +250,13 @@ impl Standalone {
                 .map_err(part("the admin address"))?;
             tokio::spawn(admin.serve(std::future::pending()));
         }
+        if let Some(webhook) = &self.config.notifications.webhook {
+            let webhook = webhook.webhook().map_err(part("the configuration"))?;
+            let metrics = NotifyMetrics::new(&self.registry).map_err(part("metrics"))?;
+            tokio::spawn(notify::tell(webhook, metrics, self.collector.tail()));
+        }
         self.serving.engine.resolve_names().await;
+        publish_known_hosts(&self.serving.engine, &self.config).map_err(part("the known hosts"))?;
         self.keep_current();
         Ok(())
     }
@@ -256,6 +267,7 @@ impl Standalone {
         let audit = self.spool.handle();
         let metrics = Arc::clone(&self.metrics);
         let collector = self.collector.clone();
+        let config = self.config.clone();
         tokio::task::spawn_blocking(move || {
             loop {
                 std::thread::sleep(MAINTAIN);
@@ -278,6 +290,9 @@ impl Standalone {
                 if swapped || since_resolved >= upkeep::RESOLVE {
                     since_resolved = Duration::ZERO;
                     engine.resolve_names().await;
+                }
+                if swapped && let Err(error) = publish_known_hosts(&engine, &config) {
+                    tracing::error!(%error, "the known hosts");
                 }
             }
         });
@@ -373,6 +388,16 @@ fn identity_config(config: &Config) -> IdentityConfig {
             }))
         }
     }
+}
+
+/// Writes what SSH clients have to know where an operator finds it.
+fn publish_known_hosts(engine: &Engine, config: &Config) -> std::io::Result<()> {
+    let listeners: Vec<SocketAddr> = config.listeners.iter().map(|it| it.address).collect();
+    weir_sidecar::files::replace(
+        &config.state_dir.join("known_hosts"),
+        engine.known_hosts(&listeners).as_bytes(),
+        0o644,
+    )
 }
 
 /// Writes the certificate where an operator finds it.

@@ -9,15 +9,17 @@ use http_body_util::{BodyExt as _, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::{Request, Response, header};
 use tokio::sync::mpsc;
-use weir_audit::{Ruling, SessionId};
+use weir_audit::{EvidenceRead, Ruling, SessionId};
 
 use super::operator::{Approver, Decide, Operator};
 use super::reply::{Refusal, json, line, stream};
 use super::routes::{Found, Query, To, find};
-use crate::listen::Body;
 use crate::{Collector, CollectorError};
+use weir_serve::Body;
 
 const MAX_BODY: usize = 64 << 10;
+/// Whoever bears the collector's token.
+const READER: &str = "collector.token";
 /// A stream of a caller whose rights are others' to change asks for them this often.
 const RECHECK: Duration = Duration::from_secs(30);
 
@@ -39,6 +41,10 @@ pub(crate) enum Caller {
 /// What an auditor may read.
 #[derive(Clone)]
 pub(crate) struct Scope {
+    /// Who they are.
+    pub(crate) user: Arc<str>,
+    /// Where they ask from.
+    pub(crate) address: Arc<str>,
     /// This namespace, or all.
     pub(crate) namespace: Option<String>,
     /// Whether they still may.
@@ -54,6 +60,22 @@ impl Caller {
         match self {
             Self::Auditor(scope) => scope.namespace.as_ref(),
             Self::Operator(_) | Self::Reader => None,
+        }
+    }
+
+    /// Who reads, as evidence names them.
+    fn reads(&self, path: &str, query: &str) -> EvidenceRead {
+        let (reader, address) = match self {
+            Self::Operator(approver) => (Arc::clone(&approver.name), None),
+            Self::Reader => (READER.into(), None),
+            Self::Auditor(scope) => (Arc::clone(&scope.user), Some(Arc::clone(&scope.address))),
+        };
+        EvidenceRead {
+            reader,
+            address,
+            path: path.into(),
+            query: query.into(),
+            namespace: self.confined().map(|namespace| namespace.as_str().into()),
         }
     }
 
@@ -104,16 +126,20 @@ impl Api {
             Found::Method => return Err(Refusal::method()),
             Found::Nothing => return Err(Refusal::not_found("no such path")),
         };
-        let query = Query::parse(request.uri().query()).map_err(Refusal::bad)?;
+        let text = request.uri().query().unwrap_or_default().to_owned();
+        let query = Query::parse(Some(&text)).map_err(Refusal::bad)?;
+        let read = || self.read_by(caller.reads(&path, &text));
         match to {
             To::Events => {
                 let mut filter = query.events().map_err(Refusal::bad)?;
                 confine(&mut filter.namespace, caller)?;
+                read().await?;
                 json(&self.blocking(move |store| store.query(&filter)).await?)
             }
             To::Sessions => {
                 let mut filter = query.sessions().map_err(Refusal::bad)?;
                 confine(&mut filter.namespace, caller)?;
+                read().await?;
                 json(&self.blocking(move |store| store.sessions(&filter)).await?)
             }
             To::Verify => {
@@ -127,11 +153,13 @@ impl Api {
                 let session = varying
                     .parse()
                     .map_err(|_| Refusal::not_found("no such session"))?;
+                read().await?;
                 self.replay(session, namespace).await
             }
             To::Tail => {
                 let mut filter = query.events().map_err(Refusal::bad)?;
                 confine(&mut filter.namespace, caller)?;
+                read().await?;
                 Ok(self.tail(filter, caller))
             }
             To::Requests => {
@@ -190,6 +218,11 @@ impl Api {
         self.operator
             .as_deref()
             .ok_or_else(|| Refusal::unavailable("no engine runs beside this collector".into()))
+    }
+
+    /// A read that cannot be recorded does not take place.
+    async fn read_by(&self, read: EvidenceRead) -> Result<(), Refusal> {
+        self.blocking(move |store| store.read_by(read)).await
     }
 
     async fn blocking<T: Send + 'static>(

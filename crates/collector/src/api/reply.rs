@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use super::operator::OperatorError;
 use crate::CollectorError;
-use crate::listen::Body;
+use weir_serve::Body;
 
 pub(crate) struct Refusal {
     pub(crate) status: StatusCode,

@@ -129,8 +129,18 @@ impl Ingest {
         findings: Vec<Finding>,
         now: Timestamp,
     ) -> Result<(), CollectorError> {
+        let findings = findings.into_iter();
+        self.note(findings.map(|one| Record::engine(now, one)).collect(), now)
+    }
+
+    /// Adds to the collector's own chain.
+    pub(super) fn note(
+        &mut self,
+        records: Vec<Record>,
+        now: Timestamp,
+    ) -> Result<(), CollectorError> {
         let own = self.own.clone();
-        self.transaction(|store, keys| record(store, keys, &own, findings, now, &mut |_| Ok(())))
+        self.transaction(|store, keys| record(store, keys, &own, records, now, &mut |_| Ok(())))
     }
 
     fn transaction(
@@ -342,27 +352,26 @@ fn report(
         subject: None,
         engine: None,
     });
-    record(store, keys, own, findings.collect(), now, take)
+    let records = findings.map(|finding| Record::engine(now, finding));
+    record(store, keys, own, records.collect(), now, take)
 }
 
 fn record(
     store: &Connection,
     keys: &mut Keys<'_>,
     own: &EngineId,
-    findings: Vec<Finding>,
+    records: Vec<Record>,
     now: Timestamp,
     take: &mut Take<'_>,
 ) -> Result<(), CollectorError> {
-    if findings.is_empty() {
+    if records.is_empty() {
         return Ok(());
     }
-    for finding in &findings {
-        tracing::warn!(code = ?finding.code, "finding: {}", finding.message);
+    for record in &records {
+        if let Body::Finding(finding) = &record.body {
+            tracing::warn!(code = ?finding.code, "finding: {}", finding.message);
+        }
     }
-    let records: Vec<Record> = findings
-        .into_iter()
-        .map(|finding| Record::engine(now, finding))
-        .collect();
     let key = keys.number(store, Kind::Engine, &own.as_str().into())?;
     let last: Option<(u64, [u8; 32])> = store
         .prepare_cached(

@@ -380,6 +380,7 @@ impl Running {
     pub(crate) fn place(&self, tls: Arc<ClientConfig>) -> Place {
         Place {
             address: format!("{NAME}:{}", self.ingest.port()),
+            known: Vec::new(),
             tls,
         }
     }

@@ -156,12 +156,16 @@ fn by_reviewer(question: &Question, now: Timestamp) -> Judged {
         decisions: Vec::new(),
         observed_generation: None,
         conditions: Vec::new(),
+        notified: Vec::new(),
     });
     if new.phase != old.phase {
         return Err("only Weir's controller changes the phase; add a decision".to_owned());
     }
     if new.conditions != old.conditions || new.observed_generation != old.observed_generation {
         return Err("only Weir's controller reports conditions".to_owned());
+    }
+    if new.notified != old.notified {
+        return Err("only Weir's controller says who was notified".to_owned());
     }
     let Some(added) = new.decisions.strip_prefix(old.decisions.as_slice()) else {
         return Err("decisions are final: those that were made cannot be changed".to_owned());

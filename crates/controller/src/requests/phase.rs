@@ -139,6 +139,7 @@ mod tests {
             decisions,
             observed_generation: None,
             conditions: Vec::new(),
+            notified: Vec::new(),
         }
     }
 

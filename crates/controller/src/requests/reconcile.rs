@@ -39,17 +39,6 @@ impl Requests {
         }
     }
 
-    fn entries(&self) -> Vec<(Key, Entry)> {
-        let table = self
-            .table
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        let all = table
-            .iter()
-            .map(|(key, entry)| (key.clone(), entry.clone()));
-        all.collect()
-    }
-
     async fn settle(&self, key: &Key, entry: &Entry, now: Timestamp) -> Result<(), kube::Error> {
         let Some(terms) = entry.terms else {
             return Ok(());
@@ -83,14 +72,15 @@ impl Requests {
 }
 
 /// The watch will say what is there instead.
-fn gone_or_newer(outcome: Result<(), kube::Error>) -> Result<(), kube::Error> {
+pub(super) fn gone_or_newer(outcome: Result<(), kube::Error>) -> Result<(), kube::Error> {
     match outcome {
         Err(kube::Error::Api(status)) if status.is_conflict() || status.is_not_found() => Ok(()),
         outcome => outcome,
     }
 }
 
-fn patch(entry: &Entry, phase: AccessRequestPhase, now: Timestamp) -> Value {
+/// The patch that brings a request into a phase, if it still is as it was read.
+pub(super) fn patch(entry: &Entry, phase: AccessRequestPhase, now: Timestamp) -> Value {
     let pending = phase == AccessRequestPhase::Pending;
     let message = match phase {
         AccessRequestPhase::Pending => "it waits for people to decide",

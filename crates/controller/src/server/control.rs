@@ -4,6 +4,7 @@
 //! nothing, whatever its certificate says; nothing here takes an identity from a request.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -16,12 +17,12 @@ use hyper::{Method, Request, Response};
 use kube::Client;
 use rustls::{ServerConfig, ServerConnection};
 use tokio::sync::mpsc;
+use weir_serve::{Body, Bounds, Site, Until};
 use weir_uplink::control::{
     ACCESS_REQUESTS, LEASES, LeaseRequest, REPORT, REVIEW, Report, ReviewRequest, WATCH,
 };
 
-use super::http::{self, Body, Refusal};
-use super::{Port, Until};
+use super::http::{self, Refusal};
 use crate::authority::Authority;
 use crate::bundles::Current;
 use crate::identity::Enrolments;
@@ -52,15 +53,21 @@ pub(crate) struct Control {
     pub(crate) budgets: Arc<Budgets>,
 }
 
-impl Port for Control {
-    type Caller = Arc<Peer>;
-    const MAX_CONNECTIONS: usize = 16_384;
+/// What this port lets in.
+pub(crate) const BOUNDS: Bounds = super::bounds(16_384);
 
-    fn tls(&self) -> Arc<ServerConfig> {
-        Arc::clone(&self.authority.tls().control)
+impl Site for Control {
+    type Client = Arc<Peer>;
+
+    fn tls(&self) -> Option<Arc<ServerConfig>> {
+        Some(Arc::clone(&self.authority.tls().control))
     }
 
-    fn caller(&self, session: &ServerConnection) -> Result<(Arc<Peer>, Until), String> {
+    fn admit(
+        &self,
+        _: SocketAddr,
+        session: &ServerConnection,
+    ) -> Result<(Arc<Peer>, Until), String> {
         let chain = session.peer_certificates().unwrap_or_default();
         let leaf = chain.first().ok_or("no client certificate")?;
         let (peer, until) =

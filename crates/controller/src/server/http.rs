@@ -1,20 +1,17 @@
 //! Bodies in, JSON out.
 
-use std::convert::Infallible;
 use std::time::Duration;
 
-use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::{Request, Response, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use weir_serve::Body;
 
 /// How long a client may take to send a body.
 const BODY_PATIENCE: Duration = Duration::from_secs(30);
-
-pub(crate) type Body = BoxBody<Bytes, Infallible>;
 
 /// Why a request is refused, in words that the client may see.
 #[derive(Debug)]

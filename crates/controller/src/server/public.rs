@@ -1,14 +1,15 @@
 //! The port that needs no client certificate: enrolment by token, and the API server's webhooks.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use hyper::body::Incoming;
 use hyper::{Method, Request, Response, StatusCode};
 use rustls::{ServerConfig, ServerConnection};
+use weir_serve::{Body, Bounds, Site, Until};
 use weir_uplink::control::{ENROL, Enrol};
 
-use super::http::{self, Body, Refusal};
-use super::{Port, Until};
+use super::http::{self, Refusal};
 use crate::authority::Authority;
 use crate::identity::{EnrolError, Enrolments};
 use crate::webhooks::Webhooks;
@@ -24,15 +25,17 @@ pub(crate) struct Public {
     pub(crate) webhooks: Arc<dyn Webhooks>,
 }
 
-impl Port for Public {
-    type Caller = ();
-    const MAX_CONNECTIONS: usize = 512;
+/// What this port lets in.
+pub(crate) const BOUNDS: Bounds = super::bounds(512);
 
-    fn tls(&self) -> Arc<ServerConfig> {
-        Arc::clone(&self.authority.tls().public)
+impl Site for Public {
+    type Client = ();
+
+    fn tls(&self) -> Option<Arc<ServerConfig>> {
+        Some(Arc::clone(&self.authority.tls().public))
     }
 
-    fn caller(&self, _: &ServerConnection) -> Result<((), Until), String> {
+    fn admit(&self, _: SocketAddr, _: &ServerConnection) -> Result<((), Until), String> {
         Ok(((), None))
     }
 
@@ -73,6 +76,7 @@ impl From<EnrolError> for Refusal {
             EnrolError::Token(_) | EnrolError::Review(_) => Self::unauthorized(message),
             EnrolError::Pod(_) => Self::forbidden(message),
             EnrolError::Request(_) => Self::bad(message),
+            EnrolError::TooOften => Self::too_many(message),
             EnrolError::Unavailable(_) => Self::unavailable(message),
         }
     }

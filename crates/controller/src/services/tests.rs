@@ -152,3 +152,18 @@ fn headless_and_unknown_services_have_what_they_have() {
     assert_eq!(world.resolve("data", "headless", 5432), ["10.244.9.9:5432"]);
     assert!(world.resolve("data", "nothing", 5432).is_empty());
 }
+
+#[test]
+fn a_service_is_found_at_its_cluster_ips_in_their_order() {
+    let spec = json!({"clusterIP": "fd00::7", "clusterIPs": ["fd00::7", "10.96.0.7"],
+        "externalIPs": ["192.0.2.7"], "ports": [{"port": 8444}]});
+    let world = World::default().service("weir", "controller", json!({"spec": spec}));
+    let (_, entry) = world.services.first().unwrap();
+    let found: Vec<String> = entry.cluster.iter().map(ToString::to_string).collect();
+    assert_eq!(found, ["fd00::7", "10.96.0.7"]);
+    assert_eq!(named("controller.weir.svc"), Some(("weir", "controller")));
+    assert_eq!(named("c.weir.svc.cluster.local"), Some(("weir", "c")));
+    for other in ["collector.example.com", "collector", "10.96.0.7", "a.b", ""] {
+        assert_eq!(named(other), None, "{other}");
+    }
+}

@@ -33,6 +33,8 @@ pub(crate) struct PodEntry {
     pub(crate) created_by: Option<String>,
     /// Whether all its containers have ended for good.
     pub(crate) ended: bool,
+    /// Whether it has the sidecar. That it is exactly Weir's is admission's to judge.
+    pub(crate) governed: bool,
 }
 
 impl From<&Pod> for PodEntry {
@@ -55,6 +57,12 @@ impl From<&Pod> for PodEntry {
             refuses: super::unmatched(annotations) == UnmatchedSetting::Refuse,
             created_by: annotations.and_then(|all| all.get(CREATED_BY)).cloned(),
             ended: matches!(phase, Some("Succeeded" | "Failed")),
+            governed: spec.is_some_and(|spec| {
+                let mut inits = spec.init_containers.iter().flatten();
+                inits
+                    .next()
+                    .is_some_and(|first| first.name == weir_injection::SIDECAR)
+            }),
         }
     }
 }
@@ -143,6 +151,15 @@ impl Pods {
         table.get(namespace, name).cloned()
     }
 
+    /// Pods that run without the sidecar in namespaces of which `enforced` is true.
+    pub(crate) fn unprotected(&self, enforced: impl Fn(&str) -> bool) -> Vec<(Key, PodEntry)> {
+        let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        let bare = table
+            .iter()
+            .filter(|((namespace, _), pod)| !pod.governed && !pod.ended && enforced(namespace));
+        bare.map(|(key, pod)| (key.clone(), pod.clone())).collect()
+    }
+
     /// Whether a complete list was seen.
     pub(crate) fn is_complete(&self) -> bool {
         let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
@@ -187,6 +204,26 @@ mod tests {
                 "registry.example/late:1"
             ]
         );
+    }
+
+    #[test]
+    fn pods_without_the_sidecar_are_found_where_it_is_enforced_while_they_run() {
+        let pods = Pods::default();
+        let mut governed = pod("governed", "2");
+        let spec = governed.spec.as_mut().unwrap();
+        let sidecar = json!({"name": "weir-sidecar"});
+        spec.init_containers = Some(vec![serde_json::from_value(sidecar).unwrap()]);
+        let mut ended = pod("ended", "3");
+        ended.status.as_mut().unwrap().phase = Some("Succeeded".to_owned());
+        for pod in [pod("bare", "1"), governed, ended] {
+            pods.take(Event::Apply(pod));
+        }
+        let found = |enforced: bool| {
+            let found = pods.unprotected(|namespace| enforced && namespace == "billing");
+            found.into_iter().map(|(key, _)| key.1).collect::<Vec<_>>()
+        };
+        assert_eq!(found(true), ["bare"]);
+        assert!(found(false).is_empty());
     }
 
     #[test]

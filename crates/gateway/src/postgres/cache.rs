@@ -112,6 +112,8 @@ struct Entries {
     /// One map for each value of `standard_conforming_strings`, which a text with a shape does not
     /// depend on.
     by_text: [Known; 2],
+    /// What was asked for last, and in which of the maps by text: it often comes again at once.
+    latest: Option<(Arc<Analysed>, usize)>,
     bytes: usize,
     clock: u64,
     shape: Shape,
@@ -119,6 +121,16 @@ struct Entries {
 
 impl Entries {
     fn find(&mut self, text: &str, map: usize) -> Option<Arc<Analysed>> {
+        let is_it = |latest: &&(Arc<Analysed>, usize)| latest.1 == map && *latest.0.text == *text;
+        if let Some((latest, _)) = self.latest.as_ref().filter(is_it) {
+            return Some(Arc::clone(latest));
+        }
+        let found = self.look_up(text, map)?;
+        self.latest = Some((Arc::clone(&found), map));
+        Some(found)
+    }
+
+    fn look_up(&mut self, text: &str, map: usize) -> Option<Arc<Analysed>> {
         self.clock += 1;
         if let Some(shape) = self.shape.read(text)
             && let Some((found, used)) = self.by_shape.get_mut(shape)
@@ -239,6 +251,19 @@ mod tests {
             assert!(!Arc::ptr_eq(&first.meaning, &second.meaning), "{one}");
             assert!(Arc::ptr_eq(&first, &analyse(&cache, one)), "{one}");
         }
+    }
+
+    #[test]
+    fn a_text_that_comes_again_is_still_read_as_its_session_reads_it() {
+        let cache = StatementCache::default();
+        let text = r"select '\' from t";
+        let plain = LexSettings::default();
+        let escaped = LexSettings {
+            standard_conforming_strings: !plain.standard_conforming_strings,
+        };
+        let (one, other) = (cache.analyse(text, &plain), cache.analyse(text, &escaped));
+        assert!(!Arc::ptr_eq(&one.meaning, &other.meaning));
+        assert!(Arc::ptr_eq(&one, &cache.analyse(text, &plain)));
     }
 
     #[test]

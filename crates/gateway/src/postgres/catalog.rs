@@ -8,7 +8,7 @@
 //! Names without a schema are looked up in every schema. That may label too much, never too little,
 //! and needs no knowledge of `search_path`.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use weir_policy::{LabelId, LabelRules};
@@ -18,9 +18,9 @@ mod functions;
 mod pins;
 mod query;
 
-use functions::Functions;
 use functions::in_quotes;
-pub(crate) use functions::words;
+use functions::{Functions, Labelled};
+pub(crate) use functions::{collects, stores_by_words, words};
 pub(crate) use pins::Pins;
 pub(crate) use query::{QUERIES, Rows};
 
@@ -132,14 +132,31 @@ impl Catalog {
         let views = rows.views()?;
         catalog.spread(&inherits, &views);
         catalog.pin_children(&inherits, rules, pins);
-        let labelled: HashSet<Box<str>> = catalog
-            .relations
-            .iter()
-            .filter(|relation| relation.is_labelled())
-            .map(|relation| Box::from(&*relation.name))
-            .collect();
+        let labelled = catalog.labelled(&rows.attached()?);
         catalog.functions = Functions::build(rows.functions()?, labelled);
         Ok(catalog)
+    }
+
+    /// What is labelled, by name, and the code that runs on it.
+    fn labelled<'a>(&self, attached: &[(u32, &'a str)]) -> Labelled<'a> {
+        let mut labelled = Labelled::default();
+        for relation in self.relations.iter().filter(|r| r.is_labelled()) {
+            labelled.relations.insert(Box::from(&*relation.name));
+            if &*relation.schema == "pg_catalog" {
+                continue;
+            }
+            let columns = relation.columns.iter().filter(|column| column.labelled);
+            labelled
+                .columns
+                .extend(columns.map(|column| Box::from(column.name.as_str())));
+        }
+        let runs = |oid: &u32| {
+            let relation = self.by_oid.get(oid).and_then(|at| self.relations.get(*at));
+            *oid == 0 || relation.is_some_and(Relation::is_labelled)
+        };
+        let code = attached.iter().filter(|(oid, _)| runs(oid));
+        labelled.attached = code.map(|(_, code)| *code).collect();
+        labelled
     }
 
     fn add_column(&mut self, column: &query::ColumnRow<'_>, rules: &LabelRules, pins: &mut Pins) {
@@ -516,6 +533,65 @@ impl Oracle<'_> {
         }
     }
 
+    /// Whether a function of the database, or a view that is read, may put many records into one row.
+    pub(crate) fn calls_collecting(&self) -> bool {
+        let functions = &self.catalog.functions;
+        let called = self.statement.functions.iter();
+        called.into_iter().any(|f| functions.collects(&f.name))
+            || self
+                .called_by_views()
+                .any(|name| weir_sql::is_collecting(name) || functions.collects(name))
+    }
+
+    /// Whether a function is called that keeps what it is given. What moves a sequence shows nothing
+    /// of a row.
+    pub(crate) fn calls_keeping(&self) -> bool {
+        let functions = &self.catalog.functions;
+        self.statement.functions.iter().any(|f| {
+            let class = weir_sql::builtin::class(&f.name);
+            class != Some(weir_sql::builtin::FunctionClass::Sequence)
+                && functions.keeps(f.schema.as_deref(), &f.name)
+        })
+    }
+
+    /// Whether a definition puts code where it would run by itself on labelled values and could leave
+    /// them elsewhere, or tell of them: behind an operator, a cast or a domain, or as a trigger, a
+    /// policy, a check or an index of a labelled relation.
+    pub(crate) fn attaches(&self) -> bool {
+        let functions = &self.catalog.functions;
+        let statement = self.statement;
+        if let Some(name) = &statement.defines {
+            let quiet = |code: &weir_sql::Code| {
+                functions.is_quiet_code(code.language.as_deref(), &code.text)
+            };
+            let is_defined = !statement.code.is_empty() && statement.contained.is_empty();
+            return functions.is_attached(name)
+                && !(is_defined && statement.code.iter().all(quiet));
+        }
+        let keeps = || self.calls_keeping();
+        let on_labelled = || (0..self.relations.len()).any(|index| self.holds_labelled(index));
+        match statement.tag {
+            "CREATE OPERATOR"
+            | "CREATE CAST"
+            | "CREATE DOMAIN"
+            | "ALTER DOMAIN"
+            | "CREATE TYPE"
+            | "CREATE EVENT TRIGGER" => keeps(),
+            "ALTER TABLE" | "CREATE INDEX" | "CREATE STATISTICS" => keeps() && on_labelled(),
+            "CREATE POLICY" | "ALTER POLICY" => {
+                let named = |column: &weir_sql::DefinitionColumn| {
+                    !self.labels_named(&column.name).is_empty()
+                };
+                on_labelled() && (keeps() || statement.columns.iter().any(named))
+            }
+            "CREATE TRIGGER" => {
+                let loud = |function: &weir_sql::FunctionRef| !functions.is_quiet(&function.name);
+                on_labelled() && (keeps() || statement.functions.iter().any(loud))
+            }
+            _ => false,
+        }
+    }
+
     /// Schema and name of the statement's relation at `index`, as far as they are known.
     pub(crate) fn name(&self, index: usize) -> (&str, &str) {
         match (
@@ -545,6 +621,20 @@ impl weir_sql::Oracle for Oracle<'_> {
         self.catalog
             .functions
             .is_trusted(function.schema.as_deref(), &function.name)
+    }
+
+    fn keeps(&self, function: usize) -> bool {
+        let function = self.statement.functions.get(function);
+        function.is_none_or(|function| {
+            self.catalog
+                .functions
+                .keeps(function.schema.as_deref(), &function.name)
+        })
+    }
+
+    fn is_harmless_field(&self, name: &str) -> bool {
+        let functions = &self.catalog.functions;
+        functions.is_trusted(None, name) && !functions.keeps(None, name)
     }
 }
 

@@ -69,6 +69,7 @@ impl Session {
             detail: None,
             hint: None,
             rules: Vec::new(),
+            may_be_mistake: false,
         };
         self.end(refusal).await;
         SessionEnd::Client(error)
@@ -210,21 +211,24 @@ impl Session {
         };
         let verdict = match analysed.analysis() {
             Analysis::SyntaxError(_) if !self.scope.permits_opaque() => {
-                match self.ask_for_syntax_error(analysed.text.as_bytes()).await? {
-                    Some(error) => {
-                        self.client.inbox.discard(total, &mut self.server.out);
-                        let status = self.status;
-                        self.tell_client(|out| {
-                            out.extend_from_slice(&error);
-                            message::ready(out, status);
-                        });
-                        return Ok(Ok(()));
-                    }
-                    None => Verdict::Deny(Refusal::unjudged("the statement could not be parsed")),
-                }
+                let mut refusal = Refusal::unjudged("the statement could not be parsed");
+                refusal.may_be_mistake = true;
+                Verdict::Deny(refusal)
             }
             _ => self.judge_text(&analysed).await?,
         };
+        if let Verdict::Deny(refusal) = &verdict
+            && refusal.may_be_mistake
+            && let Some(error) = self.ask_for_error(analysed.text.as_bytes()).await?
+        {
+            self.client.inbox.discard(total, &mut self.server.out);
+            let status = self.status;
+            self.tell_client(|out| {
+                out.extend_from_slice(&error);
+                message::ready(out, status);
+            });
+            return Ok(Ok(()));
+        }
         match verdict {
             Verdict::Permit(statements) => self.forward(total, Owed::Query(statements)),
             Verdict::Deny(refusal) => {
@@ -248,9 +252,9 @@ impl Session {
         Ok(())
     }
 
-    /// The server's own words on a text that its grammar will reject, asked for in a way that
-    /// cannot run anything; `None` when the server accepts the text.
-    async fn ask_for_syntax_error(&mut self, text: &[u8]) -> Result<Option<Vec<u8>>, SessionEnd> {
+    /// The server's own words on a text that it will not take, asked for in a way that cannot run
+    /// anything and looks at no row; `None` when the server accepts the text.
+    async fn ask_for_error(&mut self, text: &[u8]) -> Result<Option<Vec<u8>>, SessionEnd> {
         const NAME: &[u8] = b"weir_syntax";
         self.tell_server(|out| {
             message::parse(out, NAME, text);
@@ -450,6 +454,7 @@ fn too_large() -> Refusal {
         detail: None,
         hint: Some("send large values by COPY".to_owned()),
         rules: Vec::new(),
+        may_be_mistake: false,
     }
 }
 

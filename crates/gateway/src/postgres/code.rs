@@ -6,7 +6,7 @@
 
 use weir_policy::{Access, Effect};
 
-use super::catalog::{Catalog, Relation, Resolved, words};
+use super::catalog::{Catalog, Relation, Resolved, collects, stores_by_words, words};
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -16,6 +16,10 @@ pub(super) struct CodeFacts {
     pub(super) functions: Vec<Box<str>>,
     /// A setting may be changed.
     pub(super) sets: bool,
+    /// Many records may be put into one value.
+    pub(super) collects: bool,
+    /// Something may be stored.
+    pub(super) stores: bool,
 }
 
 /// Reads a block; `None` where its words do not tell what it does.
@@ -23,7 +27,11 @@ pub(super) fn read(code: &weir_sql::Code, catalog: &Catalog) -> Option<CodeFacts
     if !catalog.is_harmless(code) {
         return None;
     }
-    let mut facts = CodeFacts::default();
+    let mut facts = CodeFacts {
+        collects: collects(&code.text),
+        stores: stores_by_words(&code.text),
+        ..CodeFacts::default()
+    };
     for word in words(&code.text) {
         if let Some(effect) = effect(&word) {
             facts.effects.push(effect);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use weir_policy::{Bundle, Decision, NoCounters, Subject};
 use weir_sql::{Analysis, LexSettings};
 
-use super::catalog::{Catalog, Pins, Rows};
+use super::catalog::{Catalog, Pins, QUERIES, Rows};
 use super::operation::{Judged, View};
 use crate::millis;
 
@@ -89,8 +89,9 @@ fn imagined(
             ]);
         }
     }
-    let rows = Rows {
-        tables: vec![columns, Vec::new(), Vec::new(), Vec::new()],
+    let mut rows = Rows {
+        tables: vec![columns],
     };
+    rows.tables.resize_with(QUERIES.len(), Vec::new);
     Catalog::build(&rows, labels, &mut Pins::default())
 }

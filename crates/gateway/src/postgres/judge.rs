@@ -257,6 +257,14 @@ impl Session {
                 None => return opaque("it executes a statement that was not seen"),
             }
         }
+        // It runs to its end at COMMIT, whether or not anybody fetches from it.
+        if statement
+            .declares
+            .as_ref()
+            .is_some_and(|cursor| cursor.hold)
+        {
+            inner.push(body.nested());
+        }
         if let Some(fetch) = &statement.fetches {
             match self.named.cursors.get(fetch.cursor.as_str()) {
                 Some(found) => {
@@ -373,6 +381,7 @@ impl Session {
         let mut permitted = VecDeque::with_capacity(decided.len());
         let mut denial = None;
         let mut holds = Vec::new();
+        let alone = decided.len() == 1;
         for (candidate, judgement) in decided {
             self.statements += 1;
             let mut active = self.activate(candidate, &judgement, analysed);
@@ -380,7 +389,8 @@ impl Session {
                 weir_policy::Verdict::Permit(_permit) => {}
                 weir_policy::Verdict::Deny(refused) => {
                     let hint = refused.hint.clone();
-                    let refusal = Refusal::denied(&refused.rule, &refused.reason, hint);
+                    let mut refusal = Refusal::denied(&refused.rule, &refused.reason, hint);
+                    refusal.may_be_mistake = alone && judgement.judged.unexplained;
                     denial.get_or_insert(self.sign(refusal, active.number));
                     active.record_mut().decision = weir_audit::Decision::Deny;
                     active.record_mut().reason = Some(refused.reason.as_str().into());
@@ -503,7 +513,8 @@ impl Session {
         let mut meter = kept;
         if meter.is_none() {
             self.shared.budgets.read(&mut |counters| {
-                meter = Some(Meter::new(&obligations.limits, counters, millis()));
+                let fresh = Meter::new(&obligations.limits, counters, millis());
+                meter = Some(fresh.of_collected(obligations.collected));
             });
         }
         meter

@@ -116,6 +116,7 @@ fn refusal(sqlstate: &'static str, message: String) -> Refusal {
         detail: None,
         hint: None,
         rules: Vec::new(),
+        may_be_mistake: false,
     }
 }
 
@@ -279,6 +280,7 @@ impl Login<'_> {
                         detail: error.detail().map(str::to_owned),
                         hint: None,
                         rules: Vec::new(),
+                        may_be_mistake: false,
                     }));
                 }
             }

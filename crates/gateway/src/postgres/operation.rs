@@ -27,12 +27,17 @@ pub(super) struct Judged {
     pub(super) writes_mask: bool,
     /// Whether labelled data is touched at all, so that errors may carry it.
     pub(super) touches: bool,
+    /// Whether it has a name that is explained by nothing in the catalog: most likely a mistake.
+    pub(super) unexplained: bool,
     /// Whether rows can come back.
     pub(super) returns_rows: bool,
     /// Whether what follows in a pipeline must wait until this has ended.
     pub(super) barrier: bool,
     traced: Vec<TracedOutputs>,
     copies_out: bool,
+    /// Whether a row may hold many records, and whether one that it stores may.
+    collects: bool,
+    stores_collected: bool,
 }
 
 /// The labels of one output column.
@@ -108,6 +113,7 @@ impl Judged {
             .collect();
         if !bodies.is_empty() && judged.effects.contains(weir_policy::Effect::Create) {
             judged.uses.extend(copied);
+            judged.stores_collected |= judged.collects;
         }
         judged
     }
@@ -159,6 +165,9 @@ impl Judged {
             weir_sql::Access::Read => Access::Read,
             weir_sql::Access::Write => Access::Write,
         };
+        let collects = statement.collects();
+        self.collects |= collects;
+        self.stores_collected |= statement.stores_collected;
         let Some(catalog) = view.catalog else {
             self.relations.extend(statement.relations.iter().map(|r| {
                 (
@@ -182,6 +191,10 @@ impl Judged {
         );
         self.functions
             .extend(oracle.called_by_views().map(|name| (None, name.into())));
+        let by_call = oracle.calls_collecting();
+        self.collects |= by_call;
+        self.stores_collected |=
+            by_call && stores_rows(statement) || (collects || by_call) && oracle.calls_keeping();
         if !statement.unless_null.is_empty()
             && statement
                 .unless_null
@@ -201,6 +214,7 @@ impl Judged {
             .any(|function| !weir_sql::Oracle::is_trusted(&oracle, function));
         self.barrier |= calls_untrusted;
         let traced = statement.lineage.trace(&oracle);
+        self.unexplained |= traced.unexplained;
         for used in &traced.uses {
             let Some(how) = label_use(used.how) else {
                 continue;
@@ -229,7 +243,7 @@ impl Judged {
         }
         // A trigger, a default, a policy: it runs when nobody looks at it any more.
         let is_code = statement.changes_schema && statement.lineage.is_empty();
-        if is_code && calls_untrusted {
+        if is_code && (calls_untrusted || oracle.attaches()) {
             self.unproven(catalog);
         }
         let is_rule = statement.tag == "CREATE RULE";
@@ -322,6 +336,8 @@ impl Judged {
         if facts.sets {
             self.settings.push("*".into());
         }
+        self.collects |= facts.collects;
+        self.stores_collected |= facts.collects && facts.stores;
         if self.writes_rows() {
             self.where_clause = WhereClause::Missing;
         }
@@ -453,6 +469,8 @@ impl Judged {
             outputs: &outputs,
             opaque: self.opaque.as_deref(),
             masked_value_written: self.writes_mask && self.writes(),
+            collects: self.collects,
+            stores_collected: self.stores_collected,
         };
         if self.opaque.is_some() && self.effects.is_empty() {
             return with(&Operation::Opaque {
@@ -550,6 +568,16 @@ fn writes_rows(statement: &Statement) -> bool {
     [CopyIn, Delete, Insert, Merge, Update]
         .into_iter()
         .any(|effect| statement.effects.contains(effect))
+}
+
+/// Whether rows that it computes are stored.
+fn stores_rows(statement: &Statement) -> bool {
+    use weir_sql::Effect::{Create, Insert, Merge, Update};
+    let made = statement.effects.contains(Create) && statement.tag != "CREATE VIEW";
+    let written = [Insert, Merge, Update]
+        .into_iter()
+        .any(|effect| statement.effects.contains(effect));
+    written || made && !statement.lineage.is_empty()
 }
 
 /// Whether a write goes to the server's own tables: a definition by other means.

@@ -11,6 +11,9 @@ pub(super) struct Refusal {
     pub(super) detail: Option<String>,
     pub(super) hint: Option<String>,
     pub(super) rules: Vec<RuleName>,
+    /// The statement may be refused only because it has a name that does not exist, which the
+    /// server says better.
+    pub(super) may_be_mistake: bool,
 }
 
 impl Refusal {
@@ -25,6 +28,7 @@ impl Refusal {
             detail: None,
             hint,
             rules: vec![rule.clone()],
+            may_be_mistake: false,
         }
     }
 
@@ -36,6 +40,7 @@ impl Refusal {
             detail: None,
             hint: None,
             rules: Vec::new(),
+            may_be_mistake: false,
         }
     }
 
@@ -55,6 +60,7 @@ impl Refusal {
             detail: None,
             hint: None,
             rules: Vec::new(),
+            may_be_mistake: false,
         }
     }
 

@@ -249,6 +249,15 @@ pub(super) struct Totals {
     pub(super) to_client: u64,
 }
 
+/// What a poll of both sides has done.
+#[derive(Debug, Default, Clone, Copy)]
+struct Moved {
+    /// Bytes left, to either side.
+    written: bool,
+    /// Bytes came in, or a side was found or made closed.
+    arrived: bool,
+}
+
 /// What the server answered to Weir's own messages.
 #[derive(Default)]
 pub(super) struct Capture {
@@ -269,7 +278,7 @@ impl Session {
                 self.shut_down().await;
                 return Ok(());
             }
-            self.pump(true).await?;
+            poll_fn(|cx| self.poll_turn(cx)).await?;
         }
     }
 
@@ -304,6 +313,9 @@ impl Session {
 
     /// Deals with what reading rows has led to: ends to be made durable, a limit that was crossed.
     pub(super) async fn settle(&mut self) -> Result<(), SessionEnd> {
+        if self.durable.is_empty() && self.crossing.is_none() {
+            return Ok(());
+        }
         self.write_durable_now().await?;
         while let Some(crossing) = self.crossing.take() {
             self.hold_result(crossing).await?;
@@ -316,6 +328,9 @@ impl Session {
     /// Keeps the ends of statements before the client learns of them. Where that fails, it never
     /// does: the session ends.
     pub(super) async fn write_durable_now(&mut self) -> Result<(), SessionEnd> {
+        if self.durable.is_empty() {
+            return Ok(());
+        }
         let strict = self.scope.delivery() == weir_policy::Delivery::BlockingStrict;
         for record in std::mem::take(&mut self.durable) {
             let sink = Arc::clone(&self.evidence.sink);
@@ -343,26 +358,53 @@ impl Session {
         read_client: bool,
         read_server: bool,
     ) -> Poll<Result<(), SessionEnd>> {
-        let mut moved = false;
+        let moved = self.poll_sides(cx, read_client, read_server)?;
+        if moved.written || moved.arrived {
+            Poll::Ready(Ok(()))
+        } else {
+            Poll::Pending
+        }
+    }
+
+    /// The same, for the loop, which has nothing to do where bytes only left: it wakes when there
+    /// is something to judge, or when it is over.
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SessionEnd>> {
+        let moved = self.poll_sides(cx, true, true)?;
+        let unjudged = |side: &Side| !side.inbox.unjudged().is_empty();
+        let waiting = || unjudged(&self.client) || unjudged(&self.server) || self.is_over();
+        if moved.arrived || (moved.written && waiting()) {
+            Poll::Ready(Ok(()))
+        } else {
+            Poll::Pending
+        }
+    }
+
+    fn poll_sides(
+        &mut self,
+        cx: &mut Context<'_>,
+        read_client: bool,
+        read_server: bool,
+    ) -> Result<Moved, SessionEnd> {
+        let mut moved = Moved::default();
         let wrote = poll_write(&mut self.server, &mut self.client.inbox, cx);
         match wrote {
-            Poll::Ready(Ok(())) => moved = true,
+            Poll::Ready(Ok(())) => moved.written = true,
             Poll::Ready(Err(_)) => self.server_is_gone(),
             Poll::Pending => {}
         }
         match poll_write(&mut self.client, &mut self.server.inbox, cx) {
-            Poll::Ready(Ok(())) => moved = true,
-            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+            Poll::Ready(Ok(())) => moved.written = true,
+            Poll::Ready(Err(error)) => return Err(error),
             Poll::Pending => {}
         }
         let to_client = self.client.out.len() + self.server.inbox.approved().len();
         if read_server && !self.server.eof && to_client < BACKLOG {
             let need = self.missing(&self.server);
             match self.server.poll_read(cx, need) {
-                Poll::Ready(Ok(())) => moved = true,
+                Poll::Ready(Ok(())) => moved.arrived = true,
                 Poll::Ready(Err(_)) => {
                     self.server.eof = true;
-                    moved = true;
+                    moved.arrived = true;
                 }
                 Poll::Pending => {}
             }
@@ -372,8 +414,8 @@ impl Session {
         if want && self.client.inbox.unjudged().len() < MAX_WHOLE + BACKLOG {
             let need = self.missing(&self.client);
             match self.client.poll_read(cx, need) {
-                Poll::Ready(Ok(())) => moved = true,
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Ready(Ok(())) => moved.arrived = true,
+                Poll::Ready(Err(error)) => return Err(error),
                 Poll::Pending => {}
             }
         }
@@ -381,16 +423,12 @@ impl Session {
             match Pin::new(&mut self.server.stream).poll_shutdown(cx) {
                 Poll::Ready(_) => {
                     self.server.shut = true;
-                    moved = true;
+                    moved.arrived = true;
                 }
                 Poll::Pending => {}
             }
         }
-        if moved {
-            Poll::Ready(Ok(()))
-        } else {
-            Poll::Pending
-        }
+        Ok(moved)
     }
 
     /// The server no longer takes bytes; what it has sent may still be read.

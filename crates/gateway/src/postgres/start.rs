@@ -335,6 +335,7 @@ fn unreachable_server(reason: &str) -> Refused {
         detail: None,
         hint: None,
         rules: Vec::new(),
+        may_be_mistake: false,
     })
 }
 
@@ -494,6 +495,7 @@ async fn run(
                 detail: None,
                 hint: None,
                 rules: Vec::new(),
+                may_be_mistake: false,
             };
             Err(session.end(refusal).await)
         }

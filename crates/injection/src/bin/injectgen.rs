@@ -54,7 +54,11 @@ fn check(root: &Path) -> Result<bool, Failure> {
 
 /// What stands for a value that the policies take from the pod once they have judged it, and for
 /// one that Helm fills in.
-const HOLES: [(&str, &str); 6] = [
+const HOLES: [(&str, &str); 7] = [
+    (
+        ", \"--controller-address=<addresses>\", ",
+        "] + variables.addresses + [",
+    ),
     ("\"<image>\"", "variables.image"),
     ("\"<pullPolicy>\"", "variables.pullPolicy"),
     ("\"<ca>\"", "variables.ca"),
@@ -70,6 +74,7 @@ fn template() -> String {
         version: hole("version"),
         namespace: hole("namespace"),
         image: hole("image"),
+        controller_addresses: vec![hole("addresses")],
         pull_policy: hole("pullPolicy"),
         trust_domain: hole("trustDomain"),
         ca: hole("ca"),

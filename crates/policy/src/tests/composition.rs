@@ -130,6 +130,8 @@ fn each_operation(mut with: impl FnMut(&Operation<'_>)) {
                             relations: if touched { &relations } else { &[] },
                             label_uses: if touched { &uses } else { &[] },
                             masked_value_written: touched && opaque.is_some(),
+                            collects: touched,
+                            stores_collected: false,
                             ..SqlOperation::default()
                         };
                         with(&Operation::Sql(&sql));

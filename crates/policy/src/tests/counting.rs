@@ -437,3 +437,49 @@ fn budgets_are_keyed_by_what_is_counted_and_not_by_the_rules_name() {
     );
     assert_ne!(all, keys(vec![bulk("a", effects(&[Effect::Select]))]));
 }
+
+#[test]
+fn a_row_that_may_hold_many_records_counts_by_its_size() {
+    let limits = [limit(Some(100), None, OnExceed::Deny)];
+    let mut plain = meter(&limits);
+    assert_eq!(plain.row(160_000), Step::Continue);
+    let mut small = meter(&limits).of_collected(true);
+    for _ in 0..100 {
+        assert_eq!(small.row(9), Step::Continue);
+    }
+    assert_eq!(small.row(9), Step::Exceeded(0));
+    let mut large = meter(&limits).of_collected(true);
+    assert_eq!(large.row(800), Step::Continue);
+    assert_eq!(large.total().rows, 100);
+    assert_eq!(large.row(1), Step::Exceeded(0));
+    let mut packed = meter(&limits).of_collected(true);
+    assert_eq!(packed.row(900), Step::Exceeded(0));
+    assert!(!packed.rows(2, 1_600) && packed.rows(2, 800));
+}
+
+#[test]
+fn records_that_are_stored_in_one_row_are_not_left_to_the_meter() {
+    let decided = |exceed: Exceed| {
+        let spec = LimitSpec {
+            per: None,
+            rows: Some(100),
+            bytes: None,
+            statements: None,
+            on_exceed: exceed,
+        };
+        let bulk = Rule {
+            limits: vec![spec],
+            approval: Some(approval()),
+            ..rule("bulk", None, Match::default())
+        };
+        let sql = SqlOperation {
+            stores_collected: true,
+            ..SqlOperation::default()
+        };
+        verdict(vec![policy("p", vec![bulk])], &Operation::Sql(&sql))
+    };
+    assert_eq!(decided(Exceed::Deny), "deny p/bulk");
+    assert_eq!(decided(Exceed::RequireApproval), "hold p/bulk");
+    let slow = Exceed::Throttle { rows_per_second: 1 };
+    assert_eq!(decided(slow), "permit");
+}

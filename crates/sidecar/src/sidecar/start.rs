@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use weir_audit::EngineId;
 use weir_gateway::ports::Policies as _;
-use weir_gateway::{Engine, EngineConfig};
+use weir_gateway::{Engine, EngineConfig, HostKeys};
 use weir_telemetry::{Admin, Readiness, Registry};
 use weir_transport::listen::{self, Drain, Limits, Mode};
 use weir_transport::tls::Authority;
@@ -76,11 +76,12 @@ impl Sidecar {
         let store = Store::new(&state);
         let authority = Authority::load_or_create(&state.join("ca"), "Weir");
         let authority = authority.map_err(part("the certificate authority"))?;
+        let host_keys = HostKeys::load_or_create(&state.join("ssh"));
+        let host_keys = host_keys.map_err(part("the host keys"))?;
         let trust = Trust {
             dir: config.trust_dir.clone(),
             ca_pem: authority.ca_pem().to_owned(),
         };
-        trust::publish(&trust.dir, &trust.ca_pem, "").map_err(part("the trust volume"))?;
 
         let identity = enrolled(&config, &store).await?;
         named.release();
@@ -132,6 +133,7 @@ impl Sidecar {
             credentials: Arc::clone(&policies) as _,
             pins: Arc::new(StoredPins::open(&state).map_err(part("the labels' places"))?),
             authority: Arc::new(authority),
+            host_keys: Arc::new(host_keys),
             token_key,
         });
         engine.resolve_names().await;
@@ -341,8 +343,7 @@ fn spool_bytes(volume: u64) -> u64 {
 
 /// One sequence of evidence for each pod, whatever restarts in it.
 fn engine_id(uid: &str) -> Result<EngineId, PartError> {
-    let id = format!("pod_{}", uid.replace('-', "_"));
-    id.parse().map_err(part("POD_UID"))
+    EngineId::of_pod(uid).map_err(part("POD_UID"))
 }
 
 fn token_key(settings: &Settings) -> Result<Arc<[u8]>, PartError> {

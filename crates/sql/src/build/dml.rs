@@ -14,6 +14,7 @@ use crate::{Access, Effect, SettingChange, SettingTarget, WhereClause};
 impl Builder {
     pub(super) fn insert(&mut self, insert: &InsertStmt) -> Query {
         self.effect(Effect::Insert);
+        let mark = self.mark();
         let with = self.with(insert.with_clause.as_ref());
         let dml = insert.relation.as_ref().map(|target| {
             let relation = self.relation(target, Access::Write);
@@ -26,6 +27,7 @@ impl Builder {
                 .on_conflict_clause
                 .as_deref()
                 .map(|clause| self.conflict(clause));
+            self.stored_since(mark);
             let action = Action::Insert {
                 columns,
                 subscripts,
@@ -46,6 +48,7 @@ impl Builder {
 
     pub(super) fn update(&mut self, update: &UpdateStmt) -> Query {
         self.effect(Effect::Update);
+        let mark = self.mark();
         let with = self.with(update.with_clause.as_ref());
         let dml = update.relation.as_ref().map(|target| {
             self.condition(update.where_clause.as_deref(), target, &update.from_clause);
@@ -53,6 +56,7 @@ impl Builder {
             let relation = self.relation(target, Access::Write);
             let set = self.assignments(&update.target_list);
             let from = self.items(&update.from_clause);
+            self.stored_since(mark);
             let filter = self.optional(update.where_clause.as_deref());
             let returning = self.returning(update.returning_clause.as_ref());
             let action = Action::Update { set, from, filter };
@@ -91,6 +95,7 @@ impl Builder {
     pub(super) fn merge(&mut self, merge: &MergeStmt) -> Query {
         self.effect(Effect::Merge);
         self.inspects_constants();
+        let mark = self.mark();
         let with = self.with(merge.with_clause.as_ref());
         let dml = match (merge.relation.as_ref(), merge.source_relation.as_deref()) {
             (Some(target), Some(source)) => {
@@ -103,6 +108,7 @@ impl Builder {
                 let whens = whens
                     .map(|when| self.merge_when(when, joined, target))
                     .collect();
+                self.stored_since(mark);
                 let returning = self.returning(merge.returning_clause.as_ref());
                 let action = Action::Merge { source, on, whens };
                 let alias = from::alias(target.alias.as_ref());

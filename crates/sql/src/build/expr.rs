@@ -7,7 +7,6 @@ use pg_query::protobuf::{
 };
 
 use super::{Builder, text};
-use crate::FunctionRef;
 use crate::ir::{Call, ColumnName, Expr, SubLink, Window};
 
 impl Builder {
@@ -233,10 +232,7 @@ impl Builder {
             Ok(SubLinkType::ExprSublink) => SubLink::Scalar,
             // The aggregate by another name.
             Ok(SubLinkType::ArraySublink) => {
-                self.statement.functions.push(FunctionRef {
-                    schema: Some("pg_catalog".to_owned()),
-                    name: "array_agg".to_owned(),
-                });
+                self.named_function("array_agg");
                 SubLink::Array
             }
             Ok(SubLinkType::AnySublink) => SubLink::Compare {
@@ -286,12 +282,15 @@ impl Builder {
         let base = self
             .optional(indirection.arg.as_deref())
             .unwrap_or(Expr::Unknown);
-        let (mut name, mut star, mut subscripts) = (None, false, Vec::new());
+        let (mut name, mut star) = (None, false);
+        let (mut later, mut subscripts) = (Vec::new(), Vec::new());
         for (position, step) in indirection.indirection.iter().enumerate() {
             match step.node.as_ref() {
                 Some(NodeEnum::String(field)) => {
                     if position == 0 {
                         name = Some(field.sval.clone());
+                    } else {
+                        later.push(field.sval.clone());
                     }
                 }
                 Some(NodeEnum::AStar(_)) => star = true,
@@ -306,6 +305,7 @@ impl Builder {
             base: Box::new(base),
             name,
             star,
+            later,
             subscripts,
         }
     }

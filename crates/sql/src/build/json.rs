@@ -48,6 +48,7 @@ impl Builder {
                     return Expr::Const;
                 };
                 let query = Box::new(self.query_node(query));
+                self.named_function("json_arrayagg");
                 vec![Expr::SubLink {
                     kind: crate::ir::SubLink::Array,
                     test: None,
@@ -66,10 +67,12 @@ impl Builder {
             NodeEnum::JsonBehavior(behavior) => self.json_behavior(Some(behavior)),
             NodeEnum::JsonObjectAgg(aggregate) => {
                 let args = self.json_pair(aggregate.arg.as_deref());
+                self.named_function("json_objectagg");
                 return self.json_aggregate(aggregate.constructor.as_deref(), args);
             }
             NodeEnum::JsonArrayAgg(aggregate) => {
                 let args = self.json_value(aggregate.arg.as_deref());
+                self.named_function("json_arrayagg");
                 return self.json_aggregate(aggregate.constructor.as_deref(), args);
             }
             _ => {

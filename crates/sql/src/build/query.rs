@@ -225,7 +225,7 @@ impl Builder {
         self.scopes.push(visible);
         let mut ctes = Vec::with_capacity(expressions.len());
         for (offset, cte) in expressions.iter().enumerate() {
-            let start = self.reads.len();
+            let (start, mark) = (self.reads.len(), self.mark());
             let query = match cte.ctequery.as_deref() {
                 Some(node) => self.query_node(node),
                 None => {
@@ -244,6 +244,8 @@ impl Builder {
             }
             let id = first + offset;
             let recursive = reads.contains(&id);
+            self.statement.recurses |= recursive;
+            self.cte_collects |= self.collects_since(mark);
             let columns = texts(&cte.aliascolnames);
             ctes.push((
                 Cte {

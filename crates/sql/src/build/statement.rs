@@ -67,6 +67,7 @@ impl Builder {
                 self.effect(Effect::Select);
                 match self.into.take() {
                     Some((relation, columns)) => {
+                        self.stored_since(0);
                         self.tag("SELECT INTO");
                         Root::Into {
                             relation,
@@ -148,6 +149,7 @@ impl Builder {
             self.statement.where_clause = crate::WhereClause::NotApplicable;
             self.statement.settings.clear();
             self.statement.changes_schema = false;
+            self.statement.stores_collected = false;
             if self.statement.opaque.is_some() {
                 self.effect(Effect::Other);
             }
@@ -255,6 +257,7 @@ impl Builder {
             }
             _ => {
                 let query = self.query_node(query);
+                self.stored_since(0);
                 match into {
                     Some((relation, columns)) => Root::Into {
                         relation,

@@ -24,6 +24,14 @@ impl Oracle for Blind {
     fn is_trusted(&self, _: usize) -> bool {
         false
     }
+
+    fn keeps(&self, _: usize) -> bool {
+        false
+    }
+
+    fn is_harmless_field(&self, _: &str) -> bool {
+        true
+    }
 }
 
 /// Judges and traces on the stack that the crate asks for.

@@ -292,3 +292,36 @@ fn a_body_is_judged_by_its_own_lineage() {
     let traced = cursor.body.lineage.trace(&Catalog::of(&cursor.body));
     assert_eq!(traced.outputs.column(0, 1).derivation, Derivation::Derived);
 }
+
+#[test]
+fn a_field_may_be_a_function() {
+    for (sql, expected) in [
+        ("SELECT o.lookup_ref FROM orders o", "~"),
+        ("SELECT (o).lookup_ref FROM orders o", "~"),
+        (
+            "SELECT (s.o).lookup_ref FROM (SELECT o FROM orders o) s",
+            "~",
+        ),
+        ("SELECT (o).total.lookup_ref FROM orders o", "~"),
+        ("SELECT o.label FROM orders o", "."),
+        ("SELECT c.label FROM customers c", "~"),
+    ] {
+        assert_eq!(outputs(sql), expected, "{sql}");
+    }
+}
+
+#[test]
+fn a_plan_shows_what_functions_returned() {
+    for (sql, expected) in [
+        (
+            "EXPLAIN SELECT 1 FROM orders WHERE memo = lookup_ref(7)",
+            "~",
+        ),
+        (
+            "EXPLAIN SELECT upper(ssn) FROM customers WHERE lower(ssn) = 'x'",
+            ".",
+        ),
+    ] {
+        assert_eq!(outputs(sql), expected, "{sql}");
+    }
+}

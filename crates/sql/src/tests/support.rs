@@ -50,8 +50,17 @@ impl Oracle for Catalog<'_> {
     fn is_trusted(&self, function: usize) -> bool {
         !matches!(
             self.statement.functions[function].name.as_str(),
-            "lookup_ref" | "get_customer"
+            "lookup_ref" | "get_customer" | "spill"
         )
+    }
+
+    fn keeps(&self, function: usize) -> bool {
+        let name = self.statement.functions[function].name.as_str();
+        matches!(name, "set_config" | "remember" | "spill")
+    }
+
+    fn is_harmless_field(&self, name: &str) -> bool {
+        !matches!(name, "lookup_ref" | "remember")
     }
 }
 

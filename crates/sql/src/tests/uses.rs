@@ -128,3 +128,32 @@ fn a_tautology_over_a_column_is_not_silent() {
     let found = uses("SELECT id FROM customers WHERE ssn = ssn");
     assert_eq!(found, ["ssn:Join"]);
 }
+
+#[test]
+fn a_value_given_to_what_keeps_it_is_written_away() {
+    for sql in [
+        "SELECT id FROM customers WHERE set_config('a.b', ssn, false) IS NOT NULL",
+        "SELECT count(remember(ssn)) FROM customers",
+        "SELECT EXISTS (SELECT remember(ssn) FROM customers)",
+        "SELECT id FROM orders ORDER BY (SELECT remember(ssn) FROM customers LIMIT 1)",
+        "SELECT c.id FROM customers c, LATERAL remember(c.ssn) k",
+        "SELECT c.id FROM customers c WHERE c.remember",
+        "SELECT c.id FROM customers c WHERE (c).remember IS NULL",
+        "SELECT id FROM customers GROUP BY id HAVING remember(max(ssn)) > 0",
+        "SELECT percentile_disc(remember(ssn)) WITHIN GROUP (ORDER BY id) FROM customers",
+    ] {
+        assert!(uses(sql).contains(&"ssn:Write".to_owned()), "{sql}");
+    }
+    // What it reads by itself may be anything.
+    let kept = uses("SELECT count(*) FROM orders WHERE spill(memo)");
+    assert!(kept.contains(&"spill():Write".to_owned()), "{kept:?}");
+    for sql in [
+        "SELECT set_config('a.b', $1, false)",
+        "SELECT remember(id) FROM customers",
+        "SELECT id FROM customers WHERE upper(ssn) = 'X'",
+        "SELECT count(*) FROM orders WHERE lookup_ref(id) = 'X'",
+    ] {
+        let kept = uses(sql);
+        assert!(!kept.iter().any(|used| used.contains("Write")), "{kept:?}");
+    }
+}

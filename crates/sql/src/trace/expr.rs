@@ -80,6 +80,7 @@ impl Tracer<'_> {
                 base,
                 name,
                 star,
+                later,
                 subscripts,
             } => {
                 let mut prov = Prov::default();
@@ -91,7 +92,17 @@ impl Tracer<'_> {
                 };
                 match field {
                     Some(field) => prov.absorb(&field),
-                    None => prov.absorb(&self.expr(base, scope)),
+                    None => {
+                        let row = self.expr(base, scope);
+                        prov.absorb(&row);
+                        if let Some(name) = name {
+                            prov.absorb(&self.called_as_field(name, &row));
+                        }
+                    }
+                }
+                for name in later {
+                    let row = prov.clone();
+                    prov.absorb(&self.called_as_field(name, &row));
                 }
                 prov.absorb(&self.any(subscripts, scope));
                 prov.derive()
@@ -233,6 +244,7 @@ impl Tracer<'_> {
 
     fn call(&mut self, call: &Call, scope: &Scope<'_>) -> Prov {
         let mut prov = Prov::default();
+        let mut given = Prov::default();
         for arg in &call.args {
             if call.count {
                 let (value, plain) = self.plain(arg, scope);
@@ -246,12 +258,14 @@ impl Tracer<'_> {
                     self.record(Use::GroupBy, &value);
                 }
                 prov.absorb(&value);
+                given.absorb(&value);
             }
         }
         for key in &call.order {
             let value = self.expr(key, scope);
             self.record(Use::OrderBy, &value);
             if call.within_group {
+                given.absorb(&value);
                 prov.absorb(&value);
             }
         }
@@ -265,11 +279,29 @@ impl Tracer<'_> {
             && !call.count
             && !self.oracle.is_trusted(function)
         {
-            let function = self.origin(Origin::Function(function), true);
-            self.touch(&function);
-            prov.absorb(&function);
+            let origin = self.origin(Origin::Function(function), true);
+            self.touch(&origin);
+            given.absorb(&origin);
+            prov.absorb(&origin);
+        }
+        if call
+            .function
+            .is_some_and(|function| self.oracle.keeps(function))
+        {
+            self.record(Use::Write, &given);
         }
         prov.derive()
+    }
+
+    /// What `row.name` may bring in besides the row where it calls a function.
+    pub(super) fn called_as_field(&mut self, name: &str, row: &Prov) -> Prov {
+        if self.oracle.is_harmless_field(name) {
+            return Prov::default();
+        }
+        let called = self.unresolved();
+        self.record(Use::Write, row);
+        self.record(Use::Write, &called);
+        called
     }
 
     /// What the order and the frames of a window tell.

@@ -267,10 +267,10 @@ impl Tracer<'_> {
     /// Records a use of columns, leaving out what only functions bring in.
     fn record_columns(&mut self, how: Use, prov: &Prov) {
         let function = |number: &u32| {
-            let origin = usize::try_from(*number)
-                .ok()
-                .and_then(|n| self.origins.get(n));
-            matches!(origin, Some(crate::lineage::Origin::Function(_)))
+            matches!(
+                self.named(*number),
+                Some(crate::lineage::Origin::Function(_))
+            )
         };
         let origins = prov
             .origins

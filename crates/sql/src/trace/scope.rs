@@ -381,7 +381,10 @@ impl Tracer<'_> {
                 // `row.function`: the function sees the whole row.
                 found.whole = true;
                 found.exact = false;
-                found.prov.absorb(&whole_row(item));
+                self.unexplained = true;
+                let row = whole_row(item);
+                found.prov.absorb(&row);
+                found.prov.absorb(&self.called_as_field(name, &row));
             }
         }
         if !found.exact {

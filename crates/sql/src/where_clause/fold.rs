@@ -8,6 +8,7 @@ use pg_query::protobuf::{
     SubLink, SubLinkType, a_const,
 };
 
+use super::extreme;
 use super::literal::{Literal, constant, literal_bool, literal_compare};
 use crate::build::text;
 
@@ -23,7 +24,7 @@ pub(super) struct Row<'a> {
 
 impl Row<'_> {
     /// The name by which the condition can name the row.
-    fn name(&self) -> &str {
+    pub(super) fn name(&self) -> &str {
         let alias = self.table.alias.as_ref();
         alias.map_or(&self.table.relname, |alias| &alias.aliasname)
     }
@@ -169,61 +170,6 @@ fn holds_constants(node: &Node) -> bool {
     )
 }
 
-/// Whether the condition names any column at all.
-pub(super) fn depends(node: &Node) -> bool {
-    let Some(node) = node.node.as_ref() else {
-        return false;
-    };
-    let any = |nodes: &[Node]| nodes.iter().any(depends);
-    let one = |node: Option<&Node>| node.is_some_and(depends);
-    match node {
-        // A parameter is the same for every row.
-        NodeEnum::AConst(_) | NodeEnum::SqlvalueFunction(_) | NodeEnum::ParamRef(_) => false,
-        NodeEnum::TypeCast(cast) => one(cast.arg.as_deref()),
-        NodeEnum::CollateClause(clause) => one(clause.arg.as_deref()),
-        NodeEnum::BoolExpr(expr) => any(&expr.args),
-        NodeEnum::BooleanTest(test) => one(test.arg.as_deref()),
-        NodeEnum::NullTest(test) => one(test.arg.as_deref()),
-        NodeEnum::AExpr(expr) => one(expr.lexpr.as_deref()) || one(expr.rexpr.as_deref()),
-        NodeEnum::List(list) => any(&list.items),
-        NodeEnum::RowExpr(row) => any(&row.args),
-        NodeEnum::AArrayExpr(array) => any(&array.elements),
-        NodeEnum::CoalesceExpr(expr) => any(&expr.args),
-        NodeEnum::MinMaxExpr(expr) => any(&expr.args),
-        NodeEnum::FuncCall(call) => any(&call.args),
-        NodeEnum::NamedArgExpr(arg) => one(arg.arg.as_deref()),
-        NodeEnum::CaseExpr(case) => {
-            one(case.arg.as_deref()) || any(&case.args) || one(case.defresult.as_deref())
-        }
-        NodeEnum::CaseWhen(when) => one(when.expr.as_deref()) || one(when.result.as_deref()),
-        NodeEnum::SubLink(link) => one(link.testexpr.as_deref()) || one(link.subselect.as_deref()),
-        NodeEnum::SelectStmt(select) => select_depends(select),
-        NodeEnum::ResTarget(target) => one(target.val.as_deref()),
-        // A star of a subquery is no reference to the row.
-        NodeEnum::ColumnRef(column) => {
-            let mut names = column.fields.iter().filter_map(text);
-            // All rows of a table have the same.
-            names.next_back().is_some_and(|name| name != "tableoid")
-        }
-        // Anything else is given the benefit of the doubt.
-        _ => true,
-    }
-}
-
-fn select_depends(select: &SelectStmt) -> bool {
-    select.larg.as_deref().is_some_and(select_depends)
-        || select.rarg.as_deref().is_some_and(select_depends)
-        || select.target_list.iter().any(depends)
-        || select.where_clause.as_deref().is_some_and(depends)
-        || select.having_clause.as_deref().is_some_and(depends)
-        || select.values_lists.iter().any(depends)
-        || select.with_clause.is_some()
-        || select
-            .from_clause
-            .iter()
-            .any(|from| !matches!(from.node.as_ref(), Some(NodeEnum::RangeVar(_))))
-}
-
 fn every(args: &[Node], target: &Row<'_>) -> Option<bool> {
     let mut all = true;
     for arg in args {
@@ -305,7 +251,9 @@ fn compare(expr: &AExpr, target: &Row<'_>) -> Option<bool> {
             if let (Some(left), Some(right)) = (constant(left), constant(right)) {
                 return literal_compare(name, &left, &right);
             }
-            if let Some(value) = beyond(name, left, right) {
+            if let Some(value) =
+                beyond(name, left, right).or_else(|| extreme::compare(name, left, right, target))
+            {
                 return Some(value);
             }
             if let (Some(left), Some(right)) = (neutral(left), constant(right)) {
@@ -397,6 +345,11 @@ fn compare(expr: &AExpr, target: &Row<'_>) -> Option<bool> {
             if same(Some(left), Some(low)) && same(Some(left), Some(high)) {
                 return Some(true);
             }
+            if extreme::compare(">=", left, low, target) == Some(true)
+                && extreme::compare("<=", left, high, target) == Some(true)
+            {
+                return Some(true);
+            }
             let value = constant(left)?;
             let above = literal_compare(">=", &value, &constant(low)?)?;
             let below = literal_compare("<=", &value, &constant(high)?)?;
@@ -415,26 +368,13 @@ fn sub_link(link: &SubLink, target: &Row<'_>) -> Option<bool> {
     else {
         return None;
     };
-    let unfiltered = select
-        .where_clause
-        .as_deref()
-        .is_none_or(|filter| finds_itself(filter, select, target))
-        && select.having_clause.is_none()
-        && select.limit_count.is_none()
-        && select.limit_offset.is_none()
-        && select.larg.is_none();
-    if !unfiltered {
+    if let Some(value) = extreme::sub_link(link, target) {
+        return Some(value);
+    }
+    if !is_unfiltered(select, target) {
         return None;
     }
-    let own_table = match select.from_clause.as_slice() {
-        [] => None,
-        [
-            Node {
-                node: Some(NodeEnum::RangeVar(range)),
-            },
-        ] => Some(range.relname == target.table.relname),
-        _ => Some(false),
-    };
+    let own_table = own_table(select, target);
     match SubLinkType::try_from(link.sub_link_type) {
         Ok(SubLinkType::ExistsSublink) => (own_table != Some(false)).then_some(true),
         Ok(SubLinkType::AnySublink) if own_table == Some(true) => {
@@ -447,6 +387,38 @@ fn sub_link(link: &SubLink, target: &Row<'_>) -> Option<bool> {
         }
         _ => None,
     }
+}
+
+/// Whether a query gives all rows of what it reads.
+fn is_unfiltered(select: &SelectStmt, target: &Row<'_>) -> bool {
+    select
+        .where_clause
+        .as_deref()
+        .is_none_or(|filter| finds_itself(filter, select, target))
+        && select.having_clause.is_none()
+        && select.limit_count.is_none()
+        && select.limit_offset.is_none()
+        && select.larg.is_none()
+}
+
+/// Whether a query reads the target's own table; `None` where it reads nothing.
+fn own_table(select: &SelectStmt, target: &Row<'_>) -> Option<bool> {
+    match select.from_clause.as_slice() {
+        [] => None,
+        [
+            Node {
+                node: Some(NodeEnum::RangeVar(range)),
+            },
+        ] => Some(range.relname == target.table.relname),
+        _ => Some(false),
+    }
+}
+
+/// Whether a query reads all rows of the target's own table together.
+pub(super) fn is_whole_table(select: &SelectStmt, target: &Row<'_>) -> bool {
+    own_table(select, target) == Some(true)
+        && is_unfiltered(select, target)
+        && select.group_clause.is_empty()
 }
 
 /// Whether a query selects columns of these names.
@@ -547,7 +519,7 @@ fn beyond(name: &str, left: &Node, right: &Node) -> Option<bool> {
     }
 }
 
-fn column_name(node: &Node) -> Option<&str> {
+pub(super) fn column_name(node: &Node) -> Option<&str> {
     match node.node.as_ref()? {
         NodeEnum::ColumnRef(column) => column.fields.last().and_then(text),
         _ => None,

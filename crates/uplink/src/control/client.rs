@@ -19,6 +19,8 @@ pub struct ControlClient {
     pub(super) endpoint: Endpoint,
     pub(super) identity: Arc<Identity>,
     line: Mutex<Option<Line>>,
+    /// The connection that the watch is on.
+    pub(super) watching: Mutex<Option<Sender>>,
 }
 
 #[derive(Debug)]
@@ -39,17 +41,26 @@ impl ControlClient {
             endpoint,
             identity,
             line: Mutex::default(),
+            watching: Mutex::default(),
         }
     }
 
-    /// Says what is in force.
+    /// Says what is in force, to the replica that the watch is on: it alone counts this sidecar.
     ///
     /// # Errors
     /// The controller was not told.
     pub async fn report(&self, report: &Report) -> Result<(), ControlError> {
-        self.call(Method::POST, REPORT, Some(report))
-            .await
-            .map(drop)
+        let watching = self.watching.lock().await.clone();
+        match watching.filter(|sender| !sender.is_closed()) {
+            Some(mut sender) => {
+                let request = request(&self.endpoint, Method::POST, REPORT, Some(report))?;
+                send(&mut sender, request).await.map(drop)
+            }
+            None => self
+                .call(Method::POST, REPORT, Some(report))
+                .await
+                .map(drop),
+        }
     }
 
     /// Asks for people to decide.
@@ -111,7 +122,7 @@ impl ControlClient {
         *self.line.lock().await = None;
     }
 
-    async fn sender(&self) -> Result<Sender, ControlError> {
+    pub(super) async fn sender(&self) -> Result<Sender, ControlError> {
         let renewals = *self.identity.renewals().borrow();
         let mut line = self.line.lock().await;
         if let Some(line) = &*line

@@ -3,6 +3,7 @@
 //! Invariants: answers are bounded before they are read; every request has a deadline; a renewed
 //! certificate is used from the next request on.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -22,6 +23,8 @@ use super::ControlError;
 
 /// How long connecting may take: look-up, TCP and TLS.
 const CONNECT: Duration = Duration::from_secs(5);
+/// The same for an address that may be out of date.
+const KNOWN: Duration = Duration::from_secs(2);
 /// How long an answer may take.
 const ANSWER: Duration = Duration::from_secs(10);
 /// Most bytes of an answer; streams are bounded a line at a time.
@@ -36,6 +39,16 @@ pub struct Endpoint {
     pub host: String,
     /// Its port.
     pub port: u16,
+    /// Where it may be found without looking its name up. They are tried first, and prove nothing.
+    pub addresses: Vec<IpAddr>,
+}
+
+impl Endpoint {
+    /// What to dial, one after the other: the addresses that are known, then what the name stands for.
+    fn ways(&self) -> impl Iterator<Item = (String, Duration)> {
+        let known = self.addresses.iter().map(|ip| (ip.to_string(), KNOWN));
+        known.chain([(self.host.clone(), CONNECT)])
+    }
 }
 
 impl std::fmt::Display for Endpoint {
@@ -57,16 +70,30 @@ pub(crate) async fn dial(
     };
     let name = ServerName::try_from(endpoint.host.clone())
         .map_err(|error| ControlError::configuration("the controller's name")(&error))?;
-    let connect = async {
-        let tcp = TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await?;
+    let tls = tokio_rustls::TlsConnector::from(config);
+    let connect = async |host: &str| {
+        let tcp = TcpStream::connect((host, endpoint.port)).await?;
         tcp.set_nodelay(true)?;
-        let tls = tokio_rustls::TlsConnector::from(config);
-        tls.connect(name, tcp).await
+        tls.connect(name.clone(), tcp).await
     };
-    let stream = match tokio::time::timeout(CONNECT, connect).await {
-        Ok(stream) => stream.map_err(|error| unreachable(error.to_string()))?,
-        Err(_) => return Err(unreachable("it does not answer".to_owned())),
-    };
+    let mut failures = Vec::new();
+    let mut found = None;
+    for (host, patience) in endpoint.ways() {
+        let reason = match tokio::time::timeout(patience, connect(&host)).await {
+            Ok(Ok(stream)) => {
+                found = Some(stream);
+                break;
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "it does not answer".to_owned(),
+        };
+        failures.push(if endpoint.addresses.is_empty() {
+            reason
+        } else {
+            format!("{host}: {reason}")
+        });
+    }
+    let stream = found.ok_or_else(|| unreachable(failures.join("; ")))?;
     let (sender, connection) = Builder::new(TokioExecutor::new())
         .handshake(TokioIo::new(stream))
         .await

@@ -2,7 +2,7 @@
 //! an older sidecar understands a newer controller.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 use weir_audit::Identity;
@@ -99,6 +99,9 @@ pub struct Settings {
     pub extra_roots: String,
     /// Where evidence goes, `host:port`.
     pub collector: String,
+    /// The addresses of that host, for pods whose resolver does not know it.
+    #[serde(default)]
+    pub collector_addresses: Vec<IpAddr>,
     /// How long `BlockingStrict` waits for it.
     pub audit_timeout_seconds: u64,
     /// How long a drain waits for sessions to end.
@@ -113,6 +116,7 @@ impl Default for Settings {
             token_key: String::new(),
             extra_roots: String::new(),
             collector: String::new(),
+            collector_addresses: Vec::new(),
             audit_timeout_seconds: 5,
             drain_seconds: 10,
         }
@@ -279,4 +283,79 @@ pub struct Review {
     /// Why not.
     #[serde(default)]
     pub reason: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::de::DeserializeOwned;
+    use serde_json::{Value, json};
+    use weir_api::kinds::AccessRequestSpec;
+
+    use super::*;
+
+    /// Adds a member that nobody knows to every object.
+    fn newer(value: &mut Value) {
+        match value {
+            Value::Object(members) => {
+                members.values_mut().for_each(newer);
+                members.insert("newer".to_owned(), json!({"of": ["a", "version"]}));
+            }
+            Value::Array(items) => items.iter_mut().for_each(newer),
+            _ => {}
+        }
+    }
+
+    fn understood<T: Serialize + DeserializeOwned>(message: &T) {
+        let sent = serde_json::to_value(message).unwrap();
+        let mut from_newer = sent.clone();
+        newer(&mut from_newer);
+        assert_ne!(from_newer, sent);
+        let taken: T = serde_json::from_value(from_newer).unwrap();
+        assert_eq!(serde_json::to_value(&taken).unwrap(), sent);
+    }
+
+    #[test]
+    fn fields_of_a_newer_version_are_ignored_in_every_message() {
+        understood(&Enrol { csr: "x".into() });
+        understood(&Enrolment {
+            certificate: "x".into(),
+            roots: "x".into(),
+            expires_in_seconds: 1,
+            identity: Attested::named("x"),
+        });
+        understood(&Push::Ruling(RequestRuling {
+            name: "weir-x".into(),
+            ending: Ending::Denied {
+                reason: "no".into(),
+            },
+            approvers: vec!["jane".into()],
+        }));
+        understood(&Push::Heartbeat);
+        understood(&ResolvedService::default());
+        understood(&Settings::default());
+        understood(&Report::default());
+        understood(&AccessRequestOpened { name: "x".into() });
+        let budgets = vec![LeaseAsk::default()];
+        understood(&LeaseRequest { budgets });
+        let budgets = vec![Lease::default()];
+        understood(&Leases { budgets });
+        understood(&ReviewRequest::default());
+        understood(&Review::default());
+        let spec: AccessRequestSpec = serde_json::from_value(json!({
+            "requester": {"name": "x"}, "target": "t", "policy": "p", "rule": "r",
+            "statement": "select 1", "reason": "why", "deadline": "2126-11-27T12:00:00Z",
+            "groups": ["g"], "count": 1,
+        }))
+        .unwrap();
+        understood(&spec);
+    }
+
+    #[test]
+    fn what_the_pod_must_understand_to_obey_is_not_guessed() {
+        let odd = json!({"name": "weir-x", "ending": "approvedForFriends"});
+        assert!(serde_json::from_value::<RequestRuling>(odd).is_err());
+        let odd = json!({"unmatched": "Ask", "keepSeconds": 1, "tokenKey": "", "collector": "",
+            "auditTimeoutSeconds": 1, "drainSeconds": 1});
+        assert!(serde_json::from_value::<Settings>(odd).is_err());
+    }
 }

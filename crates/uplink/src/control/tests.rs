@@ -41,6 +41,8 @@ struct State {
     /// What watches are sent, a line each; a watch ends when its sender is dropped.
     watches: Mutex<Vec<mpsc::UnboundedSender<Bytes>>>,
     said: Mutex<Vec<(Method, String, String)>>,
+    /// Connections so far.
+    accepted: std::sync::atomic::AtomicUsize,
 }
 
 impl Controller {
@@ -58,6 +60,7 @@ impl Controller {
             life: Mutex::new(3600),
             watches: Mutex::default(),
             said: Mutex::default(),
+            accepted: Default::default(),
         });
         Self::serve(state, mutual).await
     }
@@ -98,6 +101,9 @@ impl Controller {
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let (acceptor, state) = (acceptor.clone(), Arc::clone(&serving));
+                state
+                    .accepted
+                    .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                 tokio::spawn(async move {
                     let Ok(stream) = acceptor.accept(stream).await else {
                         return;
@@ -116,7 +122,11 @@ impl Controller {
         std::fs::write(dir.path().join("token"), "good\n").unwrap();
         let host = "localhost".to_owned();
         Self {
-            endpoint: Endpoint { host, port },
+            endpoint: Endpoint {
+                host,
+                port,
+                addresses: Vec::new(),
+            },
             state,
             dir,
         }
@@ -127,8 +137,12 @@ impl Controller {
     }
 
     fn enroller(&self, trust_domain: &str) -> Enroller {
+        self.enroller_at(self.endpoint.clone(), trust_domain)
+    }
+
+    fn enroller_at(&self, endpoint: Endpoint, trust_domain: &str) -> Enroller {
         let config = EnrolConfig {
-            endpoint: self.endpoint.clone(),
+            endpoint,
             roots: self.state.root.clone(),
             trust_domain: trust_domain.to_owned(),
             token: self.token(),
@@ -231,6 +245,35 @@ fn snapshot(revision: u64) -> Push {
     };
     snapshot.digest = snapshot.content_digest().unwrap();
     Push::Snapshot(Box::new(snapshot))
+}
+
+#[tokio::test]
+async fn a_known_address_needs_no_resolver_and_proves_nothing() {
+    let controller = Controller::start(false).await;
+    let enrol = async |host: &str, address: &str| {
+        let endpoint = Endpoint {
+            host: host.to_owned(),
+            port: controller.endpoint.port,
+            addresses: vec![address.parse().unwrap()],
+        };
+        controller
+            .enroller_at(endpoint, "cluster.local")
+            .enrol()
+            .await
+    };
+    assert!(enrol("localhost", "127.0.0.1").await.is_ok());
+    // Nobody is there: the name is asked.
+    assert!(enrol("localhost", "127.0.0.2").await.is_ok());
+    // The certificate is for `localhost`: something else is refused wherever it leads.
+    let other = enrol("127.0.0.3", "127.0.0.1")
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        other.contains("127.0.0.1: invalid peer certificate"),
+        "{other}"
+    );
+    assert!(other.contains("127.0.0.3: Connection refused"), "{other}");
 }
 
 #[tokio::test]
@@ -342,6 +385,33 @@ async fn a_watch_hands_on_what_is_said_and_comes_back_when_it_is_cut() {
     assert!(matches!(heard.recv().await, Some(Heard::Snapshot(_))));
     drop(heard);
     watching.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_report_goes_to_the_replica_that_the_watch_is_on() {
+    let controller = Controller::start(false).await;
+    let (client, _, _) = controller.client().await;
+    let client = Arc::new(client);
+    let (say, mut heard) = mpsc::channel(8);
+    let watching = Arc::clone(&client);
+    let watch = tokio::spawn(async move { watching.watch(say).await });
+    controller.until_watched(1).await;
+    controller.say(&Push::Heartbeat);
+    assert!(matches!(heard.recv().await, Some(Heard::Alive)));
+    let accepted = || {
+        controller
+            .state
+            .accepted
+            .load(std::sync::atomic::Ordering::Relaxed)
+    };
+    let before = accepted();
+    // A request that found its connection broken leaves the next one to a new connection.
+    client.hang_up().await;
+    client.report(&Report::default()).await.unwrap();
+    assert_eq!(accepted(), before);
+    client.withdraw("weir-abcde").await.unwrap();
+    assert_eq!(accepted(), before + 1);
+    watch.abort();
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use super::backoff::Backoff;
 use super::client::ControlClient;
 use super::digest::content_digest;
-use super::line::broken;
+use super::line::{broken, request, send};
 use super::{ControlError, HEARTBEAT, Push, RequestRuling, Snapshot, WATCH};
 
 /// Heartbeats that may be missed.
@@ -48,6 +48,7 @@ impl ControlClient {
                 () = heard.closed() => return,
                 ended = self.listen(&heard, &mut backoff) => ended,
             };
+            *self.watching.lock().await = None;
             // A renewed certificate is a reason to dial, not a loss.
             let Err(error) = ended else { continue };
             self.hang_up().await;
@@ -66,8 +67,10 @@ impl ControlClient {
     ) -> Result<(), ControlError> {
         let mut renewals = self.identity.renewals();
         renewals.mark_unchanged();
-        let response = self.call(Method::GET, WATCH, None::<&()>).await?;
-        let mut body = response.into_body();
+        let mut sender = self.sender().await?;
+        let asked = request(&self.endpoint, Method::GET, WATCH, None::<&()>)?;
+        let mut body = send(&mut sender, asked).await?.into_body();
+        *self.watching.lock().await = Some(sender);
         let mut lines = Lines::default();
         loop {
             let more = tokio::select! {

@@ -9,6 +9,7 @@ fn settings() -> Settings {
         version: "0.1.0".to_owned(),
         namespace: "weir-system".to_owned(),
         image: "registry.example/weir-sidecar:1".to_owned(),
+        controller_addresses: Vec::new(),
         pull_policy: "IfNotPresent".to_owned(),
         trust_domain: "cluster.local".to_owned(),
         ca: "-----BEGIN CERTIFICATE-----\nMAo=\n-----END CERTIFICATE-----\n".to_owned(),

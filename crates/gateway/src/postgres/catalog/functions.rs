@@ -1,9 +1,15 @@
-//! Which functions return nothing but a function of their arguments.
+//! Which functions return nothing but a function of their arguments, and which keep what they are
+//! given.
 //!
 //! A built-in one does unless it runs SQL from text, reads files or large objects. One that is
 //! written in SQL or PL/pgSQL does if its source names no labelled relation, builds no statement at
 //! run time and calls no function that is not trusted itself. One in C does if an extension brought
 //! it and its name is not known to run SQL or reach elsewhere. No other does.
+//!
+//! A function keeps what it is given if it may leave it where others find it. Of the server's own
+//! that is known by name; one in SQL or PL/pgSQL does if its source has a word of a statement that
+//! stores something, or calls one that does. One in C that an extension brought does not; any other
+//! may.
 
 use std::collections::{HashMap, HashSet};
 
@@ -17,49 +23,143 @@ const MAX_NAME: usize = 63;
 /// The functions that are not part of the server, by name.
 #[derive(Debug, Default)]
 pub(crate) struct Functions {
-    trusted: HashMap<Box<str>, bool>,
+    known: HashMap<Box<str>, Reach>,
     labelled: HashSet<Box<str>>,
+    /// Names of labelled columns.
+    columns: HashSet<Box<str>>,
+    /// The words of code that labelled values meet without being given to it by a statement, and
+    /// of what it calls.
+    attached: HashSet<Box<str>>,
+    /// The functions that could be a trigger on labelled rows and show nothing of them.
+    quiet: HashSet<Box<str>>,
+}
+
+/// What is labelled, by name, and what runs on it.
+#[derive(Debug, Default)]
+pub(super) struct Labelled<'a> {
+    pub(super) relations: HashSet<Box<str>>,
+    pub(super) columns: HashSet<Box<str>>,
+    /// Code behind operators, casts and domains, and on the rows of labelled relations.
+    pub(super) attached: Vec<&'a str>,
+}
+
+/// What a call by some name can reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Reach {
+    trusted: bool,
+    keeps: bool,
+    collects: bool,
 }
 
 impl Functions {
-    pub(super) fn build(rows: Vec<FunctionRow<'_>>, labelled: HashSet<Box<str>>) -> Self {
+    pub(super) fn build(rows: Vec<FunctionRow<'_>>, named: Labelled<'_>) -> Self {
+        let Labelled {
+            relations: labelled,
+            columns,
+            attached: code,
+        } = named;
         let mut by_name: HashMap<&str, Vec<&FunctionRow<'_>>> = HashMap::new();
         for row in &rows {
             by_name.entry(row.name).or_default().push(row);
         }
-        let mut suspects: HashSet<&str> = by_name
+        let suspects = closure(&by_name, |name, row| {
+            is_risky(name) || !is_harmless(row, &labelled)
+        });
+        let collecting = closure(&by_name, |name, row| {
+            weir_sql::is_collecting(name)
+                || !row.is_source() && !row.from_extension
+                || collects(row.source)
+        });
+        let keepers = closure(&by_name, |name, row| is_keeper(name) || stores(row));
+        let reach = |name: &&str| {
+            let reach = Reach {
+                trusted: !suspects.contains(name),
+                keeps: keepers.contains(name),
+                collects: collecting.contains(name),
+            };
+            (Box::from(*name), reach)
+        };
+        let known = by_name.keys().map(reach).collect();
+        let mut attached: HashSet<Box<str>> = code
             .iter()
-            .filter(|(name, rows)| {
-                is_risky(name) || rows.iter().any(|row| !is_harmless(row, &labelled))
-            })
-            .map(|(name, _)| *name)
+            .flat_map(|code| words(code))
+            .map(Box::from)
             .collect();
+        let mut read: HashSet<&str> = HashSet::new();
         loop {
-            let before = suspects.len();
-            for (name, rows) in &by_name {
-                let calls_suspect = |row: &&FunctionRow<'_>| {
-                    row.is_source()
-                        && words(row.source).any(|word| suspects.contains(word.as_str()))
-                };
-                if !suspects.contains(name) && rows.iter().any(calls_suspect) {
-                    suspects.insert(name);
-                }
-            }
-            if suspects.len() == before {
+            let next: Vec<&&str> = by_name
+                .keys()
+                .filter(|name| attached.contains(**name) && !read.contains(**name))
+                .collect();
+            if next.is_empty() {
                 break;
             }
+            for name in next {
+                read.insert(name);
+                let sources = by_name.get(*name).into_iter().flatten();
+                for row in sources.filter(|row| row.is_source()) {
+                    attached.extend(words(row.source).map(Box::from));
+                }
+            }
         }
-        let verdict = |name: &&str| (Box::from(*name), !suspects.contains(name));
-        let trusted = by_name.keys().map(verdict).collect();
-        Self { trusted, labelled }
+        let is_quiet = |name: &&&str| {
+            let mut rows = by_name.get(**name).into_iter().flatten();
+            !suspects.contains(**name)
+                && !keepers.contains(**name)
+                && rows.all(|row| row.is_source() && shows_no_row(row.source, &columns))
+        };
+        let quiet = by_name.keys().filter(is_quiet).map(|name| Box::from(*name));
+        let quiet = quiet.collect();
+        Self {
+            known,
+            labelled,
+            columns,
+            attached,
+            quiet,
+        }
     }
 
     /// Whether a call by this name can be trusted.
     pub(crate) fn is_trusted(&self, schema: Option<&str>, name: &str) -> bool {
-        match self.trusted.get(name) {
-            Some(trusted) if schema != Some("pg_catalog") => *trusted && !is_risky(name),
+        match self.known.get(name) {
+            Some(reach) if schema != Some("pg_catalog") => reach.trusted && !is_risky(name),
             _ => !is_risky(name),
         }
+    }
+
+    /// Whether a call by this name may leave what it is given where others find it.
+    pub(crate) fn keeps(&self, schema: Option<&str>, name: &str) -> bool {
+        let own = self
+            .known
+            .get(name)
+            .filter(|_| schema != Some("pg_catalog"));
+        is_keeper(name) || own.is_some_and(|reach| reach.keeps)
+    }
+
+    /// Whether a function of the database by this name may put many records into one value.
+    pub(crate) fn collects(&self, name: &str) -> bool {
+        self.known.get(name).is_some_and(|reach| reach.collects)
+    }
+
+    /// Whether a function by this name would run by itself on what is labelled.
+    pub(crate) fn is_attached(&self, name: &str) -> bool {
+        self.attached.contains(name)
+    }
+
+    /// Whether a trigger on labelled rows may call the function of this name.
+    pub(crate) fn is_quiet(&self, name: &str) -> bool {
+        self.quiet.contains(name) || !self.known.contains_key(name)
+    }
+
+    /// Whether code may be put where it runs by itself on what is labelled.
+    pub(crate) fn is_quiet_code(&self, language: Option<&str>, source: &str) -> bool {
+        self.is_harmless(language, source)
+            && !stores_by_words(source)
+            && words(source).all(|word| {
+                let known = self.known.get(word.as_str());
+                known.is_none_or(|reach| !reach.keeps)
+            })
+            && shows_no_row(source, &self.columns)
     }
 }
 
@@ -68,8 +168,110 @@ impl Functions {
     pub(crate) fn is_harmless(&self, language: Option<&str>, source: &str) -> bool {
         matches!(language, Some("sql" | "plpgsql"))
             && is_harmless_source(source, &self.labelled)
-            && words(source).all(|word| self.trusted.get(word.as_str()) != Some(&false))
+            && words(source).all(|word| {
+                self.known
+                    .get(word.as_str())
+                    .is_none_or(|reach| reach.trusted)
+            })
     }
+}
+
+/// Whether the code of a trigger moves no labelled value: it names no labelled column, and the row
+/// only to read other columns of it or to return it.
+fn shows_no_row(source: &str, columns: &HashSet<Box<str>>) -> bool {
+    if columns.iter().any(|name| in_quotes(name, source)) {
+        return false;
+    }
+    let plain = |c: char| c.is_alphanumeric() || c == '_' || c == '$';
+    let (mut rest, mut before) = (source, String::new());
+    while let Some(start) = rest.find(plain) {
+        let from = rest.get(start..).unwrap_or_default();
+        let length = from.find(|c| !plain(c)).unwrap_or(from.len());
+        let word = from.get(..length).unwrap_or_default().to_lowercase();
+        rest = from.get(length..).unwrap_or_default();
+        let is_row = matches!(word.as_str(), "new" | "old");
+        let is_field = rest.starts_with('.') && rest.chars().nth(1).is_some_and(plain);
+        if columns.contains(word.as_str()) || (is_row && !is_field && before != "return") {
+            return false;
+        }
+        before = word;
+    }
+    true
+}
+
+/// The names of which some function is bad by itself, and of those that call one of them.
+fn closure<'a>(
+    by_name: &HashMap<&'a str, Vec<&FunctionRow<'a>>>,
+    is_bad: impl Fn(&str, &FunctionRow<'_>) -> bool,
+) -> HashSet<&'a str> {
+    let bad = by_name
+        .iter()
+        .filter(|(name, rows)| rows.iter().any(|row| is_bad(name, row)));
+    let mut found: HashSet<&str> = bad.map(|(name, _)| *name).collect();
+    loop {
+        let before = found.len();
+        for (name, rows) in by_name {
+            let calls_bad = |row: &&FunctionRow<'_>| {
+                row.is_source() && words(row.source).any(|word| found.contains(word.as_str()))
+            };
+            if !found.contains(name) && rows.iter().any(calls_bad) {
+                found.insert(name);
+            }
+        }
+        if found.len() == before {
+            return found;
+        }
+    }
+}
+
+/// Whether the server's own function of this name keeps what it is given.
+fn is_keeper(name: &str) -> bool {
+    use FunctionClass::{
+        Admin, ExecutesSql, LargeObject, Network, Notify, ReadsFiles, Sequence, Settings, Wal,
+    };
+    matches!(
+        builtin::class(name),
+        Some(
+            Admin
+                | ExecutesSql
+                | LargeObject
+                | Network
+                | Notify
+                | ReadsFiles
+                | Sequence
+                | Settings
+                | Wal
+        )
+    )
+}
+
+/// Whether a function may store something by itself.
+fn stores(row: &FunctionRow<'_>) -> bool {
+    if row.is_source() {
+        return stores_by_words(row.source);
+    }
+    !(matches!(row.language, "c" | "internal") && row.from_extension)
+}
+
+/// Whether code may put many records into one value: by an aggregate, or piece by piece in a loop.
+pub(crate) fn collects(source: &str) -> bool {
+    let has = |wanted: fn(&str) -> bool| words(source).any(|word| wanted(&word));
+    let adds = source.contains("||")
+        || has(|word| word.starts_with("array_") || word.starts_with("concat") || word == "format");
+    has(|word| weir_sql::is_collecting(word) || word == "array")
+        || adds && has(|word| matches!(word, "loop" | "recursive"))
+}
+
+/// Whether a source has a word of a statement that stores something, or may hide one.
+pub(crate) fn stores_by_words(source: &str) -> bool {
+    const STORING: [&str; 12] = [
+        "insert", "update", "delete", "merge", "copy", "notify", "create", "alter", "comment",
+        "execute", "call", "do",
+    ];
+    // What `pg_get_functiondef` begins with.
+    let source = source.strip_prefix("CREATE OR REPLACE ").unwrap_or(source);
+    has_unicode_names(source)
+        || words(source).any(|word| STORING.contains(&word.as_str()) || is_keeper(&word))
 }
 
 fn is_risky(name: &str) -> bool {

@@ -3,7 +3,7 @@
 //! Every name, operator and cast is qualified: the session's `search_path` may be an attacker's.
 
 /// The statements, in the order in which [`Rows`] holds their results.
-pub(crate) const QUERIES: [&str; 4] = [COLUMNS, INHERITS, VIEWS, FUNCTIONS];
+pub(crate) const QUERIES: [&str; 5] = [COLUMNS, INHERITS, VIEWS, FUNCTIONS, ATTACHED];
 
 const COLUMNS: &str = "SELECT c.oid::pg_catalog.int8::pg_catalog.text, n.nspname::pg_catalog.text, \
     c.relname::pg_catalog.text, a.attnum::pg_catalog.text, a.attname::pg_catalog.text, \
@@ -35,6 +35,33 @@ const FUNCTIONS: &str = "SELECT p.proname::pg_catalog.text, l.lanname::pg_catalo
     FROM pg_catalog.pg_proc p \
     JOIN pg_catalog.pg_language l ON l.oid OPERATOR(pg_catalog.=) p.prolang \
     WHERE p.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid";
+
+/// Code that runs without being called: behind operators, casts and domains (relation 0), and on the
+/// rows of a relation by its triggers, policies, checks, indexes and generated columns.
+const ATTACHED: &str = "SELECT '0', p.proname::pg_catalog.text FROM pg_catalog.pg_operator o \
+    JOIN pg_catalog.pg_proc p ON p.oid OPERATOR(pg_catalog.=) o.oprcode::pg_catalog.oid \
+    WHERE o.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid \
+    UNION ALL SELECT '0', p.proname::pg_catalog.text FROM pg_catalog.pg_cast k \
+    JOIN pg_catalog.pg_proc p ON p.oid OPERATOR(pg_catalog.=) k.castfunc \
+    WHERE k.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid \
+    UNION ALL SELECT k.conrelid::pg_catalog.int8::pg_catalog.text, \
+    pg_catalog.pg_get_constraintdef(k.oid) FROM pg_catalog.pg_constraint k \
+    WHERE k.contype OPERATOR(pg_catalog.=) 'c' \
+    AND k.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid \
+    UNION ALL SELECT t.tgrelid::pg_catalog.int8::pg_catalog.text, \
+    pg_catalog.pg_get_triggerdef(t.oid) FROM pg_catalog.pg_trigger t WHERE NOT t.tgisinternal \
+    UNION ALL SELECT y.polrelid::pg_catalog.int8::pg_catalog.text, \
+    pg_catalog.concat(pg_catalog.pg_get_expr(y.polqual, y.polrelid), ' ', \
+    pg_catalog.pg_get_expr(y.polwithcheck, y.polrelid)) FROM pg_catalog.pg_policy y \
+    UNION ALL SELECT i.indrelid::pg_catalog.int8::pg_catalog.text, \
+    pg_catalog.pg_get_indexdef(i.indexrelid) FROM pg_catalog.pg_index i \
+    WHERE (i.indexprs IS NOT NULL OR i.indpred IS NOT NULL) \
+    AND i.indexrelid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid \
+    UNION ALL SELECT a.attrelid::pg_catalog.int8::pg_catalog.text, \
+    pg_catalog.pg_get_expr(d.adbin, d.adrelid) FROM pg_catalog.pg_attrdef d \
+    JOIN pg_catalog.pg_attribute a ON a.attrelid OPERATOR(pg_catalog.=) d.adrelid \
+    AND a.attnum OPERATOR(pg_catalog.=) d.adnum \
+    WHERE a.attgenerated OPERATOR(pg_catalog.<>) ''";
 
 /// Rows of text cells.
 pub(crate) type Table = Vec<Vec<Option<Box<str>>>>;
@@ -114,6 +141,16 @@ impl Rows {
         rows.map(|row| match cell(row, 0).parse() {
             Ok(oid) => Ok((oid, cell(row, 1))),
             Err(_) => Err(malformed("views")),
+        })
+        .collect()
+    }
+
+    /// Code and the relation on whose rows it runs, 0 where it is not bound to one.
+    pub(super) fn attached(&self) -> Result<Vec<(u32, &str)>, String> {
+        let rows = self.table(4)?.iter();
+        rows.map(|row| match cell(row, 0).parse() {
+            Ok(oid) => Ok((oid, cell(row, 1))),
+            Err(_) => Err(malformed("attached code")),
         })
         .collect()
     }

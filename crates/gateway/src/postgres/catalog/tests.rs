@@ -56,14 +56,9 @@ fn rules_of(resources: &str) -> Arc<LabelRules> {
 const CUSTOMERS: (u32, &str, &str, &[&str]) = (20_000, "public", "customers", &["id", "ssn"]);
 
 fn build(tables: [query::Table; 4], pins: &mut Pins) -> Catalog {
-    Catalog::build(
-        &Rows {
-            tables: tables.into(),
-        },
-        &rules(),
-        pins,
-    )
-    .unwrap()
+    let mut tables = Vec::from(tables);
+    tables.push(Vec::new());
+    Catalog::build(&Rows { tables }, &rules(), pins).unwrap()
 }
 
 fn is_labelled(catalog: &Catalog, oid: u32, attribute: i16) -> bool {
@@ -273,7 +268,7 @@ fn a_view_that_shows_no_labelled_column_lies_over_labelled_rows() {
 fn code_is_harmless_only_if_it_cannot_spell_a_labelled_name() {
     let columns = relations(&[CUSTOMERS, (20_001, "legal", "Tax \"Ids", &["ssn"])]);
     let rows = Rows {
-        tables: vec![columns, vec![], vec![], vec![]],
+        tables: vec![columns, vec![], vec![], vec![], vec![]],
     };
     let resources = RESOURCES.replace(
         "columns: [{",
@@ -296,4 +291,176 @@ fn code_is_harmless_only_if_it_cannot_spell_a_labelled_name() {
     ] {
         assert!(!harmless(code), "{code}");
     }
+}
+
+fn function_row(name: &str, language: &str, source: &str, extension: &str) -> query::Table {
+    vec![vec![
+        cell(name),
+        cell(language),
+        cell(source),
+        cell(extension),
+    ]]
+}
+
+fn with_code(functions: Vec<query::Table>, attached: &[(&str, &str)]) -> Catalog {
+    let code = attached
+        .iter()
+        .map(|(oid, code)| vec![cell(oid), cell(code)]);
+    let orders = (20_001, "public", "orders", &["id", "memo"] as &[&str]);
+    let tables = vec![
+        relations(&[CUSTOMERS, orders]),
+        vec![],
+        vec![],
+        functions.concat(),
+        code.collect(),
+    ];
+    Catalog::build(&Rows { tables }, &rules(), &mut Pins::default()).unwrap()
+}
+
+#[test]
+fn a_function_that_may_leave_what_it_is_given_keeps_it() {
+    let functions = vec![
+        function_row(
+            "remember",
+            "plpgsql",
+            "CREATE OR REPLACE FUNCTION public.remember(x text) AS 'INSERT INTO t VALUES (x)'",
+            "false",
+        ),
+        function_row("outer_one", "sql", "SELECT remember(x)", "false"),
+        function_row(
+            "settings",
+            "sql",
+            "SELECT set_config('a.b', x, false)",
+            "false",
+        ),
+        function_row("native", "c", "", "false"),
+        function_row("similarity", "c", "", "true"),
+        function_row(
+            "plain",
+            "plpgsql",
+            "CREATE OR REPLACE FUNCTION public.plain(x text) AS 'SELECT lower(x)'",
+            "false",
+        ),
+    ];
+    let catalog = with_code(functions, &[]);
+    let keeps = |name| catalog.functions.keeps(None, name);
+    for name in [
+        "remember",
+        "outer_one",
+        "settings",
+        "native",
+        "set_config",
+        "pg_notify",
+        "pg_try_advisory_lock",
+        "setseed",
+        "lo_from_bytea",
+    ] {
+        assert!(keeps(name), "{name}");
+    }
+    for name in ["similarity", "plain", "lower", "current_setting", "now"] {
+        assert!(!keeps(name), "{name}");
+    }
+}
+
+#[test]
+fn code_that_runs_by_itself_on_labelled_values_keeps_and_tells_nothing() {
+    let functions = vec![
+        function_row(
+            "harmless",
+            "plpgsql",
+            "BEGIN RETURN inner_one(x); END",
+            "false",
+        ),
+        function_row("inner_one", "plpgsql", "BEGIN RETURN true; END", "false"),
+        function_row(
+            "stamp",
+            "plpgsql",
+            "BEGIN NEW.memo := now(); RETURN NEW; END",
+            "false",
+        ),
+        function_row(
+            "copy_out",
+            "plpgsql",
+            "BEGIN NEW.memo := NEW.SSN; RETURN NEW; END",
+            "false",
+        ),
+        function_row(
+            "whole",
+            "plpgsql",
+            "BEGIN NEW.memo := NEW::text; RETURN NEW; END",
+            "false",
+        ),
+        function_row(
+            "audit",
+            "plpgsql",
+            "BEGIN INSERT INTO t VALUES (NEW.id); END",
+            "false",
+        ),
+    ];
+    let attached = [("0", "harmless"), ("20001", "EXECUTE FUNCTION audit()")];
+    let catalog = with_code(functions, &attached);
+    let attaches = |sql: &str| {
+        let Analysis::Parsed(script) = weir_sql::analyze(sql, &LexSettings::default()) else {
+            panic!("{sql}");
+        };
+        catalog.oracle(&script.statements[0], false).attaches()
+    };
+    let body = "RETURNS bool LANGUAGE plpgsql AS";
+    for sql in [
+        "CREATE TRIGGER t BEFORE UPDATE ON customers FOR EACH ROW EXECUTE FUNCTION copy_out()",
+        "CREATE TRIGGER t BEFORE UPDATE ON customers FOR EACH ROW EXECUTE FUNCTION whole()",
+        "CREATE TRIGGER t BEFORE UPDATE ON customers FOR EACH ROW EXECUTE FUNCTION audit()",
+        "CREATE POLICY p ON customers USING (ssn::int > 0)",
+        "CREATE POLICY p ON customers USING (audit())",
+        "CREATE OPERATOR @@@ (LEFTARG = text, RIGHTARG = text, FUNCTION = audit)",
+        "CREATE CAST (text AS w) WITH FUNCTION audit(text)",
+        "CREATE DOMAIN d AS text CHECK (audit(VALUE))",
+        "ALTER TABLE customers ADD CHECK (audit(ssn))",
+        "CREATE INDEX ON customers (set_config('a.b', ssn, false))",
+        &format!("CREATE OR REPLACE FUNCTION harmless(x text) {body} 'BEGIN INSERT INTO t; END'"),
+        &format!("CREATE OR REPLACE FUNCTION inner_one(x text) {body} 'BEGIN EXECUTE x; END'"),
+        "ALTER FUNCTION other(text) RENAME TO inner_one",
+    ] {
+        assert!(attaches(sql), "{sql}");
+    }
+    for sql in [
+        "CREATE TRIGGER t BEFORE UPDATE ON customers FOR EACH ROW EXECUTE FUNCTION stamp()",
+        "CREATE TRIGGER t BEFORE UPDATE ON orders FOR EACH ROW EXECUTE FUNCTION audit()",
+        "CREATE POLICY p ON customers USING (id = 1)",
+        "CREATE POLICY p ON orders USING (audit())",
+        "CREATE OPERATOR @@@ (LEFTARG = text, RIGHTARG = text, FUNCTION = harmless)",
+        "CREATE DOMAIN d AS text CHECK (VALUE ~ '@')",
+        "ALTER TABLE customers ADD COLUMN n int DEFAULT nextval('s')",
+        "ALTER TABLE customers ADD CHECK (length(ssn) > 3)",
+        &format!("CREATE OR REPLACE FUNCTION harmless(x text) {body} 'BEGIN RETURN x = 1; END'"),
+        &format!("CREATE OR REPLACE FUNCTION audit() {body} 'BEGIN INSERT INTO u; END'"),
+        "ALTER FUNCTION other(text) RENAME TO another",
+    ] {
+        assert!(!attaches(sql), "{sql}");
+    }
+}
+
+#[test]
+fn functions_that_put_many_records_into_one_value_are_known() {
+    let functions = vec![
+        function_row("pack", "sql", "SELECT string_agg(a, ',') FROM t", "false"),
+        function_row("outer_one", "sql", "SELECT pack()", "false"),
+        function_row(
+            "piecewise",
+            "plpgsql",
+            "BEGIN FOR r IN SELECT a FROM t LOOP s := s || r.a; END LOOP; RETURN s; END",
+            "false",
+        ),
+        function_row(
+            "counts",
+            "plpgsql",
+            "BEGIN FOR r IN SELECT a FROM t LOOP n := n + 1; END LOOP; RETURN n; END",
+            "false",
+        ),
+        function_row("joined", "sql", "SELECT a || b FROM t", "false"),
+    ];
+    let catalog = with_code(functions, &[]);
+    let collects = |name| catalog.functions.collects(name);
+    assert!(collects("pack") && collects("outer_one") && collects("piecewise"));
+    assert!(!collects("counts") && !collects("joined"));
 }

@@ -69,9 +69,13 @@ impl Builder {
             NodeEnum::AlterSeqStmt(_) => self.does("ALTER SEQUENCE", &[Alter]),
             NodeEnum::CreateStatsStmt(_) => self.does("CREATE STATISTICS", &[Create]),
             NodeEnum::AlterStatsStmt(_) => self.does("ALTER STATISTICS", &[Alter]),
-            NodeEnum::CompositeTypeStmt(_)
-            | NodeEnum::CreateEnumStmt(_)
-            | NodeEnum::CreateRangeStmt(_) => self.does("CREATE TYPE", &[Create]),
+            NodeEnum::CompositeTypeStmt(_) | NodeEnum::CreateEnumStmt(_) => {
+                self.does("CREATE TYPE", &[Create]);
+            }
+            NodeEnum::CreateRangeStmt(create) => {
+                self.does("CREATE TYPE", &[Create]);
+                self.functions_of(&create.params);
+            }
             NodeEnum::AlterEnumStmt(_) | NodeEnum::AlterTypeStmt(_) => {
                 self.does("ALTER TYPE", &[Alter]);
             }
@@ -93,6 +97,9 @@ impl Builder {
             NodeEnum::RenameStmt(rename) => {
                 self.does(alter_tag(rename.rename_type), &[Alter]);
                 self.kind_effect(rename.rename_type);
+                if self.statement.effects.contains(Routine) {
+                    self.statement.defines = Some(rename.newname.clone());
+                }
             }
             NodeEnum::AlterObjectSchemaStmt(alter) => {
                 self.does(alter_tag(alter.object_type), &[Alter]);
@@ -206,13 +213,7 @@ impl Builder {
                 let tag = super::tags::create_tag(define.kind);
                 self.does(tag, &[Create]);
                 self.kind_effect(define.kind);
-                for option in elements(&define.definition) {
-                    if let Some(NodeEnum::TypeName(name)) =
-                        option.arg.as_deref().and_then(|arg| arg.node.as_ref())
-                    {
-                        self.function(&name.names);
-                    }
-                }
+                self.functions_of(&define.definition);
             }
             NodeEnum::AlterOperatorStmt(_) => self.does("ALTER OPERATOR", &[Routine, Alter]),
             NodeEnum::CreateOpClassStmt(_) => {
@@ -223,7 +224,12 @@ impl Builder {
             }
             NodeEnum::AlterOpFamilyStmt(_) => self.does("ALTER OPERATOR FAMILY", &[Routine, Alter]),
             NodeEnum::CreateConversionStmt(_) => self.does("CREATE CONVERSION", &[Routine, Create]),
-            NodeEnum::CreateCastStmt(_) => self.does("CREATE CAST", &[Routine, Create]),
+            NodeEnum::CreateCastStmt(create) => {
+                self.does("CREATE CAST", &[Routine, Create]);
+                if let Some(function) = create.func.as_ref() {
+                    self.function(&function.objname);
+                }
+            }
             NodeEnum::CreateTransformStmt(_) => self.does("CREATE TRANSFORM", &[Routine, Create]),
             _ => {
                 self.opaque("unknown kind of statement");
@@ -231,6 +237,17 @@ impl Builder {
             }
         }
         Root::Nothing
+    }
+
+    /// Lists the functions that options name, which the grammar takes for types.
+    fn functions_of(&mut self, options: &[Node]) {
+        for option in elements(options) {
+            if let Some(NodeEnum::TypeName(name)) =
+                option.arg.as_deref().and_then(|arg| arg.node.as_ref())
+            {
+                self.function(&name.names);
+            }
+        }
     }
 
     fn does(&mut self, tag: &'static str, effects: &[Effect]) {
@@ -411,6 +428,7 @@ impl Builder {
             "CREATE FUNCTION"
         };
         self.does(tag, &[Effect::Routine, Effect::Create]);
+        self.statement.defines = texts(&create.funcname).pop();
         let (mut language, mut body) = (None, None);
         for option in elements(&create.options) {
             match (option.defname.as_str(), option.arg.as_deref()) {

@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Connections of one address at once.
-const PER_ADDRESS: usize = 64;
-
 /// The count. Clones are one.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Crowd(Arc<Mutex<HashMap<IpAddr, usize>>>);
+#[derive(Clone, Debug)]
+pub(super) struct Crowd {
+    most: usize,
+    open: Arc<Mutex<HashMap<IpAddr, usize>>>,
+}
 
 /// One connection's place in it.
 #[derive(Debug)]
@@ -19,11 +19,19 @@ pub(super) struct Place {
 }
 
 impl Crowd {
+    /// At most so many of one address.
+    pub(super) fn new(most: usize) -> Self {
+        Self {
+            most,
+            open: Arc::default(),
+        }
+    }
+
     /// A place for a connection, if its address has one left.
     pub(super) fn enter(&self, address: IpAddr) -> Option<Place> {
-        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let count = open.entry(address).or_default();
-        if *count >= PER_ADDRESS {
+        if *count >= self.most {
             return None;
         }
         *count += 1;
@@ -36,7 +44,8 @@ impl Crowd {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut open = self.crowd.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = &self.crowd.open;
+        let mut open = open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = open.get_mut(&self.address) {
             *count -= 1;
             if *count == 0 {
@@ -52,16 +61,14 @@ mod tests {
 
     #[test]
     fn one_address_cannot_take_the_places_of_others() {
-        let crowd = Crowd::default();
+        let crowd = Crowd::new(3);
         let [one, other] = [[10, 0, 0, 1], [10, 0, 0, 2]].map(IpAddr::from);
-        let mut places: Vec<_> = (0..PER_ADDRESS)
-            .map(|_| crowd.enter(one).unwrap())
-            .collect();
+        let mut places: Vec<_> = (0..3).map(|_| crowd.enter(one).unwrap()).collect();
         assert!(crowd.enter(one).is_none());
         assert!(crowd.enter(other).is_some());
         places.pop();
         assert!(crowd.enter(one).is_some());
         drop(places);
-        assert!(crowd.0.lock().unwrap().is_empty());
+        assert!(crowd.open.lock().unwrap().is_empty());
     }
 }

@@ -1,0 +1,251 @@
+//! What a client asks for, owned: it outlives the message that asked while people decide.
+
+use std::sync::Arc;
+
+use weir_policy::{ForwardKind, Operation, SftpOperation, SshOperation, SshRequest};
+use weir_wire_ssh::command::{self, Command, Recognised};
+
+use super::packet::Fields;
+
+/// Something that is judged before it goes on.
+#[derive(Debug, Clone)]
+pub(super) enum Asked {
+    /// A command.
+    Exec(Arc<Command>),
+    /// The login shell.
+    Shell,
+    /// A terminal.
+    Pty,
+    /// An environment variable.
+    Env(Box<str>),
+    /// A subsystem.
+    Subsystem(Box<str>),
+    /// An operation on files.
+    Sftp(SftpOperation, Vec<Vec<u8>>),
+    /// A connection to be led through this one.
+    Forward(ForwardKind, Option<Box<str>>),
+    /// Something that nobody knows.
+    Unknown(Box<str>),
+}
+
+fn lossy(bytes: &[u8]) -> Box<str> {
+    String::from_utf8_lossy(bytes).into()
+}
+
+impl Asked {
+    /// What a request about a channel asks for; none where there is nothing to judge. `sent` are the
+    /// variables that the client has set there.
+    pub(super) fn request(name: &[u8], rest: &[u8], sent: &[String]) -> Option<Self> {
+        let mut fields = Fields(rest);
+        Some(match name {
+            b"exec" => {
+                let sent: Vec<&str> = sent.iter().map(String::as_str).collect();
+                let text = fields.string().unwrap_or_default();
+                Self::Exec(Arc::new(command::analyze(text, &sent)))
+            }
+            b"shell" => Self::Shell,
+            b"subsystem" => Self::Subsystem(lossy(fields.string().unwrap_or_default())),
+            b"pty-req" => Self::Pty,
+            b"env" => Self::Env(lossy(fields.string().unwrap_or_default())),
+            b"x11-req" => Self::Forward(ForwardKind::X11, None),
+            b"auth-agent-req@openssh.com" | b"auth-agent-req" => {
+                Self::Forward(ForwardKind::Agent, None)
+            }
+            b"window-change"
+            | b"signal"
+            | b"break"
+            | b"xon-xoff"
+            | b"eow@openssh.com"
+            | b"keepalive@openssh.com"
+            | b"exit-status"
+            | b"exit-signal" => return None,
+            other => Self::Unknown(lossy(other)),
+        })
+    }
+
+    /// What a channel that is asked for would be; none for a session.
+    pub(super) fn open(kind: &[u8], rest: &[u8]) -> Option<Self> {
+        let forward = match kind {
+            b"session" => return None,
+            b"direct-tcpip" => ForwardKind::DirectTcpip,
+            b"forwarded-tcpip" => ForwardKind::ForwardedTcpip,
+            b"direct-streamlocal@openssh.com" => ForwardKind::DirectStreamlocal,
+            b"forwarded-streamlocal@openssh.com" => ForwardKind::ForwardedStreamlocal,
+            b"x11" => ForwardKind::X11,
+            b"auth-agent@openssh.com" | b"auth-agent" => ForwardKind::Agent,
+            b"tun@openssh.com" => ForwardKind::Tun,
+            other => return Some(Self::Unknown(lossy(other))),
+        };
+        Some(Self::Forward(forward, destination(forward, rest)))
+    }
+
+    /// What a request about the connection asks for; none where there is nothing to judge.
+    pub(super) fn global(name: &[u8], rest: &[u8]) -> Option<Self> {
+        let kind = match name {
+            b"tcpip-forward" => ForwardKind::TcpipForward,
+            b"streamlocal-forward@openssh.com" => ForwardKind::StreamlocalForward,
+            b"cancel-tcpip-forward"
+            | b"cancel-streamlocal-forward@openssh.com"
+            | b"no-more-sessions@openssh.com"
+            | b"keepalive@openssh.com" => return None,
+            other => return Some(Self::Unknown(lossy(other))),
+        };
+        Some(Self::Forward(kind, destination(kind, rest)))
+    }
+
+    /// Whether it begins an SFTP connection, as the subsystem or as the program behind it.
+    pub(super) fn is_sftp(&self) -> bool {
+        match self {
+            Self::Subsystem(name) => &**name == "sftp",
+            Self::Exec(command) => command.recognised == Some(Recognised::SftpServer),
+            _ => false,
+        }
+    }
+
+    /// Whether it is one of those that count as statements and leave a record of their own.
+    pub(super) fn is_statement(&self) -> bool {
+        !matches!(self, Self::Pty | Self::Env(_))
+    }
+
+    /// Its name in the record.
+    pub(super) fn command(&self) -> String {
+        match self {
+            Self::Exec(_) => "exec".to_owned(),
+            Self::Shell => "shell".to_owned(),
+            Self::Pty => "pty".to_owned(),
+            Self::Env(_) => "env".to_owned(),
+            Self::Subsystem(_) => "subsystem".to_owned(),
+            Self::Sftp(operation, _) => format!("sftp {operation}"),
+            Self::Forward(kind, _) => kind.name().to_owned(),
+            Self::Unknown(_) => "unknown".to_owned(),
+        }
+    }
+
+    /// Its text: a command, a name, a destination, paths.
+    pub(super) fn text(&self) -> String {
+        match self {
+            Self::Shell | Self::Pty => String::new(),
+            Self::Exec(command) => command.text.clone(),
+            Self::Env(text) | Self::Subsystem(text) | Self::Unknown(text) => text.to_string(),
+            Self::Sftp(_, paths) => {
+                let paths: Vec<_> = paths
+                    .iter()
+                    .map(|path| String::from_utf8_lossy(path))
+                    .collect();
+                paths.join(" ")
+            }
+            Self::Forward(_, destination) => destination.as_deref().unwrap_or_default().to_owned(),
+        }
+    }
+
+    /// What a person is asked about.
+    pub(super) fn sentence(&self) -> String {
+        match self {
+            Self::Exec(command) => command.text.clone(),
+            _ => {
+                let (command, text) = (self.command(), self.text());
+                format!("{command} {text}").trim_end().to_owned()
+            }
+        }
+    }
+
+    /// Calls `with` on it as the policy sees it.
+    pub(super) fn judge<T>(&self, with: impl FnOnce(&Operation<'_>) -> T) -> T {
+        match self {
+            Self::Exec(command) => {
+                crate::command::stated(command, |command| ask(SshRequest::Exec { command }, with))
+            }
+            Self::Shell => ask(SshRequest::Shell, with),
+            Self::Pty => ask(SshRequest::Pty, with),
+            Self::Env(name) => ask(SshRequest::Env { name }, with),
+            Self::Subsystem(name) => ask(SshRequest::Subsystem { name }, with),
+            Self::Sftp(operation, paths) => {
+                let paths: Vec<&[u8]> = paths.iter().map(Vec::as_slice).collect();
+                let request = SshRequest::Sftp {
+                    operation: *operation,
+                    paths: &paths,
+                };
+                ask(request, with)
+            }
+            Self::Forward(kind, destination) => {
+                let request = SshRequest::Forward {
+                    kind: *kind,
+                    destination: destination.as_deref(),
+                };
+                ask(request, with)
+            }
+            Self::Unknown(name) => ask(SshRequest::Unknown { name }, with),
+        }
+    }
+}
+
+fn ask<T>(request: SshRequest<'_>, with: impl FnOnce(&Operation<'_>) -> T) -> T {
+    let operation = SshOperation { request };
+    with(&Operation::Ssh(&operation))
+}
+
+/// Where a forwarded connection leads.
+fn destination(kind: ForwardKind, rest: &[u8]) -> Option<Box<str>> {
+    let mut fields = Fields(rest);
+    let text = lossy(fields.string()?);
+    match kind {
+        ForwardKind::DirectTcpip | ForwardKind::ForwardedTcpip | ForwardKind::TcpipForward => {
+            let port = fields.u32()?;
+            let host = if text.contains(':') {
+                format!("[{text}]")
+            } else {
+                text.into()
+            };
+            Some(format!("{host}:{port}").into())
+        }
+        ForwardKind::DirectStreamlocal
+        | ForwardKind::StreamlocalForward
+        | ForwardKind::ForwardedStreamlocal => Some(text),
+        ForwardKind::X11 | ForwardKind::Agent | ForwardKind::Tun => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ssh::packet::Build;
+
+    fn fields(text: &[u8], port: u32) -> Vec<u8> {
+        let built = Build::new(0).string(text).u32(port).done();
+        built.get(1..).unwrap().to_vec()
+    }
+
+    #[test]
+    fn a_forwards_destination_is_host_and_port_or_a_path() {
+        let to = |kind: &[u8], text: &[u8]| {
+            let asked = Asked::open(kind, &fields(text, 5432)).unwrap();
+            (asked.command(), asked.text())
+        };
+        let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
+        assert_eq!(to(b"direct-tcpip", b"db"), pair("direct-tcpip", "db:5432"));
+        assert_eq!(
+            to(b"direct-tcpip", b"::1"),
+            pair("direct-tcpip", "[::1]:5432")
+        );
+        assert_eq!(
+            to(b"direct-streamlocal@openssh.com", b"/run/x"),
+            pair("direct-streamlocal", "/run/x")
+        );
+        assert_eq!(to(b"tun@openssh.com", b""), pair("tun", ""));
+        assert_eq!(to(b"new@example", b""), pair("unknown", "new@example"));
+        assert!(Asked::open(b"session", b"").is_none());
+    }
+
+    #[test]
+    fn what_is_not_known_is_judged_and_not_let_through() {
+        for name in [b"hack".as_slice(), b"exec\0", b"EXEC", b""] {
+            let asked = Asked::request(name, b"", &[]);
+            assert!(matches!(asked, Some(Asked::Unknown(_))), "{name:?}");
+        }
+        assert!(matches!(
+            Asked::global(b"hostkeys-prove-00@openssh.com", b""),
+            Some(Asked::Unknown(_))
+        ));
+        assert!(Asked::request(b"window-change", b"", &[]).is_none());
+    }
+}

@@ -1,0 +1,249 @@
+//! One channel: its two numbers, its two directions, and what waits in it.
+
+use std::collections::VecDeque;
+
+use tokio::task::AbortHandle;
+use weir_audit::Statement;
+use weir_policy::{Decision, Hold};
+
+use super::asked::Asked;
+use super::data::Waited;
+use super::flow::{Flow, MAX_WINDOW};
+use super::packet::{self, Build};
+use super::sftp::Sftp;
+use super::statement::Active;
+
+/// Who opened a channel, or sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Side {
+    Client,
+    Server,
+}
+
+/// The exit status of what may not run, or not go on: a shell's for what it may not execute.
+const REFUSED_STATUS: u32 = 126;
+/// Messages of a client that may wait behind a request that is not decided.
+const MAX_WAITING: usize = 256;
+
+/// A request that is being decided or runs.
+pub(super) struct Request {
+    pub(super) asked: Asked,
+    /// The message that asks.
+    pub(super) packet: Vec<u8>,
+    pub(super) want_reply: bool,
+    pub(super) number: u64,
+    /// Whether it opens its channel.
+    pub(super) opens: Option<Side>,
+    /// Its number inside the SFTP subsystem.
+    pub(super) id: u32,
+}
+
+/// A request that waits for people, budgets or evidence.
+pub(super) struct Parked {
+    pub(super) ticket: u64,
+    /// Taken out when its turn has come.
+    pub(super) request: Option<Request>,
+    pub(super) decided: Option<(Decision, Statement)>,
+    pub(super) hold: Option<Hold>,
+    pub(super) task: AbortHandle,
+}
+
+impl Drop for Parked {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Whose answer to a request comes next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Reply {
+    /// The server's.
+    Server,
+    /// Weir's: refused.
+    Refused,
+    /// Weir's, in the place of a program that may not run: it begins, says this on standard error, and
+    /// ends. A client that is told of a failure instead leaves before it shows anything.
+    Ended {
+        /// Whether the client waits to be told that it begins.
+        want_reply: bool,
+        /// What it says.
+        text: String,
+    },
+}
+
+/// Requests in order: one that is being decided holds back those behind it.
+#[derive(Default)]
+pub(super) struct Lane {
+    pub(super) parked: Option<Parked>,
+    pub(super) waiting: VecDeque<Vec<u8>>,
+    pub(super) replies: VecDeque<Reply>,
+}
+
+impl Lane {
+    /// Keeps a message back.
+    ///
+    /// # Errors
+    /// Too many wait.
+    pub(super) fn wait(&mut self, message: Vec<u8>) -> Result<(), &'static str> {
+        if self.waiting.len() >= MAX_WAITING {
+            return Err("too many messages behind a request that is held");
+        }
+        self.waiting.push_back(message);
+        Ok(())
+    }
+}
+
+/// Something of the server's that has not been counted yet.
+pub(super) enum Arrival {
+    Data(Option<u32>, Vec<u8>),
+    Message(Vec<u8>),
+}
+
+/// A result that a limit holds back.
+pub(super) struct Stopped {
+    pub(super) ticket: u64,
+    /// What for; nothing for a pause.
+    pub(super) waited: Option<Waited>,
+    pub(super) task: AbortHandle,
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Who has closed a channel, and who was told.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Closing {
+    pub(super) by_client: bool,
+    pub(super) by_server: bool,
+    pub(super) to_client: bool,
+    pub(super) to_server: bool,
+}
+
+/// A channel.
+pub(super) struct Channel {
+    pub(super) opener: Side,
+    pub(super) is_session: bool,
+    /// The client's number.
+    pub(super) client: Option<u32>,
+    /// The server's number.
+    pub(super) server: Option<u32>,
+    /// Window and longest message that the opener offers.
+    offered: (u32, u32),
+    /// Most that a sender may send ahead.
+    pub(super) window: u32,
+    /// To the server.
+    pub(super) up: Flow,
+    /// To the client.
+    pub(super) down: Flow,
+    pub(super) lane: Lane,
+    pub(super) arrivals: VecDeque<Arrival>,
+    pub(super) stopped: Option<Stopped>,
+    pub(super) active: Option<Active>,
+    pub(super) closing: Closing,
+    pub(super) confirmed: bool,
+    /// The size of its terminal, if it has one.
+    pub(super) terminal: Option<(u32, u32)>,
+    /// Variables that were set in it.
+    pub(super) sent: Vec<String>,
+    pub(super) sftp: Option<Box<Sftp>>,
+}
+
+/// A channel gets the whole window while so many others are open at most; then a part of it.
+const ROOMY: usize = 16;
+const SMALL_WINDOW: u32 = 256 << 10;
+
+impl Channel {
+    /// A channel that is asked for, beside `others`.
+    pub(super) fn new(
+        opener: Side,
+        number: u32,
+        offered: (u32, u32),
+        is_session: bool,
+        others: usize,
+    ) -> Self {
+        let (client, server) = match opener {
+            Side::Client => (Some(number), None),
+            Side::Server => (None, Some(number)),
+        };
+        let window = if others < ROOMY {
+            MAX_WINDOW
+        } else {
+            SMALL_WINDOW
+        };
+        Self {
+            opener,
+            is_session,
+            client,
+            server,
+            offered,
+            window,
+            up: Flow::new(0, 0, 1, window),
+            down: Flow::new(0, 0, 1, window),
+            lane: Lane::default(),
+            arrivals: VecDeque::new(),
+            stopped: None,
+            active: None,
+            closing: Closing::default(),
+            confirmed: false,
+            terminal: None,
+            sent: Vec::new(),
+            sftp: None,
+        }
+    }
+
+    /// The window that the other side is told of.
+    pub(super) fn offer(&self) -> u32 {
+        self.offered.0.min(self.window)
+    }
+
+    /// The other side has opened it too, under this number and with this window and longest message.
+    pub(super) fn confirm(&mut self, number: u32, window: u32, max_packet: u32) {
+        let (offered, longest) = self.offered;
+        let (towards_opener, towards_other) = match self.opener {
+            Side::Client => {
+                self.server = Some(number);
+                (&mut self.down, &mut self.up)
+            }
+            Side::Server => {
+                self.client = Some(number);
+                (&mut self.up, &mut self.down)
+            }
+        };
+        let opener = match self.opener {
+            Side::Client => self.client,
+            Side::Server => self.server,
+        };
+        *towards_opener = Flow::new(opener.unwrap_or(0), offered, longest, self.window);
+        *towards_other = Flow::new(number, window, max_packet, self.window);
+        self.confirmed = true;
+    }
+
+    /// Ends it for the client, as a program that may not run would. The server's side is closed when
+    /// the client has answered.
+    pub(super) fn end(&mut self) {
+        if self.closing.to_client {
+            return;
+        }
+        self.closing.to_client = true;
+        let recipient = self.client.unwrap_or(0);
+        if self.is_session {
+            let status = Build::new(packet::CHANNEL_REQUEST)
+                .u32(recipient)
+                .string(b"exit-status")
+                .flag(false)
+                .u32(REFUSED_STATUS);
+            self.down.message(status.done());
+        }
+        self.down.message(Build::channel(packet::EOF, recipient));
+        self.down.message(Build::channel(packet::CLOSE, recipient));
+    }
+
+    /// Whether results wait to be counted.
+    pub(super) fn holds_results(&self) -> bool {
+        let held = self.sftp.as_ref().is_some_and(|sftp| sftp.holds());
+        self.stopped.is_some() || !self.arrivals.is_empty() || held
+    }
+}

@@ -1,0 +1,599 @@
+//! One session's messages, from one side to the other.
+//!
+//! A single task sees every message of both sides in order and never waits in the middle: what takes
+//! time (people, budgets, evidence) runs beside it and comes back as an event, and holds back only
+//! the channel that it is about. Channel numbers are those of the two ends, unchanged; windows are
+//! handed on as [`super::flow`] says. Memory is bounded by the windows that were granted, by the
+//! number of channels, and by how much may wait to be looked at.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use russh::client::RawSender;
+use russh::server;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use super::asked::Asked;
+use super::backlog::Backlog;
+use super::channel::{Channel, Lane, Reply, Request, Side};
+use super::judge::Judge;
+use super::packet::{self, Build, Message};
+use super::requests::Answer;
+use super::statement::{Active, Evidence};
+
+/// Most bytes of messages that wait to be looked at.
+const MAX_INBOX: usize = 64 << 20;
+/// What a message costs beside its bytes.
+const OVERHEAD: usize = 64;
+/// Most channels at the same time.
+const MAX_CHANNELS: usize = 256;
+/// What was recorded of something that goes on leaves after this at the latest.
+const CHUNK: Duration = Duration::from_secs(1);
+/// Messages that are looked at before budgets are charged.
+const BATCH: usize = 64;
+
+/// What happens to a session.
+pub(super) enum Event {
+    /// A message of the client's.
+    Client(Vec<u8>),
+    /// A message of the server's.
+    Server(Vec<u8>),
+    /// The client is let in.
+    Ready {
+        user: String,
+        handle: server::Handle,
+    },
+    /// The server has gone.
+    ServerEnded(String),
+    /// What was waited for has come.
+    Answer(Subject, u64, Answer),
+}
+
+/// What an answer is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Subject {
+    /// The connection.
+    Connection,
+    /// A channel.
+    Channel(u64),
+    /// A request inside the SFTP subsystem of a channel.
+    File(u64),
+}
+
+/// Where events are put.
+#[derive(Clone)]
+pub(super) struct Inbox {
+    sender: UnboundedSender<Event>,
+    waiting: Arc<AtomicUsize>,
+}
+
+impl Inbox {
+    pub(super) fn new() -> (Self, UnboundedReceiver<Event>) {
+        let (sender, receiver) = unbounded_channel();
+        let waiting = Arc::default();
+        (Self { sender, waiting }, receiver)
+    }
+
+    /// Puts an event.
+    ///
+    /// # Errors
+    /// Too much waits, or nobody looks any more: the session must end.
+    pub(super) fn put(&self, event: Event) -> Result<(), russh::Error> {
+        let cost = cost(&event);
+        if self.waiting.fetch_add(cost, Ordering::Relaxed) + cost > MAX_INBOX {
+            let error = io::Error::other("more than can be looked at");
+            return Err(russh::Error::IO(error));
+        }
+        self.sender
+            .send(event)
+            .map_err(|_| russh::Error::Disconnect)
+    }
+
+    /// Says that the server has gone.
+    pub(super) fn end(&self, reason: &str) {
+        drop(self.sender.send(Event::ServerEnded(reason.to_owned())));
+    }
+
+    /// Gives an answer.
+    pub(super) fn answer(&self, subject: Subject, ticket: u64, answer: Answer) {
+        drop(self.sender.send(Event::Answer(subject, ticket, answer)));
+    }
+
+    /// These have been looked at.
+    pub(super) fn taken(&self, event: &Event) {
+        self.waiting.fetch_sub(cost(event), Ordering::Relaxed);
+    }
+}
+
+fn cost(event: &Event) -> usize {
+    match event {
+        Event::Client(message) | Event::Server(message) => message.len() + OVERHEAD,
+        Event::Ready { .. } | Event::ServerEnded(_) | Event::Answer(..) => 0,
+    }
+}
+
+/// Why a session ends.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum End {
+    /// The client has broken the protocol.
+    #[error("client: {0}")]
+    Client(String),
+    /// The server has broken the protocol.
+    #[error("server: {0}")]
+    Server(String),
+    /// One of them has gone.
+    #[error("{0}")]
+    Gone(String),
+}
+
+/// What went through.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Totals {
+    pub(super) statements: u64,
+    pub(super) bytes_in: u64,
+    pub(super) bytes_out: u64,
+}
+
+/// One session.
+pub(super) struct Relay {
+    pub(super) client: server::Handle,
+    pub(super) server: RawSender,
+    pub(super) client_backlog: Arc<Backlog>,
+    pub(super) server_backlog: Arc<Backlog>,
+    pub(super) judge: Judge,
+    pub(super) evidence: Evidence,
+    pub(super) inbox: Inbox,
+    pub(super) channels: HashMap<u64, Channel>,
+    by_client: HashMap<u32, u64>,
+    by_server: HashMap<u32, u64>,
+    last_channel: u64,
+    /// Requests about the connection.
+    pub(super) lane: Lane,
+    pub(super) last_ticket: u64,
+    pub(super) totals: Totals,
+}
+
+impl Relay {
+    pub(super) fn new(
+        client: (server::Handle, Arc<Backlog>),
+        server: (RawSender, Arc<Backlog>),
+        judge: Judge,
+        evidence: Evidence,
+        inbox: Inbox,
+    ) -> Self {
+        Self {
+            client: client.0,
+            server: server.0,
+            client_backlog: client.1,
+            server_backlog: server.1,
+            judge,
+            evidence,
+            inbox,
+            channels: HashMap::new(),
+            by_client: HashMap::new(),
+            by_server: HashMap::new(),
+            last_channel: 0,
+            lane: Lane::default(),
+            last_ticket: 0,
+            totals: Totals::default(),
+        }
+    }
+
+    /// Relays until one side has gone.
+    pub(super) async fn run(&mut self, events: &mut UnboundedReceiver<Event>) -> End {
+        let mut batch = Vec::with_capacity(BATCH);
+        let mut chunks = tokio::time::interval(CHUNK);
+        chunks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let (to_client, to_server) = (
+            Arc::clone(&self.client_backlog),
+            Arc::clone(&self.server_backlog),
+        );
+        loop {
+            let count = tokio::select! {
+                biased;
+                _ = chunks.tick(), if self.is_recording() => { self.flush_recordings(); continue }
+                count = events.recv_many(&mut batch, BATCH) => count,
+                () = to_client.short.notified() => { self.grant_all(); continue }
+                () = to_server.short.notified() => { self.grant_all(); continue }
+            };
+            if count == 0 {
+                return End::Gone("closed".to_owned());
+            }
+            for event in batch.drain(..) {
+                self.inbox.taken(&event);
+                if let Err(end) = self.event(event) {
+                    return end;
+                }
+            }
+            self.charge_all();
+        }
+    }
+
+    fn event(&mut self, event: Event) -> Result<(), End> {
+        match event {
+            Event::Client(message) => self.from_client(message),
+            Event::Server(message) => self.from_server(message),
+            Event::Ready { .. } => Ok(()),
+            Event::ServerEnded(reason) => Err(End::Gone(reason)),
+            Event::Answer(subject, ticket, answer) => self.answered(subject, ticket, answer),
+        }
+    }
+
+    /// Sends a message to the client.
+    pub(super) fn to_client(&self, message: Vec<u8>) {
+        drop(self.client.raw(message));
+    }
+
+    /// Sends a message to the server.
+    pub(super) fn to_server(&self, message: Vec<u8>) {
+        drop(self.server.raw(message));
+    }
+
+    fn key_of_server(&self, number: u32) -> Result<u64, End> {
+        let key = self.by_server.get(&number).copied();
+        key.ok_or_else(|| End::Client(format!("no channel {number}")))
+    }
+
+    fn key_of_client(&self, number: u32) -> Result<u64, End> {
+        let key = self.by_client.get(&number).copied();
+        key.ok_or_else(|| End::Server(format!("no channel {number}")))
+    }
+
+    fn from_client(&mut self, message: Vec<u8>) -> Result<(), End> {
+        let parsed = Message::parse(&message).map_err(|error| End::Client(error.to_string()))?;
+        match parsed {
+            Message::Global { .. } => self.global_of_client(message),
+            Message::GlobalSuccess | Message::GlobalFailure => {
+                self.to_server(message);
+                Ok(())
+            }
+            Message::Open {
+                kind,
+                sender,
+                window,
+                max_packet,
+                rest,
+            } => {
+                let asked = Asked::open(kind, rest);
+                let is_session = kind == b"session";
+                let offered = (window, max_packet);
+                self.open(Side::Client, asked, sender, offered, is_session, message)
+            }
+            Message::Confirmation {
+                recipient,
+                sender,
+                window,
+                max_packet,
+            } => {
+                let key = self.key_of_server(recipient)?;
+                if self.by_client.insert(sender, key).is_some() {
+                    return Err(End::Client(format!("channel {sender} is open already")));
+                }
+                self.confirm(key, Side::Server, sender, window, max_packet)
+                    .map_err(End::Client)
+            }
+            Message::OpenFailure { recipient } => {
+                let key = self.key_of_server(recipient)?;
+                self.fail_open(key, Side::Server, message)
+                    .map_err(End::Client)
+            }
+            Message::WindowAdjust { recipient, bytes } => {
+                let key = self.key_of_server(recipient)?;
+                self.adjust(key, Side::Client, bytes);
+                Ok(())
+            }
+            Message::Data { recipient, .. }
+            | Message::ExtendedData { recipient, .. }
+            | Message::Eof { recipient }
+            | Message::Close { recipient }
+            | Message::Request { recipient, .. }
+            | Message::Success { recipient }
+            | Message::Failure { recipient } => {
+                let key = self.key_of_server(recipient)?;
+                self.channel_of_client(key, message)
+            }
+            Message::Unknown(number) => {
+                // RFC 4253, 11.4, with no sequence number to tell: it is not acted on.
+                tracing::debug!(number, "a message that nobody knows is dropped");
+                Ok(())
+            }
+        }
+    }
+
+    fn from_server(&mut self, message: Vec<u8>) -> Result<(), End> {
+        let parsed = Message::parse(&message).map_err(|error| End::Server(error.to_string()))?;
+        match parsed {
+            Message::Global { name, .. } => {
+                // The real host's keys are not what this client may trust.
+                if name != b"hostkeys-00@openssh.com" {
+                    self.to_client(message);
+                }
+                Ok(())
+            }
+            Message::GlobalSuccess | Message::GlobalFailure => {
+                if self.lane.replies.pop_front() != Some(Reply::Server) {
+                    return Err(End::Server("an answer that nobody asked for".to_owned()));
+                }
+                self.to_client(message);
+                self.answer_globals();
+                Ok(())
+            }
+            Message::Open {
+                kind,
+                sender,
+                window,
+                max_packet,
+                rest,
+            } => {
+                let asked = Asked::open(kind, rest)
+                    .unwrap_or_else(|| Asked::Unknown("session from the server".into()));
+                let offered = (window, max_packet);
+                self.open(Side::Server, Some(asked), sender, offered, false, message)
+            }
+            Message::Confirmation {
+                recipient,
+                sender,
+                window,
+                max_packet,
+            } => {
+                let key = self.key_of_client(recipient)?;
+                if self.by_server.insert(sender, key).is_some() {
+                    return Err(End::Server(format!("channel {sender} is open already")));
+                }
+                self.confirm(key, Side::Client, sender, window, max_packet)
+                    .map_err(End::Server)
+            }
+            Message::OpenFailure { recipient } => {
+                let key = self.key_of_client(recipient)?;
+                self.fail_open(key, Side::Client, message)
+                    .map_err(End::Server)
+            }
+            Message::WindowAdjust { recipient, bytes } => {
+                let key = self.key_of_client(recipient)?;
+                self.adjust(key, Side::Server, bytes);
+                Ok(())
+            }
+            Message::Data { recipient, .. }
+            | Message::ExtendedData { recipient, .. }
+            | Message::Eof { recipient }
+            | Message::Close { recipient }
+            | Message::Request { recipient, .. }
+            | Message::Success { recipient }
+            | Message::Failure { recipient } => {
+                let key = self.key_of_client(recipient)?;
+                self.channel_of_server(key, message)
+            }
+            Message::Unknown(number) => {
+                tracing::debug!(number, "a message that nobody knows is dropped");
+                Ok(())
+            }
+        }
+    }
+
+    /// A channel is asked for.
+    fn open(
+        &mut self,
+        opener: Side,
+        asked: Option<Asked>,
+        sender: u32,
+        offered: (u32, u32),
+        is_session: bool,
+        message: Vec<u8>,
+    ) -> Result<(), End> {
+        if self.channels.len() >= MAX_CHANNELS {
+            let refusal =
+                packet::open_failure(sender, packet::SHORTAGE, "weir: too many channels are open");
+            match opener {
+                Side::Client => self.to_client(refusal),
+                Side::Server => self.to_server(refusal),
+            }
+            return Ok(());
+        }
+        self.last_channel += 1;
+        let key = self.last_channel;
+        let (numbers, end): (_, fn(String) -> End) = match opener {
+            Side::Client => (&mut self.by_client, End::Client),
+            Side::Server => (&mut self.by_server, End::Server),
+        };
+        if numbers.insert(sender, key).is_some() {
+            return Err(end(format!("channel {sender} is open already")));
+        }
+        let others = self.channels.len();
+        let channel = Channel::new(opener, sender, offered, is_session, others);
+        let packet = with_window(&message, channel.offer());
+        self.channels.insert(key, channel);
+        match asked {
+            Some(asked) => {
+                let request = Request {
+                    asked,
+                    packet,
+                    want_reply: true,
+                    number: 0,
+                    opens: Some(opener),
+                    id: 0,
+                };
+                self.submit(Subject::Channel(key), request)
+            }
+            None => {
+                self.to_server(packet);
+                Ok(())
+            }
+        }
+    }
+
+    /// The other side has opened a channel too.
+    fn confirm(
+        &mut self,
+        key: u64,
+        opener: Side,
+        number: u32,
+        window: u32,
+        max_packet: u32,
+    ) -> Result<(), String> {
+        let channel = self.channels.get_mut(&key).ok_or("no such channel")?;
+        if channel.confirmed || channel.opener != opener {
+            return Err("a confirmation that nobody waits for".to_owned());
+        }
+        channel.confirm(number, window, max_packet);
+        let most = channel.window;
+        let recipient = match opener {
+            Side::Client => channel.client,
+            Side::Server => channel.server,
+        };
+        let message = Build::new(packet::OPEN_CONFIRMATION)
+            .u32(recipient.unwrap_or(0))
+            .u32(number)
+            .u32(window.min(most))
+            .u32(max_packet)
+            .done();
+        match opener {
+            Side::Client => self.to_client(message),
+            Side::Server => self.to_server(message),
+        }
+        Ok(())
+    }
+
+    fn fail_open(&mut self, key: u64, opener: Side, message: Vec<u8>) -> Result<(), String> {
+        let channel = self.channels.get(&key);
+        if channel.is_none_or(|channel| channel.confirmed || channel.opener != opener) {
+            return Err("a failure that nobody waits for".to_owned());
+        }
+        self.forget(key);
+        match opener {
+            Side::Client => self.to_client(message),
+            Side::Server => self.to_server(message),
+        }
+        Ok(())
+    }
+
+    /// Forgets a channel that never came to be, or is closed on both sides.
+    pub(super) fn forget(&mut self, key: u64) {
+        if let Some(mut channel) = self.channels.remove(&key) {
+            if let Some(number) = channel.client
+                && self.by_client.get(&number) == Some(&key)
+            {
+                self.by_client.remove(&number);
+            }
+            if let Some(number) = channel.server
+                && self.by_server.get(&number) == Some(&key)
+            {
+                self.by_server.remove(&number);
+            }
+            if let Some(active) = channel.active.as_mut()
+                && active.outcome.is_none()
+                && !channel.confirmed
+            {
+                let code = "channel refused".into();
+                active.outcome = Some(weir_audit::Outcome::Failed { code });
+            }
+        }
+    }
+
+    /// Frees the numbers of a channel on the sides where both have closed it.
+    pub(super) fn free(&mut self, key: u64) {
+        let Some(channel) = self.channels.get(&key) else {
+            return;
+        };
+        let closing = channel.closing;
+        let at_client = closing.by_client && closing.to_client;
+        let at_server = closing.by_server && closing.to_server;
+        if at_client && let Some(number) = channel.client {
+            self.by_client.remove(&number);
+        }
+        if at_server && let Some(number) = channel.server {
+            self.by_server.remove(&number);
+        }
+        if at_client && at_server {
+            self.channels.remove(&key);
+        }
+    }
+
+    /// One side takes more.
+    fn adjust(&mut self, key: u64, by: Side, bytes: u32) {
+        let Some(channel) = self.channels.get_mut(&key) else {
+            return;
+        };
+        match by {
+            Side::Client => channel.down.adjust(bytes),
+            Side::Server => channel.up.adjust(bytes),
+        }
+        self.flush(key);
+    }
+
+    /// Sends what can go on, and grants what can be granted.
+    pub(super) fn flush(&mut self, key: u64) {
+        let Some(channel) = self.channels.get_mut(&key) else {
+            return;
+        };
+        while let Some(message) = channel.down.next() {
+            drop(self.client.raw(message));
+        }
+        while let Some(message) = channel.up.next() {
+            drop(self.server.raw(message));
+        }
+        let Some((client, server)) = channel.client.zip(channel.server) else {
+            return;
+        };
+        let closing = channel.closing;
+        if !self.client_backlog.is_long()
+            && !closing.to_server
+            && let Some(bytes) = channel.down.grant()
+        {
+            let grant = Build::new(packet::WINDOW_ADJUST).u32(server).u32(bytes);
+            drop(self.server.raw(grant.done()));
+        }
+        if !self.server_backlog.is_long()
+            && !closing.to_client
+            && let Some(bytes) = channel.up.grant()
+        {
+            let grant = Build::new(packet::WINDOW_ADJUST).u32(client).u32(bytes);
+            drop(self.client.raw(grant.done()));
+        }
+    }
+
+    fn grant_all(&mut self) {
+        let keys: Vec<u64> = self.channels.keys().copied().collect();
+        for key in keys {
+            self.flush(key);
+        }
+    }
+
+    fn is_recording(&self) -> bool {
+        let active = |channel: &Channel| channel.active.as_ref().is_some_and(Active::is_recorded);
+        self.channels.values().any(active)
+    }
+
+    fn flush_recordings(&mut self) {
+        for channel in self.channels.values_mut() {
+            if let Some(active) = channel.active.as_mut() {
+                active.flush();
+            }
+        }
+    }
+
+    fn charge_all(&mut self) {
+        for channel in self.channels.values_mut() {
+            if let Some(meter) = channel.active.as_mut().and_then(|it| it.meter.as_mut()) {
+                self.judge.charge(meter);
+            }
+            if let Some(sftp) = channel.sftp.as_mut() {
+                sftp.meters().for_each(|meter| self.judge.charge(meter));
+            }
+        }
+    }
+}
+
+/// A message that opens a channel, with another window.
+fn with_window(message: &[u8], window: u32) -> Vec<u8> {
+    let mut changed = message.to_vec();
+    if let Ok(Message::Open { kind, .. }) = Message::parse(message) {
+        let at = 1 + 4 + kind.len() + 4;
+        if let Some(field) = changed.get_mut(at..at + 4) {
+            field.copy_from_slice(&window.to_be_bytes());
+        }
+    }
+    changed
+}

@@ -1,0 +1,764 @@
+//! Requests from their message to their verdict, and what happens then.
+//!
+//! A request that needs time is parked: what its client sends on the same channel waits behind it, in
+//! order, and everything else goes on. Answers to requests keep the order in which they were asked,
+//! whoever gives them.
+
+use std::sync::Arc;
+
+use weir_audit::{Decision as Recorded, Outcome, Record, StatementStarted};
+use weir_policy::{Decision, Hold, HoldSpec, Verdict};
+
+use super::asked::Asked;
+use super::channel::{Lane, Parked, Reply, Request, Side};
+use super::judge::{Refusal, durable, exhausted, full, names};
+use super::packet::{self, Build, Fields, Message, STDERR};
+use super::relay::{End, Relay, Subject};
+use super::statement::Active;
+use crate::ports::{HoldRequest, Ruling};
+use crate::wall_clock;
+
+/// Variables of a channel that are remembered.
+const MAX_VARIABLES: usize = 256;
+
+/// What was waited for.
+pub(super) enum Answer {
+    /// Whether more may be had of the windows that were used up.
+    Replenished(bool),
+    /// Whether the start was kept.
+    Kept(Result<(), String>),
+    /// People are asked, under this name.
+    Waiting(Arc<str>),
+    /// They have said.
+    Ruled(Result<Ruling, String>),
+    /// A pause is over.
+    Rested,
+}
+
+impl Relay {
+    pub(super) fn lane(&mut self, subject: Subject) -> Option<&mut Lane> {
+        match subject {
+            Subject::Connection => Some(&mut self.lane),
+            Subject::Channel(key) => Some(&mut self.channels.get_mut(&key)?.lane),
+            Subject::File(key) => {
+                let sftp = self.channels.get_mut(&key)?.sftp.as_mut()?;
+                Some(&mut sftp.lane)
+            }
+        }
+    }
+
+    /// A request of the client's about the connection.
+    pub(super) fn global_of_client(&mut self, message: Vec<u8>) -> Result<(), End> {
+        if self.lane.parked.is_some() {
+            let kept = self.lane.wait(message);
+            return kept.map_err(|reason| End::Client(reason.to_owned()));
+        }
+        let Ok(Message::Global {
+            name,
+            want_reply,
+            rest,
+        }) = Message::parse(&message)
+        else {
+            return Ok(());
+        };
+        match Asked::global(name, rest) {
+            Some(asked) => {
+                let request = Request {
+                    asked,
+                    packet: message,
+                    want_reply,
+                    number: 0,
+                    opens: None,
+                    id: 0,
+                };
+                self.submit(Subject::Connection, request)
+            }
+            None => {
+                if want_reply {
+                    self.lane.replies.push_back(Reply::Server);
+                }
+                self.to_server(message);
+                Ok(())
+            }
+        }
+    }
+
+    /// Gives the answers of Weir's whose turn it is.
+    pub(super) fn answer_globals(&mut self) {
+        while self.lane.replies.front() == Some(&Reply::Refused) {
+            self.lane.replies.pop_front();
+            self.to_client(vec![packet::REQUEST_FAILURE]);
+        }
+    }
+
+    /// A message of the client's about a channel.
+    pub(super) fn channel_of_client(&mut self, key: u64, message: Vec<u8>) -> Result<(), End> {
+        let Some(channel) = self.channels.get_mut(&key) else {
+            return Ok(());
+        };
+        let parsed = Message::parse(&message).map_err(|error| End::Client(error.to_string()))?;
+        if channel.closing.by_client {
+            return Err(End::Client(
+                "a message on a channel that it closed".to_owned(),
+            ));
+        }
+        let taken = match parsed {
+            Message::Data { data, .. } | Message::ExtendedData { data, .. } => data.len(),
+            _ => 0,
+        };
+        channel
+            .up
+            .take(taken)
+            .map_err(|error| End::Client(error.to_string()))?;
+        self.totals.bytes_in += taken as u64;
+        if matches!(parsed, Message::Close { .. }) {
+            return self.closed_by_client(key, message);
+        }
+        if channel.closing.to_client {
+            // It has ended for the client, who does not know yet.
+            channel.up.release(taken);
+            return Ok(());
+        }
+        if channel.lane.parked.is_some() {
+            let kept = channel.lane.wait(message);
+            return kept.map_err(|reason| End::Client(reason.to_owned()));
+        }
+        self.pass_up(key, message)
+    }
+
+    /// A message of the client's whose turn it is; its data was taken from the window already.
+    fn pass_up(&mut self, key: u64, message: Vec<u8>) -> Result<(), End> {
+        let Some(channel) = self.channels.get_mut(&key) else {
+            return Ok(());
+        };
+        let parsed = Message::parse(&message).map_err(|error| End::Client(error.to_string()))?;
+        match parsed {
+            Message::Data { data, .. } | Message::ExtendedData { data, .. }
+                if channel.closing.to_client || channel.closing.by_server =>
+            {
+                // The other side does not listen any more.
+                channel.up.release(data.len());
+                Ok(())
+            }
+            Message::Data { data, .. } if channel.sftp.is_some() => self.sftp_up(key, data),
+            Message::Data { data, .. } => self.data_up(key, None, data.len(), message),
+            Message::ExtendedData { data, code, .. } => {
+                self.data_up(key, Some(code), data.len(), message)
+            }
+            Message::Request {
+                name,
+                want_reply,
+                rest,
+                ..
+            } => match Asked::request(name, rest, &channel.sent) {
+                Some(asked) => {
+                    let request = Request {
+                        asked,
+                        packet: message,
+                        want_reply,
+                        number: 0,
+                        opens: None,
+                        id: 0,
+                    };
+                    self.submit(Subject::Channel(key), request)
+                }
+                None => {
+                    if want_reply {
+                        channel.lane.replies.push_back(Reply::Server);
+                    }
+                    if name == b"window-change"
+                        && let Some((columns, rows)) = size(Fields(rest))
+                    {
+                        channel.terminal = channel.terminal.and(Some((columns, rows)));
+                        if let Some(active) = channel.active.as_mut() {
+                            active.keep(|recorder, at| recorder.resize(at, columns, rows));
+                        }
+                    }
+                    channel.up.message(message);
+                    self.flush(key);
+                    Ok(())
+                }
+            },
+            _ => {
+                channel.up.message(message);
+                self.flush(key);
+                Ok(())
+            }
+        }
+    }
+
+    fn closed_by_client(&mut self, key: u64, message: Vec<u8>) -> Result<(), End> {
+        let Some(channel) = self.channels.get_mut(&key) else {
+            return Ok(());
+        };
+        channel.closing.by_client = true;
+        let file = channel.sftp.as_mut().and_then(|it| it.lane.parked.take());
+        let held = channel.lane.parked.take().or(file);
+        channel.lane.waiting.clear();
+        channel.stopped = None;
+        let outcome = held.is_some() || !channel.arrivals.is_empty();
+        if outcome && let Some(active) = channel.active.as_mut() {
+            active.outcome.get_or_insert(Outcome::Cancelled);
+        }
+        if let Some((_, record)) = held.and_then(|mut held| held.decided.take()) {
+            Active::new(record, self.evidence.clone()).finish(Outcome::Cancelled);
+            self.totals.statements += 1;
+        }
+        if !channel.closing.to_server {
+            channel.closing.to_server = true;
+            channel.up.message(message);
+        }
+        // What the client does not want any more is not waited for.
+        self.drop_arrivals(key);
+        self.flush(key);
+        self.free(key);
+        Ok(())
+    }
+
+    /// Judges a request.
+    pub(super) fn submit(&mut self, subject: Subject, mut request: Request) -> Result<(), End> {
+        if request.asked.is_statement() {
+            self.totals.statements += 1;
+            request.number = self.totals.statements;
+        }
+        self.consider(subject, request, true)
+    }
+
+    fn consider(&mut self, subject: Subject, request: Request, ask: bool) -> Result<(), End> {
+        if let Err(refusal) = self.judge.refresh() {
+            return self.refuse_unjudged(subject, request, refusal);
+        }
+        let Some(decision) = self.judge.decide(&request.asked) else {
+            let refusal = Refusal::unjudged("budgets could not be read");
+            return self.refuse_unjudged(subject, request, refusal);
+        };
+        let wanted = exhausted(&decision);
+        if ask && !wanted.is_empty() {
+            let shared = Arc::clone(&self.judge.shared);
+            return self.park(subject, request, None, None, |answer| async move {
+                answer(Answer::Replenished(shared.budgets.replenish(&wanted).await));
+            });
+        }
+        let record = self.judge.record(&request.asked, request.number, &decision);
+        self.apply(subject, request, decision, record)
+    }
+
+    fn apply(
+        &mut self,
+        subject: Subject,
+        request: Request,
+        decision: Decision,
+        mut record: weir_audit::Statement,
+    ) -> Result<(), End> {
+        match &decision.verdict {
+            Verdict::Permit(_) => self.start(subject, request, decision, record),
+            Verdict::Deny(denial) => {
+                let hint = denial.hint.as_deref();
+                let refusal = Refusal::denied(&denial.rule, &denial.reason, hint);
+                record.decision = Recorded::Deny;
+                self.refuse(subject, request, record, refusal)
+            }
+            Verdict::Hold(hold) => {
+                record.decision = Recorded::Hold;
+                let hold = hold.afresh();
+                self.hold(subject, request, decision, record, hold)
+            }
+        }
+    }
+
+    /// Keeps the start, where it must be kept first, and lets it go on.
+    fn start(
+        &mut self,
+        subject: Subject,
+        request: Request,
+        decision: Decision,
+        record: weir_audit::Statement,
+    ) -> Result<(), End> {
+        let counts = request.asked.is_statement();
+        let Some(strict) = durable(&decision).filter(|_| counts) else {
+            return self.go(subject, request, &decision, record);
+        };
+        let started = StatementStarted {
+            statement: record.clone(),
+        };
+        let event = Record::session(wall_clock(), Arc::clone(&self.evidence.session), started);
+        let sink = Arc::clone(&self.evidence.sink);
+        let decided = Some((decision, record));
+        self.park(subject, request, decided, None, |answer| async move {
+            answer(Answer::Kept(sink.record_durable(event, strict).await));
+        })
+    }
+
+    /// It goes on to where it was meant to go.
+    fn go(
+        &mut self,
+        subject: Subject,
+        request: Request,
+        decision: &Decision,
+        record: weir_audit::Statement,
+    ) -> Result<(), End> {
+        if let Subject::File(key) = subject {
+            self.sftp_go(key, request, decision, record);
+            return Ok(());
+        }
+        let Request {
+            asked,
+            packet,
+            want_reply,
+            opens,
+            ..
+        } = request;
+        let active = asked.is_statement().then(|| {
+            let mut active = Active::new(record, self.evidence.clone());
+            active.meter = self.judge.meter(decision);
+            active
+        });
+        match (subject, opens) {
+            (Subject::Connection, _) => {
+                if want_reply {
+                    self.lane.replies.push_back(Reply::Server);
+                }
+                self.to_server(packet);
+                if let Some(active) = active {
+                    active.finish(Outcome::Completed);
+                }
+            }
+            (Subject::File(_), _) => {}
+            (Subject::Channel(key), Some(opener)) => {
+                if let Some(channel) = self.channels.get_mut(&key) {
+                    channel.active = active;
+                }
+                match opener {
+                    Side::Client => self.to_server(packet),
+                    Side::Server => self.to_client(packet),
+                }
+            }
+            (Subject::Channel(key), None) => {
+                let recorded = full(decision) && !matches!(asked, Asked::Subsystem(_));
+                self.go_on_channel(key, &asked, packet, want_reply, active, recorded);
+            }
+        }
+        Ok(())
+    }
+
+    fn go_on_channel(
+        &mut self,
+        key: u64,
+        asked: &Asked,
+        packet: Vec<u8>,
+        want_reply: bool,
+        active: Option<Active>,
+        recorded: bool,
+    ) {
+        let Some(channel) = self.channels.get_mut(&key) else {
+            return;
+        };
+        if want_reply {
+            channel.lane.replies.push_back(Reply::Server);
+        }
+        match asked {
+            Asked::Exec(_) | Asked::Shell | Asked::Subsystem(_) => {
+                channel.active = active;
+                if asked.is_sftp() {
+                    channel.sftp = Some(Box::default());
+                } else if let Some(active) = channel.active.as_mut()
+                    && recorded
+                {
+                    active.record_streams(channel.terminal);
+                }
+            }
+            Asked::Pty => channel.terminal = terminal_size(&packet),
+            Asked::Env(name) if channel.sent.len() < MAX_VARIABLES => {
+                channel.sent.push(name.to_string());
+            }
+            _ => {
+                if let Some(active) = active {
+                    active.finish(Outcome::Completed);
+                }
+            }
+        }
+        channel.up.message(packet);
+        self.flush(key);
+    }
+
+    /// Asks people.
+    fn hold(
+        &mut self,
+        subject: Subject,
+        request: Request,
+        decision: Decision,
+        record: weir_audit::Statement,
+        hold: Hold,
+    ) -> Result<(), End> {
+        let Some(spec) = hold.pending().first().cloned() else {
+            return match hold.into_permit() {
+                Ok(_) => self.start(subject, request, decision, record),
+                Err(_) => {
+                    let refusal = Refusal::unjudged("an approval is missing");
+                    self.refuse(subject, request, record, refusal)
+                }
+            };
+        };
+        let ask = self.hold_request(&record, request.asked.sentence(), &spec, 0);
+        let shared = Arc::clone(&self.judge.shared);
+        let decided = Some((decision, record));
+        self.park(subject, request, decided, Some(hold), |answer| async move {
+            let ruled = match shared.holds.open(ask).await {
+                Ok(held) => {
+                    answer(Answer::Waiting(Arc::clone(&held.name)));
+                    let ruling = held.ruling.await.unwrap_or(Ruling::Stopped);
+                    drop(held.guard);
+                    Ok(ruling)
+                }
+                Err(reason) => Err(reason),
+            };
+            answer(Answer::Ruled(ruled));
+        })
+    }
+
+    pub(super) fn hold_request(
+        &self,
+        record: &weir_audit::Statement,
+        sentence: String,
+        spec: &HoldSpec,
+        rows: u64,
+    ) -> HoldRequest {
+        HoldRequest {
+            session: Arc::clone(&self.evidence.session),
+            number: record.number,
+            statement: sentence.into(),
+            parameters: Vec::new(),
+            fingerprint: None,
+            rules: vec![spec.rule.clone()],
+            reason: spec.reason.clone(),
+            labels: Vec::new(),
+            rows,
+            approval: spec.approval.clone(),
+        }
+    }
+
+    /// Keeps a request back until something has come.
+    fn park<F, W>(
+        &mut self,
+        subject: Subject,
+        request: Request,
+        decided: Option<(Decision, weir_audit::Statement)>,
+        hold: Option<Hold>,
+        wait: F,
+    ) -> Result<(), End>
+    where
+        F: FnOnce(Box<dyn Fn(Answer) + Send + Sync>) -> W,
+        W: Future<Output = ()> + Send + 'static,
+    {
+        self.last_ticket += 1;
+        let (ticket, inbox) = (self.last_ticket, self.inbox.clone());
+        let answer = Box::new(move |answer| inbox.answer(subject, ticket, answer));
+        let task = tokio::spawn(wait(answer)).abort_handle();
+        if let Some(lane) = self.lane(subject) {
+            lane.parked = Some(Parked {
+                ticket,
+                request: Some(request),
+                decided,
+                hold,
+                task,
+            });
+        }
+        Ok(())
+    }
+
+    /// Something that was waited for has come.
+    pub(super) fn answered(
+        &mut self,
+        subject: Subject,
+        ticket: u64,
+        answer: Answer,
+    ) -> Result<(), End> {
+        if let Subject::Channel(key) = subject
+            && self.is_stopped_for(key, ticket)
+        {
+            self.result_answered(key, answer);
+            return Ok(());
+        }
+        let Some(lane) = self.lane(subject) else {
+            return Ok(());
+        };
+        if lane.parked.as_ref().is_none_or(|it| it.ticket != ticket) {
+            return Ok(());
+        }
+        if let Answer::Waiting(name) = answer {
+            self.tell_waiting(subject, &name);
+            return Ok(());
+        }
+        let Some(mut parked) = lane.parked.take() else {
+            return Ok(());
+        };
+        let Some(request) = parked.request.take() else {
+            return Ok(());
+        };
+        match (answer, parked.decided.take(), parked.hold.take()) {
+            (Answer::Replenished(more), ..) => self.consider(subject, request, more)?,
+            (Answer::Kept(Ok(())), Some((decision, record)), _) => {
+                self.go(subject, request, &decision, record)?;
+            }
+            (Answer::Kept(Err(reason)), Some((_, record)), _) => {
+                let reason = format!("evidence cannot be kept: {reason}");
+                self.refuse(subject, request, record, Refusal::unjudged(&reason))?;
+            }
+            (Answer::Ruled(ruled), Some((decision, record)), Some(hold)) => {
+                self.ruled(subject, request, (decision, record), hold, ruled)?;
+            }
+            _ => {}
+        }
+        self.resume_lane(subject)
+    }
+
+    fn ruled(
+        &mut self,
+        subject: Subject,
+        request: Request,
+        (decision, mut record): (Decision, weir_audit::Statement),
+        mut hold: Hold,
+        ruled: Result<Ruling, String>,
+    ) -> Result<(), End> {
+        let Some(spec) = hold.pending().first().cloned() else {
+            return Ok(());
+        };
+        match ruling(&spec, record.request.as_deref(), ruled) {
+            Ok(_) => {
+                hold.grant(&spec.rule);
+                // What the policy says now counts, not what it said when people were asked.
+                if let Err(refusal) = self.judge.refresh() {
+                    return self.refuse(subject, request, record, refusal);
+                }
+                if hold.pending().is_empty() && record.revision != self.judge.revision() {
+                    let refusal = Refusal::unjudged("the policy has changed while it was held");
+                    return self.refuse(subject, request, record, refusal);
+                }
+                self.hold(subject, request, decision, record, hold)
+            }
+            Err(refusal) => {
+                record.decision = Recorded::Hold;
+                self.refuse(subject, request, record, refusal)
+            }
+        }
+    }
+
+    fn tell_waiting(&mut self, subject: Subject, name: &Arc<str>) {
+        let Some(parked) = self.lane(subject).and_then(|lane| lane.parked.as_mut()) else {
+            return;
+        };
+        let opens = parked
+            .request
+            .as_ref()
+            .is_some_and(|request| request.opens.is_some());
+        if let Some((_, record)) = parked.decided.as_mut() {
+            record.request = Some(Arc::clone(name));
+        }
+        let spec = parked.hold.as_ref().and_then(|hold| hold.pending().first());
+        let Some(spec) = spec.cloned() else {
+            return;
+        };
+        if let Subject::Channel(key) | Subject::File(key) = subject
+            && !opens
+        {
+            self.say(key, &waiting_text(&spec, name));
+        }
+    }
+
+    /// Goes on with what waited behind a request.
+    fn resume_lane(&mut self, subject: Subject) -> Result<(), End> {
+        if let Subject::File(key) = subject {
+            return self.sftp_requests(key);
+        }
+        loop {
+            let Some(lane) = self.lane(subject) else {
+                return Ok(());
+            };
+            if lane.parked.is_some() {
+                return Ok(());
+            }
+            let Some(message) = lane.waiting.pop_front() else {
+                return Ok(());
+            };
+            match subject {
+                Subject::Connection => self.global_of_client(message)?,
+                Subject::Channel(key) | Subject::File(key) => self.pass_up(key, message)?,
+            }
+        }
+    }
+
+    /// A line on the client's standard error.
+    pub(super) fn say(&mut self, key: u64, text: &str) {
+        if let Some(channel) = self.channels.get_mut(&key) {
+            let line = format!("weir: {text}\r\n");
+            channel.down.send(Some(STDERR), line.into_bytes());
+            self.flush(key);
+        }
+    }
+
+    pub(super) fn refuse_unjudged(
+        &mut self,
+        subject: Subject,
+        request: Request,
+        refusal: Refusal,
+    ) -> Result<(), End> {
+        let record = weir_audit::Statement {
+            number: request.number,
+            command: Some(request.asked.command().into()),
+            decision: Recorded::Deny,
+            revision: self.judge.revision(),
+            ..weir_audit::Statement::default()
+        };
+        self.refuse(subject, request, record, refusal)
+    }
+
+    /// Where the evidence is.
+    pub(super) fn audit_id(&self, number: u64) -> String {
+        format!("{}/{number}", self.evidence.session.id)
+    }
+
+    /// It does not go on: the record says so, and the client is told.
+    fn refuse(
+        &mut self,
+        subject: Subject,
+        mut request: Request,
+        mut record: weir_audit::Statement,
+        refusal: Refusal,
+    ) -> Result<(), End> {
+        if request.number == 0 {
+            self.totals.statements += 1;
+            request.number = self.totals.statements;
+            record.number = request.number;
+        }
+        let text = format!(
+            "{} (audit id {})",
+            refusal.text,
+            self.audit_id(request.number)
+        );
+        if record.decision != Recorded::Hold {
+            record.decision = Recorded::Deny;
+        }
+        record.reason = Some(refusal.text.as_str().into());
+        if record.rules.is_empty() {
+            record.rules = names(&refusal.rules);
+        }
+        Active::new(record, self.evidence.clone()).finish(Outcome::Denied);
+        match (subject, request.opens) {
+            (Subject::Connection, _) => {
+                if request.want_reply {
+                    self.lane.replies.push_back(Reply::Refused);
+                    self.answer_globals();
+                }
+            }
+            (Subject::File(key), _) => self.sftp_refuse(key, request.id, &text),
+            (Subject::Channel(key), Some(opener)) => {
+                let sender = self.channels.get(&key).and_then(|channel| match opener {
+                    Side::Client => channel.client,
+                    Side::Server => channel.server,
+                });
+                self.forget(key);
+                let message = packet::open_failure(
+                    sender.unwrap_or(0),
+                    packet::PROHIBITED,
+                    &format!("weir: {text}"),
+                );
+                match opener {
+                    Side::Client => self.to_client(message),
+                    Side::Server => self.to_server(message),
+                }
+            }
+            (Subject::Channel(key), None) => {
+                let program = matches!(
+                    request.asked,
+                    Asked::Exec(_) | Asked::Shell | Asked::Subsystem(_)
+                );
+                if !program {
+                    self.say(key, &text);
+                }
+                if let Some(channel) = self.channels.get_mut(&key) {
+                    let want_reply = request.want_reply;
+                    if program {
+                        let reply = Reply::Ended { want_reply, text };
+                        channel.lane.replies.push_back(reply);
+                    } else if want_reply {
+                        channel.lane.replies.push_back(Reply::Refused);
+                    }
+                }
+                self.answer_channel(key);
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the answers of Weir's whose turn it is.
+    pub(super) fn answer_channel(&mut self, key: u64) {
+        let Some(channel) = self.channels.get_mut(&key) else {
+            return;
+        };
+        let recipient = channel.client.unwrap_or(0);
+        while let Some(Reply::Refused | Reply::Ended { .. }) = channel.lane.replies.front() {
+            match channel.lane.replies.pop_front() {
+                Some(Reply::Ended { want_reply, text }) => {
+                    if want_reply {
+                        let success = Build::channel(packet::CHANNEL_SUCCESS, recipient);
+                        channel.down.message(success);
+                    }
+                    let line = format!("weir: {text}\r\n");
+                    channel.down.send(Some(STDERR), line.into_bytes());
+                    channel.end();
+                }
+                _ => {
+                    let failure = Build::channel(packet::CHANNEL_FAILURE, recipient);
+                    channel.down.message(failure);
+                }
+            }
+        }
+        self.flush(key);
+    }
+}
+
+/// The size that a request for a terminal asks for.
+fn terminal_size(packet: &[u8]) -> Option<(u32, u32)> {
+    let Ok(Message::Request { rest, .. }) = Message::parse(packet) else {
+        return None;
+    };
+    let mut fields = Fields(rest);
+    fields.string()?;
+    size(fields)
+}
+
+fn size(mut fields: Fields<'_>) -> Option<(u32, u32)> {
+    Some((fields.u32()?, fields.u32()?))
+}
+
+/// What a client is told while people are asked.
+pub(super) fn waiting_text(spec: &HoldSpec, name: &str) -> String {
+    format!(
+        "awaiting approval {name} (policy \"{}\" rule \"{}\": {}); to release it: weir approve {name}",
+        spec.rule.policy, spec.rule.rule, spec.reason
+    )
+}
+
+/// How far people let it go on.
+///
+/// # Errors
+/// They do not.
+pub(super) fn ruling(
+    spec: &HoldSpec,
+    name: Option<&str>,
+    ruled: Result<Ruling, String>,
+) -> Result<weir_policy::Release, Refusal> {
+    let hint = name.map(|name| format!("access request {name}"));
+    let denied = |reason: &str| {
+        let reason = format!("{} ({reason})", spec.reason);
+        Err(Refusal::denied(&spec.rule, &reason, hint.as_deref()))
+    };
+    match ruled {
+        Ok(Ruling::Approved(None)) => Ok(weir_policy::Release::ToEnd),
+        Ok(Ruling::Approved(Some(rows))) => Ok(weir_policy::Release::Rows(rows)),
+        Ok(Ruling::Denied(reason)) => denied(&format!("not approved: {reason}")),
+        Ok(Ruling::Expired) => denied("nobody approved it in time"),
+        Ok(Ruling::Stopped) => denied("weir is stopping"),
+        Err(reason) => Err(Refusal::unjudged(&format!("it cannot be held: {reason}"))),
+    }
+}

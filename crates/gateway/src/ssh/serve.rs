@@ -1,0 +1,361 @@
+//! One SSH connection from accept to record.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use russh::keys::HashAlg;
+use tokio::sync::mpsc::UnboundedReceiver;
+use weir_audit::{
+    ConnectionClosed, ConnectionOpened, Finding, FindingCode, Identity, Names, Record,
+    Session as AuditSession,
+};
+use weir_policy::{ClientLogin, Credentials, Scope, Target};
+use weir_transport::listen::{Accepted, Tracked};
+
+use super::algorithms;
+use super::backlog::{Backlog, Buffered};
+use super::downstream::{Handler, Login, Mode};
+use super::host::HostCheck;
+use super::judge::Judge;
+use super::keys::Principals;
+use super::relay::{End, Event, Inbox, Relay};
+use super::statement::Evidence;
+use super::upstream::{BrokeredLogin, Upstream};
+use crate::engine::{Route, Shared};
+use crate::{millis, wall_clock};
+
+/// How long a client may take from connecting to logging in, as OpenSSH's own default.
+const LOGIN: Duration = Duration::from_secs(120);
+/// How long a client may take to leave once it was told why.
+const LEAVE: Duration = Duration::from_secs(2);
+
+/// What a session may begin with.
+struct Begun {
+    scope: Arc<Scope>,
+    revision: u64,
+    login: Login,
+}
+
+/// Serves one connection.
+pub(crate) async fn serve(
+    shared: &Arc<Shared>,
+    accepted: Accepted,
+    route: Route,
+    identity: Arc<Identity>,
+) {
+    let Accepted {
+        stream,
+        client: peer,
+        destination,
+        tracked,
+    } = accepted;
+    let bundle = Arc::clone(&route.bundle);
+    let Some(target) = bundle.target(route.target) else {
+        return;
+    };
+    let mut audit = AuditSession {
+        id: shared.next_session(),
+        identity,
+        target: Some(target.name.as_str().into()),
+        protocol: Some("ssh".into()),
+        client: Some(peer.addr().to_string().into()),
+        destination: destination.map(|destination| destination.addr().to_string().into()),
+        ..AuditSession::default()
+    };
+    let dialled = stream.local_addr().ok();
+    let principals = principals(target, route.address, dialled);
+    let certificates = shared.host_keys.certificates(&principals);
+    let config = Arc::new(algorithms::server(shared.host_keys.keys(), certificates));
+    let (inbox, mut events) = Inbox::new();
+    let begun = begin(shared, &route, target, &audit, &inbox);
+    let (permitted, login) = match begun {
+        Ok(begun) => (Some((begun.scope, begun.revision)), begun.login),
+        Err(reason) => (None, Login::refused(reason)),
+    };
+    let login = Arc::new(login);
+    let (buffered, backlog) = Buffered::new(stream);
+    let handler = Handler::new(Arc::clone(&login), inbox.clone());
+    let ready = let_in(config, buffered, handler, &mut events);
+    let ready = tokio::select! {
+        () = tracked.cancelled() => Err("drained".to_owned()),
+        ready = tokio::time::timeout(LOGIN, Box::pin(ready)) => match ready {
+            Ok(ready) => ready,
+            Err(_) => Err("the login took too long".to_owned()),
+        },
+    };
+    let refused = |audit: AuditSession, reason: &str| {
+        tracing::info!(session = %audit.id, %reason, "connection refused");
+        shared.refused(Arc::new(audit), reason, Names::empty());
+        backlog.cut();
+    };
+    let (running, user, handle) = match ready {
+        Ok(ready) => ready,
+        Err(reason) => {
+            let reason = login.failure().unwrap_or(reason);
+            if login.is_another_host() {
+                let audit = Arc::new(audit.clone());
+                find(shared, &audit, FindingCode::HostKeyRefused, &reason);
+            }
+            return refused(audit, &reason);
+        }
+    };
+    audit.user = Some(user.into());
+    let taken = match login.failure() {
+        Some(_) => None,
+        None => login.take().await,
+    };
+    let (Some((upstream, first)), Some((scope, revision))) = (taken, permitted) else {
+        let reason = login
+            .failure()
+            .unwrap_or_else(|| "the server has gone".to_owned());
+        drop(tokio::time::timeout(LEAVE, running).await);
+        return refused(audit, &reason);
+    };
+    let audit = Arc::new(audit);
+    if let Some(key) = first {
+        let print = key.fingerprint(HashAlg::Sha256);
+        let kept = shared
+            .host_keys
+            .trust(&target.name, &route.address.to_string(), &key);
+        let message = format!(
+            "the host key {} {print} was trusted on first use",
+            key.algorithm()
+        );
+        find(shared, &audit, FindingCode::HostKeyTrusted, &message);
+        if let Err(error) = kept {
+            tracing::error!(%error, "a host key that was trusted cannot be kept");
+        }
+    }
+    let session = Running {
+        running,
+        handle,
+        upstream,
+        backlog,
+        tracked,
+    };
+    let judge = Judge::new(shared, scope, &target.name, revision);
+    Box::pin(run(shared, session, judge, audit, inbox, events)).await;
+}
+
+/// Records something that an auditor must look at.
+fn find(shared: &Shared, audit: &Arc<AuditSession>, code: FindingCode, message: &str) {
+    let finding = Finding {
+        code,
+        message: message.into(),
+        subject: None,
+        engine: None,
+    };
+    let record = Record::session(wall_clock(), Arc::clone(audit), finding);
+    shared.sink.record(record);
+}
+
+/// A session that both sides have begun.
+struct Running {
+    running: russh::server::RunningSession<Handler>,
+    handle: russh::server::Handle,
+    upstream: Upstream,
+    backlog: Arc<Backlog>,
+    tracked: Tracked,
+}
+
+async fn run(
+    shared: &Arc<Shared>,
+    session: Running,
+    judge: Judge,
+    audit: Arc<AuditSession>,
+    inbox: Inbox,
+    mut events: UnboundedReceiver<Event>,
+) {
+    let started = Instant::now();
+    let opened = ConnectionOpened {
+        client_tls: true,
+        upstream_tls: true,
+        policies: judge.policies(),
+    };
+    shared
+        .sink
+        .record(Record::session(wall_clock(), Arc::clone(&audit), opened));
+    let Running {
+        running,
+        handle,
+        upstream,
+        backlog,
+        tracked,
+    } = session;
+    let evidence = Evidence {
+        sink: Arc::clone(&shared.sink),
+        session: Arc::clone(&audit),
+        budgets: Arc::clone(&shared.budgets),
+    };
+    let mut relay = Relay::new(
+        (handle.clone(), Arc::clone(&backlog)),
+        (upstream.sender(), Arc::clone(&upstream.backlog)),
+        judge,
+        evidence,
+        inbox,
+    );
+    let mut running = std::pin::pin!(running);
+    let mut client_gone = false;
+    let end = tokio::select! {
+        biased;
+        end = relay.run(&mut events) => end,
+        left = &mut running => {
+            client_gone = true;
+            match left {
+                Ok(()) => End::Gone("closed by the client".to_owned()),
+                Err(error) => End::Gone(format!("client: {error}")),
+            }
+        }
+        () = tracked.cancelled() => End::Gone("drained".to_owned()),
+    };
+    let totals = relay.totals;
+    drop(relay);
+    drop(upstream);
+    let reason = end.to_string();
+    if !client_gone {
+        let told = handle.disconnect(
+            russh::Disconnect::ByApplication,
+            format!("weir: {reason}"),
+            "en".to_owned(),
+        );
+        drop(tokio::time::timeout(LEAVE, told).await);
+        drop(tokio::time::timeout(LEAVE, running).await);
+        backlog.cut();
+    }
+    let closed = ConnectionClosed {
+        statements: totals.statements,
+        rows: 0,
+        bytes_in: totals.bytes_in,
+        bytes_out: totals.bytes_out,
+        duration_us: u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
+        reason: reason.into(),
+    };
+    shared
+        .sink
+        .record(Record::session(wall_clock(), audit, closed));
+}
+
+type Ready = (
+    russh::server::RunningSession<Handler>,
+    String,
+    russh::server::Handle,
+);
+
+/// Meets the client, until it is let in.
+async fn let_in(
+    config: Arc<russh::server::Config>,
+    stream: Buffered,
+    handler: Handler,
+    events: &mut UnboundedReceiver<Event>,
+) -> Result<Ready, String> {
+    let met = russh::server::run_stream(config, stream, handler).await;
+    let mut running = met.map_err(|error| format!("the client's greeting: {error}"))?;
+    loop {
+        let event = tokio::select! {
+            biased;
+            event = events.recv() => event,
+            left = &mut running => {
+                return Err(match left {
+                    Ok(()) => "the client left before it was let in".to_owned(),
+                    Err(error) => format!("client: {error}"),
+                });
+            }
+        };
+        match event {
+            Some(Event::Ready { user, handle }) => return Ok((running, user, handle)),
+            Some(Event::ServerEnded(reason)) => {
+                // Whoever asks for it next is told.
+                tracing::debug!(%reason, "the server has gone before the login");
+            }
+            Some(_) => {}
+            None => return Err("closed".to_owned()),
+        }
+    }
+}
+
+fn begin(
+    shared: &Arc<Shared>,
+    route: &Route,
+    target: &Target,
+    audit: &AuditSession,
+    inbox: &Inbox,
+) -> Result<Begun, String> {
+    let bundle = shared.policies.current();
+    let (subject, _) = shared.identities.current()?;
+    if let Some(reason) = shared.policies.suspended() {
+        return Err(reason.to_string());
+    }
+    if let Some(reason) = &target.refused {
+        return Err(format!("target \"{}\" is refused: {reason}", target.name));
+    }
+    // The policy may have changed since the connection was routed, and with it the targets' ids.
+    let scope = bundle
+        .target_named(&target.name)
+        .and_then(|(target, _)| shared.scopes.find(&bundle, &subject, target, millis()));
+    let scope = scope.ok_or_else(|| {
+        format!(
+            "no policy lets {} use target \"{}\"",
+            audit.identity.name, target.name
+        )
+    })?;
+    shared
+        .sink
+        .healthy()
+        .map_err(|reason| format!("evidence cannot be kept: {reason}"))?;
+    let credentials = &*shared.credentials;
+    let mode = match &target.credentials {
+        Credentials::PassThrough => Mode::PassThrough,
+        Credentials::Brokered { login, client } => Mode::Brokered {
+            login: BrokeredLogin::read(login, credentials)?,
+            user: target.ssh.user.clone(),
+            placeholder: match client {
+                ClientLogin::Any => None,
+                ClientLogin::Password(source) => {
+                    let mut password = credentials.read(source)?;
+                    while password
+                        .last()
+                        .is_some_and(|byte| matches!(byte, b'\r' | b'\n'))
+                    {
+                        password.pop();
+                    }
+                    Some(password)
+                }
+            },
+        },
+    };
+    let address = route.address;
+    let kept = shared
+        .host_keys
+        .trusted(&target.name, &address.to_string())?;
+    let check = HostCheck::new(target, address, credentials, kept)?;
+    let connecting = tokio::spawn(Upstream::connect(address, check, inbox.clone()));
+    Ok(Begun {
+        scope,
+        revision: bundle.revision(),
+        login: Login::new(mode, &audit.identity.name, connecting),
+    })
+}
+
+/// Whom the host certificate names: what the client may have dialled.
+fn principals(target: &Target, address: SocketAddr, dialled: Option<SocketAddr>) -> Principals {
+    let network = target
+        .addresses
+        .iter()
+        .any(|known| matches!(&known.host, weir_policy::Host::Net(net) if net.single().is_none()));
+    if network {
+        return Principals::Any;
+    }
+    let mut names = target.client_names();
+    names.push(address.ip().to_canonical().to_string());
+    if let Some(dialled) = dialled {
+        let ip = dialled.ip().to_canonical();
+        names.push(ip.to_string());
+        if ip.is_loopback() {
+            names.push("localhost".to_owned());
+        }
+    }
+    names.sort_unstable();
+    names.dedup();
+    Principals::Names(names)
+}

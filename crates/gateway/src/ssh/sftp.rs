@@ -1,0 +1,568 @@
+//! The SFTP subsystem of one channel: each request is judged before the server sees it, each answer
+//! is counted before the client does.
+//!
+//! Packets go on whole, so that an answer of Weir's stands between two of the server's. What belongs
+//! to no whole packet yet is bounded by the window that was granted and by the longest packet. A file
+//! that a limit refuses is answered with "permission denied" from then on; the connection lives on.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use weir_audit::{Direction, FileDigest, FileTransferred, Outcome, Record, TransferProtocol};
+use weir_policy::{Decision, Limit, LimitScope, Meter, SftpOperation, Step, Verdict};
+use weir_wire_ssh::ProtocolError;
+use weir_wire_ssh::sftp::{self, Answer, File, FileId, Framer, Operation, Tracker, What};
+
+use super::asked::Asked;
+use super::channel::{Lane, Request};
+use super::data::Over;
+use super::judge::Refusal;
+use super::relay::{End, Relay, Subject};
+use super::statement::Active;
+use crate::wall_clock;
+
+/// What is known of one SFTP connection.
+#[derive(Default)]
+pub(super) struct Sftp {
+    up: Framer,
+    down: Framer,
+    tracker: Tracker,
+    /// The request that is being decided.
+    pub(super) lane: Lane,
+    /// Requests that the server has not answered, and leave a record.
+    pending: HashMap<u32, Active>,
+    files: HashMap<FileId, Open>,
+    /// A packet of the server's that a limit holds back, and whether its file has counted it.
+    held: Option<(Vec<u8>, bool)>,
+    /// Why no more content is delivered at all.
+    refused: Option<String>,
+}
+
+/// An open file.
+struct Open {
+    active: Active,
+    read: FileDigest,
+    written: FileDigest,
+    /// The client has read to its end.
+    ended: bool,
+    /// Why nothing of it is delivered any more.
+    refused: Option<String>,
+}
+
+impl Sftp {
+    /// The meters of open files.
+    pub(super) fn meters(&mut self) -> impl Iterator<Item = &mut Meter> {
+        let open = self.files.values_mut();
+        open.filter_map(|open| open.active.meter.as_mut())
+    }
+
+    /// No more content is delivered at all.
+    pub(super) fn refuse_all(&mut self, text: &str) {
+        self.refused.get_or_insert_with(|| text.to_owned());
+    }
+
+    /// Whether something of the server's waits.
+    pub(super) fn holds(&self) -> bool {
+        self.held.is_some()
+    }
+
+    /// An open file's statement.
+    pub(super) fn active(&mut self, file: FileId) -> Option<&mut Active> {
+        Some(&mut self.files.get_mut(&file)?.active)
+    }
+
+    /// Nothing of a file is delivered any more.
+    pub(super) fn refuse_file(&mut self, file: FileId, text: &str, outcome: Outcome) {
+        if let Some(open) = self.files.get_mut(&file) {
+            open.refused.get_or_insert_with(|| text.to_owned());
+            open.active.record.reason = Some(text.into());
+            open.active.outcome.get_or_insert(outcome);
+        }
+    }
+}
+
+/// What becomes of an answer.
+enum Turn {
+    /// It goes on.
+    Goes,
+    /// This goes on in its place.
+    Replaced(Vec<u8>),
+    /// It waits; whether its file has counted it.
+    Waits(bool),
+}
+
+const fn operation(operation: Operation) -> SftpOperation {
+    match operation {
+        Operation::Read => SftpOperation::Read,
+        Operation::Write => SftpOperation::Write,
+        Operation::Append => SftpOperation::Append,
+        Operation::List => SftpOperation::List,
+        Operation::Stat => SftpOperation::Stat,
+        Operation::Remove => SftpOperation::Remove,
+        Operation::Rename => SftpOperation::Rename,
+        Operation::MakeDirectory => SftpOperation::MakeDirectory,
+        Operation::RemoveDirectory => SftpOperation::RemoveDirectory,
+        Operation::SetStat => SftpOperation::SetStat,
+        Operation::Symlink => SftpOperation::Symlink,
+        Operation::HardLink => SftpOperation::HardLink,
+        Operation::ReadLink => SftpOperation::ReadLink,
+        Operation::RealPath => SftpOperation::RealPath,
+        Operation::Statfs => SftpOperation::Statfs,
+        Operation::Extended => SftpOperation::Extended,
+    }
+}
+
+impl Relay {
+    /// Bytes of the client's for the subsystem.
+    pub(super) fn sftp_up(&mut self, key: u64, bytes: &[u8]) -> Result<(), End> {
+        let channel = self.channels.get_mut(&key);
+        if let Some(sftp) = channel.and_then(|channel| channel.sftp.as_mut()) {
+            sftp.up.push(bytes);
+        }
+        self.sftp_requests(key)
+    }
+
+    /// Judges what the client asks, as far as it is there.
+    pub(super) fn sftp_requests(&mut self, key: u64) -> Result<(), End> {
+        loop {
+            let Some(channel) = self.channels.get_mut(&key) else {
+                return Ok(());
+            };
+            let Some(sftp) = channel.sftp.as_mut() else {
+                return Ok(());
+            };
+            if sftp.lane.parked.is_some() {
+                return Ok(());
+            }
+            let packet = match sftp.up.packet() {
+                Ok(Some(packet)) => packet.to_vec(),
+                Ok(None) => break,
+                Err(error) => return self.sftp_broken(key, &error),
+            };
+            channel.up.release(packet.len());
+            let asked = match sftp.tracker.request(&packet) {
+                Ok(asked) => asked,
+                Err(error) => return self.sftp_broken(key, &error),
+            };
+            let id = asked.id.unwrap_or(0);
+            match asked.what {
+                What::Init { .. } => channel.up.send(None, sftp::INIT.to_vec()),
+                What::Operation { operations, paths } => {
+                    self.sftp_asks(key, id, &operations, paths, packet)?;
+                }
+                What::Read { file, .. } => {
+                    let refused = sftp.files.get(&file).and_then(|open| open.refused.clone());
+                    match refused {
+                        Some(text) => {
+                            sftp.tracker.refused(id);
+                            channel.down.send(None, sftp::denied(id, &text));
+                        }
+                        None => channel.up.send(None, packet),
+                    }
+                }
+                What::Write { file, offset, data } => {
+                    if let Some(open) = sftp.files.get_mut(&file) {
+                        let written = packet.get(data).unwrap_or_default();
+                        open.written.feed(offset, written);
+                    }
+                    channel.up.send(None, packet);
+                }
+                What::Close { .. } | What::Harmless => channel.up.send(None, packet),
+            }
+        }
+        self.flush(key);
+        Ok(())
+    }
+
+    /// An operation that rules may be about.
+    fn sftp_asks(
+        &mut self,
+        key: u64,
+        id: u32,
+        operations: &[Operation],
+        paths: Vec<Vec<u8>>,
+        packet: Vec<u8>,
+    ) -> Result<(), End> {
+        let mut all: Vec<Asked> = operations
+            .iter()
+            .map(|one| Asked::Sftp(operation(*one), paths.clone()))
+            .collect();
+        let asked = match all.len() {
+            0 => return Ok(()),
+            1 => all.swap_remove(0),
+            _ => match self.strictest(all) {
+                Ok(asked) => asked,
+                Err((asked, refusal)) => {
+                    let request = Self::sftp_request(asked, id, packet);
+                    return self.refuse_unjudged(Subject::File(key), request, refusal);
+                }
+            },
+        };
+        let request = Self::sftp_request(asked, id, packet);
+        self.submit(Subject::File(key), request)
+    }
+
+    fn sftp_request(asked: Asked, id: u32, packet: Vec<u8>) -> Request {
+        Request {
+            asked,
+            packet,
+            want_reply: true,
+            number: 0,
+            opens: None,
+            id,
+        }
+    }
+
+    /// What is judged hardest of operations that come together; what people must be asked about twice
+    /// is refused.
+    fn strictest(&mut self, all: Vec<Asked>) -> Result<Asked, (Asked, Refusal)> {
+        let mut held = None;
+        let mut first = None;
+        for asked in all {
+            match self.judge.decide(&asked).map(|decision| decision.verdict) {
+                Some(Verdict::Permit(_)) => first = first.or(Some(asked)),
+                Some(Verdict::Hold(_)) if held.is_some() => {
+                    let reason = "reading and writing both need an approval: open it for one";
+                    return Err((asked, Refusal::unjudged(reason)));
+                }
+                Some(Verdict::Hold(_)) => held = Some(asked),
+                Some(Verdict::Deny(_)) | None => return Ok(asked),
+            }
+        }
+        let none = || Asked::Unknown("sftp".into());
+        Ok(held.or(first).unwrap_or_else(none))
+    }
+
+    /// An operation goes on to the server.
+    pub(super) fn sftp_go(
+        &mut self,
+        key: u64,
+        request: Request,
+        decision: &Decision,
+        record: weir_audit::Statement,
+    ) {
+        let mut active = Active::new(record, self.evidence.clone());
+        let Some(channel) = self.channels.get_mut(&key) else {
+            return;
+        };
+        // What the whole channel counts already is not counted twice.
+        let counted = channel.active.as_ref().and_then(|it| it.meter.as_ref());
+        let (own, others): (Vec<_>, Vec<_>) =
+            decision.obligations.limits.iter().partition(|limit| {
+                let LimitScope::Window(window) = &limit.scope else {
+                    return true;
+                };
+                !counted.is_some_and(|meter| {
+                    let mut limits = meter.limits().iter();
+                    limits
+                        .any(|known| matches!(&known.scope, LimitScope::Window(it) if it == window))
+                })
+            });
+        let (own, others) = (owned(&own), owned(&others));
+        // The operation itself counts in every window.
+        drop(self.judge.meter_of(&others));
+        active.meter = self.judge.meter_of(&own);
+        channel.up.send(None, request.packet);
+        if let Some(sftp) = channel.sftp.as_mut() {
+            sftp.pending.insert(request.id, active);
+        }
+        self.flush(key);
+    }
+
+    /// An operation does not go on.
+    pub(super) fn sftp_refuse(&mut self, key: u64, id: u32, text: &str) {
+        self.say(key, text);
+        let Some(channel) = self.channels.get_mut(&key) else {
+            return;
+        };
+        if let Some(sftp) = channel.sftp.as_mut() {
+            sftp.tracker.refused(id);
+        }
+        channel
+            .down
+            .send(None, sftp::denied(id, &format!("weir: {text}")));
+        self.flush(key);
+    }
+
+    /// Bytes of the server's; they were taken from its window.
+    pub(super) fn sftp_down(&mut self, key: u64, bytes: &[u8]) {
+        let Some(channel) = self.channels.get_mut(&key) else {
+            return;
+        };
+        let stopped = channel.stopped.is_some();
+        if let Some(sftp) = channel.sftp.as_mut() {
+            sftp.down.push(bytes);
+            if !stopped {
+                self.sftp_answers(key);
+            }
+        }
+    }
+
+    /// Counts what the server answers, as far as it is there, and passes it on.
+    pub(super) fn sftp_answers(&mut self, key: u64) {
+        loop {
+            let Some(channel) = self.channels.get_mut(&key) else {
+                return;
+            };
+            let (stopped, Some(sftp)) = (channel.stopped.is_some(), channel.sftp.as_mut()) else {
+                return;
+            };
+            if stopped {
+                break;
+            }
+            let (packet, counted) = match sftp.held.take() {
+                Some(held) => held,
+                None => match sftp.down.packet() {
+                    Ok(Some(packet)) => (packet.to_vec(), false),
+                    Ok(None) => break,
+                    Err(error) => {
+                        drop(self.sftp_broken(key, &error));
+                        return;
+                    }
+                },
+            };
+            let turn = match self.sftp_answer(key, &packet, counted) {
+                Ok(turn) => turn,
+                Err(error) => {
+                    drop(self.sftp_broken(key, &error));
+                    return;
+                }
+            };
+            let Some(channel) = self.channels.get_mut(&key) else {
+                return;
+            };
+            let length = packet.len();
+            match turn {
+                Turn::Goes => {
+                    channel.down.release(length);
+                    channel.down.send(None, packet);
+                    self.totals.bytes_out += length as u64;
+                }
+                Turn::Replaced(other) => {
+                    channel.down.release(length);
+                    channel.down.send(None, other);
+                }
+                Turn::Waits(counted) => {
+                    if let Some(sftp) = channel.sftp.as_mut() {
+                        sftp.held = Some((packet, counted));
+                    }
+                    break;
+                }
+            }
+        }
+        self.flush(key);
+    }
+
+    fn sftp_answer(
+        &mut self,
+        key: u64,
+        packet: &[u8],
+        counted: bool,
+    ) -> Result<Turn, ProtocolError> {
+        let length = packet.len();
+        // A held packet is looked at twice and answered once: data is counted before it is told to
+        // the account.
+        let id = packet
+            .get(5..9)
+            .and_then(|id| id.first_chunk::<4>())
+            .map_or(0, |id| u32::from_be_bytes(*id));
+        let of = {
+            let channel = self.channels.get(&key);
+            let sftp = channel.and_then(|channel| channel.sftp.as_ref());
+            sftp.and_then(|sftp| sftp.tracker.reads(id))
+        };
+        let channel = self.channels.get(&key);
+        let refused = channel.and_then(|it| it.sftp.as_ref()).and_then(|sftp| {
+            let file = of.and_then(|file| sftp.files.get(&file)?.refused.clone());
+            file.or_else(|| sftp.refused.clone())
+        });
+        let carries = packet.get(4) == Some(&DATA) || packet.get(4) == Some(&NAME);
+        if let (Some(text), true) = (&refused, carries) {
+            self.sftp_account(key, packet)?;
+            return Ok(Turn::Replaced(sftp::denied(id, text)));
+        }
+        if carries {
+            if let Some(file) = of.filter(|_| !counted) {
+                match self.sftp_count(key, Over::File(file), length) {
+                    Content::On => {}
+                    Content::Waits => return Ok(Turn::Waits(false)),
+                    Content::Refused(text) => {
+                        self.sftp_account(key, packet)?;
+                        return Ok(Turn::Replaced(sftp::denied(id, &text)));
+                    }
+                }
+            }
+            match self.sftp_count(key, Over::Channel, length) {
+                Content::On => {}
+                Content::Waits => return Ok(Turn::Waits(true)),
+                Content::Refused(text) => {
+                    self.sftp_account(key, packet)?;
+                    return Ok(Turn::Replaced(sftp::denied(id, &text)));
+                }
+            }
+        }
+        self.sftp_account(key, packet)?;
+        Ok(Turn::Goes)
+    }
+
+    fn sftp_count(&mut self, key: u64, over: Over, length: usize) -> Content {
+        let Some(channel) = self.channels.get_mut(&key) else {
+            return Content::On;
+        };
+        let active = match over {
+            Over::Channel => channel.active.as_mut(),
+            Over::File(file) => channel.sftp.as_mut().and_then(|sftp| sftp.active(file)),
+        };
+        let Some(active) = active else {
+            return Content::On;
+        };
+        let step = match active.meter.as_mut() {
+            Some(meter) => meter.row(length as u64),
+            None => Step::Continue,
+        };
+        match self.step(key, over, step, length) {
+            super::data::Counted::Gone => Content::On,
+            super::data::Counted::Waits => Content::Waits,
+            super::data::Counted::Ended(text) => Content::Refused(text),
+        }
+    }
+
+    /// Tells the account of an answer, and the record of what it means.
+    fn sftp_account(&mut self, key: u64, packet: &[u8]) -> Result<(), ProtocolError> {
+        let mut moved = Vec::new();
+        let Some(channel) = self.channels.get_mut(&key) else {
+            return Ok(());
+        };
+        let Some(sftp) = channel.sftp.as_mut() else {
+            return Ok(());
+        };
+        match sftp.tracker.response(packet)? {
+            Answer::Opened { id, file } => {
+                if let Some(active) = sftp.pending.remove(&id) {
+                    let open = Open {
+                        active,
+                        read: FileDigest::default(),
+                        written: FileDigest::default(),
+                        ended: false,
+                        refused: None,
+                    };
+                    sftp.files.insert(file, open);
+                }
+            }
+            Answer::Data { file, offset, data } => {
+                if let Some(open) = sftp.files.get_mut(&file) {
+                    let bytes = packet.get(data).unwrap_or_default();
+                    if open.refused.is_none() {
+                        open.read.feed(offset, bytes);
+                    }
+                }
+            }
+            Answer::End { file } => {
+                if let Some(open) = sftp.files.get_mut(&file) {
+                    open.ended = true;
+                }
+            }
+            Answer::Closed { id, file } => {
+                if let Some(open) = sftp.files.remove(&id) {
+                    moved = transfers(&open, &file, true);
+                    let outcome = open.active.outcome.clone().unwrap_or(Outcome::Completed);
+                    open.active.finish(outcome);
+                }
+            }
+            Answer::Done { id, done, .. } => {
+                if let Some(active) = sftp.pending.remove(&id) {
+                    active.finish(match done {
+                        true => Outcome::Completed,
+                        false => Outcome::Failed {
+                            code: "sftp status".into(),
+                        },
+                    });
+                }
+            }
+            Answer::Version | Answer::Written { .. } => {}
+        }
+        self.record_files(moved);
+        Ok(())
+    }
+
+    fn record_files(&self, moved: Vec<FileTransferred>) {
+        for file in moved {
+            let session = Arc::clone(&self.evidence.session);
+            let record = Record::session(wall_clock(), session, file);
+            self.evidence.sink.record(record);
+        }
+    }
+
+    /// The subsystem has ended: what is still open was moved in part.
+    pub(super) fn sftp_ended(&mut self, key: u64) {
+        let channel = self.channels.get_mut(&key);
+        let Some(sftp) = channel.and_then(|channel| channel.sftp.take()) else {
+            return;
+        };
+        let known: HashMap<FileId, File> = sftp
+            .tracker
+            .files()
+            .map(|(id, file)| (id, file.clone()))
+            .collect();
+        for (id, open) in sftp.files {
+            if let Some(file) = known.get(&id) {
+                self.record_files(transfers(&open, file, false));
+            }
+        }
+    }
+
+    /// The client or the server does not speak SFTP as Weir knows it.
+    fn sftp_broken(&mut self, key: u64, error: &ProtocolError) -> Result<(), End> {
+        let refusal = Refusal::unjudged(&format!("what is sent is not SFTP: {error}"));
+        self.sftp_ended(key);
+        self.end_result(key, &refusal, Outcome::Denied);
+        Ok(())
+    }
+}
+
+fn owned(limits: &[&Arc<Limit>]) -> Vec<Arc<Limit>> {
+    limits.iter().map(|limit| Arc::clone(limit)).collect()
+}
+
+/// Whether something may go on.
+enum Content {
+    On,
+    Waits,
+    Refused(String),
+}
+
+const DATA: u8 = 103;
+const NAME: u8 = 104;
+
+/// What an open file moved.
+fn transfers(open: &Open, file: &File, closed: bool) -> Vec<FileTransferred> {
+    if file.directory {
+        return Vec::new();
+    }
+    let ways = [
+        (
+            Direction::Download,
+            &open.read,
+            file.reads,
+            open.ended && open.refused.is_none(),
+        ),
+        (Direction::Upload, &open.written, file.writes, true),
+    ];
+    ways.into_iter()
+        .filter(|(direction, digest, may, _)| {
+            let whole = *direction == Direction::Upload || file.reads && !file.writes;
+            *may && (digest.bytes() > 0 || whole)
+        })
+        .map(|(direction, digest, _, ended)| FileTransferred {
+            statement: open.active.record.number,
+            path: String::from_utf8_lossy(&file.path).into(),
+            direction,
+            protocol: TransferProtocol::Sftp,
+            offset: digest.offset(),
+            bytes: digest.bytes(),
+            sha256: digest.clone().finish(),
+            complete: closed && ended,
+            mode: None,
+        })
+        .collect()
+}

@@ -1,0 +1,147 @@
+//! One command, shell, subsystem, file operation or forward, from its judgement to its record.
+//!
+//! Invariant: everything that was judged and counts leaves exactly one `StatementFinished`, whatever
+//! happens to its session: `finish` writes it, and so does dropping the value (`Aborted`). What it took
+//! from budgets is charged before that.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use weir_audit::{
+    ChannelRecorder, Outcome, Record, RecordingChunk, Session, Statement, StatementFinished,
+};
+use weir_policy::Meter;
+
+use crate::ports::{AuditSink, Budgets};
+use crate::{millis, wall_clock};
+
+/// Where records go.
+#[derive(Clone)]
+pub(super) struct Evidence {
+    pub(super) sink: Arc<dyn AuditSink>,
+    pub(super) session: Arc<Session>,
+    pub(super) budgets: Arc<dyn Budgets>,
+}
+
+/// Something that runs, or is about to.
+pub(super) struct Active {
+    pub(super) record: Statement,
+    pub(super) meter: Option<Meter>,
+    /// How it ended, as far as the server has said.
+    pub(super) outcome: Option<Outcome>,
+    started: Instant,
+    bytes: u64,
+    recorder: Option<ChannelRecorder>,
+    evidence: Option<Evidence>,
+}
+
+/// Bytes of one command's or shell's streams that are recorded.
+const RECORDED: u64 = 16 << 20;
+
+impl Active {
+    pub(super) fn new(record: Statement, evidence: Evidence) -> Self {
+        Self {
+            record,
+            meter: None,
+            outcome: None,
+            started: Instant::now(),
+            bytes: 0,
+            recorder: None,
+            evidence: Some(evidence),
+        }
+    }
+
+    /// Records its streams, or its terminal of this size.
+    pub(super) fn record_streams(&mut self, terminal: Option<(u32, u32)>) {
+        let number = self.record.number;
+        let mut recorder = ChannelRecorder::new(number, RECORDED, terminal.is_some());
+        if let Some((columns, rows)) = terminal {
+            recorder.resize(0, columns, rows);
+        }
+        self.recorder = Some(recorder);
+    }
+
+    /// Keeps something that went by.
+    pub(super) fn keep(&mut self, with: impl FnOnce(&mut ChannelRecorder, u64)) {
+        let at = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let Some(recorder) = self.recorder.as_mut() else {
+            return;
+        };
+        with(recorder, at);
+        let mut chunks = Vec::new();
+        while let Some(chunk) = recorder.take_full() {
+            chunks.push(chunk);
+        }
+        self.send(chunks);
+    }
+
+    /// Whether its streams are kept.
+    pub(super) fn is_recorded(&self) -> bool {
+        self.recorder.is_some()
+    }
+
+    /// Sends what was kept so far.
+    pub(super) fn flush(&mut self) {
+        let Some(recorder) = self.recorder.as_mut() else {
+            return;
+        };
+        let chunks = std::iter::from_fn(|| recorder.take()).collect();
+        self.send(chunks);
+    }
+
+    fn send(&self, chunks: Vec<RecordingChunk>) {
+        let Some(evidence) = &self.evidence else {
+            return;
+        };
+        for chunk in chunks {
+            let session = Arc::clone(&evidence.session);
+            evidence
+                .sink
+                .record(Record::session(wall_clock(), session, chunk));
+        }
+    }
+
+    /// Counts what goes to the client.
+    pub(super) fn count(&mut self, bytes: usize) {
+        self.bytes += bytes as u64;
+    }
+
+    /// How much went to the client.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Ends it.
+    pub(super) fn finish(mut self, outcome: Outcome) {
+        self.write(outcome);
+    }
+
+    fn write(&mut self, outcome: Outcome) {
+        if let Some(recorder) = self.recorder.take() {
+            self.send(recorder.finish());
+        }
+        let Some(evidence) = self.evidence.take() else {
+            return;
+        };
+        let usage = self.meter.as_mut().map(Meter::take_usage);
+        if let Some(usage) = usage.filter(|usage| !usage.is_empty()) {
+            evidence.budgets.charge(millis(), &usage);
+        }
+        let event = StatementFinished {
+            statement: std::mem::take(&mut self.record),
+            outcome,
+            bytes: self.bytes,
+            duration_us: u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX),
+            ..StatementFinished::default()
+        };
+        let record = Record::session(wall_clock(), evidence.session, event);
+        evidence.sink.record(record);
+    }
+}
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        let outcome = self.outcome.take().unwrap_or(Outcome::Aborted);
+        self.write(outcome);
+    }
+}

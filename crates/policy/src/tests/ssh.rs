@@ -1,0 +1,484 @@
+//! What rules say about SSH.
+
+use super::*;
+
+fn ssh(ssh: SshMatch) -> Match {
+    Match {
+        ssh: Some(ssh),
+        ..Match::default()
+    }
+}
+
+fn globs(list: &[&str]) -> Vec<Glob> {
+    list.iter().map(|text| Glob::free(text)).collect()
+}
+
+fn commands(list: &[&str]) -> Match {
+    ssh(SshMatch {
+        commands: globs(list),
+        ..SshMatch::default()
+    })
+}
+
+fn argv(words: &[&str]) -> Match {
+    ssh(SshMatch {
+        argv: vec![globs(words)],
+        ..SshMatch::default()
+    })
+}
+
+fn sftp(operations: &[SftpOperation], paths: &[&str]) -> Match {
+    ssh(SshMatch {
+        sftp: Some(SftpMatch {
+            operations: operations.to_vec(),
+            paths: globs(paths),
+        }),
+        ..SshMatch::default()
+    })
+}
+
+const DENY: Option<Action> = Some(Action::Deny);
+const ALLOW: Option<Action> = Some(Action::Allow);
+
+fn on(rules: &[(Option<Action>, Match)], request: SshRequest<'_>) -> String {
+    let rules = rules.iter().enumerate();
+    let rules =
+        rules.map(|(i, (action, matches))| rule(&format!("r{i}"), *action, matches.clone()));
+    asked(vec![policy("p", rules.collect())], request)
+}
+
+fn asked(policies: Vec<Policy>, request: SshRequest<'_>) -> String {
+    verdict(policies, &Operation::Ssh(&SshOperation { request }))
+}
+
+fn by_list(rules: &[(Option<Action>, Match)], request: SshRequest<'_>) -> String {
+    let rules = rules.iter().enumerate();
+    let rules =
+        rules.map(|(i, (action, matches))| rule(&format!("r{i}"), *action, matches.clone()));
+    let listed = Policy {
+        default: DefaultAction::Deny,
+        ..policy("p", rules.collect())
+    };
+    asked(vec![listed], request)
+}
+
+fn plain<'a>(text: &'a str, argv: &'a [&'a str], programs: &'a [&'a str]) -> SshCommand<'a> {
+    SshCommand {
+        text,
+        programs,
+        commands: std::slice::from_ref(&EMPTY),
+        argv: Some(argv),
+        opaque: None,
+        shell: false,
+    }
+}
+
+const EMPTY: &str = "";
+
+#[test]
+fn a_command_is_refused_by_its_program_its_words_and_its_text() {
+    let command = SshCommand {
+        text: "cd /x && /usr/bin/pg_dump shop",
+        programs: &["cd", "/usr/bin/pg_dump", "pg_dump"],
+        commands: &["cd /x", "pg_dump shop"],
+        ..SshCommand::default()
+    };
+    let run = |glob: &str| {
+        on(
+            &[(DENY, commands(&[glob]))],
+            SshRequest::Exec { command: &command },
+        )
+    };
+    for glob in [
+        "pg_dump",
+        "/usr/bin/pg_*",
+        "pg_dump shop",
+        "pg_dump *",
+        "cd /x && *",
+    ] {
+        assert_eq!(run(glob), "deny p/r0", "{glob}");
+    }
+    for glob in ["shop", "pg_dumpall", "dump", "cd"] {
+        let expected = if glob == "cd" { "deny p/r0" } else { "permit" };
+        assert_eq!(run(glob), expected, "{glob}");
+    }
+}
+
+#[test]
+fn a_program_that_may_turn_out_to_be_the_one_meant_is_meant() {
+    for (program, meant) in [
+        ("*dump", true),
+        ("pg_d*ump", true),
+        ("/home/*/pg_dum?", true),
+        ("*", true),
+        ("bin/?g_dump", true),
+        ("*/bin/deploy.sh", false),
+        ("tool-*.sh", false),
+    ] {
+        let command = SshCommand {
+            text: "x",
+            programs: &[program],
+            ..SshCommand::default()
+        };
+        let rules = [(DENY, commands(&["pg_dump", "*/pg_dump"]))];
+        let said = on(&rules, SshRequest::Exec { command: &command });
+        assert_eq!(said == "deny p/r0", meant, "{program}");
+    }
+}
+
+#[test]
+fn what_cannot_be_understood_is_refused_where_a_rule_is_about_commands() {
+    let command = SshCommand {
+        text: "eval $x",
+        programs: &["eval"],
+        opaque: Some("what eval runs is not known"),
+        ..SshCommand::default()
+    };
+    let run = SshRequest::Exec { command: &command };
+    let dump = || (DENY, commands(&["pg_dump"]));
+    let opaque = Match {
+        opaque: true,
+        ..Match::default()
+    };
+    assert_eq!(on(&[dump()], run), "deny p/(opaque)");
+    assert_eq!(on(&[dump(), (ALLOW, opaque.clone())], run), "permit");
+    assert_eq!(on(&[(DENY, opaque)], run), "deny p/r0");
+    assert_eq!(on(&[], run), "permit");
+    let about_files = (DENY, sftp(&[SftpOperation::Write], &[]));
+    assert_eq!(on(&[about_files], run), "permit");
+    let words = ["eval", "$x"];
+    let exact = SshCommand {
+        argv: Some(&words),
+        ..command
+    };
+    let run = SshRequest::Exec { command: &exact };
+    assert_eq!(on(&[dump(), (ALLOW, argv(&words))], run), "permit");
+    assert_eq!(
+        on(&[dump(), (ALLOW, commands(&["eval*"]))], run),
+        "deny p/(opaque)"
+    );
+}
+
+#[test]
+fn an_allowed_command_cannot_be_extended() {
+    let allow = || [(ALLOW, commands(&["git-upload-pack *"]))];
+    let words = ["git-upload-pack", "/srv/a.git"];
+    let fetch = plain("git-upload-pack '/srv/a.git'", &words, &["git-upload-pack"]);
+    assert_eq!(
+        by_list(&allow(), SshRequest::Exec { command: &fetch }),
+        "permit"
+    );
+    let more = SshCommand {
+        text: "git-upload-pack /srv/a.git; id",
+        programs: &["git-upload-pack", "id"],
+        ..SshCommand::default()
+    };
+    assert_eq!(
+        by_list(&allow(), SshRequest::Exec { command: &more }),
+        "deny p/(default)"
+    );
+}
+
+#[test]
+fn what_an_allowed_program_runs_has_to_be_allowed_too() {
+    let words = ["find", ".", "-exec", "sh", "x", ";"];
+    let find = plain("find . -exec sh x ;", &words, &["find", "sh"]);
+    let run = SshRequest::Exec { command: &find };
+    assert_eq!(
+        by_list(&[(ALLOW, commands(&["find *"]))], run),
+        "deny p/(default)"
+    );
+    for list in [&["find *", "sh *"][..], &["find . -exec sh *"], &["*"]] {
+        assert_eq!(
+            by_list(&[(ALLOW, commands(list))], run),
+            "permit",
+            "{list:?}"
+        );
+    }
+}
+
+#[test]
+fn argv_is_compared_word_for_word() {
+    let allow = || [(ALLOW, argv(&["systemctl", "restart", "web-*"]))];
+    let words = ["systemctl", "restart", "web-1"];
+    let good = plain("systemctl  restart 'web-1'", &words, &["systemctl"]);
+    assert_eq!(
+        by_list(&allow(), SshRequest::Exec { command: &good }),
+        "permit"
+    );
+    for words in [
+        &["systemctl", "restart", "web-1", "db"][..],
+        &["systemctl", "restart"],
+        &["/tmp/systemctl", "restart", "web-1"],
+    ] {
+        let bad = plain("systemctl restart web-1", words, &["systemctl"]);
+        assert_eq!(
+            by_list(&allow(), SshRequest::Exec { command: &bad }),
+            "deny p/(default)"
+        );
+    }
+    let deny = || [(DENY, argv(&["rm", "-rf", "/"]))];
+    let inside = SshCommand {
+        text: "true; rm -rf /",
+        programs: &["true", "rm"],
+        ..SshCommand::default()
+    };
+    assert_eq!(
+        on(&deny(), SshRequest::Exec { command: &inside }),
+        "deny p/r0"
+    );
+    let other = ["rm", "x"];
+    let other = plain("rm x", &other, &["rm"]);
+    assert_eq!(on(&deny(), SshRequest::Exec { command: &other }), "permit");
+}
+
+#[test]
+fn forwarding_other_subsystems_and_the_unknown_need_a_name() {
+    let forward = |to| SshRequest::Forward {
+        kind: ForwardKind::DirectTcpip,
+        destination: to,
+    };
+    let raw = SshRequest::Subsystem { name: "raw" };
+    let odd = SshRequest::Unknown { name: "odd" };
+    let here = Some("db:5432");
+    assert_eq!(on(&[], forward(here)), "deny p/(forwarding)");
+    assert_eq!(on(&[], raw), "deny p/(subsystem)");
+    assert_eq!(on(&[], odd), "deny p/(unknown)");
+    assert_eq!(on(&[], SshRequest::Subsystem { name: "sftp" }), "permit");
+    let observing = Policy {
+        mode: Mode::Observe,
+        ..policy("p", Vec::new())
+    };
+    assert_eq!(asked(vec![observing], odd), "permit");
+    let channel = |channel| {
+        ssh(SshMatch {
+            channels: vec![channel],
+            ..SshMatch::default()
+        })
+    };
+    let to = |to: &str| {
+        ssh(SshMatch {
+            destinations: globs(&[to]),
+            ..SshMatch::default()
+        })
+    };
+    let everything = (ALLOW, Match::default());
+    assert_eq!(
+        on(std::slice::from_ref(&everything), forward(here)),
+        "deny p/(forwarding)"
+    );
+    assert_eq!(
+        on(&[(ALLOW, channel(SshChannel::DirectTcpip))], forward(here)),
+        "permit"
+    );
+    assert_eq!(
+        on(&[(ALLOW, channel(SshChannel::X11))], forward(here)),
+        "deny p/(forwarding)"
+    );
+    assert_eq!(on(&[(ALLOW, to("db:*"))], forward(here)), "permit");
+    assert_eq!(
+        on(&[(ALLOW, to("db:*"))], forward(None)),
+        "deny p/(forwarding)"
+    );
+    assert_eq!(
+        on(&[(ALLOW, to("web:*"))], forward(here)),
+        "deny p/(forwarding)"
+    );
+    assert_eq!(on(&[(ALLOW, channel(SshChannel::Unknown))], odd), "permit");
+    let subsystem = ssh(SshMatch {
+        subsystems: globs(&["raw"]),
+        ..SshMatch::default()
+    });
+    assert_eq!(on(&[(ALLOW, subsystem)], raw), "permit");
+}
+
+#[test]
+fn no_policy_lifts_what_another_one_protects() {
+    let forward = SshRequest::Forward {
+        kind: ForwardKind::Agent,
+        destination: None,
+    };
+    let allow = rule(
+        "agent",
+        ALLOW,
+        ssh(SshMatch {
+            forwarding: true,
+            ..SshMatch::default()
+        }),
+    );
+    let deny = rule("dump", DENY, commands(&["pg_dump"]));
+    let policies = |second: Vec<Rule>| vec![policy("a", vec![allow.clone()]), policy("b", second)];
+    assert_eq!(asked(policies(Vec::new()), forward), "permit");
+    assert_eq!(asked(policies(vec![deny]), forward), "deny b/(forwarding)");
+}
+
+#[test]
+fn a_deny_for_all_subsystems_but_one_spares_that_one() {
+    let rules = [(
+        DENY,
+        ssh(SshMatch {
+            except_subsystems: globs(&["sftp"]),
+            ..SshMatch::default()
+        }),
+    )];
+    assert_eq!(
+        on(&rules, SshRequest::Subsystem { name: "raw" }),
+        "deny p/r0"
+    );
+    assert_eq!(on(&rules, SshRequest::Subsystem { name: "sftp" }), "permit");
+    assert_eq!(on(&rules, SshRequest::Shell), "permit");
+}
+
+#[test]
+fn file_operations_are_judged_by_operation_and_path() {
+    let rules = [(
+        DENY,
+        sftp(&[SftpOperation::Read], &["/srv/secret/*", "/etc/shadow"]),
+    )];
+    let ask = |operation, paths: &[&[u8]]| on(&rules, SshRequest::Sftp { operation, paths });
+    assert_eq!(ask(SftpOperation::Read, &[b"/srv/secret/key"]), "deny p/r0");
+    assert_eq!(
+        ask(SftpOperation::Read, &[b"/srv/other", b"/etc/shadow"]),
+        "deny p/r0"
+    );
+    assert_eq!(ask(SftpOperation::Write, &[b"/srv/secret/key"]), "permit");
+    assert_eq!(ask(SftpOperation::Read, &[b"/srv/secrets"]), "permit");
+    assert_eq!(
+        ask(SftpOperation::Read, &[b"key"]),
+        "deny p/r0",
+        "it may lie there"
+    );
+    assert_eq!(ask(SftpOperation::Read, &[b"data/big.bin"]), "deny p/r0");
+    let exact = [(DENY, sftp(&[SftpOperation::Read], &["/etc/shadow"]))];
+    let relative = SshRequest::Sftp {
+        operation: SftpOperation::Read,
+        paths: &[b"data/big.bin"],
+    };
+    assert_eq!(on(&exact, relative), "permit");
+}
+
+#[test]
+fn an_allow_list_for_files_lets_the_subsystem_start_and_nothing_else() {
+    let rules = [(
+        ALLOW,
+        sftp(&[SftpOperation::Read, SftpOperation::Stat], &["/srv/*"]),
+    )];
+    let ask = |operation, paths: &[&[u8]]| by_list(&rules, SshRequest::Sftp { operation, paths });
+    assert_eq!(
+        by_list(&rules, SshRequest::Subsystem { name: "sftp" }),
+        "permit"
+    );
+    assert_eq!(by_list(&rules, SshRequest::Session), "permit");
+    assert_eq!(by_list(&rules, SshRequest::Pty), "permit");
+    assert_eq!(by_list(&rules, SshRequest::Shell), "deny p/(default)");
+    assert_eq!(ask(SftpOperation::Read, &[b"/srv/a"]), "permit");
+    assert_eq!(ask(SftpOperation::Read, &[b"srv/a"]), "deny p/(default)");
+    assert_eq!(
+        ask(SftpOperation::Read, &[b"/srv/a", b"/etc/x"]),
+        "deny p/(default)"
+    );
+    assert_eq!(ask(SftpOperation::Write, &[b"/srv/a"]), "deny p/(default)");
+}
+
+#[test]
+fn rules_about_sql_say_nothing_about_ssh_and_the_other_way_round() {
+    let about_sql = [
+        effects(&[Effect::Update]),
+        labels(&["pii.*"]),
+        Match {
+            except_tables: vec![TablePattern::parse("public.x").expect("table")],
+            ..Match::default()
+        },
+    ];
+    for matches in about_sql {
+        assert_eq!(on(&[(DENY, matches.clone())], SshRequest::Shell), "permit");
+        assert_eq!(
+            by_list(&[(ALLOW, matches)], SshRequest::Shell),
+            "deny p/(default)"
+        );
+    }
+    let shell = ssh(SshMatch {
+        channels: vec![SshChannel::Shell],
+        ..SshMatch::default()
+    });
+    let sql = SqlOperation::default();
+    let rules = vec![rule("shell", DENY, shell.clone())];
+    assert_eq!(
+        verdict(vec![policy("p", rules)], &Operation::Sql(&sql)),
+        "permit"
+    );
+    assert_eq!(on(&[(DENY, shell)], SshRequest::Shell), "deny p/r0");
+    let anything = [(DENY, Match::default())];
+    assert_eq!(on(&anything, SshRequest::Shell), "deny p/r0");
+}
+
+#[test]
+fn any_shell_can_be_held() {
+    let mut held = rule(
+        "shells",
+        Some(Action::RequireApproval),
+        ssh(SshMatch {
+            channels: vec![SshChannel::Shell],
+            ..SshMatch::default()
+        }),
+    );
+    held.approval = Some(approval());
+    assert_eq!(
+        asked(vec![policy("p", vec![held])], SshRequest::Shell),
+        "hold p/shells"
+    );
+}
+
+#[test]
+fn a_command_that_is_a_shell_is_restricted_like_one_and_not_allowed_like_one() {
+    let channel = |channel| {
+        ssh(SshMatch {
+            channels: vec![channel],
+            ..SshMatch::default()
+        })
+    };
+    let command = SshCommand {
+        text: "bash -s",
+        programs: &["bash"],
+        shell: true,
+        ..SshCommand::default()
+    };
+    let run = SshRequest::Exec { command: &command };
+    assert_eq!(on(&[(DENY, channel(SshChannel::Shell))], run), "deny p/r0");
+    assert_eq!(on(&[(DENY, channel(SshChannel::Pty))], run), "permit");
+    assert_eq!(
+        by_list(&[(ALLOW, channel(SshChannel::Shell))], run),
+        "deny p/(default)"
+    );
+}
+
+#[test]
+fn a_refusal_speaks_in_the_words_of_the_policy() {
+    let command = SshCommand {
+        text: "secret; pg_dump",
+        programs: &["secret", "pg_dump"],
+        ..SshCommand::default()
+    };
+    let operation = SshOperation {
+        request: SshRequest::Exec { command: &command },
+    };
+    let rules = vec![rule("dump", DENY, commands(&["mysqldump", "pg_d*"]))];
+    let decision = decide(vec![policy("p", rules)], &Operation::Ssh(&operation));
+    let Verdict::Deny(denial) = decision.verdict else {
+        panic!("permitted");
+    };
+    assert_eq!(denial.reason, "a command that runs `pg_d*` is not allowed");
+}
+
+#[test]
+fn names_of_channels_and_operations_are_stable() {
+    for channel in SshChannel::ALL {
+        assert_eq!(SshChannel::parse(channel.name()), Some(*channel));
+    }
+    for operation in SftpOperation::ALL {
+        assert_eq!(SftpOperation::parse(operation.name()), Some(*operation));
+    }
+    let before = Match::default();
+    let text = serde_json::to_string(&before).expect("json");
+    assert!(!text.contains("ssh"), "budgets keep their names: {text}");
+}

@@ -1,0 +1,238 @@
+//! Code of other languages that is given in place: whether it can start a program.
+//!
+//! The code is not understood. It counts as able to start a program if it says a word that does so in
+//! its language, or one that reaches such words by name (`getattr`, `eval`, `ctypes` …).
+
+/// Words by which code starts programs, or gets at what does; lower case.
+const SPAWNS: &[&str] = &[
+    "system",
+    "popen",
+    "spawn",
+    "subprocess",
+    "os.execute",
+    "__import__",
+    "importlib",
+    "getattr",
+    "eval",
+    "compile(",
+    "ctypes",
+    "pty.",
+    "import pty",
+    "globals(",
+    "locals(",
+    "builtins",
+    "__dict__",
+    "__class__",
+    "__getattribute__",
+    "vars(",
+    "runpy",
+    "posix",
+    "fork",
+    "pexpect",
+    "pickle",
+    "marshal",
+    "cffi",
+    "fiddle",
+    "child_process",
+    "process.binding",
+    "open3",
+    "syscall",
+    "dlopen",
+    "loadlib",
+    "code.interact",
+    "pdb",
+    "breakpoint",
+    "webbrowser",
+    "antigravity",
+    "do shell",
+];
+
+/// The same for languages whose names begin so.
+const SPAWNS_IN: &[(&str, &[&str])] = &[
+    ("perl", &["`", "qx", "<<>>"]),
+    (
+        "ruby",
+        &[
+            "`",
+            "%x",
+            "kernel",
+            ".send",
+            "__send__",
+            "public_send",
+            "constantize",
+            "method(",
+        ],
+    ),
+    (
+        "php",
+        &[
+            "`",
+            "passthru",
+            "proc_",
+            "assert(",
+            "call_user_func",
+            "create_function",
+            "preg_replace",
+            "include",
+            "require",
+        ],
+    ),
+    ("node", &["function(", "constructor", "import("]),
+    ("tcl", &["open", "uplevel", "subst"]),
+    ("expect", &["send", "open", "uplevel", "subst"]),
+    ("gdb", &["shell", "!", "call", "print", "run", "pipe", "|"]),
+];
+
+/// Whether code of a language other than the shell's can start a program. The language is the name
+/// of its program.
+pub(super) fn spawns(language: &str, code: &str) -> bool {
+    let code = code.to_lowercase();
+    let says = |words: &[&str]| words.iter().any(|word| code.contains(word));
+    let own = SPAWNS_IN
+        .iter()
+        .filter(|(prefix, _)| language.starts_with(prefix));
+    let runs = code.match_indices("exec").any(|(at, word)| {
+        let after = code.get(at + word.len()..).unwrap_or_default();
+        !after.starts_with("ut")
+    });
+    says(SPAWNS)
+        || runs
+        || own.into_iter().any(|(_, words)| says(words))
+        || opens_pipe(&code)
+        || requires_what_is_not_known(&code)
+}
+
+/// `require(…)` of something that is not one literal.
+fn requires_what_is_not_known(code: &str) -> bool {
+    code.match_indices("require(").any(|(at, word)| {
+        let inside = code.get(at + word.len()..).unwrap_or_default();
+        let inside = inside.split(')').next().unwrap_or_default().trim();
+        let literal = inside.len() >= 2
+            && inside.starts_with(['\'', '"'])
+            && inside
+                .chars()
+                .skip(1)
+                .filter(|c| matches!(c, '\'' | '"'))
+                .count()
+                == 1;
+        !literal
+    })
+}
+
+/// `open(F, "program |")`, and its relatives.
+fn opens_pipe(code: &str) -> bool {
+    code.contains("open")
+        && (code.contains("|\"")
+            || code.contains("|'")
+            || code.contains("\"|")
+            || code.contains("'|")
+            || code.contains("-|")
+            || code.contains("|-"))
+}
+
+/// Whether a program of awk can start another: `system()`, or a pipe outside of strings and patterns.
+pub(super) fn awk_spawns(program: &str) -> bool {
+    if program.contains("system") || program.contains("@") {
+        return true;
+    }
+    let mut characters = program.chars().peekable();
+    // Whether a slash would begin a pattern.
+    let mut operand = false;
+    while let Some(c) = characters.next() {
+        match c {
+            '"' | '/' if c == '"' || !operand => {
+                while let Some(inner) = characters.next() {
+                    if inner == '\\' {
+                        characters.next();
+                    } else if inner == c {
+                        break;
+                    }
+                }
+                operand = true;
+            }
+            '|' => {
+                if characters.next_if_eq(&'|').is_none() {
+                    return true;
+                }
+                operand = false;
+            }
+            c if c.is_whitespace() => {}
+            c => operand = c.is_alphanumeric() || matches!(c, '_' | ')' | ']' | '$'),
+        }
+    }
+    false
+}
+
+/// The commands that a script of sed runs: `e COMMAND`. `Err` where it runs what it reads.
+pub(super) fn sed_runs(script: &str) -> Result<Vec<String>, ()> {
+    let mut runs = Vec::new();
+    let text: Vec<char> = script.chars().collect();
+    let mut at = 0;
+    let peek = |at: usize| text.get(at).copied();
+    // The end of a part that is delimited, behind its delimiter.
+    let part = |mut at: usize, end: char| {
+        while let Some(c) = peek(at) {
+            at += 1;
+            if c == '\\' {
+                at += 1;
+            } else if c == end {
+                break;
+            }
+        }
+        at
+    };
+    let line = |mut at: usize| {
+        while peek(at).is_some_and(|c| c != '\n') {
+            at += 1;
+        }
+        at
+    };
+    while let Some(c) = peek(at) {
+        at += 1;
+        match c {
+            '/' => {
+                at = part(at, '/');
+                while matches!(peek(at), Some('I' | 'M')) {
+                    at += 1;
+                }
+            }
+            '\\' => {
+                let end = peek(at).unwrap_or('/');
+                at = part(at + 1, end);
+            }
+            's' | 'y' => {
+                let Some(end) = peek(at) else { break };
+                at = part(part(at + 1, end), end);
+                while let Some(flag) =
+                    peek(at).filter(|flag| c == 's' && !matches!(flag, ';' | '\n' | '}' | ' '))
+                {
+                    at += 1;
+                    match flag {
+                        'e' => return Err(()),
+                        'w' => at = line(at),
+                        _ => {}
+                    }
+                }
+            }
+            'e' => {
+                let end = line(at);
+                let command: String = text.get(at..end).unwrap_or_default().iter().collect();
+                if command.trim().is_empty() || command.trim_start().starts_with(';') {
+                    return Err(());
+                }
+                runs.push(command);
+                at = end;
+            }
+            'a' | 'i' | 'c' | 'r' | 'R' | 'w' | 'W' | '#' => {
+                at = line(at);
+            }
+            ':' | 'b' | 't' | 'T' => {
+                while peek(at).is_some_and(|c| !matches!(c, ';' | '\n' | '}')) {
+                    at += 1;
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(runs)
+}

@@ -1,0 +1,325 @@
+//! One simple command: what it runs besides its own program.
+
+use super::options::{SHELLS, SPECIAL, SUBCOMMANDS, WRAPPERS};
+use super::word::{ANY, FIELD, SENT, SPLIT, is_blank, may_be};
+use super::{Input, Shell};
+
+/// Programs around programs, at most.
+const MAX_WRAPPED: usize = 32;
+
+impl Shell<'_> {
+    /// A command whose words are known, as far as they are.
+    pub(super) fn invoke(&mut self, argv: &[String], input: &Input, wrapped: usize) {
+        self.spend(2);
+        if self.is_spent() {
+            return;
+        }
+        if wrapped > MAX_WRAPPED {
+            return self.hide("it is nested too deeply");
+        }
+        let Some((name, args)) = argv.split_first() else {
+            return;
+        };
+        if name.is_empty() || (name.starts_with('-') && name.len() < 3) {
+            // `time -p`: the word behind it is the program.
+            return self.invoke(args, input, wrapped + 1);
+        }
+        if name.contains([SPLIT, SENT]) || is_blank(name) {
+            self.program(name);
+            return self.hide("which program runs is decided when it runs");
+        }
+        self.program(name);
+        self.listed(argv);
+        let base = name
+            .rsplit('/')
+            .next()
+            .unwrap_or(name)
+            .trim_start_matches(['=', '\\']);
+        if base.is_empty() {
+            // A directory.
+            return;
+        }
+        if is_blank(base) {
+            return self.hide("which program runs is decided when it runs");
+        }
+        if self.variables.functions.contains(base) {
+            self.called(args, input, wrapped);
+        }
+        self.runs_written(name, args);
+        if base.contains(ANY) {
+            let names = SPECIAL.iter().chain(SHELLS);
+            let wrappers = WRAPPERS.iter().flat_map(|wrapper| wrapper.names);
+            let meant: Vec<&str> = names
+                .chain(wrappers)
+                .copied()
+                .filter(|one| may_be(base, one))
+                .collect();
+            for one in meant {
+                self.special(one, args, input, wrapped);
+            }
+        } else {
+            self.special(base, args, input, wrapped);
+        }
+    }
+
+    /// A function of the text: its words may become programs.
+    fn called(&mut self, args: &[String], input: &Input, wrapped: usize) {
+        for arg in args {
+            if self.variables.positional.len() < 64 {
+                self.variables.positional.insert(arg.clone());
+            } else {
+                self.variables.positional.insert(SPLIT.to_string());
+            }
+        }
+        // `f(){ "$@"; }` runs its arguments as they are.
+        self.invoke(args, input, wrapped + 1);
+    }
+
+    fn special(&mut self, base: &str, args: &[String], input: &Input, wrapped: usize) {
+        if SHELLS.contains(&base) {
+            return self.shell(args, input);
+        }
+        let linker = ["ld-linux", "ld-musl", "ld.so", "ld64"]
+            .iter()
+            .any(|prefix| base.starts_with(prefix));
+        let wrapper = WRAPPERS
+            .iter()
+            .find(|wrapper| wrapper.names.contains(&base));
+        if let Some(wrapper) = wrapper {
+            return self.wrapper(base, wrapper, args, input, wrapped);
+        }
+        if linker {
+            let skip = args.iter().position(|arg| !arg.starts_with('-'));
+            return self.invoke(
+                args.get(skip.unwrap_or(0)..).unwrap_or_default(),
+                input,
+                wrapped + 1,
+            );
+        }
+        if let Some((_, verbs, skip)) = SUBCOMMANDS.iter().find(|(name, _, _)| *name == base)
+            && let Some(at) = args.iter().position(|arg| verbs.contains(&arg.as_str()))
+        {
+            self.subcommand(
+                args.get(at + 1..).unwrap_or_default(),
+                *skip,
+                input,
+                wrapped,
+            );
+        }
+        match base {
+            "docker" | "podman" | "nerdctl" => self.attached(args, &["--entrypoint"]),
+            "eval" => {
+                let text = args.join(" ");
+                if text.contains([SPLIT, SENT]) || is_blank(text.trim()) {
+                    return self.hide("what eval runs is not known");
+                }
+                self.code(&text);
+            }
+            "source" | "." => {
+                if let Some(file) = args.first() {
+                    self.script_file(file, input);
+                }
+            }
+            "trap" => {
+                let text = args.iter().find(|arg| *arg != "--");
+                if let Some(text) = text.filter(|text| !text.is_empty() && *text != "-") {
+                    self.code(text);
+                }
+            }
+            "alias" => {
+                for (_, text) in args.iter().filter_map(|arg| arg.split_once('=')) {
+                    self.code(text);
+                }
+            }
+            "export" | "declare" | "typeset" | "local" | "readonly" => self.declares(args),
+            "getopts" | "unset" => {
+                for name in args.iter().filter(|arg| !arg.starts_with('-')) {
+                    self.cloud(name);
+                }
+            }
+            "read" | "mapfile" | "readarray" => {
+                for name in args.iter().filter(|arg| !arg.starts_with('-')) {
+                    self.cloud(name);
+                    if !name.contains([ANY, SPLIT, SENT, FIELD]) {
+                        // The client may have written what is read.
+                        self.variables.assign(name, SENT.to_string());
+                    }
+                }
+            }
+            "printf" if args.first().is_some_and(|arg| arg.starts_with("-v")) => {
+                let attached = args.first().and_then(|arg| arg.strip_prefix("-v"));
+                let name = attached
+                    .filter(|name| !name.is_empty())
+                    .or(args.get(1).map(String::as_str));
+                if let Some(name) = name.map(str::to_owned) {
+                    self.cloud(&name);
+                }
+            }
+            "set" => self.sets(args),
+            "fc" => {
+                if args
+                    .iter()
+                    .any(|arg| arg.starts_with("-s") || arg.starts_with("-e"))
+                    || args.is_empty()
+                {
+                    self.hide("fc runs commands again that are not known");
+                }
+            }
+            "history" if args.first().is_some_and(|arg| arg == "-s") => {
+                self.invoke(args.get(1..).unwrap_or_default(), input, wrapped + 1);
+            }
+            "enable" if args.iter().any(|arg| arg.starts_with("-f")) => {
+                self.hide("the shell loads code from a file");
+            }
+            "bind" | "complete" | "compgen" => self.attached(args, &["-x", "-C", "-F", "-f"]),
+            "hash" if args.first().is_some_and(|arg| arg == "-p") => {
+                if let Some(file) = args.get(1).cloned() {
+                    self.invoke(&[file], input, wrapped + 1);
+                }
+            }
+            "xargs" => self.xargs(args, wrapped),
+            "parallel" | "rush" => self.parallel(args, input, wrapped),
+            "find" | "gfind" | "fd" | "fdfind" => self.find(args, input, wrapped),
+            "su" | "runuser" => self.su(args, input, wrapped),
+            "script" | "sg" | "newgrp" => {
+                self.after(args, &["-c", "--command"]);
+                if base == "sg" {
+                    self.tail(args, 1);
+                } else if !args.iter().any(|arg| arg.contains('c')) {
+                    self.reads(input, "a shell");
+                }
+            }
+            "watch" => self.joined(args, "nd", input),
+            "at" | "batch" => {
+                if !args
+                    .iter()
+                    .any(|arg| matches!(arg.as_str(), "-f" | "-l" | "-c" | "-r" | "-d"))
+                {
+                    self.reads(input, "at");
+                }
+            }
+            "crontab" => {
+                let file = args
+                    .iter()
+                    .rev()
+                    .find(|arg| *arg == "-" || !arg.starts_with('-'));
+                match file.map(|file| self.file(file)) {
+                    Some(Input::File(name)) if name != "-" => {}
+                    Some(Input::Known(texts)) => self.reads_jobs(&Input::Known(texts)),
+                    Some(Input::Unknown) => self.reads_jobs(&Input::Unknown),
+                    Some(_) => self.reads_jobs(input),
+                    None if args.is_empty() => self.reads_jobs(input),
+                    None => {}
+                }
+            }
+            "flock" => self.flock(args, input, wrapped),
+            "ssh" | "slogin" | "mosh" | "dbclient" | "rsh" => self.ssh(args, input),
+            "tmux" | "screen" | "zellij" => {
+                for arg in args.iter().filter(|arg| !arg.starts_with('-')) {
+                    self.code(arg);
+                }
+                self.tail(args, 0);
+            }
+            "awk" | "gawk" | "mawk" | "nawk" | "original-awk" => self.awk(args, input),
+            "sed" | "gsed" => self.sed(args, input),
+            "tar" | "gtar" | "bsdtar" => {
+                self.attached(
+                    args,
+                    &[
+                        "--to-command",
+                        "--use-compress-program",
+                        "--info-script",
+                        "--rsh-command",
+                        "-I",
+                        "-F",
+                    ],
+                );
+                for arg in args {
+                    if let Some(text) = arg.split_once("exec=").map(|(_, text)| text.to_owned()) {
+                        self.code(&text);
+                    }
+                }
+            }
+            "rsync" => self.attached(args, &["-e", "--rsh", "--rsync-path"]),
+            "scp" | "sftp" => self.ssh_options(args, &["-S", "-D"]),
+            "git" => self.git(args),
+            "zip" => self.attached(args, &["-TT", "--unzip-command"]),
+            "man" | "less" | "more" | "most" | "psql" | "mysql" | "mariadb" | "sqlite3" | "ftp"
+            | "lftp" | "telnet" | "mail" | "mailx" | "bc" | "dc" | "gnuplot" | "octave" | "ed"
+            | "red" => self.escapes(base, args, input),
+            "vi" | "vim" | "nvim" | "ex" | "view" | "vimdiff" | "rvim" | "emacs" | "nano"
+            | "pico" | "joe" => self.editor(args, input),
+            "nc" | "ncat" | "netcat" | "nc.traditional" | "nc.openbsd" => {
+                self.attached(args, &["-e", "-c", "--exec", "--sh-exec", "--lua-exec"]);
+            }
+            "socat" => {
+                for arg in args {
+                    let upper = arg.to_uppercase();
+                    for kind in ["EXEC:", "SYSTEM:", "SHELL:"] {
+                        if let Some(at) = upper.find(kind)
+                            && let Some(text) = arg.get(at + kind.len()..)
+                        {
+                            self.code(text.split(',').next().unwrap_or(text).trim_matches('"'));
+                        }
+                    }
+                }
+            }
+            "gdb" | "lldb" => {
+                if let Some(at) = args.iter().position(|arg| arg == "--args" || arg == "--") {
+                    self.invoke(args.get(at + 1..).unwrap_or_default(), input, wrapped + 1);
+                } else {
+                    self.interpreter("gdb", args, &["ex", "iex", "eval-command", "o"], input);
+                }
+            }
+            "make" | "gmake" | "ninja" | "just" | "rake" => {
+                if args.iter().any(|arg| {
+                    arg.starts_with("--eval")
+                        || arg.starts_with("-E")
+                        || arg == "-f-"
+                        || arg == "/dev/stdin"
+                        || arg == "-"
+                }) {
+                    self.hide("make runs text that is given to it");
+                }
+            }
+            "run-parts" | "start-stop-daemon" | "daemon" => {
+                self.attached(args, &["--exec", "-x", "-a", "--startas"]);
+                if let Some(at) = args.iter().position(|arg| arg == "--") {
+                    self.invoke(args.get(at + 1..).unwrap_or_default(), input, wrapped + 1);
+                }
+            }
+            "nix-shell" | "nix" | "guix" | "toolbox" | "distrobox" | "flatpak-spawn"
+            | "machinectl" | "lxc-attach" | "lxc" | "capsh" => {
+                self.attached(args, &["--run", "--command", "-c"]);
+                if let Some(at) = args.iter().position(|arg| arg == "--") {
+                    self.invoke(args.get(at + 1..).unwrap_or_default(), input, wrapped + 1);
+                }
+            }
+            "ln" | "cp" | "mv" | "install" | "link" | "rename" => self.copies(args),
+            "tee" => {
+                let texts = match input {
+                    Input::Known(texts) => Some(texts.clone()),
+                    _ => None,
+                };
+                for file in args.iter().filter(|arg| !arg.starts_with('-')) {
+                    self.wrote(file.clone(), texts.clone());
+                }
+            }
+            "dd" => {
+                let texts = match input {
+                    Input::Known(texts) => Some(texts.clone()),
+                    _ => None,
+                };
+                for file in args.iter().filter_map(|arg| arg.strip_prefix("of=")) {
+                    self.wrote(file.to_owned(), texts.clone());
+                }
+            }
+            _ => self.languages(base, args, input),
+        }
+    }
+}
+
+/// Nothing of the text is known, or some of it was chosen by the client.
+pub(super) fn is_unknown(text: &str) -> bool {
+    is_blank(text.trim()) || text.contains([SPLIT, SENT])
+}

@@ -1,0 +1,300 @@
+//! Shells and builtins: texts, scripts, what is read and what is written for later.
+
+use super::options::{CODE_IN_ENVIRONMENT, COMMANDS_IN_ENVIRONMENT, SHELLS};
+use super::word::{ANY, FIELD, SENT, SPLIT, is_blank, may_be};
+use super::{Input, Shell, Written, walk};
+
+impl Shell<'_> {
+    pub(super) fn cloud(&mut self, name: &str) {
+        if name.contains([ANY, SPLIT, SENT, FIELD]) {
+            self.variables.clouded = true;
+        } else {
+            self.variables.cloud(name);
+        }
+    }
+
+    pub(super) fn declares(&mut self, args: &[String]) {
+        for arg in args {
+            if arg.starts_with('-') {
+                self.variables.clouded |= arg.contains('n');
+                continue;
+            }
+            if let Some((name, value)) = arg.split_once('=') {
+                if name.contains([ANY, SPLIT, SENT]) {
+                    self.variables.clouded = true;
+                } else {
+                    let name = name
+                        .trim_end_matches('+')
+                        .split('[')
+                        .next()
+                        .unwrap_or(name)
+                        .to_owned();
+                    self.environment(&name, value);
+                    self.variables.assign(&name, value.to_owned());
+                }
+            }
+        }
+    }
+
+    pub(super) fn sets(&mut self, args: &[String]) {
+        if args
+            .iter()
+            .any(|arg| matches!(arg.as_str(), "-H" | "histexpand" | "-Ho"))
+        {
+            self.hide("history expansion is switched on");
+        }
+        for arg in args.iter().filter(|arg| *arg != "--") {
+            self.variables.positional.insert(arg.clone());
+        }
+        let joined = args
+            .iter()
+            .filter(|arg| *arg != "--")
+            .cloned()
+            .collect::<Vec<_>>();
+        self.variables
+            .positional
+            .insert(joined.join(&FIELD.to_string()));
+    }
+
+    /// Variables that other programs run, or that bring code into them.
+    pub(super) fn environment(&mut self, name: &str, value: &str) {
+        if matches!(name, "BASH_ENV" | "ENV") && !value.is_empty() {
+            self.script_file(value, &Input::Client);
+        }
+        if COMMANDS_IN_ENVIRONMENT.contains(&name) && !value.is_empty() {
+            self.code(value);
+        } else if CODE_IN_ENVIRONMENT.contains(&name) && !value.is_empty() {
+            self.hide("an environment variable brings code into what runs");
+        } else if name.starts_with("BASH_FUNC_") {
+            self.hide("an environment variable defines a function");
+        }
+    }
+
+    /// A shell: a text, a script, or what it reads.
+    pub(super) fn shell(&mut self, args: &[String], input: &Input) {
+        let (mut text, mut at) = (false, 0);
+        let mut stdin = false;
+        while let Some(arg) = args.get(at) {
+            if arg == "--" || arg == "-" {
+                at += 1;
+                break;
+            }
+            if matches!(arg.as_str(), "--rcfile" | "--init-file") {
+                if let Some(file) = args.get(at + 1).cloned() {
+                    self.script_file(&file, input);
+                }
+                at += 2;
+                continue;
+            }
+            if arg.starts_with("--") {
+                text |= arg == "--command";
+                at += 1;
+                continue;
+            }
+            let Some(letters) = arg.strip_prefix(['-', '+']) else {
+                break;
+            };
+            text |= letters.contains('c') && arg.starts_with('-');
+            stdin |= letters.contains('s') && arg.starts_with('-');
+            at += 1;
+            if letters.ends_with(['o', 'O']) {
+                at += 1;
+            }
+        }
+        let operands = args.get(at..).unwrap_or_default();
+        if text {
+            let Some((text, rest)) = operands.split_first() else {
+                return;
+            };
+            if let Some(own) = rest.first() {
+                self.variables.assign("0", own.clone());
+            }
+            // `$0` comes first.
+            for value in rest.iter().skip(1) {
+                self.variables.positional.insert(value.clone());
+            }
+            let all = rest.get(1..).unwrap_or_default().join(&FIELD.to_string());
+            if !all.is_empty() {
+                self.variables.positional.insert(all);
+            }
+            if text.contains([SPLIT, SENT]) && is_blank(text.trim()) {
+                return self.hide("which text the shell runs is not known");
+            }
+            self.code_reading(text, input);
+            return;
+        }
+        match operands.first() {
+            Some(file) if !stdin => self.script_file(file, input),
+            _ => self.reads(input, "a shell"),
+        }
+    }
+
+    /// A text whose commands read the same as the shell around them.
+    pub(super) fn code_reading(&mut self, text: &str, input: &Input) {
+        let before = self.reads_commands;
+        self.reads_commands = false;
+        self.code(text);
+        if self.reads_commands && !matches!(input, Input::Client) {
+            self.reads(input, "a shell");
+        }
+        self.reads_commands |= before;
+    }
+
+    /// A program that runs the commands it reads.
+    pub(super) fn reads(&mut self, input: &Input, who: &str) {
+        match input {
+            Input::Client => self.reads_commands = true,
+            Input::Known(texts) => {
+                self.reads_commands = true;
+                for text in texts.clone() {
+                    self.code(&text);
+                }
+            }
+            Input::File(path) => self.program(&path.clone()),
+            Input::Unknown => {
+                self.hide(&format!("{who} runs what it reads, and that is not known"))
+            }
+        }
+    }
+
+    pub(super) fn reads_jobs(&mut self, input: &Input) {
+        let Input::Known(texts) = input else {
+            return self.reads(input, "crontab");
+        };
+        for text in texts.clone() {
+            for line in text.lines() {
+                let fields = if line.trim_start().starts_with('@') {
+                    1
+                } else {
+                    5
+                };
+                let mut rest = line.trim_start();
+                for _ in 0..fields {
+                    rest = rest
+                        .split_once(char::is_whitespace)
+                        .map_or("", |(_, rest)| rest.trim_start());
+                }
+                self.code(rest);
+            }
+        }
+    }
+
+    /// A script by its name.
+    pub(super) fn script_file(&mut self, file: &str, input: &Input) {
+        if matches!(file, "/dev/stdin" | "/dev/fd/0" | "/proc/self/fd/0") {
+            return self.reads(input, "a shell");
+        }
+        if let Some(number) = walk::stream(file) {
+            match self.streams.get(number).cloned().flatten() {
+                Some(texts) => texts.iter().for_each(|text| self.code(text)),
+                None => self.hide("a shell runs what a pipe gives it, and that is not known"),
+            }
+            return;
+        }
+        if file.starts_with("/dev/fd/") || file.starts_with("/proc/") {
+            return self.hide("a shell runs what it reads from elsewhere, and that is not known");
+        }
+        if is_blank(file) || file.starts_with([SPLIT, SENT]) {
+            return self.hide("which script the shell runs is not known");
+        }
+        self.program(file);
+        self.runs_written(file, &[]);
+    }
+
+    /// The text of a program that is given as a file; hides what cannot be known.
+    pub(super) fn program_text(&mut self, file: &str, input: &Input) -> Vec<String> {
+        let known = match file {
+            "-" | "/dev/stdin" | "/dev/fd/0" => match input {
+                Input::Known(texts) => Some(texts.clone()),
+                Input::Client | Input::File(_) => Some(Vec::new()),
+                Input::Unknown => None,
+            },
+            file => match walk::stream(file) {
+                Some(number) => self.streams.get(number).cloned().flatten(),
+                None => match self.found(file) {
+                    Some(Written::Texts(texts)) => Some(texts),
+                    Some(Written::Unknown) => None,
+                    Some(Written::Like(_)) | None => Some(Vec::new()),
+                },
+            },
+        };
+        known.unwrap_or_else(|| {
+            self.hide("it runs a program text that is not known");
+            Vec::new()
+        })
+    }
+
+    /// What a redirection from a file gives.
+    pub(super) fn file(&mut self, path: &str) -> Input {
+        if matches!(path, "/dev/stdin" | "/dev/fd/0" | "/dev/tty") {
+            return Input::Client;
+        }
+        if let Some(number) = walk::stream(path) {
+            return match self.streams.get(number).cloned().flatten() {
+                Some(texts) => Input::Known(texts),
+                None => Input::Unknown,
+            };
+        }
+        if path.starts_with("/dev/fd/") || path.starts_with("/proc/self/fd") {
+            return Input::Unknown;
+        }
+        match self.found(path) {
+            Some(Written::Texts(texts)) => Input::Known(texts),
+            Some(_) => Input::Unknown,
+            None => Input::File(path.to_owned()),
+        }
+    }
+
+    pub(super) fn wrote(&mut self, path: String, texts: Option<Vec<String>>) {
+        if path.starts_with("/dev/") || self.written.len() > 256 {
+            return;
+        }
+        let written = texts.map_or(Written::Unknown, Written::Texts);
+        self.written.push((path, written));
+    }
+
+    pub(super) fn listed_script(&mut self, path: &str) -> Option<Written> {
+        self.program(path);
+        self.found(path)
+    }
+
+    pub(super) fn found(&self, path: &str) -> Option<Written> {
+        fn base(path: &str) -> &str {
+            path.rsplit('/').next().unwrap_or(path)
+        }
+        let same = |known: &str| {
+            known == path || base(known) == base(path) || may_be(known, path) || may_be(path, known)
+        };
+        let found = self.written.iter().rev().find(|(known, _)| same(known));
+        found.map(|(_, written)| written.clone())
+    }
+
+    /// A program or script that the same text has written.
+    pub(super) fn runs_written(&mut self, path: &str, args: &[String]) {
+        match self.found(path) {
+            None => {}
+            Some(Written::Texts(texts)) => texts.iter().for_each(|text| self.code(text)),
+            Some(Written::Unknown) => {
+                self.hide("it runs a file that it writes, and what is written is not known");
+            }
+            Some(Written::Like(sources)) => {
+                for source in sources {
+                    let mut argv = vec![source];
+                    argv.extend(args.iter().cloned());
+                    if let Some(source) = argv.first() {
+                        self.program(source);
+                    }
+                    self.listed(&argv);
+                    let base = argv
+                        .first()
+                        .and_then(|source| source.rsplit('/').next())
+                        .unwrap_or_default()
+                        .to_owned();
+                    if SHELLS.contains(&base.as_str()) {
+                        self.shell(args, &Input::Client);
+                    }
+                }
+            }
+        }
+    }
+}

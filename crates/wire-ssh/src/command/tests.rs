@@ -1,0 +1,25 @@
+//! Claims about commands: attacks are seen or opaque, everyday commands are neither.
+
+use super::word::ANY;
+use super::*;
+
+mod attacks;
+mod benign;
+mod plain;
+
+fn of(text: &str) -> Command {
+    analyze(text.as_bytes(), &["LC_X"])
+}
+
+/// Whether a rule against the tools of a dump would refuse it.
+fn refused(text: &str) -> Option<String> {
+    let command = of(text);
+    let tool = |pattern: &&String| {
+        let pattern = pattern.replace('*', &ANY.to_string());
+        ["pg_dump", "mysqldump", "mongodump"]
+            .iter()
+            .any(|tool| word::may_be(&pattern, tool))
+    };
+    let named = command.programs.iter().find(tool).cloned();
+    named.or(command.opaque)
+}

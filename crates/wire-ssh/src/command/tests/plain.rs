@@ -1,0 +1,143 @@
+//! Words, simple commands, transfers.
+
+use super::*;
+
+fn words(text: &str) -> Option<Vec<String>> {
+    of(text).argv
+}
+
+#[test]
+fn a_command_without_any_feature_of_the_shell_has_words() {
+    let some = |list: &[&str]| {
+        Some(
+            list.iter()
+                .map(|word| (*word).to_owned())
+                .collect::<Vec<_>>(),
+        )
+    };
+    assert_eq!(
+        words("git-upload-pack '/srv/a b.git'"),
+        some(&["git-upload-pack", "/srv/a b.git"])
+    );
+    assert_eq!(words("ls  -l\t\"x\" \\*"), some(&["ls", "-l", "x", "*"]));
+    assert_eq!(words("ls ~/data"), some(&["ls", "~/data"]));
+    assert_eq!(words("echo ''"), some(&["echo", ""]));
+    for text in [
+        "a; b",
+        "a | b",
+        "a & b",
+        "a && b",
+        "a > b",
+        "a < b",
+        "a $x",
+        "a $(b)",
+        "a `b`",
+        "a *",
+        "a ?",
+        "a [b]",
+        "a {b,c}",
+        "X=1 a",
+        "(a)",
+        "a\nb",
+        "a # b\nc",
+        "~/a",
+        "!",
+        "if",
+        "{ a; }",
+        "time a",
+        "a 'b",
+        "a <(b)",
+        "",
+        "a\n",
+        "'' a",
+        "a <<E\nb\nE",
+        "a $'\\x41' $x",
+    ] {
+        assert_eq!(words(text), None, "{text}");
+    }
+}
+
+#[test]
+fn simple_commands_are_listed_with_their_words() {
+    let command = of("cd /x && /usr/sbin/service nginx restart > log; rm -rf \"$dir\" /tmp/'a b'");
+    for expected in ["cd /x", "service nginx restart", "rm -rf * /tmp/a b"] {
+        assert!(
+            command.commands.iter().any(|one| one == expected),
+            "{expected}: {command:?}"
+        );
+    }
+    assert_eq!(
+        command.programs,
+        ["/usr/sbin/service", "cd", "rm", "service"]
+    );
+}
+
+#[test]
+fn far_ends_of_transfers_are_recognised() {
+    let of = |text: &str| super::of(text).recognised;
+    assert_eq!(
+        of("scp -r -p -f 'data/x y'"),
+        Some(Recognised::ScpSource {
+            paths: vec!["data/x y".into()],
+            recursive: true
+        })
+    );
+    assert_eq!(
+        of("scp -pt -- up/"),
+        Some(Recognised::ScpSink {
+            path: "up/".into(),
+            recursive: false
+        })
+    );
+    assert_eq!(
+        of("rsync --server --sender -logDtpre.iLsfxCIvu . data/big.bin"),
+        Some(Recognised::RsyncSender {
+            paths: vec!["data/big.bin".into()]
+        })
+    );
+    assert_eq!(
+        of("rsync --server -e.Lsf . up"),
+        Some(Recognised::RsyncReceiver {
+            paths: vec!["up".into()]
+        })
+    );
+    let path = || "~/repo.git".to_owned();
+    assert_eq!(
+        of("git-upload-pack '~/repo.git'"),
+        Some(Recognised::GitUploadPack { path: path() })
+    );
+    assert_eq!(
+        of("git upload-pack ~/repo.git"),
+        Some(Recognised::GitUploadPack { path: path() })
+    );
+    assert_eq!(
+        of("git-receive-pack '~/repo.git'"),
+        Some(Recognised::GitReceivePack { path: path() })
+    );
+    assert_eq!(
+        of("git-upload-archive '~/repo.git'"),
+        Some(Recognised::GitUploadArchive { path: path() })
+    );
+    assert_eq!(
+        of("/usr/lib/openssh/sftp-server"),
+        Some(Recognised::SftpServer)
+    );
+    for text in [
+        "scp a b",
+        "scp -f x; id",
+        "rsync a b",
+        "git log",
+        "git status --short",
+        "scp -t",
+    ] {
+        assert_eq!(of(text), None, "{text}");
+    }
+}
+
+#[test]
+fn bytes_that_are_no_text_are_replaced_and_control_characters_are_not_understood() {
+    assert_eq!(analyze(b"ls \xff", &[]).text, "ls \u{fffd}");
+    assert!(analyze(b"ls \x01", &[]).opaque.is_some());
+    assert!(analyze(b"ls\0; id", &[]).opaque.is_some());
+    assert_eq!(analyze(b"", &[]), Command::default());
+}

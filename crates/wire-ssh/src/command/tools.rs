@@ -1,0 +1,400 @@
+//! Programs with a language of their own: whether what they are given can start another.
+
+use super::run::is_unknown;
+use super::{Input, Shell, Written, code, walk};
+
+impl Shell<'_> {
+    /// A file under another name: of a program it counts as running it.
+    pub(super) fn copies(&mut self, args: &[String]) {
+        let files: Vec<String> = args
+            .iter()
+            .filter(|arg| !arg.starts_with('-'))
+            .cloned()
+            .collect();
+        let Some((to, sources)) = files.split_last() else {
+            return;
+        };
+        let sources = if sources.is_empty() {
+            std::slice::from_ref(to)
+        } else {
+            sources
+        };
+        for source in sources {
+            let program = ["bin/", "sbin/", "libexec/"]
+                .iter()
+                .any(|part| source.contains(part));
+            if program {
+                self.program(source);
+            }
+        }
+        self.written
+            .push((to.clone(), Written::Like(sources.to_vec())));
+    }
+
+    pub(super) fn git(&mut self, args: &[String]) {
+        self.attached(
+            args,
+            &[
+                "--upload-pack",
+                "--receive-pack",
+                "--exec",
+                "-x",
+                "--open-files-in-pager",
+                "--tree-filter",
+                "--msg-filter",
+                "--index-filter",
+            ],
+        );
+        for (at, arg) in args.iter().enumerate() {
+            if let Some(text) = arg.strip_prefix("ext::") {
+                self.code(text);
+            }
+            if arg == "foreach" {
+                self.tail(args.get(at + 1..).unwrap_or_default(), 0);
+            }
+            let given = match arg.as_str() {
+                "-c" | "--config-env" => args.get(at + 1),
+                _ => None,
+            };
+            let Some((name, value)) = given.and_then(|text| text.split_once('=')) else {
+                continue;
+            };
+            let (name, value) = (name.to_lowercase(), value.to_owned());
+            if let Some(text) = value.strip_prefix('!') {
+                self.code(text);
+            } else if [
+                "sshcommand",
+                "pager",
+                "editor",
+                "fsmonitor",
+                "hookspath",
+                "askpass",
+                "helper",
+                "textconv",
+                "external",
+                "cmd",
+                "gitproxy",
+                "program",
+                "uploadpack",
+                "receivepack",
+            ]
+            .iter()
+            .any(|end| name.contains(end))
+            {
+                self.code(&value);
+            }
+        }
+    }
+
+    pub(super) fn awk(&mut self, args: &[String], input: &Input) {
+        let mut at = 0;
+        let mut programs = Vec::new();
+        let mut file = false;
+        while let Some(arg) = args
+            .get(at)
+            .filter(|arg| arg.starts_with('-') && arg.len() > 1)
+        {
+            at += 1;
+            match arg.as_str() {
+                "--" => break,
+                "-v" | "-F" | "-i" | "-l" | "--assign" | "--field-separator" | "--include"
+                | "--load" => at += 1,
+                "-f" | "--file" => {
+                    file = true;
+                    let name = args.get(at).cloned().unwrap_or_default();
+                    programs.extend(self.program_text(&name, input));
+                    at += 1;
+                }
+                "-e" | "--source" => {
+                    programs.extend(args.get(at).cloned());
+                    at += 1;
+                }
+                arg => {
+                    let attached = arg
+                        .strip_prefix("--file=")
+                        .or_else(|| arg.strip_prefix("-f"));
+                    if let Some(name) = attached.map(str::to_owned) {
+                        file = true;
+                        programs.extend(self.program_text(&name, input));
+                    }
+                    programs.extend(arg.strip_prefix("--source=").map(str::to_owned));
+                }
+            }
+        }
+        if programs.is_empty() && !file {
+            programs.extend(args.get(at).cloned());
+        }
+        if programs
+            .iter()
+            .any(|program| is_unknown(program) || code::awk_spawns(program))
+        {
+            self.hide("the awk program in it can run others");
+        }
+    }
+
+    pub(super) fn sed(&mut self, args: &[String], input: &Input) {
+        let mut scripts = Vec::new();
+        let mut file = false;
+        let mut at = 0;
+        let mut operands = Vec::new();
+        while let Some(arg) = args.get(at) {
+            at += 1;
+            if let Some(text) = arg.strip_prefix("--expression=") {
+                scripts.push(text.to_owned());
+            } else if arg == "-e"
+                || arg == "--expression"
+                || (arg.starts_with('-')
+                    && !arg.starts_with("--")
+                    && arg.ends_with('e')
+                    && !arg.starts_with("-i"))
+            {
+                scripts.extend(args.get(at).cloned());
+                at += 1;
+            } else if arg == "-f" || arg == "--file" {
+                file = true;
+                let name = args.get(at).cloned().unwrap_or_default();
+                scripts.extend(self.program_text(&name, input));
+                at += 1;
+            } else if !arg.starts_with('-') {
+                operands.push(arg.clone());
+            }
+        }
+        if scripts.is_empty() && !file {
+            scripts.extend(operands.into_iter().next());
+        }
+        for script in scripts {
+            match code::sed_runs(&script) {
+                Ok(commands) => commands.iter().for_each(|command| self.code(command)),
+                Err(()) => self.hide("the sed script in it runs what it reads"),
+            }
+        }
+    }
+
+    /// Programs that run a line which begins with `!` (or `\!`, `.shell`).
+    pub(super) fn escapes(&mut self, base: &str, args: &[String], input: &Input) {
+        if base == "man" {
+            self.attached(args, &["-P", "--pager", "-H"]);
+        }
+        let mut texts: Vec<String> = args.to_vec();
+        match input {
+            Input::Known(known) => texts.extend(known.iter().cloned()),
+            Input::Unknown if matches!(base, "ed" | "red") => {
+                return self.hide("an editor runs what it reads, and that is not known");
+            }
+            _ => {}
+        }
+        for text in texts {
+            for line in text.lines() {
+                let line = line.trim_start();
+                let escaped = line
+                    .strip_prefix("+!")
+                    .or_else(|| line.strip_prefix("\\!"))
+                    .or_else(|| line.strip_prefix('!'))
+                    .or_else(|| line.strip_prefix(".shell"))
+                    .or_else(|| line.strip_prefix(".system"))
+                    .or_else(|| line.strip_prefix("system "));
+                if let Some(command) = escaped {
+                    self.code(command.trim_start_matches('!'));
+                } else if line.starts_with("r !")
+                    || line.starts_with("w !")
+                    || line.starts_with("e !")
+                {
+                    self.code(line.get(3..).unwrap_or_default());
+                } else if let Some((_, program)) = line.to_lowercase().split_once("program ")
+                    && matches!(base, "psql")
+                {
+                    self.code(program.trim_matches(|c| matches!(c, '\'' | '"' | ';' | ' ')));
+                } else if let Some((_, command)) = line.split_once("\\!") {
+                    self.code(command);
+                } else if let Some((_, command)) = line.split_once("\\|") {
+                    self.code(command);
+                }
+            }
+        }
+    }
+
+    pub(super) fn editor(&mut self, args: &[String], input: &Input) {
+        let mut texts: Vec<String> = args.to_vec();
+        match input {
+            Input::Known(known) => texts.extend(known.iter().cloned()),
+            Input::Unknown => {
+                return self.hide("an editor runs what it reads, and that is not known");
+            }
+            _ => {}
+        }
+        for text in texts {
+            let lower = text.to_lowercase();
+            if let Some((_, command)) = text.split_once('!') {
+                self.code(command);
+            }
+            let runs = [
+                "system(",
+                "term",
+                "job_start",
+                "libcall",
+                "shell-command",
+                "call-process",
+                "start-process",
+                "python",
+                "perl",
+                "lua",
+                "ruby",
+            ];
+            if runs.iter().any(|word| lower.contains(word))
+                && text.starts_with(['+', ':', '-', '('])
+            {
+                self.hide("an editor runs code that is given to it");
+            }
+        }
+    }
+
+    pub(super) fn languages(&mut self, base: &str, args: &[String], input: &Input) {
+        let is = |name: &str| {
+            base.strip_prefix(name).is_some_and(|rest| {
+                rest.chars()
+                    .all(|c| c.is_ascii_digit() || c == '.' || c == '-')
+            })
+        };
+        let options: &[&str] = if is("python") || is("pypy") || is("ipython") {
+            &["c"]
+        } else if is("perl")
+            || is("ruby")
+            || is("lua")
+            || is("luajit")
+            || is("Rscript")
+            || is("R")
+            || is("julia")
+            || is("ghc")
+            || is("guile")
+            || is("elixir")
+            || is("groovy")
+        {
+            &["e", "E"]
+        } else if is("node") || is("nodejs") || is("bun") || is("deno") {
+            &["e", "p", "eval", "print"]
+        } else if is("php") {
+            &["r", "R", "B", "E"]
+        } else if is("tclsh") || is("wish") || is("expect") {
+            &["c"]
+        } else {
+            return;
+        };
+        self.interpreter(base, args, options, input);
+    }
+
+    /// Code in place, a script, or what is read.
+    pub(super) fn interpreter(
+        &mut self,
+        base: &str,
+        args: &[String],
+        options: &[&str],
+        input: &Input,
+    ) {
+        let mut given = false;
+        let mut codes = Vec::new();
+        let mut operand = None;
+        let mut at = 0;
+        while let Some(arg) = args.get(at) {
+            at += 1;
+            let Some(letters) = arg.strip_prefix('-').filter(|letters| !letters.is_empty()) else {
+                operand = Some(arg.clone());
+                break;
+            };
+            let long = letters.trim_start_matches('-');
+            if let Some((name, value)) = long
+                .split_once('=')
+                .filter(|(name, _)| options.contains(name))
+            {
+                let _ = name;
+                given = true;
+                codes.push(value.to_owned());
+                continue;
+            }
+            if options.contains(&long) {
+                given = true;
+                codes.extend(args.get(at).cloned());
+                at += 1;
+                continue;
+            }
+            if arg.starts_with("--") {
+                continue;
+            }
+            if letters.starts_with('m') && base.starts_with("py") {
+                // A module: what follows may be code for it.
+                let module = if letters.len() > 1 {
+                    letters.get(1..).unwrap_or_default().to_owned()
+                } else {
+                    args.get(at).cloned().unwrap_or_default()
+                };
+                if matches!(
+                    module.as_str(),
+                    "timeit" | "pdb" | "cProfile" | "profile" | "trace" | "runpy" | "pty" | "code"
+                ) {
+                    codes.extend(args.get(at..).unwrap_or_default().iter().cloned());
+                    if module != "timeit" {
+                        self.runs_written(args.last().map_or("", String::as_str), &[]);
+                    }
+                }
+                given = true;
+                break;
+            }
+            // `-ne CODE`, `-cCODE`.
+            let found = letters
+                .char_indices()
+                .find(|(_, c)| options.contains(&c.to_string().as_str()));
+            if let Some((index, c)) = found {
+                let rest = letters.get(index + c.len_utf8()..).unwrap_or_default();
+                given = true;
+                if rest.is_empty() {
+                    codes.extend(args.get(at).cloned());
+                    at += 1;
+                } else {
+                    codes.push(rest.to_owned());
+                }
+            } else if base.starts_with("py") && matches!(letters, "W" | "X") {
+                at += 1;
+            } else if (base.starts_with("perl") && letters.starts_with('M'))
+                || letters.starts_with("rsocket")
+            {
+                codes.push(letters.to_owned());
+            }
+        }
+        if !given {
+            let texts = match operand.as_deref() {
+                Some("-" | "/dev/stdin") | None => match input {
+                    Input::Known(texts) => texts.clone(),
+                    Input::Unknown => {
+                        return self
+                            .hide("an interpreter runs what it reads, and that is not known");
+                    }
+                    Input::Client => return,
+                    Input::File(path) => return self.program(&path.clone()),
+                },
+                Some(file) => {
+                    match walk::stream(file) {
+                        Some(number) => match self.streams.get(number).cloned().flatten() {
+                            Some(texts) => texts,
+                            None => return self.hide(
+                                "an interpreter runs what a pipe gives it, and that is not known",
+                            ),
+                        },
+                        None => match self.listed_script(file) {
+                            Some(Written::Texts(texts)) => texts,
+                            Some(Written::Unknown) => {
+                                return self.hide("it runs a file that it writes, and what is written is not known");
+                            }
+                            _ => return,
+                        },
+                    }
+                }
+            };
+            codes.extend(texts);
+        }
+        if codes
+            .iter()
+            .any(|text| is_unknown(text) || code::spawns(base, text))
+        {
+            self.hide("code in it can run other programs");
+        }
+    }
+}

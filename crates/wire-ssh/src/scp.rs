@@ -1,0 +1,237 @@
+//! The protocol of `scp -f` and `scp -t` (rcp's), as the end that sends files speaks it.
+//!
+//! `scp -f` on the server sends, `scp -t` receives; the other side only acknowledges. A message that
+//! the protocol does not have, and a name that leads out of its directory, is an error.
+
+use std::ops::Range;
+
+use crate::ProtocolError;
+
+/// Length of a message, at most: a name of a file has 255 bytes, a path that some send has 4096.
+pub const MAX_LINE: usize = 8192;
+/// Directories in directories, at most.
+pub const MAX_DEPTH: usize = 256;
+
+/// What the sending side says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A file begins.
+    File {
+        /// Its path below where the transfer begins.
+        path: Vec<u8>,
+        /// Its mode.
+        mode: u32,
+        /// Its size in bytes.
+        size: u64,
+    },
+    /// Bytes of the file; where they are in what was fed.
+    Data(Range<usize>),
+    /// The file ends.
+    FileEnd {
+        /// Whether the sender could read all of it.
+        complete: bool,
+    },
+    /// A directory begins.
+    Directory {
+        /// Its path below where the transfer begins.
+        path: Vec<u8>,
+        /// Its mode.
+        mode: u32,
+    },
+    /// The directory ends.
+    DirectoryEnd,
+    /// Times of what comes next.
+    Times,
+    /// A warning or an error for people.
+    Message {
+        /// The sender stops.
+        fatal: bool,
+        /// What it says; what is not UTF-8 is replaced.
+        text: String,
+    },
+    /// An acknowledgement.
+    Ack,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// A message begins or goes on.
+    Line,
+    /// So many bytes of a file are still to come.
+    Data(u64),
+    /// The byte behind a file.
+    AfterData,
+}
+
+/// Reads the stream of the side that sends files.
+#[derive(Debug)]
+pub struct Sender {
+    state: State,
+    line: Vec<u8>,
+    directories: Vec<Vec<u8>>,
+    /// A message that stands in the place of the byte behind a file.
+    fails: bool,
+}
+
+impl Default for Sender {
+    fn default() -> Sender {
+        Sender::new()
+    }
+}
+
+impl Sender {
+    /// A reader at the beginning of a stream.
+    pub const fn new() -> Sender {
+        Sender {
+            state: State::Line,
+            line: Vec::new(),
+            directories: Vec::new(),
+            fails: false,
+        }
+    }
+
+    /// Whether the stream may end here.
+    pub fn is_between_files(&self) -> bool {
+        self.state == State::Line && self.line.is_empty()
+    }
+
+    /// Takes bytes as they come and adds what they say to `events`.
+    ///
+    /// # Errors
+    /// Where they are no message of scp; nothing can be read on.
+    pub fn feed(&mut self, bytes: &[u8], events: &mut Vec<Event>) -> Result<(), ProtocolError> {
+        let mut at = 0;
+        while let Some(byte) = bytes.get(at).copied() {
+            match self.state {
+                State::Data(left) => {
+                    let here = (bytes.len() - at).min(usize::try_from(left).unwrap_or(usize::MAX));
+                    events.push(Event::Data(at..at + here));
+                    at += here;
+                    let left = left - here as u64;
+                    self.state = if left == 0 {
+                        State::AfterData
+                    } else {
+                        State::Data(left)
+                    };
+                }
+                State::AfterData => {
+                    self.state = State::Line;
+                    if byte == 0 {
+                        at += 1;
+                        events.push(Event::FileEnd { complete: true });
+                    } else if matches!(byte, 1 | 2) {
+                        self.fails = true;
+                    } else {
+                        return Err(ProtocolError::Scp("a file does not end where it should"));
+                    }
+                }
+                State::Line => {
+                    at += 1;
+                    if self.line.is_empty() && byte == 0 {
+                        events.push(Event::Ack);
+                    } else if byte == b'\n' {
+                        let line = std::mem::take(&mut self.line);
+                        self.message(&line, events)?;
+                    } else if self.line.len() >= MAX_LINE {
+                        return Err(ProtocolError::Scp("a message is too long"));
+                    } else {
+                        self.line.push(byte);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn message(&mut self, line: &[u8], events: &mut Vec<Event>) -> Result<(), ProtocolError> {
+        let (kind, rest) = line
+            .split_first()
+            .ok_or(ProtocolError::Scp("it is empty"))?;
+        match kind {
+            b'C' => {
+                let (mode, size, name) = header(rest)?;
+                events.push(Event::File {
+                    path: self.path(name),
+                    mode,
+                    size,
+                });
+                self.state = if size == 0 {
+                    State::AfterData
+                } else {
+                    State::Data(size)
+                };
+            }
+            b'D' => {
+                let (mode, _, name) = header(rest)?;
+                if self.directories.len() >= MAX_DEPTH {
+                    return Err(ProtocolError::TooMany(MAX_DEPTH, "directories"));
+                }
+                let path = self.path(name);
+                self.directories.push(name.to_vec());
+                events.push(Event::Directory { path, mode });
+            }
+            b'E' => {
+                if !rest.is_empty() || self.directories.pop().is_none() {
+                    return Err(ProtocolError::Scp("a directory ends that did not begin"));
+                }
+                events.push(Event::DirectoryEnd);
+            }
+            b'T' => {
+                let numbers = rest.split(|b| *b == b' ');
+                let count = numbers.clone().count();
+                let mut numbers = numbers;
+                if count != 4 || !numbers.all(|n| !n.is_empty() && n.iter().all(u8::is_ascii_digit))
+                {
+                    return Err(ProtocolError::Scp("times are not four numbers"));
+                }
+                events.push(Event::Times);
+            }
+            1 | 2 => {
+                if std::mem::take(&mut self.fails) {
+                    events.push(Event::FileEnd { complete: false });
+                }
+                events.push(Event::Message {
+                    fatal: *kind == 2,
+                    text: String::from_utf8_lossy(rest).into_owned(),
+                });
+            }
+            _ => return Err(ProtocolError::Scp("its kind is not known")),
+        }
+        Ok(())
+    }
+
+    fn path(&self, name: &[u8]) -> Vec<u8> {
+        let mut path = self.directories.join(&b'/');
+        if !path.is_empty() {
+            path.push(b'/');
+        }
+        path.extend_from_slice(name);
+        path
+    }
+}
+
+/// `MODE SIZE NAME`
+fn header(rest: &[u8]) -> Result<(u32, u64, &[u8]), ProtocolError> {
+    let mut parts = rest.splitn(3, |b| *b == b' ');
+    let text = |part: Option<&[u8]>| {
+        let digits = part.filter(|part| !part.is_empty() && part.iter().all(u8::is_ascii_digit));
+        digits.and_then(|part| String::from_utf8(part.to_vec()).ok())
+    };
+    let mode = text(parts.next()).and_then(|mode| u32::from_str_radix(&mode, 8).ok());
+    let size = text(parts.next()).and_then(|size| size.parse().ok());
+    let name = parts.next().filter(|name| {
+        !name.is_empty()
+            && *name != b"."
+            && *name != b".."
+            && !name.contains(&b'/')
+            && !name.contains(&0)
+    });
+    match (mode.filter(|mode| *mode <= 0o7777), size, name) {
+        (Some(mode), Some(size), Some(name)) => Ok((mode, size, name)),
+        (_, _, None) => Err(ProtocolError::Scp("a name is missing or leads elsewhere")),
+        _ => Err(ProtocolError::Scp("mode or size is not a number")),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,466 @@
+//! Claims about SFTP.
+
+use super::*;
+
+fn packet(kind: u8, fields: &[&[u8]]) -> Vec<u8> {
+    let body: Vec<u8> = std::iter::once(kind)
+        .chain(fields.iter().flat_map(|f| f.iter().copied()))
+        .collect();
+    let mut packet = (body.len() as u32).to_be_bytes().to_vec();
+    packet.extend(body);
+    packet
+}
+
+fn string(text: &[u8]) -> Vec<u8> {
+    let mut field = (text.len() as u32).to_be_bytes().to_vec();
+    field.extend_from_slice(text);
+    field
+}
+
+fn number(n: u32) -> [u8; 4] {
+    n.to_be_bytes()
+}
+
+fn long(n: u64) -> [u8; 8] {
+    n.to_be_bytes()
+}
+
+fn begun() -> Tracker {
+    let mut tracker = Tracker::new();
+    tracker.request(&INIT).expect("init");
+    tracker
+        .response(&packet(2, &[&number(3)]))
+        .expect("version");
+    tracker
+}
+
+fn open(tracker: &mut Tracker, id: u32, path: &[u8], flags: u32, handle: &[u8]) -> FileId {
+    tracker
+        .request(&packet(
+            3,
+            &[&number(id), &string(path), &number(flags), &number(0)],
+        ))
+        .expect("open");
+    match tracker.response(&packet(102, &[&number(id), &string(handle)])) {
+        Ok(Answer::Opened { file, .. }) => file,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn asked(tracker: &mut Tracker, packet: &[u8]) -> (Vec<Operation>, Vec<String>) {
+    match tracker.request(packet).expect("request").what {
+        What::Operation { operations, paths } => (
+            operations,
+            paths
+                .iter()
+                .map(|path| String::from_utf8_lossy(path).into_owned())
+                .collect(),
+        ),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_download_is_counted_by_its_answers() {
+    let mut tracker = begun();
+    let file = open(&mut tracker, 1, b"/srv/a", 1, b"h0");
+    assert_eq!(
+        tracker
+            .file(file)
+            .map(|file| (file.path.as_slice(), file.reads, file.writes)),
+        Some((&b"/srv/a"[..], true, false))
+    );
+    for (id, offset) in [(2, 0), (3, 4)] {
+        let read = packet(5, &[&number(id), &string(b"h0"), &long(offset), &number(4)]);
+        let what = tracker.request(&read).expect("read").what;
+        assert_eq!(
+            what,
+            What::Read {
+                file,
+                offset,
+                length: 4
+            }
+        );
+    }
+    // Answers come in any order.
+    let second = packet(103, &[&number(3), &string(b"zz")]);
+    let data = tracker.response(&second).expect("data");
+    assert_eq!(
+        data,
+        Answer::Data {
+            file,
+            offset: 4,
+            data: 13..15
+        }
+    );
+    let first = packet(103, &[&number(2), &string(b"abcd")]);
+    let Ok(Answer::Data {
+        offset: 0, data, ..
+    }) = tracker.response(&first)
+    else {
+        panic!("no data");
+    };
+    assert_eq!(first.get(data), Some(&b"abcd"[..]));
+    tracker
+        .request(&packet(
+            5,
+            &[&number(4), &string(b"h0"), &long(6), &number(4)],
+        ))
+        .expect("read");
+    assert_eq!(
+        tracker.response(&status(4, code::EOF, "end")),
+        Ok(Answer::End { file })
+    );
+    tracker
+        .request(&packet(4, &[&number(5), &string(b"h0")]))
+        .expect("close");
+    assert!(matches!(
+        tracker.response(&status(5, code::OK, "")),
+        Ok(Answer::Closed { .. })
+    ));
+    assert_eq!(tracker.file(file), None);
+    assert_eq!(tracker.outstanding(), 0);
+}
+
+#[test]
+fn an_upload_is_counted_by_its_requests_and_confirmed_by_its_answers() {
+    let mut tracker = begun();
+    let file = open(&mut tracker, 1, b"up", 0x1a, b"h");
+    let write = packet(6, &[&number(2), &string(b"h"), &long(7), &string(b"abc")]);
+    let What::Write {
+        data, offset: 7, ..
+    } = tracker.request(&write).expect("write").what
+    else {
+        panic!("no write");
+    };
+    assert_eq!(write.get(data), Some(&b"abc"[..]));
+    let answer = tracker.response(&status(2, code::OK, ""));
+    assert_eq!(
+        answer,
+        Ok(Answer::Written {
+            file,
+            offset: 7,
+            length: 3,
+            done: true
+        })
+    );
+}
+
+#[test]
+fn every_request_has_its_operation_and_paths() {
+    use Operation as O;
+    let mut tracker = begun();
+    open(&mut tracker, 1, b"/a", 1, b"r");
+    open(&mut tracker, 2, b"/b", 2, b"w");
+    let mut id = 100;
+    let mut ask = |kind: u8, fields: &[&[u8]]| {
+        id += 1;
+        let number = number(id);
+        let mut all: Vec<&[u8]> = vec![&number];
+        all.extend(fields);
+        asked(&mut tracker, &packet(kind, &all))
+    };
+    let (a, b) = (string(b"/x/../a//b"), string(b"c/./d"));
+    let one = |operation, path: &str| (vec![operation], vec![path.to_owned()]);
+    for (flags, expected) in [
+        (0, vec![O::Read]),
+        (1, vec![O::Read]),
+        (2, vec![O::Write]),
+        (3, vec![O::Read, O::Write]),
+        (6, vec![O::Append]),
+        (4, vec![O::Append]),
+        (0x1a, vec![O::Write]),
+        (9, vec![O::Read, O::Write]),
+        (0x11, vec![O::Read, O::Write]),
+        (0xe, vec![O::Append, O::Write]),
+    ] {
+        assert_eq!(
+            ask(3, &[&a, &number(flags), &number(0)]).0,
+            expected,
+            "{flags:#x}"
+        );
+    }
+    for (kind, operation) in [
+        (7, O::Stat),
+        (17, O::Stat),
+        (9, O::SetStat),
+        (11, O::List),
+        (13, O::Remove),
+        (14, O::MakeDirectory),
+        (15, O::RemoveDirectory),
+        (16, O::RealPath),
+        (19, O::ReadLink),
+    ] {
+        assert_eq!(
+            ask(kind, &[&a, &number(0)]),
+            one(operation, "/a/b"),
+            "{kind}"
+        );
+    }
+    assert_eq!(ask(10, &[&string(b"w"), &number(0)]), one(O::SetStat, "/b"));
+    let two =
+        |operation, from: &str, to: &str| (vec![operation], vec![from.to_owned(), to.to_owned()]);
+    assert_eq!(ask(18, &[&a, &b]), two(O::Rename, "/a/b", "c/d"));
+    assert_eq!(
+        ask(20, &[&string(b"../t"), &a]),
+        two(O::Symlink, "/t", "/a/b")
+    );
+    assert_eq!(
+        ask(20, &[&string(b"/etc/passwd"), &b]),
+        two(O::Symlink, "/etc/passwd", "c/d")
+    );
+    assert_eq!(
+        ask(200, &[&string(b"posix-rename@openssh.com"), &a, &b]),
+        two(O::Rename, "/a/b", "c/d")
+    );
+    assert_eq!(
+        ask(200, &[&string(b"hardlink@openssh.com"), &a, &b]),
+        two(O::HardLink, "/a/b", "c/d")
+    );
+    assert_eq!(
+        ask(200, &[&string(b"statvfs@openssh.com"), &a]),
+        one(O::Statfs, "/a/b")
+    );
+    assert_eq!(
+        ask(200, &[&string(b"lsetstat@openssh.com"), &a, &number(0)]),
+        one(O::SetStat, "/a/b")
+    );
+    assert_eq!(
+        ask(200, &[&string(b"expand-path@openssh.com"), &a]),
+        one(O::RealPath, "/a/b")
+    );
+    let copy = ask(
+        200,
+        &[
+            &string(b"copy-data"),
+            &string(b"r"),
+            &long(0),
+            &long(0),
+            &string(b"w"),
+            &long(0),
+        ],
+    );
+    assert_eq!(
+        copy,
+        (vec![O::Read, O::Write], vec!["/a".into(), "/b".into()])
+    );
+    assert_eq!(ask(200, &[&string(b"new@example")]).0, [O::Extended]);
+}
+
+#[test]
+fn relative_paths_are_resolved_once_the_server_has_said_where_they_begin() {
+    let mut tracker = begun();
+    let ask = |tracker: &mut Tracker, id| {
+        asked(tracker, &packet(17, &[&number(id), &string(b"../x/data")])).1
+    };
+    assert_eq!(ask(&mut tracker, 1), ["../x/data"]);
+    tracker
+        .request(&packet(16, &[&number(2), &string(b".")]))
+        .expect("realpath");
+    let name = packet(
+        104,
+        &[
+            &number(2),
+            &number(1),
+            &string(b"/home/c"),
+            &string(b""),
+            &number(0),
+        ],
+    );
+    tracker.response(&name).expect("name");
+    assert_eq!(tracker.home(), Some(&b"/home/c"[..]));
+    assert_eq!(ask(&mut tracker, 3), ["/home/x/data"]);
+}
+
+#[test]
+fn paths_are_normalised_by_their_text() {
+    for (path, home, expected) in [
+        ("/", None, "/"),
+        ("", None, "."),
+        ("//a///b/.", None, "/a/b"),
+        ("/../../etc/passwd", None, "/etc/passwd"),
+        ("a/../../b", None, "../b"),
+        ("../../b", None, "../../b"),
+        ("b", Some("/home/c"), "/home/c/b"),
+        ("../../../b", Some("/home/c"), "/b"),
+        (".", Some("/home/c"), "/home/c"),
+    ] {
+        let got = normalised(path.as_bytes(), home.map(str::as_bytes));
+        assert_eq!(String::from_utf8_lossy(&got), expected, "{path}");
+    }
+}
+
+#[test]
+fn what_does_not_fit_the_account_is_an_error() {
+    let mut tracker = begun();
+    let read = |handle: &[u8]| packet(5, &[&number(9), &string(handle), &long(0), &number(4)]);
+    assert_eq!(
+        tracker.request(&read(b"no")),
+        Err(ProtocolError::UnknownHandle)
+    );
+    open(&mut tracker, 1, b"/a", 1, b"h");
+    tracker.request(&read(b"h")).expect("read");
+    assert_eq!(
+        tracker.request(&read(b"h")),
+        Err(ProtocolError::DuplicateRequest(9))
+    );
+    assert_eq!(
+        tracker.response(&status(8, 0, "")),
+        Err(ProtocolError::UnknownRequest(8))
+    );
+    let more = packet(103, &[&number(9), &string(b"12345")]);
+    assert_eq!(tracker.response(&more), Err(ProtocolError::Length(5)));
+    tracker
+        .request(&packet(17, &[&number(7), &string(b"/a")]))
+        .expect("stat");
+    let data = packet(103, &[&number(7), &string(b"12345")]);
+    assert_eq!(
+        tracker.response(&data),
+        Err(ProtocolError::Unexpected(103)),
+        "data that nobody asked for"
+    );
+    assert_eq!(tracker.request(&INIT), Err(ProtocolError::Unexpected(1)));
+    assert_eq!(
+        Tracker::new().request(&read(b"h")),
+        Err(ProtocolError::Unexpected(5))
+    );
+    let version = packet(2, &[&number(6)]);
+    assert_eq!(
+        Tracker::new().response(&version),
+        Err(ProtocolError::Version(6))
+    );
+    assert_eq!(
+        Tracker::new().request(&packet(1, &[&number(2)])),
+        Err(ProtocolError::Version(2))
+    );
+    tracker
+        .request(&packet(
+            3,
+            &[&number(20), &string(b"/b"), &number(1), &number(0)],
+        ))
+        .expect("open");
+    let again = packet(102, &[&number(20), &string(b"h")]);
+    assert_eq!(
+        tracker.response(&again),
+        Err(ProtocolError::UnknownHandle),
+        "a handle that is in use"
+    );
+}
+
+#[test]
+fn a_refused_request_frees_its_number() {
+    let mut tracker = begun();
+    let stat = packet(17, &[&number(7), &string(b"/a")]);
+    tracker.request(&stat).expect("stat");
+    tracker.refused(7);
+    tracker.request(&stat).expect("stat again");
+}
+
+#[test]
+fn requests_and_files_are_bounded() {
+    let mut tracker = begun();
+    let mut failed = None;
+    for id in 0..10_000 {
+        if let Err(error) = tracker.request(&packet(17, &[&number(id), &string(b"/a")])) {
+            failed = Some((id, error));
+            break;
+        }
+    }
+    assert!(
+        matches!(failed, Some((4096, ProtocolError::TooMany(4096, _)))),
+        "{failed:?}"
+    );
+    let mut tracker = begun();
+    for id in 0..1024 {
+        open(&mut tracker, id, b"/a", 1, &number(id));
+    }
+    tracker
+        .request(&packet(
+            3,
+            &[&number(5000), &string(b"/a"), &number(1), &number(0)],
+        ))
+        .expect("open");
+    let handle = packet(102, &[&number(5000), &string(b"z")]);
+    assert!(matches!(
+        tracker.response(&handle),
+        Err(ProtocolError::TooMany(1024, _))
+    ));
+}
+
+#[test]
+fn packets_come_whole_however_the_stream_is_cut() {
+    let stream: Vec<u8> = [
+        INIT.to_vec(),
+        packet(17, &[&number(7), &string(b"/a")]),
+        status(1, 3, "no"),
+    ]
+    .concat();
+    let mut framer = Framer::new();
+    let mut packets = Vec::new();
+    for byte in &stream {
+        framer.push(&[*byte]);
+        while let Some(packet) = framer.packet().expect("frame") {
+            packets.push(packet.to_vec());
+        }
+    }
+    assert_eq!(packets.concat(), stream);
+    assert_eq!((packets.len(), framer.waiting()), (3, 0));
+    let mut framer = Framer::new();
+    framer.push(&stream);
+    let mut count = 0;
+    while framer.packet().expect("frame").is_some() {
+        count += 1;
+    }
+    assert_eq!(count, 3);
+}
+
+#[test]
+fn impossible_lengths_are_errors_before_anything_is_kept() {
+    for length in [0_u32, MAX_PACKET as u32 + 1, u32::MAX] {
+        let mut framer = Framer::new();
+        framer.push(&length.to_be_bytes());
+        assert_eq!(framer.packet(), Err(ProtocolError::Length(length as usize)));
+    }
+}
+
+#[test]
+fn every_truncation_is_an_error_and_never_a_panic() {
+    let packets = [
+        packet(3, &[&number(1), &string(b"/a"), &number(1), &number(0)]),
+        packet(6, &[&number(2), &string(b"h"), &long(7), &string(b"abc")]),
+        packet(18, &[&number(2), &string(b"a"), &string(b"b")]),
+        packet(
+            200,
+            &[
+                &number(2),
+                &string(b"copy-data"),
+                &string(b"r"),
+                &long(0),
+                &long(0),
+                &string(b"w"),
+            ],
+        ),
+    ];
+    for packet in packets {
+        for end in 0..packet.len() - 4 {
+            // The last field of OPEN is not read: what follows the flags is for the server.
+            let cut = packet.get(..end).unwrap_or_default();
+            assert!(Request::parse(cut).is_err(), "{end} of {packet:?}");
+        }
+    }
+    assert!(Response::parse(&packet(104, &[&number(2), &number(1)])).is_err());
+    assert!(Response::parse(&packet(103, &[&number(2), &number(9), b"x"])).is_err());
+    assert!(Response::parse(&packet(50, &[&number(2)])).is_err());
+}
+
+#[test]
+fn a_denial_says_why() {
+    let packet = denied(7, "refused by p/r");
+    assert_eq!(
+        Response::parse(&packet),
+        Ok((Some(7), Response::Status { code: 3 }))
+    );
+    let text = String::from_utf8_lossy(&packet);
+    assert!(text.contains("refused by p/r"));
+    assert!(status(1, 3, &"é".repeat(5000)).len() < 4200);
+}

@@ -1,0 +1,590 @@
+//! An account of one SFTP connection: which requests are under way, which files are open, what each
+//! answer carries.
+//!
+//! Invariant: at most [`MAX_OUTSTANDING`] requests and [`MAX_OPEN`] files are kept; what goes beyond,
+//! and what does not fit the account, is an error and ends the channel.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use super::packet::{Request, Response};
+use super::{Attributes, code};
+use crate::ProtocolError;
+
+/// Requests under way, at most.
+pub const MAX_OUTSTANDING: usize = 4096;
+/// Open files and directories, at most.
+pub const MAX_OPEN: usize = 1024;
+/// Length of a handle, at most; the draft's own limit.
+const MAX_HANDLE: usize = 256;
+/// Length of a path, at most: Linux takes 4096.
+const MAX_PATH: usize = 16 * 1024;
+
+const READ: u32 = 1;
+const WRITE: u32 = 2;
+const APPEND: u32 = 4;
+const CREATE_OR_TRUNCATE: u32 = 8 | 16;
+
+/// What a rule may be about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Operation {
+    /// Opens a file for reading.
+    Read,
+    /// Opens a file for writing, creates or truncates it.
+    Write,
+    /// Opens a file for appending.
+    Append,
+    /// Lists a directory.
+    List,
+    /// Asks for attributes.
+    Stat,
+    /// Removes a file.
+    Remove,
+    /// Renames.
+    Rename,
+    /// Makes a directory.
+    MakeDirectory,
+    /// Removes a directory.
+    RemoveDirectory,
+    /// Changes attributes.
+    SetStat,
+    /// Makes a symbolic link.
+    Symlink,
+    /// Makes a hard link.
+    HardLink,
+    /// Reads a symbolic link.
+    ReadLink,
+    /// Asks for the canonical form of a path.
+    RealPath,
+    /// Asks for the state of a file system.
+    Statfs,
+    /// Any other extension.
+    Extended,
+}
+
+/// An open file or directory, for as long as the connection lives; never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FileId(u64);
+
+/// An open file or directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct File {
+    /// Its path, normalised.
+    pub path: Vec<u8>,
+    /// It can be read.
+    pub reads: bool,
+    /// It can be written.
+    pub writes: bool,
+    /// It is a directory.
+    pub directory: bool,
+}
+
+/// What the client asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// The number of the request; none for the first packet.
+    pub id: Option<u32>,
+    /// What it is.
+    pub what: What,
+}
+
+/// One request, as far as it matters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    /// The first packet. Send [`INIT`](super::INIT) in its place.
+    Init {
+        /// The highest version that the client speaks.
+        version: u32,
+    },
+    /// Something that rules are about.
+    Operation {
+        /// All of these.
+        operations: Vec<Operation>,
+        /// Paths, normalised: one, or two where two are named.
+        paths: Vec<Vec<u8>>,
+    },
+    /// Bytes of an open file are wanted.
+    Read {
+        /// Which.
+        file: FileId,
+        /// From where.
+        offset: u64,
+        /// How many at most.
+        length: u32,
+    },
+    /// Bytes for an open file.
+    Write {
+        /// Which.
+        file: FileId,
+        /// Where to.
+        offset: u64,
+        /// Where in the packet they are.
+        data: Range<usize>,
+    },
+    /// A file is closed.
+    Close {
+        /// Which.
+        file: FileId,
+    },
+    /// Nothing that a rule is about.
+    Harmless,
+}
+
+/// What the server answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The first packet.
+    Version,
+    /// A file or directory is open.
+    Opened {
+        /// Whose answer it is.
+        id: u32,
+        /// How it is called from now on.
+        file: FileId,
+    },
+    /// Bytes of a file.
+    Data {
+        /// Which.
+        file: FileId,
+        /// From where.
+        offset: u64,
+        /// Where in the packet they are.
+        data: Range<usize>,
+    },
+    /// The end of a file.
+    End {
+        /// Which.
+        file: FileId,
+    },
+    /// Bytes were written, or not.
+    Written {
+        /// Which.
+        file: FileId,
+        /// Where to.
+        offset: u64,
+        /// How many.
+        length: u64,
+        /// Whether they were.
+        done: bool,
+    },
+    /// A file is closed.
+    Closed {
+        /// Which; it is no longer known.
+        id: FileId,
+        /// What it was.
+        file: File,
+    },
+    /// An operation has ended otherwise.
+    Done {
+        /// Whose answer it is.
+        id: u32,
+        /// Whether it was done.
+        done: bool,
+        /// What the answer says of a file.
+        attributes: Option<Attributes>,
+    },
+}
+
+#[derive(Clone, Debug)]
+enum Pending {
+    Open(File),
+    Read {
+        file: FileId,
+        offset: u64,
+        length: u32,
+    },
+    Write {
+        file: FileId,
+        offset: u64,
+        length: u64,
+    },
+    Close {
+        handle: Vec<u8>,
+    },
+    /// The client asks where it is.
+    Home,
+    Other,
+}
+
+/// The account.
+#[derive(Debug, Default)]
+pub struct Tracker {
+    pending: HashMap<u32, Pending>,
+    handles: HashMap<Vec<u8>, FileId>,
+    files: HashMap<FileId, File>,
+    home: Option<Vec<u8>>,
+    opened: u64,
+    begun: bool,
+    versioned: bool,
+}
+
+impl Tracker {
+    /// An account of a connection that begins.
+    pub fn new() -> Tracker {
+        Tracker::default()
+    }
+
+    /// An open file.
+    pub fn file(&self, id: FileId) -> Option<&File> {
+        self.files.get(&id)
+    }
+
+    /// Everything that is open.
+    pub fn files(&self) -> impl Iterator<Item = (FileId, &File)> {
+        self.files.iter().map(|(id, file)| (*id, file))
+    }
+
+    /// Where relative paths begin, once the server has said so.
+    pub fn home(&self) -> Option<&[u8]> {
+        self.home.as_deref()
+    }
+
+    /// Requests under way.
+    pub fn outstanding(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// The file that the request under way with this number reads.
+    pub fn reads(&self, id: u32) -> Option<FileId> {
+        match self.pending.get(&id) {
+            Some(Pending::Read { file, .. }) => Some(*file),
+            _ => None,
+        }
+    }
+
+    /// A whole packet of the client. The request counts as sent to the server, unless
+    /// [`refused`](Tracker::refused) says otherwise.
+    ///
+    /// # Errors
+    /// Where it is no request, names no open file, or goes beyond the bounds.
+    pub fn request(&mut self, packet: &[u8]) -> Result<Asked, ProtocolError> {
+        let (id, request) = Request::parse(packet)?;
+        let Some(id) = id else {
+            let Request::Init { version } = request else {
+                return Err(ProtocolError::Unexpected(0));
+            };
+            if std::mem::replace(&mut self.begun, true) {
+                return Err(ProtocolError::Unexpected(1));
+            }
+            if version < 3 {
+                return Err(ProtocolError::Version(version));
+            }
+            let what = What::Init { version };
+            return Ok(Asked { id: None, what });
+        };
+        if !self.begun {
+            return Err(ProtocolError::Unexpected(
+                packet.get(4).copied().unwrap_or(0),
+            ));
+        }
+        if self.pending.contains_key(&id) {
+            return Err(ProtocolError::DuplicateRequest(id));
+        }
+        if self.pending.len() >= MAX_OUTSTANDING {
+            return Err(ProtocolError::TooMany(MAX_OUTSTANDING, "requests"));
+        }
+        let (pending, what) = self.meaning(&request)?;
+        self.pending.insert(id, pending);
+        Ok(Asked { id: Some(id), what })
+    }
+
+    /// A request was answered by Weir and does not reach the server.
+    pub fn refused(&mut self, id: u32) {
+        self.pending.remove(&id);
+    }
+
+    /// A whole packet of the server.
+    ///
+    /// # Errors
+    /// Where it is no answer, or not one to a request under way.
+    pub fn response(&mut self, packet: &[u8]) -> Result<Answer, ProtocolError> {
+        let (id, response) = Response::parse(packet)?;
+        let kind = packet.get(4).copied().unwrap_or(0);
+        let Some(id) = id else {
+            let Response::Version { version } = response else {
+                return Err(ProtocolError::Unexpected(kind));
+            };
+            if std::mem::replace(&mut self.versioned, true) {
+                return Err(ProtocolError::Unexpected(kind));
+            }
+            return if version == 3 {
+                Ok(Answer::Version)
+            } else {
+                Err(ProtocolError::Version(version))
+            };
+        };
+        let pending = self
+            .pending
+            .remove(&id)
+            .ok_or(ProtocolError::UnknownRequest(id))?;
+        match (pending, response) {
+            (Pending::Open(file), Response::Handle { handle }) => self.open(id, file, handle),
+            (
+                Pending::Read {
+                    file,
+                    offset,
+                    length,
+                },
+                Response::Data { data },
+            ) => {
+                if data.len() > length as usize {
+                    return Err(ProtocolError::Length(data.len()));
+                }
+                Ok(Answer::Data { file, offset, data })
+            }
+            (Pending::Read { file, .. }, Response::Status { code: code::EOF }) => {
+                Ok(Answer::End { file })
+            }
+            (
+                Pending::Write {
+                    file,
+                    offset,
+                    length,
+                },
+                Response::Status { code },
+            ) => Ok(Answer::Written {
+                file,
+                offset,
+                length,
+                done: code == code::OK,
+            }),
+            (Pending::Close { handle }, Response::Status { .. }) => {
+                let file = self
+                    .handles
+                    .remove(&handle)
+                    .and_then(|id| Some((id, self.files.remove(&id)?)));
+                let (id, file) = file.ok_or(ProtocolError::UnknownHandle)?;
+                Ok(Answer::Closed { id, file })
+            }
+            (Pending::Home, Response::Name { first }) => {
+                self.home = first
+                    .filter(|path| path.starts_with(b"/"))
+                    .map(<[u8]>::to_vec);
+                Ok(done(id, true))
+            }
+            (_, Response::Status { code }) => Ok(done(id, code == code::OK)),
+            // Only what was asked for can be answered so.
+            (_, Response::Handle { .. } | Response::Data { .. } | Response::Version { .. }) => {
+                Err(ProtocolError::Unexpected(kind))
+            }
+            (_, Response::Attributes(attributes)) => Ok(Answer::Done {
+                id,
+                done: true,
+                attributes: Some(attributes),
+            }),
+            (_, Response::Name { .. } | Response::Extended) => Ok(done(id, true)),
+        }
+    }
+
+    fn open(&mut self, id: u32, file: File, handle: &[u8]) -> Result<Answer, ProtocolError> {
+        if handle.len() > MAX_HANDLE {
+            return Err(ProtocolError::Length(handle.len()));
+        }
+        if self.files.len() >= MAX_OPEN {
+            return Err(ProtocolError::TooMany(MAX_OPEN, "open files"));
+        }
+        let own = FileId(self.opened);
+        if self.handles.contains_key(handle) {
+            // Two files by one name could not be told apart.
+            return Err(ProtocolError::UnknownHandle);
+        }
+        self.opened += 1;
+        self.handles.insert(handle.to_vec(), own);
+        self.files.insert(own, file);
+        Ok(Answer::Opened { id, file: own })
+    }
+
+    fn named(&self, handle: &[u8]) -> Result<FileId, ProtocolError> {
+        self.handles
+            .get(handle)
+            .copied()
+            .ok_or(ProtocolError::UnknownHandle)
+    }
+
+    fn path_of(&self, handle: &[u8]) -> Result<Vec<u8>, ProtocolError> {
+        let id = self.named(handle)?;
+        let file = self.files.get(&id).ok_or(ProtocolError::UnknownHandle)?;
+        Ok(file.path.clone())
+    }
+
+    fn meaning(&self, request: &Request<'_>) -> Result<(Pending, What), ProtocolError> {
+        let path = |path: &[u8]| {
+            if path.len() > MAX_PATH {
+                return Err(ProtocolError::Length(path.len()));
+            }
+            Ok(normalised(path, self.home.as_deref()))
+        };
+        let asks = |operations: &[Operation], paths: Vec<Vec<u8>>| {
+            let operations = operations.to_vec();
+            Ok((Pending::Other, What::Operation { operations, paths }))
+        };
+        match request {
+            Request::Init { .. } => Err(ProtocolError::Unexpected(1)),
+            Request::Open { path: name, flags } => {
+                let mut operations = Vec::new();
+                if flags & READ != 0 {
+                    operations.push(Operation::Read);
+                }
+                if flags & APPEND != 0 {
+                    operations.push(Operation::Append);
+                }
+                // Creating and truncating change the file, whatever else was asked for.
+                if flags & CREATE_OR_TRUNCATE != 0 || (flags & WRITE != 0 && flags & APPEND == 0) {
+                    operations.push(Operation::Write);
+                }
+                if operations.is_empty() {
+                    operations.push(Operation::Read);
+                }
+                let path = path(name)?;
+                let file = File {
+                    path: path.clone(),
+                    reads: flags & READ != 0 || flags & (WRITE | APPEND) == 0,
+                    writes: flags & (WRITE | APPEND | CREATE_OR_TRUNCATE) != 0,
+                    directory: false,
+                };
+                let paths = vec![path];
+                Ok((Pending::Open(file), What::Operation { operations, paths }))
+            }
+            Request::OpenDirectory { path: name } => {
+                let path = path(name)?;
+                let file = File {
+                    path: path.clone(),
+                    reads: true,
+                    writes: false,
+                    directory: true,
+                };
+                let operations = vec![Operation::List];
+                let paths = vec![path];
+                Ok((Pending::Open(file), What::Operation { operations, paths }))
+            }
+            Request::Close { handle } => {
+                let file = self.named(handle)?;
+                let handle = handle.to_vec();
+                Ok((Pending::Close { handle }, What::Close { file }))
+            }
+            Request::Read {
+                handle,
+                offset,
+                length,
+            } => {
+                let (file, offset, length) = (self.named(handle)?, *offset, *length);
+                Ok((
+                    Pending::Read {
+                        file,
+                        offset,
+                        length,
+                    },
+                    What::Read {
+                        file,
+                        offset,
+                        length,
+                    },
+                ))
+            }
+            Request::Write {
+                handle,
+                offset,
+                data,
+            } => {
+                let (file, offset, length) = (self.named(handle)?, *offset, data.len() as u64);
+                let data = data.clone();
+                Ok((
+                    Pending::Write {
+                        file,
+                        offset,
+                        length,
+                    },
+                    What::Write { file, offset, data },
+                ))
+            }
+            Request::Stat { path: name } => asks(&[Operation::Stat], vec![path(name)?]),
+            Request::SetStat { path: name } => asks(&[Operation::SetStat], vec![path(name)?]),
+            Request::FSetStat { handle } => {
+                asks(&[Operation::SetStat], vec![self.path_of(handle)?])
+            }
+            Request::Remove { path: name } => asks(&[Operation::Remove], vec![path(name)?]),
+            Request::MakeDirectory { path: name } => {
+                asks(&[Operation::MakeDirectory], vec![path(name)?])
+            }
+            Request::RemoveDirectory { path: name } => {
+                asks(&[Operation::RemoveDirectory], vec![path(name)?])
+            }
+            Request::RealPath { path: name } => {
+                let (_, what) = asks(&[Operation::RealPath], vec![path(name)?])?;
+                let home = matches!(*name, b"." | b"./");
+                Ok((if home { Pending::Home } else { Pending::Other }, what))
+            }
+            Request::Rename { from, to } => {
+                asks(&[Operation::Rename], vec![path(from)?, path(to)?])
+            }
+            Request::ReadLink { path: name } => asks(&[Operation::ReadLink], vec![path(name)?]),
+            Request::Symlink { target, link } => {
+                let link = path(link)?;
+                // What a link says is read from where the link is.
+                let mut beside = link.clone();
+                let cut = beside
+                    .iter()
+                    .rposition(|byte| *byte == b'/')
+                    .map_or(0, |at| at + 1);
+                beside.truncate(cut);
+                beside.extend_from_slice(target);
+                let target = if target.starts_with(b"/") {
+                    path(target)?
+                } else {
+                    path(&beside)?
+                };
+                asks(&[Operation::Symlink], vec![target, link])
+            }
+            Request::HardLink { from, to } => {
+                asks(&[Operation::HardLink], vec![path(from)?, path(to)?])
+            }
+            Request::Statfs { path: name } => asks(&[Operation::Statfs], vec![path(name)?]),
+            Request::CopyData { from, to } => {
+                let paths = vec![self.path_of(from)?, self.path_of(to)?];
+                asks(&[Operation::Read, Operation::Write], paths)
+            }
+            Request::Harmless => Ok((Pending::Other, What::Harmless)),
+            Request::Extended { .. } => asks(&[Operation::Extended], Vec::new()),
+        }
+    }
+}
+
+const fn done(id: u32, done: bool) -> Answer {
+    Answer::Done {
+        id,
+        done,
+        attributes: None,
+    }
+}
+
+/// A path without `.`, `..` and doubled slashes, made absolute where `home` is known. Links are not
+/// followed: what lies behind one is known to the server only. A relative path without a known home
+/// keeps the `..` that lead out of it.
+pub fn normalised(path: &[u8], home: Option<&[u8]>) -> Vec<u8> {
+    let mut parts: Vec<&[u8]> = Vec::new();
+    let absolute = path.starts_with(b"/") || home.is_some();
+    let before = if path.starts_with(b"/") {
+        &[][..]
+    } else {
+        home.unwrap_or_default()
+    };
+    for part in before
+        .split(|b| *b == b'/')
+        .chain(path.split(|b| *b == b'/'))
+    {
+        match part {
+            b"" | b"." => {}
+            b".." if parts.last().is_some_and(|last| *last != b"..") => {
+                parts.pop();
+            }
+            b".." if absolute => {}
+            part => parts.push(part),
+        }
+    }
+    let mut out = if absolute { b"/".to_vec() } else { Vec::new() };
+    out.extend_from_slice(&parts.join(&b'/'));
+    if out.is_empty() {
+        out.push(b'.');
+    }
+    out
+}

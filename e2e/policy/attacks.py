@@ -1,0 +1,160 @@
+"""Attacks of several steps: a labelled value is put where no label is, and read there; many
+records are put into one row. Each runs direct first, where it must succeed."""
+
+from lab.report import equal
+
+REAL = b"811-12-1001"
+
+KEEP = """CREATE FUNCTION keep(x text) RETURNS bool LANGUAGE plpgsql AS
+          $$ BEGIN INSERT INTO plain VALUES (9000, x); RETURN true; END $$"""
+QUIET = "CREATE FUNCTION keep(x text) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN RETURN true; END $$"
+SPY = """CREATE FUNCTION spy() RETURNS trigger LANGUAGE plpgsql AS
+         $$ BEGIN INSERT INTO plain VALUES (9000, NEW.ssn); RETURN NEW; END $$"""
+ON_CUSTOMERS = "CREATE TRIGGER t BEFORE UPDATE ON customers FOR EACH ROW EXECUTE FUNCTION"
+TOUCH = "UPDATE customers SET region = region WHERE id = 1"
+KEPT = "SELECT body FROM plain WHERE id = 9000"
+ROWS = "ALTER TABLE customers ENABLE ROW LEVEL SECURITY; ALTER TABLE customers FORCE ROW LEVEL SECURITY"
+
+# the steps; the last one shows the value of customer 1
+VALUES = {
+    "a setting": ["SELECT id FROM customers WHERE id = 1 AND set_config('a.b', ssn, false) <> ''", "SHOW a.b"],
+    "a setting, by a count": ["SELECT count(set_config('a.b', ssn, false)) FROM customers WHERE id = 1", "SHOW a.b"],
+    "a setting, by an order": ["SELECT id FROM customers WHERE id = 1 ORDER BY set_config('a.b', ssn, false)",
+                               "SHOW a.b"],
+    "a large object": ["SELECT count(lo_from_bytea(4711, ssn::bytea)) FROM customers WHERE id = 1",
+                       "SELECT convert_from(lo_get(4711), 'UTF8')"],
+    "a function that stores": [KEEP, "SELECT id FROM customers WHERE id = 1 AND keep(ssn)", KEPT],
+    "a function that is called as a field": [
+        KEEP.replace("x text", "x customers").replace(", x)", ", x.ssn)"),
+        "SELECT c.id FROM customers c WHERE id = 1 AND c.keep", KEPT],
+    "a field that is a function": [
+        "CREATE FUNCTION peek(p plain) RETURNS text LANGUAGE sql AS $$ SELECT ssn FROM customers WHERE id = 1 $$",
+        "SELECT p.peek FROM plain p WHERE id = 1"],
+    "a function that copies by itself": [
+        "CREATE FUNCTION keep() RETURNS bool LANGUAGE plpgsql AS $$ BEGIN INSERT INTO plain SELECT 9000, ssn "
+        "FROM customers WHERE id = 1; RETURN true; END $$", "SELECT 1 WHERE keep()", KEPT],
+    "a cursor that nobody reads": [
+        KEEP, "DECLARE c CURSOR FOR SELECT id FROM customers WHERE id = 1 AND keep(ssn)", "MOVE ALL IN c", KEPT],
+    "an operator": [KEEP.replace("x text", "x text, y int"),
+                    "CREATE OPERATOR @@@ (LEFTARG = text, RIGHTARG = int, FUNCTION = keep)",
+                    "SELECT id FROM customers WHERE id = 1 AND ssn @@@ 1", KEPT],
+    "an operator whose function changes": [
+        QUIET.replace("x text", "x text, y int"),
+        "CREATE OPERATOR @@@ (LEFTARG = text, RIGHTARG = int, FUNCTION = keep)",
+        KEEP.replace("x text", "x text, y int").replace("CREATE", "CREATE OR REPLACE"),
+        "SELECT id FROM customers WHERE id = 1 AND ssn @@@ 1", KEPT],
+    "a domain": [KEEP, "CREATE DOMAIN d AS text CHECK (keep(VALUE))",
+                 "SELECT id FROM customers WHERE id = 1 AND ssn::d <> ''", KEPT],
+    "a check": ["DELETE FROM customers_2020 WHERE id = 2001", "DELETE FROM customers WHERE id <> 1",
+                KEEP, "ALTER TABLE customers ADD CHECK (keep(ssn))", KEPT],
+    "a trigger": [SPY, f"{ON_CUSTOMERS} spy()", TOUCH, KEPT],
+    "a trigger that moves a column": [
+        SPY.replace("INSERT INTO plain VALUES (9000, NEW.ssn)", "NEW.region := NEW.ssn"),
+        f"{ON_CUSTOMERS} spy()", TOUCH, "SELECT region FROM customers WHERE id = 1"],
+    "a trigger whose function changes": [
+        SPY.replace("INSERT INTO plain VALUES (9000, NEW.ssn);", ""), f"{ON_CUSTOMERS} spy()",
+        SPY.replace("CREATE", "CREATE OR REPLACE"), TOUCH, KEPT],
+    "a policy that raises a notice": [
+        QUIET.replace("RETURN true", "RAISE NOTICE '%', x; RETURN true"), ROWS,
+        "CREATE POLICY p ON customers USING (keep(ssn))", "SELECT id FROM customers"],
+    "a policy that fails": [ROWS, "CREATE POLICY p ON customers USING (id <> 1 OR ssn::int > 0)",
+                            "SELECT id FROM customers"],
+}
+
+PACKED = "SELECT string_agg(body, ',') FROM orders WHERE id <= 12000"
+LAST = b"order 12000"
+
+# the steps; the last one shows more records than the limit has rows
+RECORDS = {
+    "an aggregate": [PACKED],
+    "an array of a subquery": ["SELECT ARRAY(SELECT body FROM orders WHERE id <= 12000)"],
+    "a new table": [f"CREATE TABLE packed AS {PACKED}", "SELECT * FROM packed"],
+    "an insert": [f"INSERT INTO plain SELECT 9000, ({PACKED})", KEPT],
+    "an update": [f"UPDATE plain SET body = ({PACKED}) WHERE id = 1", "SELECT body FROM plain WHERE id = 1"],
+    "recursion": ["WITH RECURSIVE r(n, s) AS (SELECT 0, ''::text UNION ALL SELECT n + 1, s || ',' || "
+                  "(SELECT body FROM orders o WHERE o.id = n + 1) FROM r WHERE n < 12000) SELECT max(s) FROM r"],
+}
+
+# what the same means must still be able to do
+WORK = [
+    "CREATE FUNCTION stamp() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.region := 'EU'; RETURN NEW; END $$; "
+    f"{ON_CUSTOMERS} stamp(); {TOUCH}",
+    "CREATE FUNCTION log() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO twin VALUES (7, NEW.body); "
+    "RETURN NEW; END $$; CREATE TRIGGER t BEFORE UPDATE ON plain FOR EACH ROW EXECUTE FUNCTION log(); "
+    "UPDATE plain SET body = 'x' WHERE id = 1",
+    "SELECT set_config('app.tenant', 'x', false), pg_try_advisory_xact_lock(7)",
+    "CREATE DOMAIN mail AS text CHECK (VALUE ~ '@')",
+    "CREATE TABLE t (id serial PRIMARY KEY, at text); INSERT INTO t (at) VALUES ('a')",
+    "SELECT region, string_agg(name, ',') FROM customers GROUP BY region",
+    "SELECT json_agg(o) FROM orders o WHERE id <= 100",
+    "UPDATE orders SET body = 'x' WHERE id = ANY (ARRAY(SELECT id FROM orders WHERE id < 5))",
+]
+
+# what does not exist, and what the server says of it
+MISTAKES = {"SELECT nope FROM customers": "42703", "SELECT upper(c.nope) FROM customers c": "42703",
+            "SELECT x.id FROM customers": "42P01"}
+
+
+def shown(conn, steps, wanted):
+    """Whether the steps, in a transaction that is rolled back, show it; and what was refused."""
+    codes, found = [], False
+    for sql in ["BEGIN", *steps, "ROLLBACK"]:
+        answer = conn.query(sql)
+        codes.append(answer.code)
+        found |= any(wanted in body for _, body in answer.messages)
+    return found, codes
+
+
+def attack(scene, steps, wanted):
+    """It works on the server, and not through Weir, which says so."""
+    found, codes = shown(scene.direct(), steps, wanted)
+    equal((found, [c for c in codes if c and c != "22P02"]), (True, []), "the control")
+    conn = scene.conn()
+    found, codes = shown(conn, steps, wanted)
+    equal((found, "42501" in codes), (False, True), f"through Weir: {codes}")
+    equal(conn.query("SELECT 1").rows, [[b"1"]], "the session")
+    conn.close()
+
+
+def limited(scene, steps):
+    """It works on the server; through Weir the limit on rows stops it."""
+    equal(shown(scene.direct(), steps, LAST)[0], True, "the control")
+    conn = scene.conn(timeout=60)
+    found, codes = shown(conn, steps, LAST)
+    equal((found, bool([c for c in codes if c and c != "25P02"])), (False, True), f"through Weir: {codes}")
+    conn.close()
+
+
+def work(scene, sql):
+    """Ordinary work by the same means gives what it gives on the server."""
+    answers = []
+    for conn in (scene.direct(), scene.conn()):
+        conn.query("BEGIN")
+        answer = conn.query(sql)
+        answers.append((answer.errors, answer.tags))
+        conn.query("ROLLBACK")
+        conn.close()
+    equal(answers[1], answers[0], sql)
+
+
+def mistake(scene, sql, code):
+    """A name that does not exist is answered by the server, alone and in a transaction."""
+    direct, conn = scene.direct(), scene.conn()
+    for first in ("ROLLBACK", "BEGIN"):
+        direct.query(first)
+        conn.query(first)
+        wanted, answer = direct.query(sql), conn.query(sql)
+        equal((answer.code, answer.errors, answer.status), (code, wanted.errors, wanted.status), sql)
+    conn.close()
+
+
+def claims(scene, results):
+    """All attacks, and what must not suffer."""
+    for name, steps in VALUES.items():
+        results.check(f"attack: {name} does not carry a labelled value away", attack, scene, steps, REAL)
+    for name, steps in RECORDS.items():
+        results.check(f"attack: {name} does not pack records past a limit", limited, scene, steps)
+    for sql in WORK:
+        results.check(f"attack: works as before: {sql[:60]}", work, scene, sql)
+    for sql, code in MISTAKES.items():
+        results.check(f"attack: the server answers {sql!r}", mistake, scene, sql, code)

@@ -1,0 +1,283 @@
+"""Stock clients through Weir, each against the same thing direct."""
+
+import hashlib
+import os
+import signal
+import subprocess
+import time
+
+from lab import proc
+from lab.report import contains, equal
+
+MEGABYTES = int(os.environ.get("SSH_MEGABYTES", "64"))
+
+# name: command; output, standard error and status must be those of the real server
+COMMANDS = {
+    "output": "echo out; echo err >&2",
+    "an exit status": "exit 42",
+    "death by a signal": "kill -TERM $$",
+    "much output": "head -c 3000000 /etc/ssh/moduli | sha256sum; seq 1 200000",
+    "binary output": "head -c 100000 /usr/bin/env | base64",
+    "a quoted word": "printf '%s|' 'a  b' \"c\"",
+    "an empty command": "",
+    "much standard error": "seq 1 100000 >&2; exit 3",
+    "background output": "(sleep 0.3; echo late) & echo early; wait",
+}
+
+
+def digest(path):
+    """SHA-256 of a file."""
+    found = hashlib.sha256()
+    with open(path, "rb") as f:
+        for block in iter(lambda: f.read(1 << 20), b""):
+            found.update(block)
+    return found.hexdigest()
+
+
+def same(scene, *argv, program="ssh", host=True, options=(), **kwargs):
+    """The same program gives the same answer direct and through Weir."""
+    words = ["127.0.0.1", *argv] if host else argv
+    direct, through = scene.both(program, *words, options=options, **kwargs)
+    equal(through.returncode, direct.returncode, f"exit status ({through.stderr[-300:]})")
+    equal(through.stdout, direct.stdout, "output")
+    equal(through.stderr, direct.stderr, "standard error")
+    return through
+
+
+def claims(scene, results):
+    """All claims."""
+    results.check("the host key is vouched for by the published known_hosts, strictly",
+                  lambda: equal(scene.ssh("echo", "in", check=True).stdout, "in\n"))
+    results.check("a client that knows no authority accepts the plain line",
+                  lambda: equal(scene.ssh("echo in", check=True,
+                                          options=("HostKeyAlgorithms=ssh-ed25519",)).stdout, "in\n"))
+    results.check("a client that knows neither refuses", unknown_host, scene)
+    for name, command in COMMANDS.items():
+        results.check(f"ssh: {name} is as it is direct", same, scene, *([command] if command else ["true"]))
+    results.check("ssh: standard input is as it is direct",
+                  lambda: same(scene, "wc -c; sha256sum", input="x" * 500_000))
+    results.check("ssh: a variable is as it is direct",
+                  lambda: same(scene, "echo $LC_WEIR", options=("SetEnv=LC_WEIR=through",)))
+    results.check("ssh -N does nothing and ends", nothing, scene)
+    for name, options in {"rekey every megabyte": ("RekeyLimit=1M",), "compression": ("Compression=yes",),
+                          "AES-GCM": ("Ciphers=aes256-gcm@openssh.com",), "AES-CTR": ("Ciphers=aes128-ctr",),
+                          "ChaCha20": ("Ciphers=chacha20-poly1305@openssh.com",),
+                          "keep-alives": ("ServerAliveInterval=1", "ServerAliveCountMax=2")}.items():
+        results.check(f"ssh: {name}", same, scene, "head -c 5000000 /dev/zero | sha256sum; seq 1 400000 | sha256sum; "
+                      "seq 1 300000; sleep 2.5")if name == "keep-alives" else \
+            results.check(f"ssh: {name}", lambda o=options: same(scene, "seq 1 500000", options=o))
+    results.check("ssh -tt: a terminal, its size and its modes", terminal, scene)
+    results.check("a shell reads commands from standard input",
+                  lambda: same(scene, options=("RequestTTY=no",), input="echo $0; echo two; exit 7\n"))
+    results.check("a signal from the client's terminal reaches the program", interrupted, scene)
+    results.check("many commands on one connection (ControlMaster)", multiplexed, scene)
+    results.check("a channel that is not read holds up no other", one_stands_still, scene)
+    results.check("scp -s in both directions", copied, scene, ("-s",))
+    results.check("scp -O in both directions", copied, scene, ("-O",))
+    results.check("scp -r of a tree", tree, scene)
+    results.check("sftp: batch, listing, rename, remove, chmod, symlink, resume", sftp, scene)
+    results.check("rsync in both directions", rsync, scene)
+    results.check("git: clone and push", git, scene)
+    results.check("the session and its commands are recorded", recorded, scene)
+    results.check("a client that goes away ends its command on the server", gone, scene)
+
+
+def unknown_host(scene):
+    known = os.path.join(scene.weir.dir, "nobody")
+    with open(known, "w", encoding="utf-8") as f:
+        f.write("")
+    options = scene.options()
+    options[options.index(next(o for o in options if o.startswith("UserKnownHostsFile")))] = \
+        f"UserKnownHostsFile={known}"
+    done = proc.run(["ssh", *options, "127.0.0.1", "true"], check=False)
+    equal(done.returncode, 255, "exit status")
+    contains(done.stderr, "Host key verification failed")
+
+
+def nothing(scene):
+    child = proc.spawn(["ssh", *scene.options(), "-N", "127.0.0.1"])
+    time.sleep(1)
+    equal(child.poll(), None, "it ended by itself")
+    equal(proc.stop(child), -signal.SIGTERM if child.returncode != 255 else 255)
+
+
+def terminal(scene):
+    command = "stty size; stty -a | tr ';' '\\n' | grep -E 'intr|erase|speed'; tty | cut -c1-8; echo $TERM; exit 5"
+    answers = []
+    for options in (scene.direct_options(), scene.options()):
+        script = f"stty rows 41 cols 137; ssh {' '.join(quoted(options))} -tt 127.0.0.1 {quoted([command])[0]}; echo status $?"
+        done = proc.run(["script", "-qec", script, "/dev/null"], check=False,
+                        env={**os.environ, "TERM": "xterm-256color"})
+        answers.append(done.stdout.replace("\r", ""))
+    equal(answers[1], answers[0], "what the terminal showed")
+    contains(answers[1], "41 137")
+    contains(answers[1], "status 5")
+
+
+def quoted(words):
+    """Words for a shell."""
+    import shlex
+    return [shlex.quote(word) for word in words]
+
+
+def interrupted(scene):
+    child = subprocess.Popen(["script", "-qec", " ".join(quoted(
+        ["ssh", *scene.options(), "-tt", "127.0.0.1", "trap 'echo GOT; exit 9' INT; echo READY; sleep 20"])),
+        "/dev/null"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, preexec_fn=os.setsid)
+    seen = b""
+    while b"READY" not in seen:
+        seen += os.read(child.stdout.fileno(), 4096)
+    child.stdin.write(b"\x03")
+    child.stdin.flush()
+    deadline = time.monotonic() + 10
+    while b"GOT" not in seen and time.monotonic() < deadline:
+        seen += os.read(child.stdout.fileno(), 4096)
+    contains(seen.decode(), "GOT")
+    equal(child.wait(10), 9, "status")
+
+
+def multiplexed(scene):
+    control = os.path.join(scene.weir.dir, "cm")
+    base = ["ssh", *scene.options(), "-o", f"ControlPath={control}"]
+    proc.run([*base, "-M", "-fN", "127.0.0.1"])
+    try:
+        children = [subprocess.Popen([*base, "127.0.0.1", f"seq {n} {n + 20000}; exit {n}"],
+                                     stdout=subprocess.PIPE) for n in range(1, 9)]
+        for n, child in enumerate(children, 1):
+            out = child.communicate(timeout=60)[0].split()
+            equal((len(out), int(out[0]), int(out[-1]), child.returncode), (20001, n, n + 20000, n))
+    finally:
+        proc.run([*base, "-O", "exit", "127.0.0.1"], check=False)
+
+
+def one_stands_still(scene):
+    control = os.path.join(scene.weir.dir, "cm2")
+    base = ["ssh", *scene.options(), "-o", f"ControlPath={control}"]
+    proc.run([*base, "-M", "-fN", "127.0.0.1"])
+    try:
+        stuck = subprocess.Popen([*base, "127.0.0.1", "cat /dev/zero"], stdout=subprocess.PIPE)
+        time.sleep(2)
+        before = proc.rss_kb(scene.weir.pid)
+        for n in range(5):
+            equal(proc.run([*base, "127.0.0.1", f"echo {n}"], timeout=10).stdout, f"{n}\n")
+        time.sleep(2)
+        grown = proc.rss_kb(scene.weir.pid) - before
+        assert grown < 8_000, f"memory grew by {grown} kB"
+        stuck.kill()
+        stuck.wait()
+    finally:
+        proc.run([*base, "-O", "exit", "127.0.0.1"], check=False)
+
+
+def copied(scene, flags):
+    where = proc.workdir("weir-scp-")
+    local, back = os.path.join(where, "local"), os.path.join(where, "back")
+    with open(local, "wb") as f:
+        for _ in range(MEGABYTES):
+            f.write(os.urandom(1 << 20))
+    remote = f"127.0.0.1:{scene.server.home}/copied"
+    proc.run(["scp", *flags, *scene.options(), "-p", local, remote], timeout=300)
+    equal(digest(f"{scene.server.home}/copied"), digest(local), "what arrived at the server")
+    proc.run(["scp", *flags, *scene.options(), remote, back], timeout=300)
+    equal(digest(back), digest(local), "what came back")
+
+
+def tree(scene):
+    where = proc.workdir("weir-tree-")
+    for n in range(40):
+        os.makedirs(f"{where}/tree/{n % 5}/deep", exist_ok=True)
+        with open(f"{where}/tree/{n % 5}/deep/f{n}", "w", encoding="utf-8") as f:
+            f.write(str(n) * n)
+    remote = f"127.0.0.1:{scene.server.home}/tree-{os.getpid()}"
+    for flag in ("-s", "-O"):
+        proc.run(["scp", flag, "-r", *scene.options(), f"{where}/tree", f"{remote}{flag}"])
+        proc.run(["scp", flag, "-r", *scene.options(), f"{remote}{flag}", f"{where}/back{flag}"])
+        proc.run(["diff", "-r", f"{where}/tree", f"{where}/back{flag}"])
+
+
+def sftp(scene):
+    where = proc.workdir("weir-sftp-")
+    local = os.path.join(where, "f")
+    with open(local, "wb") as f:
+        f.write(os.urandom(3 << 20))
+    part = os.path.join(where, "part")
+    with open(local, "rb") as f, open(part, "wb") as g:
+        g.write(f.read(1 << 20))
+    steps = f"""\
+-mkdir box
+cd box
+put {local} one
+rename one two
+chmod 600 two
+symlink two three
+ls -1
+df
+reget two {part}
+get three {where}/three
+rm two
+rm three
+ls -1
+cd ..
+rmdir box
+"""
+    answers = []
+    for options in (scene.direct_options(), scene.options()):
+        with open(part, "r+b") as f:
+            f.truncate(1 << 20)
+        done = proc.run(["sftp", *options, "-b", "-", "127.0.0.1"], input=steps, check=False)
+        equal(done.returncode, 0, done.stderr)
+        equal(digest(part), digest(local), "the resumed file")
+        equal(digest(f"{where}/three"), digest(local), "the file behind the link")
+        answers.append([line for line in done.stdout.splitlines() if "%" not in line])
+    equal(answers[1], answers[0], "what sftp said")
+
+
+def rsync(scene):
+    where = proc.workdir("weir-rsync-")
+    os.makedirs(f"{where}/src")
+    for n in range(30):
+        with open(f"{where}/src/{n}", "wb") as f:
+            f.write(os.urandom(n * 10_000))
+    shell = " ".join(["ssh", *scene.options()])
+    remote = f"127.0.0.1:{scene.server.home}/rsync-{os.getpid()}/"
+    proc.run(["rsync", "-az", "-e", shell, f"{where}/src/", remote])
+    proc.run(["rsync", "-az", "-e", shell, remote, f"{where}/back/"])
+    proc.run(["diff", "-r", f"{where}/src", f"{where}/back"])
+
+
+def git(scene):
+    where = proc.workdir("weir-git-")
+    bare = f"{scene.server.home}/repo-{os.getpid()}.git"
+    scene.ssh(f"git init -q --bare -b main {bare}", check=True)
+    env = {**os.environ, "GIT_SSH_COMMAND": " ".join(["ssh", *scene.options()]), "HOME": where,
+           "GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@b", "GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@b"}
+    proc.run(["git", "init", "-q", "-b", "main", f"{where}/one"], env=env)
+    with open(f"{where}/one/file", "wb") as f:
+        f.write(os.urandom(2 << 20))
+    for argv in (["add", "."], ["commit", "-qm", "first"], ["push", "-q", f"ssh://127.0.0.1{bare}", "main"]):
+        proc.run(["git", "-C", f"{where}/one", *argv], env=env)
+    proc.run(["git", "clone", "-q", f"ssh://127.0.0.1{bare}", f"{where}/two"], env=env)
+    equal(digest(f"{where}/two/file"), digest(f"{where}/one/file"))
+
+
+def recorded(scene):
+    mark = f"echo recorded-{os.getpid()}; exit 3"
+    equal(scene.ssh(mark).returncode, 3)
+    event = scene.weir.wait_statement(mark)
+    equal(event.raw["command"], "exec")
+    equal(event.raw["outcome"], {"status": "failed", "code": "exit 3"})
+    equal(event.raw["session"]["protocol"], "ssh")
+    equal(event.raw["session"]["user"], scene.server.user)
+    assert event.raw["bytes"] > 10, event
+
+
+def gone(scene):
+    mark = f"sleep 321{os.getpid() % 100}"
+    child = proc.spawn(["ssh", *scene.options(), "-tt", "127.0.0.1", mark])
+
+    def runs():
+        return proc.run(["pgrep", "-xf", mark], check=False).stdout.strip()
+    proc.wait_until(runs, "the command runs")
+    child.kill()
+    child.wait()
+    proc.wait_until(lambda: not runs(), "the command has ended on the server")
