@@ -315,10 +315,6 @@ pub(super) fn summary(event: &Event) -> (Cell, String) {
                 .map(one_line)
                 .unwrap_or_default(),
         ),
-        Body::FileTransferred(file) => (
-            file.direction.as_str().into(),
-            format!("{} bytes of {}", file.bytes, one_line(&file.path)),
-        ),
         Body::ConnectionOpened(_) => {
             let part = |part: Option<&str>| part.map(one_line).unwrap_or_else(|| "?".to_owned());
             let target = part(session.and_then(|session| session.target.as_deref()));
