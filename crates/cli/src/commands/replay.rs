@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 use weir_audit::{
-    Body, Column, Event, RecordingChunk, SessionId, StatementFinished, Stream, Timestamp,
+    Body, Column, Event, RecordingChunk, SessionId, StatementFinished, Stream, Timestamp, Value,
 };
 
 use weir_collector::client::path_with;
@@ -433,12 +433,13 @@ impl Player {
             let _ = writeln!(out, "  {line}");
         }
         for (index, parameter) in statement.parameters.iter().enumerate() {
-            // Of a channel they are its environment.
-            let name = match is_channel(statement) {
-                true => String::new(),
-                false => format!("${} = ", index + 1),
+            let _ = match parameter {
+                // Of a channel they are its environment.
+                Value::Text(text) if is_channel(statement) => {
+                    writeln!(out, "  {}", one_line(text))
+                }
+                other => writeln!(out, "  ${} = {}", index + 1, value(other)),
             };
-            let _ = writeln!(out, "  {name}{}", value(parameter));
         }
         out
     }

@@ -86,9 +86,9 @@ fn a_shell_is_text_where_no_terminal_is() {
 $ ls
 
 €
-
+$ 
 (terminal 120x40)
-$ exit
+exit
 (exit 3, 2.0 KiB in 10 s)
 ";
     let text = shown(&steps);
@@ -119,7 +119,7 @@ fn a_shell_draws_on_a_terminal_at_its_own_speed_and_gives_it_back() {
         max_idle: Some(Duration::from_millis(300)),
         raw: true,
     };
-    assert_eq!(waits(&steps(shell(2), twice)), [50, 275, 25, 300, 150]);
+    assert_eq!(waits(&steps(shell(2), twice)), [50, 275, 25, 300]);
 }
 
 #[test]
@@ -143,7 +143,7 @@ one
 ── stderr
 \\u{1b}]0;x\\u{7}
 ── stdout
-two 
+two
 (more followed than was recorded)
 (signal TERM, 2.0 KiB in 10 s)
 ";
@@ -169,20 +169,16 @@ fn files_are_listed_with_size_and_digest() {
     let whole = file("/srv/a\u{1b}b", Some(digest), 0, true);
     let part = file("/srv/c", None, 4096, false);
     let drawn = events::render(&[whole.clone(), part.clone()], false, SCREEN);
-    let lines: Vec<&str> = drawn.lines().collect();
     for part in [
         "0000000000005/5",
         "download",
         "1.0 MiB",
         &digest.to_string(),
+        "/srv/a\\u{1b}b\n",
+        "/srv/c (from byte 4,096, not to its end)\n",
     ] {
-        assert!(lines[1].contains(part), "{part} in {drawn}");
+        assert!(drawn.contains(part), "{part} in {drawn}");
     }
-    assert!(lines[1].ends_with("/srv/a\\u{1b}b"), "{drawn}");
-    assert!(
-        lines[2].ends_with("/srv/c (from byte 4,096, not to its end)"),
-        "{drawn}"
-    );
     let replayed = shown(&steps(vec![whole, part], Pace::default()));
     assert!(
         replayed.contains(&format!("1.0 MiB by sftp, SHA-256 {digest}\n")),
