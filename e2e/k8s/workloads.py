@@ -50,6 +50,10 @@ class Workloads:
         """Enforced, and granted."""
         self.weir.shell(f"kubectl create namespace {NAMESPACE} && "
                         f"kubectl label namespace {NAMESPACE} weir.dev/enforce=true")
+        self.grant()
+
+    def grant(self):
+        """The namespace may use the database."""
         self.cluster.kubectl("patch", "clusterguardpolicy", "shop", "--type=json", "-p", json.dumps(
             [{"op": "add", "path": "/spec/subjects/-", "value": {"namespaces": [NAMESPACE]}}]))
 
@@ -186,6 +190,7 @@ spec:
             contains(text, " failed 0 last " + MASKED)
         finally:
             clients.clean(self.weir)
+            self.grant()
 
     def resolvers_that_do_not_know_the_cluster(self):
         """The node's resolvers in an enforced namespace, and name servers that do not exist in one that is
