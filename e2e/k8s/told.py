@@ -101,7 +101,7 @@ class Told:
 
     def reviewers_are_told_once_in_order_and_signed(self):
         child, name = self._held()
-        proc.wait_until(lambda: self._got(name), "the receiver hears of it", 15, every=0.2)
+        proc.wait_until(lambda: self._got(name), "the receiver hears of it", 60, every=0.2)
         self.weir.shell(f"kubectl weir approve -n shop {name}", who="alice")
         equal(child.wait(60), 0)
         def all_told():
