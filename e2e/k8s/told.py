@@ -95,7 +95,7 @@ class Told:
 
     def _got(self, name):
         """What the receiver got of a request."""
-        lines = self.cluster.logs("receiver", namespace="hooks").splitlines()
+        lines = self.cluster.logs("receiver", "receiver", namespace="hooks").splitlines()
         got = [json.loads(line) for line in lines if line.startswith("{")]
         return [message for message in got if message["body"]["data"]["name"] == name]
 
