@@ -16,6 +16,7 @@ mod host;
 mod judge;
 mod keys;
 mod packet;
+mod people;
 mod relay;
 mod requests;
 mod serve;

@@ -14,11 +14,11 @@ use weir_wire_ssh::sftp::FileId;
 use super::channel::{Arrival, Reply, Stopped};
 use super::judge::Refusal;
 use super::packet::{Fields, Message};
+use super::people::{self, ruling, waiting_text};
 use super::relay::{End, Relay, Subject};
-use super::requests::{Answer, ruling, waiting_text};
+use super::requests::Answer;
 use super::statement::Active;
 use crate::millis;
-use crate::ports::Ruling;
 
 /// What results wait for.
 #[derive(Debug, Clone)]
@@ -306,16 +306,7 @@ impl Relay {
         let shared = Arc::clone(&self.judge.shared);
         let waited = Waited::People(over, index, spec);
         self.stop(key, Some(waited), |answer| async move {
-            let ruled = match shared.holds.open(request).await {
-                Ok(held) => {
-                    answer(Answer::Waiting(Arc::clone(&held.name)));
-                    let ruling = held.ruling.await.unwrap_or(Ruling::Stopped);
-                    drop(held.guard);
-                    Ok(ruling)
-                }
-                Err(reason) => Err(reason),
-            };
-            answer(Answer::Ruled(ruled));
+            people::ask(&*shared.holds, request, answer).await;
         });
         Counted::Waits
     }

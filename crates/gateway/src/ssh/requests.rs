@@ -7,15 +7,16 @@
 use std::sync::Arc;
 
 use weir_audit::{Decision as Recorded, Outcome, Record, StatementStarted};
-use weir_policy::{Decision, Hold, HoldSpec, Verdict};
+use weir_policy::{Decision, Hold, Verdict};
 
 use super::asked::Asked;
 use super::channel::{Lane, Parked, Reply, Request, Side};
 use super::judge::{Refusal, durable, exhausted, full, names};
 use super::packet::{self, Build, Fields, Message, STDERR};
+use super::people::{self, ruling};
 use super::relay::{End, Relay, Subject};
 use super::statement::Active;
-use crate::ports::{HoldRequest, Ruling};
+use crate::ports::Ruling;
 use crate::wall_clock;
 
 /// Variables of a channel that are remembered.
@@ -403,38 +404,8 @@ impl Relay {
         let shared = Arc::clone(&self.judge.shared);
         let decided = Some((decision, record));
         self.park(subject, request, decided, Some(hold), |answer| async move {
-            let ruled = match shared.holds.open(ask).await {
-                Ok(held) => {
-                    answer(Answer::Waiting(Arc::clone(&held.name)));
-                    let ruling = held.ruling.await.unwrap_or(Ruling::Stopped);
-                    drop(held.guard);
-                    Ok(ruling)
-                }
-                Err(reason) => Err(reason),
-            };
-            answer(Answer::Ruled(ruled));
+            people::ask(&*shared.holds, ask, answer).await;
         })
-    }
-
-    pub(super) fn hold_request(
-        &self,
-        record: &weir_audit::Statement,
-        sentence: String,
-        spec: &HoldSpec,
-        rows: u64,
-    ) -> HoldRequest {
-        HoldRequest {
-            session: Arc::clone(&self.evidence.session),
-            number: record.number,
-            statement: sentence.into(),
-            parameters: Vec::new(),
-            fingerprint: None,
-            rules: vec![spec.rule.clone()],
-            reason: spec.reason.clone(),
-            labels: Vec::new(),
-            rows,
-            approval: spec.approval.clone(),
-        }
     }
 
     /// Keeps a request back until something has come.
@@ -540,28 +511,6 @@ impl Relay {
                 record.decision = Recorded::Hold;
                 self.refuse(subject, request, record, refusal)
             }
-        }
-    }
-
-    fn tell_waiting(&mut self, subject: Subject, name: &Arc<str>) {
-        let Some(parked) = self.lane(subject).and_then(|lane| lane.parked.as_mut()) else {
-            return;
-        };
-        let opens = parked
-            .request
-            .as_ref()
-            .is_some_and(|request| request.opens.is_some());
-        if let Some((_, record)) = parked.decided.as_mut() {
-            record.request = Some(Arc::clone(name));
-        }
-        let spec = parked.hold.as_ref().and_then(|hold| hold.pending().first());
-        let Some(spec) = spec.cloned() else {
-            return;
-        };
-        if let Subject::Channel(key) | Subject::File(key) = subject
-            && !opens
-        {
-            self.say(key, &waiting_text(&spec, name));
         }
     }
 
@@ -729,36 +678,4 @@ fn terminal_size(packet: &[u8]) -> Option<(u32, u32)> {
 
 fn size(mut fields: Fields<'_>) -> Option<(u32, u32)> {
     Some((fields.u32()?, fields.u32()?))
-}
-
-/// What a client is told while people are asked.
-pub(super) fn waiting_text(spec: &HoldSpec, name: &str) -> String {
-    format!(
-        "awaiting approval {name} (policy \"{}\" rule \"{}\": {}); to release it: weir approve {name}",
-        spec.rule.policy, spec.rule.rule, spec.reason
-    )
-}
-
-/// How far people let it go on.
-///
-/// # Errors
-/// They do not.
-pub(super) fn ruling(
-    spec: &HoldSpec,
-    name: Option<&str>,
-    ruled: Result<Ruling, String>,
-) -> Result<weir_policy::Release, Refusal> {
-    let hint = name.map(|name| format!("access request {name}"));
-    let denied = |reason: &str| {
-        let reason = format!("{} ({reason})", spec.reason);
-        Err(Refusal::denied(&spec.rule, &reason, hint.as_deref()))
-    };
-    match ruled {
-        Ok(Ruling::Approved(None)) => Ok(weir_policy::Release::ToEnd),
-        Ok(Ruling::Approved(Some(rows))) => Ok(weir_policy::Release::Rows(rows)),
-        Ok(Ruling::Denied(reason)) => denied(&format!("not approved: {reason}")),
-        Ok(Ruling::Expired) => denied("nobody approved it in time"),
-        Ok(Ruling::Stopped) => denied("weir is stopping"),
-        Err(reason) => Err(Refusal::unjudged(&format!("it cannot be held: {reason}"))),
-    }
 }
