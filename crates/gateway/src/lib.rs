@@ -20,6 +20,7 @@ mod relay;
 mod scopes;
 mod sniff;
 mod ssh;
+mod values;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

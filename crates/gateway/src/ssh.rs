@@ -15,6 +15,7 @@ mod flow;
 mod host;
 mod judge;
 mod keys;
+mod masking;
 mod packet;
 mod people;
 mod pipe;
