@@ -19,6 +19,7 @@ mod packet;
 mod people;
 mod relay;
 mod requests;
+mod scp;
 mod serve;
 mod sftp;
 mod statement;

@@ -58,7 +58,8 @@ pub struct Command {
     pub opaque: Option<String>,
     /// It starts a shell that reads commands from the client.
     pub shell: bool,
-    /// A file transfer, if the command is one and nothing else.
+    /// A file transfer, if the command is one and nothing else. In the paths of scp `*` may stand for
+    /// what the shell finds.
     pub recognised: Option<Recognised>,
 }
 
@@ -101,13 +102,16 @@ pub fn analyze(text: &[u8], sent: &[&str]) -> Command {
         variables = shell.variables;
         written = shell.written;
     }
-    command.argv = plain_words(&command.text);
-    command.recognised = command.argv.as_deref().and_then(transfer::recognise);
+    command.argv = words(&command.text, false);
+    let patterns = || words(&command.text, true).filter(|words| transfer::is_scp(words));
+    let known = command.argv.clone().or_else(patterns);
+    command.recognised = known.as_deref().and_then(transfer::recognise);
     command
 }
 
-/// The words of a command that is nothing but words.
-fn plain_words(text: &str) -> Option<Vec<String>> {
+/// The words of a command that is nothing but words, and perhaps patterns: `*` stands for what the
+/// shell finds.
+fn words(text: &str, patterns: bool) -> Option<Vec<String>> {
     use lex::{Part, Token};
     let script = lex::read(text, 0).ok()?;
     let mut words = Vec::new();
@@ -121,6 +125,7 @@ fn plain_words(text: &str) -> Option<Vec<String>> {
                 Part::Text(text) => plain.push_str(text),
                 // Its own directory, or another user's: no other word comes of it.
                 Part::Tilde if !words.is_empty() => plain.push('~'),
+                Part::Glob if patterns => plain.push('*'),
                 Part::BraceComma => plain.push(','),
                 Part::BraceOpen if word.parts.len() == 2 => plain.push('{'),
                 Part::BraceClose if word.parts.len() == 2 => plain.push('}'),

@@ -3,13 +3,14 @@
 use std::collections::VecDeque;
 
 use tokio::task::AbortHandle;
-use weir_audit::Statement;
+use weir_audit::{Direction, Statement, TransferProtocol};
 use weir_policy::{Decision, Hold};
 
 use super::asked::Asked;
 use super::data::Waited;
 use super::flow::{Flow, MAX_WINDOW};
 use super::packet::{self, Build};
+use super::scp::Scp;
 use super::sftp::Sftp;
 use super::statement::Active;
 
@@ -149,6 +150,18 @@ pub(super) struct Channel {
     /// Variables that were set in it.
     pub(super) sent: Vec<String>,
     pub(super) sftp: Option<Box<Sftp>>,
+    pub(super) scp: Option<Box<Scp>>,
+    /// What its command moves in a protocol that is counted and not read.
+    pub(super) stream: Option<Stream>,
+}
+
+/// What a command moves as a whole.
+pub(super) struct Stream {
+    pub(super) protocol: TransferProtocol,
+    pub(super) direction: Direction,
+    pub(super) path: String,
+    /// Bytes of the client's so far.
+    pub(super) sent: u64,
 }
 
 /// A channel gets the whole window while so many others are open at most; then a part of it.
@@ -191,6 +204,8 @@ impl Channel {
             terminal: None,
             sent: Vec::new(),
             sftp: None,
+            scp: None,
+            stream: None,
         }
     }
 
@@ -241,9 +256,15 @@ impl Channel {
         self.down.message(Build::channel(packet::CLOSE, recipient));
     }
 
+    /// Whether what the client sends waits for a file of scp's to be decided.
+    pub(super) fn holds_requests(&self) -> bool {
+        self.scp.as_ref().is_some_and(|scp| scp.holds_requests())
+    }
+
     /// Whether results wait to be counted.
     pub(super) fn holds_results(&self) -> bool {
-        let held = self.sftp.as_ref().is_some_and(|sftp| sftp.holds());
+        let held = self.sftp.as_ref().is_some_and(|sftp| sftp.holds())
+            || self.scp.as_ref().is_some_and(|scp| scp.holds_results());
         self.stopped.is_some() || !self.arrivals.is_empty() || held
     }
 }

@@ -36,6 +36,8 @@ pub(super) enum Over {
     Channel,
     /// An open file of the SFTP subsystem.
     File(FileId),
+    /// The file that scp moves.
+    Copy,
 }
 
 /// What became of something that arrived.
@@ -60,6 +62,9 @@ impl Relay {
         let Some(channel) = self.channels.get_mut(&key) else {
             return Ok(());
         };
+        if let Some(stream) = channel.stream.as_mut() {
+            stream.sent += length as u64;
+        }
         if let Some(active) = channel.active.as_mut() {
             let data = content(&message, code);
             active.keep(|recorder, at| recorder.input(at, data));
@@ -115,7 +120,7 @@ impl Relay {
             channel.arrivals.push_back(Arrival::Data(code, data));
             return Ok(());
         }
-        match self.count(key, length) {
+        match self.count(key, code, content(&message, code)) {
             Counted::Gone => {
                 self.keep_down(key, code, content(&message, code));
                 self.send_down(key, code, length, message);
@@ -186,6 +191,8 @@ impl Relay {
             }
             Message::Close { .. } => {
                 self.sftp_ended(key);
+                self.scp_ended(key);
+                self.record_stream(key);
                 let Some(channel) = self.channels.get_mut(&key) else {
                     return Ok(());
                 };
@@ -216,7 +223,12 @@ impl Relay {
     }
 
     /// Counts data of the server's that is about to go on.
-    fn count(&mut self, key: u64, length: usize) -> Counted {
+    fn count(&mut self, key: u64, code: Option<u32>, data: &[u8]) -> Counted {
+        if code.is_none()
+            && let Some(counted) = self.scp_down(key, data)
+        {
+            return counted;
+        }
         let Some(channel) = self.channels.get_mut(&key) else {
             return Counted::Gone;
         };
@@ -224,10 +236,14 @@ impl Relay {
             return Counted::Gone;
         };
         let step = match active.meter.as_mut() {
-            Some(meter) => meter.row(length as u64),
+            Some(meter) => meter.row(data.len() as u64),
             None => Step::Continue,
         };
-        self.step(key, Over::Channel, step, length)
+        let counted = self.step(key, Over::Channel, step, data.len());
+        if matches!(counted, Counted::Gone) && code.is_none() {
+            self.scp_passed(key);
+        }
+        counted
     }
 
     fn counting(&mut self, key: u64, over: Over) -> Option<&mut Active> {
@@ -235,7 +251,18 @@ impl Relay {
         match over {
             Over::Channel => channel.active.as_mut(),
             Over::File(file) => channel.sftp.as_mut()?.active(file),
+            Over::Copy => channel.scp.as_mut()?.active(),
         }
+    }
+
+    /// Stops something of `size` bytes in all that will pass a limit, before the first of them goes on.
+    /// None: no limit stands in its way.
+    pub(super) fn foresee(&mut self, key: u64, over: Over, size: u64) -> Option<Counted> {
+        let meter = self.counting(key, over)?.meter.as_ref()?;
+        let index = meter.foresee(size)?;
+        let limit = Arc::clone(meter.limits().get(index)?);
+        let reason = limit.describe_size(size);
+        Some(self.exceeded(key, over, index, &limit, reason))
     }
 
     /// What a meter's answer means for what was counted.
@@ -273,15 +300,24 @@ impl Relay {
                 let meter = active.meter.as_ref();
                 let limit = meter.and_then(|meter| meter.limits().get(index).cloned());
                 match limit {
-                    Some(limit) => self.exceeded(key, over, index, &limit),
+                    Some(limit) => {
+                        let reason = self.describe(&limit);
+                        self.exceeded(key, over, index, &limit, reason)
+                    }
                     None => Counted::Ended("a limit is not known".to_owned()),
                 }
             }
         }
     }
 
-    fn exceeded(&mut self, key: u64, over: Over, index: usize, limit: &Limit) -> Counted {
-        let reason = self.describe(limit);
+    fn exceeded(
+        &mut self,
+        key: u64,
+        over: Over,
+        index: usize,
+        limit: &Limit,
+        reason: String,
+    ) -> Counted {
         let OnExceed::RequireApproval(approval) = &limit.on_exceed else {
             let refusal = Refusal::denied(&limit.rule, &reason, None);
             return Counted::Ended(self.end(key, over, &refusal, Outcome::LimitExceeded));
@@ -326,7 +362,7 @@ impl Relay {
         let told = format!("weir: {text}");
         match over {
             Over::File(file) => sftp.refuse_file(file, &told, outcome.clone()),
-            Over::Channel => sftp.refuse_all(&told),
+            Over::Channel | Over::Copy => sftp.refuse_all(&told),
         }
         if over == Over::Channel
             && let Some(active) = self.counting(key, over)
@@ -433,7 +469,7 @@ impl Relay {
     }
 
     /// Goes on with what has arrived meanwhile.
-    fn resume_results(&mut self, key: u64) {
+    pub(super) fn resume_results(&mut self, key: u64) {
         self.sftp_answers(key);
         loop {
             let Some(channel) = self.channels.get_mut(&key) else {
@@ -454,7 +490,7 @@ impl Relay {
                 }
                 Arrival::Data(code, data) => {
                     let length = data.len();
-                    match self.count(key, length) {
+                    match self.count(key, code, &data) {
                         Counted::Gone => {
                             self.keep_down(key, code, &data);
                             self.totals.bytes_out += length as u64;
@@ -507,13 +543,19 @@ impl Relay {
             .and_then(|channel| channel.active.as_ref())
             .map_or(0, |active| active.record.number);
         let text = format!("{} (audit id {})", refusal.text, self.audit_id(number));
-        self.say(key, &text);
+        self.end_told(key, &refusal.text, &text, outcome);
+    }
+
+    /// Ends a result so: the reason for the record, and what the client is told.
+    pub(super) fn end_told(&mut self, key: u64, reason: &str, text: &str, outcome: Outcome) {
+        self.say(key, text);
+        self.scp_ended(key);
         let Some(channel) = self.channels.get_mut(&key) else {
             return;
         };
         channel.stopped = None;
         if let Some(mut active) = channel.active.take() {
-            active.record.reason = Some(refusal.text.as_str().into());
+            active.record.reason = Some(reason.into());
             active.finish(outcome);
         }
         let arrivals = std::mem::take(&mut channel.arrivals);
@@ -531,7 +573,7 @@ impl Relay {
 }
 
 /// The data of a message.
-fn content(message: &[u8], code: Option<u32>) -> &[u8] {
+pub(super) fn content(message: &[u8], code: Option<u32>) -> &[u8] {
     let header = if code.is_some() { 13 } else { 9 };
     message.get(header..).unwrap_or_default()
 }

@@ -189,6 +189,11 @@ pub(super) fn full(decision: &Decision) -> bool {
     decision.obligations.record == RecordLevel::Full
 }
 
+/// Whether it is no rule that somebody has written: nothing allows what was asked.
+pub(super) fn is_implicit(rule: &RuleName) -> bool {
+    rule.rule.starts_with('(')
+}
+
 /// The windows that must be asked for before a decision is final.
 pub(super) fn exhausted(decision: &Decision) -> Vec<Wanted> {
     decision.exhausted.clone()

@@ -61,6 +61,8 @@ pub(super) enum Subject {
     Channel(u64),
     /// A request inside the SFTP subsystem of a channel.
     File(u64),
+    /// A file that scp begins on a channel.
+    Copy(u64),
 }
 
 /// Where events are put.
@@ -596,6 +598,9 @@ impl Relay {
             }
             if let Some(sftp) = channel.sftp.as_mut() {
                 sftp.meters().for_each(|meter| self.judge.charge(meter));
+            }
+            if let Some(meter) = channel.scp.as_mut().and_then(|scp| scp.meter()) {
+                self.judge.charge(meter);
             }
         }
     }

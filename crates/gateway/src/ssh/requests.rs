@@ -11,10 +11,11 @@ use weir_policy::{Decision, Hold, Verdict};
 
 use super::asked::Asked;
 use super::channel::{Lane, Parked, Reply, Request, Side};
-use super::judge::{Refusal, durable, exhausted, full, names};
+use super::judge::{Refusal, durable, exhausted, full, is_implicit, names};
 use super::packet::{self, Build, Fields, Message, STDERR};
 use super::people::{self, ruling};
 use super::relay::{End, Relay, Subject};
+use super::scp::limits_of;
 use super::statement::Active;
 use crate::ports::Ruling;
 use crate::wall_clock;
@@ -44,6 +45,10 @@ impl Relay {
             Subject::File(key) => {
                 let sftp = self.channels.get_mut(&key)?.sftp.as_mut()?;
                 Some(&mut sftp.lane)
+            }
+            Subject::Copy(key) => {
+                let scp = self.channels.get_mut(&key)?.scp.as_mut()?;
+                Some(&mut scp.lane)
             }
         }
     }
@@ -120,7 +125,7 @@ impl Relay {
             channel.up.release(taken);
             return Ok(());
         }
-        if channel.lane.parked.is_some() {
+        if channel.lane.parked.is_some() || channel.holds_requests() {
             let kept = channel.lane.wait(message);
             return kept.map_err(|reason| End::Client(reason.to_owned()));
         }
@@ -142,6 +147,7 @@ impl Relay {
                 Ok(())
             }
             Message::Data { data, .. } if channel.sftp.is_some() => self.sftp_up(key, data),
+            Message::Data { .. } if channel.scp.is_some() => self.scp_up(key, message),
             Message::Data { data, .. } => self.data_up(key, None, data.len(), message),
             Message::ExtendedData { data, code, .. } => {
                 self.data_up(key, Some(code), data.len(), message)
@@ -194,7 +200,8 @@ impl Relay {
         };
         channel.closing.by_client = true;
         let file = channel.sftp.as_mut().and_then(|it| it.lane.parked.take());
-        let held = channel.lane.parked.take().or(file);
+        let copy = channel.scp.as_mut().and_then(|it| it.lane.parked.take());
+        let held = channel.lane.parked.take().or(file).or(copy);
         channel.lane.waiting.clear();
         channel.stopped = None;
         let outcome = held.is_some() || !channel.arrivals.is_empty();
@@ -233,6 +240,7 @@ impl Relay {
             let refusal = Refusal::unjudged("budgets could not be read");
             return self.refuse_unjudged(subject, request, refusal);
         };
+        let decision = self.with_implied(&request.asked, decision);
         let wanted = exhausted(&decision);
         if ask && !wanted.is_empty() {
             let shared = Arc::clone(&self.judge.shared);
@@ -253,6 +261,12 @@ impl Relay {
     ) -> Result<(), End> {
         match &decision.verdict {
             Verdict::Permit(_) => self.start(subject, request, decision, record),
+            // What a permitted command moves needs no Allow rule of its own.
+            Verdict::Deny(denial)
+                if matches!(subject, Subject::Copy(_)) && is_implicit(&denial.rule) =>
+            {
+                self.start(subject, request, decision, record)
+            }
             Verdict::Deny(denial) => {
                 let hint = denial.hint.as_deref();
                 let refusal = Refusal::denied(&denial.rule, &denial.reason, hint);
@@ -302,6 +316,10 @@ impl Relay {
             self.sftp_go(key, request, decision, record);
             return Ok(());
         }
+        if let Subject::Copy(key) = subject {
+            self.scp_go(key, decision, record);
+            return Ok(());
+        }
         let Request {
             asked,
             packet,
@@ -311,7 +329,11 @@ impl Relay {
         } = request;
         let active = asked.is_statement().then(|| {
             let mut active = Active::new(record, self.evidence.clone());
-            active.meter = self.judge.meter(decision);
+            active.meter = match asked.moves_files() {
+                // Each file has its own.
+                true => self.judge.meter_of(&limits_of(decision, false)),
+                false => self.judge.meter(decision),
+            };
             active
         });
         match (subject, opens) {
@@ -324,7 +346,7 @@ impl Relay {
                     active.finish(Outcome::Completed);
                 }
             }
-            (Subject::File(_), _) => {}
+            (Subject::File(_) | Subject::Copy(_), _) => {}
             (Subject::Channel(key), Some(opener)) => {
                 if let Some(channel) = self.channels.get_mut(&key) {
                     channel.active = active;
@@ -336,6 +358,7 @@ impl Relay {
             }
             (Subject::Channel(key), None) => {
                 let recorded = full(decision) && !matches!(asked, Asked::Subsystem(_));
+                self.begin_files(key, &asked, limits_of(decision, true));
                 self.go_on_channel(key, &asked, packet, want_reply, active, recorded);
             }
         }
@@ -360,9 +383,8 @@ impl Relay {
         match asked {
             Asked::Exec(_) | Asked::Shell | Asked::Subsystem(_) => {
                 channel.active = active;
-                if asked.is_sftp() {
-                    channel.sftp = Some(Box::default());
-                } else if let Some(active) = channel.active.as_mut()
+                if !asked.moves_files()
+                    && let Some(active) = channel.active.as_mut()
                     && recorded
                 {
                     active.record_streams(channel.terminal);
@@ -516,10 +538,21 @@ impl Relay {
 
     /// Goes on with what waited behind a request.
     fn resume_lane(&mut self, subject: Subject) -> Result<(), End> {
-        if let Subject::File(key) = subject {
-            return self.sftp_requests(key);
-        }
+        let subject = match subject {
+            Subject::File(key) => return self.sftp_requests(key),
+            Subject::Copy(key) => {
+                self.scp_resume(key)?;
+                Subject::Channel(key)
+            }
+            subject => subject,
+        };
         loop {
+            if let Subject::Channel(key) = subject
+                && let Some(channel) = self.channels.get(&key)
+                && channel.holds_requests()
+            {
+                return Ok(());
+            }
             let Some(lane) = self.lane(subject) else {
                 return Ok(());
             };
@@ -531,7 +564,9 @@ impl Relay {
             };
             match subject {
                 Subject::Connection => self.global_of_client(message)?,
-                Subject::Channel(key) | Subject::File(key) => self.pass_up(key, message)?,
+                Subject::Channel(key) | Subject::File(key) | Subject::Copy(key) => {
+                    self.pass_up(key, message)?;
+                }
             }
         }
     }
@@ -600,6 +635,7 @@ impl Relay {
                 }
             }
             (Subject::File(key), _) => self.sftp_refuse(key, request.id, &text),
+            (Subject::Copy(key), _) => self.scp_refuse(key, &refusal, &text),
             (Subject::Channel(key), Some(opener)) => {
                 let sender = self.channels.get(&key).and_then(|channel| match opener {
                     Side::Client => channel.client,
