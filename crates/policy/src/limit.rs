@@ -74,9 +74,9 @@ impl Limit {
         format!("it stores many records in one row, which the limit of {what} cannot count")
     }
 
-    /// What is told to the client that asks for something of a size above it.
-    pub fn describe_size(&self, bytes: u64) -> String {
-        format!("{bytes} bytes are more than the limit of {}", self.numbers())
+    /// What is told to the client that asks for something whose size is known to be above it.
+    pub fn describe_size(&self) -> String {
+        format!("it is larger than the limit of {}", self.numbers())
     }
 
     const fn is_foreseeable(&self) -> bool {

@@ -11,6 +11,7 @@
 
 mod code;
 mod lex;
+mod mentions;
 mod options;
 mod run;
 mod shells;
@@ -52,6 +53,9 @@ pub struct Command {
     pub programs: Vec<String>,
     /// Every simple command that may run: its words joined by one space, the program as its base name.
     pub commands: Vec<String>,
+    /// Words that are given to programs which may start others, for all that is known of them: one of
+    /// these may be what they start.
+    pub mentions: Vec<String>,
     /// The words, if it is one simple command that the shell expands nothing in.
     pub argv: Option<Vec<String>>,
     /// Why it cannot be told what runs, if so.
@@ -92,6 +96,7 @@ pub fn analyze(text: &[u8], sent: &[&str]) -> Command {
         if settled || pass > PASSES || shell.is_spent() {
             command.programs = shell.programs.into_iter().collect();
             command.commands = shell.commands.into_iter().collect();
+            command.mentions = shell.mentions.into_iter().collect();
             command.shell = shell.reads_commands;
             command.opaque = shell.opaque;
             break;
@@ -185,6 +190,7 @@ struct Shell<'a> {
     variables: Variables,
     programs: BTreeSet<String>,
     commands: BTreeSet<String>,
+    mentions: BTreeSet<String>,
     opaque: Option<String>,
     reads_commands: bool,
     /// What pipes in the place of files give.
@@ -203,6 +209,7 @@ impl Shell<'_> {
             variables,
             programs: BTreeSet::new(),
             commands: BTreeSet::new(),
+            mentions: BTreeSet::new(),
             opaque: None,
             reads_commands: false,
             streams: Vec::new(),

@@ -105,12 +105,15 @@ pub(super) struct Stopped {
     pub(super) ticket: u64,
     /// What for; nothing for a pause.
     pub(super) waited: Option<Waited>,
-    pub(super) task: AbortHandle,
+    /// What is given up with it; nothing of what keeps evidence.
+    pub(super) task: Option<AbortHandle>,
 }
 
 impl Drop for Stopped {
     fn drop(&mut self) {
-        self.task.abort();
+        if let Some(task) = &self.task {
+            task.abort();
+        }
     }
 }
 
@@ -151,6 +154,8 @@ pub(super) struct Channel {
     pub(super) sent: Vec<String>,
     pub(super) sftp: Option<Box<Sftp>>,
     pub(super) scp: Option<Box<Scp>>,
+    /// What the server has said of how it ended, until that is kept.
+    pub(super) last: Vec<Vec<u8>>,
     /// What its command moves in a protocol that is counted and not read.
     pub(super) stream: Option<Stream>,
 }
@@ -205,6 +210,7 @@ impl Channel {
             sent: Vec::new(),
             sftp: None,
             scp: None,
+            last: Vec::new(),
             stream: None,
         }
     }

@@ -17,14 +17,19 @@ use super::packet::{Fields, Message};
 use super::people::{self, ruling, waiting_text};
 use super::relay::{End, Relay, Subject};
 use super::requests::Answer;
-use super::statement::Active;
+use super::statement::{Active, Keeping};
 use crate::millis;
+
+/// What a server says of an end that is not kept yet: a status or a signal.
+const MAX_LAST: usize = 4;
 
 /// What results wait for.
 #[derive(Debug, Clone)]
 pub(super) enum Waited {
     /// More of the windows that this needs.
     Windows(Over),
+    /// An end to be kept.
+    Kept,
     /// People, about a limit with this number.
     People(Over, usize, HoldSpec),
 }
@@ -187,6 +192,10 @@ impl Relay {
             Message::Request { name, rest, .. } => {
                 if let (Some(outcome), Some(active)) = (exit(name, rest), channel.active.as_mut()) {
                     active.outcome = Some(outcome);
+                    if active.delivery.is_some() && channel.last.len() < MAX_LAST {
+                        channel.last.push(message);
+                        return Ok(());
+                    }
                 }
             }
             Message::Close { .. } => {
@@ -203,10 +212,17 @@ impl Relay {
                         Outcome::Completed
                     };
                     let outcome = active.outcome.clone().unwrap_or(whole);
-                    active.finish(outcome);
+                    if let Some(keeping) = active.finish_kept(outcome) {
+                        channel.arrivals.push_front(Arrival::Message(message));
+                        self.stop_for(key, keeping);
+                        return Ok(());
+                    }
                 }
                 if !channel.closing.to_client {
                     channel.closing.to_client = true;
+                    for last in std::mem::take(&mut channel.last) {
+                        channel.down.message(last);
+                    }
                     channel.down.message(message);
                 }
                 self.flush(key);
@@ -261,8 +277,8 @@ impl Relay {
         let meter = self.counting(key, over)?.meter.as_ref()?;
         let index = meter.foresee(size)?;
         let limit = Arc::clone(meter.limits().get(index)?);
-        let reason = limit.describe_size(size);
-        Some(self.exceeded(key, over, index, &limit, reason))
+        let reason = limit.describe_size();
+        Some(self.exceeded(key, over, index, &limit, reason, Some(size)))
     }
 
     /// What a meter's answer means for what was counted.
@@ -302,7 +318,7 @@ impl Relay {
                 match limit {
                     Some(limit) => {
                         let reason = self.describe(&limit);
-                        self.exceeded(key, over, index, &limit, reason)
+                        self.exceeded(key, over, index, &limit, reason, None)
                     }
                     None => Counted::Ended("a limit is not known".to_owned()),
                 }
@@ -317,6 +333,7 @@ impl Relay {
         index: usize,
         limit: &Limit,
         reason: String,
+        size: Option<u64>,
     ) -> Counted {
         let OnExceed::RequireApproval(approval) = &limit.on_exceed else {
             let refusal = Refusal::denied(&limit.rule, &reason, None);
@@ -334,10 +351,13 @@ impl Relay {
         let record = active.record.clone();
         let command = record.command.as_deref().unwrap_or("(unknown)");
         let text = record.text.as_deref().unwrap_or_default();
-        let sentence = match command {
+        let mut sentence = match command {
             "exec" if !text.is_empty() => text.to_owned(),
             _ => format!("{command} {text}").trim_end().to_owned(),
         };
+        if let Some(size) = size {
+            sentence.push_str(&format!(" ({size} bytes)"));
+        }
         let request = self.hold_request(&record, sentence, &spec, 0);
         let shared = Arc::clone(&self.judge.shared);
         let waited = Waited::People(over, index, spec);
@@ -401,12 +421,30 @@ impl Relay {
         let (ticket, inbox) = (self.last_ticket, self.inbox.clone());
         let subject = Subject::Channel(key);
         let answer = Box::new(move |answer| inbox.answer(subject, ticket, answer));
-        let task = tokio::spawn(wait(answer)).abort_handle();
+        let task = Some(tokio::spawn(wait(answer)).abort_handle());
         if let Some(channel) = self.channels.get_mut(&key) {
             channel.stopped = Some(Stopped {
                 ticket,
                 waited,
                 task,
+            });
+        }
+    }
+
+    /// Holds results back until an end is kept, which goes on whatever becomes of the channel.
+    pub(super) fn stop_for(&mut self, key: u64, keeping: Keeping) {
+        self.last_ticket += 1;
+        let (ticket, inbox) = (self.last_ticket, self.inbox.clone());
+        tokio::spawn(async move {
+            keeping.await;
+            inbox.answer(Subject::Channel(key), ticket, Answer::Kept(Ok(())));
+        });
+        let channel = self.channels.get_mut(&key);
+        if let Some(channel) = channel.filter(|channel| channel.stopped.is_none()) {
+            channel.stopped = Some(Stopped {
+                ticket,
+                waited: Some(Waited::Kept),
+                task: None,
             });
         }
     }

@@ -16,10 +16,10 @@ use weir_wire_ssh::scp::{self, Event, Sender};
 use super::asked::Asked;
 use super::channel::{Lane, Request, Stream};
 use super::data::{Counted, Over, content};
-use super::judge::{Refusal, is_implicit};
+use super::judge::{Refusal, durable, is_implicit};
 use super::relay::{End, Relay, Subject};
 use super::sftp::Sftp;
-use super::statement::Active;
+use super::statement::{Active, Keeping};
 
 /// What is known of one transfer.
 pub(super) struct Scp {
@@ -270,7 +270,13 @@ impl Relay {
                 Event::FileEnd { complete } => {
                     if let Some(file) = scp.file.take() {
                         let sends = scp.sends;
-                        self.scp_moved(file, sends, complete);
+                        if let Some(keeping) = self.scp_moved(file, sends, complete) {
+                            // What tells the client of the end comes from the server in both directions.
+                            self.stop_for(key, keeping);
+                            if sends {
+                                return Some(Counted::Waits);
+                            }
+                        }
                     }
                 }
                 Event::Directory { .. }
@@ -348,6 +354,7 @@ impl Relay {
         // The file itself counts in every window.
         drop(self.judge.meter_of(&known));
         active.meter = self.judge.meter_of(&own);
+        active.delivery = durable(decision);
         if let Some(Begins { path, mode, size }) = scp.begins.take() {
             let mut places = scp::places(&scp.asked, scp.sends, &path);
             scp.file = Some(Moving {
@@ -379,7 +386,7 @@ impl Relay {
         self.scp_goes_up(key)
     }
 
-    fn scp_moved(&self, file: Moving, sends: bool, complete: bool) {
+    fn scp_moved(&self, file: Moving, sends: bool, complete: bool) -> Option<Keeping> {
         let direction = match sends {
             true => Direction::Download,
             false => Direction::Upload,
@@ -401,7 +408,7 @@ impl Relay {
             false => Outcome::Aborted,
         };
         let outcome = file.active.outcome.clone().unwrap_or(outcome);
-        file.active.finish(outcome);
+        file.active.finish_kept(outcome)
     }
 
     /// The transfer has ended: a file that is still on its way was moved in part.
@@ -410,8 +417,10 @@ impl Relay {
         let Some(scp) = channel.and_then(|channel| channel.scp.take()) else {
             return;
         };
-        if let Some(file) = scp.file {
-            self.scp_moved(file, scp.sends, false);
+        if let Some(file) = scp.file
+            && let Some(keeping) = self.scp_moved(file, scp.sends, false)
+        {
+            tokio::spawn(keeping);
         }
     }
 

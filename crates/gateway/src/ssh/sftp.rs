@@ -19,7 +19,7 @@ use weir_wire_ssh::sftp::{self, Answer, File, FileId, Framer, Operation, Tracker
 use super::asked::Asked;
 use super::channel::{Lane, Request};
 use super::data::Over;
-use super::judge::Refusal;
+use super::judge::{Refusal, durable};
 use super::relay::{End, Relay, Subject};
 use super::statement::Active;
 use crate::wall_clock;
@@ -39,8 +39,8 @@ pub(super) struct Sftp {
     unannounced: HashMap<FileId, Vec<u8>>,
     /// Limits that the subsystem's own rules set for each file.
     limits: Vec<Arc<Limit>>,
-    /// A packet of the server's that a limit holds back, and whether its file has counted it.
-    held: Option<(Vec<u8>, bool)>,
+    /// A packet of the server's that is held back.
+    held: Option<Held>,
     /// Why no more content is delivered at all.
     refused: Option<String>,
 }
@@ -98,14 +98,30 @@ impl Sftp {
     }
 }
 
+/// A packet of the server's that waits.
+struct Held {
+    packet: Vec<u8>,
+    passed: Passed,
+}
+
+/// How far a packet has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Passed {
+    Nothing,
+    /// Its file has counted it.
+    Counted,
+    /// The account knows it; only its evidence is waited for.
+    Told,
+}
+
 /// What becomes of an answer.
 enum Turn {
     /// It goes on.
     Goes,
     /// This goes on in its place.
     Replaced(Vec<u8>),
-    /// It waits; whether its file has counted it.
-    Waits(bool),
+    /// It waits.
+    Waits(Passed),
 }
 
 const fn operation(operation: Operation) -> SftpOperation {
@@ -287,6 +303,7 @@ impl Relay {
         // The operation itself counts in every window.
         drop(self.judge.meter_of(&others));
         active.meter = self.judge.meter_of(&own);
+        active.delivery = durable(decision);
         sftp.pending.insert(request.id, active);
         channel.up.send(None, request.packet);
         self.flush(key);
@@ -333,10 +350,13 @@ impl Relay {
             if stopped {
                 break;
             }
-            let (packet, counted) = match sftp.held.take() {
+            let Held { packet, passed } = match sftp.held.take() {
                 Some(held) => held,
                 None => match sftp.down.packet() {
-                    Ok(Some(packet)) => (packet.to_vec(), false),
+                    Ok(Some(packet)) => Held {
+                        packet: packet.to_vec(),
+                        passed: Passed::Nothing,
+                    },
                     Ok(None) => break,
                     Err(error) => {
                         drop(self.sftp_broken(key, &error));
@@ -344,7 +364,11 @@ impl Relay {
                     }
                 },
             };
-            let turn = match self.sftp_answer(key, &packet, counted) {
+            let turn = match passed {
+                Passed::Told => Ok(Turn::Goes),
+                passed => self.sftp_answer(key, &packet, passed == Passed::Counted),
+            };
+            let turn = match turn {
                 Ok(turn) => turn,
                 Err(error) => {
                     drop(self.sftp_broken(key, &error));
@@ -365,9 +389,9 @@ impl Relay {
                     channel.down.release(length);
                     channel.down.send(None, other);
                 }
-                Turn::Waits(counted) => {
+                Turn::Waits(passed) => {
                     if let Some(sftp) = channel.sftp.as_mut() {
-                        sftp.held = Some((packet, counted));
+                        sftp.held = Some(Held { packet, passed });
                     }
                     break;
                 }
@@ -408,7 +432,7 @@ impl Relay {
             if let Some((file, offset)) = of.filter(|_| !counted) {
                 match self.sftp_count_file(key, file, offset, length) {
                     Content::On => {}
-                    Content::Waits => return Ok(Turn::Waits(false)),
+                    Content::Waits => return Ok(Turn::Waits(Passed::Nothing)),
                     Content::Refused(text) => {
                         self.sftp_account(key, packet)?;
                         return Ok(Turn::Replaced(sftp::denied(id, &text)));
@@ -417,7 +441,7 @@ impl Relay {
             }
             match self.sftp_count(key, Over::Channel, length) {
                 Content::On => {}
-                Content::Waits => return Ok(Turn::Waits(true)),
+                Content::Waits => return Ok(Turn::Waits(Passed::Counted)),
                 Content::Refused(text) => {
                     self.sftp_account(key, packet)?;
                     return Ok(Turn::Replaced(sftp::denied(id, &text)));
@@ -476,6 +500,7 @@ impl Relay {
     /// or nothing yet, or one that has waited for it.
     fn sftp_account(&mut self, key: u64, packet: &[u8]) -> Result<Turn, ProtocolError> {
         let mut moved = Vec::new();
+        let mut ends = None;
         let mut turn = Turn::Goes;
         let Some(channel) = self.channels.get_mut(&key) else {
             return Ok(turn);
@@ -530,22 +555,29 @@ impl Relay {
                 if let Some(open) = sftp.files.remove(&id) {
                     moved = transfers(&open, &file, true);
                     let outcome = open.active.outcome.clone().unwrap_or(Outcome::Completed);
-                    open.active.finish(outcome);
+                    ends = Some((open.active, outcome));
                 }
             }
             Answer::Done { id, done, .. } => {
                 if let Some(active) = sftp.pending.remove(&id) {
-                    active.finish(match done {
+                    let outcome = match done {
                         true => Outcome::Completed,
                         false => Outcome::Failed {
                             code: "sftp status".into(),
                         },
-                    });
+                    };
+                    ends = Some((active, outcome));
                 }
             }
             Answer::Version | Answer::Written { .. } => {}
         }
         self.record_files(moved);
+        if let Some((active, outcome)) = ends
+            && let Some(keeping) = active.finish_kept(outcome)
+        {
+            self.stop_for(key, keeping);
+            turn = Turn::Waits(Passed::Told);
+        }
         Ok(turn)
     }
 
