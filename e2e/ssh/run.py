@@ -16,6 +16,7 @@ sys.path.insert(0, os.path.join(HERE, "../lib"))
 sys.path.insert(0, HERE)
 import clients  # noqa: E402
 import denials  # noqa: E402
+import files  # noqa: E402
 import forwards  # noqa: E402
 import hostile  # noqa: E402
 import logins  # noqa: E402
@@ -96,7 +97,7 @@ def main():
     a = ap.parse_args()
     results = report.Report(a.only)
     scene = Scene(a.weir)
-    for module in (clients, logins, denials, forwards, hostile, tour):
+    for module in (clients, logins, denials, files, forwards, hostile, tour):
         module.claims(scene, results)
     scene.weir.stop()
     results.finish()

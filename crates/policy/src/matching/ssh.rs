@@ -219,7 +219,9 @@ fn holds_operation(sftp: &SftpMatch, operation: SftpOperation) -> bool {
 
 pub(crate) fn may_run(glob: &Glob, command: &SshCommand<'_>) -> bool {
     let parts = command.programs.iter().chain(command.commands);
-    glob.matches(command.text) || parts.copied().any(|part| glob.may_match(part))
+    glob.matches(command.text)
+        || parts.copied().any(|part| glob.may_match(part))
+        || glob.is_literal() && command.mentions.iter().any(|word| glob.matches(word))
 }
 
 /// Whether the words may be those of some part of the command: all of them where they are known,
