@@ -20,6 +20,7 @@ import files  # noqa: E402
 import forwards  # noqa: E402
 import hostile  # noqa: E402
 import logins  # noqa: E402
+import masks  # noqa: E402
 import tour  # noqa: E402
 from lab import proc, report, sshd, weir  # noqa: E402
 
@@ -97,7 +98,7 @@ def main():
     a = ap.parse_args()
     results = report.Report(a.only)
     scene = Scene(a.weir)
-    for module in (clients, logins, denials, files, forwards, hostile, tour):
+    for module in (clients, logins, denials, files, masks, forwards, hostile, tour):
         module.claims(scene, results)
     scene.weir.stop()
     results.finish()
