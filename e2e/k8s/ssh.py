@@ -27,6 +27,7 @@ COPIES = f"""\
 set -e
 cd /tmp
 head -c 3000000 /dev/urandom > sent
+sha256sum sent
 for flag in -s -O; do
   scp -q $flag sent {USER}@{HOST}:copied
   scp -q $flag {USER}@{HOST}:copied back
@@ -89,6 +90,9 @@ class Ssh(scene.Scene):
         done = self.run("ssh", "-o", "UserKnownHostsFile=/dev/null", "-o", "GlobalKnownHostsFile=/dev/null",
                         f"{USER}@{HOST}", "true")
         contains(done.stderr, "Host key verification failed")
+        real = f"echo '{HOST} {self.host_key()}' > /tmp/real; ssh -o UserKnownHostsFile=/tmp/real {USER}@{HOST} true"
+        done = self.run("sh", "-c", real)
+        equal((done.returncode, done.stderr), (0, ""), "beside a line for the real host")
         # A pod that says nothing but where it lives.
         done = self.ssh("id -un", pod="own")
         equal((done.stdout, done.stderr), (f"{USER}\n", ""))
@@ -118,8 +122,15 @@ class Ssh(scene.Scene):
         equal(answers[1], answers[0], "what the terminal showed")
 
     def scp_sftp_and_rsync(self):
+        """All of them bring what they are given, and a file's digest finds what was moved inside SFTP."""
         done = self.run("sh", "-c", COPIES, input=BATCH)
         equal(done.returncode, 0, done.stdout + done.stderr)
+        digest = done.stdout.split()[0]
+        def transfers():
+            found = self.events(f"--sha256 {digest} --limit 20")
+            return sorted(event["direction"] for event in found if event["protocol"] == "sftp")
+        proc.wait_until(lambda: len(transfers()) >= 4, "the transfers are evidence", 15, every=0.5)
+        equal(transfers(), ["download", "download", "upload", "upload"])
 
     def git_clones_and_pushes(self):
         done = self.run("sh", "-c", GIT)
@@ -138,7 +149,8 @@ class Ssh(scene.Scene):
         assert re.search(rf"ID weir:\S*ns/{NAMESPACE}/sa/default \(serial \d+\) CA ED25519", accepted[-1]), accepted[-1:]
 
     def a_target_that_comes_later_is_known_in_running_pods(self):
-        """The file that is mounted is the one that changes; it goes the same way back."""
+        """The file that is mounted is the one that changes; it goes the same way back. Hosts that the pod may
+        not use are not in it."""
         def known():
             return [path for path in (KNOWN, "/var/www/.ssh/known_hosts")
                     if f"\n{LATE} ssh-ed25519 " in self.run("cat", path).stdout]
@@ -149,6 +161,7 @@ class Ssh(scene.Scene):
         print(f"      {time.monotonic() - began:.1f} s after kubectl returned")
         equal(self.run("python3", "-c", PARAMIKO, LATE).stdout, f"{USER} 3\n100000\n")
         equal(self.ssh("id -un", host=LATE).stdout, f"{USER}\n")
+        lacks(self.run("cat", KNOWN).stdout, "192.0.2.7")
         self.cluster.kubectl("delete", "target", "late")
         proc.wait_until(lambda: not known(), "it is known no more", 10, every=0.2)
 

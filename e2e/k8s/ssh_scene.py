@@ -52,6 +52,15 @@ spec:
   addresses: [{cidr: "@NETWORK@", port: 2222}]
   credentials: {mode: Brokered, secretRef: {name: build-login}}
   ssh: {hostKeys: ["@KEY@"]}
+---
+apiVersion: weir.dev/v1alpha1
+kind: Target
+metadata: {name: not-theirs}
+spec:
+  protocol: SSH
+  addresses: [{host: 192.0.2.7, port: 22}]
+  credentials: {mode: Brokered, secretRef: {name: build-login}}
+  ssh: {hostKeys: ["@KEY@"]}
 """
 LATER = """\
 apiVersion: weir.dev/v1alpha1
@@ -146,7 +155,7 @@ class Scene:
         """Nothing of it stays."""
         self.weir.shell(f"kubectl delete --ignore-not-found namespace {HOSTS} {NAMESPACE} --wait=false; "
                         "kubectl delete --ignore-not-found clusterguardpolicy ops ops-window; "
-                        "kubectl delete --ignore-not-found target build other by-network late; "
+                        "kubectl delete --ignore-not-found target build other by-network not-theirs late; "
                         "kubectl -n weir-system delete --ignore-not-found secret/build-login secret/other-login "
                         "configmap/other-hosts", check=False)
 
