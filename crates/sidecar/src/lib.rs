@@ -23,6 +23,7 @@ pub mod leased;
 pub mod metrics;
 pub mod part;
 pub mod pins;
+mod placeholder;
 pub mod policies;
 pub mod probe;
 pub mod redirect;
