@@ -24,5 +24,5 @@ mod sftp;
 mod statement;
 mod upstream;
 
-pub use keys::{HostKeys, KeysError};
+pub use keys::{HostKeys, KeysError, placeholder_key};
 pub(crate) use serve::serve;
