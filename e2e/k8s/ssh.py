@@ -11,7 +11,7 @@ from lab.report import contains, equal, lacks
 import ssh_scene as scene
 from ssh_scene import HOST, LATE, NAMESPACE, OTHER, POD, USER
 
-COMMANDS = ("echo out; echo err >&2", "exit 42", "seq 1 200000", "head -c 100000 /usr/bin/env | base64", "kill -TERM $$")
+COMMANDS = ("echo out; echo err >&2", "exit 42", "seq 1 50000", "head -c 100000 /usr/bin/env | base64", "kill -TERM $$")
 DENIAL = re.compile(r'weir: denied by policy "ops" rule "([^"]+)": .+ \(audit id ([0-9a-z-]+)/(\d+)\)')
 KNOWN = "/etc/ssh/ssh_known_hosts"
 PLACEHOLDER = "/var/www/.ssh/id_ed25519"

@@ -2,7 +2,7 @@
 
 import os
 
-from lab import kube, proc
+from lab import install, kube, proc
 from lab.installed import FIXTURES
 
 NAMESPACE, HOSTS = "ops", "hosts"
@@ -114,6 +114,7 @@ class Scene:
 
     def prepare(self):
         """Keys, hosts, Targets, the policy and the pods, in this order."""
+        install.need("ssh-keygen", "openssh-client")
         self.cluster.load(kube.ssh_image())
         os.makedirs(self.folder, exist_ok=True)
         for name in ("hostkey", "login", "users"):

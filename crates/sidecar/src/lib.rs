@@ -23,7 +23,6 @@ pub mod leased;
 pub mod metrics;
 pub mod part;
 pub mod pins;
-mod placeholder;
 pub mod policies;
 pub mod probe;
 pub mod redirect;

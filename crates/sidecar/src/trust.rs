@@ -16,9 +16,9 @@ use base64::engine::general_purpose::STANDARD;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use webpki_root_certs::TLS_SERVER_ROOT_CERTS;
+use weir_gateway::placeholder_key;
 
 use crate::files::replace;
-use crate::placeholder;
 
 /// The pod's authority alone.
 const CA: &str = "ca.crt";
@@ -40,7 +40,7 @@ const PEM_LINE: usize = 64;
 /// # Errors
 /// They cannot be written.
 pub(crate) fn prepare(dir: &Path) -> io::Result<()> {
-    for (name, content) in [(KNOWN_HOSTS, String::new()), (SSH_KEY, placeholder::key()?)] {
+    for (name, content) in [(KNOWN_HOSTS, String::new()), (SSH_KEY, placeholder_key()?)] {
         let path = dir.join(name);
         if !path.try_exists()? {
             replace(&path, content.as_bytes(), MODE)?;
