@@ -7,13 +7,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use weir_audit::{Decision as Recorded, Outcome};
 use weir_policy::{HoldSpec, Limit, LimitScope, OnExceed, Step};
 use weir_wire_ssh::sftp::FileId;
 
 use super::channel::{Arrival, Reply, Stopped};
 use super::judge::Refusal;
-use super::packet::{Fields, Message};
+use super::packet::{DATA_HEADER, Fields, Message};
 use super::people::{self, ruling, waiting_text};
 use super::relay::{End, Relay, Subject};
 use super::requests::Answer;
@@ -69,7 +70,7 @@ impl Relay {
             return Ok(());
         }
         channel.up.release(length);
-        channel.up.send(code, payload(&message, code));
+        channel.up.send(code, taken(message, code));
         self.flush(key);
         Ok(())
     }
@@ -107,7 +108,7 @@ impl Relay {
             return Ok(());
         }
         if channel.sftp.is_some() && code.is_none() {
-            self.sftp_down(key, content(&message, code));
+            self.sftp_down(key, message);
             return Ok(());
         }
         if channel.holds_results() {
@@ -143,7 +144,13 @@ impl Relay {
         });
     }
 
-    fn send_down(&mut self, key: u64, code: Option<u32>, length: usize, message: Vec<u8>) {
+    pub(super) fn send_down(
+        &mut self,
+        key: u64,
+        code: Option<u32>,
+        length: usize,
+        message: Vec<u8>,
+    ) {
         self.totals.bytes_out += length as u64;
         let Some(channel) = self.channels.get_mut(&key) else {
             return;
@@ -152,7 +159,7 @@ impl Relay {
             drop(self.client.raw(message));
         } else {
             channel.down.release(length);
-            channel.down.send(code, payload(&message, code));
+            channel.down.send(code, taken(message, code));
             self.flush(key);
         }
     }
@@ -532,8 +539,14 @@ impl Relay {
 
 /// The data of a message.
 fn content(message: &[u8], code: Option<u32>) -> &[u8] {
-    let header = if code.is_some() { 13 } else { 9 };
+    let header = if code.is_some() { 13 } else { DATA_HEADER };
     message.get(header..).unwrap_or_default()
+}
+
+/// The data of a message, without a copy.
+fn taken(message: Vec<u8>, code: Option<u32>) -> Bytes {
+    let header = message.len() - content(&message, code).len();
+    Bytes::from(message).split_off(header)
 }
 
 fn payload(message: &[u8], code: Option<u32>) -> Vec<u8> {

@@ -7,12 +7,15 @@
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
+
 use super::packet;
 
 /// Most that a sender may send ahead.
 pub(super) const MAX_WINDOW: u32 = 2 << 20;
-/// Small grants are collected up to this.
-const GRANT: u64 = 16 << 10;
+/// Small grants are collected up to this, or an eighth of the window: receivers grant every three
+/// packets, and each grant that is handed on costs the sender as much as one of its own.
+const GRANT: u64 = 256 << 10;
 
 /// The sender has sent more than it was granted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -22,12 +25,8 @@ pub(super) struct Overrun;
 /// Something on its way.
 #[derive(Debug)]
 enum Item {
-    /// Data from `start` on of a stream: standard output, or the one with this code.
-    Data {
-        code: Option<u32>,
-        data: Vec<u8>,
-        start: usize,
-    },
+    /// Data of a stream: standard output, or the one with this code.
+    Data { code: Option<u32>, data: Bytes },
     /// A whole message.
     Message(Vec<u8>),
 }
@@ -85,14 +84,11 @@ impl Flow {
     }
 
     /// Data for the receiver.
-    pub(super) fn send(&mut self, code: Option<u32>, data: Vec<u8>) {
+    pub(super) fn send(&mut self, code: Option<u32>, data: impl Into<Bytes>) {
+        let data = data.into();
         if !data.is_empty() {
             self.queued += data.len() as u64;
-            self.queue.push_back(Item::Data {
-                code,
-                data,
-                start: 0,
-            });
+            self.queue.push_back(Item::Data { code, data });
         }
     }
 
@@ -117,30 +113,24 @@ impl Flow {
         fits
     }
 
-    /// The next message that can go on.
-    pub(super) fn next(&mut self) -> Option<Vec<u8>> {
+    /// The next message that can go on: its beginning, and its data.
+    pub(super) fn next(&mut self) -> Option<(Vec<u8>, Bytes)> {
         match self.queue.pop_front()? {
-            Item::Message(message) => Some(message),
-            Item::Data { code, data, start } => {
-                let left = data.len() - start;
+            Item::Message(message) => Some((message, Bytes::new())),
+            Item::Data { code, mut data } => {
                 let credit = usize::try_from(self.credit).unwrap_or(usize::MAX);
-                let length = left.min(self.max_packet).min(credit);
+                let length = data.len().min(self.max_packet).min(credit);
                 if length == 0 {
-                    self.queue.push_front(Item::Data { code, data, start });
+                    self.queue.push_front(Item::Data { code, data });
                     return None;
                 }
-                let end = start + length;
-                let message = packet::data(self.recipient, code, data.get(start..end)?);
+                let part = data.split_to(length);
                 self.credit -= length as u64;
                 self.queued = self.queued.saturating_sub(length as u64);
-                if end < data.len() {
-                    self.queue.push_front(Item::Data {
-                        code,
-                        data,
-                        start: end,
-                    });
+                if !data.is_empty() {
+                    self.queue.push_front(Item::Data { code, data });
                 }
-                Some(message)
+                Some((packet::data(self.recipient, code, length), part))
             }
         }
     }
@@ -162,8 +152,11 @@ impl Flow {
 mod tests {
     use super::*;
 
-    fn length(message: &[u8]) -> usize {
-        message.len() - 9
+    fn length(message: &(Vec<u8>, Bytes)) -> usize {
+        let (head, data) = message;
+        let stated = head.last_chunk::<4>().unwrap();
+        assert_eq!(u32::from_be_bytes(*stated) as usize, data.len());
+        data.len()
     }
 
     #[test]
@@ -194,8 +187,9 @@ mod tests {
         assert_eq!(length(&flow.next().unwrap()), 36);
         assert!(flow.next().is_none());
         flow.adjust(50);
-        assert_eq!(flow.next().unwrap().len(), 13 + 50);
-        assert_eq!(flow.next().unwrap(), [packet::EOF]);
+        let errors = flow.next().unwrap();
+        assert_eq!((errors.0.len(), length(&errors)), (13, 50));
+        assert_eq!(flow.next().unwrap(), (vec![packet::EOF], Bytes::new()));
     }
 
     #[test]

@@ -19,6 +19,8 @@ pub(super) const OPEN_FAILURE: u8 = 92;
 pub(super) const WINDOW_ADJUST: u8 = 93;
 /// SSH_MSG_CHANNEL_DATA.
 pub(super) const DATA: u8 = 94;
+/// Bytes before the data of such a message.
+pub(super) const DATA_HEADER: usize = 9;
 /// SSH_MSG_CHANNEL_EXTENDED_DATA.
 pub(super) const EXTENDED_DATA: u8 = 95;
 /// SSH_MSG_CHANNEL_EOF.
@@ -245,16 +247,14 @@ impl Build {
     }
 }
 
-/// Data for a channel.
-pub(super) fn data(recipient: u32, code: Option<u32>, data: &[u8]) -> Vec<u8> {
-    match code {
-        None => Build::new(DATA).u32(recipient).string(data).done(),
-        Some(code) => Build::new(EXTENDED_DATA)
-            .u32(recipient)
-            .u32(code)
-            .string(data)
-            .done(),
-    }
+/// The beginning of a message with so many bytes of data for a channel.
+pub(super) fn data(recipient: u32, code: Option<u32>, length: usize) -> Vec<u8> {
+    let length = u32::try_from(length).unwrap_or(u32::MAX);
+    let head = match code {
+        None => Build::new(DATA).u32(recipient),
+        Some(code) => Build::new(EXTENDED_DATA).u32(recipient).u32(code),
+    };
+    head.u32(length).done()
 }
 
 /// A channel that is refused.
@@ -270,6 +270,10 @@ pub(super) fn open_failure(recipient: u32, reason: u32, text: &str) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn whole(recipient: u32, code: Option<u32>, content: &[u8]) -> Vec<u8> {
+        [&data(recipient, code, content.len()), content].concat()
+    }
 
     #[test]
     fn what_is_built_is_read_back() {
@@ -288,7 +292,7 @@ mod tests {
             rest: b"rest",
         };
         assert_eq!(Message::parse(&open), Ok(expected));
-        let bytes = data(3, Some(STDERR), b"text");
+        let bytes = whole(3, Some(STDERR), b"text");
         let expected = Message::ExtendedData {
             recipient: 3,
             code: 1,
@@ -312,7 +316,7 @@ mod tests {
 
     #[test]
     fn every_truncation_and_every_wrong_length_is_malformed_and_never_panics() {
-        let whole = data(3, Some(STDERR), b"some text");
+        let whole = whole(3, Some(STDERR), b"some text");
         for end in 1..whole.len() {
             assert_eq!(
                 Message::parse(whole.get(..end).unwrap()),
@@ -323,7 +327,7 @@ mod tests {
         let mut longer = whole.clone();
         longer.push(0);
         assert_eq!(Message::parse(&longer), Err(Malformed(EXTENDED_DATA)));
-        let mut huge = data(3, None, b"x");
+        let mut huge = [&data(3, None, 1)[..], b"x"].concat();
         huge.splice(5..9, [0xff; 4]);
         assert_eq!(Message::parse(&huge), Err(Malformed(DATA)));
         assert_eq!(Message::parse(&[]), Err(Malformed(0)));
