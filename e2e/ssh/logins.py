@@ -228,7 +228,9 @@ def proxy_jump(scene):
     w = scene.start(policy=policy)
     try:
         jump = " ".join(["ssh", *scene.options(w), "-W", f"127.0.0.1:{scene.server.port}", "127.0.0.1"])
-        done = proc.run(["ssh", *scene.direct_options(f"ProxyCommand={jump}"), "127.0.0.1", "echo in"], check=False)
+        behind = sshd.client(scene.server.port, known_hosts=os.path.join(w.state, "known_hosts"),
+                             options=(f"ProxyCommand={jump}",))
+        done = proc.run(["ssh", *behind, "127.0.0.1", "echo in"], check=False)
         works(done)
         event = w.wait_statement(f"127.0.0.1:{scene.server.port}")
         equal(event.raw["command"], "direct-tcpip")

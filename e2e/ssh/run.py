@@ -16,6 +16,7 @@ sys.path.insert(0, os.path.join(HERE, "../lib"))
 sys.path.insert(0, HERE)
 import clients  # noqa: E402
 import denials  # noqa: E402
+import forwards  # noqa: E402
 import hostile  # noqa: E402
 import logins  # noqa: E402
 from lab import proc, report, sshd, weir  # noqa: E402
@@ -94,7 +95,7 @@ def main():
     a = ap.parse_args()
     results = report.Report(a.only)
     scene = Scene(a.weir)
-    for module in (clients, logins, denials, hostile):
+    for module in (clients, logins, denials, forwards, hostile):
         module.claims(scene, results)
     scene.weir.stop()
     results.finish()

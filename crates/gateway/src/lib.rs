@@ -12,6 +12,8 @@ mod buffer;
 mod command;
 mod engine;
 mod explain;
+mod incoming;
+mod place;
 pub mod ports;
 mod postgres;
 mod relay;

@@ -17,12 +17,15 @@ mod judge;
 mod keys;
 mod packet;
 mod people;
+mod pipe;
 mod relay;
 mod requests;
 mod serve;
 mod sftp;
 mod statement;
+mod through;
 mod upstream;
 
 pub use keys::{HostKeys, KeysError};
 pub(crate) use serve::serve;
+pub(crate) use through::Tunnel;

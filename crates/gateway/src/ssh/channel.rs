@@ -10,8 +10,10 @@ use super::asked::Asked;
 use super::data::Waited;
 use super::flow::{Flow, MAX_WINDOW};
 use super::packet::{self, Build};
+use super::pipe::Pipe;
 use super::sftp::Sftp;
 use super::statement::Active;
+use super::through::Dial;
 
 /// Who opened a channel, or sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -149,6 +151,10 @@ pub(super) struct Channel {
     /// Variables that were set in it.
     pub(super) sent: Vec<String>,
     pub(super) sftp: Option<Box<Sftp>>,
+    /// Its connection, where its data is led through the engine.
+    pub(super) pipe: Option<Pipe>,
+    /// Who waits for it, where it is one of Weir's own.
+    pub(super) dial: Option<Dial>,
 }
 
 /// A channel gets the whole window while so many others are open at most; then a part of it.
@@ -191,6 +197,8 @@ impl Channel {
             terminal: None,
             sent: Vec::new(),
             sftp: None,
+            pipe: None,
+            dial: None,
         }
     }
 
