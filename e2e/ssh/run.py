@@ -18,6 +18,7 @@ import clients  # noqa: E402
 import denials  # noqa: E402
 import forwards  # noqa: E402
 import hostile  # noqa: E402
+import libraries  # noqa: E402
 import logins  # noqa: E402
 from lab import proc, report, sshd, weir  # noqa: E402
 
@@ -95,7 +96,7 @@ def main():
     a = ap.parse_args()
     results = report.Report(a.only)
     scene = Scene(a.weir)
-    for module in (clients, logins, denials, forwards, hostile):
+    for module in (clients, libraries, logins, denials, forwards, hostile):
         module.claims(scene, results)
     scene.weir.stop()
     results.finish()

@@ -5,8 +5,7 @@
 //! channels needs the messages whole and in order, and windows that only the far end grants; else a
 //! client that stops reading, or a channel that is held for a person, fills memory or stops every
 //! other channel. `hooks.patch` adds that: `Handler::packet` takes such messages, `Handle::raw` and
-//! `RawSender` send them, a rekeying server must prove who it is again, and what is read into is not
-//! cleared first.
+//! `RawSender` send them, and a rekeying server must prove who it is again.
 //!
 //! None of russh's code lies in this repository. `build.rs` takes the source that cargo has fetched
 //! and verified (`Cargo.lock`), applies the patch, which fails the build where it does not fit, and

@@ -7,7 +7,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use weir_audit::{Decision as Recorded, Outcome};
 use weir_policy::{HoldSpec, Limit, LimitScope, OnExceed, Step};
 use weir_wire_ssh::sftp::FileId;
@@ -70,7 +69,7 @@ impl Relay {
             return Ok(());
         }
         channel.up.release(length);
-        channel.up.send(code, taken(message, code));
+        channel.up.send(code, payload(&message, code));
         self.flush(key);
         Ok(())
     }
@@ -162,7 +161,7 @@ impl Relay {
             drop(self.client.raw(message));
         } else {
             channel.down.release(length);
-            channel.down.send(code, taken(message, code));
+            channel.down.send(code, payload(&message, code));
             self.flush(key);
         }
     }
@@ -544,12 +543,6 @@ impl Relay {
 fn content(message: &[u8], code: Option<u32>) -> &[u8] {
     let header = if code.is_some() { 13 } else { DATA_HEADER };
     message.get(header..).unwrap_or_default()
-}
-
-/// The data of a message, without a copy.
-fn taken(message: Vec<u8>, code: Option<u32>) -> Bytes {
-    let header = message.len() - content(&message, code).len();
-    Bytes::from(message).split_off(header)
 }
 
 fn payload(message: &[u8], code: Option<u32>) -> Vec<u8> {

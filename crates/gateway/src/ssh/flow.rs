@@ -7,8 +7,6 @@
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
-
 use super::packet;
 
 /// Most that a sender may send ahead.
@@ -16,6 +14,13 @@ pub(super) const MAX_WINDOW: u32 = 2 << 20;
 /// Small grants are collected up to this, or an eighth of the window: receivers grant every three
 /// packets, and each grant that is handed on costs the sender as much as one of its own.
 const GRANT: u64 = 256 << 10;
+
+/// Messages that may wait for a receiver that takes no data.
+const MESSAGES: usize = 4096;
+/// Bytes of Weir's own that may wait for it, beside its window.
+const OWN: u64 = 1 << 20;
+/// Data that waits is joined up to this: what comes in single bytes must not cost more than it is.
+const JOINED: usize = 16 << 10;
 
 /// The sender has sent more than it was granted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -25,8 +30,12 @@ pub(super) struct Overrun;
 /// Something on its way.
 #[derive(Debug)]
 enum Item {
-    /// Data of a stream: standard output, or the one with this code.
-    Data { code: Option<u32>, data: Bytes },
+    /// Data from `start` on of a stream: standard output, or the one with this code.
+    Data {
+        code: Option<u32>,
+        data: Vec<u8>,
+        start: usize,
+    },
     /// A whole message.
     Message(Vec<u8>),
 }
@@ -84,12 +93,29 @@ impl Flow {
     }
 
     /// Data for the receiver.
-    pub(super) fn send(&mut self, code: Option<u32>, data: impl Into<Bytes>) {
-        let data = data.into();
-        if !data.is_empty() {
-            self.queued += data.len() as u64;
-            self.queue.push_back(Item::Data { code, data });
+    pub(super) fn send(&mut self, code: Option<u32>, data: Vec<u8>) {
+        if data.is_empty() {
+            return;
         }
+        self.queued += data.len() as u64;
+        if let Some(Item::Data {
+            code: last,
+            data: before,
+            ..
+        }) = self.queue.back_mut()
+            && *last == code
+            && before.len() + data.len() <= JOINED
+        {
+            before.extend_from_slice(&data);
+            return;
+        }
+        let start = 0;
+        self.queue.push_back(Item::Data { code, data, start });
+    }
+
+    /// Whether so much waits that whoever causes more of it must stop.
+    pub(super) fn is_long(&self) -> bool {
+        self.queue.len() > MESSAGES || self.queued > self.window + OWN
     }
 
     /// A message for the receiver, after the data before it.
@@ -113,24 +139,30 @@ impl Flow {
         fits
     }
 
-    /// The next message that can go on: its beginning, and its data.
-    pub(super) fn next(&mut self) -> Option<(Vec<u8>, Bytes)> {
+    /// The next message that can go on.
+    pub(super) fn next(&mut self) -> Option<Vec<u8>> {
         match self.queue.pop_front()? {
-            Item::Message(message) => Some((message, Bytes::new())),
-            Item::Data { code, mut data } => {
+            Item::Message(message) => Some(message),
+            Item::Data { code, data, start } => {
+                let left = data.len() - start;
                 let credit = usize::try_from(self.credit).unwrap_or(usize::MAX);
-                let length = data.len().min(self.max_packet).min(credit);
+                let length = left.min(self.max_packet).min(credit);
                 if length == 0 {
-                    self.queue.push_front(Item::Data { code, data });
+                    self.queue.push_front(Item::Data { code, data, start });
                     return None;
                 }
-                let part = data.split_to(length);
+                let end = start + length;
+                let message = packet::data(self.recipient, code, data.get(start..end)?);
                 self.credit -= length as u64;
                 self.queued = self.queued.saturating_sub(length as u64);
-                if !data.is_empty() {
-                    self.queue.push_front(Item::Data { code, data });
+                if end < data.len() {
+                    self.queue.push_front(Item::Data {
+                        code,
+                        data,
+                        start: end,
+                    });
                 }
-                Some((packet::data(self.recipient, code, length), part))
+                Some(message)
             }
         }
     }
@@ -157,11 +189,8 @@ impl Flow {
 mod tests {
     use super::*;
 
-    fn length(message: &(Vec<u8>, Bytes)) -> usize {
-        let (head, data) = message;
-        let stated = head.last_chunk::<4>().unwrap();
-        assert_eq!(u32::from_be_bytes(*stated) as usize, data.len());
-        data.len()
+    fn length(message: &[u8]) -> usize {
+        message.len() - 9
     }
 
     #[test]
@@ -192,9 +221,29 @@ mod tests {
         assert_eq!(length(&flow.next().unwrap()), 36);
         assert!(flow.next().is_none());
         flow.adjust(50);
-        let errors = flow.next().unwrap();
-        assert_eq!((errors.0.len(), length(&errors)), (13, 50));
-        assert_eq!(flow.next().unwrap(), (vec![packet::EOF], Bytes::new()));
+        assert_eq!(flow.next().unwrap().len(), 13 + 50);
+        assert_eq!(flow.next().unwrap(), [packet::EOF]);
+    }
+
+    #[test]
+    fn single_bytes_that_wait_are_joined_and_too_many_messages_are_noticed() {
+        let mut flow = Flow::new(1, 0, 32768, MAX_WINDOW);
+        for _ in 0..10_000 {
+            flow.send(None, vec![7]);
+            flow.send(Some(1), Vec::new());
+        }
+        assert_eq!(flow.queue.len(), 1);
+        flow.send(Some(1), vec![8]);
+        assert_eq!((flow.queue.len(), flow.is_long()), (2, false));
+        flow.adjust(20_000);
+        assert_eq!(length(&flow.next().unwrap()), 10_000);
+        for _ in 0..=MESSAGES {
+            flow.message(vec![packet::CHANNEL_FAILURE]);
+        }
+        assert!(flow.is_long());
+        let mut flow = Flow::new(1, 0, 32768, 1000);
+        flow.send(None, vec![0; 2 << 20]);
+        assert!(flow.is_long());
     }
 
     #[test]

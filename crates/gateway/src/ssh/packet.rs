@@ -255,14 +255,16 @@ impl Build {
     }
 }
 
-/// The beginning of a message with so many bytes of data for a channel.
-pub(super) fn data(recipient: u32, code: Option<u32>, length: usize) -> Vec<u8> {
-    let length = u32::try_from(length).unwrap_or(u32::MAX);
-    let head = match code {
-        None => Build::new(DATA).u32(recipient),
-        Some(code) => Build::new(EXTENDED_DATA).u32(recipient).u32(code),
-    };
-    head.u32(length).done()
+/// Data for a channel.
+pub(super) fn data(recipient: u32, code: Option<u32>, data: &[u8]) -> Vec<u8> {
+    match code {
+        None => Build::new(DATA).u32(recipient).string(data).done(),
+        Some(code) => Build::new(EXTENDED_DATA)
+            .u32(recipient)
+            .u32(code)
+            .string(data)
+            .done(),
+    }
 }
 
 /// Why a channel was refused, as the peer says it.
@@ -286,10 +288,6 @@ pub(super) fn open_failure(recipient: u32, reason: u32, text: &str) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    fn whole(recipient: u32, code: Option<u32>, content: &[u8]) -> Vec<u8> {
-        [&data(recipient, code, content.len()), content].concat()
-    }
-
     #[test]
     fn what_is_built_is_read_back() {
         let open = Build::new(OPEN)
@@ -307,7 +305,7 @@ mod tests {
             rest: b"rest",
         };
         assert_eq!(Message::parse(&open), Ok(expected));
-        let bytes = whole(3, Some(STDERR), b"text");
+        let bytes = data(3, Some(STDERR), b"text");
         let expected = Message::ExtendedData {
             recipient: 3,
             code: 1,
@@ -331,7 +329,7 @@ mod tests {
 
     #[test]
     fn every_truncation_and_every_wrong_length_is_malformed_and_never_panics() {
-        let whole = whole(3, Some(STDERR), b"some text");
+        let whole = data(3, Some(STDERR), b"some text");
         for end in 1..whole.len() {
             assert_eq!(
                 Message::parse(whole.get(..end).unwrap()),
@@ -342,7 +340,7 @@ mod tests {
         let mut longer = whole.clone();
         longer.push(0);
         assert_eq!(Message::parse(&longer), Err(Malformed(EXTENDED_DATA)));
-        let mut huge = [&data(3, None, 1)[..], b"x"].concat();
+        let mut huge = data(3, None, b"x");
         huge.splice(5..9, [0xff; 4]);
         assert_eq!(Message::parse(&huge), Err(Malformed(DATA)));
         assert_eq!(Message::parse(&[]), Err(Malformed(0)));

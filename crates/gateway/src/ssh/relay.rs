@@ -36,9 +36,6 @@ const OVERHEAD: usize = 64;
 pub(super) const MAX_CHANNELS: usize = 256;
 /// What was recorded of something that goes on leaves after this at the latest.
 const CHUNK: Duration = Duration::from_secs(1);
-/// The longest data that a message to Weir may hold: the fewer messages content comes in, the less each
-/// byte costs, here and at its sender.
-const LONG_PACKET: u32 = 128 << 10;
 /// Messages that are looked at before budgets are charged.
 const BATCH: usize = 64;
 
@@ -593,11 +590,11 @@ impl Relay {
         let Some(channel) = self.channels.get_mut(&key) else {
             return;
         };
-        while let Some((head, data)) = channel.down.next() {
-            drop(self.client.raw_parts(head, data));
+        while let Some(message) = channel.down.next() {
+            drop(self.client.raw(message));
         }
-        while let Some((head, data)) = channel.up.next() {
-            drop(self.server.raw_parts(head, data));
+        while let Some(message) = channel.up.next() {
+            drop(self.server.raw(message));
         }
         if let Some(pipe) = &channel.pipe {
             let (flow, waits) = match pipe.side() {
@@ -620,6 +617,7 @@ impl Relay {
             drop(self.server.raw(grant.done()));
         }
         if !self.server_backlog.is_long()
+            && !channel.down.is_long()
             && !closing.to_client
             && let Some(bytes) = channel.up.grant()
         {
@@ -660,19 +658,13 @@ impl Relay {
     }
 }
 
-/// A message that opens a channel, with another window, and with messages as long as Weir takes: what is
-/// too long for the other side is cut.
+/// A message that opens a channel, with another window.
 fn with_window(message: &[u8], window: u32) -> Vec<u8> {
     let mut changed = message.to_vec();
-    if let Ok(Message::Open {
-        kind, max_packet, ..
-    }) = Message::parse(message)
-    {
+    if let Ok(Message::Open { kind, .. }) = Message::parse(message) {
         let at = 1 + 4 + kind.len() + 4;
-        if let Some(fields) = changed.get_mut(at..at + 8) {
-            let (first, second) = fields.split_at_mut(4);
-            first.copy_from_slice(&window.to_be_bytes());
-            second.copy_from_slice(&max_packet.max(LONG_PACKET).to_be_bytes());
+        if let Some(field) = changed.get_mut(at..at + 4) {
+            field.copy_from_slice(&window.to_be_bytes());
         }
     }
     changed
