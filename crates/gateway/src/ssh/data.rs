@@ -13,7 +13,7 @@ use weir_wire_ssh::sftp::FileId;
 
 use super::channel::{Arrival, Reply, Stopped};
 use super::judge::Refusal;
-use super::packet::{Fields, Message};
+use super::packet::{DATA_HEADER, Fields, Message};
 use super::people::{self, ruling, waiting_text};
 use super::relay::{End, Relay, Subject};
 use super::requests::Answer;
@@ -120,7 +120,7 @@ impl Relay {
             return Ok(());
         }
         if channel.sftp.is_some() && code.is_none() {
-            self.sftp_down(key, content(&message, code));
+            self.sftp_down(key, message);
             return Ok(());
         }
         if channel.holds_results() {
@@ -157,7 +157,13 @@ impl Relay {
         });
     }
 
-    fn send_down(&mut self, key: u64, code: Option<u32>, length: usize, message: Vec<u8>) {
+    pub(super) fn send_down(
+        &mut self,
+        key: u64,
+        code: Option<u32>,
+        length: usize,
+        message: Vec<u8>,
+    ) {
         self.totals.bytes_out += length as u64;
         let Some(channel) = self.channels.get_mut(&key) else {
             return;
@@ -618,7 +624,7 @@ impl Relay {
 
 /// The data of a message.
 pub(super) fn content(message: &[u8], code: Option<u32>) -> &[u8] {
-    let header = if code.is_some() { 13 } else { 9 };
+    let header = if code.is_some() { 13 } else { DATA_HEADER };
     message.get(header..).unwrap_or_default()
 }
 

@@ -4,7 +4,7 @@
 //! that what clients have read stays true; certificates are made anew as they are needed and live
 //! for a day. Refuses: a key that others can read.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, Write as _};
@@ -100,8 +100,18 @@ impl HostKeys {
     /// port, for clients that know no CA.
     pub fn known_hosts<'a>(&self, hosts: impl IntoIterator<Item = (&'a str, u16)>) -> String {
         let mut text = String::new();
+        let hosts: Vec<(&str, u16)> = hosts.into_iter().collect();
         if let Ok(line) = self.ca.public_key().to_openssh() {
-            let _ = writeln!(text, "@cert-authority * {line}");
+            // To OpenSSH `*` is any host at any port, to Go's knownhosts any host at port 22.
+            let ports: BTreeSet<u16> = hosts.iter().map(|(_, port)| *port).collect();
+            let others: String = ports
+                .into_iter()
+                .filter(|port| *port != 22)
+                .map(|port| format!(",[*]:{port}"))
+                .collect();
+            // Paramiko knows no markers: it takes the third field for a key, and a line whose key is not
+            // base64 is the end of the whole file. After two blanks the field is empty, and it reads on.
+            let _ = writeln!(text, "@cert-authority *{others}  {line}");
         }
         for (host, port) in hosts {
             let name = match port {
@@ -305,7 +315,7 @@ mod tests {
             .map(|line| line.split(" AAAA").next().unwrap())
             .collect();
         let expected = [
-            "@cert-authority * ssh-ed25519",
+            "@cert-authority *,[*]:2222  ssh-ed25519",
             "db ssh-ed25519",
             "db ecdsa-sha2-nistp256",
             "[10.0.0.1]:2222 ssh-ed25519",

@@ -117,6 +117,16 @@ impl Active {
         self.bytes += bytes as u64;
     }
 
+    /// Counts what goes to the client, where its meter takes it at once.
+    pub(super) fn passes(&mut self, bytes: usize) -> bool {
+        let mut meter = self.meter.as_mut();
+        let passes = meter.as_mut().is_none_or(|it| it.rows(1, bytes as u64));
+        if passes {
+            self.count(bytes);
+        }
+        passes
+    }
+
     /// How much went to the client.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
