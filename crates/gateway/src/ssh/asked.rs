@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use weir_policy::{ForwardKind, Operation, SftpOperation, SshOperation, SshRequest};
 use weir_audit::{Direction, TransferProtocol};
+use weir_policy::{ForwardKind, Operation, SftpOperation, SshOperation, SshRequest};
 use weir_wire_ssh::command::{self, Command, Recognised};
 use weir_wire_ssh::scp;
 

@@ -103,7 +103,8 @@ impl Relay {
             ForwardKind::StreamlocalForward,
             ForwardKind::DirectTcpip,
         ];
-        if self.channels.values().any(|channel| channel.is_session) || self.judge.refresh().is_err() {
+        if self.channels.values().any(|channel| channel.is_session) || self.judge.refresh().is_err()
+        {
             return Ok(());
         }
         let mut last = None;

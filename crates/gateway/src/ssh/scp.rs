@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use weir_audit::{Direction, FileDigest, FileTransferred, Outcome, TransferProtocol};
-use weir_policy::{Decision, Limit, LimitScope, Meter, SftpOperation, Step, Verdict};
+use weir_policy::{Decision, Limit, LimitScope, Meter, SftpOperation, Verdict};
 use weir_wire_ssh::ProtocolError;
 use weir_wire_ssh::scp::{self, Event, Sender};
 
@@ -246,8 +246,8 @@ impl Relay {
                 }
                 Event::Data(range) => {
                     if scp.sends {
-                        let (length, meter) = (range.len(), scp.meter());
-                        let step = meter.map_or(Step::Continue, |it| it.row(length as u64));
+                        let length = range.len();
+                        let step = self.announce(key, Over::Copy, length);
                         match self.step(key, Over::Copy, step, length) {
                             Counted::Gone => {}
                             other => {
@@ -324,12 +324,7 @@ impl Relay {
     }
 
     /// A file begins.
-    pub(super) fn scp_go(
-        &mut self,
-        key: u64,
-        decision: &Decision,
-        record: weir_audit::Statement,
-    ) {
+    pub(super) fn scp_go(&mut self, key: u64, decision: &Decision, record: weir_audit::Statement) {
         let mut active = Active::new(record, self.evidence.clone());
         let Some(channel) = self.channels.get_mut(&key) else {
             return;
