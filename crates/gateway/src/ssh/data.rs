@@ -263,8 +263,17 @@ impl Relay {
         counted
     }
 
-    fn counting(&mut self, key: u64, over: Over) -> Option<&mut Active> {
+    pub(super) fn counting(&mut self, key: u64, over: Over) -> Option<&mut Active> {
         over.of(self.channels.get_mut(&key)?)
+    }
+
+    /// Bytes of a file that people have released do not count again against its channel.
+    pub(super) fn spare(&mut self, key: u64, bytes: u64) {
+        let channel = self.channels.get_mut(&key);
+        let active = channel.and_then(|channel| channel.active.as_mut());
+        if let Some(meter) = active.and_then(|active| active.meter.as_mut()) {
+            meter.spare(bytes);
+        }
     }
 
     /// Announces bytes to what counts them.
@@ -500,6 +509,11 @@ impl Relay {
                     Ok(release) => {
                         if let Some(meter) = active.meter.as_mut() {
                             meter.release(index, release);
+                        }
+                        active.released = true;
+                        let sent = active.bytes();
+                        if over != Over::Channel {
+                            self.spare(key, sent);
                         }
                     }
                     Err(refusal) => {

@@ -262,9 +262,14 @@ impl Relay {
                         }
                     }
                     let scp = self.channels.get_mut(&key)?.scp.as_mut()?;
+                    let released = scp.active().is_some_and(|active| active.released);
+                    let length = range.len() as u64;
                     if let Some(file) = scp.file.as_mut() {
                         let piece = data.get(range).unwrap_or_default();
                         file.digest.feed(file.digest.bytes(), piece);
+                    }
+                    if released {
+                        self.spare(key, length);
                     }
                 }
                 Event::FileEnd { complete } => {

@@ -474,6 +474,12 @@ impl Relay {
                     }
                 }
             }
+            if let Some((file, _)) = of.filter(|_| !counted)
+                && let Some(active) = self.counting(key, Over::File(file))
+                && active.released
+            {
+                self.spare(key, length as u64);
+            }
             match self.sftp_count(key, Over::Channel, length) {
                 Content::On => {}
                 Content::Waits => return Ok(Turn::Waits(Passed::Counted)),
