@@ -1,5 +1,6 @@
 """Who logs in, and whether the host is the one that the Target means."""
 
+import glob
 import os
 import time
 
@@ -23,6 +24,7 @@ def claims(scene, results):
     results.check("a broker's key that the server refuses is told, and recorded", refused_login, scene)
     results.check("a placeholder password is asked for where the Target says so", placeholder, scene)
     results.check("PassThrough: a server that wants a public key is named as such", pass_through_key, scene)
+    results.check("weir run governs stock ssh without an option or a key", under_run, scene)
     results.check("ProxyJump through an allowed forward ends in a session of its own", proxy_jump, scene)
 
 
@@ -220,6 +222,24 @@ def pass_through_key(scene):
         w.stop()
 
 
+def under_run(scene):
+    w = scene.start(policy=scene.policy + """\
+  rules:
+  - {name: no-dumps, match: {ssh: {commands: [pg_dump]}}, action: Deny}
+""")
+    w.stop()
+    home = proc.workdir("weir-home-")
+    base = [w.binary, "run", "--config", w.config, "--", "ssh", "-p", str(scene.server.port),
+            "-o", "StrictHostKeyChecking=yes", "-o", "BatchMode=yes", "127.0.0.1"]
+    before = set(glob.glob("/tmp/weir-trust-*"))
+    done = proc.run([*base, "whoami"], check=False, cwd=w.dir, env={**os.environ, "HOME": home})
+    equal(done.stdout, f"{scene.server.user}\n", done.stderr)
+    denied = proc.run([*base, "pg_dump shop"], check=False, cwd=w.dir, env={**os.environ, "HOME": home})
+    equal(denied.returncode, 126)
+    contains(denied.stderr, 'denied by policy "hosts" rule "no-dumps"')
+    equal(set(glob.glob("/tmp/weir-trust-*")) - before, set(), "what it left")
+
+
 def proxy_jump(scene):
     policy = scene.policy + """\
   rules:
@@ -228,7 +248,9 @@ def proxy_jump(scene):
     w = scene.start(policy=policy)
     try:
         jump = " ".join(["ssh", *scene.options(w), "-W", f"127.0.0.1:{scene.server.port}", "127.0.0.1"])
-        done = proc.run(["ssh", *scene.direct_options(f"ProxyCommand={jump}"), "127.0.0.1", "echo in"], check=False)
+        behind = sshd.client(scene.server.port, known_hosts=os.path.join(w.state, "known_hosts"),
+                             options=(f"ProxyCommand={jump}",))
+        done = proc.run(["ssh", *behind, "127.0.0.1", "echo in"], check=False)
         works(done)
         event = w.wait_statement(f"127.0.0.1:{scene.server.port}")
         equal(event.raw["command"], "direct-tcpip")

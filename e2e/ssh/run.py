@@ -17,8 +17,10 @@ sys.path.insert(0, HERE)
 import clients  # noqa: E402
 import denials  # noqa: E402
 import files  # noqa: E402
+import forwards  # noqa: E402
 import hostile  # noqa: E402
 import logins  # noqa: E402
+import tour  # noqa: E402
 from lab import proc, report, sshd, weir  # noqa: E402
 
 
@@ -95,7 +97,7 @@ def main():
     a = ap.parse_args()
     results = report.Report(a.only)
     scene = Scene(a.weir)
-    for module in (clients, logins, denials, files, hostile):
+    for module in (clients, logins, denials, files, forwards, hostile, tour):
         module.claims(scene, results)
     scene.weir.stop()
     results.finish()

@@ -1,15 +1,19 @@
 //! What all connections share, and where each one begins.
 
+use std::fmt;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::sync::Semaphore;
 use weir_audit::{ConnectionRefused, Names, Record, Session as AuditSession, SessionId};
 use weir_detect::mask::TokenKey;
-use weir_policy::{Bundle, Protocol, Resolved, TargetId};
+use weir_policy::{Bundle, Contested, Protocol, Resolved, TargetId};
 use weir_transport::listen::Accepted;
 use weir_transport::tls::Authority;
 
+use crate::incoming::Incoming;
+use crate::place::{Place, Way};
 use crate::ports::{AuditSink, Budgets, Credentials, Holds, Identities, PinStore, Policies};
 use crate::postgres::{CancelRegistry, Catalogs, StatementCache};
 use crate::scopes::Scopes;
@@ -79,13 +83,8 @@ pub struct Engine {
 pub(crate) struct Route {
     pub(crate) bundle: Arc<Bundle>,
     pub(crate) target: TargetId,
-    pub(crate) address: SocketAddr,
-}
-
-impl weir_transport::addr::Routed for Route {
-    fn upstream(&self) -> SocketAddr {
-        self.address
-    }
+    pub(crate) place: Place,
+    pub(crate) way: Way,
 }
 
 impl Engine {
@@ -145,37 +144,29 @@ impl Engine {
             Ok((_, identity)) => identity,
             Err(reason) => {
                 tracing::warn!(%client, %reason, "connection refused: no identity");
-                self.refused(Arc::default(), client, None, &reason);
+                let session = AuditSession {
+                    id: shared.next_session(),
+                    client: Some(client.to_string().into()),
+                    ..AuditSession::default()
+                };
+                shared.refused(Arc::new(session), &reason, Names::empty());
                 return;
             }
         };
-        let destination = accepted.destination.map(|destination| destination.addr());
-        let route = match listener_target {
-            Some(name) => self.route_to(name).await,
-            None => self.route(destination),
+        let incoming = Incoming::accepted(accepted, identity);
+        let route = match (listener_target, &incoming.place) {
+            (Some(name), _) => self.route_to(name).await,
+            (None, Some(Place::Address(address))) => shared.route(*address),
+            (None, _) => Err("the connection has no destination".to_owned()),
         };
-        match route {
-            Ok(Some(route)) => {
-                let target = route.bundle.target(route.target);
-                let protocol = target.map(|target| target.protocol);
-                match protocol {
-                    Some(Protocol::PostgreSQL) => {
-                        postgres::serve(shared, accepted, route, identity).await;
-                    }
-                    Some(Protocol::SSH) => {
-                        Box::pin(ssh::serve(shared, accepted, route, identity)).await;
-                    }
-                    _ => {
-                        let reason = "this target's protocol cannot be governed yet";
-                        self.refused(identity, client, destination, reason);
-                    }
-                }
+        match (route, &incoming.place) {
+            (Ok(Some(route)), _) => shared.serve(incoming, route).await,
+            (Ok(None), Some(Place::Address(address))) => {
+                let way = Way::direct(*address);
+                Box::pin(relay::unmatched(shared, incoming, &way)).await;
             }
-            Ok(None) => Box::pin(relay::unmatched(shared, accepted, identity)).await,
-            Err(reason) => {
-                tracing::warn!(%client, %reason, "connection refused");
-                self.refused(identity, client, destination, &reason);
-            }
+            (Ok(None), _) => {}
+            (Err(reason), _) => shared.turned_away(&incoming, &reason),
         }
     }
 
@@ -211,30 +202,6 @@ impl Engine {
         self.shared.host_keys.known_hosts(hosts)
     }
 
-    fn route(&self, destination: Option<SocketAddr>) -> Result<Option<Route>, String> {
-        let Some(address) = destination else {
-            return Err("the connection has no destination".to_owned());
-        };
-        let bundle = self.shared.policies.current();
-        let resolved = self
-            .shared
-            .resolved
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
-        let target = bundle.route(address.ip(), address.port(), None, &resolved);
-        let target = target.map_err(|contested| {
-            let name = |id| bundle.target(id).map_or("?", |target| target.name.as_str());
-            let (first, second) = (name(contested.first), name(contested.second));
-            format!("targets \"{first}\" and \"{second}\" both claim {address}")
-        })?;
-        drop(resolved);
-        Ok(target.map(|target| Route {
-            bundle,
-            target,
-            address,
-        }))
-    }
-
     async fn route_to(&self, name: &str) -> Result<Option<Route>, String> {
         let bundle = self.shared.policies.current();
         let (target, description) = bundle
@@ -267,30 +234,85 @@ impl Engine {
         Ok(Some(Route {
             bundle,
             target,
-            address,
+            place: Place::Address(address),
+            way: Way::direct(address),
         }))
-    }
-
-    fn refused(
-        &self,
-        identity: Arc<weir_audit::Identity>,
-        client: SocketAddr,
-        destination: Option<SocketAddr>,
-        reason: &str,
-    ) {
-        let session = AuditSession {
-            id: self.shared.next_session(),
-            identity,
-            client: Some(client.to_string().into()),
-            destination: destination.map(|destination| destination.to_string().into()),
-            ..AuditSession::default()
-        };
-        self.shared
-            .refused(Arc::new(session), reason, Names::empty());
     }
 }
 
 impl Shared {
+    fn route(&self, address: SocketAddr) -> Result<Option<Route>, String> {
+        let bundle = self.policies.current();
+        let resolved = self.resolved.read().unwrap_or_else(PoisonError::into_inner);
+        let target = bundle.route(address.ip(), address.port(), None, &resolved);
+        let target = target.map_err(|both| claimed_twice(&bundle, both, &address))?;
+        drop(resolved);
+        Ok(target.map(|target| Route {
+            bundle,
+            target,
+            place: Place::Address(address),
+            way: Way::direct(address),
+        }))
+    }
+
+    /// The target at a place that is reached through an SSH connection.
+    pub(crate) fn route_through(&self, place: &Place, way: Way) -> Result<Option<Route>, String> {
+        let bundle = self.policies.current();
+        let target = match place {
+            Place::Address(address) => {
+                let resolved = self.resolved.read().unwrap_or_else(PoisonError::into_inner);
+                bundle.route(address.ip(), address.port(), None, &resolved)
+            }
+            Place::Name(name, port) => bundle.route_named(name, *port),
+            Place::Socket(_) => Ok(None),
+        };
+        let target = target.map_err(|both| claimed_twice(&bundle, both, place))?;
+        Ok(target.map(|target| Route {
+            bundle,
+            target,
+            place: place.clone(),
+            way,
+        }))
+    }
+
+    /// Serves a connection to a target.
+    async fn serve(self: &Arc<Self>, incoming: Incoming, route: Route) {
+        let target = route.bundle.target(route.target);
+        match target.map(|target| target.protocol) {
+            Some(Protocol::PostgreSQL) => postgres::serve(self, incoming, route).await,
+            Some(Protocol::SSH) => Box::pin(ssh::serve(self, incoming, route)).await,
+            _ => {
+                let reason = "this target's protocol cannot be governed yet";
+                self.turned_away(&incoming, reason);
+            }
+        }
+    }
+
+    /// Serves a connection that a permitted forward leads through an SSH connection. Its future has a
+    /// name: an SSH connection may be in it, with forwards of its own.
+    pub(crate) fn serve_through(
+        self: Arc<Self>,
+        incoming: Incoming,
+        way: Way,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(async move {
+            let Some(place) = &incoming.place else {
+                return;
+            };
+            match self.route_through(place, way.clone()) {
+                Ok(Some(route)) => self.serve(incoming, route).await,
+                Ok(None) => relay::unmatched(&self, incoming, &way).await,
+                Err(reason) => self.turned_away(&incoming, &reason),
+            }
+        })
+    }
+
+    fn turned_away(&self, incoming: &Incoming, reason: &str) {
+        tracing::warn!(client = %incoming.peer.client(), %reason, "connection refused");
+        let session = incoming.session(self.next_session(), None, None);
+        self.refused(Arc::new(session), reason, Names::empty());
+    }
+
     pub(crate) fn next_session(&self) -> SessionId {
         self.sink.next_session()
     }
@@ -303,4 +325,10 @@ impl Shared {
         self.sink
             .record(Record::session(wall_clock(), session, event));
     }
+}
+
+fn claimed_twice(bundle: &Bundle, both: Contested, place: &impl fmt::Display) -> String {
+    let name = |id| bundle.target(id).map_or("?", |target| target.name.as_str());
+    let (first, second) = (name(both.first), name(both.second));
+    format!("targets \"{first}\" and \"{second}\" both claim {place}")
 }

@@ -12,12 +12,15 @@ mod buffer;
 mod command;
 mod engine;
 mod explain;
+mod incoming;
+mod place;
 pub mod ports;
 mod postgres;
 mod relay;
 mod scopes;
 mod sniff;
 mod ssh;
+mod values;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -2,52 +2,43 @@
 //! refused with a finding if they are.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use weir_audit::{ConnectionClosed, ConnectionOpened, Identity, Names, Record, Session};
-use weir_transport::listen::Accepted;
+use weir_audit::{ConnectionClosed, ConnectionOpened, Names, Record};
 
 use crate::engine::{Shared, Unmatched};
+use crate::incoming::Incoming;
+use crate::place::Way;
 use crate::sniff::{self, Sniffed};
 use crate::wall_clock;
-
-/// How long the address may take to answer.
-const CONNECT: Duration = Duration::from_secs(10);
 
 /// Most bytes that are looked at to tell what a connection speaks: one TLS record.
 const MAX_SNIFF: usize = 16 * 1024 + 5;
 
-pub(crate) async fn unmatched(shared: &Shared, accepted: Accepted, identity: Arc<Identity>) {
-    let Accepted {
+pub(crate) async fn unmatched(shared: &Shared, incoming: Incoming, way: &Way) {
+    let session = Arc::new(incoming.session(shared.next_session(), None, None));
+    let Incoming {
         mut stream,
-        client,
-        destination,
+        place: Some(destination),
         tracked,
-    } = accepted;
-    let Some(destination) = destination.map(|destination| destination.addr()) else {
+        ..
+    } = incoming
+    else {
         return;
     };
-    let session = Arc::new(Session {
-        id: shared.next_session(),
-        identity,
-        client: Some(client.addr().to_string().into()),
-        destination: Some(destination.to_string().into()),
-        ..Session::default()
-    });
     if let Some(reason) = shared.policies.suspended() {
         return shared.refused(session, &reason, Names::empty());
     }
-    if shared.policies.unmatched() == Unmatched::Refuse {
+    let led = matches!(way, Way::Through(_));
+    if shared.policies.unmatched() == Unmatched::Refuse && !led {
         shared.refused(session, "no target covers this destination", Names::empty());
         return;
     }
-    let connected = tokio::time::timeout(CONNECT, TcpStream::connect(destination)).await;
-    let mut upstream = match connected {
-        Ok(Ok(upstream)) => upstream,
-        Ok(Err(error)) => return shared.refused(session, &error.to_string(), Names::empty()),
-        Err(_) => return shared.refused(session, "the destination did not answer", Names::empty()),
+    let mut upstream = match way.dial().await {
+        Ok(upstream) => upstream,
+        Err(error) => return shared.refused(session, &error.to_string(), Names::empty()),
     };
     let started = Instant::now();
     let first = match first_bytes(&mut stream, &mut upstream).await {

@@ -194,21 +194,41 @@ impl Bundle {
         host: Option<&str>,
         resolved: &Resolved,
     ) -> Result<Option<TargetId>, Contested> {
-        let covers = |target: &Target| {
+        self.best(|target| {
             let covers = |address: &Address| address.covers(ip, port, resolved);
-            target.addresses.iter().filter_map(covers).max()
-        };
-        let named = |target: &Target| {
+            let exactness = target.addresses.iter().filter_map(covers).max()?;
             let named = |name: &String| host.is_some_and(|host| host.eq_ignore_ascii_case(name));
-            host.is_some() && target.client_names().iter().any(named)
-        };
+            let is_named = host.is_some() && target.client_names().iter().any(named);
+            Some((exactness, is_named))
+        })
+    }
+
+    /// The target behind a name that somebody else looks up.
+    ///
+    /// # Errors
+    /// Two targets have it.
+    pub fn route_named(&self, host: &str, port: u16) -> Result<Option<TargetId>, Contested> {
+        self.best(|target| {
+            let at_port = |address: &Address| address.ports.contains(&port);
+            let names = |address: &Address| {
+                let mut names = address.host.client_names().into_iter();
+                at_port(address) && names.any(|name| name.eq_ignore_ascii_case(host))
+            };
+            target.addresses.iter().any(names).then_some((0, true))
+        })
+    }
+
+    /// The target with the highest rank.
+    fn best(
+        &self,
+        rank: impl Fn(&Target) -> Option<(u8, bool)>,
+    ) -> Result<Option<TargetId>, Contested> {
         let mut best: Option<((u8, bool), TargetId)> = None;
         let mut rival = None;
         for (id, target) in self.targets() {
-            let Some(exactness) = covers(target) else {
+            let Some(rank) = rank(target) else {
                 continue;
             };
-            let rank = (exactness, named(target));
             match best {
                 Some((known, _)) if rank < known => {}
                 Some((known, _)) if rank == known => rival = rival.or(Some(id)),

@@ -43,19 +43,8 @@ impl Target {
     /// The names under which clients reach it: host names, and those that the cluster's DNS gives
     /// Services; sorted, each once.
     pub fn client_names(&self) -> Vec<String> {
-        let names = self
-            .addresses
-            .iter()
-            .flat_map(|address| match &address.host {
-                Host::Name(name) => vec![name.clone()],
-                Host::Service { namespace, name } => vec![
-                    name.clone(),
-                    format!("{name}.{namespace}"),
-                    format!("{name}.{namespace}.svc"),
-                    format!("{name}.{namespace}.svc.cluster.local"),
-                ],
-                Host::Net(_) => Vec::new(),
-            });
+        let addresses = self.addresses.iter();
+        let names = addresses.flat_map(|address| address.host.client_names());
         let mut names: Vec<String> = names.collect();
         names.sort_unstable();
         names.dedup();
@@ -120,6 +109,22 @@ pub enum Host {
         /// Its name.
         name: String,
     },
+}
+
+impl Host {
+    /// The names under which clients reach it.
+    pub(crate) fn client_names(&self) -> Vec<String> {
+        match self {
+            Host::Name(name) => vec![name.clone()],
+            Host::Service { namespace, name } => vec![
+                name.clone(),
+                format!("{name}.{namespace}"),
+                format!("{name}.{namespace}.svc"),
+                format!("{name}.{namespace}.svc.cluster.local"),
+            ],
+            Host::Net(_) => Vec::new(),
+        }
+    }
 }
 
 /// A network in CIDR notation.

@@ -6,6 +6,7 @@
 //! * [`selftest`]: proof, before anything is served, that both of these hold;
 //! * [`addr`]: who dials, where to, and where Weir dials in turn;
 //! * [`listen`]: accepting with a cap, a loop guard and a drain;
+//! * [`pair`]: a connection with both ends here, for a protocol inside another;
 //! * [`tls`]: terminating with minted certificates, originating with verification;
 //! * [`privileges`]: giving up what programming the namespace needed, for good;
 //! * [`names`]: how a static program looks up users and hosts;
@@ -22,6 +23,7 @@ pub mod exclusion;
 pub mod listen;
 pub mod names;
 pub mod netns;
+pub mod pair;
 pub mod privileges;
 pub mod redirect;
 pub mod resident;

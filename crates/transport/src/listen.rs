@@ -242,6 +242,22 @@ impl Drained {
 }
 
 impl Tracked {
+    /// A connection inside this one, which a drain waits for and ends as well.
+    #[must_use]
+    pub fn inside(&self) -> Self {
+        Self::new(&self.phase, &self.shared, &self.counters)
+    }
+
+    fn new(phase: &watch::Receiver<Phase>, shared: &Arc<Shared>, counters: &Arc<Counters>) -> Self {
+        counters.open.fetch_add(1, Ordering::AcqRel);
+        shared.open.fetch_add(1, Ordering::AcqRel);
+        Self {
+            phase: phase.clone(),
+            shared: Arc::clone(shared),
+            counters: Arc::clone(counters),
+        }
+    }
+
     /// Resolves when the drain's deadline has passed and this connection must
     /// end.
     pub async fn cancelled(&self) {
@@ -399,13 +415,7 @@ impl Acceptor {
     }
 
     fn track(&self) -> Tracked {
-        self.counters.open.fetch_add(1, Ordering::AcqRel);
-        self.drain.shared.open.fetch_add(1, Ordering::AcqRel);
-        Tracked {
-            phase: self.drain.phase.clone(),
-            shared: self.drain.shared.clone(),
-            counters: self.counters.clone(),
-        }
+        Tracked::new(&self.drain.phase, &self.drain.shared, &self.counters)
     }
 }
 

@@ -5,21 +5,21 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use weir_policy::{Target, TlsMode};
-use weir_transport::addr::UpstreamAddr;
 use weir_transport::tls::{Stream, UpstreamMode, UpstreamTls, originate, peer_end_point};
 use weir_wire_postgres::startup::{self, CancelKey};
 
 use crate::engine::Route;
+use crate::place::{CONNECT, Place, Way};
 use crate::ports::Credentials;
 
-const CONNECT: Duration = Duration::from_secs(10);
 /// How long a server may take to act on a CancelRequest.
 const CANCEL: Duration = Duration::from_secs(5);
 
 /// Everything that is needed to reach a Target's server.
 #[derive(Clone)]
 pub(super) struct Dialer {
-    address: UpstreamAddr,
+    way: Way,
+    place: Place,
     tls: Option<UpstreamTls>,
     required: bool,
 }
@@ -72,7 +72,8 @@ impl Dialer {
             None => None,
         };
         let name = target.server_name();
-        let name = name.unwrap_or_else(|| route.address.ip().to_string());
+        let name = name.or_else(|| route.place.ip().map(|ip| ip.to_string()));
+        let name = name.unwrap_or_default();
         let tls = match mode {
             Some(mode) => Some(UpstreamTls::new(
                 mode,
@@ -84,7 +85,8 @@ impl Dialer {
         };
         let required = !matches!(settings.mode, TlsMode::Disable | TlsMode::Prefer);
         Ok(Self {
-            address: UpstreamAddr::routed(route),
+            way: route.way.clone(),
+            place: route.place.clone(),
             tls,
             required,
         })
@@ -92,12 +94,7 @@ impl Dialer {
 
     /// Connects.
     pub(super) async fn dial(&self) -> Result<Dialled, DialError> {
-        let connected =
-            tokio::time::timeout(CONNECT, TcpStream::connect(self.address.addr())).await;
-        let mut socket = connected
-            .map_err(|_| DialError::Timeout)?
-            .map_err(DialError::Connect)?;
-        socket.set_nodelay(true).map_err(DialError::Connect)?;
+        let mut socket = self.way.dial().await.map_err(DialError::Connect)?;
         let Some(tls) = &self.tls else {
             return Ok(plain(socket));
         };
@@ -135,7 +132,7 @@ impl Dialer {
             Some(())
         };
         if !matches!(tokio::time::timeout(CANCEL, sent).await, Ok(Some(()))) {
-            tracing::warn!(address = %self.address, "a cancel request did not reach the server");
+            tracing::warn!(address = %self.place, "a cancel request did not reach the server");
         }
     }
 }

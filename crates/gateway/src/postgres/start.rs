@@ -1,16 +1,14 @@
 //! A connection's first packets: TLS or not, cancel or session, and whether it may begin at all.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Notify;
-use weir_audit::{ConnectionClosed, ConnectionOpened, Identity, Names, Record};
+use weir_audit::{ConnectionClosed, ConnectionOpened, Names, Record};
 use weir_policy::{ClientTls, Effect, EffectSet, Operation, Scope, SqlOperation, Target, Verdict};
 use weir_sql::LexSettings;
-use weir_transport::listen::Accepted;
 use weir_transport::tls::{LeafNames, Rewound, Stream, terminate};
 use weir_wire_postgres::startup::{self, CancelKey, FirstPacket, Startup};
 
@@ -21,6 +19,8 @@ use super::session::{Session, SessionEnd, Side};
 use super::statement::Evidence;
 use super::{Connection, judgement};
 use crate::engine::{Route, Shared};
+use crate::incoming::Incoming;
+use crate::place::Place;
 use crate::{millis, wall_clock};
 
 /// How long a client may take from connecting to logging in, as the server's own default.
@@ -53,31 +53,16 @@ enum Refused {
 }
 
 /// Serves one connection.
-pub(crate) async fn serve(
-    shared: &Arc<Shared>,
-    accepted: Accepted,
-    route: Route,
-    identity: Arc<Identity>,
-) {
-    let Accepted {
-        stream,
-        client: peer,
-        destination,
-        tracked,
-    } = accepted;
+pub(crate) async fn serve(shared: &Arc<Shared>, incoming: Incoming, route: Route) {
     let bundle = Arc::clone(&route.bundle);
     let Some(target) = bundle.target(route.target) else {
         return;
     };
-    let mut audit = weir_audit::Session {
-        id: shared.next_session(),
-        identity,
-        target: Some(target.name.as_str().into()),
-        protocol: Some("postgresql".into()),
-        client: Some(peer.addr().to_string().into()),
-        destination: destination.map(|destination| destination.addr().to_string().into()),
-        ..weir_audit::Session::default()
-    };
+    let id = shared.next_session();
+    let mut audit = incoming.session(id, Some(&target.name), Some("postgresql"));
+    let Incoming {
+        stream, tracked, ..
+    } = incoming;
     let client = Client {
         stream: Stream::from(stream),
         rest: BytesMut::new(),
@@ -146,7 +131,7 @@ async fn first_packets(
             if target.client_tls == ClientTls::Refuse {
                 return Err("direct TLS to a target that refuses TLS".to_owned());
             }
-            client = start_tls(shared, client, route.address, target, true).await?;
+            client = start_tls(shared, client, &route.place, target, true).await?;
             requests = MAX_REQUESTS;
             continue;
         }
@@ -165,7 +150,7 @@ async fn first_packets(
                     }
                     FirstPacket::SslRequest if offered => {
                         answer(&mut client, b"S").await?;
-                        client = start_tls(shared, client, route.address, target, false).await?;
+                        client = start_tls(shared, client, &route.place, target, false).await?;
                     }
                     FirstPacket::SslRequest | FirstPacket::GssEncRequest => {
                         answer(&mut client, b"N").await?;
@@ -194,7 +179,7 @@ async fn answer(client: &mut Client, byte: &[u8]) -> Result<(), String> {
 async fn start_tls(
     shared: &Shared,
     client: Client,
-    address: SocketAddr,
+    place: &Place,
     target: &Target,
     direct: bool,
 ) -> Result<Client, String> {
@@ -204,13 +189,16 @@ async fn start_tls(
         return Err("unencrypted bytes after a TLS request".to_owned());
     }
     let hosts = target.client_names();
-    let local = address.ip().is_loopback().then_some("localhost");
+    let local = place
+        .ip()
+        .is_some_and(|ip| ip.is_loopback())
+        .then_some("localhost");
     let names = hosts
         .iter()
         .map(String::as_str)
         .chain(target.upstream_tls.server_name.as_deref())
         .chain(local);
-    let leaf = LeafNames::new(names, Some(address.ip()));
+    let leaf = LeafNames::new(names, place.ip());
     let Stream::Plain(socket) = client.stream else {
         return Err("TLS inside of TLS".to_owned());
     };

@@ -10,9 +10,11 @@ use super::asked::Asked;
 use super::data::Waited;
 use super::flow::{Flow, MAX_WINDOW};
 use super::packet::{self, Build};
+use super::pipe::Pipe;
 use super::scp::Scp;
 use super::sftp::Sftp;
 use super::statement::Active;
+use super::through::Dial;
 
 /// Who opened a channel, or sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,6 +160,10 @@ pub(super) struct Channel {
     pub(super) last: Vec<Vec<u8>>,
     /// What its command moves in a protocol that is counted and not read.
     pub(super) stream: Option<Stream>,
+    /// Its connection, where its data is led through the engine.
+    pub(super) pipe: Option<Pipe>,
+    /// Who waits for it, where it is one of Weir's own.
+    pub(super) dial: Option<Dial>,
 }
 
 /// What a command moves as a whole.
@@ -212,6 +218,8 @@ impl Channel {
             scp: None,
             last: Vec::new(),
             stream: None,
+            pipe: None,
+            dial: None,
         }
     }
 

@@ -99,6 +99,9 @@ impl Relay {
         let Some(channel) = self.channels.get_mut(&key) else {
             return Ok(());
         };
+        if channel.pipe.is_some() {
+            return self.of_peer(key, &message).map_err(End::Server);
+        }
         let parsed = Message::parse(&message).map_err(|error| End::Server(error.to_string()))?;
         if channel.closing.by_server {
             return Err(End::Server(
@@ -249,7 +252,7 @@ impl Relay {
     }
 
     /// Counts data of the server's that is about to go on.
-    fn count(&mut self, key: u64, code: Option<u32>, data: &[u8]) -> Counted {
+    pub(super) fn count(&mut self, key: u64, code: Option<u32>, data: &[u8]) -> Counted {
         if code.is_none()
             && let Some(counted) = self.scp_down(key, data)
         {

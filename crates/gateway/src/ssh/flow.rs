@@ -145,6 +145,11 @@ impl Flow {
         }
     }
 
+    /// Whether all has gone on.
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
     /// What the sender is to be granted now.
     pub(super) fn grant(&mut self) -> Option<u32> {
         let room = self.credit.min(self.window);

@@ -4,13 +4,12 @@
 //! an authority of the Target's signed a certificate for one of the host's names. The first key that
 //! comes is accepted only where the Target says so and nothing else vouches; it is then kept.
 
-use std::net::SocketAddr;
-
 use russh::keys::ssh_key::certificate::CertType;
 use russh::keys::ssh_key::known_hosts::{HostPatterns, KnownHosts, Marker};
 use russh::keys::{Algorithm, Certificate, HashAlg, PublicKey, PublicKeyOrCertificate};
 use weir_policy::{Glob, Source, Target};
 
+use crate::place::Place;
 use crate::ports::Credentials;
 
 /// What a host may show.
@@ -31,12 +30,12 @@ impl HostCheck {
     /// A key or a file cannot be read, or nothing vouches for the host.
     pub(super) fn new(
         target: &Target,
-        address: SocketAddr,
+        place: &Place,
         credentials: &dyn Credentials,
         kept: Option<PublicKey>,
     ) -> Result<Self, String> {
         let mut names = target.client_names();
-        names.push(address.ip().to_string());
+        names.extend(place.ip().map(|ip| ip.to_string()));
         let mut check = Self {
             keys: parse(&target.ssh.host_keys)?,
             authorities: parse(&target.ssh.host_authorities)?,
@@ -50,7 +49,7 @@ impl HostCheck {
                     .ok_or_else(|| format!("{name}: has no known_hosts"))?,
                 Source::File(_) => credentials.read(source)?,
             };
-            check.read_known_hosts(&String::from_utf8_lossy(&text), address.port())?;
+            check.read_known_hosts(&String::from_utf8_lossy(&text), place.port())?;
         }
         let nothing = check.keys.is_empty() && check.authorities.is_empty();
         if nothing && target.ssh.trust_on_first_use {

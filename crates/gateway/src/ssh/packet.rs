@@ -33,6 +33,8 @@ pub(super) const CHANNEL_SUCCESS: u8 = 99;
 pub(super) const CHANNEL_FAILURE: u8 = 100;
 /// SSH_OPEN_ADMINISTRATIVELY_PROHIBITED.
 pub(super) const PROHIBITED: u32 = 1;
+/// SSH_OPEN_CONNECT_FAILED.
+pub(super) const CONNECT_FAILED: u32 = 2;
 /// SSH_OPEN_RESOURCE_SHORTAGE.
 pub(super) const SHORTAGE: u32 = 4;
 /// SSH_EXTENDED_DATA_STDERR.
@@ -240,6 +242,12 @@ impl Build {
         self
     }
 
+    /// Bytes as they are.
+    pub(super) fn raw(mut self, bytes: &[u8]) -> Self {
+        self.0.extend_from_slice(bytes);
+        self
+    }
+
     pub(super) fn done(self) -> Vec<u8> {
         self.0
     }
@@ -255,6 +263,13 @@ pub(super) fn data(recipient: u32, code: Option<u32>, data: &[u8]) -> Vec<u8> {
             .string(data)
             .done(),
     }
+}
+
+/// Why a channel was refused, as the peer says it.
+pub(super) fn failure_text(message: &[u8]) -> String {
+    let mut fields = Fields(message.get(1..).unwrap_or_default());
+    let text = fields.u32().and(fields.u32()).and(fields.string());
+    String::from_utf8_lossy(text.unwrap_or_default()).into_owned()
 }
 
 /// A channel that is refused.

@@ -15,21 +15,25 @@ use std::time::Duration;
 use russh::client::RawSender;
 use russh::server;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use weir_transport::listen::Tracked;
 
 use super::asked::Asked;
 use super::backlog::Backlog;
 use super::channel::{Channel, Lane, Reply, Request, Side};
 use super::judge::Judge;
 use super::packet::{self, Build, Message};
+use super::pipe::Piped;
 use super::requests::Answer;
 use super::statement::{Active, Evidence};
+use super::through::{Dial, Led};
+use crate::incoming::Peer;
 
 /// Most bytes of messages that wait to be looked at.
 const MAX_INBOX: usize = 64 << 20;
 /// What a message costs beside its bytes.
 const OVERHEAD: usize = 64;
 /// Most channels at the same time.
-const MAX_CHANNELS: usize = 256;
+pub(super) const MAX_CHANNELS: usize = 256;
 /// What was recorded of something that goes on leaves after this at the latest.
 const CHUNK: Duration = Duration::from_secs(1);
 /// Messages that are looked at before budgets are charged.
@@ -50,6 +54,12 @@ pub(super) enum Event {
     ServerEnded(String),
     /// What was waited for has come.
     Answer(Subject, u64, Answer),
+    /// A channel of Weir's own is to be opened to the server.
+    Dial(Dial),
+    /// What has become of a forward.
+    Led(u64, io::Result<Box<Led>>),
+    /// Something at the connection of a channel.
+    Piped(u64, Piped),
 }
 
 /// What an answer is about.
@@ -113,7 +123,12 @@ impl Inbox {
 fn cost(event: &Event) -> usize {
     match event {
         Event::Client(message) | Event::Server(message) => message.len() + OVERHEAD,
-        Event::Ready { .. } | Event::ServerEnded(_) | Event::Answer(..) => 0,
+        Event::Piped(_, piped) => piped.len() + OVERHEAD,
+        Event::Ready { .. }
+        | Event::ServerEnded(_)
+        | Event::Answer(..)
+        | Event::Dial(_)
+        | Event::Led(..) => 0,
     }
 }
 
@@ -152,8 +167,12 @@ pub(super) struct Relay {
     pub(super) evidence: Evidence,
     pub(super) inbox: Inbox,
     pub(super) channels: HashMap<u64, Channel>,
-    by_client: HashMap<u32, u64>,
-    by_server: HashMap<u32, u64>,
+    pub(super) by_client: HashMap<u32, u64>,
+    pub(super) by_server: HashMap<u32, u64>,
+    /// Who is at the client's end.
+    pub(super) peer: Peer,
+    /// What a drain waits for.
+    pub(super) tracked: Arc<Tracked>,
     last_channel: u64,
     /// Requests about the connection.
     pub(super) lane: Lane,
@@ -165,6 +184,7 @@ impl Relay {
     pub(super) fn new(
         client: (server::Handle, Arc<Backlog>),
         server: (RawSender, Arc<Backlog>),
+        (peer, tracked): (Peer, Arc<Tracked>),
         judge: Judge,
         evidence: Evidence,
         inbox: Inbox,
@@ -180,6 +200,8 @@ impl Relay {
             channels: HashMap::new(),
             by_client: HashMap::new(),
             by_server: HashMap::new(),
+            peer,
+            tracked,
             last_channel: 0,
             lane: Lane::default(),
             last_ticket: 0,
@@ -224,6 +246,18 @@ impl Relay {
             Event::Ready { .. } => Ok(()),
             Event::ServerEnded(reason) => Err(End::Gone(reason)),
             Event::Answer(subject, ticket, answer) => self.answered(subject, ticket, answer),
+            Event::Dial(dial) => {
+                self.dial(dial);
+                Ok(())
+            }
+            Event::Led(key, led) => {
+                self.led(key, led);
+                Ok(())
+            }
+            Event::Piped(key, piped) => {
+                self.piped(key, piped);
+                Ok(())
+            }
         }
     }
 
@@ -412,8 +446,7 @@ impl Relay {
             }
             return Ok(());
         }
-        self.last_channel += 1;
-        let key = self.last_channel;
+        let key = self.next_key();
         let (numbers, end): (_, fn(String) -> End) = match opener {
             Side::Client => (&mut self.by_client, End::Client),
             Side::Server => (&mut self.by_server, End::Server),
@@ -444,6 +477,12 @@ impl Relay {
         }
     }
 
+    /// A key that no channel had.
+    pub(super) fn next_key(&mut self) -> u64 {
+        self.last_channel += 1;
+        self.last_channel
+    }
+
     /// The other side has opened a channel too.
     fn confirm(
         &mut self,
@@ -456,6 +495,10 @@ impl Relay {
         let channel = self.channels.get_mut(&key).ok_or("no such channel")?;
         if channel.confirmed || channel.opener != opener {
             return Err("a confirmation that nobody waits for".to_owned());
+        }
+        if channel.dial.is_some() {
+            self.dialled(key, number, window, max_packet);
+            return Ok(());
         }
         channel.confirm(number, window, max_packet);
         let most = channel.window;
@@ -480,6 +523,10 @@ impl Relay {
         let channel = self.channels.get(&key);
         if channel.is_none_or(|channel| channel.confirmed || channel.opener != opener) {
             return Err("a failure that nobody waits for".to_owned());
+        }
+        if channel.is_some_and(|channel| channel.dial.is_some()) {
+            self.not_dialled(key, &message);
+            return Ok(());
         }
         self.forget(key);
         match opener {
@@ -514,7 +561,7 @@ impl Relay {
 
     /// Frees the numbers of a channel on the sides where both have closed it.
     pub(super) fn free(&mut self, key: u64) {
-        let Some(channel) = self.channels.get(&key) else {
+        let Some(channel) = self.channels.get(&key).filter(|it| it.pipe.is_none()) else {
             return;
         };
         let closing = channel.closing;
@@ -553,6 +600,15 @@ impl Relay {
         }
         while let Some(message) = channel.up.next() {
             drop(self.server.raw(message));
+        }
+        if let Some(pipe) = &channel.pipe {
+            let (flow, waits) = match pipe.side() {
+                Side::Client => (&channel.down, !channel.arrivals.is_empty()),
+                Side::Server => (&channel.up, false),
+            };
+            if flow.is_empty() && !waits {
+                pipe.more();
+            }
         }
         let Some((client, server)) = channel.client.zip(channel.server) else {
             return;

@@ -153,6 +153,9 @@ impl Relay {
         let Some(channel) = self.channels.get_mut(&key) else {
             return Ok(());
         };
+        if channel.pipe.is_some() {
+            return self.of_peer(key, &message).map_err(End::Client);
+        }
         let parsed = Message::parse(&message).map_err(|error| End::Client(error.to_string()))?;
         if channel.closing.by_client {
             return Err(End::Client(
@@ -400,6 +403,7 @@ impl Relay {
                     channel.active = active;
                 }
                 match opener {
+                    Side::Client if self.lead(key, &asked, &packet).is_some() => {}
                     Side::Client => self.to_server(packet),
                     Side::Server => self.to_client(packet),
                 }

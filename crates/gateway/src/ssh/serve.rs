@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use russh::keys::HashAlg;
 use tokio::sync::mpsc::UnboundedReceiver;
 use weir_audit::{
-    ConnectionClosed, ConnectionOpened, Finding, FindingCode, Identity, Names, Record,
+    ConnectionClosed, ConnectionOpened, Finding, FindingCode, Names, Record,
     Session as AuditSession,
 };
 use weir_policy::{ClientLogin, Credentials, Scope, Target};
-use weir_transport::listen::{Accepted, Tracked};
+use weir_transport::listen::Tracked;
 
 use super::algorithms;
 use super::backlog::{Backlog, Buffered};
@@ -23,6 +23,8 @@ use super::relay::{End, Event, Inbox, Relay};
 use super::statement::Evidence;
 use super::upstream::{BrokeredLogin, Upstream};
 use crate::engine::{Route, Shared};
+use crate::incoming::{Incoming, Peer};
+use crate::place::Place;
 use crate::{millis, wall_clock};
 
 /// How long a client may take from connecting to logging in, as OpenSSH's own default.
@@ -38,33 +40,21 @@ struct Begun {
 }
 
 /// Serves one connection.
-pub(crate) async fn serve(
-    shared: &Arc<Shared>,
-    accepted: Accepted,
-    route: Route,
-    identity: Arc<Identity>,
-) {
-    let Accepted {
-        stream,
-        client: peer,
-        destination,
-        tracked,
-    } = accepted;
+pub(crate) async fn serve(shared: &Arc<Shared>, incoming: Incoming, route: Route) {
     let bundle = Arc::clone(&route.bundle);
     let Some(target) = bundle.target(route.target) else {
         return;
     };
-    let mut audit = AuditSession {
-        id: shared.next_session(),
-        identity,
-        target: Some(target.name.as_str().into()),
-        protocol: Some("ssh".into()),
-        client: Some(peer.addr().to_string().into()),
-        destination: destination.map(|destination| destination.addr().to_string().into()),
-        ..AuditSession::default()
-    };
+    let id = shared.next_session();
+    let mut audit = incoming.session(id, Some(&target.name), Some("ssh"));
+    let Incoming {
+        stream,
+        peer,
+        tracked,
+        ..
+    } = incoming;
     let dialled = stream.local_addr().ok();
-    let principals = principals(target, route.address, dialled);
+    let principals = principals(target, &route.place, dialled);
     let certificates = shared.host_keys.certificates(&principals);
     let config = Arc::new(algorithms::server(shared.host_keys.keys(), certificates));
     let (inbox, mut events) = Inbox::new();
@@ -117,7 +107,7 @@ pub(crate) async fn serve(
         let print = key.fingerprint(HashAlg::Sha256);
         let kept = shared
             .host_keys
-            .trust(&target.name, &route.address.to_string(), &key);
+            .trust(&target.name, &route.place.to_string(), &key);
         let message = format!(
             "the host key {} {print} was trusted on first use",
             key.algorithm()
@@ -132,6 +122,7 @@ pub(crate) async fn serve(
         handle,
         upstream,
         backlog,
+        peer,
         tracked,
     };
     let judge = Judge::new(shared, scope, &target.name, revision);
@@ -156,6 +147,7 @@ struct Running {
     handle: russh::server::Handle,
     upstream: Upstream,
     backlog: Arc<Backlog>,
+    peer: Peer,
     tracked: Tracked,
 }
 
@@ -181,8 +173,10 @@ async fn run(
         handle,
         upstream,
         backlog,
+        peer,
         tracked,
     } = session;
+    let tracked = Arc::new(tracked);
     let evidence = Evidence {
         sink: Arc::clone(&shared.sink),
         session: Arc::clone(&audit),
@@ -191,6 +185,7 @@ async fn run(
     let mut relay = Relay::new(
         (handle.clone(), Arc::clone(&backlog)),
         (upstream.sender(), Arc::clone(&upstream.backlog)),
+        (peer, Arc::clone(&tracked)),
         judge,
         evidence,
         inbox,
@@ -324,12 +319,10 @@ fn begin(
             },
         },
     };
-    let address = route.address;
-    let kept = shared
-        .host_keys
-        .trusted(&target.name, &address.to_string())?;
-    let check = HostCheck::new(target, address, credentials, kept)?;
-    let connecting = tokio::spawn(Upstream::connect(address, check, inbox.clone()));
+    let place = &route.place;
+    let kept = shared.host_keys.trusted(&target.name, &place.to_string())?;
+    let check = HostCheck::new(target, place, credentials, kept)?;
+    let connecting = tokio::spawn(Upstream::connect(route.way.clone(), check, inbox.clone()));
     Ok(Begun {
         scope,
         revision: bundle.revision(),
@@ -338,7 +331,7 @@ fn begin(
 }
 
 /// Whom the host certificate names: what the client may have dialled.
-fn principals(target: &Target, address: SocketAddr, dialled: Option<SocketAddr>) -> Principals {
+fn principals(target: &Target, place: &Place, dialled: Option<SocketAddr>) -> Principals {
     let network = target
         .addresses
         .iter()
@@ -347,7 +340,7 @@ fn principals(target: &Target, address: SocketAddr, dialled: Option<SocketAddr>)
         return Principals::Any;
     }
     let mut names = target.client_names();
-    names.push(address.ip().to_canonical().to_string());
+    names.extend(place.ip().map(|ip| ip.to_string()));
     if let Some(dialled) = dialled {
         let ip = dialled.ip().to_canonical();
         names.push(ip.to_string());

@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use weir_audit::{Direction, FileDigest, FileTransferred, Outcome, Record, TransferProtocol};
-use weir_policy::{Decision, Limit, LimitScope, Meter, SftpOperation, Step, Verdict};
+use weir_policy::{Decision, Limit, LimitScope, Meter, SftpOperation, Verdict};
 use weir_wire_ssh::ProtocolError;
 use weir_wire_ssh::sftp::{self, Answer, File, FileId, Framer, Operation, Tracker, What};
 

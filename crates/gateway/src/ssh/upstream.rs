@@ -1,8 +1,7 @@
 //! The connection to the real server: dialling, its host key, and logging in.
 
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use russh::client::{self, AuthResult, RawSender};
 use russh::keys::key::safe_rng;
@@ -10,15 +9,14 @@ use russh::keys::ssh_key::certificate::{Builder, CertType};
 use russh::keys::{
     Algorithm, Certificate, PrivateKey, PrivateKeyWithHashAlg, PublicKey, PublicKeyOrCertificate,
 };
-use tokio::net::TcpStream;
 use weir_policy::Login;
 
 use super::backlog::{Backlog, Buffered};
 use super::host::HostCheck;
 use super::relay::{Event, Inbox};
+use crate::place::{CONNECT, Way};
 use crate::ports::Credentials;
 
-const CONNECT: Duration = Duration::from_secs(10);
 /// How long a certificate of Weir's own is valid: it is used at once.
 const CERTIFICATE_LIFE: u64 = 300;
 const BACKDATE: u64 = 60;
@@ -29,7 +27,8 @@ pub(super) struct Upstream {
     pub(super) backlog: Arc<Backlog>,
     /// What the server said before the login.
     pub(super) banner: Arc<Mutex<String>>,
-    local: SocketAddr,
+    /// The address that the server sees, if it is known.
+    local: Option<IpAddr>,
 }
 
 /// Why the server was not met.
@@ -188,22 +187,18 @@ impl Upstream {
     /// # Errors
     /// It is not reached, or is not the host that the Target means.
     pub(super) async fn connect(
-        address: SocketAddr,
+        way: Way,
         check: HostCheck,
         inbox: Inbox,
     ) -> Result<(Self, Option<PublicKey>), Unmet> {
         let io = |error: std::io::Error| Unmet::Unreached(error.to_string());
-        let connected = tokio::time::timeout(CONNECT, TcpStream::connect(address)).await;
-        let socket = connected
-            .map_err(|_| {
-                let wait = CONNECT.as_secs();
-                Unmet::Unreached(format!("the server did not answer within {wait} s"))
-            })?
-            .map_err(|error| {
-                Unmet::Unreached(format!("could not connect to the server: {error}"))
-            })?;
-        let local = socket.local_addr().map_err(io)?;
-        socket.set_nodelay(true).map_err(io)?;
+        let socket = way.dial().await.map_err(|error| {
+            Unmet::Unreached(format!("could not connect to the server: {error}"))
+        })?;
+        let local = match way {
+            Way::Direct(_) => Some(socket.local_addr().map_err(io)?.ip().to_canonical()),
+            Way::Through(_) => None,
+        };
         let (buffered, backlog) = Buffered::new(socket);
         let seen = Arc::new(Mutex::new(Seen::default()));
         let banner = Arc::default();
@@ -310,8 +305,10 @@ impl Upstream {
         builder
             .cert_type(CertType::User)?
             .key_id(format!("weir:{identity}"))?
-            .valid_principal(user)?
-            .critical_option("source-address", self.local.ip().to_canonical().to_string())?;
+            .valid_principal(user)?;
+        if let Some(local) = self.local {
+            builder.critical_option("source-address", local.to_string())?;
+        }
         // What the session may do is the policy's to say, and what the server's configuration says.
         for extension in [
             "permit-X11-forwarding",

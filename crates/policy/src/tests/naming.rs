@@ -146,6 +146,43 @@ fn the_most_exact_address_is_the_route() {
 }
 
 #[test]
+fn a_name_that_somebody_else_looks_up_is_a_route_where_one_target_has_it() {
+    let at = |host: Host, port| {
+        vec![Address {
+            host,
+            ports: vec![port],
+        }]
+    };
+    let service = Host::Service {
+        namespace: "shop".into(),
+        name: "db".into(),
+    };
+    let mut builder = BundleBuilder::new();
+    for (name, addresses) in [
+        ("named", at(Host::Name("db.example".into()), 5432)),
+        ("service", at(service, 5432)),
+        ("one", at(Host::Name("both.example".into()), 22)),
+        ("two", at(Host::Name("both.example".into()), 22)),
+    ] {
+        builder.target(Target {
+            addresses,
+            ..target(name, "192.0.2.1")
+        });
+    }
+    let bundle = builder.build(1).expect("bundle");
+    let route = |host, port| {
+        let id = bundle.route_named(host, port).expect("one")?;
+        bundle.target(id).map(|target| target.name.as_str())
+    };
+    assert_eq!(route("DB.example", 5432), Some("named"));
+    assert_eq!(route("db.shop.svc", 5432), Some("service"));
+    for (host, port) in [("db.example", 22), ("other.example", 5432), ("", 5432)] {
+        assert_eq!(route(host, port), None, "{host}:{port}");
+    }
+    assert!(bundle.route_named("both.example", 22).is_err());
+}
+
+#[test]
 fn an_address_that_two_targets_claim_is_nobodys() {
     let mut builder = BundleBuilder::new();
     builder
