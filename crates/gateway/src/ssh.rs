@@ -24,6 +24,7 @@ mod requests;
 mod scp;
 mod serve;
 mod sftp;
+mod shown;
 mod statement;
 mod through;
 mod upstream;

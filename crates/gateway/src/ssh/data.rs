@@ -139,6 +139,7 @@ impl Relay {
             return Ok(());
         }
         match self.count(key, code, content(&message, code)) {
+            Counted::Gone if self.show(key, code, content(&message, code)) => {}
             Counted::Gone => {
                 self.keep_down(key, code, content(&message, code));
                 self.send_down(key, code, length, message);
@@ -155,7 +156,7 @@ impl Relay {
     }
 
     /// Records what the client gets.
-    fn keep_down(&mut self, key: u64, code: Option<u32>, data: &[u8]) {
+    pub(super) fn keep_down(&mut self, key: u64, code: Option<u32>, data: &[u8]) {
         let channel = self.channels.get_mut(&key);
         let Some(active) = channel.and_then(|channel| channel.active.as_mut()) else {
             return;
@@ -182,6 +183,7 @@ impl Relay {
 
     /// A message of the server's, other than data, whose turn it is.
     fn pass_down(&mut self, key: u64, message: Vec<u8>) -> Result<(), End> {
+        self.settle(key);
         let Some(channel) = self.channels.get_mut(&key) else {
             return Ok(());
         };
@@ -552,6 +554,7 @@ impl Relay {
                 Arrival::Data(code, data) => {
                     let length = data.len();
                     match self.count(key, code, &data) {
+                        Counted::Gone if self.show(key, code, &data) => {}
                         Counted::Gone => {
                             self.keep_down(key, code, &data);
                             self.totals.bytes_out += length as u64;

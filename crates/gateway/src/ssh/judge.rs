@@ -10,8 +10,10 @@ use weir_policy::{
 };
 
 use super::asked::Asked;
+use super::masking::Masking;
 use crate::engine::Shared;
 use crate::millis;
+use crate::values::Scanner;
 
 /// Held from reading what is left of a window to taking it: sessions run on several threads.
 static COUNTING: Mutex<()> = Mutex::new(());
@@ -165,6 +167,23 @@ impl Judge {
         }
         drop(one_at_a_time);
         step
+    }
+
+    /// What masks what a command or shell shows, where a rule asks for it. The streams of programs that
+    /// move files are theirs: a change would break them.
+    pub(super) fn masking(&self, asked: &Asked, decision: &Decision) -> Option<Box<Masking>> {
+        let is_text = match asked {
+            Asked::Exec(command) => command.recognised.is_none(),
+            Asked::Shell => true,
+            _ => false,
+        };
+        let values = &decision.obligations.values;
+        if !is_text || values.is_empty() {
+            return None;
+        }
+        let name = |label| self.scope.label(label);
+        let scanner = Scanner::new(values, name, &self.shared.token_key)?;
+        Some(Box::new(Masking::new(scanner)))
     }
 
     /// Charges what was counted since the last time.

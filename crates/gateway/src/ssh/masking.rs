@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use weir_audit::Names;
 use weir_detect::{Kind, Span, mask};
 
 use crate::values::{Scanner, star};
@@ -23,9 +24,69 @@ const CONTEXT: usize = 256;
 /// How the last line of a private key begins.
 const KEY_END: &[u8] = b"-----END";
 
+/// What masks the text of one command or shell.
+#[derive(Debug)]
+pub(super) struct Masking {
+    scanner: Arc<Scanner>,
+    output: Stream,
+    errors: Stream,
+    /// Somebody will come and flush.
+    is_timed: bool,
+    /// Labels of what was masked.
+    labels: BTreeSet<Arc<str>>,
+}
+
+impl Masking {
+    pub(super) fn new(scanner: Arc<Scanner>) -> Self {
+        Self {
+            scanner,
+            output: Stream::default(),
+            errors: Stream::default(),
+            is_timed: false,
+            labels: BTreeSet::new(),
+        }
+    }
+
+    fn stream(&mut self, is_error: bool) -> &mut Stream {
+        if is_error {
+            &mut self.errors
+        } else {
+            &mut self.output
+        }
+    }
+
+    /// Takes text of standard output or error; what may be shown now is appended to `out`. Whether the
+    /// caller has to [`Masking::flush`] after [`PATIENCE`].
+    pub(super) fn take(&mut self, is_error: bool, text: &[u8], out: &mut Vec<u8>) -> bool {
+        let scanner = Arc::clone(&self.scanner);
+        let mut labels = std::mem::take(&mut self.labels);
+        let stream = self.stream(is_error);
+        stream.take(&scanner, text, &mut labels, out);
+        let waits = stream.waits();
+        self.labels = labels;
+        let is_new = waits && !self.is_timed;
+        self.is_timed |= waits;
+        is_new
+    }
+
+    /// The rest of a line does not come.
+    pub(super) fn flush(&mut self, is_error: bool, out: &mut Vec<u8>) {
+        let scanner = Arc::clone(&self.scanner);
+        let mut labels = std::mem::take(&mut self.labels);
+        self.stream(is_error).flush(&scanner, &mut labels, out);
+        self.labels = labels;
+        self.is_timed = false;
+    }
+
+    /// Labels of what was masked.
+    pub(super) fn labels(&self) -> Names {
+        self.labels.iter().cloned().collect()
+    }
+}
+
 /// One stream of text.
 #[derive(Debug, Default)]
-pub(super) struct Stream {
+struct Stream {
     /// What went on lately, and what waits.
     text: Vec<u8>,
     /// How much of it went on.
@@ -38,7 +99,7 @@ pub(super) struct Stream {
 impl Stream {
     /// Takes text; what goes on now is appended to `out`. Labels of what was masked are added to
     /// `labels`.
-    pub(super) fn take(
+    fn take(
         &mut self,
         scanner: &Scanner,
         text: &[u8],
@@ -60,17 +121,12 @@ impl Stream {
     }
 
     /// Whether something waits for the rest of its line.
-    pub(super) fn waits(&self) -> bool {
+    fn waits(&self) -> bool {
         self.gone < self.text.len()
     }
 
     /// The rest does not come: what waits goes on.
-    pub(super) fn flush(
-        &mut self,
-        scanner: &Scanner,
-        labels: &mut BTreeSet<Arc<str>>,
-        out: &mut Vec<u8>,
-    ) {
+    fn flush(&mut self, scanner: &Scanner, labels: &mut BTreeSet<Arc<str>>, out: &mut Vec<u8>) {
         if self.waits() {
             self.pass(scanner, self.text.len(), labels, out);
         }

@@ -60,6 +60,8 @@ pub(super) enum Event {
     Led(u64, io::Result<Box<Led>>),
     /// Something at the connection of a channel.
     Piped(u64, Piped),
+    /// Text of a channel has waited long enough for the rest of its line.
+    Settle(u64),
 }
 
 /// What an answer is about.
@@ -128,7 +130,8 @@ fn cost(event: &Event) -> usize {
         | Event::ServerEnded(_)
         | Event::Answer(..)
         | Event::Dial(_)
-        | Event::Led(..) => 0,
+        | Event::Led(..)
+        | Event::Settle(_) => 0,
     }
 }
 
@@ -256,6 +259,10 @@ impl Relay {
             }
             Event::Piped(key, piped) => {
                 self.piped(key, piped);
+                Ok(())
+            }
+            Event::Settle(key) => {
+                self.settle(key);
                 Ok(())
             }
         }

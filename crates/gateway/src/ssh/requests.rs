@@ -384,6 +384,7 @@ impl Relay {
         let active = asked.is_statement().then(|| {
             let mut active = Active::new(record, self.evidence.clone());
             active.delivery = durable(decision);
+            active.masking = self.judge.masking(&asked, decision);
             active.meter = self.judge.meter(decision);
             active
         });
@@ -625,6 +626,7 @@ impl Relay {
 
     /// A line on the client's standard error.
     pub(super) fn say(&mut self, key: u64, text: &str) {
+        self.settle(key);
         if let Some(channel) = self.channels.get_mut(&key) {
             let line = format!("weir: {text}\r\n");
             channel.down.send(Some(STDERR), line.into_bytes());

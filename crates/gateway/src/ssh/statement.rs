@@ -13,6 +13,7 @@ use weir_audit::{
 };
 use weir_policy::Meter;
 
+use super::masking::Masking;
 use crate::ports::{AuditSink, Budgets};
 use crate::{millis, wall_clock};
 
@@ -28,6 +29,8 @@ pub(super) struct Evidence {
 pub(super) struct Active {
     pub(super) record: Statement,
     pub(super) meter: Option<Meter>,
+    /// What masks what it shows.
+    pub(super) masking: Option<Box<Masking>>,
     /// How it ended, as far as the server has said.
     pub(super) outcome: Option<Outcome>,
     /// People have released what it sends.
@@ -51,6 +54,7 @@ impl Active {
         Self {
             record,
             meter: None,
+            masking: None,
             outcome: None,
             released: false,
             delivery: None,
@@ -157,10 +161,12 @@ impl Active {
         if let Some(usage) = usage.filter(|usage| !usage.is_empty()) {
             evidence.budgets.charge(millis(), &usage);
         }
+        let masked = self.masking.as_ref().map(|masking| masking.labels());
         let event = StatementFinished {
             statement: std::mem::take(&mut self.record),
             outcome,
             bytes: self.bytes,
+            masked: masked.unwrap_or_default(),
             duration_us: u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX),
             ..StatementFinished::default()
         };
