@@ -5,6 +5,7 @@ import hashlib
 import os
 import subprocess
 
+import denials
 from denials import POLICY
 from lab import proc
 from lab.report import contains, equal
@@ -55,6 +56,10 @@ def claims(scene, results):
     w.stop()
     w = scene.start(policy=HELD)
     results.check("a file above the limit is held once, and arrives once it is approved", held, files, w)
+    w.stop()
+    w = scene.start(policy=denials.HELD)
+    results.check("what was released of a file does not count again against its channel", once, files, w)
+    results.check("many small files on one channel add up", add_up, files, w)
     w.stop()
     w = scene.start(policy=PATHS)
     results.check("rules about paths hold for sftp, scp, rsync and git", paths, files, w)
@@ -166,10 +171,9 @@ def moved(files, w):
 
 
 def at_once(files, w):
-    from denials import Master
     for shared in (True, False):
         w.cli("budgets", "reset")
-        master = Master(files.scene, w, "at-once") if shared else None
+        master = denials.Master(files.scene, w, "at-once") if shared else None
         base = master.base if master else ["ssh", *files.scene.options(w)]
         children = [subprocess.Popen([*base, "127.0.0.1", f"head -c 600000 {files.there}/big"], stdout=subprocess.PIPE,
                                      stderr=subprocess.DEVNULL) for _ in range(8)]
@@ -177,6 +181,27 @@ def at_once(files, w):
         if master:
             master.close()
         assert MIB - 200_000 < total <= MIB, (shared, total)
+
+
+def once(files, w):
+    for flag in ("-s", "-O"):
+        out = files.fresh()
+        child = subprocess.Popen(["scp", flag, *files.scene.options(w), files.remote("big"), out],
+                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        w.cli("approve", w.wait_request())
+        _, err = child.communicate(timeout=60)
+        equal(child.returncode, 0, err)
+        equal(got(out), files.read("big"))
+
+
+def add_up(files, w):
+    out = files.fresh()
+    child = subprocess.Popen(["scp", "-s", "-r", *files.scene.options(w), files.remote("dir"), out],
+                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    w.cli("deny", w.wait_request(), "--reason", "enough")
+    _, err = child.communicate(timeout=60)
+    assert child.returncode != 0 and "enough" in err, err
+    assert sum(len(got(f"{out}/{name}")) for name in ("small", "other")) <= MIB
 
 
 def held(files, w):
@@ -283,8 +308,7 @@ def useless(files, w):
     equal(done.returncode, 255)
     contains(done.stderr, 'rule "no-forwards"')
     equal(files.scene.ssh("echo ran", w=w).stdout, "ran\n")
-    from denials import Master
-    master = Master(files.scene, w, "useful")
+    master = denials.Master(files.scene, w, "useful")
     try:
         equal(master.run("echo shared").stdout, "shared\n")
     finally:
