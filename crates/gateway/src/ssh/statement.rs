@@ -33,6 +33,8 @@ pub(super) struct Active {
     pub(super) masking: Option<Box<Masking>>,
     /// How it ended, as far as the server has said.
     pub(super) outcome: Option<Outcome>,
+    /// People have released what it sends.
+    pub(super) released: bool,
     /// Whether its end is kept before the client sees it, and whether by the collector too.
     pub(super) delivery: Option<bool>,
     started: Instant,
@@ -54,6 +56,7 @@ impl Active {
             meter: None,
             masking: None,
             outcome: None,
+            released: false,
             delivery: None,
             started: Instant::now(),
             bytes: 0,
