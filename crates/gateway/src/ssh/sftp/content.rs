@@ -55,7 +55,7 @@ impl Sftp {
 
     /// Lets a packet of which these bytes are there begin, if it may go on at once: how many of them are
     /// its own.
-    fn begin(&mut self, whole: Option<&mut Active>, bytes: &[u8]) -> Option<usize> {
+    fn begin(&mut self, mut whole: Option<&mut Active>, bytes: &[u8]) -> Option<usize> {
         let delivery = self.tracker.delivery(bytes)?;
         if self.refused.is_some() {
             return None;
@@ -78,8 +78,15 @@ impl Sftp {
         }
         let packet = HEADER + length;
         // What only the file has counted is collected, and not counted by it again.
-        if !std::mem::take(&mut self.counted) && !open.active.passes(packet) {
-            return None;
+        if !std::mem::take(&mut self.counted) {
+            if !open.active.passes(packet) {
+                return None;
+            }
+            if let Some(whole) = whole.as_deref_mut()
+                && open.active.released
+            {
+                whole.spare(packet as u64);
+            }
         }
         if whole.is_some_and(|whole| !whole.passes(packet)) {
             self.counted = true;
