@@ -1,5 +1,5 @@
-"""SSH, measured: a 1 GB sftp download, a command, and fifty sessions; direct, through a bare russh
-relay, and through Weir with everything on."""
+"""SSH, measured: a 1 GB sftp download, a command (also with a connection of its own), and fifty
+sessions; direct, through a bare russh relay, and through Weir with everything on."""
 
 import os
 import statistics
@@ -73,6 +73,15 @@ spec:
         proc.run(["sftp", "-q", *self.options(way), f"127.0.0.1:{self.file}", "/dev/null"], timeout=600)
         return MEGABYTES / (time.monotonic() - start)
 
+    def connects(self, way, count):
+        """Median milliseconds of a command with a connection of its own."""
+        took = []
+        for _ in range(count):
+            start = time.monotonic()
+            subprocess.run(["ssh", *self.options(way), "127.0.0.1", "true"], check=True, stdin=subprocess.DEVNULL)
+            took.append((time.monotonic() - start) * 1000)
+        return statistics.median(took)
+
     def command(self, way, count):
         """Median milliseconds of a command on a connection that is there."""
         control = os.path.join(self.weir.dir, f"cm-{way}")
@@ -125,6 +134,10 @@ def measure(bench, binary, tool, median_of):
         found = bench.interleaved(ways, lambda way: scene.command(way, count))
         times = {way: statistics.median(values) for way, values in found.items()}
         bench.add("ssh.exec", median_of(found["weir"], found["direct"], lambda v, d: v / d), times["direct"],
+                  times["relay"], {"weir ms": times["weir"]})
+        found = bench.interleaved(ways, lambda way: scene.connects(way, count // 5))
+        times = {way: statistics.median(values) for way, values in found.items()}
+        bench.add("ssh.new", median_of(found["weir"], found["direct"], lambda v, d: v / d), times["direct"],
                   times["relay"], {"weir ms": times["weir"]})
         bench.add("ssh.50", scene.sessions("weir", scene.weir.pid), None, scene.sessions("relay", scene.relay.pid))
     finally:

@@ -8,7 +8,8 @@ import time
 from lab import proc
 from lab.report import contains, equal
 
-MEGABYTES = int(os.environ.get("SSH_MEGABYTES", "64"))
+# FULL=1: transfers of a gigabyte
+MEGABYTES = int(os.environ.get("SSH_MEGABYTES") or (1024 if os.environ.get("FULL") else 64))
 
 # name: command; output, standard error and status must be those of the real server
 COMMANDS = {
@@ -75,7 +76,11 @@ def claims(scene, results):
     results.check("scp -O in both directions", copied, scene, ("-O",))
     results.check("scp -r of a tree", tree, scene)
     results.check("sftp: batch, listing, rename, remove, chmod, symlink, resume", sftp, scene)
-    results.check("rsync in both directions", rsync, scene)
+    results.check("sftp typed at a terminal; reget and reput", typed, scene)
+    results.check("sftp of a large file in both directions, the digests recorded", large, scene)
+    results.check("keys exchanged anew every megabyte with data in flight both ways", rekeyed, scene)
+    results.check("ssh-keyscan sees keys of the instance, and the host's never", scanned, scene)
+    results.check("rsync in both directions, again with parts changed, and with deletion", rsync, scene)
     results.check("git: clone and push", git, scene)
     results.check("the session and its commands are recorded", recorded, scene)
     results.check("a client that goes away ends its command on the server", gone, scene)
@@ -245,6 +250,90 @@ def rsync(scene):
     proc.run(["rsync", "-az", "-e", shell, f"{where}/src/", remote])
     proc.run(["rsync", "-az", "-e", shell, remote, f"{where}/back/"])
     proc.run(["diff", "-r", f"{where}/src", f"{where}/back"])
+    for path in (f"{where}/src/29", f"{scene.server.home}/rsync-{os.getpid()}/28"):
+        with open(path, "r+b") as f:
+            f.seek(100_000)
+            f.write(b"changed")
+    os.unlink(f"{where}/src/3")
+    up = proc.run(["rsync", "-az", "--checksum", "--delete", "--stats", "-e", shell, f"{where}/src/", remote]).stdout
+    contains(up, "Number of deleted files: 1")
+    contains(up, "Number of regular files transferred: 2")
+    with open(f"{where}/back/27", "r+b") as f:
+        f.truncate(10)
+    proc.run(["rsync", "-az", "--delete", "--no-whole-file", "--checksum", "-e", shell, remote, f"{where}/back/"])
+    proc.run(["diff", "-r", f"{where}/src", f"{where}/back"])
+
+
+def typed(scene):
+    where = proc.workdir("weir-typed-")
+    local = os.path.join(where, "file")
+    with open(local, "wb") as f:
+        f.write(os.urandom(2 << 20))
+    answers = []
+    for options in (scene.direct_options(), scene.options()):
+        there = f"{scene.server.home}/typed-{os.getpid()}"
+        with open(local, "rb") as f, open(there, "wb") as g, open(f"{where}/part", "wb") as h:
+            head = f.read(1 << 20)
+            g.write(head)
+            h.write(head)
+        os.chmod(there, 0o666)
+        lines = ["pwd", f"reput {local} {there}", f"reget {there} {where}/part", f"ls -1 {there}", "lpwd",
+                 "rename no-such other", f"rm {there}", "bye", ""]
+        child = subprocess.Popen(["script", "-qec", " ".join(quoted(["sftp", *options, "127.0.0.1"])), "/dev/null"],
+                                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=where)
+        shown, wanted = "", 1
+        for line in lines:
+            deadline = time.monotonic() + 20
+            while shown.count("sftp> ") < wanted and line:
+                assert time.monotonic() < deadline, shown
+                piece = os.read(child.stdout.fileno(), 65536).decode()
+                shown += piece
+            wanted += 1
+            if line:
+                child.stdin.write(line + "\n")
+                child.stdin.flush()
+        shown += child.communicate(timeout=20)[0]
+        equal(child.returncode, 0, shown)
+        equal(digest(f"{where}/part"), digest(local), "the file that was resumed")
+        answers.append([line for line in shown.replace("\r", "\n").splitlines() if "%" not in line and line.strip()])
+    equal(answers[1], answers[0], "what it showed")
+
+
+def large(scene):
+    where = proc.workdir("weir-large-")
+    local, back, there = f"{where}/local", f"{where}/back", f"{scene.server.home}/large-{os.getpid()}"
+    with open(local, "wb") as f:
+        for _ in range(MEGABYTES):
+            f.write(os.urandom(1 << 20))
+    proc.run(["sftp", "-q", *scene.options(), "-b", "-", "127.0.0.1"], input=f"put {local} {there}\nget {there} {back}\n",
+             timeout=600)
+    wanted = digest(local)
+    equal((digest(there), digest(back)), (wanted, wanted), "digests")
+    scene.weir.settle()
+    moved = [e.raw for e in scene.weir.events(kind="file_transferred") if e.raw["path"] == there]
+    equal(sorted((e["direction"], e["bytes"], e["sha256"], e["complete"]) for e in moved),
+          [(way, MEGABYTES << 20, wanted, True) for way in ("download", "upload")])
+    os.unlink(there)
+
+
+def rekeyed(scene):
+    for cipher in ("aes128-gcm@openssh.com", "chacha20-poly1305@openssh.com", "aes256-ctr"):
+        data = os.urandom(12 << 20)
+        done = subprocess.run(["ssh", *scene.options(None, "RekeyLimit=1M", f"Ciphers={cipher}"), "127.0.0.1", "cat"],
+                              input=data, stdout=subprocess.PIPE, check=True, timeout=120)
+        equal(len(done.stdout), len(data), cipher)
+        assert done.stdout == data, f"{cipher}: other bytes came back"
+
+
+def scanned(scene):
+    own = proc.run(["ssh-keyscan", "-T", "10", "-p", str(scene.weir.port), "127.0.0.1"]).stdout
+    with open(os.path.join(scene.weir.state, "known_hosts"), encoding="utf-8") as f:
+        known = f.read()
+    lines = [line for line in own.splitlines() if not line.startswith("#")]
+    equal({line.split()[1] for line in lines}, {"ssh-ed25519", "ecdsa-sha2-nistp256"}, "algorithms")
+    for line in lines:
+        contains(known, line.split()[2])
+        assert line.split()[2] not in scene.server.public(), "the host's own key"
 
 
 def git(scene):

@@ -19,7 +19,9 @@ import denials  # noqa: E402
 import files  # noqa: E402
 import forwards  # noqa: E402
 import hostile  # noqa: E402
+import libraries  # noqa: E402
 import logins  # noqa: E402
+import masks  # noqa: E402
 import tour  # noqa: E402
 from lab import proc, report, sshd, weir  # noqa: E402
 
@@ -97,7 +99,7 @@ def main():
     a = ap.parse_args()
     results = report.Report(a.only)
     scene = Scene(a.weir)
-    for module in (clients, logins, denials, files, forwards, hostile, tour):
+    for module in (clients, libraries, logins, denials, files, masks, forwards, hostile, tour):
         module.claims(scene, results)
     scene.weir.stop()
     results.finish()

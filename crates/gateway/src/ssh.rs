@@ -29,6 +29,6 @@ mod statement;
 mod through;
 mod upstream;
 
-pub use keys::{HostKeys, KeysError};
+pub use keys::{HostKeys, KeysError, placeholder_key};
 pub(crate) use serve::serve;
 pub(crate) use through::Tunnel;

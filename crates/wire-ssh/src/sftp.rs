@@ -13,7 +13,8 @@ use crate::ProtocolError;
 
 pub use packet::{Attributes, Request, Response, denied, status};
 pub use tracker::{
-    Answer, Asked, File, FileId, MAX_OPEN, MAX_OUTSTANDING, Operation, Tracker, What, normalised,
+    Answer, Asked, Delivery, File, FileId, HEADER, MAX_OPEN, MAX_OUTSTANDING, Operation, Tracker,
+    What, normalised,
 };
 
 /// The longest packet that is taken, its length field not counted. OpenSSH's own limit is 256 KiB.
@@ -56,9 +57,14 @@ impl Framer {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// Bytes that belong to no whole packet yet.
+    /// How many bytes belong to no whole packet yet.
     pub fn waiting(&self) -> usize {
         self.buffer.len() - self.start
+    }
+
+    /// Bytes that belong to no whole packet yet.
+    pub fn rest(&self) -> &[u8] {
+        self.buffer.get(self.start..).unwrap_or_default()
     }
 
     /// The next whole packet, with its length field. None: more bytes are needed.
@@ -66,8 +72,7 @@ impl Framer {
     /// # Errors
     /// Where the length is zero or above [`MAX_PACKET`]; the stream cannot be read on.
     pub fn packet(&mut self) -> Result<Option<&[u8]>, ProtocolError> {
-        let rest = self.buffer.get(self.start..).unwrap_or_default();
-        let Some((length, _)) = rest.split_first_chunk::<4>() else {
+        let Some((length, _)) = self.rest().split_first_chunk::<4>() else {
             return Ok(None);
         };
         let length = u32::from_be_bytes(*length) as usize;

@@ -94,15 +94,23 @@ async fn relay(near: Channel<server::Msg>, far: Channel<client::Msg>) {
         Ok::<(), russh::Error>(())
     };
     let down = async {
+        let mut ended = false;
         while let Some(message) = far_read.wait().await {
             match message {
                 ChannelMsg::Data { data } => near.data_bytes(data).await?,
                 ChannelMsg::ExtendedData { data, ext } => {
                     near.extended_data_bytes(ext, data).await?;
                 }
-                ChannelMsg::Eof => near.eof().await?,
-                ChannelMsg::Close => near.close().await?,
+                // OpenSSH says how a program ended after the end of its output; a client that has
+                // nothing more to send closes the channel at that end, and russh then forgets it.
+                ChannelMsg::Eof => ended = true,
                 ChannelMsg::ExitStatus { exit_status } => near.exit_status(exit_status).await?,
+                ChannelMsg::Close => {
+                    if ended {
+                        near.eof().await?;
+                    }
+                    near.close().await?;
+                }
                 _ => {}
             }
         }

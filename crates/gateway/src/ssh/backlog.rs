@@ -4,11 +4,11 @@
 //! kept is bounded by who calls: the relay grants nobody a window while [`Backlog::is_long`], and a
 //! peer that lets [`LIMIT`] bytes pile up all the same has broken the protocol and is cut.
 
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -23,6 +23,11 @@ const LONG: usize = 1 << 20;
 const LIMIT: usize = 96 << 20;
 /// How long the rest may take to leave once the session is over.
 const LINGER: Duration = Duration::from_secs(5);
+/// Most that is read ahead of what is asked for.
+const AHEAD: usize = 4 << 10;
+/// After so many bytes in a row others have their turn: what was read is looked at, sealed and written
+/// while it is still in the processor's caches.
+const BURST: usize = 192 << 10;
 /// An empty buffer larger than this is given back.
 const KEEP: usize = 256 << 10;
 
@@ -77,9 +82,46 @@ impl Backlog {
 /// The socket.
 pub(super) struct Buffered {
     read: OwnedReadHalf,
+    ahead: Ahead,
+    /// Bytes read since others had their turn.
+    burst: usize,
     write: Arc<OwnedWriteHalf>,
     backlog: Arc<Backlog>,
     cut: Pin<Box<OwnedNotified>>,
+}
+
+/// Bytes that are read beyond what is asked for. Packets are asked for in two parts, the length and
+/// the rest; with the next one's beginning here each costs one call of the system. No more than that,
+/// so that content still goes straight to where it is wanted.
+struct Ahead {
+    buffer: Box<[u8; AHEAD]>,
+    start: usize,
+    end: usize,
+}
+
+impl Ahead {
+    /// Gives what is there.
+    fn take(&mut self, into: &mut ReadBuf<'_>) -> bool {
+        let there = self.buffer.get(self.start..self.end).unwrap_or_default();
+        let length = there.len().min(into.remaining());
+        into.put_slice(there.get(..length).unwrap_or_default());
+        self.start += length;
+        length > 0
+    }
+
+    /// Reads what is asked for, and what lies behind it. The end of the stream reads nothing.
+    fn read(&mut self, socket: &TcpStream, into: &mut ReadBuf<'_>) -> io::Result<()> {
+        let wanted = into.initialize_unfilled();
+        let asked = wanted.len();
+        let mut parts = [
+            IoSliceMut::new(wanted),
+            IoSliceMut::new(self.buffer.as_mut_slice()),
+        ];
+        let count = socket.try_read_vectored(&mut parts)?;
+        into.advance(count.min(asked));
+        (self.start, self.end) = (0, count.saturating_sub(asked));
+        Ok(())
+    }
 }
 
 impl Buffered {
@@ -90,6 +132,12 @@ impl Buffered {
         tokio::spawn(pump(Arc::clone(&write), Arc::clone(&backlog)));
         let buffered = Self {
             read,
+            burst: 0,
+            ahead: Ahead {
+                buffer: Box::new([0; AHEAD]),
+                start: 0,
+                end: 0,
+            },
             write,
             cut: Box::pin(Arc::clone(&backlog.cut).notified_owned()),
             backlog: Arc::clone(&backlog),
@@ -113,7 +161,27 @@ impl AsyncRead for Buffered {
         if self.cut.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
-        Pin::new(&mut self.read).poll_read(cx, into)
+        if into.remaining() == 0 || self.ahead.take(into) {
+            return Poll::Ready(Ok(()));
+        }
+        if self.burst >= BURST {
+            self.burst = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let this = &mut *self;
+        let socket: &TcpStream = this.read.as_ref();
+        loop {
+            ready!(socket.poll_read_ready(cx))?;
+            let before = into.filled().len();
+            match this.ahead.read(socket, into) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => this.burst = 0,
+                read => {
+                    this.burst += into.filled().len() - before;
+                    return Poll::Ready(read);
+                }
+            }
+        }
     }
 }
 
@@ -244,6 +312,28 @@ mod tests {
         assert_eq!(read.len(), piece.len() * 200);
         assert!(read.chunks(piece.len()).all(|chunk| chunk == piece));
         assert!(!backlog.is_long());
+    }
+
+    #[tokio::test]
+    async fn what_is_read_ahead_is_read_next_in_pieces_of_any_size() {
+        let (near, mut far) = pair().await;
+        let (mut buffered, _) = Buffered::new(near);
+        let sent: Vec<u8> = (0..300_000_u32).map(|n| (n % 251) as u8).collect();
+        let (mut read, mut piece) = (Vec::new(), vec![0; 40_000]);
+        let writer = {
+            let sent = sent.clone();
+            tokio::spawn(async move {
+                far.write_all(&sent).await.unwrap();
+            })
+        };
+        for length in [1, 4, 32_000, 3, 4096, 4097, 40_000].into_iter().cycle() {
+            match buffered.read(&mut piece[..length]).await.unwrap() {
+                0 => break,
+                count => read.extend_from_slice(&piece[..count]),
+            }
+        }
+        writer.await.unwrap();
+        assert!(read == sent);
     }
 
     #[tokio::test]

@@ -13,7 +13,7 @@ use weir_wire_ssh::sftp::FileId;
 
 use super::channel::{Arrival, Channel, Reply, Stopped};
 use super::judge::Refusal;
-use super::packet::{Fields, Message};
+use super::packet::{DATA_HEADER, Fields, Message};
 use super::people::{self, ruling, waiting_text};
 use super::relay::{End, Relay, Subject};
 use super::requests::Answer;
@@ -130,7 +130,7 @@ impl Relay {
             return Ok(());
         }
         if channel.sftp.is_some() && code.is_none() {
-            self.sftp_down(key, content(&message, code));
+            self.sftp_down(key, message);
             return Ok(());
         }
         if channel.holds_results() {
@@ -167,7 +167,13 @@ impl Relay {
         });
     }
 
-    fn send_down(&mut self, key: u64, code: Option<u32>, length: usize, message: Vec<u8>) {
+    pub(super) fn send_down(
+        &mut self,
+        key: u64,
+        code: Option<u32>,
+        length: usize,
+        message: Vec<u8>,
+    ) {
         self.totals.bytes_out += length as u64;
         let Some(channel) = self.channels.get_mut(&key) else {
             return;
@@ -275,9 +281,8 @@ impl Relay {
     /// Bytes of a file that people have released do not count again against its channel.
     pub(super) fn spare(&mut self, key: u64, bytes: u64) {
         let channel = self.channels.get_mut(&key);
-        let active = channel.and_then(|channel| channel.active.as_mut());
-        if let Some(meter) = active.and_then(|active| active.meter.as_mut()) {
-            meter.spare(bytes);
+        if let Some(active) = channel.and_then(|channel| channel.active.as_mut()) {
+            active.spare(bytes);
         }
     }
 
@@ -638,7 +643,7 @@ impl Relay {
 
 /// The data of a message.
 pub(super) fn content(message: &[u8], code: Option<u32>) -> &[u8] {
-    let header = if code.is_some() { 13 } else { 9 };
+    let header = if code.is_some() { 13 } else { DATA_HEADER };
     message.get(header..).unwrap_or_default()
 }
 

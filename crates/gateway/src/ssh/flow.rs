@@ -11,8 +11,16 @@ use super::packet;
 
 /// Most that a sender may send ahead.
 pub(super) const MAX_WINDOW: u32 = 2 << 20;
-/// Small grants are collected up to this.
-const GRANT: u64 = 16 << 10;
+/// Small grants are collected up to this, or an eighth of the window: receivers grant every three
+/// packets, and each grant that is handed on costs the sender as much as one of its own.
+const GRANT: u64 = 256 << 10;
+
+/// Messages that may wait for a receiver that takes no data.
+const MESSAGES: usize = 4096;
+/// Bytes of Weir's own that may wait for it, beside its window.
+const OWN: u64 = 1 << 20;
+/// Data that waits is joined up to this: what comes in single bytes must not cost more than it is.
+const JOINED: usize = 16 << 10;
 
 /// The sender has sent more than it was granted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -86,14 +94,28 @@ impl Flow {
 
     /// Data for the receiver.
     pub(super) fn send(&mut self, code: Option<u32>, data: Vec<u8>) {
-        if !data.is_empty() {
-            self.queued += data.len() as u64;
-            self.queue.push_back(Item::Data {
-                code,
-                data,
-                start: 0,
-            });
+        if data.is_empty() {
+            return;
         }
+        self.queued += data.len() as u64;
+        if let Some(Item::Data {
+            code: last,
+            data: before,
+            ..
+        }) = self.queue.back_mut()
+            && *last == code
+            && before.len() + data.len() <= JOINED
+        {
+            before.extend_from_slice(&data);
+            return;
+        }
+        let start = 0;
+        self.queue.push_back(Item::Data { code, data, start });
+    }
+
+    /// Whether so much waits that whoever causes more of it must stop.
+    pub(super) fn is_long(&self) -> bool {
+        self.queue.len() > MESSAGES || self.queued > self.window + OWN
     }
 
     /// A message for the receiver, after the data before it.
@@ -201,6 +223,27 @@ mod tests {
         flow.adjust(50);
         assert_eq!(flow.next().unwrap().len(), 13 + 50);
         assert_eq!(flow.next().unwrap(), [packet::EOF]);
+    }
+
+    #[test]
+    fn single_bytes_that_wait_are_joined_and_too_many_messages_are_noticed() {
+        let mut flow = Flow::new(1, 0, 32768, MAX_WINDOW);
+        for _ in 0..10_000 {
+            flow.send(None, vec![7]);
+            flow.send(Some(1), Vec::new());
+        }
+        assert_eq!(flow.queue.len(), 1);
+        flow.send(Some(1), vec![8]);
+        assert_eq!((flow.queue.len(), flow.is_long()), (2, false));
+        flow.adjust(20_000);
+        assert_eq!(length(&flow.next().unwrap()), 10_000);
+        for _ in 0..=MESSAGES {
+            flow.message(vec![packet::CHANNEL_FAILURE]);
+        }
+        assert!(flow.is_long());
+        let mut flow = Flow::new(1, 0, 32768, 1000);
+        flow.send(None, vec![0; 2 << 20]);
+        assert!(flow.is_long());
     }
 
     #[test]

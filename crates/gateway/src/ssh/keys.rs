@@ -4,7 +4,7 @@
 //! that what clients have read stays true; certificates are made anew as they are needed and live
 //! for a day. Refuses: a key that others can read.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, Write as _};
@@ -100,8 +100,18 @@ impl HostKeys {
     /// port, for clients that know no CA.
     pub fn known_hosts<'a>(&self, hosts: impl IntoIterator<Item = (&'a str, u16)>) -> String {
         let mut text = String::new();
+        let hosts: Vec<(&str, u16)> = hosts.into_iter().collect();
         if let Ok(line) = self.ca.public_key().to_openssh() {
-            let _ = writeln!(text, "@cert-authority * {line}");
+            // To OpenSSH `*` is any host at any port, to Go's knownhosts any host at port 22.
+            let ports: BTreeSet<u16> = hosts.iter().map(|(_, port)| *port).collect();
+            let others: String = ports
+                .into_iter()
+                .filter(|port| *port != 22)
+                .map(|port| format!(",[*]:{port}"))
+                .collect();
+            // Paramiko knows no markers: it takes the third field for a key, and a line whose key is not
+            // base64 is the end of the whole file. After two blanks the field is empty, and it reads on.
+            let _ = writeln!(text, "@cert-authority *{others}  {line}");
         }
         for (host, port) in hosts {
             let name = match port {
@@ -207,6 +217,18 @@ impl HostKeys {
     }
 }
 
+/// A new private key in OpenSSH's form that opens nothing: its public half is told nobody. For programs that
+/// insist on a key file where Weir logs in with a key of its own.
+///
+/// # Errors
+/// It cannot be made.
+pub fn placeholder_key() -> io::Result<String> {
+    PrivateKey::random(&mut safe_rng(), Algorithm::Ed25519)
+        .and_then(|key| key.to_openssh(LineEnding::LF))
+        .map(|text| text.to_string())
+        .map_err(io::Error::other)
+}
+
 fn fault(path: &Path, reason: impl std::fmt::Display) -> KeysError {
     KeysError {
         path: path.display().to_string(),
@@ -293,7 +315,7 @@ mod tests {
             .map(|line| line.split(" AAAA").next().unwrap())
             .collect();
         let expected = [
-            "@cert-authority * ssh-ed25519",
+            "@cert-authority *,[*]:2222  ssh-ed25519",
             "db ssh-ed25519",
             "db ecdsa-sha2-nistp256",
             "[10.0.0.1]:2222 ssh-ed25519",
@@ -301,6 +323,12 @@ mod tests {
         ];
         assert_eq!(starts, expected);
         fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn a_placeholder_is_a_key_and_no_two_are_alike() {
+        let keys = [(); 2].map(|()| PrivateKey::from_openssh(placeholder_key().unwrap()).unwrap());
+        assert_ne!(keys[0].public_key(), keys[1].public_key());
     }
 
     #[test]

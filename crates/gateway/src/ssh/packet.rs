@@ -19,6 +19,8 @@ pub(super) const OPEN_FAILURE: u8 = 92;
 pub(super) const WINDOW_ADJUST: u8 = 93;
 /// SSH_MSG_CHANNEL_DATA.
 pub(super) const DATA: u8 = 94;
+/// Bytes before the data of such a message.
+pub(super) const DATA_HEADER: usize = 9;
 /// SSH_MSG_CHANNEL_EXTENDED_DATA.
 pub(super) const EXTENDED_DATA: u8 = 95;
 /// SSH_MSG_CHANNEL_EOF.

@@ -629,6 +629,7 @@ impl Relay {
             drop(self.server.raw(grant.done()));
         }
         if !self.server_backlog.is_long()
+            && !channel.down.is_long()
             && !closing.to_client
             && let Some(bytes) = channel.up.grant()
         {

@@ -174,6 +174,10 @@ impl Relay {
         if matches!(parsed, Message::Close { .. }) {
             return self.closed_by_client(key, message);
         }
+        if matches!(parsed, Message::Request { .. }) && channel.down.is_long() {
+            let why = "asks for more answers than it reads";
+            return Err(End::Client(why.to_owned()));
+        }
         if channel.closing.to_client {
             // It has ended for the client, who does not know yet.
             channel.up.release(taken);

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use russh::keys::HashAlg;
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::oneshot;
 use weir_audit::{
     ConnectionClosed, ConnectionOpened, Finding, FindingCode, Names, Record,
     Session as AuditSession,
@@ -21,7 +22,7 @@ use super::judge::Judge;
 use super::keys::Principals;
 use super::relay::{End, Event, Inbox, Relay};
 use super::statement::Evidence;
-use super::upstream::{BrokeredLogin, Upstream};
+use super::upstream::{BrokeredLogin, Unmet, Upstream};
 use crate::engine::{Route, Shared};
 use crate::incoming::{Incoming, Peer};
 use crate::place::Place;
@@ -37,6 +38,8 @@ struct Begun {
     scope: Arc<Scope>,
     revision: u64,
     login: Login,
+    /// Lets the server be dialled.
+    dial: oneshot::Sender<()>,
 }
 
 /// Serves one connection.
@@ -59,14 +62,17 @@ pub(crate) async fn serve(shared: &Arc<Shared>, incoming: Incoming, route: Route
     let config = Arc::new(algorithms::server(shared.host_keys.keys(), certificates));
     let (inbox, mut events) = Inbox::new();
     let begun = begin(shared, &route, target, &audit, &inbox);
-    let (permitted, login) = match begun {
-        Ok(begun) => (Some((begun.scope, begun.revision)), begun.login),
-        Err(reason) => (None, Login::refused(reason)),
+    let (permitted, login, dial) = match begun {
+        Ok(begun) => {
+            let permitted = (begun.scope, begun.revision);
+            (Some(permitted), begun.login, Some(begun.dial))
+        }
+        Err(reason) => (None, Login::refused(reason), None),
     };
     let login = Arc::new(login);
     let (buffered, backlog) = Buffered::new(stream);
     let handler = Handler::new(Arc::clone(&login), inbox.clone());
-    let ready = let_in(config, buffered, handler, &mut events);
+    let ready = let_in(config, buffered, handler, dial, &mut events);
     let ready = tokio::select! {
         () = tracked.cancelled() => Err("drained".to_owned()),
         ready = tokio::time::timeout(LOGIN, Box::pin(ready)) => match ready {
@@ -206,6 +212,9 @@ async fn run(
     };
     let totals = relay.totals;
     drop(relay);
+    if let Some(reason) = upstream.another() {
+        find(shared, &audit, FindingCode::HostKeyRefused, &reason);
+    }
     drop(upstream);
     let reason = end.to_string();
     if !client_gone {
@@ -242,10 +251,14 @@ async fn let_in(
     config: Arc<russh::server::Config>,
     stream: Buffered,
     handler: Handler,
+    dial: Option<oneshot::Sender<()>>,
     events: &mut UnboundedReceiver<Event>,
 ) -> Result<Ready, String> {
     let met = russh::server::run_stream(config, stream, handler).await;
     let mut running = met.map_err(|error| format!("the client's greeting: {error}"))?;
+    if let Some(dial) = dial {
+        let _ = dial.send(());
+    }
     loop {
         let event = tokio::select! {
             biased;
@@ -322,8 +335,17 @@ fn begin(
     let place = &route.place;
     let kept = shared.host_keys.trusted(&target.name, &place.to_string())?;
     let check = HostCheck::new(target, place, credentials, kept)?;
-    let connecting = tokio::spawn(Upstream::connect(route.way.clone(), check, inbox.clone()));
+    let (dial, greeted) = oneshot::channel();
+    let (way, inbox) = (route.way.clone(), inbox.clone());
+    let connecting = tokio::spawn(async move {
+        // Whoever connects and says nothing must not take the server's places for logins.
+        if greeted.await.is_err() {
+            return Err(Unmet::Unreached("the client has not greeted".to_owned()));
+        }
+        Upstream::connect(way, check, inbox).await
+    });
     Ok(Begun {
+        dial,
         scope,
         revision: bundle.revision(),
         login: Login::new(mode, &audit.identity.name, connecting),

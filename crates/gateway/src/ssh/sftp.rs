@@ -24,6 +24,8 @@ use super::relay::{End, Relay, Subject};
 use super::statement::Active;
 use crate::wall_clock;
 
+mod content;
+
 /// What is known of one SFTP connection.
 #[derive(Default)]
 pub(super) struct Sftp {
@@ -41,6 +43,10 @@ pub(super) struct Sftp {
     limits: Vec<Arc<Limit>>,
     /// A packet of the server's that is held back.
     held: Option<Held>,
+    /// Whether its file has counted the next packet of the server's.
+    counted: bool,
+    /// The packet of the server's that goes on as it arrives.
+    passing: content::Passing,
     /// Why no more content is delivered at all.
     refused: Option<String>,
 }
@@ -188,7 +194,8 @@ impl Relay {
                     match refused {
                         Some(text) => {
                             sftp.tracker.refused(id);
-                            channel.down.send(None, sftp::denied(id, &text));
+                            let answer = sftp::denied(id, &text);
+                            sftp.passing.answer(&mut channel.down, answer);
                         }
                         None => channel.up.send(None, packet),
                     }
@@ -352,25 +359,10 @@ impl Relay {
         };
         if let Some(sftp) = channel.sftp.as_mut() {
             sftp.tracker.refused(id);
+            let answer = sftp::denied(id, &format!("weir: {text}"));
+            sftp.passing.answer(&mut channel.down, answer);
         }
-        channel
-            .down
-            .send(None, sftp::denied(id, &format!("weir: {text}")));
         self.flush(key);
-    }
-
-    /// Bytes of the server's; they were taken from its window.
-    pub(super) fn sftp_down(&mut self, key: u64, bytes: &[u8]) {
-        let Some(channel) = self.channels.get_mut(&key) else {
-            return;
-        };
-        let stopped = channel.stopped.is_some();
-        if let Some(sftp) = channel.sftp.as_mut() {
-            sftp.down.push(bytes);
-            if !stopped {
-                self.sftp_answers(key);
-            }
-        }
     }
 
     /// Counts what the server answers, as far as it is there, and passes it on.
@@ -390,9 +382,15 @@ impl Relay {
                 None => match sftp.down.packet() {
                     Ok(Some(packet)) => Held {
                         packet: packet.to_vec(),
-                        passed: Passed::Nothing,
+                        passed: match std::mem::take(&mut sftp.counted) {
+                            true => Passed::Counted,
+                            false => Passed::Nothing,
+                        },
                     },
-                    Ok(None) => break,
+                    Ok(None) => {
+                        self.sftp_begin(key);
+                        break;
+                    }
                     Err(error) => {
                         drop(self.sftp_broken(key, &error));
                         return;

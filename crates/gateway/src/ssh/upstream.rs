@@ -24,6 +24,7 @@ const BACKDATE: u64 = 60;
 /// A connection to the server, not logged in.
 pub(super) struct Upstream {
     pub(super) handle: client::Handle<Handler>,
+    seen: Arc<Mutex<Seen>>,
     pub(super) backlog: Arc<Backlog>,
     /// What the server said before the login.
     pub(super) banner: Arc<Mutex<String>>,
@@ -170,7 +171,7 @@ impl client::Handler for Handler {
     ) -> Result<(), Self::Error> {
         match reason {
             client::DisconnectReason::ReceivedDisconnect(said) => {
-                self.inbox.end(&format!("server: {}", said.message));
+                self.inbox.end(&format!("server: {}", plain(&said.message)));
                 Ok(())
             }
             client::DisconnectReason::Error(error) => {
@@ -179,6 +180,15 @@ impl client::Handler for Handler {
             }
         }
     }
+}
+
+/// What a server says, fit for a line of Weir's own: short, and nothing that a terminal acts on.
+fn plain(said: &str) -> String {
+    const LONGEST: usize = 256;
+    let letters = said.chars().take(LONGEST);
+    letters
+        .map(|letter| if letter.is_control() { ' ' } else { letter })
+        .collect()
 }
 
 impl Upstream {
@@ -212,24 +222,33 @@ impl Upstream {
         };
         let met = client::connect_stream(Arc::new(config), buffered, handler);
         let met = tokio::time::timeout(CONNECT, met).await;
-        let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(reason) = seen.refused.take() {
+        let mut shown = seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(reason) = shown.refused.take() {
             return Err(Unmet::Another(reason));
         }
         let slow = "the server did not complete the key exchange";
         let handle = met
             .map_err(|_| Unmet::Unreached(slow.to_owned()))?
             .map_err(|error| {
+                let error = plain(&error.to_string());
                 Unmet::Unreached(format!("the key exchange with the server failed: {error}"))
             })?;
-        let kept = seen.key.take().filter(|_| first_use);
+        let kept = shown.key.take().filter(|_| first_use);
+        drop(shown);
         let upstream = Self {
+            seen,
             handle,
             backlog,
             banner,
             local,
         };
         Ok((upstream, kept))
+    }
+
+    /// Why the key that the server has shown since is not the host's.
+    pub(super) fn another(&self) -> Option<String> {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.refused.take()
     }
 
     /// What sends messages to the server.

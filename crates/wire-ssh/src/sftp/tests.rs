@@ -123,6 +123,41 @@ fn a_download_is_counted_by_its_answers() {
 }
 
 #[test]
+fn a_delivery_is_known_by_its_header_and_by_nothing_less() {
+    let mut tracker = begun();
+    let file = open(&mut tracker, 1, b"/f", 1, b"h");
+    let read = [&number(2)[..], &string(b"h"), &long(4096), &number(100_000)];
+    tracker.request(&packet(5, &read)).expect("read");
+    let data = packet(103, &[&number(2), &string(&[7; 70_000])]);
+    let delivery = Delivery {
+        id: 2,
+        file,
+        offset: 4096,
+        length: 70_000,
+    };
+    for end in HEADER..data.len() {
+        assert_eq!(tracker.delivery(&data[..end]), Some(delivery));
+    }
+    for end in 0..HEADER {
+        assert_eq!(tracker.delivery(&data[..end]), None);
+    }
+    let mut of_another = data.clone();
+    of_another[8] = 3;
+    let mut no_data = data.clone();
+    no_data[4] = 104;
+    let mut longer = data.clone();
+    longer[12] ^= 1;
+    for other in [of_another, no_data, longer] {
+        assert_eq!(tracker.delivery(&other), None);
+    }
+    let too_much = packet(103, &[&number(2), &string(&[7; 100_001])]);
+    assert_eq!(tracker.delivery(&too_much), None);
+    tracker.delivered(2);
+    assert_eq!(tracker.delivery(&data), None);
+    assert_eq!(tracker.outstanding(), 0);
+}
+
+#[test]
 fn an_upload_is_counted_by_its_requests_and_confirmed_by_its_answers() {
     let mut tracker = begun();
     let file = open(&mut tracker, 1, b"up", 0x1a, b"h");

@@ -192,6 +192,22 @@ pub enum Answer {
     },
 }
 
+/// Bytes of a DATA packet before those of the file: its length, type, number, and how many follow.
+pub const HEADER: usize = 13;
+
+/// A DATA packet, of which the header is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// Whose answer it is.
+    pub id: u32,
+    /// Which file.
+    pub file: FileId,
+    /// From where.
+    pub offset: u64,
+    /// How many bytes follow the header. They end the packet.
+    pub length: usize,
+}
+
 #[derive(Clone, Debug)]
 enum Pending {
     Open(File),
@@ -275,6 +291,40 @@ impl Tracker {
         let packet = fstat(id, handle);
         self.pending.insert(id, Pending::Size(file));
         Some(packet)
+    }
+
+    /// What the packet of the server that begins with these bytes delivers, if it is a DATA packet that
+    /// answers a request under way. None says nothing about it: its whole may still do so.
+    pub fn delivery(&self, front: &[u8]) -> Option<Delivery> {
+        let (whole, rest) = front.split_first_chunk::<4>()?;
+        let (103, rest) = rest.split_first()? else {
+            return None;
+        };
+        let (id, rest) = rest.split_first_chunk::<4>()?;
+        let (length, _) = rest.split_first_chunk::<4>()?;
+        let whole = u32::from_be_bytes(*whole) as usize;
+        let (id, length) = (u32::from_be_bytes(*id), u32::from_be_bytes(*length));
+        let Some(Pending::Read {
+            file,
+            offset,
+            length: most,
+        }) = self.pending.get(&id)
+        else {
+            return None;
+        };
+        let fits = length <= *most && whole <= super::MAX_PACKET;
+        let length = length as usize;
+        (fits && whole.checked_sub(HEADER - 4) == Some(length)).then_some(Delivery {
+            id,
+            file: *file,
+            offset: *offset,
+            length,
+        })
+    }
+
+    /// A [`Delivery`] goes on.
+    pub fn delivered(&mut self, id: u32) {
+        self.pending.remove(&id);
     }
 
     /// A whole packet of the client. The request counts as sent to the server, unless
