@@ -148,9 +148,6 @@ pub(super) enum End {
     /// One of them has gone.
     #[error("{0}")]
     Gone(String),
-    /// Nothing that the client could still do is permitted.
-    #[error("{0}")]
-    Refused(String),
 }
 
 /// What went through.
