@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The story in three minutes: a guarded PostgreSQL on one machine. Every step is checked: the demo
+# The story in three minutes: a guarded PostgreSQL and a guarded host on one machine. Every step is checked: the demo
 # ends with 0 only if what it says is what happened. KEEP=1 leaves server and collector running.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -44,13 +44,13 @@ finish() {
 trap finish EXIT
 
 # ------------------------------------------------------------------------------ a server
-printf '%sWeir: a guarded PostgreSQL on one machine%s\n' "$bold" "$off"
-printf '%spreparing a throw-away server …%s\n' "$dim" "$off"
+printf '%sWeir: a guarded PostgreSQL and a guarded host on one machine%s\n' "$bold" "$off"
+printf '%spreparing throw-away servers …%s\n' "$dim" "$off"
 python3 "$here/lib/demo_server.py" "$dir/pg" >server.log 2>&1 &
 pids+=($!)
 for _ in $(seq 300); do [ -s pg/ready ] && break; sleep 0.1; done
-[ -s pg/ready ] || { cat server.log >&2; fail "PostgreSQL did not start"; }
-port=$(cat pg/ready)
+[ -s pg/ready ] || { cat server.log >&2; fail "the servers did not start"; }
+read -r port ssh_port <pg/ready
 export PGHOST=127.0.0.1 PGPORT=$port PGUSER=app PGPASSWORD=app-secret PGDATABASE=shop PSQL_HISTORY=/dev/null PAGER=
 unset PGSSLMODE PGOPTIONS PGSERVICE
 
@@ -63,7 +63,10 @@ resources: [policies/]
 stateDir: .weir
 collector: {address: "$collector"}
 YAML
-sed "s/@PORT@/$port/" "$here/demo.yaml" >policies/shop.yaml
+host_key=$(cut -d' ' -f1,2 pg/ssh/hostkey.pub)
+sed "s/@PORT@/$port/; s/@SSH_PORT@/$ssh_port/; s|@HOST_KEY@|$host_key|" "$here/demo.yaml" >policies/shop.yaml
+install -d -m 700 .weir .weir/secrets .weir/secrets/build-login
+install -m 600 pg/ssh/key .weir/secrets/build-login/ssh-privatekey
 guarded() { weir run --config weir.yaml -- "$@"; }
 
 # ------------------------------------------------------------------------------ the story
@@ -72,7 +75,7 @@ say "One YAML file, the kinds a cluster will use: what is governed, what is sens
 show "weir policy check policies/shop.yaml" weir policy check policies/shop.yaml
 [ "$status" = 0 ] || fail "the policy was refused"
 typed "cat policies/shop.yaml   # its last part"
-sed -n '/^kind: ClusterGuardPolicy/,$p' policies/shop.yaml | indent
+sed -n '/^kind: ClusterGuardPolicy/,/^---/p' policies/shop.yaml | sed '/^---/,$d' | indent
 
 heading "The same query, direct and through Weir"
 say "Stock psql with an application's own credentials. Direct, it reads everything:"
@@ -126,6 +129,38 @@ wait "$export_pid" || fail "the export ended with an error: $(cat export.err)"
 show "wc -l export.txt" wc -l export.txt
 wants '^50000 '
 
+heading "A host: no key, no dump, no large file"
+say "Weir logs in with a key that the program never has. The program is stock ssh, without a single" \
+  "option about keys:"
+typed_ssh="ssh -p $ssh_port 127.0.0.1"
+show "weir run -- $typed_ssh 'echo \$((6*7))'" guarded ssh -p "$ssh_port" 127.0.0.1 'echo $((6*7))'
+wants '^42$'
+show "weir run -- $typed_ssh 'pg_dump shop'" guarded ssh -p "$ssh_port" 127.0.0.1 'pg_dump shop'
+wants 'denied by policy "hosts" rule "no-dumps"'
+say "A file of 3 MiB where a person must agree above 1 MiB:"
+typed "weir run -- sftp -P $ssh_port 127.0.0.1:$dir/pg/ssh/report.bin . &"
+guarded sftp -q -P "$ssh_port" "127.0.0.1:$dir/pg/ssh/report.bin" report.bin >sftp.out 2>sftp.err &
+sftp_pid=$!
+pids+=("$sftp_pid")
+for _ in $(seq 200); do
+  grep -q "awaiting approval" sftp.err && break
+  sleep 0.1
+done
+grep 'awaiting approval' sftp.err | indent || fail "no notice of the hold: $(cat sftp.err)"
+show "weir requests" weir requests
+wants "report.bin"
+name=$(weir requests --output json | python3 "$here/lib/demo_pick.py" request)
+show "weir approve $name" weir approve "$name"
+[ "$status" = 0 ] || fail "the approval was refused"
+wait "$sftp_pid" || fail "the transfer ended with an error: $(cat sftp.err)"
+cmp report.bin pg/ssh/report.bin || fail "the file is not the same"
+show "ls -l report.bin" ls -l report.bin
+say "And somebody works in a shell, with a terminal:"
+typed "weir run -- ssh -tt -p $ssh_port 127.0.0.1"
+printf 'PS1="build\\$ "; stty -echo\nuptime -p | sed "s/^up/this host is up/"\nexit\n' |
+  guarded ssh -tt -p "$ssh_port" 127.0.0.1 >shell.out 2>&1 || fail "the shell ended with an error: $(cat shell.out)"
+grep -q 'this host is up' shell.out || fail "the shell did not show what it ran"
+
 heading "What the auditor sees"
 say "Every statement: who, what was decided and by which rule, what came back. The collector is up" \
   "again after the clients have gone."
@@ -143,6 +178,14 @@ say "A session is replayed as the client saw it, masks and all:"
 show "weir replay $session" weir replay "$session"
 wants 'harmless'
 lacks '811-12-1001'
+say "Files that were moved, with size and SHA-256:"
+show "weir query --kind files" weir query --kind files
+wants "$(sha256sum pg/ssh/report.bin | cut -c1-12)"
+session=$(weir sessions --target build-host --limit 1 --output json | python3 "$here/lib/demo_pick.py" session)
+[ -n "$session" ] || fail "no shell to replay"
+say "The shell, as its terminal showed it (on a terminal it plays at its own speed):"
+show "weir replay $session" weir replay "$session"
+wants 'this host is up'
 
 printf '\n%sThat is Weir.%s The collector: http://%s (bearer token in %s)\n' \
   "$bold" "$off" "$collector" "$dir/.weir/collector.token"

@@ -30,10 +30,11 @@ import figures  # noqa: E402
 import outages  # noqa: E402
 import quickstart  # noqa: E402
 import spread  # noqa: E402
+import ssh  # noqa: E402
 import told  # noqa: E402
 import workloads  # noqa: E402
 
-SUITES = (chart, quickstart, workloads, edits, spread, told, attacks, admission, outages, figures)
+SUITES = (chart, quickstart, workloads, edits, spread, told, ssh, attacks, admission, outages, figures)
 
 
 def images():

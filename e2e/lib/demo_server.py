@@ -1,11 +1,14 @@
-"""The demo's server: ``demo_server.py DIR`` runs until it is ended; DIR/ready holds its port."""
+"""The demo's servers, a PostgreSQL and an OpenSSH: ``demo_server.py DIR`` runs until it is ended.
+
+DIR/ready holds their ports; DIR/ssh has the key that the SSH server lets in, its host key, and a file.
+"""
 
 import os
 import signal
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from lab import postgres  # noqa: E402
+from lab import install, postgres, sshd  # noqa: E402
 
 SQL = """
 CREATE ROLE app LOGIN PASSWORD 'app-secret';
@@ -29,8 +32,14 @@ def main():
     os.chmod(os.path.dirname(where), 0o755)
     server = postgres.Postgres(15, where=where).start()
     server.psql(SQL)
+    install.need("sshd", "openssh-server")
+    install.need("sftp", "openssh-client")
+    os.makedirs(os.path.join(where, "ssh"))
+    host = sshd.Sshd(os.path.join(where, "ssh"), user="root").start(extra="SetEnv HISTFILE=/dev/null")
+    with open(host.path("report.bin"), "wb") as f:
+        f.write(os.urandom(3 << 20))
     with open(os.path.join(where, "ready.tmp"), "w", encoding="ascii") as f:
-        f.write(str(server.port))
+        f.write(f"{server.port} {host.port}\n")
     os.rename(os.path.join(where, "ready.tmp"), os.path.join(where, "ready"))
     signal.pause()
 

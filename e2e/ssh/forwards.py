@@ -22,6 +22,7 @@ spec:
   audit: {record: Commands, delivery: Batch}
   rules:
   - {name: forwards, match: {ssh: {destinations: ["127.0.0.1:*", "localhost:*", "/tmp/*"]}}, action: Allow}
+  - {name: agents, match: {ssh: {channels: [agent, forwarded-tcpip, forwarded-streamlocal]}}, action: Allow}
   - {name: no-dumps, match: {ssh: {commands: [pg_dump]}}, action: Deny}
 ---
 apiVersion: weir.dev/v1alpha1
@@ -135,6 +136,8 @@ def claims(scene, results):
     results.check("hosts behind one another are reached up to a depth, and no further", deep, site, w)
     results.check("a destination that refuses is told as ssh tells it", refused_there, site, w)
     results.check("a forward ends where its channel ends", ends, site, w)
+    results.check("what a rule allows works back to the client: -R, its socket, -A", backwards, site, w)
+    results.check("-D leads to what the policy names, and nowhere else", socks, site, w)
     w.stop()
     w = site.start(POLICY, database=False)
     results.check("a database that no target covers cannot be spoken to through a forward", uncovered, site, w)
@@ -257,6 +260,43 @@ def ends(site, w):
     count = "select count(*) from pg_stat_activity where usename = 'app'"
     proc.wait_until(lambda: site.pg.query(count).strip() == "0", "the server's session has ended")
     child.kill()
+
+
+def backwards(site, w):
+    there, digest = proc.free_port(), hashlib.sha256(site.blob).hexdigest()
+    path = f"/tmp/weir-back-{os.getpid()}.sock"
+    for place, fetcher in ((f"127.0.0.1:{there}", f"curl -s http://127.0.0.1:{there}/"),
+                           (path, f"curl -s --unix-socket {path} http://x/")):
+        done = proc.run(["ssh", *site.scene.options(w), "-o", "ExitOnForwardFailure=yes", "-R",
+                         f"{place}:127.0.0.1:{site.web.server_port}", "127.0.0.1", f"{fetcher} | sha256sum"],
+                        check=False, timeout=60)
+        equal(done.stdout[:64], digest, done.stderr)
+    agent = subprocess.Popen(["ssh-agent", "-D", "-a", os.path.join(w.dir, "agent")], stdout=subprocess.DEVNULL)
+    try:
+        env = {**os.environ, "SSH_AUTH_SOCK": os.path.join(w.dir, "agent")}
+        proc.wait_until(lambda: os.path.exists(env["SSH_AUTH_SOCK"]), "the agent listens")
+        proc.run(["ssh-add", "-q", site.scene.server.path("ca")], env=env)
+        done = proc.run(["ssh", "-o", "IdentityAgent=SSH_AUTH_SOCK", "-A", *site.scene.options(w), "127.0.0.1",
+                         "ssh-add -L"], check=False, env=env)
+        contains(done.stdout, site.scene.server.public("ca"))
+    finally:
+        proc.stop(agent)
+
+
+def socks(site, w):
+    local = proc.free_port()
+    child = subprocess.Popen(["ssh", *site.scene.options(w), "-N", "-D", f"127.0.0.1:{local}", "127.0.0.1"],
+                             stderr=subprocess.DEVNULL)
+    try:
+        proc.wait_until(lambda: proc.accepts(local), "ssh listens", child=child)
+        base = ["curl", "-s", "-m", "20", "--socks5-hostname", f"127.0.0.1:{local}"]
+        got = subprocess.run([*base, f"http://localhost:{site.web.server_port}/"], capture_output=True, check=False)
+        equal(hashlib.sha256(got.stdout).hexdigest(), hashlib.sha256(site.blob).hexdigest())
+        refused = subprocess.run([*base, f"http://[::1]:{site.web.server_port}/"], capture_output=True, check=False)
+        equal((refused.returncode, refused.stdout), (97, b""))
+    finally:
+        child.terminate()
+        child.wait(10)
 
 
 def uncovered(site, w):

@@ -1,5 +1,6 @@
 """Who logs in, and whether the host is the one that the Target means."""
 
+import glob
 import os
 import time
 
@@ -23,6 +24,7 @@ def claims(scene, results):
     results.check("a broker's key that the server refuses is told, and recorded", refused_login, scene)
     results.check("a placeholder password is asked for where the Target says so", placeholder, scene)
     results.check("PassThrough: a server that wants a public key is named as such", pass_through_key, scene)
+    results.check("weir run governs stock ssh without an option or a key", under_run, scene)
     results.check("ProxyJump through an allowed forward ends in a session of its own", proxy_jump, scene)
 
 
@@ -218,6 +220,24 @@ def pass_through_key(scene):
         refused(answer, "cannot pass Weir")
     finally:
         w.stop()
+
+
+def under_run(scene):
+    w = scene.start(policy=scene.policy + """\
+  rules:
+  - {name: no-dumps, match: {ssh: {commands: [pg_dump]}}, action: Deny}
+""")
+    w.stop()
+    home = proc.workdir("weir-home-")
+    base = [w.binary, "run", "--config", w.config, "--", "ssh", "-p", str(scene.server.port),
+            "-o", "StrictHostKeyChecking=yes", "-o", "BatchMode=yes", "127.0.0.1"]
+    before = set(glob.glob("/tmp/weir-trust-*"))
+    done = proc.run([*base, "whoami"], check=False, cwd=w.dir, env={**os.environ, "HOME": home})
+    equal(done.stdout, f"{scene.server.user}\n", done.stderr)
+    denied = proc.run([*base, "pg_dump shop"], check=False, cwd=w.dir, env={**os.environ, "HOME": home})
+    equal(denied.returncode, 126)
+    contains(denied.stderr, 'denied by policy "hosts" rule "no-dumps"')
+    equal(set(glob.glob("/tmp/weir-trust-*")) - before, set(), "what it left")
 
 
 def proxy_jump(scene):

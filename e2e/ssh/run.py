@@ -16,10 +16,13 @@ sys.path.insert(0, os.path.join(HERE, "../lib"))
 sys.path.insert(0, HERE)
 import clients  # noqa: E402
 import denials  # noqa: E402
+import files  # noqa: E402
 import forwards  # noqa: E402
 import hostile  # noqa: E402
 import libraries  # noqa: E402
 import logins  # noqa: E402
+import masks  # noqa: E402
+import tour  # noqa: E402
 from lab import proc, report, sshd, weir  # noqa: E402
 
 
@@ -96,7 +99,7 @@ def main():
     a = ap.parse_args()
     results = report.Report(a.only)
     scene = Scene(a.weir)
-    for module in (clients, libraries, logins, denials, forwards, hostile):
+    for module in (clients, libraries, logins, denials, files, masks, forwards, hostile, tour):
         module.claims(scene, results)
     scene.weir.stop()
     results.finish()

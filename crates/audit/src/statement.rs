@@ -84,7 +84,7 @@ pub struct StatementFinished {
     /// Names of the result's columns.
     #[serde(default, skip_serializing_if = "Names::is_empty")]
     pub columns: Names,
-    /// Names of the columns that were masked.
+    /// Names of the columns that were masked; over SSH, of the labels whose values were.
     #[serde(default, skip_serializing_if = "Names::is_empty")]
     pub masked: Names,
     /// From the client's request to its end.

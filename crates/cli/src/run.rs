@@ -1,13 +1,14 @@
 //! `weir run -- CMD`: CMD in a network namespace that has no way out but Weir.
 
 use std::ffi::OsString;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use weir_sidecar::part::part;
 use weir_transport::exclusion;
 use weir_transport::listen::Mode;
-use weir_transport::netns::{Config as SandboxConfig, DnsRelay, Sandbox};
+use weir_transport::netns::{Config as SandboxConfig, DnsRelay, KNOWN_HOSTS, Sandbox};
 
 use crate::standalone::{Config, Standalone, StartError};
 
@@ -39,9 +40,11 @@ pub(crate) async fn run(args: RunArgs) -> Result<ExitCode, StartError> {
     let program = command.next().unwrap_or_default();
     let mut settings = SandboxConfig::new(program, command);
     settings.uid = args.user;
-    settings.hide.push(state.clone());
+    settings.hide.push(state);
     settings.keep = args.keep;
-    settings.env = trust(&standalone, &state)?;
+    let trust = Trust::publish(&standalone).map_err(part("the trust files"))?;
+    settings.env = trust.variables(standalone.has_pass_through_tls());
+    settings.known_hosts = Some(trust.known_hosts());
     let own = own_cgroup("weir");
     let guest = own_cgroup("guest");
     settings.cgroup = guest
@@ -64,6 +67,7 @@ pub(crate) async fn run(args: RunArgs) -> Result<ExitCode, StartError> {
     let mut running = sandbox.start().map_err(part("the command"))?;
     let ended = signals.forward_until_end(&mut running).await;
     standalone.stop().await;
+    drop(trust);
     if let Some(guest) = guest {
         drop(guest.remove());
     }
@@ -71,44 +75,70 @@ pub(crate) async fn run(args: RunArgs) -> Result<ExitCode, StartError> {
     Ok(exit_code(status))
 }
 
-/// Publishes the certificate authority where the command can read it, and names it.
-fn trust(standalone: &Standalone, state: &Path) -> Result<Vec<(OsString, OsString)>, StartError> {
-    let directory = std::env::temp_dir().join(format!("weir-trust-{}", std::process::id()));
-    let file = directory.join("ca.crt");
-    let system = [
-        "/etc/ssl/certs/ca-certificates.crt",
-        "/etc/pki/tls/certs/ca-bundle.crt",
-    ];
-    let roots = system
-        .iter()
-        .find_map(|path| std::fs::read_to_string(path).ok());
-    let bundle = format!("{}{}", standalone.ca_pem(), roots.unwrap_or_default());
-    std::fs::create_dir_all(&directory)
-        .and_then(|()| std::fs::write(&file, bundle))
-        .map_err(part("the trust file"))?;
-    tracing::debug!(state = %state.display(), trust = %file.display(), "trust published");
-    let path = file.into_os_string();
-    let names = [
-        "SSL_CERT_FILE",
-        "PGSSLROOTCERT",
-        "NODE_EXTRA_CA_CERTS",
-        "REQUESTS_CA_BUNDLE",
-        "CURL_CA_BUNDLE",
-        "AWS_CA_BUNDLE",
-        "GIT_SSL_CAINFO",
-    ];
-    let mut variables: Vec<(OsString, OsString)> = Vec::new();
-    let (kept, free): (Vec<&str>, Vec<&str>) = names
-        .into_iter()
-        .partition(|name| std::env::var_os(name).is_some());
-    variables.extend(free.into_iter().map(|name| (name.into(), path.clone())));
-    if !kept.is_empty() {
-        tracing::info!(variables = ?kept, "already set and left: they may not trust weir");
+/// What the command has to trust, where it can read it; gone with this value.
+struct Trust {
+    directory: tempfile::TempDir,
+}
+
+impl Trust {
+    /// Writes the certificate authorities and the known hosts, the machine's own among them.
+    fn publish(standalone: &Standalone) -> std::io::Result<Self> {
+        let system = [
+            "/etc/ssl/certs/ca-certificates.crt",
+            "/etc/pki/tls/certs/ca-bundle.crt",
+        ];
+        let roots = system
+            .iter()
+            .find_map(|path| std::fs::read_to_string(path).ok());
+        let bundle = format!("{}{}", standalone.ca_pem(), roots.unwrap_or_default());
+        let hosts = std::fs::read_to_string(KNOWN_HOSTS).unwrap_or_default();
+        let hosts = format!("{}{hosts}", standalone.known_hosts());
+        let directory = tempfile::Builder::new()
+            .prefix("weir-trust-")
+            .permissions(std::fs::Permissions::from_mode(0o755))
+            .tempdir()?;
+        let trust = Self { directory };
+        std::fs::write(trust.authorities(), bundle)?;
+        std::fs::write(trust.known_hosts(), hosts)?;
+        tracing::debug!(trust = %trust.directory.path().display(), "trust published");
+        Ok(trust)
     }
-    if standalone.has_pass_through_tls() && std::env::var_os("PGCHANNELBINDING").is_none() {
-        variables.push(("PGCHANNELBINDING".into(), "disable".into()));
+
+    fn authorities(&self) -> PathBuf {
+        self.directory.path().join("ca.crt")
     }
-    Ok(variables)
+
+    fn known_hosts(&self) -> PathBuf {
+        self.directory.path().join("known_hosts")
+    }
+
+    /// The variables that name the authorities.
+    fn variables(&self, has_pass_through_tls: bool) -> Vec<(OsString, OsString)> {
+        let names = [
+            "SSL_CERT_FILE",
+            "PGSSLROOTCERT",
+            "NODE_EXTRA_CA_CERTS",
+            "REQUESTS_CA_BUNDLE",
+            "CURL_CA_BUNDLE",
+            "AWS_CA_BUNDLE",
+            "GIT_SSL_CAINFO",
+        ];
+        let (kept, free): (Vec<&str>, Vec<&str>) = names
+            .into_iter()
+            .partition(|name| std::env::var_os(name).is_some());
+        let path = self.authorities().into_os_string();
+        let mut variables: Vec<(OsString, OsString)> = free
+            .into_iter()
+            .map(|name| (name.into(), path.clone()))
+            .collect();
+        if !kept.is_empty() {
+            tracing::info!(variables = ?kept, "already set and left: they may not trust weir");
+        }
+        if has_pass_through_tls && std::env::var_os("PGCHANNELBINDING").is_none() {
+            variables.push(("PGCHANNELBINDING".into(), "disable".into()));
+        }
+        variables
+    }
 }
 
 fn own_cgroup(role: &str) -> Option<exclusion::Cgroup> {

@@ -13,6 +13,7 @@ pub(crate) fn stated<T>(command: &Command, with: impl FnOnce(&SshCommand<'_>) ->
         text: &command.text,
         programs: &texts(&command.programs),
         commands: &texts(&command.commands),
+        mentions: &texts(&command.mentions),
         argv: argv.as_deref(),
         opaque: command.opaque.as_deref(),
         shell: command.shell,

@@ -18,7 +18,7 @@ use crate::ports::{AuditSink, Budgets, Credentials, Holds, Identities, PinStore,
 use crate::postgres::{CancelRegistry, Catalogs, StatementCache};
 use crate::scopes::Scopes;
 use crate::ssh::HostKeys;
-use crate::{postgres, relay, ssh, wall_clock};
+use crate::{millis, postgres, relay, ssh, wall_clock};
 
 /// What happens to a connection that no Target covers and that is no governed protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -170,14 +170,19 @@ impl Engine {
         }
     }
 
-    /// What SSH clients put into `known_hosts`: the host CA, and lines for the targets' names; and for
+    /// What SSH clients put into `known_hosts`: the host CA, and lines for the names of targets that the
+    /// identity may use, as others are nobody's to know; and for
     /// `listeners`, addresses that stand for a target.
     #[must_use]
     pub fn known_hosts(&self, listeners: &[SocketAddr]) -> String {
         let bundle = self.shared.policies.current();
+        let identity = self.shared.identities.current();
+        let subject = identity.as_ref().map(|(subject, _)| subject);
+        let granted =
+            |id| subject.is_ok_and(|subject| bundle.scope(subject, id, millis()).is_some());
         let mut hosts: Vec<(String, u16)> = Vec::new();
-        for (_, target) in bundle.targets() {
-            if target.protocol != Protocol::SSH {
+        for (id, target) in bundle.targets() {
+            if target.protocol != Protocol::SSH || !granted(id) {
                 continue;
             }
             for address in &target.addresses {

@@ -20,13 +20,14 @@ mod relay;
 mod scopes;
 mod sniff;
 mod ssh;
+mod values;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use engine::{Engine, EngineConfig, Unmatched};
 pub use explain::{SshAnswer, SshQuestion, explain_ssh};
 pub use postgres::explain;
-pub use ssh::{HostKeys, KeysError};
+pub use ssh::{HostKeys, KeysError, placeholder_key};
 pub use weir_wire_ssh::command::Command as SshCommandFacts;
 
 /// The wall clock, in microseconds since 1970, for evidence.

@@ -5,13 +5,13 @@ use sha2::{Digest, Sha256};
 
 use crate::container::{probe, sidecar, volumes};
 use crate::names::{
-    CA_FILES, IDENTITY_VOLUME, INJECT, LEFT_ALONE, PREFIX, PROBE, PROBE_UID, SIDECAR, SIDECAR_UID,
+    IDENTITY_VOLUME, INJECT, LEFT_ALONE, PREFIX, PROBE, PROBE_UID, SIDECAR, SIDECAR_UID,
     STATE_VOLUME, STATUS, TRUST_VOLUME, UNMATCHED,
 };
 use crate::opt_in::{Governed, Namespace, governed};
 use crate::refusal::Refusal;
 use crate::settings::Settings;
-use crate::trust;
+use crate::trust::{self, Covers};
 
 /// A pod after injection.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,9 +49,9 @@ pub fn inject(
         }
     }
     let mut pod = pod.clone();
-    let annotations = Annotations::read(&pod, &mut notes)?;
+    let annotations = pod.pointer("/metadata/annotations").cloned();
+    let covers = covers(annotations.as_ref(), &mut notes)?;
     note_pod_security(namespace, &mut notes);
-    let files = trust::files(&annotations.ca_files)?;
     let spec = pod
         .get_mut("spec")
         .and_then(Value::as_object_mut)
@@ -66,14 +66,14 @@ pub fn inject(
         .ok_or(Refusal::NotAPod("initContainers is not a list"))?;
     inits.retain(|container| !is_ours(container));
     for container in inits.iter_mut() {
-        left.extend(prepare(container, &files, enforced)?);
+        left.extend(prepare(container, &covers, enforced)?);
     }
     inits.splice(0..0, ours);
     let apps =
         trust::list(spec, "containers").ok_or(Refusal::NotAPod("containers is not a list"))?;
     apps.retain(|container| !is_ours(container));
     for container in apps {
-        left.extend(prepare(container, &files, enforced)?);
+        left.extend(prepare(container, &covers, enforced)?);
     }
     let list = trust::list(spec, "volumes").ok_or(Refusal::NotAPod("volumes is not a list"))?;
     for volume in volumes {
@@ -93,40 +93,35 @@ pub fn inject(
     })
 }
 
-/// What the pod's annotations ask for.
-struct Annotations {
-    ca_files: String,
-}
-
-impl Annotations {
-    /// Reads Weir's annotations; what loosens is refused, what is unknown is noted.
-    fn read(pod: &Value, notes: &mut Vec<String>) -> Result<Self, Refusal> {
-        let mut ca_files = String::new();
-        let all = pod
-            .pointer("/metadata/annotations")
-            .and_then(Value::as_object);
-        for (name, value) in all.into_iter().flatten() {
-            let value = value.as_str().unwrap_or_default();
-            match name.as_str() {
-                UNMATCHED if value == "Refuse" => {}
-                UNMATCHED => {
-                    return Err(Refusal::Annotation {
-                        name: UNMATCHED,
-                        why: format!(
-                            "`{value}`: an annotation may only tighten; the one value is Refuse"
-                        ),
-                    });
-                }
-                CA_FILES => value.clone_into(&mut ca_files),
-                INJECT | STATUS | LEFT_ALONE => {}
-                _ if name.starts_with(PREFIX) => {
-                    notes.push(format!("annotation {name} means nothing to Weir"));
-                }
-                _ => {}
+/// What the pod's annotations ask for: files to cover. What loosens is refused, what is unknown is
+/// noted.
+fn covers<'a>(
+    annotations: Option<&'a Value>,
+    notes: &mut Vec<String>,
+) -> Result<Covers<'a>, Refusal> {
+    let mut covers = Covers::default();
+    let all = annotations.and_then(Value::as_object);
+    for (name, value) in all.into_iter().flatten() {
+        let value = value.as_str().unwrap_or_default();
+        match name.as_str() {
+            UNMATCHED if value == "Refuse" => {}
+            UNMATCHED => {
+                return Err(Refusal::Annotation {
+                    name: UNMATCHED,
+                    why: format!(
+                        "`{value}`: an annotation may only tighten; the one value is Refuse"
+                    ),
+                });
             }
+            name if Covers::is_named(name) => covers.add(name, value)?,
+            INJECT | STATUS | LEFT_ALONE => {}
+            _ if name.starts_with(PREFIX) => {
+                notes.push(format!("annotation {name} means nothing to Weir"));
+            }
+            _ => {}
         }
-        Ok(Self { ca_files })
     }
+    Ok(covers)
 }
 
 /// The Pod Security level of a namespace that the sidecar's capabilities exceed.
@@ -146,7 +141,7 @@ fn note_pod_security(namespace: &Namespace, notes: &mut Vec<String>) {
 /// Makes a container of the user's ready for its sidecar; gives what was left as it is.
 fn prepare(
     container: &mut Value,
-    files: &[&str],
+    covers: &Covers<'_>,
     enforced: bool,
 ) -> Result<Option<String>, Refusal> {
     let container = container
@@ -160,8 +155,9 @@ fn prepare(
     check_uid(container, &format!("runAsUser of container `{name}`"))?;
     check_mounts(container, &name)?;
     trust::mount_trust(container, &name)?;
-    trust::mount_files(container, &name, files)?;
-    let left = trust::set_variables(container);
+    trust::mount_files(container, &name, covers)?;
+    let mut left = trust::set_variables(container);
+    left.extend(trust::mount_known_hosts(container));
     if enforced {
         drop_net_raw(container);
     }

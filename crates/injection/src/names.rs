@@ -25,6 +25,12 @@ pub const CA_FILE: &str = "ca.crt";
 pub const BUNDLE_FILE: &str = "bundle.crt";
 /// The same certificates as [`BUNDLE_FILE`] for a JVM, in [`TRUST_PATH`].
 pub const JAVA_FILE: &str = "java.jks";
+/// The host CA and the host keys that SSH clients meet, in [`TRUST_PATH`].
+pub const KNOWN_HOSTS_FILE: &str = "known_hosts";
+/// A private key that opens nothing, in [`TRUST_PATH`].
+pub const SSH_KEY_FILE: &str = "ssh_key";
+/// Where SSH clients look for hosts that the whole machine knows.
+pub const KNOWN_HOSTS_PATH: &str = "/etc/ssh/ssh_known_hosts";
 /// Where Kubernetes mounts the pod's ordinary token into every container that mounts nothing there.
 pub const TOKEN_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
@@ -45,9 +51,14 @@ pub const ENFORCE: &str = "weir.dev/enforce";
 pub const UNMATCHED: &str = "weir.dev/unmatched";
 /// Pod annotation: files of the image over which the trust bundle is mounted.
 pub const CA_FILES: &str = "weir.dev/ca-files";
+/// Pod annotation: files of the image over which the known SSH hosts are mounted.
+pub const KNOWN_HOSTS_FILES: &str = "weir.dev/known-hosts-files";
+/// Pod annotation: files over which the private key that opens nothing is mounted.
+pub const SSH_KEY_FILES: &str = "weir.dev/ssh-key-files";
 /// Annotation of injected pods: version and hash of what was added.
 pub const STATUS: &str = "weir.dev/status";
-/// Annotation of injected pods: trust variables that were already set, by container.
+/// Annotation of injected pods: trust variables that were already set and files that were already
+/// mounted, by container.
 pub const LEFT_ALONE: &str = "weir.dev/left-alone";
 
 /// Capabilities that other containers may add in enforced namespaces: those that container runtimes

@@ -417,6 +417,84 @@ fn ca_files_are_covered_by_the_bundle() {
     assert!(taken.contains("already mounts something at `/data`"));
 }
 
+fn mount(pod: &Value, path: &str) -> Option<Value> {
+    let mounts = pod["spec"]["containers"][0]["volumeMounts"].as_array();
+    let found = mounts.unwrap().iter().find(|m| m["mountPath"] == path);
+    found.cloned()
+}
+
+#[test]
+fn every_container_knows_the_ssh_hosts_of_the_sidecar() {
+    let pod = injected(&pod(), &enforced()).pod;
+    for list in ["/spec/containers/0", "/spec/initContainers/2"] {
+        let mounts = pod.pointer(&format!("{list}/volumeMounts")).unwrap();
+        let ours = json!({"name": "weir-trust", "mountPath": "/etc/ssh/ssh_known_hosts",
+            "subPath": "known_hosts", "readOnly": true});
+        assert!(mounts.as_array().unwrap().contains(&ours), "{list}");
+    }
+    let sidecar = pod["spec"]["initContainers"][0]["volumeMounts"].to_string();
+    assert!(!sidecar.contains("ssh_known_hosts"), "{sidecar}");
+}
+
+#[test]
+fn known_hosts_of_ones_own_are_left_and_reported() {
+    for path in [
+        "/etc/ssh/ssh_known_hosts",
+        "/etc/ssh",
+        "/etc/ssh/",
+        "/etc",
+        "/",
+    ] {
+        let own = json!([{"name": "app", "volumeMounts": [{"name": "own", "mountPath": path}]}]);
+        let once = injected(&with("/spec/containers", own), &asked());
+        assert_eq!(mount(&once.pod, path).unwrap()["name"], "own", "{path}");
+        let mounts = once.pod["spec"]["containers"][0]["volumeMounts"].to_string();
+        assert!(!mounts.contains("\"known_hosts\""), "{path}: {mounts}");
+        let left = &once.pod["metadata"]["annotations"]["weir.dev/left-alone"];
+        assert_eq!(left, "app: /etc/ssh/ssh_known_hosts", "{path}");
+        assert_eq!(injected(&once.pod, &asked()), once, "{path}");
+    }
+    let near = json!([{"name": "app", "volumeMounts": [{"name": "own", "mountPath": "/etc/ss"}]}]);
+    let pod = injected(&with("/spec/containers", near), &asked()).pod;
+    assert!(mount(&pod, "/etc/ssh/ssh_known_hosts").is_some());
+}
+
+#[test]
+fn files_that_an_image_pins_are_covered_each_by_its_own() {
+    let annotations = json!({
+        "weir.dev/ca-files": "/app/ca.pem",
+        "weir.dev/known-hosts-files": "/root/.ssh/known_hosts, /etc/ssh/ssh_known_hosts",
+        "weir.dev/ssh-key-files": "/root/.ssh/id_ed25519",
+    });
+    let once = injected(&with("/metadata/annotations", annotations), &asked());
+    for (path, file) in [
+        ("/app/ca.pem", "bundle.crt"),
+        ("/root/.ssh/known_hosts", "known_hosts"),
+        ("/etc/ssh/ssh_known_hosts", "known_hosts"),
+        ("/root/.ssh/id_ed25519", "ssh_key"),
+    ] {
+        let mount = mount(&once.pod, path).unwrap();
+        assert_eq!(
+            (&mount["subPath"], &mount["readOnly"]),
+            (&json!(file), &json!(true))
+        );
+    }
+    assert_eq!(injected(&once.pod, &asked()), once);
+    assert_eq!(once.notes, [""; 0]);
+    for name in ["weir.dev/known-hosts-files", "weir.dev/ssh-key-files"] {
+        for bad in ["etc/x", "/a/../b", "/run/x", "/a/"] {
+            let refused = refused(&annotated(name, bad), &asked());
+            assert!(refused.contains(name), "{refused}");
+        }
+    }
+    let twice = json!({"weir.dev/ca-files": "/a", "weir.dev/ssh-key-files": "/a"});
+    let refused = refused(&with("/metadata/annotations", twice), &asked());
+    assert!(
+        refused.contains("already mounts something at `/a`"),
+        "{refused}"
+    );
+}
+
 #[test]
 fn foreign_mounts_and_uids_are_refused() {
     let mounts = |name: &str, read_only: bool| {

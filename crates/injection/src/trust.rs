@@ -1,13 +1,17 @@
 //! How an application comes to trust what the sidecar shows it: variables, a read-only volume, and
-//! the bundle over files that an image pins.
+//! the volume's files over those that an image pins.
 //!
 //! A file mounted by `subPath` is the file that was there when the container started. Here that is
-//! right: the sidecar writes the bundle before any other container starts and never replaces it,
-//! because the pod's CA lives as long as the pod.
+//! right: the sidecar writes its files before any other container starts. The bundle is not replaced,
+//! because the pod's CA lives as long as the pod; the known hosts are written in place, so that a
+//! mount sees hosts that are added. A path that was not there would be mounted as a directory.
 
 use serde_json::{Map, Value, json};
 
-use crate::names::{BUNDLE_FILE, CA_FILE, CA_FILES, JAVA_FILE, TRUST_PATH, TRUST_VOLUME};
+use crate::names::{
+    BUNDLE_FILE, CA_FILE, CA_FILES, JAVA_FILE, KNOWN_HOSTS_FILE, KNOWN_HOSTS_FILES,
+    KNOWN_HOSTS_PATH, SSH_KEY_FILE, SSH_KEY_FILES, TRUST_PATH, TRUST_VOLUME,
+};
 use crate::refusal::Refusal;
 
 /// Variables by which programs find roots, and the file that each names. NODE_EXTRA_CA_CERTS adds
@@ -25,7 +29,13 @@ const VARIABLES: [(&str, &str); 7] = [
 /// alone, from version 9 on. What the command line says wins. The kind of the store is not named:
 /// JVMs find it out, and a store of the command line's own may be of another.
 const JAVA: (&str, &str) = ("JAVA_TOOL_OPTIONS", "-Djavax.net.ssl.trustStore=");
-/// At most so many files of an image are covered.
+/// Annotations that name files, and the file of the volume that is mounted over them.
+const COVERS: [(&str, &str); 3] = [
+    (CA_FILES, BUNDLE_FILE),
+    (KNOWN_HOSTS_FILES, KNOWN_HOSTS_FILE),
+    (SSH_KEY_FILES, SSH_KEY_FILE),
+];
+/// At most so many files of an image are covered by one annotation.
 const MAX_FILES: usize = 16;
 /// Directories below which nothing is covered: what Weir and Kubernetes mount themselves.
 const RESERVED: [&str; 2] = ["/var/run/", "/run/"];
@@ -62,28 +72,73 @@ pub(crate) fn mount_trust(container: &mut Map<String, Value>, name: &str) -> Res
     mount_at(container, name, TRUST_PATH, mount)
 }
 
-/// Mounts the bundle over files of the image, and the Java trust store over those that are one.
+/// Files of the image, and the file of the volume that covers each.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Covers<'a>(Vec<(&'a str, &'static str)>);
+
+impl<'a> Covers<'a> {
+    /// Whether an annotation names files.
+    pub(crate) fn is_named(annotation: &str) -> bool {
+        COVERS.iter().any(|(name, _)| *name == annotation)
+    }
+
+    /// Adds the files that an annotation names.
+    pub(crate) fn add(&mut self, annotation: &str, value: &'a str) -> Result<(), Refusal> {
+        for (name, file) in COVERS.iter().filter(|(name, _)| *name == annotation) {
+            let paths = files(name, value)?;
+            self.0
+                .extend(paths.into_iter().map(|path| (path, stand_in(path, file))));
+        }
+        Ok(())
+    }
+}
+
+/// Mounts files of the volume over files of the image.
 pub(crate) fn mount_files(
     container: &mut Map<String, Value>,
     name: &str,
-    files: &[&str],
+    covers: &Covers<'_>,
 ) -> Result<(), Refusal> {
-    for path in files {
-        let mount = json!({
-            "name": TRUST_VOLUME, "mountPath": path, "subPath": content(path), "readOnly": true,
-        });
-        mount_at(container, name, path, mount)?;
+    for (path, file) in &covers.0 {
+        mount_at(container, name, path, covering(path, file))?;
     }
     Ok(())
 }
 
-/// The file that stands in for one of that name.
-fn content(path: &str) -> &'static str {
+/// What covers a file of that name: a JVM's trust store is covered by one.
+fn stand_in(path: &str, file: &'static str) -> &'static str {
     match path.rsplit('/').next() {
-        Some("cacerts" | "jssecacerts") => JAVA_FILE,
-        Some(name) if name.ends_with(".jks") => JAVA_FILE,
-        _ => BUNDLE_FILE,
+        Some(name) if file == BUNDLE_FILE => match name {
+            "cacerts" | "jssecacerts" => JAVA_FILE,
+            name if name.ends_with(".jks") => JAVA_FILE,
+            _ => file,
+        },
+        _ => file,
     }
+}
+
+/// Mounts the known hosts where SSH clients look for them, unless the container mounts something
+/// there or above it itself; gives the path then.
+pub(crate) fn mount_known_hosts(container: &mut Map<String, Value>) -> Option<&'static str> {
+    let mounts = list(container, "volumeMounts")?;
+    let ours = covering(KNOWN_HOSTS_PATH, KNOWN_HOSTS_FILE);
+    if mounts.contains(&ours) {
+        return None;
+    }
+    let holds = |entry: &Value| {
+        let at = entry.get("mountPath").and_then(Value::as_str);
+        let below = at.and_then(|at| KNOWN_HOSTS_PATH.strip_prefix(at.trim_end_matches('/')));
+        below.is_some_and(|below| below.is_empty() || below.starts_with('/'))
+    };
+    if mounts.iter().any(holds) {
+        return Some(KNOWN_HOSTS_PATH);
+    }
+    mounts.push(ours);
+    None
+}
+
+fn covering(path: &str, file: &str) -> Value {
+    json!({"name": TRUST_VOLUME, "mountPath": path, "subPath": file, "readOnly": true})
 }
 
 /// Adds a mount unless it is there; something else at its path is refused.
@@ -114,13 +169,10 @@ fn mount_at(
 }
 
 /// The files that an annotation names.
-pub(crate) fn files(annotation: &str) -> Result<Vec<&str>, Refusal> {
-    let refuse = |why: String| Refusal::Annotation {
-        name: CA_FILES,
-        why,
-    };
+fn files<'a>(name: &'static str, value: &'a str) -> Result<Vec<&'a str>, Refusal> {
+    let refuse = |why: String| Refusal::Annotation { name, why };
     let mut files: Vec<&str> = Vec::new();
-    for path in annotation
+    for path in value
         .split(',')
         .map(str::trim)
         .filter(|path| !path.is_empty())

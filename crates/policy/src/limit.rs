@@ -74,6 +74,17 @@ impl Limit {
         format!("it stores many records in one row, which the limit of {what} cannot count")
     }
 
+    /// What is told to the client that asks for something whose size is known to be above it.
+    pub fn describe_size(&self) -> String {
+        format!("it is larger than the limit of {}", self.numbers())
+    }
+
+    const fn is_foreseeable(&self) -> bool {
+        matches!(self.scope, LimitScope::Statement)
+            && self.bytes.is_some()
+            && !matches!(self.on_exceed, OnExceed::Throttle { .. })
+    }
+
     /// What is told to the client when it is reached.
     pub fn describe(&self) -> String {
         format!("the limit of {} is reached", self.numbers())
@@ -247,6 +258,29 @@ impl Meter {
             self.total.bytes = after_bytes;
         }
         fits
+    }
+
+    /// Whether a limit on its own bytes can be foreseen to be passed.
+    pub fn foresees(&self) -> bool {
+        self.limits.iter().any(|limit| limit.is_foreseeable())
+    }
+
+    /// The limit on its own bytes that will be passed where so many are to be delivered in all, known
+    /// before the first of them is; one that denies before one that asks people. None where there is
+    /// none, or where it was released.
+    pub fn foresee(&self, bytes: u64) -> Option<usize> {
+        let mut held = None;
+        for (index, (limit, stop)) in self.limits.iter().zip(&self.stops).enumerate() {
+            let fits = limit.bytes.is_none_or(|most| bytes <= most);
+            if !limit.is_foreseeable() || stop.released || fits {
+                continue;
+            }
+            if limit.on_exceed == OnExceed::Deny {
+                return Some(index);
+            }
+            held = held.or(Some(index));
+        }
+        held
     }
 
     /// Lets a held statement go on past limit number `index`. Another limit may hold it at once.

@@ -192,7 +192,10 @@ impl ScopedRule {
         self.labels.is_some()
             && self.columns.is_none()
             && (uses.is_empty() || uses.contains(Use::Output))
-            && self.restricts_but_for_labels(facts).is_ok()
+            && match facts.ssh {
+                Some(request) => ssh::masks(&self.rule.matches, &request),
+                None => self.restricts_but_for_labels(facts).is_ok(),
+            }
     }
 
     fn restricts_but_for_labels(&self, facts: &Facts<'_>) -> Result<(), Field> {

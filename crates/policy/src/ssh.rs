@@ -71,6 +71,8 @@ pub struct SshCommand<'a> {
     pub programs: &'a [&'a str],
     /// Every simple command in it: its words joined by one space, the program as its base name.
     pub commands: &'a [&'a str],
+    /// Words of it that a program of which nothing is known may start.
+    pub mentions: &'a [&'a str],
     /// The words, if it is one simple command without any feature of the shell.
     pub argv: Option<&'a [&'a str]>,
     /// Why it cannot be told what runs, if so.

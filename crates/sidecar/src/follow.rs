@@ -127,6 +127,9 @@ impl Follower {
         if settings.token_key != token_key {
             tracing::warn!("the token key changed: it is used after the next restart");
         }
+        if let Err(error) = trust::known_hosts(&self.trust.dir, &self.engine.known_hosts(&[])) {
+            tracing::error!(%error, "the known hosts could not be published");
+        }
         let engine = self.engine.clone();
         tokio::spawn(async move { engine.resolve_names().await });
     }

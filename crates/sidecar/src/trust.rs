@@ -1,7 +1,9 @@
 //! What applications trust: the pod's own authority, and everything they would trust without Weir.
 //!
-//! Invariant: each file is replaced whole, readable by every user of the pod; roots that do not
-//! parse are left out and said so, never a broken bundle.
+//! Invariants: each file of certificates is replaced whole, readable by every user of the pod; roots
+//! that do not parse are left out and said so, never a broken bundle. The files for SSH clients are
+//! there from the start and stay the same files: other containers mount them one by one, and Kubernetes
+//! would mount a directory in place of one that is missing.
 
 mod keystore;
 
@@ -14,6 +16,7 @@ use base64::engine::general_purpose::STANDARD;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use webpki_root_certs::TLS_SERVER_ROOT_CERTS;
+use weir_gateway::placeholder_key;
 
 use crate::files::replace;
 
@@ -23,12 +26,43 @@ const CA: &str = "ca.crt";
 const BUNDLE: &str = "bundle.crt";
 /// The same for a JVM.
 const JAVA: &str = "java.jks";
+/// What SSH clients know of hosts.
+const KNOWN_HOSTS: &str = "known_hosts";
+/// A private key that opens nothing.
+const SSH_KEY: &str = "ssh_key";
 /// Everybody in the pod may read them.
 const MODE: u32 = 0o644;
 /// Characters of Base64 in one line of PEM.
 const PEM_LINE: usize = 64;
 
-/// Publishes the files in `dir`.
+/// Makes the files for SSH clients in `dir`, unless they are there.
+///
+/// # Errors
+/// They cannot be written.
+pub(crate) fn prepare(dir: &Path) -> io::Result<()> {
+    for (name, content) in [(KNOWN_HOSTS, String::new()), (SSH_KEY, placeholder_key()?)] {
+        let path = dir.join(name);
+        if !path.try_exists()? {
+            replace(&path, content.as_bytes(), MODE)?;
+        }
+    }
+    Ok(())
+}
+
+/// Tells SSH clients of the hosts. The file stays the one that is mounted: what is new is written over
+/// what was there, in one write, then the rest is cut off.
+///
+/// # Errors
+/// It cannot be written.
+pub(crate) fn known_hosts(dir: &Path, hosts: &str) -> io::Result<()> {
+    use std::io::Write as _;
+    let path = dir.join(KNOWN_HOSTS);
+    let mut file = std::fs::OpenOptions::new().write(true).open(path)?;
+    file.write_all(hosts.as_bytes())?;
+    file.set_len(u64::try_from(hosts.len()).map_err(io::Error::other)?)
+}
+
+/// Publishes the files of certificates in `dir`.
 ///
 /// # Errors
 /// They cannot be written, or the authority is not a certificate.
@@ -118,5 +152,41 @@ mod tests {
             let mode = std::fs::metadata(dir.path().join(name)).unwrap();
             assert_eq!(mode.permissions().mode() & 0o777, 0o644, "{name}");
         }
+    }
+
+    #[test]
+    fn known_hosts_change_in_the_file_that_is_mounted() {
+        use std::os::unix::fs::MetadataExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        prepare(dir.path()).unwrap();
+        let path = dir.path().join(KNOWN_HOSTS);
+        let inode = std::fs::metadata(&path).unwrap().ino();
+        for text in ["a long line\n", "short\n", ""] {
+            known_hosts(dir.path(), text).unwrap();
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+        }
+        assert_eq!(std::fs::metadata(&path).unwrap().ino(), inode);
+    }
+
+    #[test]
+    fn the_files_for_ssh_are_made_once_and_stay() {
+        use std::os::unix::fs::MetadataExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let state = || {
+            prepare(dir.path()).unwrap();
+            [KNOWN_HOSTS, SSH_KEY].map(|name| {
+                let path = dir.path().join(name);
+                let metadata = std::fs::metadata(&path).unwrap();
+                assert_eq!(metadata.mode() & 0o777, 0o644, "{name}");
+                (metadata.ino(), std::fs::read_to_string(path).unwrap())
+            })
+        };
+        let first = state();
+        assert!(
+            first[1]
+                .1
+                .starts_with("-----BEGIN OPENSSH PRIVATE KEY-----\n")
+        );
+        assert_eq!(state(), first);
     }
 }

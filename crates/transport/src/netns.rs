@@ -77,6 +77,9 @@ pub const READ_ONLY_FOR_ROOT: [&str; 7] = [
     "/root/.ssh",
 ];
 
+/// Where SSH clients look for the host keys that the whole machine trusts.
+pub const KNOWN_HOSTS: &str = "/etc/ssh/ssh_known_hosts";
+
 /// What to run, and what it may see.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -94,6 +97,8 @@ pub struct Config {
     pub hide: Vec<PathBuf>,
     /// Left visible: parts of `/run`, or unix sockets elsewhere.
     pub keep: Vec<PathBuf>,
+    /// What CMD finds at [`KNOWN_HOSTS`], where the machine has an SSH client.
+    pub known_hosts: Option<PathBuf>,
     /// Read-only for CMD.
     pub read_only: Vec<PathBuf>,
     /// Directory of CMD's cgroup; `None` leaves it in the caller's.
@@ -122,6 +127,7 @@ impl Config {
             uid: None,
             hide: Vec::new(),
             keep: Vec::new(),
+            known_hosts: None,
             read_only: read_only
                 .iter()
                 .map(PathBuf::from)

@@ -11,6 +11,7 @@
 
 mod code;
 mod lex;
+mod mentions;
 mod options;
 mod run;
 mod shells;
@@ -52,13 +53,17 @@ pub struct Command {
     pub programs: Vec<String>,
     /// Every simple command that may run: its words joined by one space, the program as its base name.
     pub commands: Vec<String>,
+    /// Words that are given to programs which may start others, for all that is known of them: one of
+    /// these may be what they start.
+    pub mentions: Vec<String>,
     /// The words, if it is one simple command that the shell expands nothing in.
     pub argv: Option<Vec<String>>,
     /// Why it cannot be told what runs, if so.
     pub opaque: Option<String>,
     /// It starts a shell that reads commands from the client.
     pub shell: bool,
-    /// A file transfer, if the command is one and nothing else.
+    /// A file transfer, if the command is one and nothing else. In the paths of scp `*` may stand for
+    /// what the shell finds.
     pub recognised: Option<Recognised>,
 }
 
@@ -91,6 +96,7 @@ pub fn analyze(text: &[u8], sent: &[&str]) -> Command {
         if settled || pass > PASSES || shell.is_spent() {
             command.programs = shell.programs.into_iter().collect();
             command.commands = shell.commands.into_iter().collect();
+            command.mentions = shell.mentions.into_iter().collect();
             command.shell = shell.reads_commands;
             command.opaque = shell.opaque;
             break;
@@ -101,13 +107,16 @@ pub fn analyze(text: &[u8], sent: &[&str]) -> Command {
         variables = shell.variables;
         written = shell.written;
     }
-    command.argv = plain_words(&command.text);
-    command.recognised = command.argv.as_deref().and_then(transfer::recognise);
+    command.argv = words(&command.text, false);
+    let patterns = || words(&command.text, true).filter(|words| transfer::is_scp(words));
+    let known = command.argv.clone().or_else(patterns);
+    command.recognised = known.as_deref().and_then(transfer::recognise);
     command
 }
 
-/// The words of a command that is nothing but words.
-fn plain_words(text: &str) -> Option<Vec<String>> {
+/// The words of a command that is nothing but words, and perhaps patterns: `*` stands for what the
+/// shell finds.
+fn words(text: &str, patterns: bool) -> Option<Vec<String>> {
     use lex::{Part, Token};
     let script = lex::read(text, 0).ok()?;
     let mut words = Vec::new();
@@ -121,6 +130,7 @@ fn plain_words(text: &str) -> Option<Vec<String>> {
                 Part::Text(text) => plain.push_str(text),
                 // Its own directory, or another user's: no other word comes of it.
                 Part::Tilde if !words.is_empty() => plain.push('~'),
+                Part::Glob if patterns => plain.push('*'),
                 Part::BraceComma => plain.push(','),
                 Part::BraceOpen if word.parts.len() == 2 => plain.push('{'),
                 Part::BraceClose if word.parts.len() == 2 => plain.push('}'),
@@ -180,6 +190,7 @@ struct Shell<'a> {
     variables: Variables,
     programs: BTreeSet<String>,
     commands: BTreeSet<String>,
+    mentions: BTreeSet<String>,
     opaque: Option<String>,
     reads_commands: bool,
     /// What pipes in the place of files give.
@@ -198,6 +209,7 @@ impl Shell<'_> {
             variables,
             programs: BTreeSet::new(),
             commands: BTreeSet::new(),
+            mentions: BTreeSet::new(),
             opaque: None,
             reads_commands: false,
             streams: Vec::new(),

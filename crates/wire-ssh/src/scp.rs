@@ -6,6 +6,7 @@
 use std::ops::Range;
 
 use crate::ProtocolError;
+use crate::sftp::normalised;
 
 /// Length of a message, at most: a name of a file has 255 bytes, a path that some send has 4096.
 pub const MAX_LINE: usize = 8192;
@@ -230,6 +231,62 @@ fn header(rest: &[u8]) -> Result<(u32, u64, &[u8]), ProtocolError> {
         (Some(mode), Some(size), Some(name)) => Ok((mode, size, name)),
         (_, _, None) => Err(ProtocolError::Scp("a name is missing or leads elsewhere")),
         _ => Err(ProtocolError::Scp("mode or size is not a number")),
+    }
+}
+
+/// A path as a command names it, normalised; relative to where the session begins.
+pub fn path(text: &str) -> Vec<u8> {
+    let text = match text.strip_prefix('~') {
+        Some("") => ".",
+        Some(rest) => rest.strip_prefix('/').unwrap_or(text),
+        None => text,
+    };
+    normalised(text.as_bytes(), None)
+}
+
+/// The paths on the server that a file may have which the sending side announces as `announced`, where
+/// the command asked for `asked`. `sends`: the server sends it.
+pub fn places(asked: &[String], sends: bool, announced: &[u8]) -> Vec<Vec<u8>> {
+    let mut first = announced.splitn(2, |byte| *byte == b'/');
+    let (top, below) = (first.next().unwrap_or_default(), first.next());
+    let mut places = Vec::new();
+    if sends {
+        for asked in asked {
+            let asked = path(asked);
+            let cut = asked.iter().rposition(|byte| *byte == b'/');
+            let (above, name) = asked.split_at(cut.map_or(0, |at| at + 1));
+            if may_be(name, top) {
+                places.push([above, announced].concat());
+            }
+        }
+    }
+    if places.is_empty() {
+        // A target is the file itself or the directory that it comes to lie in; so is what was asked
+        // for by a name that is not a file's.
+        for asked in asked {
+            let asked = path(asked);
+            places.push([&asked, b"/".as_slice(), announced].concat());
+            places.push(match below {
+                Some(below) => [&asked, b"/".as_slice(), below].concat(),
+                None => asked,
+            });
+        }
+    }
+    let mut places: Vec<_> = places.iter().map(|path| normalised(path, None)).collect();
+    places.sort_unstable();
+    places.dedup();
+    places
+}
+
+/// Whether a file of this name may be one that a pattern of the shell's found.
+fn may_be(pattern: &[u8], name: &[u8]) -> bool {
+    let mut pieces = pattern.split(|byte| *byte == b'*');
+    let start = pieces.next().unwrap_or_default();
+    match pieces.next_back() {
+        None => start == name,
+        Some(end) => {
+            name.len() >= start.len() + end.len() && name.starts_with(start) && name.ends_with(end)
+        }
     }
 }
 

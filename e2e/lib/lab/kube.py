@@ -20,10 +20,13 @@ PAUSE = "weir.test/pause:1"
 CLIENT = "weir.test/client:1"
 POSTGRES = "weir.test/postgres:15"
 CLIENTS = "weir.test/clients:1"
+SSH = "weir.test/ssh:1"
 CLIENTS_PACKAGES = ("nodejs", "node-pg", "openjdk-17-jre-headless", "libpostgresql-jdbc-java")
 CLIENT_PACKAGES = ("postgresql-client", "mariadb-client", "openssh-client", "curl", "ca-certificates",
                    "python3-psycopg2", "iproute2", "nftables", "procps")
 POSTGRES_PACKAGES = ("postgresql-15",)
+SSH_PACKAGES = ("openssh-server", "openssh-client", "openssh-sftp-server", "rsync", "git", "python3-paramiko", "procps",
+                "iproute2")
 
 
 def node_packages():
@@ -107,6 +110,11 @@ def client_image():
 def clients_image():
     """The archive of an image with Node, Java and their PostgreSQL drivers."""
     return debian_image(CLIENTS, CLIENTS_PACKAGES, ["sleep", "infinity"])
+
+
+def ssh_image():
+    """The archive of an image with OpenSSH's server and what speaks SSH to one."""
+    return debian_image(SSH, SSH_PACKAGES, ["sleep", "infinity"])
 
 
 def postgres_image():

@@ -22,11 +22,12 @@ class Sshd:
         self.dir = where or proc.workdir("weir-sshd-")
         self.port, self.user, self.options = proc.free_port(), user, options
         self.log = os.path.join(self.dir, "sshd.log")
-        try:
-            pwd.getpwnam(user)
-        except KeyError:
-            subprocess.run(["useradd", "-m", "-s", "/bin/bash", user], check=True)
-        subprocess.run(["usermod", "-p", "*", user], check=True)
+        if user != getpass.getuser():
+            try:
+                pwd.getpwnam(user)
+            except KeyError:
+                subprocess.run(["useradd", "-m", "-s", "/bin/bash", user], check=True)
+            subprocess.run(["usermod", "-p", "*", user], check=True)
         self.home = pwd.getpwnam(user).pw_dir
         for name in ("key", "hostkey", "otherhostkey", "ca", "hostca"):
             self.keygen(name)

@@ -399,8 +399,9 @@ fn check_action(rule: &Rule, field: &str, around: &Around<'_>, report: &mut Repo
             if matches.opaque || matches.unproven {
                 report.error(origin, &action, "what is not understood cannot be masked");
             }
-            if matches.ssh.is_some() {
-                report.error(origin, &action, "what happens over SSH cannot be masked");
+            if matches.ssh.as_ref().is_some_and(|ssh| !ssh::shows(ssh)) {
+                let message = "over SSH, only what commands and shells show can be masked";
+                report.error(origin, &action, message);
             }
             if matches
                 .effects

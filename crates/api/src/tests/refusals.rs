@@ -204,8 +204,12 @@ fn rules_about_ssh_are_judged_for_sense() {
             "what happens over SSH has no SQL and no labels",
         ),
         (
-            "{name: x, match: {ssh: {channels: [shell]}, labels: [pii.ssn]}, action: Mask}",
-            "what happens over SSH cannot be masked",
+            "{name: x, match: {ssh: {channels: [shell, sftp]}, labels: [pii.ssn]}, action: Mask}",
+            "only what commands and shells show can be masked",
+        ),
+        (
+            "{name: x, match: {ssh: {channels: [shell]}, labels: [pii.ssn]}, action: Deny}",
+            "what happens over SSH has no SQL and no labels",
         ),
         (
             "{name: x, match: {ssh: {commands: [ls]}}, action: Allow}",

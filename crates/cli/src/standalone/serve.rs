@@ -314,6 +314,11 @@ impl Standalone {
         &self.ca_pem
     }
 
+    /// What SSH clients have to know.
+    pub(crate) fn known_hosts(&self) -> String {
+        self.serving.engine.known_hosts(&[])
+    }
+
     /// Whether some target offers TLS to clients that log in with their own secret.
     pub(crate) fn has_pass_through_tls(&self) -> bool {
         self.policies.current().targets().any(|(_, target)| {

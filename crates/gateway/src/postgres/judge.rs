@@ -18,9 +18,9 @@ use super::judgement::{Basis, Judgement};
 use super::operation::{Judged, View};
 use super::prepared::{Portal, Prepared};
 use super::refusal::Refusal;
-use super::scan::Scanner;
 use super::session::{Session, SessionEnd};
 use super::statement::{Active, Body};
+use crate::values::Scanner;
 use crate::{millis, wall_clock};
 
 /// How long a session goes on without its identity being proven again.

@@ -13,7 +13,8 @@ use weir_wire_postgres::message;
 use super::catalog::Catalog;
 use super::mask::CellMask;
 use super::operation::Judged;
-use super::scan::{Form, Found, Scanner};
+use super::scan::{Form, Found};
+use crate::values::Scanner;
 
 /// How many targets and identities one statement's judgements are kept for.
 const KEPT: usize = 4;

@@ -10,6 +10,8 @@ use weir_detect::mask::TokenKey;
 use weir_policy::Mask;
 use weir_wire_postgres::message::Cell;
 
+use crate::values::Shown;
+
 /// Type OIDs whose values are text (`pg_type.dat`): text, varchar, bpchar, name, "char", unknown.
 const TEXT: [u32; 6] = [25, 1043, 1042, 19, 18, 705];
 const JSON: u32 = 114;
@@ -19,56 +21,6 @@ const JSONB: u32 = 3802;
 #[derive(Debug, Clone)]
 pub(super) struct CellMask {
     shown: Shown,
-}
-
-/// What stands in place of a text.
-#[derive(Debug, Clone)]
-pub(super) enum Shown {
-    /// Nothing at all.
-    Null,
-    /// Always these bytes.
-    Fixed(Arc<[u8]>),
-    /// A keyed token.
-    Token(Arc<TokenKey>),
-    /// Its first and last characters.
-    Partial {
-        /// Characters kept at the start.
-        first: usize,
-        /// Characters kept at the end.
-        last: usize,
-    },
-}
-
-impl Shown {
-    /// What a mask makes of a text.
-    pub(super) fn new(mask: Mask, key: &Arc<TokenKey>) -> Self {
-        match mask {
-            Mask::Null => Self::Null,
-            Mask::Constant(text) => Self::Fixed(text.into_bytes().into()),
-            Mask::Token => Self::Token(Arc::clone(key)),
-            Mask::Partial {
-                keep_first,
-                keep_last,
-            } => Self::Partial {
-                first: keep_first as usize,
-                last: keep_last as usize,
-            },
-        }
-    }
-
-    /// Appends what stands in place of `value`; `None` where nothing can.
-    pub(super) fn write(&self, value: &[u8], out: &mut Vec<u8>) -> Option<()> {
-        match self {
-            Self::Null => return None,
-            Self::Fixed(bytes) => out.extend_from_slice(bytes),
-            Self::Token(key) => out.extend_from_slice(&key.token(value)),
-            Self::Partial { first, last } => {
-                let text = std::str::from_utf8(value).ok()?;
-                weir_detect::mask::partial_into(text, *first, *last, out);
-            }
-        }
-        Some(())
-    }
 }
 
 /// Whether a type's values are text.

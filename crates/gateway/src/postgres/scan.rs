@@ -10,12 +10,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use weir_detect::mask::TokenKey;
-use weir_detect::{Kind, KindSet, Span, scan_into};
-use weir_policy::{LabelId, Mask, ValueMask};
+use weir_detect::Span;
 use weir_wire_postgres::message::Cell;
 
-use super::mask::{self, Shown};
+use super::mask;
+use crate::values::{Scanner, star};
 
 /// Types that are not searched: numbers, times, booleans, identifiers of the server, UUIDs, bytea
 /// (`pg_type.dat`).
@@ -23,17 +22,6 @@ const NOT_SEARCHED: [u32; 18] = [
     16, 17, 20, 21, 23, 26, 27, 28, 29, 700, 701, 1082, 1083, 1114, 1184, 1186, 1266, 1700,
 ];
 const UUID: u32 = 2950;
-
-/// What a found value is starred with.
-const STAR: u8 = b'*';
-
-/// Looks for the values of some labels.
-#[derive(Debug)]
-pub(crate) struct Scanner {
-    kinds: KindSet,
-    /// The label's name, and what stands in place of a value, by kind.
-    masks: Vec<(Kind, Arc<str>, Shown)>,
-}
 
 /// What was found in a result.
 #[derive(Debug, Default)]
@@ -70,46 +58,6 @@ impl Form {
 }
 
 impl Scanner {
-    /// A scanner for these values; `None` when there is nothing to look for.
-    pub(super) fn new(
-        values: &[ValueMask],
-        name: impl Fn(LabelId) -> Option<Arc<str>>,
-        key: &Arc<TokenKey>,
-    ) -> Option<Arc<Self>> {
-        let mut masks: Vec<(Kind, LabelId, Mask)> = Vec::new();
-        for value in values {
-            for kind in value.detectors.iter().filter_map(|name| name.parse().ok()) {
-                match masks.iter_mut().find(|(known, _, _)| *known == kind) {
-                    Some((_, _, mask)) => *mask = mask.strictest(&value.mask),
-                    None => masks.push((kind, value.label, value.mask.clone())),
-                }
-            }
-        }
-        let kinds = masks
-            .iter()
-            .fold(KindSet::EMPTY, |set, (kind, _, _)| set.with(*kind));
-        let shown = |(kind, label, mask)| {
-            let name = name(label).unwrap_or_default();
-            (kind, name, Shown::new(mask, key))
-        };
-        let masks: Vec<_> = masks.into_iter().map(shown).collect();
-        (!masks.is_empty()).then(|| Arc::new(Self { kinds, masks }))
-    }
-
-    fn find(&self, kind: Kind) -> Option<&(Kind, Arc<str>, Shown)> {
-        self.masks.iter().find(|(known, _, _)| *known == kind)
-    }
-
-    fn scan(&self, bytes: &[u8], found: &mut Found) -> bool {
-        found.spans.clear();
-        scan_into(bytes, self.kinds, &mut found.spans);
-        let labels = found.spans.iter().filter_map(|span| self.find(span.kind));
-        found
-            .labels
-            .extend(labels.map(|(_, label, _)| Arc::clone(label)));
-        !found.spans.is_empty()
-    }
-
     /// Appends what stands in place of a cell; `Same` where nothing was found.
     pub(super) fn cell(
         &self,
@@ -119,7 +67,7 @@ impl Scanner {
         out: &mut Vec<u8>,
         found: &mut Found,
     ) -> Cell {
-        if !self.scan(value, found) {
+        if !self.scan(value, &mut found.spans, &mut found.labels) {
             return Cell::Same;
         }
         found.columns.insert(column);
@@ -136,37 +84,15 @@ impl Scanner {
         Cell::Value
     }
 
-    /// Appends the text with its found values replaced; `None` where one must not be shown at all.
-    fn replace(&self, value: &[u8], spans: &[Span], out: &mut Vec<u8>) -> Option<()> {
-        let mut at = 0;
-        for span in spans {
-            out.extend_from_slice(value.get(at..span.start)?);
-            let (_, _, shown) = self.find(span.kind)?;
-            shown.write(value.get(span.start..span.end)?, out)?;
-            at = span.end;
-        }
-        out.extend_from_slice(value.get(at..)?);
-        Some(())
-    }
-
     /// Stars what is found in bytes that are not a cell; whether anything was.
     pub(super) fn star(&self, bytes: &mut [u8], found: &mut Found) -> bool {
-        if !self.scan(bytes, found) {
+        if !self.scan(bytes, &mut found.spans, &mut found.labels) {
             return false;
         }
         for span in &found.spans {
             star(bytes.get_mut(span.start..span.end).unwrap_or_default());
         }
         true
-    }
-}
-
-/// Stars letters and digits; no length changes, and what was UTF-8 stays UTF-8.
-fn star(bytes: &mut [u8]) {
-    for byte in bytes {
-        if byte.is_ascii_alphanumeric() || !byte.is_ascii() {
-            *byte = STAR;
-        }
     }
 }
 
@@ -199,6 +125,9 @@ fn star_json(value: &[u8], spans: &[Span], out: &mut Vec<u8>) -> Option<()> {
 
 #[cfg(test)]
 mod tests {
+    use weir_detect::mask::TokenKey;
+    use weir_policy::{LabelId, Mask, ValueMask};
+
     use super::*;
 
     fn scanner(masks: &[(&str, Mask)]) -> Arc<Scanner> {

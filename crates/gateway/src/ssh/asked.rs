@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use weir_audit::{Direction, TransferProtocol};
 use weir_policy::{ForwardKind, Operation, SftpOperation, SshOperation, SshRequest};
 use weir_wire_ssh::command::{self, Command, Recognised};
+use weir_wire_ssh::scp;
 
 use super::packet::Fields;
 
@@ -22,6 +24,8 @@ pub(super) enum Asked {
     Subsystem(Box<str>),
     /// An operation on files.
     Sftp(SftpOperation, Vec<Vec<u8>>),
+    /// A file that scp reads or writes, by the names that it may have.
+    Scp(SftpOperation, Vec<Vec<u8>>),
     /// A connection to be led through this one.
     Forward(ForwardKind, Option<Box<str>>),
     /// Something that nobody knows.
@@ -102,6 +106,52 @@ impl Asked {
         }
     }
 
+    /// Whether what it moves is known file by file.
+    pub(super) fn moves_files(&self) -> bool {
+        self.is_sftp() || self.scp().is_some()
+    }
+
+    /// The files that scp is asked to move, and whether the server sends them.
+    pub(super) fn scp(&self) -> Option<(bool, Vec<String>)> {
+        let Self::Exec(command) = self else {
+            return None;
+        };
+        match command.recognised.as_ref()? {
+            Recognised::ScpSource { paths, .. } => Some((true, paths.clone())),
+            Recognised::ScpSink { path, .. } => Some((false, vec![path.clone()])),
+            _ => None,
+        }
+    }
+
+    /// What a command moves as a whole: how, which way, and which paths.
+    pub(super) fn stream(&self) -> Option<(TransferProtocol, Direction, Vec<String>)> {
+        let Self::Exec(command) = self else {
+            return None;
+        };
+        let (rsync, git) = (TransferProtocol::Rsync, TransferProtocol::Git);
+        let (download, upload) = (Direction::Download, Direction::Upload);
+        Some(match command.recognised.as_ref()? {
+            Recognised::RsyncSender { paths } => (rsync, download, paths.clone()),
+            Recognised::RsyncReceiver { paths } => (rsync, upload, paths.clone()),
+            Recognised::GitUploadPack { path } | Recognised::GitUploadArchive { path } => {
+                (git, download, vec![path.clone()])
+            }
+            Recognised::GitReceivePack { path } => (git, upload, vec![path.clone()]),
+            _ => return None,
+        })
+    }
+
+    /// The operation on files that a command comes to, where it is one.
+    pub(super) fn implied(&self) -> Option<Self> {
+        let (_, direction, paths) = self.stream()?;
+        let operation = match direction {
+            Direction::Download => SftpOperation::Read,
+            Direction::Upload => SftpOperation::Write,
+        };
+        let paths: Vec<_> = paths.iter().map(|path| scp::path(path)).collect();
+        (!paths.is_empty()).then_some(Self::Scp(operation, paths))
+    }
+
     /// Whether it is one of those that count as statements and leave a record of their own.
     pub(super) fn is_statement(&self) -> bool {
         !matches!(self, Self::Pty | Self::Env(_))
@@ -116,6 +166,7 @@ impl Asked {
             Self::Env(_) => "env".to_owned(),
             Self::Subsystem(_) => "subsystem".to_owned(),
             Self::Sftp(operation, _) => format!("sftp {operation}"),
+            Self::Scp(operation, _) => format!("scp {operation}"),
             Self::Forward(kind, _) => kind.name().to_owned(),
             Self::Unknown(_) => "unknown".to_owned(),
         }
@@ -127,7 +178,7 @@ impl Asked {
             Self::Shell | Self::Pty => String::new(),
             Self::Exec(command) => command.text.clone(),
             Self::Env(text) | Self::Subsystem(text) | Self::Unknown(text) => text.to_string(),
-            Self::Sftp(_, paths) => {
+            Self::Sftp(_, paths) | Self::Scp(_, paths) => {
                 let paths: Vec<_> = paths
                     .iter()
                     .map(|path| String::from_utf8_lossy(path))
@@ -159,7 +210,7 @@ impl Asked {
             Self::Pty => ask(SshRequest::Pty, with),
             Self::Env(name) => ask(SshRequest::Env { name }, with),
             Self::Subsystem(name) => ask(SshRequest::Subsystem { name }, with),
-            Self::Sftp(operation, paths) => {
+            Self::Sftp(operation, paths) | Self::Scp(operation, paths) => {
                 let paths: Vec<&[u8]> = paths.iter().map(Vec::as_slice).collect();
                 let request = SshRequest::Sftp {
                     operation: *operation,

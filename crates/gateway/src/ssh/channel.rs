@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use tokio::task::AbortHandle;
-use weir_audit::Statement;
+use weir_audit::{Direction, Statement, TransferProtocol};
 use weir_policy::{Decision, Hold};
 
 use super::asked::Asked;
@@ -11,6 +11,7 @@ use super::data::Waited;
 use super::flow::{Flow, MAX_WINDOW};
 use super::packet::{self, Build};
 use super::pipe::Pipe;
+use super::scp::Scp;
 use super::sftp::Sftp;
 use super::statement::Active;
 use super::through::Dial;
@@ -106,12 +107,15 @@ pub(super) struct Stopped {
     pub(super) ticket: u64,
     /// What for; nothing for a pause.
     pub(super) waited: Option<Waited>,
-    pub(super) task: AbortHandle,
+    /// What is given up with it; nothing of what keeps evidence.
+    pub(super) task: Option<AbortHandle>,
 }
 
 impl Drop for Stopped {
     fn drop(&mut self) {
-        self.task.abort();
+        if let Some(task) = &self.task {
+            task.abort();
+        }
     }
 }
 
@@ -155,6 +159,20 @@ pub(super) struct Channel {
     pub(super) pipe: Option<Pipe>,
     /// Who waits for it, where it is one of Weir's own.
     pub(super) dial: Option<Dial>,
+    pub(super) scp: Option<Box<Scp>>,
+    /// What the server has said of how it ended, until that is kept.
+    pub(super) last: Vec<Vec<u8>>,
+    /// What its command moves in a protocol that is counted and not read.
+    pub(super) stream: Option<Stream>,
+}
+
+/// What a command moves as a whole.
+pub(super) struct Stream {
+    pub(super) protocol: TransferProtocol,
+    pub(super) direction: Direction,
+    pub(super) path: String,
+    /// Bytes of the client's so far.
+    pub(super) sent: u64,
 }
 
 /// A channel gets the whole window while so many others are open at most; then a part of it.
@@ -199,6 +217,9 @@ impl Channel {
             sftp: None,
             pipe: None,
             dial: None,
+            scp: None,
+            last: Vec::new(),
+            stream: None,
         }
     }
 
@@ -249,9 +270,15 @@ impl Channel {
         self.down.message(Build::channel(packet::CLOSE, recipient));
     }
 
+    /// Whether what the client sends waits for a file of scp's to be decided.
+    pub(super) fn holds_requests(&self) -> bool {
+        self.scp.as_ref().is_some_and(|scp| scp.holds_requests())
+    }
+
     /// Whether results wait to be counted.
     pub(super) fn holds_results(&self) -> bool {
-        let held = self.sftp.as_ref().is_some_and(|sftp| sftp.holds());
+        let held = self.sftp.as_ref().is_some_and(|sftp| sftp.holds())
+            || self.scp.as_ref().is_some_and(|scp| scp.holds_results());
         self.stopped.is_some() || !self.arrivals.is_empty() || held
     }
 }

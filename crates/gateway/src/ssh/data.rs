@@ -17,14 +17,19 @@ use super::packet::{DATA_HEADER, Fields, Message};
 use super::people::{self, ruling, waiting_text};
 use super::relay::{End, Relay, Subject};
 use super::requests::Answer;
-use super::statement::Active;
+use super::statement::{Active, Keeping};
 use crate::millis;
+
+/// What a server says of an end that is not kept yet: a status or a signal.
+const MAX_LAST: usize = 4;
 
 /// What results wait for.
 #[derive(Debug, Clone)]
 pub(super) enum Waited {
     /// More of the windows that this needs.
     Windows(Over),
+    /// An end to be kept.
+    Kept,
     /// People, about a limit with this number.
     People(Over, usize, HoldSpec),
 }
@@ -36,6 +41,8 @@ pub(super) enum Over {
     Channel,
     /// An open file of the SFTP subsystem.
     File(FileId),
+    /// The file that scp moves.
+    Copy,
 }
 
 /// What became of something that arrived.
@@ -60,6 +67,9 @@ impl Relay {
         let Some(channel) = self.channels.get_mut(&key) else {
             return Ok(());
         };
+        if let Some(stream) = channel.stream.as_mut() {
+            stream.sent += length as u64;
+        }
         if let Some(active) = channel.active.as_mut() {
             let data = content(&message, code);
             active.keep(|recorder, at| recorder.input(at, data));
@@ -118,7 +128,8 @@ impl Relay {
             channel.arrivals.push_back(Arrival::Data(code, data));
             return Ok(());
         }
-        match self.count(key, length) {
+        match self.count(key, code, content(&message, code)) {
+            Counted::Gone if self.show(key, code, content(&message, code)) => {}
             Counted::Gone => {
                 self.keep_down(key, code, content(&message, code));
                 self.send_down(key, code, length, message);
@@ -135,7 +146,7 @@ impl Relay {
     }
 
     /// Records what the client gets.
-    fn keep_down(&mut self, key: u64, code: Option<u32>, data: &[u8]) {
+    pub(super) fn keep_down(&mut self, key: u64, code: Option<u32>, data: &[u8]) {
         let channel = self.channels.get_mut(&key);
         let Some(active) = channel.and_then(|channel| channel.active.as_mut()) else {
             return;
@@ -168,6 +179,7 @@ impl Relay {
 
     /// A message of the server's, other than data, whose turn it is.
     fn pass_down(&mut self, key: u64, message: Vec<u8>) -> Result<(), End> {
+        self.settle(key);
         let Some(channel) = self.channels.get_mut(&key) else {
             return Ok(());
         };
@@ -191,10 +203,16 @@ impl Relay {
             Message::Request { name, rest, .. } => {
                 if let (Some(outcome), Some(active)) = (exit(name, rest), channel.active.as_mut()) {
                     active.outcome = Some(outcome);
+                    if active.delivery.is_some() && channel.last.len() < MAX_LAST {
+                        channel.last.push(message);
+                        return Ok(());
+                    }
                 }
             }
             Message::Close { .. } => {
                 self.sftp_ended(key);
+                self.scp_ended(key);
+                self.record_stream(key);
                 let Some(channel) = self.channels.get_mut(&key) else {
                     return Ok(());
                 };
@@ -205,10 +223,17 @@ impl Relay {
                         Outcome::Completed
                     };
                     let outcome = active.outcome.clone().unwrap_or(whole);
-                    active.finish(outcome);
+                    if let Some(keeping) = active.finish_kept(outcome) {
+                        channel.arrivals.push_front(Arrival::Message(message));
+                        self.stop_for(key, keeping);
+                        return Ok(());
+                    }
                 }
                 if !channel.closing.to_client {
                     channel.closing.to_client = true;
+                    for last in std::mem::take(&mut channel.last) {
+                        channel.down.message(last);
+                    }
                     channel.down.message(message);
                 }
                 self.flush(key);
@@ -225,7 +250,12 @@ impl Relay {
     }
 
     /// Counts data of the server's that is about to go on.
-    pub(super) fn count(&mut self, key: u64, length: usize) -> Counted {
+    pub(super) fn count(&mut self, key: u64, code: Option<u32>, data: &[u8]) -> Counted {
+        if code.is_none()
+            && let Some(counted) = self.scp_down(key, data)
+        {
+            return counted;
+        }
         let Some(channel) = self.channels.get_mut(&key) else {
             return Counted::Gone;
         };
@@ -233,10 +263,14 @@ impl Relay {
             return Counted::Gone;
         };
         let step = match active.meter.as_mut() {
-            Some(meter) => meter.row(length as u64),
+            Some(meter) => meter.row(data.len() as u64),
             None => Step::Continue,
         };
-        self.step(key, Over::Channel, step, length)
+        let counted = self.step(key, Over::Channel, step, data.len());
+        if matches!(counted, Counted::Gone) && code.is_none() {
+            self.scp_passed(key);
+        }
+        counted
     }
 
     fn counting(&mut self, key: u64, over: Over) -> Option<&mut Active> {
@@ -244,7 +278,18 @@ impl Relay {
         match over {
             Over::Channel => channel.active.as_mut(),
             Over::File(file) => channel.sftp.as_mut()?.active(file),
+            Over::Copy => channel.scp.as_mut()?.active(),
         }
+    }
+
+    /// Stops something of `size` bytes in all that will pass a limit, before the first of them goes on.
+    /// None: no limit stands in its way.
+    pub(super) fn foresee(&mut self, key: u64, over: Over, size: u64) -> Option<Counted> {
+        let meter = self.counting(key, over)?.meter.as_ref()?;
+        let index = meter.foresee(size)?;
+        let limit = Arc::clone(meter.limits().get(index)?);
+        let reason = limit.describe_size();
+        Some(self.exceeded(key, over, index, &limit, reason, Some(size)))
     }
 
     /// What a meter's answer means for what was counted.
@@ -282,15 +327,25 @@ impl Relay {
                 let meter = active.meter.as_ref();
                 let limit = meter.and_then(|meter| meter.limits().get(index).cloned());
                 match limit {
-                    Some(limit) => self.exceeded(key, over, index, &limit),
+                    Some(limit) => {
+                        let reason = self.describe(&limit);
+                        self.exceeded(key, over, index, &limit, reason, None)
+                    }
                     None => Counted::Ended("a limit is not known".to_owned()),
                 }
             }
         }
     }
 
-    fn exceeded(&mut self, key: u64, over: Over, index: usize, limit: &Limit) -> Counted {
-        let reason = self.describe(limit);
+    fn exceeded(
+        &mut self,
+        key: u64,
+        over: Over,
+        index: usize,
+        limit: &Limit,
+        reason: String,
+        size: Option<u64>,
+    ) -> Counted {
         let OnExceed::RequireApproval(approval) = &limit.on_exceed else {
             let refusal = Refusal::denied(&limit.rule, &reason, None);
             return Counted::Ended(self.end(key, over, &refusal, Outcome::LimitExceeded));
@@ -307,10 +362,13 @@ impl Relay {
         let record = active.record.clone();
         let command = record.command.as_deref().unwrap_or("(unknown)");
         let text = record.text.as_deref().unwrap_or_default();
-        let sentence = match command {
+        let mut sentence = match command {
             "exec" if !text.is_empty() => text.to_owned(),
             _ => format!("{command} {text}").trim_end().to_owned(),
         };
+        if let Some(size) = size {
+            sentence.push_str(&format!(" ({size} bytes)"));
+        }
         let request = self.hold_request(&record, sentence, &spec, 0);
         let shared = Arc::clone(&self.judge.shared);
         let waited = Waited::People(over, index, spec);
@@ -335,7 +393,7 @@ impl Relay {
         let told = format!("weir: {text}");
         match over {
             Over::File(file) => sftp.refuse_file(file, &told, outcome.clone()),
-            Over::Channel => sftp.refuse_all(&told),
+            Over::Channel | Over::Copy => sftp.refuse_all(&told),
         }
         if over == Over::Channel
             && let Some(active) = self.counting(key, over)
@@ -374,12 +432,30 @@ impl Relay {
         let (ticket, inbox) = (self.last_ticket, self.inbox.clone());
         let subject = Subject::Channel(key);
         let answer = Box::new(move |answer| inbox.answer(subject, ticket, answer));
-        let task = tokio::spawn(wait(answer)).abort_handle();
+        let task = Some(tokio::spawn(wait(answer)).abort_handle());
         if let Some(channel) = self.channels.get_mut(&key) {
             channel.stopped = Some(Stopped {
                 ticket,
                 waited,
                 task,
+            });
+        }
+    }
+
+    /// Holds results back until an end is kept, which goes on whatever becomes of the channel.
+    pub(super) fn stop_for(&mut self, key: u64, keeping: Keeping) {
+        self.last_ticket += 1;
+        let (ticket, inbox) = (self.last_ticket, self.inbox.clone());
+        tokio::spawn(async move {
+            keeping.await;
+            inbox.answer(Subject::Channel(key), ticket, Answer::Kept(Ok(())));
+        });
+        let channel = self.channels.get_mut(&key);
+        if let Some(channel) = channel.filter(|channel| channel.stopped.is_none()) {
+            channel.stopped = Some(Stopped {
+                ticket,
+                waited: Some(Waited::Kept),
+                task: None,
             });
         }
     }
@@ -442,7 +518,7 @@ impl Relay {
     }
 
     /// Goes on with what has arrived meanwhile.
-    fn resume_results(&mut self, key: u64) {
+    pub(super) fn resume_results(&mut self, key: u64) {
         self.sftp_answers(key);
         loop {
             let Some(channel) = self.channels.get_mut(&key) else {
@@ -463,7 +539,8 @@ impl Relay {
                 }
                 Arrival::Data(code, data) => {
                     let length = data.len();
-                    match self.count(key, length) {
+                    match self.count(key, code, &data) {
+                        Counted::Gone if self.show(key, code, &data) => {}
                         Counted::Gone => {
                             self.keep_down(key, code, &data);
                             self.totals.bytes_out += length as u64;
@@ -516,13 +593,19 @@ impl Relay {
             .and_then(|channel| channel.active.as_ref())
             .map_or(0, |active| active.record.number);
         let text = format!("{} (audit id {})", refusal.text, self.audit_id(number));
-        self.say(key, &text);
+        self.end_told(key, &refusal.text, &text, outcome);
+    }
+
+    /// Ends a result so: the reason for the record, and what the client is told.
+    pub(super) fn end_told(&mut self, key: u64, reason: &str, text: &str, outcome: Outcome) {
+        self.say(key, text);
+        self.scp_ended(key);
         let Some(channel) = self.channels.get_mut(&key) else {
             return;
         };
         channel.stopped = None;
         if let Some(mut active) = channel.active.take() {
-            active.record.reason = Some(refusal.text.as_str().into());
+            active.record.reason = Some(reason.into());
             active.finish(outcome);
         }
         let arrivals = std::mem::take(&mut channel.arrivals);
@@ -540,7 +623,7 @@ impl Relay {
 }
 
 /// The data of a message.
-fn content(message: &[u8], code: Option<u32>) -> &[u8] {
+pub(super) fn content(message: &[u8], code: Option<u32>) -> &[u8] {
     let header = if code.is_some() { 13 } else { DATA_HEADER };
     message.get(header..).unwrap_or_default()
 }

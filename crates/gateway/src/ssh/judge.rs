@@ -8,8 +8,10 @@ use weir_audit::{Names, Statement};
 use weir_policy::{Decision, Delivery, Lifted, Limit, Meter, RecordLevel, RuleName, Scope, Wanted};
 
 use super::asked::Asked;
+use super::masking::Masking;
 use crate::engine::Shared;
 use crate::millis;
+use crate::values::Scanner;
 
 /// How long a session goes on without its identity being proven again.
 const IDENTITY_AGE: Duration = Duration::from_secs(5);
@@ -143,6 +145,23 @@ impl Judge {
         Some(meter)
     }
 
+    /// What masks what a command or shell shows, where a rule asks for it. The streams of programs that
+    /// move files are theirs: a change would break them.
+    pub(super) fn masking(&self, asked: &Asked, decision: &Decision) -> Option<Box<Masking>> {
+        let is_text = match asked {
+            Asked::Exec(command) => command.recognised.is_none(),
+            Asked::Shell => true,
+            _ => false,
+        };
+        let values = &decision.obligations.values;
+        if !is_text || values.is_empty() {
+            return None;
+        }
+        let name = |label| self.scope.label(label);
+        let scanner = Scanner::new(values, name, &self.shared.token_key)?;
+        Some(Box::new(Masking::new(scanner)))
+    }
+
     /// Charges what was counted since the last time.
     pub(super) fn charge(&self, meter: &mut Meter) {
         if !meter.shares() {
@@ -187,6 +206,11 @@ pub(super) fn durable(decision: &Decision) -> Option<bool> {
 /// Whether what is recorded includes content.
 pub(super) fn full(decision: &Decision) -> bool {
     decision.obligations.record == RecordLevel::Full
+}
+
+/// Whether it is no rule that somebody has written: nothing allows what was asked.
+pub(super) fn is_implicit(rule: &RuleName) -> bool {
+    rule.rule.starts_with('(')
 }
 
 /// The windows that must be asked for before a decision is final.

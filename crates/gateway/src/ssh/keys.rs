@@ -217,6 +217,18 @@ impl HostKeys {
     }
 }
 
+/// A new private key in OpenSSH's form that opens nothing: its public half is told nobody. For programs that
+/// insist on a key file where Weir logs in with a key of its own.
+///
+/// # Errors
+/// It cannot be made.
+pub fn placeholder_key() -> io::Result<String> {
+    PrivateKey::random(&mut safe_rng(), Algorithm::Ed25519)
+        .and_then(|key| key.to_openssh(LineEnding::LF))
+        .map(|text| text.to_string())
+        .map_err(io::Error::other)
+}
+
 fn fault(path: &Path, reason: impl std::fmt::Display) -> KeysError {
     KeysError {
         path: path.display().to_string(),
@@ -311,6 +323,12 @@ mod tests {
         ];
         assert_eq!(starts, expected);
         fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn a_placeholder_is_a_key_and_no_two_are_alike() {
+        let keys = [(); 2].map(|()| PrivateKey::from_openssh(placeholder_key().unwrap()).unwrap());
+        assert_ne!(keys[0].public_key(), keys[1].public_key());
     }
 
     #[test]

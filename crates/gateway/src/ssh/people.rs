@@ -67,7 +67,7 @@ impl Relay {
         let Some(spec) = spec.cloned() else {
             return;
         };
-        if let Subject::Channel(key) | Subject::File(key) = subject
+        if let Subject::Channel(key) | Subject::File(key) | Subject::Copy(key) = subject
             && !opens
         {
             self.say(key, &waiting_text(&spec, name));

@@ -60,6 +60,8 @@ pub(super) enum Event {
     Led(u64, io::Result<Box<Led>>),
     /// Something at the connection of a channel.
     Piped(u64, Piped),
+    /// Text of a channel has waited long enough for the rest of its line.
+    Settle(u64),
 }
 
 /// What an answer is about.
@@ -71,6 +73,8 @@ pub(super) enum Subject {
     Channel(u64),
     /// A request inside the SFTP subsystem of a channel.
     File(u64),
+    /// A file that scp begins on a channel.
+    Copy(u64),
 }
 
 /// Where events are put.
@@ -126,7 +130,8 @@ fn cost(event: &Event) -> usize {
         | Event::ServerEnded(_)
         | Event::Answer(..)
         | Event::Dial(_)
-        | Event::Led(..) => 0,
+        | Event::Led(..)
+        | Event::Settle(_) => 0,
     }
 }
 
@@ -142,6 +147,9 @@ pub(super) enum End {
     /// One of them has gone.
     #[error("{0}")]
     Gone(String),
+    /// Nothing that the client could still do is permitted.
+    #[error("{0}")]
+    Refused(String),
 }
 
 /// What went through.
@@ -251,6 +259,10 @@ impl Relay {
             }
             Event::Piped(key, piped) => {
                 self.piped(key, piped);
+                Ok(())
+            }
+            Event::Settle(key) => {
+                self.settle(key);
                 Ok(())
             }
         }
@@ -653,6 +665,9 @@ impl Relay {
             }
             if let Some(sftp) = channel.sftp.as_mut() {
                 sftp.meters().for_each(|meter| self.judge.charge(meter));
+            }
+            if let Some(meter) = channel.scp.as_mut().and_then(|scp| scp.meter()) {
+                self.judge.charge(meter);
             }
         }
     }

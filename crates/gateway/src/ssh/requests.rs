@@ -7,14 +7,15 @@
 use std::sync::Arc;
 
 use weir_audit::{Decision as Recorded, Outcome, Record, StatementStarted};
-use weir_policy::{Decision, Hold, Verdict};
+use weir_policy::{Decision, ForwardKind, Hold, Verdict};
 
 use super::asked::Asked;
 use super::channel::{Lane, Parked, Reply, Request, Side};
-use super::judge::{Refusal, durable, exhausted, full, names};
+use super::judge::{Refusal, durable, exhausted, full, is_implicit, names};
 use super::packet::{self, Build, Fields, Message, STDERR};
 use super::people::{self, ruling};
 use super::relay::{End, Relay, Subject};
+use super::scp::limits_of;
 use super::statement::Active;
 use crate::ports::Ruling;
 use crate::wall_clock;
@@ -44,6 +45,10 @@ impl Relay {
             Subject::File(key) => {
                 let sftp = self.channels.get_mut(&key)?.sftp.as_mut()?;
                 Some(&mut sftp.lane)
+            }
+            Subject::Copy(key) => {
+                let scp = self.channels.get_mut(&key)?.scp.as_mut()?;
+                Some(&mut scp.lane)
             }
         }
     }
@@ -75,6 +80,9 @@ impl Relay {
                 self.submit(Subject::Connection, request)
             }
             None => {
+                if name == b"no-more-sessions@openssh.com" {
+                    self.is_of_use()?;
+                }
                 if want_reply {
                     self.lane.replies.push_back(Reply::Server);
                 }
@@ -82,6 +90,54 @@ impl Relay {
                 Ok(())
             }
         }
+    }
+
+    /// Whether a connection on which no session will be opened is good for anything.
+    ///
+    /// # Errors
+    /// It has no session, and rules deny every way to forward: it ends.
+    fn is_of_use(&mut self) -> Result<(), End> {
+        let forwards = [
+            ForwardKind::TcpipForward,
+            ForwardKind::DirectStreamlocal,
+            ForwardKind::StreamlocalForward,
+            ForwardKind::DirectTcpip,
+        ];
+        if self.channels.values().any(|channel| channel.is_session) || self.judge.refresh().is_err()
+        {
+            return Ok(());
+        }
+        let mut last = None;
+        for kind in forwards {
+            // Nowhere in particular: a rule about some destinations is not meant.
+            let asked = Asked::Forward(kind, Some("".into()));
+            let decided = self.judge.decide(&asked);
+            let Some(Verdict::Deny(denial)) = decided.map(|decision| decision.verdict) else {
+                return Ok(());
+            };
+            if is_implicit(&denial.rule) {
+                return Ok(());
+            }
+            last = Some(denial);
+        }
+        let Some(denial) = last else {
+            return Ok(());
+        };
+        let reason = format!("{}, and this connection gave up sessions", denial.reason);
+        let refusal = Refusal::denied(&denial.rule, &reason, denial.hint.as_deref());
+        self.totals.statements += 1;
+        let record = weir_audit::Statement {
+            number: self.totals.statements,
+            command: Some("connection".into()),
+            decision: Recorded::Deny,
+            rules: names(&refusal.rules),
+            reason: Some(refusal.text.as_str().into()),
+            revision: self.judge.revision(),
+            ..weir_audit::Statement::default()
+        };
+        let id = self.audit_id(record.number);
+        Active::new(record, self.evidence.clone()).finish(Outcome::Denied);
+        Err(End::Refused(format!("{} (audit id {id})", refusal.text)))
     }
 
     /// Gives the answers of Weir's whose turn it is.
@@ -127,7 +183,7 @@ impl Relay {
             channel.up.release(taken);
             return Ok(());
         }
-        if channel.lane.parked.is_some() {
+        if channel.lane.parked.is_some() || channel.holds_requests() {
             let kept = channel.lane.wait(message);
             return kept.map_err(|reason| End::Client(reason.to_owned()));
         }
@@ -149,6 +205,7 @@ impl Relay {
                 Ok(())
             }
             Message::Data { data, .. } if channel.sftp.is_some() => self.sftp_up(key, data),
+            Message::Data { .. } if channel.scp.is_some() => self.scp_up(key, message),
             Message::Data { data, .. } => self.data_up(key, None, data.len(), message),
             Message::ExtendedData { data, code, .. } => {
                 self.data_up(key, Some(code), data.len(), message)
@@ -201,7 +258,8 @@ impl Relay {
         };
         channel.closing.by_client = true;
         let file = channel.sftp.as_mut().and_then(|it| it.lane.parked.take());
-        let held = channel.lane.parked.take().or(file);
+        let copy = channel.scp.as_mut().and_then(|it| it.lane.parked.take());
+        let held = channel.lane.parked.take().or(file).or(copy);
         channel.lane.waiting.clear();
         channel.stopped = None;
         let outcome = held.is_some() || !channel.arrivals.is_empty();
@@ -240,6 +298,7 @@ impl Relay {
             let refusal = Refusal::unjudged("budgets could not be read");
             return self.refuse_unjudged(subject, request, refusal);
         };
+        let decision = self.with_implied(&request.asked, decision);
         let wanted = exhausted(&decision);
         if ask && !wanted.is_empty() {
             let shared = Arc::clone(&self.judge.shared);
@@ -260,6 +319,12 @@ impl Relay {
     ) -> Result<(), End> {
         match &decision.verdict {
             Verdict::Permit(_) => self.start(subject, request, decision, record),
+            // What a permitted command moves needs no Allow rule of its own.
+            Verdict::Deny(denial)
+                if matches!(subject, Subject::Copy(_)) && is_implicit(&denial.rule) =>
+            {
+                self.start(subject, request, decision, record)
+            }
             Verdict::Deny(denial) => {
                 let hint = denial.hint.as_deref();
                 let refusal = Refusal::denied(&denial.rule, &denial.reason, hint);
@@ -309,6 +374,10 @@ impl Relay {
             self.sftp_go(key, request, decision, record);
             return Ok(());
         }
+        if let Subject::Copy(key) = subject {
+            self.scp_go(key, decision, record);
+            return Ok(());
+        }
         let Request {
             asked,
             packet,
@@ -318,7 +387,13 @@ impl Relay {
         } = request;
         let active = asked.is_statement().then(|| {
             let mut active = Active::new(record, self.evidence.clone());
-            active.meter = self.judge.meter(decision);
+            active.delivery = durable(decision);
+            active.masking = self.judge.masking(&asked, decision);
+            active.meter = match asked.moves_files() {
+                // Each file has its own.
+                true => self.judge.meter_of(&limits_of(decision, false)),
+                false => self.judge.meter(decision),
+            };
             active
         });
         match (subject, opens) {
@@ -331,7 +406,7 @@ impl Relay {
                     active.finish(Outcome::Completed);
                 }
             }
-            (Subject::File(_), _) => {}
+            (Subject::File(_) | Subject::Copy(_), _) => {}
             (Subject::Channel(key), Some(opener)) => {
                 if let Some(channel) = self.channels.get_mut(&key) {
                     channel.active = active;
@@ -344,6 +419,7 @@ impl Relay {
             }
             (Subject::Channel(key), None) => {
                 let recorded = full(decision) && !matches!(asked, Asked::Subsystem(_));
+                self.begin_files(key, &asked, limits_of(decision, true));
                 self.go_on_channel(key, &asked, packet, want_reply, active, recorded);
             }
         }
@@ -368,9 +444,8 @@ impl Relay {
         match asked {
             Asked::Exec(_) | Asked::Shell | Asked::Subsystem(_) => {
                 channel.active = active;
-                if asked.is_sftp() {
-                    channel.sftp = Some(Box::default());
-                } else if let Some(active) = channel.active.as_mut()
+                if !asked.moves_files()
+                    && let Some(active) = channel.active.as_mut()
                     && recorded
                 {
                     active.record_streams(channel.terminal);
@@ -524,10 +599,21 @@ impl Relay {
 
     /// Goes on with what waited behind a request.
     fn resume_lane(&mut self, subject: Subject) -> Result<(), End> {
-        if let Subject::File(key) = subject {
-            return self.sftp_requests(key);
-        }
+        let subject = match subject {
+            Subject::File(key) => return self.sftp_requests(key),
+            Subject::Copy(key) => {
+                self.scp_resume(key)?;
+                Subject::Channel(key)
+            }
+            subject => subject,
+        };
         loop {
+            if let Subject::Channel(key) = subject
+                && let Some(channel) = self.channels.get(&key)
+                && channel.holds_requests()
+            {
+                return Ok(());
+            }
             let Some(lane) = self.lane(subject) else {
                 return Ok(());
             };
@@ -539,13 +625,16 @@ impl Relay {
             };
             match subject {
                 Subject::Connection => self.global_of_client(message)?,
-                Subject::Channel(key) | Subject::File(key) => self.pass_up(key, message)?,
+                Subject::Channel(key) | Subject::File(key) | Subject::Copy(key) => {
+                    self.pass_up(key, message)?;
+                }
             }
         }
     }
 
     /// A line on the client's standard error.
     pub(super) fn say(&mut self, key: u64, text: &str) {
+        self.settle(key);
         if let Some(channel) = self.channels.get_mut(&key) {
             let line = format!("weir: {text}\r\n");
             channel.down.send(Some(STDERR), line.into_bytes());
@@ -608,6 +697,7 @@ impl Relay {
                 }
             }
             (Subject::File(key), _) => self.sftp_refuse(key, request.id, &text),
+            (Subject::Copy(key), _) => self.scp_refuse(key, &refusal, &text),
             (Subject::Channel(key), Some(opener)) => {
                 let sender = self.channels.get(&key).and_then(|channel| match opener {
                     Side::Client => channel.client,

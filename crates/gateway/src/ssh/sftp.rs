@@ -4,6 +4,9 @@
 //! Packets go on whole, so that an answer of Weir's stands between two of the server's. What belongs
 //! to no whole packet yet is bounded by the window that was granted and by the longest packet. A file
 //! that a limit refuses is answered with "permission denied" from then on; the connection lives on.
+//! Where a limit on a file's bytes binds, the server is asked how large it is before the client learns
+//! that it is open, so that a file above the limit is stopped before its first byte, whatever part of
+//! it is read.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,12 +14,12 @@ use std::sync::Arc;
 use weir_audit::{Direction, FileDigest, FileTransferred, Outcome, Record, TransferProtocol};
 use weir_policy::{Decision, Limit, LimitScope, Meter, SftpOperation, Step, Verdict};
 use weir_wire_ssh::ProtocolError;
-use weir_wire_ssh::sftp::{self, Answer, File, FileId, Framer, Operation, Tracker, What};
+use weir_wire_ssh::sftp::{self, Answer, File, FileId, Framer, HEADER, Operation, Tracker, What};
 
 use super::asked::Asked;
 use super::channel::{Lane, Request};
 use super::data::Over;
-use super::judge::Refusal;
+use super::judge::{Refusal, durable};
 use super::relay::{End, Relay, Subject};
 use super::statement::Active;
 use crate::wall_clock;
@@ -34,8 +37,12 @@ pub(super) struct Sftp {
     /// Requests that the server has not answered, and leave a record.
     pending: HashMap<u32, Active>,
     files: HashMap<FileId, Open>,
-    /// A packet of the server's that a limit holds back, and whether its file has counted it.
-    held: Option<(Vec<u8>, bool)>,
+    /// Files that the client is not told of until their size is known: the answers that tell it.
+    unannounced: HashMap<FileId, Vec<u8>>,
+    /// Limits that the subsystem's own rules set for each file.
+    limits: Vec<Arc<Limit>>,
+    /// A packet of the server's that is held back.
+    held: Option<Held>,
     /// Whether its file has counted the next packet of the server's.
     counted: bool,
     /// The packet of the server's that goes on as it arrives.
@@ -49,6 +56,8 @@ struct Open {
     active: Active,
     read: FileDigest,
     written: FileDigest,
+    /// Its size, as far as the server has said.
+    size: u64,
     /// The client has read to its end.
     ended: bool,
     /// Why nothing of it is delivered any more.
@@ -56,6 +65,14 @@ struct Open {
 }
 
 impl Sftp {
+    /// A connection to each of whose files these limits apply.
+    pub(super) fn new(limits: Vec<Arc<Limit>>) -> Self {
+        Self {
+            limits,
+            ..Self::default()
+        }
+    }
+
     /// The meters of open files.
     pub(super) fn meters(&mut self) -> impl Iterator<Item = &mut Meter> {
         let open = self.files.values_mut();
@@ -87,14 +104,30 @@ impl Sftp {
     }
 }
 
+/// A packet of the server's that waits.
+struct Held {
+    packet: Vec<u8>,
+    passed: Passed,
+}
+
+/// How far a packet has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Passed {
+    Nothing,
+    /// Its file has counted it.
+    Counted,
+    /// The account knows it; only its evidence is waited for.
+    Told,
+}
+
 /// What becomes of an answer.
 enum Turn {
     /// It goes on.
     Goes,
     /// This goes on in its place.
     Replaced(Vec<u8>),
-    /// It waits; whether its file has counted it.
-    Waits(bool),
+    /// It waits.
+    Waits(Passed),
 }
 
 const fn operation(operation: Operation) -> SftpOperation {
@@ -265,14 +298,21 @@ impl Relay {
                         .any(|known| matches!(&known.scope, LimitScope::Window(it) if it == window))
                 })
             });
-        let (own, others) = (owned(&own), owned(&others));
+        let (mut own, others) = (owned(&own), owned(&others));
+        let Some(sftp) = channel.sftp.as_mut() else {
+            return;
+        };
+        for limit in &sftp.limits {
+            if !own.contains(limit) {
+                own.push(Arc::clone(limit));
+            }
+        }
         // The operation itself counts in every window.
         drop(self.judge.meter_of(&others));
         active.meter = self.judge.meter_of(&own);
+        active.delivery = durable(decision);
+        sftp.pending.insert(request.id, active);
         channel.up.send(None, request.packet);
-        if let Some(sftp) = channel.sftp.as_mut() {
-            sftp.pending.insert(request.id, active);
-        }
         self.flush(key);
     }
 
@@ -302,10 +342,16 @@ impl Relay {
             if stopped {
                 break;
             }
-            let (packet, counted) = match sftp.held.take() {
+            let Held { packet, passed } = match sftp.held.take() {
                 Some(held) => held,
                 None => match sftp.down.packet() {
-                    Ok(Some(packet)) => (packet.to_vec(), std::mem::take(&mut sftp.counted)),
+                    Ok(Some(packet)) => Held {
+                        packet: packet.to_vec(),
+                        passed: match std::mem::take(&mut sftp.counted) {
+                            true => Passed::Counted,
+                            false => Passed::Nothing,
+                        },
+                    },
                     Ok(None) => {
                         self.sftp_begin(key);
                         break;
@@ -316,7 +362,11 @@ impl Relay {
                     }
                 },
             };
-            let turn = match self.sftp_answer(key, &packet, counted) {
+            let turn = match passed {
+                Passed::Told => Ok(Turn::Goes),
+                passed => self.sftp_answer(key, &packet, passed == Passed::Counted),
+            };
+            let turn = match turn {
                 Ok(turn) => turn,
                 Err(error) => {
                     drop(self.sftp_broken(key, &error));
@@ -337,9 +387,9 @@ impl Relay {
                     channel.down.release(length);
                     channel.down.send(None, other);
                 }
-                Turn::Waits(counted) => {
+                Turn::Waits(passed) => {
                     if let Some(sftp) = channel.sftp.as_mut() {
-                        sftp.held = Some((packet, counted));
+                        sftp.held = Some(Held { packet, passed });
                     }
                     break;
                 }
@@ -368,7 +418,7 @@ impl Relay {
         };
         let channel = self.channels.get(&key);
         let refused = channel.and_then(|it| it.sftp.as_ref()).and_then(|sftp| {
-            let file = of.and_then(|file| sftp.files.get(&file)?.refused.clone());
+            let file = of.and_then(|(file, _)| sftp.files.get(&file)?.refused.clone());
             file.or_else(|| sftp.refused.clone())
         });
         let carries = packet.get(4) == Some(&DATA) || packet.get(4) == Some(&NAME);
@@ -377,10 +427,10 @@ impl Relay {
             return Ok(Turn::Replaced(sftp::denied(id, text)));
         }
         if carries {
-            if let Some(file) = of.filter(|_| !counted) {
-                match self.sftp_count(key, Over::File(file), length) {
+            if let Some((file, offset)) = of.filter(|_| !counted) {
+                match self.sftp_count_file(key, file, offset, length) {
                     Content::On => {}
-                    Content::Waits => return Ok(Turn::Waits(false)),
+                    Content::Waits => return Ok(Turn::Waits(Passed::Nothing)),
                     Content::Refused(text) => {
                         self.sftp_account(key, packet)?;
                         return Ok(Turn::Replaced(sftp::denied(id, &text)));
@@ -389,15 +439,30 @@ impl Relay {
             }
             match self.sftp_count(key, Over::Channel, length) {
                 Content::On => {}
-                Content::Waits => return Ok(Turn::Waits(true)),
+                Content::Waits => return Ok(Turn::Waits(Passed::Counted)),
                 Content::Refused(text) => {
                     self.sftp_account(key, packet)?;
                     return Ok(Turn::Replaced(sftp::denied(id, &text)));
                 }
             }
         }
-        self.sftp_account(key, packet)?;
-        Ok(Turn::Goes)
+        self.sftp_account(key, packet)
+    }
+
+    /// Counts content of a file that stands at `offset`; one that is larger than may be read is stopped
+    /// before its first byte.
+    fn sftp_count_file(&mut self, key: u64, file: FileId, offset: u64, length: usize) -> Content {
+        let over = Over::File(file);
+        let sftp = self.channels.get(&key).and_then(|it| it.sftp.as_ref());
+        let told = sftp.and_then(|sftp| sftp.files.get(&file));
+        // What grows, and what has no size, is as large as it turns out to be.
+        let reached = offset.saturating_add(length.saturating_sub(HEADER) as u64);
+        let size = told.map_or(0, |open| open.size).max(reached);
+        match self.foresee(key, over, size) {
+            Some(super::data::Counted::Waits) => Content::Waits,
+            Some(super::data::Counted::Ended(text)) => Content::Refused(text),
+            Some(super::data::Counted::Gone) | None => self.sftp_count(key, over, length),
+        }
     }
 
     fn sftp_count(&mut self, key: u64, over: Over, length: usize) -> Content {
@@ -407,6 +472,7 @@ impl Relay {
         let active = match over {
             Over::Channel => channel.active.as_mut(),
             Over::File(file) => channel.sftp.as_mut().and_then(|sftp| sftp.active(file)),
+            Over::Copy => None,
         };
         let Some(active) = active else {
             return Content::On;
@@ -422,27 +488,47 @@ impl Relay {
         }
     }
 
-    /// Tells the account of an answer, and the record of what it means.
-    fn sftp_account(&mut self, key: u64, packet: &[u8]) -> Result<(), ProtocolError> {
+    /// Tells the account of an answer, and the record of what it means. What is to go on is the answer,
+    /// or nothing yet, or one that has waited for it.
+    fn sftp_account(&mut self, key: u64, packet: &[u8]) -> Result<Turn, ProtocolError> {
         let mut moved = Vec::new();
+        let mut ends = None;
+        let mut turn = Turn::Goes;
         let Some(channel) = self.channels.get_mut(&key) else {
-            return Ok(());
+            return Ok(turn);
         };
         let Some(sftp) = channel.sftp.as_mut() else {
-            return Ok(());
+            return Ok(turn);
         };
         match sftp.tracker.response(packet)? {
             Answer::Opened { id, file } => {
                 if let Some(active) = sftp.pending.remove(&id) {
+                    let foresees = active.meter.as_ref().is_some_and(Meter::foresees);
+                    let content = |file: &File| file.reads && !file.directory;
+                    if foresees
+                        && sftp.tracker.file(file).is_some_and(content)
+                        && let Some(question) = sftp.tracker.ask_size(file)
+                    {
+                        channel.up.send(None, question);
+                        sftp.unannounced.insert(file, packet.to_vec());
+                        turn = Turn::Replaced(Vec::new());
+                    }
                     let open = Open {
                         active,
                         read: FileDigest::default(),
                         written: FileDigest::default(),
+                        size: 0,
                         ended: false,
                         refused: None,
                     };
                     sftp.files.insert(file, open);
                 }
+            }
+            Answer::Size { file, size } => {
+                if let Some(open) = sftp.files.get_mut(&file) {
+                    open.size = size.unwrap_or(0);
+                }
+                turn = Turn::Replaced(sftp.unannounced.remove(&file).unwrap_or_default());
             }
             Answer::Data { file, offset, data } => {
                 if let Some(open) = sftp.files.get_mut(&file) {
@@ -461,26 +547,33 @@ impl Relay {
                 if let Some(open) = sftp.files.remove(&id) {
                     moved = transfers(&open, &file, true);
                     let outcome = open.active.outcome.clone().unwrap_or(Outcome::Completed);
-                    open.active.finish(outcome);
+                    ends = Some((open.active, outcome));
                 }
             }
             Answer::Done { id, done, .. } => {
                 if let Some(active) = sftp.pending.remove(&id) {
-                    active.finish(match done {
+                    let outcome = match done {
                         true => Outcome::Completed,
                         false => Outcome::Failed {
                             code: "sftp status".into(),
                         },
-                    });
+                    };
+                    ends = Some((active, outcome));
                 }
             }
             Answer::Version | Answer::Written { .. } => {}
         }
         self.record_files(moved);
-        Ok(())
+        if let Some((active, outcome)) = ends
+            && let Some(keeping) = active.finish_kept(outcome)
+        {
+            self.stop_for(key, keeping);
+            turn = Turn::Waits(Passed::Told);
+        }
+        Ok(turn)
     }
 
-    fn record_files(&self, moved: Vec<FileTransferred>) {
+    pub(super) fn record_files(&self, moved: Vec<FileTransferred>) {
         for file in moved {
             let session = Arc::clone(&self.evidence.session);
             let record = Record::session(wall_clock(), session, file);

@@ -4,6 +4,7 @@
 //! happens to its session: `finish` writes it, and so does dropping the value (`Aborted`). What it took
 //! from budgets is charged before that.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -12,6 +13,7 @@ use weir_audit::{
 };
 use weir_policy::Meter;
 
+use super::masking::Masking;
 use crate::ports::{AuditSink, Budgets};
 use crate::{millis, wall_clock};
 
@@ -27,13 +29,20 @@ pub(super) struct Evidence {
 pub(super) struct Active {
     pub(super) record: Statement,
     pub(super) meter: Option<Meter>,
+    /// What masks what it shows.
+    pub(super) masking: Option<Box<Masking>>,
     /// How it ended, as far as the server has said.
     pub(super) outcome: Option<Outcome>,
+    /// Whether its end is kept before the client sees it, and whether by the collector too.
+    pub(super) delivery: Option<bool>,
     started: Instant,
     bytes: u64,
     recorder: Option<ChannelRecorder>,
     evidence: Option<Evidence>,
 }
+
+/// What keeps the end of something.
+pub(super) type Keeping = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Bytes of one command's or shell's streams that are recorded.
 const RECORDED: u64 = 16 << 20;
@@ -43,7 +52,9 @@ impl Active {
         Self {
             record,
             meter: None,
+            masking: None,
             outcome: None,
+            delivery: None,
             started: Instant::now(),
             bytes: 0,
             recorder: None,
@@ -126,26 +137,48 @@ impl Active {
         self.write(outcome);
     }
 
+    /// Ends it where the client may not see that before it is kept: what keeps it. None: nothing has to
+    /// be waited for.
+    pub(super) fn finish_kept(mut self, outcome: Outcome) -> Option<Keeping> {
+        let Some(strict) = self.delivery else {
+            self.write(outcome);
+            return None;
+        };
+        let (record, sink) = self.end(outcome)?;
+        Some(Box::pin(async move {
+            if let Err(reason) = sink.record_durable(record, strict).await {
+                // It has run: the client is answered all the same.
+                tracing::error!(%reason, "the end of a statement could not be kept");
+            }
+        }))
+    }
+
     fn write(&mut self, outcome: Outcome) {
+        if let Some((record, sink)) = self.end(outcome) {
+            sink.record(record);
+        }
+    }
+
+    fn end(&mut self, outcome: Outcome) -> Option<(Record, Arc<dyn AuditSink>)> {
         if let Some(recorder) = self.recorder.take() {
             self.send(recorder.finish());
         }
-        let Some(evidence) = self.evidence.take() else {
-            return;
-        };
+        let evidence = self.evidence.take()?;
         let usage = self.meter.as_mut().map(Meter::take_usage);
         if let Some(usage) = usage.filter(|usage| !usage.is_empty()) {
             evidence.budgets.charge(millis(), &usage);
         }
+        let masked = self.masking.as_ref().map(|masking| masking.labels());
         let event = StatementFinished {
             statement: std::mem::take(&mut self.record),
             outcome,
             bytes: self.bytes,
+            masked: masked.unwrap_or_default(),
             duration_us: u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX),
             ..StatementFinished::default()
         };
         let record = Record::session(wall_clock(), evidence.session, event);
-        evidence.sink.record(record);
+        Some((record, evidence.sink))
     }
 }
 

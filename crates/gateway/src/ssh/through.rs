@@ -350,7 +350,7 @@ impl Relay {
             channel.arrivals.push_back(Arrival::Data(None, data));
             return;
         }
-        let counted = self.count(key, data.len());
+        let counted = self.count(key, None, &data);
         let Some(channel) = self.channels.get_mut(&key) else {
             return;
         };

@@ -27,11 +27,18 @@ fn of_sql(matches: &Match) -> Result<(), Field> {
     test(Field::Settings, matches.settings.is_empty())?;
     test(Field::Where, matches.where_clause.is_none())?;
     test(Field::Unproven, !matches.unproven)?;
-    test(
-        Field::Labels,
-        matches.labels.is_empty() && matches.uses.is_empty(),
-    )?;
     test(Field::Columns, matches.columns.is_empty())
+}
+
+fn no_labels(matches: &Match) -> Result<(), Field> {
+    let none = matches.labels.is_empty() && matches.uses.is_empty();
+    test(Field::Labels, none)
+}
+
+/// Whether a rule masks values in what a command or a shell shows.
+pub(super) fn masks(matches: &Match, request: &SshRequest<'_>) -> bool {
+    let shows = matches!(request, SshRequest::Exec { .. } | SshRequest::Shell);
+    shows && of_sql(matches).is_ok() && about(matches, request).is_ok()
 }
 
 /// The restricting reading.
@@ -40,6 +47,12 @@ pub(super) fn restricts(matches: &Match, facts: &Facts<'_>) -> Result<(), Field>
         return test(Field::SshChannels, matches.ssh.is_none());
     };
     of_sql(matches)?;
+    no_labels(matches)?;
+    about(matches, &request)
+}
+
+fn about(matches: &Match, request: &SshRequest<'_>) -> Result<(), Field> {
+    let request = *request;
     let Some(ssh) = &matches.ssh else {
         return Ok(());
     };
@@ -82,6 +95,7 @@ pub(super) fn allows(matches: &Match, facts: &Facts<'_>) -> Result<(), Field> {
         return test(Field::SshChannels, matches.ssh.is_none());
     };
     of_sql(matches)?;
+    no_labels(matches)?;
     let Some(ssh) = &matches.ssh else {
         return Ok(());
     };
@@ -205,7 +219,9 @@ fn holds_operation(sftp: &SftpMatch, operation: SftpOperation) -> bool {
 
 pub(crate) fn may_run(glob: &Glob, command: &SshCommand<'_>) -> bool {
     let parts = command.programs.iter().chain(command.commands);
-    glob.matches(command.text) || parts.copied().any(|part| glob.may_match(part))
+    glob.matches(command.text)
+        || parts.copied().any(|part| glob.may_match(part))
+        || glob.is_literal() && command.mentions.iter().any(|word| glob.matches(word))
 }
 
 /// Whether the words may be those of some part of the command: all of them where they are known,

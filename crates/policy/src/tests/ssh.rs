@@ -67,6 +67,7 @@ fn plain<'a>(text: &'a str, argv: &'a [&'a str], programs: &'a [&'a str]) -> Ssh
         text,
         programs,
         commands: std::slice::from_ref(&EMPTY),
+        mentions: &[],
         argv: Some(argv),
         opaque: None,
         shell: false,

@@ -82,6 +82,7 @@ impl Sidecar {
             dir: config.trust_dir.clone(),
             ca_pem: authority.ca_pem().to_owned(),
         };
+        trust::prepare(&trust.dir).map_err(part("the trust volume"))?;
 
         let identity = enrolled(&config, &store).await?;
         named.release();
@@ -137,6 +138,8 @@ impl Sidecar {
             token_key,
         });
         engine.resolve_names().await;
+        trust::known_hosts(&trust.dir, &engine.known_hosts(&[]))
+            .map_err(part("the trust volume"))?;
         let metrics = Arc::new(EngineMetrics::new(&registry).map_err(part("metrics"))?);
         let (drain, drained) = listen::drain();
         let serving = Serving {

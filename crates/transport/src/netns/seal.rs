@@ -4,7 +4,7 @@
 //! process namespace, its switches read-only; `/sys` with the cgroup trees is
 //! read-only; `/dev` has no disk and no memory; `/run` holds only what is
 //! listed, so a service that starts later does not appear in it; listening unix
-//! sockets elsewhere are covered.
+//! sockets elsewhere are covered; SSH clients find the host keys that Weir shows.
 //! Refuses to go on when one of these steps fails.
 //!
 //! Not covered: a unix socket that a service makes anew outside of `/run` after
@@ -13,11 +13,12 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use nix::mount::{MsFlags, mount};
 
+use super::KNOWN_HOSTS;
 use crate::sys;
 
 /// Capabilities that stay when the command runs as root: those that act on
@@ -42,6 +43,7 @@ const PROC_MASKED: [&str; 5] = ["kcore", "keys", "latency_stats", "timer_list", 
 pub(crate) struct View {
     pub(crate) hide: Vec<PathBuf>,
     pub(crate) keep: Vec<PathBuf>,
+    pub(crate) known_hosts: Option<PathBuf>,
     pub(crate) read_only: Vec<PathBuf>,
     pub(crate) sockets: Vec<PathBuf>,
 }
@@ -80,6 +82,9 @@ pub(crate) fn build(view: &View) -> io::Result<()> {
     }
     for path in view.sockets.iter().filter(|path| !path.starts_with("/run")) {
         cover(path, view)?;
+    }
+    if let Some(file) = &view.known_hosts {
+        known_hosts(file).map_err(about(KNOWN_HOSTS))?;
     }
     for path in &view.read_only {
         if path.exists() {
@@ -176,6 +181,41 @@ fn run(view: &View) -> io::Result<()> {
         bind(&path, &to)?;
     }
     unstage(&stage, Path::new("/run"))
+}
+
+/// The directory of [`KNOWN_HOSTS`] with all that is in it, and a copy of this file.
+fn known_hosts(file: &Path) -> io::Result<()> {
+    let to = Path::new(KNOWN_HOSTS);
+    let (Some(directory), Some(name)) = (to.parent(), to.file_name()) else {
+        return Ok(());
+    };
+    if !directory.is_dir() {
+        return Ok(());
+    }
+    let text = fs::read(file)?;
+    let stage = stage()?;
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let to = stage.join(entry.file_name());
+        if entry.file_name() == name {
+            continue;
+        }
+        let kind = entry.file_type()?;
+        if kind.is_symlink() {
+            symlink(fs::read_link(entry.path())?, to)?;
+            continue;
+        }
+        if kind.is_dir() {
+            fs::create_dir(&to)?;
+        } else {
+            fs::write(&to, "")?;
+        }
+        bind(&entry.path(), &to)?;
+    }
+    let copy = stage.join(name);
+    fs::write(&copy, text)?;
+    fs::set_permissions(&copy, fs::Permissions::from_mode(0o644))?;
+    unstage(&stage, directory)
 }
 
 /// An empty file system, over `/tmp` for the time being.

@@ -73,6 +73,7 @@ impl Options {
             view: View {
                 hide: hide.collect(),
                 keep: config.keep.clone(),
+                known_hosts: config.known_hosts.clone(),
                 read_only: config.read_only.clone(),
                 sockets: Vec::new(),
             },
@@ -90,6 +91,7 @@ impl Options {
         let lists = [
             ("hide=", self.view.hide.as_slice()),
             ("keep=", &self.view.keep),
+            ("known-hosts=", self.view.known_hosts.as_slice()),
             ("read-only=", &self.view.read_only),
             ("cgroup=", self.cgroup.as_slice()),
         ];
@@ -124,6 +126,7 @@ impl Options {
                 b"uid" => options.uid = Some(number().ok_or(io::ErrorKind::InvalidInput)?),
                 b"hide" => options.view.hide.push(value.into()),
                 b"keep" => options.view.keep.push(value.into()),
+                b"known-hosts" => options.view.known_hosts = Some(value.into()),
                 b"read-only" => options.view.read_only.push(value.into()),
                 b"cgroup" => options.cgroup = Some(value.into()),
                 _ => return Err(io::ErrorKind::InvalidInput.into()),

@@ -6,6 +6,7 @@ fn the_helper_reads_the_command_line_that_weir_writes() {
     let mut config = Config::new("sh", ["-c", "echo hide=/x -- y"]);
     config.uid = Some(1000);
     config.hide = vec![PathBuf::from("/var/lib/we ir=1")];
+    config.known_hosts = Some(PathBuf::from("/tmp/known hosts"));
     config.cgroup = Some(PathBuf::from("/sys/fs/cgroup/x"));
     let written = Options::from_config(&config, 7).to_args();
     let read = Options::parse(written.clone().into_iter()).unwrap();

@@ -300,13 +300,13 @@ pub(super) const COMMANDS_IN_ENVIRONMENT: &[&str] = &[
     "SYSTEMD_PAGER",
     "PERL5DB",
     "FCEDIT",
-    "TAR_OPTIONS",
 ];
 
 /// Variables that bring code into other programs.
 pub(super) const CODE_IN_ENVIRONMENT: &[&str] = &[
     "LD_PRELOAD",
     "LD_AUDIT",
+    "TAR_OPTIONS",
     "PERL5OPT",
     "RUBYOPT",
     "NODE_OPTIONS",

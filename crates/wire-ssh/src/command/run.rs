@@ -75,6 +75,17 @@ impl Shell<'_> {
         self.invoke(args, input, wrapped + 1);
     }
 
+    /// A file takes what is read.
+    fn takes(&mut self, file: Option<&String>, input: &Input) {
+        let texts = match input {
+            Input::Known(texts) => Some(texts.clone()),
+            _ => None,
+        };
+        if let Some(file) = file {
+            self.wrote(file.clone(), texts);
+        }
+    }
+
     fn special(&mut self, base: &str, args: &[String], input: &Input, wrapped: usize) {
         if SHELLS.contains(&base) {
             return self.shell(args, input);
@@ -241,6 +252,19 @@ impl Shell<'_> {
                 }
             }
             "rsync" => self.attached(args, &["-e", "--rsh", "--rsync-path"]),
+            "sort" => {
+                self.attached(args, &["--compress-program"]);
+                let at = args.iter().position(|arg| arg == "-o" || arg == "--output");
+                self.takes(at.and_then(|at| args.get(at + 1)), input);
+            }
+            "split" => self.attached(args, &["--filter"]),
+            "m4" | "guile" | "deno" | "erl" | "rpm" | "julia" => {
+                self.languages(base, args, input);
+                self.mentions(base, args);
+                if let Input::Known(texts) = input {
+                    self.mentions(base, texts);
+                }
+            }
             "scp" | "sftp" => self.ssh_options(args, &["-S", "-D"]),
             "git" => self.git(args),
             "zip" => self.attached(args, &["-TT", "--unzip-command"]),
@@ -281,6 +305,7 @@ impl Shell<'_> {
                 }) {
                     self.hide("make runs text that is given to it");
                 }
+                self.attached(args, &["SHELL"]);
             }
             "run-parts" | "start-stop-daemon" | "daemon" => {
                 self.attached(args, &["--exec", "-x", "-a", "--startas"]);
@@ -295,26 +320,24 @@ impl Shell<'_> {
                     self.invoke(args.get(at + 1..).unwrap_or_default(), input, wrapped + 1);
                 }
             }
+            "cp" | "install" if args.iter().any(|arg| arg == "/dev/stdin") => {
+                self.takes(args.last(), input);
+            }
             "ln" | "cp" | "mv" | "install" | "link" | "rename" => self.copies(args),
             "tee" => {
-                let texts = match input {
-                    Input::Known(texts) => Some(texts.clone()),
-                    _ => None,
-                };
                 for file in args.iter().filter(|arg| !arg.starts_with('-')) {
-                    self.wrote(file.clone(), texts.clone());
+                    self.takes(Some(file), input);
                 }
             }
             "dd" => {
-                let texts = match input {
-                    Input::Known(texts) => Some(texts.clone()),
-                    _ => None,
-                };
                 for file in args.iter().filter_map(|arg| arg.strip_prefix("of=")) {
-                    self.wrote(file.to_owned(), texts.clone());
+                    self.takes(Some(&file.to_owned()), input);
                 }
             }
-            _ => self.languages(base, args, input),
+            _ => {
+                self.languages(base, args, input);
+                self.mentions(base, args);
+            }
         }
     }
 }

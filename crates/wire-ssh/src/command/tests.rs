@@ -21,5 +21,10 @@ fn refused(text: &str) -> Option<String> {
             .any(|tool| word::may_be(&pattern, tool))
     };
     let named = command.programs.iter().find(tool).cloned();
+    let mentioned = |word: &&String| {
+        let tools = ["pg_dump", "mysqldump", "mongodump"];
+        tools.contains(&word.as_str())
+    };
+    let named = named.or_else(|| command.mentions.iter().find(mentioned).cloned());
     named.or(command.opaque)
 }

@@ -45,8 +45,13 @@ impl Shell<'_> {
                 "--index-filter",
             ],
         );
+        for (verb, option) in [("clone", "-u"), ("grep", "-O")] {
+            if args.iter().any(|arg| arg == verb) {
+                self.attached(args, &[option]);
+            }
+        }
         for (at, arg) in args.iter().enumerate() {
-            if let Some(text) = arg.strip_prefix("ext::") {
+            if let Some(text) = arg.strip_prefix("ext::").or_else(|| arg.strip_prefix('!')) {
                 self.code(text);
             }
             if arg == "foreach" {

@@ -61,6 +61,12 @@ pub(super) fn recognise(argv: &[String]) -> Option<Recognised> {
     }
 }
 
+/// Whether these are the words of scp's far end.
+pub(super) fn is_scp(argv: &[String]) -> bool {
+    let name = argv.first().and_then(|name| name.rsplit('/').next());
+    name == Some("scp")
+}
+
 fn scp(args: &[String]) -> Option<Recognised> {
     let (mut source, mut sink, mut recursive) = (false, false, false);
     let mut paths = Vec::new();

@@ -117,3 +117,30 @@ fn what_scp_does_not_say_is_an_error() {
     let deep = b"D0755 0 d\n".repeat(MAX_DEPTH + 1);
     assert!(Sender::new().feed(&deep, &mut Vec::new()).is_err());
 }
+
+fn lies(asked: &[&str], sends: bool, announced: &str) -> Vec<String> {
+    let asked: Vec<String> = asked.iter().map(ToString::to_string).collect();
+    let places = places(&asked, sends, announced.as_bytes());
+    let text = |path: &Vec<u8>| String::from_utf8_lossy(path).into_owned();
+    places.iter().map(text).collect()
+}
+
+#[test]
+fn a_file_lies_where_the_command_says() {
+    assert_eq!(lies(&["/etc/shadow"], true, "shadow"), ["/etc/shadow"]);
+    assert_eq!(lies(&["~/a/../b"], true, "b"), ["b"]);
+    assert_eq!(lies(&["/srv/data"], true, "data/x/y"), ["/srv/data/x/y"]);
+    assert_eq!(lies(&["/a/x*.txt", "/b/y"], true, "x1.txt"), ["/a/x1.txt"]);
+    assert_eq!(lies(&["/a/f", "/b/f"], true, "f"), ["/a/f", "/b/f"]);
+    assert_eq!(lies(&["/srv/up"], false, "f"), ["/srv/up", "/srv/up/f"]);
+    assert_eq!(
+        lies(&["/srv/up"], false, "tree/a/f"),
+        ["/srv/up/a/f", "/srv/up/tree/a/f"]
+    );
+}
+
+#[test]
+fn a_file_by_a_name_that_nobody_asked_for_may_lie_wherever_was_asked() {
+    assert_eq!(lies(&["/a/x"], true, "other"), ["/a/x", "/a/x/other"]);
+    assert_eq!(lies(&["/"], true, "etc"), ["/", "/etc"]);
+}

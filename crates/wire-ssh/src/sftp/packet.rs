@@ -383,6 +383,16 @@ pub fn status(id: u32, code: u32, text: &str) -> Vec<u8> {
     packet
 }
 
+/// A request for the attributes of an open file.
+pub(super) fn fstat(id: u32, handle: &[u8]) -> Vec<u8> {
+    let mut packet = (9 + handle.len() as u32).to_be_bytes().to_vec();
+    packet.push(8);
+    packet.extend_from_slice(&id.to_be_bytes());
+    packet.extend_from_slice(&(handle.len() as u32).to_be_bytes());
+    packet.extend_from_slice(handle);
+    packet
+}
+
 /// The answer to a request that was refused: permission denied, and why.
 pub fn denied(id: u32, why: &str) -> Vec<u8> {
     status(id, super::code::PERMISSION_DENIED, why)

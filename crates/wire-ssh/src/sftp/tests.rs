@@ -499,3 +499,30 @@ fn a_denial_says_why() {
     assert!(text.contains("refused by p/r"));
     assert!(status(1, 3, &"é".repeat(5000)).len() < 4200);
 }
+
+#[test]
+fn a_files_size_is_asked_for_under_a_number_that_no_client_uses() {
+    let mut tracker = begun();
+    let file = open(&mut tracker, 1, b"/f", 1, b"h");
+    let question = tracker.ask_size(file).expect("a question");
+    let expected = packet(8, &[&number(u32::MAX), &string(b"h")]);
+    assert_eq!(question, expected);
+    let again = tracker.ask_size(file).expect("another");
+    assert_eq!(again.get(5..9), Some(&number(u32::MAX - 1)[..]));
+    let told = packet(105, &[&number(u32::MAX), &number(1), &long(7)]);
+    let size = Some(7);
+    assert_eq!(tracker.response(&told), Ok(Answer::Size { file, size }));
+    let failed = status(u32::MAX - 1, code::FAILURE, "");
+    let size = None;
+    assert_eq!(tracker.response(&failed), Ok(Answer::Size { file, size }));
+    assert_eq!(tracker.outstanding(), 0);
+}
+
+#[test]
+fn an_answer_of_another_kind_to_what_weir_asks_is_an_error() {
+    let mut tracker = begun();
+    let file = open(&mut tracker, 1, b"/f", 1, b"h");
+    tracker.ask_size(file).expect("a question");
+    let data = packet(103, &[&number(u32::MAX), &string(b"x")]);
+    assert_eq!(tracker.response(&data), Err(ProtocolError::Unexpected(103)));
+}

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use super::packet::{Request, Response};
+use super::packet::{Request, Response, fstat};
 use super::{Attributes, code};
 use crate::ProtocolError;
 
@@ -174,6 +174,13 @@ pub enum Answer {
         /// What it was.
         file: File,
     },
+    /// What Weir itself has asked: how large an open file is.
+    Size {
+        /// Which.
+        file: FileId,
+        /// In bytes; none where the server does not say.
+        size: Option<u64>,
+    },
     /// An operation has ended otherwise.
     Done {
         /// Whose answer it is.
@@ -217,6 +224,8 @@ enum Pending {
     Close {
         handle: Vec<u8>,
     },
+    /// Asked by Weir.
+    Size(FileId),
     /// The client asks where it is.
     Home,
     Other,
@@ -260,10 +269,10 @@ impl Tracker {
         self.pending.len()
     }
 
-    /// The file that the request under way with this number reads.
-    pub fn reads(&self, id: u32) -> Option<FileId> {
+    /// The file that the request under way with this number reads, and from where.
+    pub fn reads(&self, id: u32) -> Option<(FileId, u64)> {
         match self.pending.get(&id) {
-            Some(Pending::Read { file, .. }) => Some(*file),
+            Some(Pending::Read { file, offset, .. }) => Some((*file, *offset)),
             _ => None,
         }
     }
@@ -300,6 +309,22 @@ impl Tracker {
     /// A [`Delivery`] goes on.
     pub fn delivered(&mut self, id: u32) {
         self.pending.remove(&id);
+    }
+
+    /// A request of Weir's own for the size of an open file; the server's answer is
+    /// [`Answer::Size`]. None: the file is not open, or too many requests are under way.
+    pub fn ask_size(&mut self, file: FileId) -> Option<Vec<u8>> {
+        if self.pending.len() >= MAX_OUTSTANDING {
+            return None;
+        }
+        let (handle, _) = self.handles.iter().find(|(_, id)| **id == file)?;
+        // Clients count from the other end.
+        let id = (0..=u32::MAX)
+            .rev()
+            .find(|id| !self.pending.contains_key(id))?;
+        let packet = fstat(id, handle);
+        self.pending.insert(id, Pending::Size(file));
+        Some(packet)
     }
 
     /// A whole packet of the client. The request counts as sent to the server, unless
@@ -406,6 +431,12 @@ impl Tracker {
                 let (id, file) = file.ok_or(ProtocolError::UnknownHandle)?;
                 Ok(Answer::Closed { id, file })
             }
+            (Pending::Size(file), Response::Attributes(attributes)) => {
+                let size = attributes.size;
+                Ok(Answer::Size { file, size })
+            }
+            (Pending::Size(file), Response::Status { .. }) => Ok(Answer::Size { file, size: None }),
+            (Pending::Size(_), _) => Err(ProtocolError::Unexpected(kind)),
             (Pending::Home, Response::Name { first }) => {
                 self.home = first
                     .filter(|path| path.starts_with(b"/"))

@@ -1,7 +1,7 @@
 //! What a rule says about SSH: that it can fire, and that it does not ask for what SSH does not have.
 
 use weir_policy::{
-    Exceed, Glob, LimitSpec, Match, Protocol, Rule, SftpMatch, SshChannel, SshMatch,
+    Action, Exceed, Glob, LimitSpec, Match, Protocol, Rule, SftpMatch, SshChannel, SshMatch,
 };
 
 use super::{Around, Report};
@@ -70,13 +70,30 @@ pub(super) fn lifts(ssh: &SshMatch) -> bool {
         || ssh.channels.iter().any(|channel| UNNAMED.contains(channel))
 }
 
+/// Whether all that it is about shows text to somebody.
+pub(super) fn shows(ssh: &SshMatch) -> bool {
+    let text = [SshChannel::Exec, SshChannel::Shell];
+    let of_commands = SshMatch {
+        channels: ssh.channels.clone(),
+        commands: ssh.commands.clone(),
+        argv: ssh.argv.clone(),
+        ..SshMatch::default()
+    };
+    *ssh == of_commands && ssh.channels.iter().all(|channel| text.contains(channel))
+}
+
 /// Fields that no single request has together.
 pub(super) fn check(rule: &Rule, field: &str, origin: &Origin, report: &mut Report) {
     let Some(ssh) = &rule.matches.ssh else {
         return;
     };
     let matches = format!("{field}.match");
+    let labels = match rule.action {
+        Some(Action::Mask) => rule.matches.labels.clone(),
+        _ => Vec::new(),
+    };
     let plain = Match {
+        labels,
         ssh: rule.matches.ssh.clone(),
         opaque: rule.matches.opaque,
         ..Match::default()

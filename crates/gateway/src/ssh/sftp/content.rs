@@ -70,6 +70,12 @@ impl Sftp {
         if open.refused.is_some() {
             return None;
         }
+        // A file that is larger than may be read is stopped before its first byte.
+        let size = open.size.max(offset.saturating_add(length as u64));
+        let meter = open.active.meter.as_ref();
+        if meter.is_some_and(|meter| meter.foresee(size).is_some()) {
+            return None;
+        }
         let packet = HEADER + length;
         // What only the file has counted is collected, and not counted by it again.
         if !std::mem::take(&mut self.counted) && !open.active.passes(packet) {
