@@ -43,9 +43,9 @@ cluster-down: ## stop it
 	@python3 e2e/cluster/cluster.py down
 
 .PHONY: corpus
-corpus: ## the evasion corpus: PROTO=pg|pii|ssh [CORPUS=DIR]; last line is JSON
+corpus: ## the evasion corpus: PROTO=pg|pii|ssh [CORPUS=DIR] [POLICY=allow-list, for ssh]; last line is JSON
 	@if [ "$(PROTO)" != pii ]; then $(MAKE) release >&2; fi; \
-	WEIR=$(WEIR) CORPUS=$(CORPUS) bash e2e/corpus/run.sh $(PROTO)
+	WEIR=$(WEIR) CORPUS=$(CORPUS) POLICY=$(or $(POLICY),policy) bash e2e/corpus/run.sh $(PROTO)
 
 .PHONY: bench
 bench: ## the budgets, side by side with direct, a bare relay and PgBouncer [ONLY=B3,B4]

@@ -2,7 +2,7 @@
 # The evasion corpus: run.sh pg|pii|ssh. Last line of the output is JSON.
 #   CORPUS=DIR       the corpus's folder        WEIR=PATH     the binary
 #   PROXY=direct|relay|weir (default weir)      SERVER=15|18  PostgreSQL's version
-#   ONLY=REGEX       some items only
+#   ONLY=REGEX       some items only            POLICY=allow-list  ssh: what may run is listed
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 export CORPUS=${CORPUS:-$here/../../../shared/corpus}

@@ -5,6 +5,7 @@ import hashlib
 import os
 import subprocess
 
+import denials
 from denials import POLICY
 from lab import proc
 from lab.report import contains, equal
@@ -31,6 +32,10 @@ PATHS = POLICY + """\
     approval: {groups: [root], count: 1, deadline: 5m}
 """
 
+WINDOW = POLICY + """\
+  - {name: bulk, limits: {window: {bytes: 1Mi, per: 1h}, onExceed: Deny}}
+"""
+
 STRICT = POLICY.replace("delivery: Batch", "delivery: BlockingStrict").replace("  rules:\n", "")
 
 NO_FORWARDS = POLICY + """\
@@ -46,11 +51,19 @@ def claims(scene, results):
     results.check("files within the limit arrive whole, any number of them", small, files, w)
     results.check("scp leaves the event of each file: path, size, digest, direction", moved, files, w)
     w.stop()
+    w = scene.start(policy=WINDOW)
+    results.check("channels and connections at once get no more than the window holds", at_once, files, w)
+    w.stop()
     w = scene.start(policy=HELD)
     results.check("a file above the limit is held once, and arrives once it is approved", held, files, w)
     w.stop()
+    w = scene.start(policy=denials.HELD)
+    results.check("what was released of a file does not count again against its channel", once, files, w)
+    results.check("many small files on one channel add up", add_up, files, w)
+    w.stop()
     w = scene.start(policy=PATHS)
     results.check("rules about paths hold for sftp, scp, rsync and git", paths, files, w)
+    results.check("what may not be read gets no other name over sftp", renamed, files, w)
     results.check("scp of a path that needs an approval waits for it, in both directions", asked, files, w)
     w.stop()
     w = scene.start(policy=STRICT)
@@ -157,6 +170,40 @@ def moved(files, w):
         equal((found[0]["bytes"], found[0]["sha256"]), (len(content), hashlib.sha256(content).hexdigest()))
 
 
+def at_once(files, w):
+    for shared in (True, False):
+        w.cli("budgets", "reset")
+        master = denials.Master(files.scene, w, "at-once") if shared else None
+        base = master.base if master else ["ssh", *files.scene.options(w)]
+        children = [subprocess.Popen([*base, "127.0.0.1", f"head -c 600000 {files.there}/big"], stdout=subprocess.PIPE,
+                                     stderr=subprocess.DEVNULL) for _ in range(8)]
+        total = sum(len(child.communicate(timeout=60)[0]) for child in children)
+        if master:
+            master.close()
+        assert MIB - 200_000 < total <= MIB, (shared, total)
+
+
+def once(files, w):
+    for flag in ("-s", "-O"):
+        out = files.fresh()
+        child = subprocess.Popen(["scp", flag, *files.scene.options(w), files.remote("big"), out],
+                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        w.cli("approve", w.wait_request())
+        _, err = child.communicate(timeout=60)
+        equal(child.returncode, 0, err)
+        equal(got(out), files.read("big"))
+
+
+def add_up(files, w):
+    out = files.fresh()
+    child = subprocess.Popen(["scp", "-s", "-r", *files.scene.options(w), files.remote("dir"), out],
+                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    w.cli("deny", w.wait_request(), "--reason", "enough")
+    _, err = child.communicate(timeout=60)
+    assert child.returncode != 0 and "enough" in err, err
+    assert sum(len(got(f"{out}/{name}")) for name in ("small", "other")) <= MIB
+
+
 def held(files, w):
     for flag in ("-s", "-O"):
         out = files.fresh()
@@ -206,6 +253,18 @@ def paths(files, w):
     equal(done.returncode, 0, done.stderr)
 
 
+def renamed(files, w):
+    for command in ("ln", "ln -s", "rename"):
+        done = files.sftp(w, f"{command} {files.there}/secret {files.there}/harmless\n")
+        assert done.returncode != 0, (command, done)
+        assert not os.path.lexists(f"{files.there}/harmless"), command
+    for path in (f"/proc/self/root{files.there}/secret", f"/proc/self/cwd/{os.path.basename(files.there)}/secret"):
+        done = files.sftp(w, f"get {path} {files.fresh()}\n")
+        assert done.returncode != 0, (path, done)
+    done = files.sftp(w, f"rename {files.there}/plain {files.there}/moved\nrename {files.there}/moved {files.there}/plain\n")
+    equal(done.returncode, 0, done.stderr)
+
+
 def asked(files, w):
     out = files.fresh()
     for source, target in ((files.remote("ask"), out), (f"{files.there}/plain", files.remote("ask-up"))):
@@ -249,8 +308,7 @@ def useless(files, w):
     equal(done.returncode, 255)
     contains(done.stderr, 'rule "no-forwards"')
     equal(files.scene.ssh("echo ran", w=w).stdout, "ran\n")
-    from denials import Master
-    master = Master(files.scene, w, "useful")
+    master = denials.Master(files.scene, w, "useful")
     try:
         equal(master.run("echo shared").stdout, "shared\n")
     finally:

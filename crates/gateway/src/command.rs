@@ -3,6 +3,11 @@
 use weir_policy::SshCommand;
 use weir_wire_ssh::command::Command;
 
+const _: () = assert!(
+    weir_wire_ssh::command::HOST_VALUE as u32 == weir_policy::HOST_VALUE as u32,
+    "both mean the host's own values by the same character"
+);
+
 /// Calls `with` on what is known of a command.
 pub(crate) fn stated<T>(command: &Command, with: impl FnOnce(&SshCommand<'_>) -> T) -> T {
     fn texts(list: &[String]) -> Vec<&str> {

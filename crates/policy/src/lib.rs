@@ -39,7 +39,7 @@ pub use ledger::{
 };
 pub use limit::{Limit, LimitScope, Meter, OnExceed, Release, Step};
 pub use matching::Field;
-pub use name::{FunctionPattern, Glob, PatternError, TablePattern};
+pub use name::{FunctionPattern, Glob, HOST_VALUE, PatternError, TablePattern};
 pub use operation::{
     Access, FunctionRef, LabelUse, Operation, Output, Relation, SqlOperation, Subject, Use, UseSet,
     WhereClause,

@@ -144,6 +144,8 @@ pub struct Meter {
     keys: Vec<BudgetKey>,
     total: Amount,
     charged: Amount,
+    /// Bytes that count in windows only.
+    spared: u64,
     next: Stop,
     rate: Option<u64>,
     /// More was asked for in vain when so much was left.
@@ -195,6 +197,7 @@ impl Meter {
                 ..Amount::default()
             },
             charged: Amount::default(),
+            spared: 0,
             next: NO_STOP,
             rate: None,
             asked: None,
@@ -283,6 +286,18 @@ impl Meter {
         held
     }
 
+    /// So many bytes, announced before or announced next, were released by somebody who decided about
+    /// them alone: they count in windows, and not against the limits of this statement's own.
+    pub fn spare(&mut self, bytes: u64) {
+        self.spared = self.spared.saturating_add(bytes);
+        for (limit, stop) in self.limits.iter().zip(&mut self.stops) {
+            if limit.scope == LimitScope::Statement && !stop.released {
+                stop.bytes = spared_stop(limit, self.spared);
+            }
+        }
+        self.find_next();
+    }
+
     /// Lets a held statement go on past limit number `index`. Another limit may hold it at once.
     pub fn release(&mut self, index: usize, release: Release) {
         let delivered = self.total.rows;
@@ -329,7 +344,10 @@ impl Meter {
                 LimitScope::Window(key) => counters.left(key, amount, now).minus(uncharged),
             };
             stop.rows = stop_at(limit.rows, left.rows, total.rows);
-            stop.bytes = stop_at(limit.bytes, left.bytes, total.bytes);
+            stop.bytes = match limit.scope {
+                LimitScope::Statement => spared_stop(limit, self.spared),
+                LimitScope::Window(_) => stop_at(limit.bytes, left.bytes, total.bytes),
+            };
         }
         self.find_next();
         let (rows, bytes) = self.room();
@@ -432,6 +450,13 @@ impl Meter {
             None => Step::Continue,
         }
     }
+}
+
+/// The statement's own total of bytes at which a limit of its own is used up.
+fn spared_stop(limit: &Limit, spared: u64) -> u64 {
+    limit
+        .bytes
+        .map_or(u64::MAX, |most| most.saturating_add(spared))
 }
 
 /// The statement's own total at which a limit is used up.

@@ -9,6 +9,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+/// In what a command may run: a value that is not known and that nobody chooses who writes a command,
+/// such as the home of a user of the host. What is not known otherwise is `*`.
+pub const HOST_VALUE: u8 = 6;
+
 /// Why a pattern is not one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PatternError(pub String);
@@ -78,15 +82,20 @@ impl Glob {
         self.may_match_bytes(name.as_bytes())
     }
 
-    /// As [`may_match`](Glob::may_match), for bytes.
+    /// As [`may_match`](Glob::may_match), for bytes. Of what the pattern says literally, something has to
+    /// stand outside of [`HOST_VALUE`]s: `*shadow*` is not meant by `echo $HOME`.
     pub(crate) fn may_match_bytes(&self, name: &[u8]) -> bool {
-        if !name.iter().any(|byte| matches!(byte, b'*' | b'?')) {
+        let open = |byte: &u8| matches!(*byte, b'*' | b'?' | HOST_VALUE);
+        if !name.iter().any(open) {
             return self.matches_bytes(name);
         }
-        match self {
-            Glob::Literal(text) => wild(name, text.as_bytes()),
-            Glob::Wild(text) => meet(text.as_bytes(), name),
-        }
+        let (text, literal) = match self {
+            Glob::Literal(text) => (text, true),
+            Glob::Wild(text) => (text, false),
+        };
+        let any = !literal && text.bytes().all(|byte| matches!(byte, b'*' | b'?'));
+        let met = meet(text.as_bytes(), literal, name);
+        if any { met.any } else { met.outside }
     }
 
     /// Whether the pattern has no wildcard.
@@ -269,29 +278,63 @@ fn wild(pattern: &[u8], text: &[u8]) -> bool {
         .is_some_and(|rest| rest.iter().all(|b| *b == b'*'))
 }
 
-/// Whether two patterns hold for a common text. `?` counts as one byte or more here, which finds too
-/// much only.
-fn meet(left: &[u8], right: &[u8]) -> bool {
-    let wide = |byte: u8| matches!(byte, b'*' | b'?');
+/// How what is left of a pattern and of a name may meet.
+#[derive(Clone, Copy, Default)]
+struct Met {
+    /// They may.
+    any: bool,
+    /// They may, with something literal of the pattern outside of the host's own values.
+    outside: bool,
+}
+
+impl Met {
+    const fn or(self, other: Met) -> Met {
+        Met {
+            any: self.any || other.any,
+            outside: self.outside || other.outside,
+        }
+    }
+
+    /// Something literal was met before it.
+    const fn behind_text(self) -> Met {
+        Met {
+            any: self.any,
+            outside: self.any,
+        }
+    }
+}
+
+/// Whether a pattern, which may be all literal, and a name with text that is not known in it may stand
+/// for the same text. `?` counts as any text here, which finds too much only.
+fn meet(left: &[u8], literal: bool, right: &[u8]) -> Met {
+    let wide = |byte: u8| !literal && matches!(byte, b'*' | b'?');
+    let unknown = |byte: u8| matches!(byte, b'*' | b'?' | HOST_VALUE);
     // Row by row: whether what is left of both sides may be equal.
-    let mut above = vec![false; right.len() + 1];
+    let mut above = vec![Met::default(); right.len() + 1];
     for row in (0..=left.len()).rev() {
-        let mut this = vec![false; right.len() + 1];
+        let mut this = vec![Met::default(); right.len() + 1];
         for column in (0..=right.len()).rev() {
             let (l, r) = (left.get(row).copied(), right.get(column).copied());
-            let at = |list: &[bool], index: usize| list.get(index).copied().unwrap_or(false);
-            let holds = match (l, r) {
-                (None, None) => true,
-                (Some(l), _) if wide(l) => at(&above, column) || at(&this, column + 1),
-                (_, Some(r)) if wide(r) => at(&this, column + 1) || at(&above, column),
-                (Some(l), Some(r)) => l == r && at(&above, column + 1),
-                _ => false,
+            let at = |list: &[Met], index: usize| list.get(index).copied().unwrap_or_default();
+            let met = match (l, r) {
+                (None, None) => Met {
+                    any: true,
+                    outside: false,
+                },
+                (Some(l), _) if wide(l) => at(&above, column).or(at(&this, column + 1)),
+                (Some(_), Some(HOST_VALUE)) => at(&this, column + 1).or(at(&above, column)),
+                (Some(_), Some(r)) if unknown(r) => {
+                    at(&this, column + 1).or(at(&above, column).behind_text())
+                }
+                (None, Some(r)) if unknown(r) => at(&this, column + 1),
+                (Some(l), Some(r)) if l == r => at(&above, column + 1).behind_text(),
+                _ => Met::default(),
             };
             if let Some(cell) = this.get_mut(column) {
-                *cell = holds;
+                *cell = met;
             }
         }
         above = this;
     }
-    above.first().copied().unwrap_or(false)
+    above.first().copied().unwrap_or_default()
 }

@@ -28,11 +28,15 @@ use std::collections::BTreeSet;
 
 pub use transfer::Recognised;
 
-use word::{Variables, shown};
+use word::{Variables, shown, told};
 
 /// The longest command that is analysed, in bytes. Linux gives no more to a shell in one argument
 /// than 128 KiB.
 pub const MAX_TEXT: usize = 256 * 1024;
+
+/// In what is listed this stands for a value that is not known, and that is the host's own: its user's
+/// home, a number. Nobody who writes a command chooses it.
+pub const HOST_VALUE: char = '\u{6}';
 
 /// Programs and simple commands that are listed, at most, of each.
 const MAX_LISTED: usize = 2048;
@@ -49,7 +53,7 @@ pub struct Command {
     /// The text as sent; bytes that are not UTF-8 are replaced.
     pub text: String,
     /// Every program that may run: as written, and its base name. In these and in `commands`, `*`
-    /// stands for text that is not known.
+    /// stands for text that is not known; in `commands`, [`HOST_VALUE`] for a value of the host's own.
     pub programs: Vec<String>,
     /// Every simple command that may run: its words joined by one space, the program as its base name.
     pub commands: Vec<String>,
@@ -82,7 +86,7 @@ pub fn analyze(text: &[u8], sent: &[&str]) -> Command {
     if text.len() > MAX_TEXT {
         return opaque(command, "the command is too long to be understood");
     }
-    if command.text.contains(|c: char| c <= word::STREAM) {
+    if command.text.contains(|c: char| c <= HOST_VALUE) {
         return opaque(command, "the command has control characters in it");
     }
     let (mut variables, mut written) = (Variables::default(), Vec::new());
@@ -279,13 +283,13 @@ impl Shell<'_> {
         let Some((name, args)) = argv.split_first() else {
             return;
         };
-        let mut text = shown(name.rsplit('/').next().unwrap_or(name));
+        let mut text = told(name.rsplit('/').next().unwrap_or(name));
         for arg in args {
             if text.len() > MAX_LISTED_LENGTH {
                 break;
             }
             text.push(' ');
-            text.push_str(&shown(arg));
+            text.push_str(&told(arg));
         }
         if self.commands.len() >= MAX_LISTED {
             return self.hide("it runs too many programs to be understood");

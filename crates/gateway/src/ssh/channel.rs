@@ -155,15 +155,15 @@ pub(super) struct Channel {
     /// Variables that were set in it.
     pub(super) sent: Vec<String>,
     pub(super) sftp: Option<Box<Sftp>>,
-    /// Its connection, where its data is led through the engine.
-    pub(super) pipe: Option<Pipe>,
-    /// Who waits for it, where it is one of Weir's own.
-    pub(super) dial: Option<Dial>,
     pub(super) scp: Option<Box<Scp>>,
     /// What the server has said of how it ended, until that is kept.
     pub(super) last: Vec<Vec<u8>>,
     /// What its command moves in a protocol that is counted and not read.
     pub(super) stream: Option<Stream>,
+    /// Its connection, where its data is led through the engine.
+    pub(super) pipe: Option<Pipe>,
+    /// Who waits for it, where it is one of Weir's own.
+    pub(super) dial: Option<Dial>,
 }
 
 /// What a command moves as a whole.
@@ -215,11 +215,11 @@ impl Channel {
             terminal: None,
             sent: Vec::new(),
             sftp: None,
-            pipe: None,
-            dial: None,
             scp: None,
             last: Vec::new(),
             stream: None,
+            pipe: None,
+            dial: None,
         }
     }
 

@@ -11,7 +11,7 @@ use weir_audit::{Decision as Recorded, Outcome};
 use weir_policy::{HoldSpec, Limit, LimitScope, OnExceed, Step};
 use weir_wire_ssh::sftp::FileId;
 
-use super::channel::{Arrival, Reply, Stopped};
+use super::channel::{Arrival, Channel, Reply, Stopped};
 use super::judge::Refusal;
 use super::packet::{DATA_HEADER, Fields, Message};
 use super::people::{self, ruling, waiting_text};
@@ -43,6 +43,16 @@ pub(super) enum Over {
     File(FileId),
     /// The file that scp moves.
     Copy,
+}
+
+impl Over {
+    fn of(self, channel: &mut Channel) -> Option<&mut Active> {
+        match self {
+            Self::Channel => channel.active.as_mut(),
+            Self::File(file) => channel.sftp.as_mut()?.active(file),
+            Self::Copy => channel.scp.as_mut()?.active(),
+        }
+    }
 }
 
 /// What became of something that arrived.
@@ -256,16 +266,7 @@ impl Relay {
         {
             return counted;
         }
-        let Some(channel) = self.channels.get_mut(&key) else {
-            return Counted::Gone;
-        };
-        let Some(active) = channel.active.as_mut() else {
-            return Counted::Gone;
-        };
-        let step = match active.meter.as_mut() {
-            Some(meter) => meter.row(data.len() as u64),
-            None => Step::Continue,
-        };
+        let step = self.announce(key, Over::Channel, data.len());
         let counted = self.step(key, Over::Channel, step, data.len());
         if matches!(counted, Counted::Gone) && code.is_none() {
             self.scp_passed(key);
@@ -273,12 +274,26 @@ impl Relay {
         counted
     }
 
-    fn counting(&mut self, key: u64, over: Over) -> Option<&mut Active> {
-        let channel = self.channels.get_mut(&key)?;
-        match over {
-            Over::Channel => channel.active.as_mut(),
-            Over::File(file) => channel.sftp.as_mut()?.active(file),
-            Over::Copy => channel.scp.as_mut()?.active(),
+    pub(super) fn counting(&mut self, key: u64, over: Over) -> Option<&mut Active> {
+        over.of(self.channels.get_mut(&key)?)
+    }
+
+    /// Bytes of a file that people have released do not count again against its channel.
+    pub(super) fn spare(&mut self, key: u64, bytes: u64) {
+        let channel = self.channels.get_mut(&key);
+        let active = channel.and_then(|channel| channel.active.as_mut());
+        if let Some(meter) = active.and_then(|active| active.meter.as_mut()) {
+            meter.spare(bytes);
+        }
+    }
+
+    /// Announces bytes to what counts them.
+    pub(super) fn announce(&mut self, key: u64, over: Over, length: usize) -> Step {
+        let channel = self.channels.get_mut(&key);
+        let active = channel.and_then(|channel| over.of(channel));
+        match active.and_then(|active| active.meter.as_mut()) {
+            Some(meter) => self.judge.count(meter, length as u64),
+            None => Step::Continue,
         }
     }
 
@@ -505,6 +520,11 @@ impl Relay {
                     Ok(release) => {
                         if let Some(meter) = active.meter.as_mut() {
                             meter.release(index, release);
+                        }
+                        active.released = true;
+                        let sent = active.bytes();
+                        if over != Over::Channel {
+                            self.spare(key, sent);
                         }
                     }
                     Err(refusal) => {

@@ -1,17 +1,22 @@
 //! From a request to a verdict: the policy in force, the decision, and what the client is told.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 use weir_audit::{Names, Statement};
-use weir_policy::{Decision, Delivery, Lifted, Limit, Meter, RecordLevel, RuleName, Scope, Wanted};
+use weir_policy::{
+    Decision, Delivery, Lifted, Limit, Meter, RecordLevel, RuleName, Scope, Step, Wanted,
+};
 
 use super::asked::Asked;
 use super::masking::Masking;
 use crate::engine::Shared;
 use crate::millis;
 use crate::values::Scanner;
+
+/// Held from reading what is left of a window to taking it: sessions run on several threads.
+static COUNTING: Mutex<()> = Mutex::new(());
 
 /// How long a session goes on without its identity being proven again.
 const IDENTITY_AGE: Duration = Duration::from_secs(5);
@@ -143,6 +148,34 @@ impl Judge {
         let mut meter = meter?;
         self.charge(&mut meter);
         Some(meter)
+    }
+
+    /// Announces something of so many bytes to a meter. Where others count towards the same windows, it is
+    /// compared with what all of them have taken, and taken, before it goes on.
+    pub(super) fn count(&self, meter: &mut Meter, bytes: u64) -> Step {
+        self.counting(meter, |meter| meter.row(bytes))
+    }
+
+    /// The same where it may go on at once; else nothing was counted.
+    pub(super) fn passes(&self, meter: &mut Meter, bytes: u64) -> bool {
+        self.counting(meter, |meter| meter.rows(1, bytes))
+    }
+
+    fn counting<T>(&self, meter: &mut Meter, count: impl FnOnce(&mut Meter) -> T) -> T {
+        if !meter.shares() {
+            return count(meter);
+        }
+        let one_at_a_time = COUNTING.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = millis();
+        let budgets = &self.shared.budgets;
+        budgets.read(&mut |counters| meter.refresh(counters, now));
+        let counted = count(meter);
+        let usage = meter.take_usage();
+        if !usage.is_empty() {
+            budgets.charge(now, &usage);
+        }
+        drop(one_at_a_time);
+        counted
     }
 
     /// What masks what a command or shell shows, where a rule asks for it. The streams of programs that

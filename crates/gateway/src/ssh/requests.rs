@@ -389,11 +389,7 @@ impl Relay {
             let mut active = Active::new(record, self.evidence.clone());
             active.delivery = durable(decision);
             active.masking = self.judge.masking(&asked, decision);
-            active.meter = match asked.moves_files() {
-                // Each file has its own.
-                true => self.judge.meter_of(&limits_of(decision, false)),
-                false => self.judge.meter(decision),
-            };
+            active.meter = self.judge.meter(decision);
             active
         });
         match (subject, opens) {

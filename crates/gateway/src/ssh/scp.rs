@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use weir_audit::{Direction, FileDigest, FileTransferred, Outcome, TransferProtocol};
-use weir_policy::{Decision, Limit, LimitScope, Meter, SftpOperation, Step, Verdict};
+use weir_policy::{Decision, Limit, LimitScope, Meter, SftpOperation, Verdict};
 use weir_wire_ssh::ProtocolError;
 use weir_wire_ssh::scp::{self, Event, Sender};
 
@@ -246,8 +246,8 @@ impl Relay {
                 }
                 Event::Data(range) => {
                     if scp.sends {
-                        let (length, meter) = (range.len(), scp.meter());
-                        let step = meter.map_or(Step::Continue, |it| it.row(length as u64));
+                        let length = range.len();
+                        let step = self.announce(key, Over::Copy, length);
                         match self.step(key, Over::Copy, step, length) {
                             Counted::Gone => {}
                             other => {
@@ -262,9 +262,14 @@ impl Relay {
                         }
                     }
                     let scp = self.channels.get_mut(&key)?.scp.as_mut()?;
+                    let released = scp.active().is_some_and(|active| active.released);
+                    let length = range.len() as u64;
                     if let Some(file) = scp.file.as_mut() {
                         let piece = data.get(range).unwrap_or_default();
                         file.digest.feed(file.digest.bytes(), piece);
+                    }
+                    if released {
+                        self.spare(key, length);
                     }
                 }
                 Event::FileEnd { complete } => {

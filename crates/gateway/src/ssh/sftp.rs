@@ -12,14 +12,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use weir_audit::{Direction, FileDigest, FileTransferred, Outcome, Record, TransferProtocol};
-use weir_policy::{Decision, Limit, LimitScope, Meter, SftpOperation, Step, Verdict};
+use weir_policy::{Decision, Limit, LimitScope, Meter, SftpOperation, Verdict};
 use weir_wire_ssh::ProtocolError;
 use weir_wire_ssh::sftp::{self, Answer, File, FileId, Framer, HEADER, Operation, Tracker, What};
 
 use super::asked::Asked;
 use super::channel::{Lane, Request};
 use super::data::Over;
-use super::judge::{Refusal, durable};
+use super::judge::{Refusal, durable, is_implicit};
 use super::relay::{End, Relay, Subject};
 use super::statement::Active;
 use crate::wall_clock;
@@ -238,8 +238,43 @@ impl Relay {
                 }
             },
         };
+        if let Err(refusal) = self.renames(&asked) {
+            let request = Self::sftp_request(asked, id, packet);
+            return self.refuse_unjudged(Subject::File(key), request, refusal);
+        }
         let request = Self::sftp_request(asked, id, packet);
         self.submit(Subject::File(key), request)
+    }
+
+    /// Whether another name may be given to a file: what rules keep from being read or written may not
+    /// come to lie where they do not look.
+    ///
+    /// # Errors
+    /// A rule that somebody has written is against reading the one or writing the other.
+    fn renames(&self, asked: &Asked) -> Result<(), Refusal> {
+        let Asked::Sftp(
+            SftpOperation::Rename | SftpOperation::HardLink | SftpOperation::Symlink,
+            paths,
+        ) = asked
+        else {
+            return Ok(());
+        };
+        let comes_to = [SftpOperation::Read, SftpOperation::Write];
+        for (operation, path) in comes_to.into_iter().zip(paths) {
+            let comes_to = Asked::Sftp(operation, vec![path.clone()]);
+            match self.judge.decide(&comes_to).map(|it| it.verdict) {
+                Some(Verdict::Deny(denial)) if !is_implicit(&denial.rule) => {
+                    let hint = denial.hint.as_deref();
+                    return Err(Refusal::denied(&denial.rule, &denial.reason, hint));
+                }
+                Some(Verdict::Hold(_)) => {
+                    let reason = "it needs an approval under its own name";
+                    return Err(Refusal::unjudged(reason));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     fn sftp_request(asked: Asked, id: u32, packet: Vec<u8>) -> Request {
@@ -421,7 +456,7 @@ impl Relay {
             let file = of.and_then(|(file, _)| sftp.files.get(&file)?.refused.clone());
             file.or_else(|| sftp.refused.clone())
         });
-        let carries = packet.get(4) == Some(&DATA) || packet.get(4) == Some(&NAME);
+        let carries = matches!(packet.get(4), Some(&(DATA | NAME | EXTENDED_REPLY)));
         if let (Some(text), true) = (&refused, carries) {
             self.sftp_account(key, packet)?;
             return Ok(Turn::Replaced(sftp::denied(id, text)));
@@ -436,6 +471,12 @@ impl Relay {
                         return Ok(Turn::Replaced(sftp::denied(id, &text)));
                     }
                 }
+            }
+            if let Some((file, _)) = of.filter(|_| !counted)
+                && let Some(active) = self.counting(key, Over::File(file))
+                && active.released
+            {
+                self.spare(key, length as u64);
             }
             match self.sftp_count(key, Over::Channel, length) {
                 Content::On => {}
@@ -466,21 +507,7 @@ impl Relay {
     }
 
     fn sftp_count(&mut self, key: u64, over: Over, length: usize) -> Content {
-        let Some(channel) = self.channels.get_mut(&key) else {
-            return Content::On;
-        };
-        let active = match over {
-            Over::Channel => channel.active.as_mut(),
-            Over::File(file) => channel.sftp.as_mut().and_then(|sftp| sftp.active(file)),
-            Over::Copy => None,
-        };
-        let Some(active) = active else {
-            return Content::On;
-        };
-        let step = match active.meter.as_mut() {
-            Some(meter) => meter.row(length as u64),
-            None => Step::Continue,
-        };
+        let step = self.announce(key, over, length);
         match self.step(key, over, step, length) {
             super::data::Counted::Gone => Content::On,
             super::data::Counted::Waits => Content::Waits,
@@ -621,6 +648,7 @@ enum Content {
 
 const DATA: u8 = 103;
 const NAME: u8 = 104;
+const EXTENDED_REPLY: u8 = 201;
 
 /// What an open file moved.
 fn transfers(open: &Open, file: &File, closed: bool) -> Vec<FileTransferred> {

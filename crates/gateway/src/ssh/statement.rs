@@ -33,6 +33,8 @@ pub(super) struct Active {
     pub(super) masking: Option<Box<Masking>>,
     /// How it ended, as far as the server has said.
     pub(super) outcome: Option<Outcome>,
+    /// People have released what it sends.
+    pub(super) released: bool,
     /// Whether its end is kept before the client sees it, and whether by the collector too.
     pub(super) delivery: Option<bool>,
     started: Instant,
@@ -54,6 +56,7 @@ impl Active {
             meter: None,
             masking: None,
             outcome: None,
+            released: false,
             delivery: None,
             started: Instant::now(),
             bytes: 0,
@@ -115,16 +118,6 @@ impl Active {
     /// Counts what goes to the client.
     pub(super) fn count(&mut self, bytes: usize) {
         self.bytes += bytes as u64;
-    }
-
-    /// Counts what goes to the client, where its meter takes it at once.
-    pub(super) fn passes(&mut self, bytes: usize) -> bool {
-        let mut meter = self.meter.as_mut();
-        let passes = meter.as_mut().is_none_or(|it| it.rows(1, bytes as u64));
-        if passes {
-            self.count(bytes);
-        }
-        passes
     }
 
     /// How much went to the client.

@@ -483,3 +483,50 @@ fn records_that_are_stored_in_one_row_are_not_left_to_the_meter() {
     let slow = Exceed::Throttle { rows_per_second: 1 };
     assert_eq!(decided(slow), "permit");
 }
+
+#[test]
+fn what_is_known_to_pass_a_limit_is_stopped_before_its_first_byte() {
+    let bytes = |most| limit(None, Some(most), OnExceed::RequireApproval(approval()));
+    let mut meter = meter(&[bytes(100), bytes(200), window(5)]);
+    assert!(meter.foresees());
+    assert_eq!(meter.foresee(100), None);
+    assert_eq!(meter.foresee(101), Some(0));
+    meter.release(0, Release::ToEnd);
+    assert_eq!(meter.foresee(101), None);
+    assert_eq!(meter.foresee(201), Some(1));
+}
+
+#[test]
+fn a_limit_that_denies_is_foreseen_before_one_that_asks_and_a_rate_never() {
+    let asks = limit(None, Some(1), OnExceed::RequireApproval(approval()));
+    let denies = limit(None, Some(10), OnExceed::Deny);
+    let slows = limit(None, Some(1), OnExceed::Throttle { rows_per_second: 1 });
+    let both = meter(&[asks, denies]);
+    assert_eq!(both.foresee(5), Some(0));
+    assert_eq!(both.foresee(11), Some(1));
+    let slow = meter(&[slows, window(1)]);
+    assert!(!slow.foresees());
+    assert_eq!(slow.foresee(u64::MAX), None);
+}
+
+#[test]
+fn spared_bytes_count_in_windows_alone() {
+    let mut ledger = WindowLedger::new();
+    let over_all = Arc::new(Limit {
+        scope: LimitScope::Window(key()),
+        ..(*limit(None, Some(1000), OnExceed::Deny)).clone()
+    });
+    let own = limit(None, Some(100), OnExceed::Deny);
+    let mut meter = Meter::new(&[own, over_all], &ledger, NOW);
+    assert_eq!(meter.row(60), Step::Continue);
+    meter.spare(60);
+    meter.spare(500);
+    assert_eq!(meter.row(500), Step::Continue);
+    for usage in meter.take_usage() {
+        ledger.charge(&usage.key, NOW, usage.amount);
+    }
+    meter.refresh(&ledger, NOW);
+    assert_eq!(meter.row(100), Step::Continue);
+    assert_eq!(meter.row(1), Step::Exceeded(0));
+    assert_eq!(meter.total().bytes, 660);
+}

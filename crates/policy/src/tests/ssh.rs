@@ -483,3 +483,46 @@ fn names_of_channels_and_operations_are_stable() {
     let text = serde_json::to_string(&before).expect("json");
     assert!(!text.contains("ssh"), "budgets keep their names: {text}");
 }
+
+#[test]
+fn a_value_of_the_hosts_own_is_not_all_that_a_pattern_says() {
+    let silent = |glob: &str, part: &str| {
+        let command = SshCommand {
+            text: "x",
+            commands: &[part],
+            ..SshCommand::default()
+        };
+        let nothing = SshCommand {
+            text: "x",
+            ..SshCommand::default()
+        };
+        let rules = [(DENY, commands(&[glob]))];
+        on(&rules, SshRequest::Exec { command: &command })
+            == on(&rules, SshRequest::Exec { command: &nothing })
+    };
+    assert!(silent("*shadow*", "echo \u{6}"));
+    assert!(silent("*shadow*", "cat \u{6}/x"));
+    assert!(!silent("*shadow*", "cat *"));
+    assert!(!silent("*shadow*", "cat \u{6}shadow"));
+    assert!(!silent("*shadow*", "cat sha*\u{6}"));
+    assert!(!silent("cat /home/*", "cat \u{6}/x"));
+    assert!(!silent("*/secret*", "cat \u{6}/secret"));
+}
+
+#[test]
+fn a_word_given_to_a_program_of_which_nothing_is_known_is_meant_by_its_name_alone() {
+    let command = SshCommand {
+        text: "x",
+        mentions: &["pg_dump"],
+        ..SshCommand::default()
+    };
+    let nothing = SshCommand {
+        text: "x",
+        ..SshCommand::default()
+    };
+    let said = |glob: &str, command: &SshCommand<'_>| {
+        on(&[(DENY, commands(&[glob]))], SshRequest::Exec { command })
+    };
+    assert_ne!(said("pg_dump", &command), said("pg_dump", &nothing));
+    assert_eq!(said("pg_*", &command), said("pg_*", &nothing));
+}

@@ -1,7 +1,7 @@
 //! One simple command: what it runs besides its own program.
 
 use super::options::{SHELLS, SPECIAL, SUBCOMMANDS, WRAPPERS};
-use super::word::{ANY, FIELD, SENT, SPLIT, is_blank, may_be};
+use super::word::{ANY, FIELD, HOST, SENT, SPLIT, is_blank, may_be};
 use super::{Input, Shell};
 
 /// Programs around programs, at most.
@@ -46,7 +46,7 @@ impl Shell<'_> {
             self.called(args, input, wrapped);
         }
         self.runs_written(name, args);
-        if base.contains(ANY) {
+        if base.contains([ANY, HOST]) {
             let names = SPECIAL.iter().chain(SHELLS);
             let wrappers = WRAPPERS.iter().flat_map(|wrapper| wrapper.names);
             let meant: Vec<&str> = names
@@ -151,7 +151,7 @@ impl Shell<'_> {
             "read" | "mapfile" | "readarray" => {
                 for name in args.iter().filter(|arg| !arg.starts_with('-')) {
                     self.cloud(name);
-                    if !name.contains([ANY, SPLIT, SENT, FIELD]) {
+                    if !name.contains([ANY, HOST, SPLIT, SENT, FIELD]) {
                         // The client may have written what is read.
                         self.variables.assign(name, SENT.to_string());
                     }

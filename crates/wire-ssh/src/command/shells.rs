@@ -1,12 +1,12 @@
 //! Shells and builtins: texts, scripts, what is read and what is written for later.
 
 use super::options::{CODE_IN_ENVIRONMENT, COMMANDS_IN_ENVIRONMENT, SHELLS};
-use super::word::{ANY, FIELD, SENT, SPLIT, is_blank, may_be};
+use super::word::{ANY, FIELD, HOST, PLAIN, SENT, SPLIT, is_blank, may_be};
 use super::{Input, Shell, Written, walk};
 
 impl Shell<'_> {
     pub(super) fn cloud(&mut self, name: &str) {
-        if name.contains([ANY, SPLIT, SENT, FIELD]) {
+        if name.contains([ANY, HOST, SPLIT, SENT, FIELD]) {
             self.variables.clouded = true;
         } else {
             self.variables.cloud(name);
@@ -20,7 +20,7 @@ impl Shell<'_> {
                 continue;
             }
             if let Some((name, value)) = arg.split_once('=') {
-                if name.contains([ANY, SPLIT, SENT]) {
+                if name.contains([ANY, HOST, SPLIT, SENT]) {
                     self.variables.clouded = true;
                 } else {
                     let name = name
@@ -58,6 +58,11 @@ impl Shell<'_> {
 
     /// Variables that other programs run, or that bring code into them.
     pub(super) fn environment(&mut self, name: &str, value: &str) {
+        if PLAIN.contains(&name) && !self.variables.values.contains_key(name) {
+            // What runs reads it, and nothing else does.
+            self.variables.assign(name, HOST.to_string());
+        }
+        self.variables.assign(name, value.to_owned());
         if matches!(name, "BASH_ENV" | "ENV") && !value.is_empty() {
             self.script_file(value, &Input::Client);
         }

@@ -1,7 +1,7 @@
 //! From tokens to the simple commands that may run, each with what it reads.
 
 use super::lex::{Operation, Part, Redirect, RedirectKind, Script, Token, Word};
-use super::word::{ANY, FIELD, SENT, SPLIT, STREAM};
+use super::word::{ANY, FIELD, HOST, SENT, SPLIT, STREAM};
 use super::{Input, Shell};
 
 /// Combinations of readings of one command, at most.
@@ -511,8 +511,12 @@ fn prints(argv: &[String], input: &Input) -> Option<Vec<String>> {
         {
             args.get(1).cloned().map(|a| vec![a])
         }
-        "pwd" | "dirname" | "basename" | "hostname" | "whoami" | "id" | "uname" | "date"
-        | "nproc" | "arch" | "mktemp" | "tty" | "getconf" | "tput" | "stat" | "wc" => {
+        "pwd" | "hostname" | "whoami" | "id" | "uname" | "nproc" | "arch" | "tty" => {
+            one(HOST.to_string())
+        }
+        "date" if args.iter().all(|arg| says_nothing(arg)) => one(HOST.to_string()),
+        "wc" if args.iter().all(|arg| arg.starts_with('-')) => one(HOST.to_string()),
+        "dirname" | "basename" | "date" | "mktemp" | "getconf" | "tput" | "stat" | "wc" => {
             one(ANY.to_string())
         }
         "git"
@@ -638,4 +642,21 @@ fn is_subscript(text: &str) -> bool {
             before.is_some_and(|c| c.is_ascii_alphanumeric() || c == '_')
         })
     })
+}
+
+/// An option, or a format of which nothing but times comes.
+fn says_nothing(arg: &str) -> bool {
+    let Some(format) = arg.strip_prefix('+') else {
+        return arg == "-u" || arg == "-R" || arg == "-Iseconds";
+    };
+    let mut letters = format.chars();
+    while let Some(c) = letters.next() {
+        match c {
+            '%' => drop(letters.next()),
+            'T' | 'Z' => {}
+            c if c.is_alphabetic() || c <= HOST => return false,
+            _ => {}
+        }
+    }
+    true
 }

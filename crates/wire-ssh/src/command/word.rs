@@ -18,6 +18,8 @@ pub(super) const SPLIT: char = '\u{3}';
 pub(super) const SENT: char = '\u{4}';
 /// Followed by a number: a pipe in the place of a file.
 pub(super) const STREAM: char = '\u{5}';
+/// As `ANY`, where the value is the host's own: nobody who writes a command chooses it.
+pub(super) const HOST: char = super::HOST_VALUE;
 
 /// Readings of one word, at most.
 const MAX_READINGS: usize = 48;
@@ -76,7 +78,7 @@ impl Variables {
 }
 
 /// Variables whose values nobody chooses, and that are one word.
-const PLAIN: &[&str] = &[
+pub(super) const PLAIN: &[&str] = &[
     "HOME", "PWD", "OLDPWD", "USER", "LOGNAME", "HOSTNAME", "TMPDIR", "UID", "EUID", "PPID",
     "RANDOM", "SECONDS", "LINENO", "BASHPID", "$", "!", "#", "?", "-",
 ];
@@ -172,7 +174,8 @@ impl Shell<'_> {
     fn part(&mut self, part: &Part) -> Vec<String> {
         match part {
             Part::Text(text) => vec![text.clone()],
-            Part::Glob | Part::Arithmetic(_) => vec![ANY.to_string()],
+            Part::Glob => vec![ANY.to_string()],
+            Part::Arithmetic(_) => vec![HOST.to_string()],
             Part::BraceOpen => vec!["{".to_owned()],
             Part::BraceComma => vec![",".to_owned()],
             Part::BraceClose => vec!["}".to_owned()],
@@ -225,7 +228,7 @@ impl Shell<'_> {
         let mut values = self.value(name);
         match operation {
             Operation::Value => {}
-            Operation::Length => return vec![ANY.to_string()],
+            Operation::Length => return vec![HOST.to_string()],
             Operation::Default { word, assigns } => {
                 let others = self.readings(&word.parts);
                 if *assigns {
@@ -269,7 +272,10 @@ impl Shell<'_> {
         }
         let mut values: Vec<String> = match self.variables.values.get(name) {
             Some(values) => values.iter().cloned().collect(),
-            None if PLAIN.contains(&name) => return unknown(ANY),
+            None if PLAIN.contains(&name) => {
+                let chosen = self.is_sent(name) || self.variables.clouded;
+                return unknown(if chosen { ANY } else { HOST });
+            }
             None if name == "IFS" => return vec![" ".to_owned()],
             None if self.is_echo(name) || self.variables.clouded => return unknown(SPLIT),
             None => Vec::new(),
@@ -365,16 +371,16 @@ fn closing(parts: &[Part], open: usize) -> Option<(usize, Vec<usize>)> {
 /// Whether a text has nothing that is known.
 pub(super) fn is_blank(text: &str) -> bool {
     text.chars()
-        .all(|c| matches!(c, ANY | SPLIT | SENT | '/' | '.'))
-        && text.contains([ANY, SPLIT, SENT])
+        .all(|c| matches!(c, ANY | HOST | SPLIT | SENT | '/' | '.'))
+        && text.contains([ANY, HOST, SPLIT, SENT])
 }
 
 /// Whether a pattern may stand for the name.
 pub(super) fn may_be(pattern: &str, name: &str) -> bool {
-    if !pattern.contains([ANY, SPLIT, SENT]) {
+    if !pattern.contains([ANY, HOST, SPLIT, SENT]) {
         return pattern == name;
     }
-    let mut pieces = pattern.split([ANY, SPLIT, SENT]);
+    let mut pieces = pattern.split([ANY, HOST, SPLIT, SENT]);
     let Some(mut rest) = pieces.next().and_then(|first| name.strip_prefix(first)) else {
         return false;
     };
@@ -391,6 +397,11 @@ pub(super) fn may_be(pattern: &str, name: &str) -> bool {
 
 /// A pattern as rules compare it.
 pub(super) fn shown(text: &str) -> String {
+    told(&text.replace(HOST, ANY.encode_utf8(&mut [0; 4])))
+}
+
+/// The same, with values of the host's own told apart.
+pub(super) fn told(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
         let c = if matches!(c, ANY | SPLIT | SENT | STREAM) {

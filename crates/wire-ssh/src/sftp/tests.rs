@@ -526,3 +526,23 @@ fn an_answer_of_another_kind_to_what_weir_asks_is_an_error() {
     let data = packet(103, &[&number(u32::MAX), &string(b"x")]);
     assert_eq!(tracker.response(&data), Err(ProtocolError::Unexpected(103)));
 }
+
+#[test]
+fn a_detour_through_a_process_leads_to_the_same_path() {
+    for (path, expected) in [
+        ("/proc/self/root/etc/shadow", "/etc/shadow"),
+        ("/proc/1/root/proc/self/root/etc/shadow", "/etc/shadow"),
+        ("/proc/self/task/7/root/etc/./x", "/etc/x"),
+        ("/proc/self/root", "/"),
+        ("/proc/self/cwd/secret", "secret"),
+        ("/proc/thread-self/fd/4/secret", "secret"),
+        ("/dev/fd/4/secret", "secret"),
+        ("/dev/fd/4", "/dev/fd/4"),
+        ("/proc/self/fd/4", "/proc/self/fd/4"),
+        ("/proc/self/status", "/proc/self/status"),
+        ("/proc/loadavg", "/proc/loadavg"),
+    ] {
+        let got = normalised(path.as_bytes(), None);
+        assert_eq!(String::from_utf8_lossy(&got), expected, "{path}");
+    }
+}

@@ -277,6 +277,22 @@ impl Tracker {
         }
     }
 
+    /// A request of Weir's own for the size of an open file; the server's answer is
+    /// [`Answer::Size`]. None: the file is not open, or too many requests are under way.
+    pub fn ask_size(&mut self, file: FileId) -> Option<Vec<u8>> {
+        if self.pending.len() >= MAX_OUTSTANDING {
+            return None;
+        }
+        let (handle, _) = self.handles.iter().find(|(_, id)| **id == file)?;
+        // Clients count from the other end.
+        let id = (0..=u32::MAX)
+            .rev()
+            .find(|id| !self.pending.contains_key(id))?;
+        let packet = fstat(id, handle);
+        self.pending.insert(id, Pending::Size(file));
+        Some(packet)
+    }
+
     /// What the packet of the server that begins with these bytes delivers, if it is a DATA packet that
     /// answers a request under way. None says nothing about it: its whole may still do so.
     pub fn delivery(&self, front: &[u8]) -> Option<Delivery> {
@@ -309,22 +325,6 @@ impl Tracker {
     /// A [`Delivery`] goes on.
     pub fn delivered(&mut self, id: u32) {
         self.pending.remove(&id);
-    }
-
-    /// A request of Weir's own for the size of an open file; the server's answer is
-    /// [`Answer::Size`]. None: the file is not open, or too many requests are under way.
-    pub fn ask_size(&mut self, file: FileId) -> Option<Vec<u8>> {
-        if self.pending.len() >= MAX_OUTSTANDING {
-            return None;
-        }
-        let (handle, _) = self.handles.iter().find(|(_, id)| **id == file)?;
-        // Clients count from the other end.
-        let id = (0..=u32::MAX)
-            .rev()
-            .find(|id| !self.pending.contains_key(id))?;
-        let packet = fstat(id, handle);
-        self.pending.insert(id, Pending::Size(file));
-        Some(packet)
     }
 
     /// A whole packet of the client. The request counts as sent to the server, unless
@@ -640,7 +640,8 @@ const fn done(id: u32, done: bool) -> Answer {
 
 /// A path without `.`, `..` and doubled slashes, made absolute where `home` is known. Links are not
 /// followed: what lies behind one is known to the server only. A relative path without a known home
-/// keeps the `..` that lead out of it.
+/// keeps the `..` that lead out of it. What lies behind `/proc/PID/root` is called by its own name; what
+/// lies behind another directory of a process (`cwd`, `fd/N`, `/dev/fd/N`) is relative.
 pub fn normalised(path: &[u8], home: Option<&[u8]>) -> Vec<u8> {
     let mut parts: Vec<&[u8]> = Vec::new();
     let absolute = path.starts_with(b"/") || home.is_some();
@@ -662,10 +663,39 @@ pub fn normalised(path: &[u8], home: Option<&[u8]>) -> Vec<u8> {
             part => parts.push(part),
         }
     }
+    let behind = behind_process(&parts).filter(|_| absolute);
+    let (absolute, parts) = behind.unwrap_or((absolute, parts));
     let mut out = if absolute { b"/".to_vec() } else { Vec::new() };
     out.extend_from_slice(&parts.join(&b'/'));
     if out.is_empty() {
         out.push(b'.');
     }
     out
+}
+
+/// Where the parts of an absolute path lead that goes through a process's own directories: whether to
+/// an absolute path, and its parts.
+fn behind_process<'a>(parts: &[&'a [u8]]) -> Option<(bool, Vec<&'a [u8]>)> {
+    let mut parts = parts.to_vec();
+    let mut found = None;
+    loop {
+        let link = match parts.as_slice() {
+            [b"proc", _, b"task", _, link @ ..] | [b"proc", _, link @ ..] => link,
+            [b"dev", link @ ..] if link.first() == Some(&b"fd".as_slice()) => link,
+            _ => return found,
+        };
+        let (absolute, rest) = match link {
+            [b"root", rest @ ..] => (true, rest),
+            [b"cwd", rest @ ..] | [b"fd" | b"map_files", _, rest @ ..] => (false, rest),
+            _ => return found,
+        };
+        if rest.is_empty() && !absolute {
+            return found;
+        }
+        parts = rest.to_vec();
+        found = Some((absolute, parts.clone()));
+        if !absolute {
+            return found;
+        }
+    }
 }

@@ -141,3 +141,30 @@ fn bytes_that_are_no_text_are_replaced_and_control_characters_are_not_understood
     assert!(analyze(b"ls\0; id", &[]).opaque.is_some());
     assert_eq!(analyze(b"", &[]), Command::default());
 }
+
+#[test]
+fn values_of_the_hosts_own_are_told_from_what_somebody_may_have_chosen() {
+    let lists = |text: &str, command: &str| {
+        let found = of(text);
+        assert!(
+            found.commands.iter().any(|one| one == command),
+            "{text}: {:?}",
+            found.commands
+        );
+    };
+    lists("echo $HOME", "echo \u{6}");
+    lists("echo $$ $((1+2)) ${#x}", "echo \u{6} \u{6} \u{6}");
+    lists("echo $(hostname) $(date +%s)", "echo \u{6} \u{6}");
+    lists("echo $(date +shadow)", "echo *");
+    lists("cat $(basename /x/shadow)", "cat *");
+    lists("cat $LC_X", "cat *");
+    lists("cat /etc/sh*", "cat /etc/sh*");
+    lists("HOME=a; cat $HOME", "cat a");
+    lists("env HOME=a sh -c 'cat $HOME'", "cat a");
+    assert!(
+        super::super::analyze(b"cat $HOME", &["HOME"])
+            .commands
+            .contains(&"cat *".to_owned())
+    );
+    assert!(of("echo \u{6}").opaque.is_some());
+}
