@@ -281,9 +281,8 @@ impl Relay {
     /// Bytes of a file that people have released do not count again against its channel.
     pub(super) fn spare(&mut self, key: u64, bytes: u64) {
         let channel = self.channels.get_mut(&key);
-        let active = channel.and_then(|channel| channel.active.as_mut());
-        if let Some(meter) = active.and_then(|active| active.meter.as_mut()) {
-            meter.spare(bytes);
+        if let Some(active) = channel.and_then(|channel| channel.active.as_mut()) {
+            active.spare(bytes);
         }
     }
 

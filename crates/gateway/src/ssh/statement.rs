@@ -120,6 +120,13 @@ impl Active {
         self.bytes += bytes as u64;
     }
 
+    /// Bytes that people have released elsewhere do not count again here.
+    pub(super) fn spare(&mut self, bytes: u64) {
+        if let Some(meter) = self.meter.as_mut() {
+            meter.spare(bytes);
+        }
+    }
+
     /// How much went to the client.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes

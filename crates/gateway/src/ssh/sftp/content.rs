@@ -85,12 +85,8 @@ impl Sftp {
         }
         if let Some(whole) = whole {
             // What people have released of a file does not count again against the whole.
-            if let Some(meter) = whole
-                .meter
-                .as_mut()
-                .filter(|_| fresh && open.active.released)
-            {
-                meter.spare(packet as u64);
+            if fresh && open.active.released {
+                whole.spare(packet as u64);
             }
             if !passes(judge, whole, packet) {
                 self.counted = true;
