@@ -24,6 +24,7 @@ def claims(scene, results):
     results.check("a broker's key that the server refuses is told, and recorded", refused_login, scene)
     results.check("a placeholder password is asked for where the Target says so", placeholder, scene)
     results.check("PassThrough: a server that wants a public key is named as such", pass_through_key, scene)
+    results.check("with PassThrough the client's agent signs the login, where a rule allows agents", by_agent, scene)
     results.check("weir run governs stock ssh without an option or a key", under_run, scene)
     results.check("ProxyJump through an allowed forward ends in a session of its own", proxy_jump, scene)
 
@@ -219,6 +220,60 @@ def pass_through_key(scene):
         answer = scene.ssh("echo in", w=w)
         refused(answer, "cannot pass Weir")
     finally:
+        w.stop()
+
+
+class Agent:
+    """An ssh-agent with some keys."""
+
+    def __init__(self, where, *keys):
+        self.env = {**os.environ, "SSH_AUTH_SOCK": os.path.join(where, "agent")}
+        self.child = proc.spawn(["ssh-agent", "-D", "-a", self.env["SSH_AUTH_SOCK"]])
+        proc.wait_until(lambda: os.path.exists(self.env["SSH_AUTH_SOCK"]), "the agent listens")
+        for key in keys:
+            proc.run(["ssh-add", "-q", key], env=self.env)
+
+    def stop(self):
+        """Ends it."""
+        proc.stop(self.child)
+
+
+def by_agent(scene):
+    rule = """\
+  rules:
+  - {name: agents, match: {ssh: {channels: [agent]}}, action: Allow}
+"""
+    w = scene.start(policy=scene.policy + rule, credentials="{mode: PassThrough}")
+    agent = Agent(w.dir, scene.server.path("key"))
+    other = Agent(proc.workdir("weir-agent-"), scene.server.path("otherhostkey"))
+
+    def ssh(*argv, env=agent.env, options=("-A",), **kwargs):
+        found = sshd.client(w.port, known_hosts=os.path.join(w.state, "known_hosts"), agent=True)
+        return proc.run(["ssh", *found, *options, "127.0.0.1", *argv], check=False, env=env, timeout=30, **kwargs)
+    try:
+        equal(ssh("whoami; exit 3").stdout, f"{scene.server.user}\n")
+        equal(ssh("cat | wc -c", input="x" * 300_000).stdout.strip(), "300000")
+        equal(ssh("ssh-add -L").stdout.split()[1], scene.server.public("key").split()[1], "the agent behind")
+        done = ssh("whoami", options=())
+        equal((done.returncode, done.stdout), (255, ""))
+        contains(done.stderr, "forward it (ssh -A)")
+        done = ssh("whoami", env=other.env)
+        equal((done.returncode, done.stdout), (255, ""))
+        contains(done.stderr, "does not let")
+        event = w.wait_statement("whoami; exit 3")
+        equal((event.raw["session"]["user"], event.raw["outcome"]["code"]), (scene.server.user, "exit 3"))
+    finally:
+        agent.stop()
+        other.stop()
+        w.stop()
+    w = scene.start(credentials="{mode: PassThrough}")
+    agent = Agent(w.dir, scene.server.path("key"))
+    try:
+        done = ssh("whoami", env=agent.env)
+        equal((done.returncode, done.stdout), (255, ""))
+        contains(done.stderr, "a rule that allows agents")
+    finally:
+        agent.stop()
         w.stop()
 
 

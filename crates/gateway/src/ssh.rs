@@ -5,6 +5,7 @@
 //! that channel numbers, order, windows and what nobody knows go through as they are. What may
 //! happen is asked of the policy before a message goes on, never after.
 
+mod agent;
 mod algorithms;
 mod asked;
 mod backlog;

@@ -90,14 +90,16 @@ Subsystem raw /bin/cat
         return proc.stop(self.child)
 
 
-def client(port, *, known_hosts, user=USER, options=(), identity=None):
+def client(port, *, known_hosts, user=USER, options=(), identity=None, agent=False):
     """The options that point stock clients (ssh, scp, sftp) at a port, and nothing of the
     machine's own configuration."""
     found = ["-F", "/dev/null", "-o", f"UserKnownHostsFile={known_hosts}", "-o", "GlobalKnownHostsFile=/dev/null",
              "-o", "StrictHostKeyChecking=yes", "-o", "BatchMode=yes", "-o", "ConnectTimeout=15",
              "-o", "LogLevel=ERROR", "-o", f"Port={port}", "-o", f"User={user}"]
-    found += ["-o", f"IdentityFile={identity}", "-o", "IdentitiesOnly=yes"] if identity \
-        else ["-o", "IdentityFile=none", "-o", "IdentityAgent=none"]
+    if identity:
+        found += ["-o", f"IdentityFile={identity}", "-o", "IdentitiesOnly=yes"]
+    else:
+        found += ["-o", "IdentityFile=none", *([] if agent else ["-o", "IdentityAgent=none"])]
     for option in options:
         found += ["-o", option]
     return found

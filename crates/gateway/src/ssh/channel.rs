@@ -250,6 +250,11 @@ impl Channel {
         self.confirmed = true;
     }
 
+    /// What the client may send ahead.
+    pub(super) fn up_window(&self) -> u32 {
+        self.up.granted()
+    }
+
     /// Ends it for the client, as a program that may not run would. The server's side is closed when
     /// the client has answered.
     pub(super) fn end(&mut self) {

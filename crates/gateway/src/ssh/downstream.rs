@@ -3,7 +3,8 @@
 //! With brokered credentials whatever the client offers is accepted, or the placeholder that the
 //! Target asks for: where it runs is its identity, and Weir logs in to the server. With its own
 //! credentials, passwords and answers to prompts are handed to the server, which decides; a public
-//! key cannot be (its signature is bound to this leg), and the client is told so.
+//! key cannot be (its signature is bound to this leg), but the agent that has it can be asked, where
+//! policy permits to forward one; else the client is told so.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -32,6 +33,8 @@ pub(super) struct Login {
     failed: Mutex<Option<String>>,
     /// Whether another host answers than the one that the Target means.
     another: AtomicBool,
+    /// The key that the client has shown; its agent is to be asked.
+    shown: Mutex<Option<PublicKey>>,
 }
 
 #[expect(clippy::large_enum_variant, reason = "there is one for each session")]
@@ -43,8 +46,8 @@ enum State {
 
 /// Who logs in.
 pub(super) enum Mode {
-    /// The client.
-    PassThrough,
+    /// The client; perhaps by the agent that it forwards.
+    PassThrough { agent: bool },
     /// Weir, and what the client must show.
     Brokered {
         login: BrokeredLogin,
@@ -64,6 +67,7 @@ impl Login {
             identity: identity.to_owned(),
             failed: Mutex::default(),
             another: AtomicBool::default(),
+            shown: Mutex::default(),
         }
     }
 
@@ -75,6 +79,7 @@ impl Login {
             identity: String::new(),
             failed: Mutex::new(Some(reason)),
             another: AtomicBool::default(),
+            shown: Mutex::default(),
         }
     }
 
@@ -179,7 +184,32 @@ impl Login {
     }
 
     fn passes_through(&self) -> bool {
-        matches!(self.mode, Mode::PassThrough)
+        matches!(self.mode, Mode::PassThrough { .. })
+    }
+
+    fn takes_agents(&self) -> bool {
+        matches!(self.mode, Mode::PassThrough { agent: true })
+    }
+
+    fn show(&self, key: &PublicKey) {
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        *shown = Some(key.clone());
+    }
+
+    /// The key that the client has shown, where its agent is to be asked for the login.
+    pub(super) fn by_agent(&self) -> Option<PublicKey> {
+        let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        shown.clone()
+    }
+
+    /// What the server still accepts, as far as it can be handed on.
+    fn left(&self, remaining: &MethodSet, partial_success: bool) -> Auth {
+        let mut passable = vec![MethodKind::KeyboardInteractive, MethodKind::Password];
+        if self.takes_agents() && !partial_success {
+            passable.push(MethodKind::PublicKey);
+        }
+        passable.retain(|kind| remaining.contains(kind));
+        only(&passable, partial_success)
     }
 }
 
@@ -201,16 +231,6 @@ fn only(methods: &[MethodKind], partial_success: bool) -> Auth {
         proceed_with_methods: Some(MethodSet::from(methods)),
         partial_success,
     }
-}
-
-/// What the server still accepts, as far as it can be handed on.
-fn refused(remaining: &MethodSet, partial_success: bool) -> Auth {
-    const PASSABLE: [MethodKind; 2] = [MethodKind::KeyboardInteractive, MethodKind::Password];
-    let passable: Vec<MethodKind> = PASSABLE
-        .into_iter()
-        .filter(|kind| remaining.contains(kind))
-        .collect();
-    only(&passable, partial_success)
 }
 
 /// One client.
@@ -272,10 +292,10 @@ impl server::Handler for Handler {
                 remaining_methods,
                 partial_success,
             } => {
-                let answer = refused(&remaining_methods, partial_success);
+                let answer = self.login.left(&remaining_methods, partial_success);
                 if answer == nothing() {
                     let text = "the server asks for a public key, which cannot pass Weir: the \
-                                target needs brokered credentials";
+                                target needs brokered credentials, or a rule that allows agents";
                     self.login.fail(text.to_owned());
                     // Let in only to be told.
                     return Ok(Auth::Accept);
@@ -301,7 +321,7 @@ impl server::Handler for Handler {
             AuthResult::Failure {
                 remaining_methods,
                 partial_success,
-            } => refused(&remaining_methods, partial_success),
+            } => self.login.left(&remaining_methods, partial_success),
         })
     }
 
@@ -310,6 +330,9 @@ impl server::Handler for Handler {
         _: &str,
         _: PublicKeyOffer<'_>,
     ) -> Result<Auth, Self::Error> {
+        if self.login.takes_agents() {
+            return Ok(Auth::Accept);
+        }
         if self.login.passes_through() {
             return Ok(only(
                 &[MethodKind::KeyboardInteractive, MethodKind::Password],
@@ -326,8 +349,13 @@ impl server::Handler for Handler {
     async fn auth_publickey(
         &mut self,
         user: &str,
-        _: VerifiedPublicKey<'_>,
+        key: VerifiedPublicKey<'_>,
     ) -> Result<Auth, Self::Error> {
+        if self.login.takes_agents() {
+            user.clone_into(&mut self.user);
+            self.login.show(key.public_key);
+            return Ok(Auth::Accept);
+        }
         let enough = !self.login.placeholder();
         Ok(self.shown(user, enough).await)
     }
@@ -379,7 +407,7 @@ impl server::Handler for Handler {
             KeyboardInteractiveAuthResponse::Failure {
                 remaining_methods,
                 partial_success,
-            } => refused(&remaining_methods, partial_success),
+            } => self.login.left(&remaining_methods, partial_success),
             KeyboardInteractiveAuthResponse::InfoRequest {
                 name,
                 instructions,

@@ -167,6 +167,11 @@ impl Flow {
         }
     }
 
+    /// What the sender may still send.
+    pub(super) fn granted(&self) -> u32 {
+        u32::try_from(self.granted).unwrap_or(u32::MAX)
+    }
+
     /// Whether all has gone on.
     pub(super) fn is_empty(&self) -> bool {
         self.queue.is_empty()

@@ -17,6 +17,7 @@ use russh::server;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use weir_transport::listen::Tracked;
 
+use super::agent::Early;
 use super::asked::Asked;
 use super::backlog::Backlog;
 use super::channel::{Channel, Lane, Reply, Request, Side};
@@ -181,6 +182,8 @@ pub(super) struct Relay {
     pub(super) lane: Lane,
     pub(super) last_ticket: u64,
     pub(super) totals: Totals,
+    /// What came before the two sides were joined.
+    early: Vec<Event>,
 }
 
 impl Relay {
@@ -209,12 +212,34 @@ impl Relay {
             lane: Lane::default(),
             last_ticket: 0,
             totals: Totals::default(),
+            early: Vec::new(),
+        }
+    }
+
+    /// Takes over a session that both sides have opened, and what came after it. The client believes
+    /// that it may send nothing yet.
+    pub(super) fn adopt(&mut self, early: Early) {
+        let key = self.next_key();
+        let grant = early.channel.up_window();
+        self.by_client.insert(early.client, key);
+        self.by_server.insert(early.server, key);
+        self.channels.insert(key, early.channel);
+        self.early = early.rest;
+        if grant > 0 {
+            let adjust = Build::new(packet::WINDOW_ADJUST).u32(early.client);
+            self.to_client(adjust.u32(grant).done());
         }
     }
 
     /// Relays until one side has gone.
     pub(super) async fn run(&mut self, events: &mut UnboundedReceiver<Event>) -> End {
         let mut batch = Vec::with_capacity(BATCH);
+        for event in std::mem::take(&mut self.early) {
+            self.inbox.taken(&event);
+            if let Err(end) = self.event(event) {
+                return end;
+            }
+        }
         let mut chunks = tokio::time::interval(CHUNK);
         chunks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let (to_client, to_server) = (
@@ -674,7 +699,7 @@ impl Relay {
 }
 
 /// A message that opens a channel, with another window.
-fn with_window(message: &[u8], window: u32) -> Vec<u8> {
+pub(super) fn with_window(message: &[u8], window: u32) -> Vec<u8> {
     let mut changed = message.to_vec();
     if let Ok(Message::Open { kind, .. }) = Message::parse(message) {
         let at = 1 + 4 + kind.len() + 4;

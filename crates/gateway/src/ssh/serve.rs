@@ -11,10 +11,12 @@ use weir_audit::{
     ConnectionClosed, ConnectionOpened, Finding, FindingCode, Names, Record,
     Session as AuditSession,
 };
-use weir_policy::{ClientLogin, Credentials, Scope, Target};
+use weir_policy::{ClientLogin, Credentials, ForwardKind, Scope, Target, Verdict};
 use weir_transport::listen::Tracked;
 
+use super::agent::{self, Early};
 use super::algorithms;
+use super::asked::Asked;
 use super::backlog::{Backlog, Buffered};
 use super::downstream::{Handler, Login, Mode};
 use super::host::HostCheck;
@@ -96,12 +98,12 @@ pub(crate) async fn serve(shared: &Arc<Shared>, incoming: Incoming, route: Route
             return refused(audit, &reason);
         }
     };
-    audit.user = Some(user.into());
+    audit.user = Some(user.as_str().into());
     let taken = match login.failure() {
         Some(_) => None,
         None => login.take().await,
     };
-    let (Some((upstream, first)), Some((scope, revision))) = (taken, permitted) else {
+    let (Some((mut upstream, first)), Some((scope, revision))) = (taken, permitted) else {
         let reason = login
             .failure()
             .unwrap_or_else(|| "the server has gone".to_owned());
@@ -123,16 +125,45 @@ pub(crate) async fn serve(shared: &Arc<Shared>, incoming: Incoming, route: Route
             tracing::error!(%error, "a host key that was trusted cannot be kept");
         }
     }
+    let mut early = None;
+    if let Some(key) = login.by_agent() {
+        let asked = agent::log_in(&mut upstream, &handle, (&inbox, &mut events), &user, &key);
+        let asked = tokio::select! {
+            () = tracked.cancelled() => Err("drained".to_owned()),
+            asked = tokio::time::timeout(LOGIN, Box::pin(asked)) => asked
+                .unwrap_or_else(|_| Err("the login took too long".to_owned())),
+        };
+        match asked {
+            Ok(found) => early = Some(found),
+            Err(reason) => {
+                leave(&handle, running, &reason).await;
+                return refused((*audit).clone(), &reason);
+            }
+        }
+    }
     let session = Running {
         running,
         handle,
         upstream,
+        early,
         backlog,
         peer,
         tracked,
     };
     let judge = Judge::new(shared, scope, &target.name, revision);
     Box::pin(run(shared, session, judge, audit, inbox, events)).await;
+}
+
+/// Tells the client why its connection ends, and waits a moment until it has gone.
+async fn leave(
+    handle: &russh::server::Handle,
+    running: impl Future<Output = Result<(), russh::Error>>,
+    reason: &str,
+) {
+    let text = format!("weir: {reason}");
+    let told = handle.disconnect(russh::Disconnect::ByApplication, text, "en".to_owned());
+    drop(tokio::time::timeout(LEAVE, told).await);
+    drop(tokio::time::timeout(LEAVE, running).await);
 }
 
 /// Records something that an auditor must look at.
@@ -152,6 +183,7 @@ struct Running {
     running: russh::server::RunningSession<Handler>,
     handle: russh::server::Handle,
     upstream: Upstream,
+    early: Option<Early>,
     backlog: Arc<Backlog>,
     peer: Peer,
     tracked: Tracked,
@@ -178,6 +210,7 @@ async fn run(
         running,
         handle,
         upstream,
+        early,
         backlog,
         peer,
         tracked,
@@ -196,6 +229,9 @@ async fn run(
         evidence,
         inbox,
     );
+    if let Some(early) = early {
+        relay.adopt(early);
+    }
     let mut running = std::pin::pin!(running);
     let mut client_gone = false;
     let end = tokio::select! {
@@ -218,13 +254,7 @@ async fn run(
     drop(upstream);
     let reason = end.to_string();
     if !client_gone {
-        let told = handle.disconnect(
-            russh::Disconnect::ByApplication,
-            format!("weir: {reason}"),
-            "en".to_owned(),
-        );
-        drop(tokio::time::timeout(LEAVE, told).await);
-        drop(tokio::time::timeout(LEAVE, running).await);
+        leave(&handle, running, &reason).await;
         backlog.cut();
     }
     let closed = ConnectionClosed {
@@ -313,7 +343,15 @@ fn begin(
         .map_err(|reason| format!("evidence cannot be kept: {reason}"))?;
     let credentials = &*shared.credentials;
     let mode = match &target.credentials {
-        Credentials::PassThrough => Mode::PassThrough,
+        Credentials::PassThrough => {
+            let mut agent = false;
+            let asked = Asked::Forward(ForwardKind::Agent, None);
+            shared.budgets.read(&mut |counters| {
+                let decided = asked.judge(|it| scope.decide(it, counters, millis()).verdict);
+                agent = matches!(decided, Verdict::Permit(_));
+            });
+            Mode::PassThrough { agent }
+        }
         Credentials::Brokered { login, client } => Mode::Brokered {
             login: BrokeredLogin::read(login, credentials)?,
             user: target.ssh.user.clone(),

@@ -4,11 +4,14 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use russh::client::{self, AuthResult, RawSender};
+use russh::keys::agent::client::AgentClient;
 use russh::keys::key::safe_rng;
 use russh::keys::ssh_key::certificate::{Builder, CertType};
 use russh::keys::{
-    Algorithm, Certificate, PrivateKey, PrivateKeyWithHashAlg, PublicKey, PublicKeyOrCertificate,
+    Algorithm, Certificate, HashAlg, PrivateKey, PrivateKeyWithHashAlg, PublicKey,
+    PublicKeyOrCertificate,
 };
+use tokio::io::DuplexStream;
 use weir_policy::Login;
 
 use super::backlog::{Backlog, Buffered};
@@ -303,6 +306,38 @@ impl Upstream {
             AuthResult::Failure { .. } => {
                 Err(format!("the server refuses Weir's login as {user:?}"))
             }
+        }
+    }
+
+    /// Logs in with a key that the agent at the other end of `stream` has.
+    ///
+    /// # Errors
+    /// The agent does not sign, or the server refuses it.
+    pub(super) async fn log_in_by_agent(
+        &mut self,
+        user: &str,
+        key: &PublicKey,
+        stream: DuplexStream,
+    ) -> Result<(), String> {
+        let hash = match key.algorithm() {
+            Algorithm::Rsa { .. } => {
+                let best = self.handle.best_supported_rsa_hash().await;
+                best.map_err(|error| format!("logging in failed: {error}"))?
+                    .flatten()
+            }
+            _ => None,
+        };
+        let mut agent = AgentClient::connect(stream);
+        let asked = self
+            .handle
+            .authenticate_publickey_with(user, key.clone(), hash, &mut agent);
+        match asked.await {
+            Ok(AuthResult::Success) => Ok(()),
+            Ok(AuthResult::Failure { .. }) => Err(format!(
+                "the server does not let {user:?} in with the agent's key {}",
+                key.fingerprint(HashAlg::Sha256)
+            )),
+            Err(error) => Err(format!("the client's agent does not sign: {error}")),
         }
     }
 
