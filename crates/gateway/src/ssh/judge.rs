@@ -153,20 +153,29 @@ impl Judge {
     /// Announces something of so many bytes to a meter. Where others count towards the same windows, it is
     /// compared with what all of them have taken, and taken, before it goes on.
     pub(super) fn count(&self, meter: &mut Meter, bytes: u64) -> Step {
+        self.counting(meter, |meter| meter.row(bytes))
+    }
+
+    /// The same where it may go on at once; else nothing was counted.
+    pub(super) fn passes(&self, meter: &mut Meter, bytes: u64) -> bool {
+        self.counting(meter, |meter| meter.rows(1, bytes))
+    }
+
+    fn counting<T>(&self, meter: &mut Meter, count: impl FnOnce(&mut Meter) -> T) -> T {
         if !meter.shares() {
-            return meter.row(bytes);
+            return count(meter);
         }
         let one_at_a_time = COUNTING.lock().unwrap_or_else(PoisonError::into_inner);
         let now = millis();
         let budgets = &self.shared.budgets;
         budgets.read(&mut |counters| meter.refresh(counters, now));
-        let step = meter.row(bytes);
+        let counted = count(meter);
         let usage = meter.take_usage();
         if !usage.is_empty() {
             budgets.charge(now, &usage);
         }
         drop(one_at_a_time);
-        step
+        counted
     }
 
     /// What masks what a command or shell shows, where a rule asks for it. The streams of programs that

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use weir_audit::{Direction, FileDigest, FileTransferred, Outcome, Record, TransferProtocol};
 use weir_policy::{Decision, Limit, LimitScope, Meter, SftpOperation, Verdict};
 use weir_wire_ssh::ProtocolError;
-use weir_wire_ssh::sftp::{self, Answer, File, FileId, Framer, Operation, Tracker, What};
+use weir_wire_ssh::sftp::{self, Answer, File, FileId, Framer, HEADER, Operation, Tracker, What};
 
 use super::asked::Asked;
 use super::channel::{Lane, Request};
@@ -497,7 +497,7 @@ impl Relay {
         let sftp = self.channels.get(&key).and_then(|it| it.sftp.as_ref());
         let told = sftp.and_then(|sftp| sftp.files.get(&file));
         // What grows, and what has no size, is as large as it turns out to be.
-        let reached = offset.saturating_add(length.saturating_sub(DATA_HEADER) as u64);
+        let reached = offset.saturating_add(length.saturating_sub(HEADER) as u64);
         let size = told.map_or(0, |open| open.size).max(reached);
         match self.foresee(key, over, size) {
             Some(super::data::Counted::Waits) => Content::Waits,
@@ -646,8 +646,6 @@ enum Content {
     Refused(String),
 }
 
-/// What stands before the bytes of a DATA packet.
-const DATA_HEADER: usize = 13;
 const DATA: u8 = 103;
 const NAME: u8 = 104;
 const EXTENDED_REPLY: u8 = 201;

@@ -120,16 +120,6 @@ impl Active {
         self.bytes += bytes as u64;
     }
 
-    /// Counts what goes to the client, where its meter takes it at once.
-    pub(super) fn passes(&mut self, bytes: usize) -> bool {
-        let mut meter = self.meter.as_mut();
-        let passes = meter.as_mut().is_none_or(|it| it.rows(1, bytes as u64));
-        if passes {
-            self.count(bytes);
-        }
-        passes
-    }
-
     /// Bytes that people have released elsewhere do not count again here.
     pub(super) fn spare(&mut self, bytes: u64) {
         if let Some(meter) = self.meter.as_mut() {

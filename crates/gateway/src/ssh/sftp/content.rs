@@ -10,6 +10,7 @@ use weir_wire_ssh::sftp::{Delivery, FileId, HEADER};
 
 use super::super::channel::Channel;
 use super::super::flow::Flow;
+use super::super::judge::Judge;
 use super::super::packet::DATA_HEADER;
 use super::super::relay::Relay;
 use super::super::statement::Active;
@@ -55,7 +56,7 @@ impl Sftp {
 
     /// Lets a packet of which these bytes are there begin, if it may go on at once: how many of them are
     /// its own.
-    fn begin(&mut self, mut whole: Option<&mut Active>, bytes: &[u8]) -> Option<usize> {
+    fn begin(&mut self, judge: &Judge, whole: Option<&mut Active>, bytes: &[u8]) -> Option<usize> {
         let delivery = self.tracker.delivery(bytes)?;
         if self.refused.is_some() {
             return None;
@@ -78,19 +79,19 @@ impl Sftp {
         }
         let packet = HEADER + length;
         // What only the file has counted is collected, and not counted by it again.
-        if !std::mem::take(&mut self.counted) {
-            if !open.active.passes(packet) {
-                return None;
-            }
-            if let Some(whole) = whole.as_deref_mut()
-                && open.active.released
-            {
+        let fresh = !std::mem::take(&mut self.counted);
+        if fresh && !passes(judge, &mut open.active, packet) {
+            return None;
+        }
+        if let Some(whole) = whole {
+            // What people have released of a file does not count again against the whole.
+            if fresh && open.active.released {
                 whole.spare(packet as u64);
             }
-        }
-        if whole.is_some_and(|whole| !whole.passes(packet)) {
-            self.counted = true;
-            return None;
+            if !passes(judge, whole, packet) {
+                self.counted = true;
+                return None;
+            }
         }
         self.tracker.delivered(id);
         let head = HEADER.min(bytes.len());
@@ -99,6 +100,16 @@ impl Sftp {
         self.passing.left = length;
         Some(head + self.go_on(bytes.get(head..).unwrap_or_default()))
     }
+}
+
+/// Counts what goes to the client, if it may do so at once.
+fn passes(judge: &Judge, active: &mut Active, bytes: usize) -> bool {
+    let meter = active.meter.as_mut();
+    let passes = meter.is_none_or(|meter| judge.passes(meter, bytes as u64));
+    if passes {
+        active.count(bytes);
+    }
+    passes
 }
 
 /// Whether packets that begin now may go on at once.
@@ -120,7 +131,7 @@ impl Relay {
         let mut gone = sftp.go_on(bytes);
         let mut rest = bytes.get(gone..).unwrap_or_default();
         while free && sftp.passing.behind.is_empty() && sftp.down.waiting() == 0 {
-            let Some(more) = sftp.begin(channel.active.as_mut(), rest) else {
+            let Some(more) = sftp.begin(&self.judge, channel.active.as_mut(), rest) else {
                 break;
             };
             gone += more;
@@ -152,7 +163,8 @@ impl Relay {
             return;
         };
         let there = std::mem::take(&mut sftp.down);
-        if free && let Some(length) = sftp.begin(channel.active.as_mut(), there.rest()) {
+        if free && let Some(length) = sftp.begin(&self.judge, channel.active.as_mut(), there.rest())
+        {
             // It is not whole: all that is there is its own.
             channel.down.release(length);
             channel.down.send(None, there.rest().to_vec());
