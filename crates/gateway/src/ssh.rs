@@ -18,6 +18,7 @@ mod judge;
 mod keys;
 mod masking;
 mod packet;
+mod parked;
 mod people;
 mod pipe;
 mod relay;

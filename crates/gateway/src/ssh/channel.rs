@@ -23,6 +23,16 @@ pub(super) enum Side {
     Server,
 }
 
+impl Side {
+    /// The one at the other end.
+    pub(super) fn other(self) -> Self {
+        match self {
+            Self::Client => Self::Server,
+            Self::Server => Self::Client,
+        }
+    }
+}
+
 /// The exit status of what may not run, or not go on: a shell's for what it may not execute.
 const REFUSED_STATUS: u32 = 126;
 /// Messages of a client that may wait behind a request that is not decided.

@@ -150,6 +150,16 @@ pub(super) enum End {
     Gone(String),
 }
 
+impl End {
+    /// Who has broken the protocol, and how.
+    fn by(side: Side, text: String) -> Self {
+        match side {
+            Side::Client => Self::Client(text),
+            Side::Server => Self::Server(text),
+        }
+    }
+}
+
 /// What went through.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Totals {
@@ -266,8 +276,8 @@ impl Relay {
 
     fn event(&mut self, event: Event) -> Result<(), End> {
         match event {
-            Event::Client(message) => self.take_client(message),
-            Event::Server(message) => self.take_server(message),
+            Event::Client(message) => self.take(Side::Client, message),
+            Event::Server(message) => self.take(Side::Server, message),
             Event::Ready { .. } => Ok(()),
             Event::ServerEnded(reason) => Err(End::Gone(reason)),
             Event::Answer(subject, ticket, answer) => self.answered(subject, ticket, answer),
@@ -300,15 +310,16 @@ impl Relay {
         drop(self.server.raw(message));
     }
 
-    fn key_of_server(&self, number: u32) -> Result<u64, End> {
-        let key = self.by_server.get(&number).copied();
-        key.ok_or_else(|| End::Client(format!("no channel {number}")))
-    }
-
-    fn key_of_client(&self, number: u32) -> Result<u64, End> {
-        let key = self.by_client.get(&number).copied();
-        key.or_else(|| self.left_open(number))
-            .ok_or_else(|| End::Server(format!("no channel {number}")))
+    /// The channel that one side means by the other side's number.
+    fn key_of(&self, from: Side, number: u32) -> Result<u64, End> {
+        let key = match from {
+            Side::Client => self.by_server.get(&number).copied(),
+            Side::Server => {
+                let key = self.by_client.get(&number).copied();
+                key.or_else(|| self.left_open(number))
+            }
+        };
+        key.ok_or_else(|| End::by(from, format!("no channel {number}")))
     }
 
     /// The channel of that number that the client has done with, and the server not yet.
@@ -320,13 +331,26 @@ impl Relay {
             .map(|(key, _)| *key)
     }
 
-    fn take_client(&mut self, message: Vec<u8>) -> Result<(), End> {
-        let parsed = Message::parse(&message).map_err(|error| End::Client(error.to_string()))?;
+    /// A message of one side's.
+    fn take(&mut self, from: Side, message: Vec<u8>) -> Result<(), End> {
+        let parsed = Message::parse(&message).map_err(|error| End::by(from, error.to_string()))?;
         match parsed {
-            Message::Global { .. } => self.global_of_client(message),
+            Message::Global { name, .. } => match from {
+                Side::Client => return self.global_of_client(message),
+                // The real host's keys are not what this client may trust.
+                Side::Server if name == b"hostkeys-00@openssh.com" => {}
+                Side::Server => self.to_client(message),
+            },
             Message::GlobalSuccess | Message::GlobalFailure => {
-                self.to_server(message);
-                Ok(())
+                if from == Side::Server {
+                    if self.lane.replies.pop_front() != Some(Reply::Server) {
+                        return Err(End::by(from, "an answer that nobody asked for".to_owned()));
+                    }
+                    self.to_client(message);
+                    self.answer_globals();
+                } else {
+                    self.to_server(message);
+                }
             }
             Message::Open {
                 kind,
@@ -336,9 +360,20 @@ impl Relay {
                 rest,
             } => {
                 let asked = Asked::open(kind, rest);
-                let is_session = kind == b"session";
-                let offered = (window, max_packet);
-                self.open(Side::Client, asked, sender, offered, is_session, message)
+                let is_session = asked.is_none() && from == Side::Client;
+                let unknown = || Asked::Unknown("session from the server".into());
+                let asked = match from {
+                    Side::Client => asked,
+                    Side::Server => Some(asked.unwrap_or_else(unknown)),
+                };
+                return self.open(
+                    from,
+                    asked,
+                    sender,
+                    (window, max_packet),
+                    is_session,
+                    message,
+                );
             }
             Message::Confirmation {
                 recipient,
@@ -346,22 +381,26 @@ impl Relay {
                 window,
                 max_packet,
             } => {
-                let key = self.key_of_server(recipient)?;
-                if self.by_client.insert(sender, key).is_some() {
-                    return Err(End::Client(format!("channel {sender} is open already")));
+                let key = self.key_of(from, recipient)?;
+                let numbers = match from {
+                    Side::Client => &mut self.by_client,
+                    Side::Server => &mut self.by_server,
+                };
+                if numbers.insert(sender, key).is_some() {
+                    let text = format!("channel {sender} is open already");
+                    return Err(End::by(from, text));
                 }
-                self.confirm(key, Side::Server, sender, window, max_packet)
-                    .map_err(End::Client)
+                let confirmed = self.confirm(key, from.other(), sender, window, max_packet);
+                return confirmed.map_err(|text| End::by(from, text));
             }
             Message::OpenFailure { recipient } => {
-                let key = self.key_of_server(recipient)?;
-                self.fail_open(key, Side::Server, message)
-                    .map_err(End::Client)
+                let key = self.key_of(from, recipient)?;
+                let failed = self.fail_open(key, from.other(), message);
+                return failed.map_err(|text| End::by(from, text));
             }
             Message::WindowAdjust { recipient, bytes } => {
-                let key = self.key_of_server(recipient)?;
-                self.adjust(key, Side::Client, bytes);
-                Ok(())
+                let key = self.key_of(from, recipient)?;
+                self.adjust(key, from, bytes);
             }
             Message::Data { recipient, .. }
             | Message::ExtendedData { recipient, .. }
@@ -370,85 +409,18 @@ impl Relay {
             | Message::Request { recipient, .. }
             | Message::Success { recipient }
             | Message::Failure { recipient } => {
-                let key = self.key_of_server(recipient)?;
-                self.channel_of_client(key, message)
+                let key = self.key_of(from, recipient)?;
+                return match from {
+                    Side::Client => self.channel_of_client(key, message),
+                    Side::Server => self.channel_of_server(key, message),
+                };
             }
             Message::Unknown(number) => {
                 // RFC 4253, 11.4, with no sequence number to tell: it is not acted on.
-                tracing::debug!(number, "a message that nobody knows is dropped");
-                Ok(())
+                tracing::debug!(number, ?from, "a message that nobody knows is dropped");
             }
         }
-    }
-
-    fn take_server(&mut self, message: Vec<u8>) -> Result<(), End> {
-        let parsed = Message::parse(&message).map_err(|error| End::Server(error.to_string()))?;
-        match parsed {
-            Message::Global { name, .. } => {
-                // The real host's keys are not what this client may trust.
-                if name != b"hostkeys-00@openssh.com" {
-                    self.to_client(message);
-                }
-                Ok(())
-            }
-            Message::GlobalSuccess | Message::GlobalFailure => {
-                if self.lane.replies.pop_front() != Some(Reply::Server) {
-                    return Err(End::Server("an answer that nobody asked for".to_owned()));
-                }
-                self.to_client(message);
-                self.answer_globals();
-                Ok(())
-            }
-            Message::Open {
-                kind,
-                sender,
-                window,
-                max_packet,
-                rest,
-            } => {
-                let asked = Asked::open(kind, rest)
-                    .unwrap_or_else(|| Asked::Unknown("session from the server".into()));
-                let offered = (window, max_packet);
-                self.open(Side::Server, Some(asked), sender, offered, false, message)
-            }
-            Message::Confirmation {
-                recipient,
-                sender,
-                window,
-                max_packet,
-            } => {
-                let key = self.key_of_client(recipient)?;
-                if self.by_server.insert(sender, key).is_some() {
-                    return Err(End::Server(format!("channel {sender} is open already")));
-                }
-                self.confirm(key, Side::Client, sender, window, max_packet)
-                    .map_err(End::Server)
-            }
-            Message::OpenFailure { recipient } => {
-                let key = self.key_of_client(recipient)?;
-                self.fail_open(key, Side::Client, message)
-                    .map_err(End::Server)
-            }
-            Message::WindowAdjust { recipient, bytes } => {
-                let key = self.key_of_client(recipient)?;
-                self.adjust(key, Side::Server, bytes);
-                Ok(())
-            }
-            Message::Data { recipient, .. }
-            | Message::ExtendedData { recipient, .. }
-            | Message::Eof { recipient }
-            | Message::Close { recipient }
-            | Message::Request { recipient, .. }
-            | Message::Success { recipient }
-            | Message::Failure { recipient } => {
-                let key = self.key_of_client(recipient)?;
-                self.channel_of_server(key, message)
-            }
-            Message::Unknown(number) => {
-                tracing::debug!(number, "a message that nobody knows is dropped");
-                Ok(())
-            }
-        }
+        Ok(())
     }
 
     /// A channel is asked for.
