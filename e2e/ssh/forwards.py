@@ -99,10 +99,13 @@ class Site:
 
     def start(self, policy, database=True):
         """An instance of Weir that knows them, or all but the database."""
-        targets = BEHIND.format(port=self.behind.port, key=self.behind.public(), user=self.behind.user)
         if database:
-            return self.scene.start(policy=policy + targets + "---\n" + weir.target_yaml(self.pg.port))
-        return self.scene.start(policy=policy.split("---")[0] + targets)
+            return self.scene.start(policy=policy + self.targets() + "---\n" + weir.target_yaml(self.pg.port))
+        return self.scene.start(policy=policy.split("---")[0] + self.targets())
+
+    def targets(self):
+        """The Target of the host behind the host."""
+        return BEHIND.format(port=self.behind.port, key=self.behind.public(), user=self.behind.user)
 
     @contextlib.contextmanager
     def forward(self, w, place):
@@ -129,6 +132,7 @@ def claims(scene, results):
     site = Site(scene)
     w = site.start(POLICY)
     results.check("a database behind a forward is governed as if it were dialled", database, site, w)
+    results.check("no brokered login goes through another host unverified", brokered, site, w)
     results.check("a statement inside a forward is held, approved, and cancelled", held, site, w)
     results.check("what a web server sends through a forward is the same", web, site, w)
     results.check("forwards of one connection do not stand in each other's way", beside, site, w)
@@ -168,6 +172,20 @@ def database(site, w):
     w.settle()
     led = [e for e in w.statements() if e.session == outer]
     equal({(e.raw["command"], e.text) for e in led}, {("direct-tcpip", f"127.0.0.1:{site.pg.port}")})
+
+
+def brokered(site, w):
+    login = weir.secret_files(w.dir, "db", "app", "app-secret")
+    targets = site.targets() + "---\n"
+    policies = POLICY + targets + weir.target_yaml(site.pg.port, brokered=login)
+    other = site.scene.start(policy=policies)
+    try:
+        with site.forward(other, f"127.0.0.1:{site.pg.port}") as port:
+            done = psql(port, "select 1", env={"PGSSLMODE": "disable"})
+            equal((done.returncode, done.stdout), (2, ""))
+            contains(done.stderr, "needs upstreamTLS with verification")
+    finally:
+        other.stop()
 
 
 def held(site, w):

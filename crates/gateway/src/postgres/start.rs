@@ -7,7 +7,10 @@ use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Notify;
 use weir_audit::{ConnectionClosed, ConnectionOpened, Names, Record};
-use weir_policy::{ClientTls, Effect, EffectSet, Operation, Scope, SqlOperation, Target, Verdict};
+use weir_policy::{
+    ClientTls, Credentials, Effect, EffectSet, Operation, Scope, SqlOperation, Target, TlsMode,
+    Verdict,
+};
 use weir_sql::LexSettings;
 use weir_transport::tls::{LeafNames, Rewound, Stream, terminate};
 use weir_wire_postgres::startup::{self, CancelKey, FirstPacket, Startup};
@@ -20,7 +23,7 @@ use super::statement::Evidence;
 use super::{Connection, judgement};
 use crate::engine::{Route, Shared};
 use crate::incoming::Incoming;
-use crate::place::Place;
+use crate::place::{Place, Way};
 use crate::{millis, wall_clock};
 
 /// How long a client may take from connecting to logging in, as the server's own default.
@@ -287,6 +290,13 @@ async fn begin(
         .sink
         .healthy()
         .map_err(|reason| Refused::Told(Refusal::unrecorded(&reason)))?;
+    let led = matches!(route.way, Way::Through(_));
+    if led && target.credentials != Credentials::PassThrough && !is_verified(target) {
+        // Whoever runs the host in between could answer in the server's place, and ask for the password.
+        return Err(told(
+            "a brokered login through another host needs upstreamTLS with verification",
+        ));
+    }
     let replication = may_begin(shared, &scope, startup).await?;
     let dialer = Dialer::new(route, target, &*shared.credentials)
         .map_err(|error| unreachable_server(&error.to_string()))?;
@@ -314,6 +324,14 @@ async fn begin(
         target: target.name.clone(),
         database: database.unwrap_or_default().to_vec(),
     })
+}
+
+/// Whether the server proves who it is.
+fn is_verified(target: &Target) -> bool {
+    matches!(
+        target.upstream_tls.mode,
+        TlsMode::VerifyCA | TlsMode::VerifyFull
+    )
 }
 
 fn unreachable_server(reason: &str) -> Refused {
