@@ -292,6 +292,11 @@ class Ssh(scene.Scene):
             done = self.run("ssh", "-W", "127.0.0.1:22", f"{USER}@{HOST}", input="")
             lacks(done.stdout, "SSH-2.0")
             contains(done.stderr, "weir: denied by policy \"ops\"")
+            jump = self.run("ssh", "-J", f"{USER}@{HOST}", f"{USER}@{OTHER}", "id -un; echo jumped")
+            equal(jump.stdout, f"{USER}\njumped\n", jump.stderr)
+            inner = proc.wait_until(lambda: self.events("--since 1m --text jumped"), "the inner session is evidence")[0]
+            contains(inner["session"]["client"], " through ")
+            equal(inner["session"]["target"], "other")
         finally:
             self.policy()
 

@@ -88,7 +88,7 @@ spec:
     action: RequireApproval
     approval: {groups: [data-stewards], count: 1, deadline: 5m}
 """
-FORWARD = '  - {name: status-page, match: {ssh: {destinations: ["127.0.0.1:7000"]}}, action: Allow}\n'
+FORWARD = f'  - {{name: beyond, match: {{ssh: {{destinations: ["127.0.0.1:7000", "{OTHER}:22"]}}}}, action: Allow}}\n'
 STRICTER = '  - {name: no-id, match: {ssh: {commands: [id]}}, action: Deny}\n'
 WINDOW = """\
 apiVersion: weir.dev/v1alpha1
