@@ -19,6 +19,7 @@ def claims(scene, results):
     results.check("Ansible: ping, and copy with its own check", ansible, scene)
     results.check("asyncssh: commands, a terminal, sftp in both directions", library, scene, "asyncssh", ASYNCSSH, ASYNC)
     results.check("paramiko: commands, a terminal, sftp in both directions", library, scene, "paramiko", PARAMIKO, PARA)
+    results.check("refusals stand between packets of content, never inside one", between, scene)
     results.check("libssh2 (curl): sftp:// and scp:// in both directions", curl, scene)
     results.check("Go x/crypto/ssh: commands, a terminal, known hosts and their authority", go, scene)
 
@@ -141,6 +142,53 @@ def library(scene, name, requirements, text):
         contains(done.stdout, digest(local), "what came back")
         answers.append(done.stdout)
     equal(answers[1], answers[0], "what it saw")
+
+
+FIXED = """\
+apiVersion: weir.dev/v1alpha1
+kind: ClusterGuardPolicy
+metadata: {name: hosts}
+spec:
+  mode: Enforce
+  subjects: [{names: ["*"]}]
+  targets: [host]
+  audit: {record: Commands, delivery: Batch}
+  rules:
+  - {name: fixed, match: {ssh: {sftp: {operations: [mkdir], paths: ["*"]}}}, action: Deny}
+"""
+BETWEEN = """
+import asyncio, asyncssh, hashlib, sys
+async def main():
+    options = dict(username=sys.argv[2], known_hosts=None, client_keys=None, agent_path=None, config=None)
+    async with asyncssh.connect("127.0.0.1", int(sys.argv[1]), **options) as c, c.start_sftp_client() as s:
+        reading = asyncio.ensure_future(read(s))
+        refused = 0
+        while not reading.done():
+            try: await asyncio.wait_for(s.mkdir("/tmp/never"), 20)
+            except asyncssh.SFTPPermissionDenied: refused += 1
+        print(await reading, refused)
+async def read(s):
+    async with s.open(sys.argv[3], "rb") as f:
+        return hashlib.sha256(await f.read()).hexdigest()
+asyncio.run(main())
+"""
+
+
+def between(scene):
+    w = scene.start(policy=FIXED)
+    try:
+        there = remote(scene, "between", 1)
+        with open(there, "wb") as f:
+            for _ in range(32):
+                f.write(os.urandom(1 << 20))
+        python = install.venv("asyncssh", *ASYNCSSH)
+        done = proc.run([python, "-c", BETWEEN, str(w.port), scene.server.user, there], check=False, timeout=120)
+        equal(done.returncode, 0, done.stderr[-2000:])
+        found, refused = done.stdout.split()
+        equal(found, digest(there), "what was read")
+        assert int(refused) > 20, f"{refused} refusals"
+    finally:
+        w.stop()
 
 
 def curl(scene):
