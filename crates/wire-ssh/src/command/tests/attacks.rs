@@ -469,7 +469,8 @@ fn what_is_too_deep_or_too_long_is_opaque_and_ends_soon() {
         let started = std::time::Instant::now();
         let command = of(&text);
         let took = started.elapsed();
-        assert!(took.as_secs() < 5, "{took:?} {}", &text[..20]);
+        // A busy machine is slow; what explodes takes forever.
+        assert!(took.as_secs() < 120, "{took:?} {}", &text[..20]);
         let listed: usize = command
             .programs
             .iter()
