@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tokio::sync::Semaphore;
 use weir_audit::{ConnectionRefused, Names, Record, Session as AuditSession, SessionId};
@@ -68,6 +68,8 @@ pub(crate) struct Shared {
     pub(crate) statements: StatementCache,
     pub(crate) catalogs: Catalogs,
     pub(crate) cancels: CancelRegistry,
+    /// Held from reading what is left of a window to taking it: sessions run on several threads.
+    pub(crate) counting: Mutex<()>,
     /// The turn to analyse a large text.
     pub(crate) large_texts: Semaphore,
     resolved: RwLock<Resolved>,
@@ -106,6 +108,7 @@ impl Engine {
             statements: StatementCache::default(),
             catalogs: Catalogs::default(),
             cancels: CancelRegistry::default(),
+            counting: Mutex::default(),
             large_texts: Semaphore::new(1),
             resolved: RwLock::default(),
         };

@@ -1,6 +1,6 @@
 //! From a request to a verdict: the policy in force, the decision, and what the client is told.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -14,9 +14,6 @@ use super::masking::Masking;
 use crate::engine::Shared;
 use crate::millis;
 use crate::values::Scanner;
-
-/// Held from reading what is left of a window to taking it: sessions run on several threads.
-static COUNTING: Mutex<()> = Mutex::new(());
 
 /// How long a session goes on without its identity being proven again.
 const IDENTITY_AGE: Duration = Duration::from_secs(5);
@@ -165,7 +162,8 @@ impl Judge {
         if !meter.shares() {
             return count(meter);
         }
-        let one_at_a_time = COUNTING.lock().unwrap_or_else(PoisonError::into_inner);
+        let counting = self.shared.counting.lock();
+        let one_at_a_time = counting.unwrap_or_else(PoisonError::into_inner);
         let now = millis();
         let budgets = &self.shared.budgets;
         budgets.read(&mut |counters| meter.refresh(counters, now));
