@@ -23,7 +23,11 @@ import libraries  # noqa: E402
 import logins  # noqa: E402
 import masks  # noqa: E402
 import tour  # noqa: E402
-from lab import proc, report, sshd, weir  # noqa: E402
+from lab import install, proc, report, sshd, weir  # noqa: E402
+
+
+NEEDS = {"sshd": "openssh-server", "ssh": "openssh-client", "rsync": "rsync", "git": "git", "curl": "curl",
+         "script": "bsdutils"}
 
 
 class Scene:
@@ -98,6 +102,8 @@ def main():
     ap.add_argument("--only", help="parts of names, by comma")
     a = ap.parse_args()
     results = report.Report(a.only)
+    for program, package in NEEDS.items():
+        install.need(program, package)
     scene = Scene(a.weir)
     for module in (clients, libraries, logins, denials, files, masks, forwards, hostile, tour):
         module.claims(scene, results)
