@@ -38,6 +38,10 @@ WINDOW = POLICY + """\
 
 STRICT = POLICY.replace("delivery: Batch", "delivery: BlockingStrict").replace("  rules:\n", "")
 
+NO_FORWARDS = POLICY + """\
+  - {name: no-forwards, match: {ssh: {forwarding: true}}, action: Deny}
+"""
+
 
 def claims(scene, results):
     """All claims."""
@@ -65,6 +69,9 @@ def claims(scene, results):
     w = scene.start(policy=STRICT)
     results.check("under BlockingStrict an end is with the collector before the client sees it", strict, files, w)
     results.check("under BlockingStrict clients work as ever", works, files, w)
+    w.stop()
+    w = scene.start(policy=NO_FORWARDS)
+    results.check("ssh -N for nothing but forwarding ends where rules deny forwarding", useless, files, w)
     w.stop()
 
 
@@ -293,3 +300,16 @@ def works(files, w):
     equal(files.scene.ssh("echo out; echo err >&2; kill -TERM $$", w=w).stdout, "out\n")
     equal(len(files.scene.ssh("head -c 3000000 /dev/zero", w=w).stdout), 3_000_000)
     equal(files.scene.ssh(w=w, options=("RequestTTY=no",), input="echo shell\n").stdout, "shell\n")
+
+
+def useless(files, w):
+    options = files.scene.options(w)
+    done = proc.run(["ssh", *options, "-N", "-D", f"127.0.0.1:{proc.free_port()}", "127.0.0.1"], check=False, timeout=20)
+    equal(done.returncode, 255)
+    contains(done.stderr, 'rule "no-forwards"')
+    equal(files.scene.ssh("echo ran", w=w).stdout, "ran\n")
+    master = denials.Master(files.scene, w, "useful")
+    try:
+        equal(master.run("echo shared").stdout, "shared\n")
+    finally:
+        master.close()

@@ -3,6 +3,9 @@
 
 #[path = "../../src/postgres/mask.rs"]
 mod mask;
+#[path = "../../src/values.rs"]
+#[expect(dead_code, reason = "values that are found are another matter")]
+mod values;
 
 use std::sync::Arc;
 

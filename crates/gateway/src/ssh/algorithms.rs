@@ -14,6 +14,9 @@ use super::host::HostCheck;
 
 /// What peers see.
 const ID: &str = concat!("SSH-2.0-Weir_", env!("CARGO_PKG_VERSION"));
+/// What clients are told: towards what calls itself so they do all that they would towards the server
+/// behind, such as saying that they will open no session (`PROTOCOL` of OpenSSH, 2.2).
+const SERVER_ID: &str = concat!("SSH-2.0-OpenSSH_9.9 Weir_", env!("CARGO_PKG_VERSION"));
 const REKEY_BYTES: usize = 1 << 30;
 const REKEY_TIME: Duration = Duration::from_secs(3600);
 /// Beyond it what arrives in the middle of a key exchange ends the session.
@@ -70,7 +73,7 @@ pub(super) fn client(check: &HostCheck) -> russh::client::Config {
 /// Towards the client.
 pub(super) fn server(keys: &[PrivateKey], certificates: Vec<Certificate>) -> russh::server::Config {
     russh::server::Config {
-        server_id: SshId::Standard(Cow::Borrowed(ID)),
+        server_id: SshId::Standard(Cow::Borrowed(SERVER_ID)),
         methods: MethodSet::from(
             [
                 MethodKind::None,

@@ -148,6 +148,9 @@ pub(super) enum End {
     /// One of them has gone.
     #[error("{0}")]
     Gone(String),
+    /// Nothing that the client could still do is permitted.
+    #[error("{0}")]
+    Refused(String),
 }
 
 impl End {

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use weir_audit::{Decision as Recorded, Outcome, Record, StatementStarted};
-use weir_policy::{Decision, Verdict};
+use weir_policy::{Decision, ForwardKind, Verdict};
 
 use super::asked::Asked;
 use super::channel::{Lane, Reply, Request, Side};
@@ -79,6 +79,9 @@ impl Relay {
                 self.submit(Subject::Connection, request)
             }
             None => {
+                if name == b"no-more-sessions@openssh.com" {
+                    self.is_of_use()?;
+                }
                 if want_reply {
                     self.lane.replies.push_back(Reply::Server);
                 }
@@ -86,6 +89,54 @@ impl Relay {
                 Ok(())
             }
         }
+    }
+
+    /// Whether a connection on which no session will be opened is good for anything.
+    ///
+    /// # Errors
+    /// It has no session, and rules deny every way to forward: it ends.
+    fn is_of_use(&mut self) -> Result<(), End> {
+        let forwards = [
+            ForwardKind::TcpipForward,
+            ForwardKind::DirectStreamlocal,
+            ForwardKind::StreamlocalForward,
+            ForwardKind::DirectTcpip,
+        ];
+        if self.channels.values().any(|channel| channel.is_session) || self.judge.refresh().is_err()
+        {
+            return Ok(());
+        }
+        let mut last = None;
+        for kind in forwards {
+            // Nowhere in particular: a rule about some destinations is not meant.
+            let asked = Asked::Forward(kind, Some("".into()));
+            let decided = self.judge.decide(&asked);
+            let Some(Verdict::Deny(denial)) = decided.map(|decision| decision.verdict) else {
+                return Ok(());
+            };
+            if is_implicit(&denial.rule) {
+                return Ok(());
+            }
+            last = Some(denial);
+        }
+        let Some(denial) = last else {
+            return Ok(());
+        };
+        let reason = format!("{}, and this connection gave up sessions", denial.reason);
+        let refusal = Refusal::denied(&denial.rule, &reason, denial.hint.as_deref());
+        self.totals.statements += 1;
+        let record = weir_audit::Statement {
+            number: self.totals.statements,
+            command: Some("connection".into()),
+            decision: Recorded::Deny,
+            rules: names(&refusal.rules),
+            reason: Some(refusal.text.as_str().into()),
+            revision: self.judge.revision(),
+            ..weir_audit::Statement::default()
+        };
+        let id = self.audit_id(record.number);
+        Active::new(record, self.evidence.clone()).finish(Outcome::Denied);
+        Err(End::Refused(format!("{} (audit id {id})", refusal.text)))
     }
 
     /// Gives the answers of Weir's whose turn it is.
