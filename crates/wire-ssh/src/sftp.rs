@@ -11,10 +11,10 @@ mod tests;
 
 use crate::ProtocolError;
 
-pub use packet::{Attributes, Request, Response, denied, status};
+pub use packet::{Attributes, HEADER, Request, Response, denied, status};
 pub use tracker::{
-    Answer, Asked, Delivery, File, FileId, HEADER, MAX_OPEN, MAX_OUTSTANDING, Operation, Tracker,
-    What, normalised,
+    Answer, Asked, Delivery, File, FileId, MAX_OPEN, MAX_OUTSTANDING, Operation, Tracker, What,
+    normalised,
 };
 
 /// The longest packet that is taken, its length field not counted. OpenSSH's own limit is 256 KiB.

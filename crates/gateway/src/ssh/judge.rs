@@ -6,7 +6,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 use weir_audit::{Names, Statement};
 use weir_policy::{
-    Decision, Delivery, Lifted, Limit, Meter, RecordLevel, RuleName, Scope, Step, Wanted,
+    Decision, Delivery, Lifted, Limit, LimitScope, Meter, RecordLevel, RuleName, Scope, Step,
+    Wanted,
 };
 
 use super::asked::Asked;
@@ -145,6 +146,31 @@ impl Judge {
         let mut meter = meter?;
         self.charge(&mut meter);
         Some(meter)
+    }
+
+    /// What counts one file of a channel: the limits of its own decision, and those that its command sets
+    /// for `each`. What the whole channel counts already is not counted twice; the operation itself
+    /// counts in every window.
+    pub(super) fn meter_of_file(
+        &self,
+        decision: &Decision,
+        channel: Option<&Meter>,
+        each: &[Arc<Limit>],
+    ) -> Option<Meter> {
+        let counted = channel.map_or(&[][..], Meter::limits);
+        let is_counted = |limit: &Arc<Limit>| {
+            matches!(limit.scope, LimitScope::Window(_))
+                && counted.iter().any(|it| it.scope == limit.scope)
+        };
+        let limits = decision.obligations.limits.iter().map(Arc::clone);
+        let (known, mut own): (Vec<_>, Vec<_>) = limits.partition(is_counted);
+        for limit in each {
+            if !own.contains(limit) {
+                own.push(Arc::clone(limit));
+            }
+        }
+        drop(self.meter_of(&known));
+        self.meter_of(&own)
     }
 
     /// Announces something of so many bytes to a meter. Where others count towards the same windows, it is

@@ -334,26 +334,11 @@ impl Relay {
         let Some(channel) = self.channels.get_mut(&key) else {
             return;
         };
-        // What the whole channel counts already is not counted twice.
-        let meter = channel.active.as_ref().and_then(|it| it.meter.as_ref());
-        let counted = meter.map_or(&[][..], Meter::limits);
-        let windows = limits_of(decision, false);
-        let (known, more): (Vec<_>, Vec<_>) = windows
-            .into_iter()
-            .partition(|limit| counted.iter().any(|it| it.scope == limit.scope));
+        let counted = channel.active.as_ref().and_then(|it| it.meter.as_ref());
         let Some(scp) = channel.scp.as_mut() else {
             return;
         };
-        let mut own = limits_of(decision, true);
-        own.extend(more);
-        for limit in &scp.limits {
-            if !own.contains(limit) {
-                own.push(Arc::clone(limit));
-            }
-        }
-        // The file itself counts in every window.
-        drop(self.judge.meter_of(&known));
-        active.meter = self.judge.meter_of(&own);
+        active.meter = self.judge.meter_of_file(decision, counted, &scp.limits);
         active.delivery = durable(decision);
         if let Some(Begins { path, mode, size }) = scp.begins.take() {
             let mut places = scp::places(&scp.asked, scp.sends, &path);

@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use weir_audit::{Direction, FileDigest, FileTransferred, Outcome, Record, TransferProtocol};
-use weir_policy::{Decision, Limit, LimitScope, Meter, SftpOperation, Verdict};
+use weir_policy::{Decision, Limit, Meter, SftpOperation, Verdict};
 use weir_wire_ssh::ProtocolError;
 use weir_wire_ssh::sftp::{self, Answer, File, FileId, Framer, HEADER, Operation, Tracker, What};
 
@@ -320,31 +320,11 @@ impl Relay {
         let Some(channel) = self.channels.get_mut(&key) else {
             return;
         };
-        // What the whole channel counts already is not counted twice.
         let counted = channel.active.as_ref().and_then(|it| it.meter.as_ref());
-        let (own, others): (Vec<_>, Vec<_>) =
-            decision.obligations.limits.iter().partition(|limit| {
-                let LimitScope::Window(window) = &limit.scope else {
-                    return true;
-                };
-                !counted.is_some_and(|meter| {
-                    let mut limits = meter.limits().iter();
-                    limits
-                        .any(|known| matches!(&known.scope, LimitScope::Window(it) if it == window))
-                })
-            });
-        let (mut own, others) = (owned(&own), owned(&others));
         let Some(sftp) = channel.sftp.as_mut() else {
             return;
         };
-        for limit in &sftp.limits {
-            if !own.contains(limit) {
-                own.push(Arc::clone(limit));
-            }
-        }
-        // The operation itself counts in every window.
-        drop(self.judge.meter_of(&others));
-        active.meter = self.judge.meter_of(&own);
+        active.meter = self.judge.meter_of_file(decision, counted, &sftp.limits);
         active.delivery = durable(decision);
         sftp.pending.insert(request.id, active);
         channel.up.send(None, request.packet);
@@ -633,10 +613,6 @@ impl Relay {
         self.end_result(key, &refusal, Outcome::Denied);
         Ok(())
     }
-}
-
-fn owned(limits: &[&Arc<Limit>]) -> Vec<Arc<Limit>> {
-    limits.iter().map(|limit| Arc::clone(limit)).collect()
 }
 
 /// Whether something may go on.

@@ -4,6 +4,9 @@ use std::ops::Range;
 
 use crate::ProtocolError;
 
+/// Bytes of a DATA packet before those of the file: its length, type, number, and how many follow.
+pub const HEADER: usize = 13;
+
 /// A packet of the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request<'a> {

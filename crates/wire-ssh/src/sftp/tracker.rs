@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use super::packet::{Request, Response, fstat};
+use super::packet::{HEADER, Request, Response, fstat};
 use super::{Attributes, code};
 use crate::ProtocolError;
 
@@ -191,9 +191,6 @@ pub enum Answer {
         attributes: Option<Attributes>,
     },
 }
-
-/// Bytes of a DATA packet before those of the file: its length, type, number, and how many follow.
-pub const HEADER: usize = 13;
 
 /// A DATA packet, of which the header is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
