@@ -4,7 +4,7 @@
 # backend, and nothing that decides or decodes depends on what runs it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-PURE=${PURE:-policy sql detect wire-postgres wire-ssh}
+PURE=${PURE:-policy sql detect wire-postgres wire-ssh wire-kube}
 NO_KUBE=${NO_KUBE:-gateway sidecar collector uplink injection api notify}
 bad=0
 

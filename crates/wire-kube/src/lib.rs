@@ -1,0 +1,5 @@
+//! The Kubernetes API as bytes: what a request asks for, what an object holds, and how streams are
+//! framed.
+//!
+//! Pure: no IO, no clock, no randomness. Names are resolved by the API server's own rules; what could
+//! be read in two ways is refused.
