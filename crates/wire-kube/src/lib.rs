@@ -3,3 +3,9 @@
 //!
 //! Pure: no IO, no clock, no randomness. Names are resolved by the API server's own rules; what could
 //! be read in two ways is refused.
+
+pub mod media;
+pub mod request;
+
+pub use media::{BodyKind, NotAcceptable, accept_json, body_kind};
+pub use request::{Known, Refused, Request, Resource, parse};
