@@ -214,6 +214,9 @@ impl Credentials for SnapshotPolicies {
             Login::Files { username, .. } => {
                 Err(format!("{username}: files are not read in a cluster"))
             }
+            Login::Token(_) | Login::PodToken => {
+                Err("a token is no user name and password".to_owned())
+            }
         }
     }
 }

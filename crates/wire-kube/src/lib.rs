@@ -7,3 +7,8 @@
 mod field;
 
 pub use field::{FieldPattern, Segment};
+pub mod media;
+pub mod request;
+
+pub use media::{BodyKind, NotAcceptable, accept_json, body_kind};
+pub use request::{Known, Refused, Request, Resource, parse};

@@ -68,6 +68,9 @@ impl Credentials for FileSecrets {
                 self.file(self.base.join(username))?,
                 self.file(self.base.join(password))?,
             ),
+            Login::Token(_) | Login::PodToken => {
+                return Err("a token is no user name and password".to_owned());
+            }
         };
         Ok((Self::line(user)?, Self::line(password)?))
     }
