@@ -13,6 +13,7 @@ mod command;
 mod engine;
 mod explain;
 mod incoming;
+mod judge;
 mod kubernetes;
 mod place;
 pub mod ports;
