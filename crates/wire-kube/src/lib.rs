@@ -3,3 +3,6 @@
 //!
 //! Pure: no IO, no clock, no randomness. Names are resolved by the API server's own rules; what could
 //! be read in two ways is refused.
+
+pub mod channel;
+pub mod websocket;
