@@ -5,4 +5,5 @@
 //! be read in two ways is refused.
 
 pub mod channel;
+pub mod spdy;
 pub mod websocket;
