@@ -4,15 +4,12 @@
 //! pod's Weir made. Everything else that says who somebody is counts as a foreign identity: refused
 //! unless a policy allows it, and then sent on as it came.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, HeaderName, HeaderValue, SEC_WEBSOCKET_PROTOCOL};
 use weir_policy::{Credentials as Mode, Login, Source};
 
-use super::placeholder::Placeholders;
 use crate::ports::Credentials;
 
 /// What stands in front of a token in the list of a WebSocket's subprotocols.
@@ -46,7 +43,7 @@ impl Claim {
     ///
     /// # Errors
     /// They bring more than one credential.
-    pub(super) fn of(headers: &HeaderMap, placeholders: &Placeholders) -> Result<Self, &'static str> {
+    pub(super) fn of(headers: &HeaderMap, credentials: &dyn Credentials) -> Result<Self, &'static str> {
         let mut tokens: Vec<Option<String>> = Vec::new();
         for value in headers.get_all(AUTHORIZATION) {
             tokens.push(value.to_str().ok().and_then(bearer).map(str::to_owned));
@@ -59,7 +56,7 @@ impl Claim {
         }
         let presented = match tokens.as_slice() {
             [] => Presented::Nothing,
-            [Some(token)] if placeholders.is_ours(token, now()) => Presented::Placeholder,
+            [Some(token)] if credentials.is_placeholder(token) => Presented::Placeholder,
             [_] => Presented::Other,
             _ => return Err("a request brings one credential, this one brings several"),
         };
@@ -153,15 +150,34 @@ fn remove_bearer(headers: &mut HeaderMap) {
     }
 }
 
-fn now() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    now.unwrap_or_default().as_secs()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kubernetes::placeholder::PlaceholderClaims;
+
+    /// Knows one placeholder.
+    struct Known;
+
+    impl Credentials for Known {
+        fn read(&self, _: &Source) -> Result<Vec<u8>, String> {
+            Err("none".to_owned())
+        }
+
+        fn field(&self, _: &str, _: &str) -> Result<Option<Vec<u8>>, String> {
+            Ok(Some(b" brokered\n".to_vec()))
+        }
+
+        fn login(&self, _: &Login) -> Result<(String, String), String> {
+            Err("none".to_owned())
+        }
+
+        fn pod_token(&self) -> Result<String, String> {
+            Ok("real".to_owned())
+        }
+
+        fn is_placeholder(&self, token: &str) -> bool {
+            token == "mine"
+        }
+    }
 
     fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
@@ -172,45 +188,72 @@ mod tests {
         headers
     }
 
+    fn websocket(token: &str) -> String {
+        let token = URL_SAFE_NO_PAD.encode(token);
+        format!("{WEBSOCKET_BEARER}{token}, v4.channel.k8s.io")
+    }
+
+    fn brokered(login: Login) -> Mode {
+        let client = weir_policy::ClientLogin::Any;
+        Mode::Brokered { login, client }
+    }
+
     #[test]
     fn only_a_placeholder_of_this_pod_is_one() {
-        let (ours, others) = (Placeholders::new(&[1; 32]), Placeholders::new(&[2; 32]));
-        let claims = PlaceholderClaims::default();
-        let mine = ours.mint(&claims, now(), 600);
-        let theirs = others.mint(&claims, now(), 600);
-        let websocket = |token: &str| {
-            let token = URL_SAFE_NO_PAD.encode(token);
-            format!("{WEBSOCKET_BEARER}{token}, v4.channel.k8s.io")
-        };
         for (name, value, expected) in [
-            ("authorization", format!("Bearer {mine}"), Presented::Placeholder),
-            ("authorization", format!("bearer  {mine} "), Presented::Placeholder),
-            ("authorization", format!("Bearer {theirs}"), Presented::Other),
-            ("authorization", format!("Basic {mine}"), Presented::Other),
-            ("authorization", mine.clone(), Presented::Other),
-            ("sec-websocket-protocol", websocket(&mine), Presented::Placeholder),
-            ("sec-websocket-protocol", websocket(&theirs), Presented::Other),
+            ("authorization", "Bearer mine".to_owned(), Presented::Placeholder),
+            ("authorization", "bearer  mine ".to_owned(), Presented::Placeholder),
+            ("authorization", "Bearer theirs".to_owned(), Presented::Other),
+            ("authorization", "Basic mine".to_owned(), Presented::Other),
+            ("authorization", "mine".to_owned(), Presented::Other),
+            ("sec-websocket-protocol", websocket("mine"), Presented::Placeholder),
+            ("sec-websocket-protocol", websocket("theirs"), Presented::Other),
             ("sec-websocket-protocol", "v4.channel.k8s.io".to_owned(), Presented::Nothing),
         ] {
-            let claim = Claim::of(&headers(&[(name, &value)]), &ours).unwrap();
+            let claim = Claim::of(&headers(&[(name, &value)]), &Known).unwrap();
             assert_eq!(claim.presented, expected, "{name}: {value}");
         }
-        let both = format!("Bearer {mine}");
-        let protocol = websocket(&mine);
-        let twice = headers(&[("authorization", &both), ("sec-websocket-protocol", &protocol)]);
-        assert!(Claim::of(&twice, &ours).is_err());
-        let twice = headers(&[("authorization", &both), ("Authorization", "Bearer x")]);
-        assert!(Claim::of(&twice, &ours).is_err());
+        let protocol = websocket("mine");
+        for second in [("sec-websocket-protocol", &*protocol), ("Authorization", "Bearer x")] {
+            let twice = headers(&[("authorization", "Bearer mine"), second]);
+            assert!(Claim::of(&twice, &Known).is_err());
+        }
+    }
+
+    #[test]
+    fn the_pods_token_goes_out_only_in_place_of_its_placeholder() {
+        let token = brokered(Login::Token(Source::Ref("o".to_owned())));
+        let pod = brokered(Login::PodToken);
+        for (mode, pairs, expected) in [
+            (&pod, &[("authorization", "Bearer mine")][..], Some("Bearer real")),
+            (&pod, &[], None),
+            (&pod, &[("authorization", "Bearer x")], Some("Bearer x")),
+            (&token, &[], Some("Bearer brokered")),
+            (&token, &[("authorization", "Bearer x")], Some("Bearer x")),
+            (&Mode::PassThrough, &[("authorization", "Bearer x")], Some("Bearer x")),
+            (&Mode::PassThrough, &[("authorization", "Bearer mine")], None),
+        ] {
+            let mut headers = headers(pairs);
+            let claim = Claim::of(&headers, &Known).unwrap();
+            claim.exchange(&mut headers, mode, &Known).unwrap();
+            let sent = headers.get(AUTHORIZATION).map(|value| value.to_str().unwrap());
+            assert_eq!(sent, expected, "{mode:?} {pairs:?}");
+        }
+        let mut headers = headers(&[("sec-websocket-protocol", &websocket("mine"))]);
+        let claim = Claim::of(&headers, &Known).unwrap();
+        claim.exchange(&mut headers, &pod, &Known).unwrap();
+        assert_eq!(headers.get(AUTHORIZATION).unwrap(), "Bearer real");
+        assert_eq!(headers.get(SEC_WEBSOCKET_PROTOCOL).unwrap(), "v4.channel.k8s.io");
     }
 
     #[test]
     fn impersonation_is_foreign_whatever_the_mode() {
-        let ours = Placeholders::new(&[1; 32]);
         for name in ["Impersonate-User", "iMpErSoNaTe-Extra-scopes", "X-Remote-Group"] {
-            let claim = Claim::of(&headers(&[(name, "x")]), &ours).unwrap();
+            let claim = Claim::of(&headers(&[(name, "x")]), &Known).unwrap();
             assert!(claim.is_foreign(&Mode::PassThrough), "{name}");
         }
-        let token = Claim::of(&headers(&[("authorization", "Bearer x")]), &ours).unwrap();
+        let token = Claim::of(&headers(&[("authorization", "Bearer x")]), &Known).unwrap();
         assert!(!token.is_foreign(&Mode::PassThrough));
+        assert!(token.is_foreign(&brokered(Login::PodToken)));
     }
 }
