@@ -59,6 +59,14 @@ impl Refusal {
         Self::of(StatusCode::BAD_GATEWAY, "ServiceUnavailable", text)
     }
 
+    /// The same, as what the client asks for too soon.
+    #[must_use]
+    pub(super) fn too_many(mut self) -> Self {
+        self.code = StatusCode::TOO_MANY_REQUESTS;
+        self.reason = "TooManyRequests";
+        self
+    }
+
     /// The same, to be tried again after a while.
     #[must_use]
     pub(super) fn again_after(mut self, wait: Duration) -> Self {

@@ -68,6 +68,12 @@ impl Active {
         session.map_or_else(String::new, |id| format!("{id}/{}", self.record.number))
     }
 
+    /// The session that it belongs to; none once it has ended.
+    pub(super) fn session(&self) -> Option<Arc<Session>> {
+        let evidence = self.evidence.as_ref()?;
+        Some(Arc::clone(&evidence.session))
+    }
+
     /// Records what the client receives.
     pub(super) fn record_answer(&mut self) {
         self.recorder = Some(ChannelRecorder::new(self.record.number, RECORDED, false));
