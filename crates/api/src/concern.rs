@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use weir_policy::{
-    Bundle, ClientLogin, ClientTls, Credentials, Glob, Login, Source, Subject, SubjectSelector,
+    Bundle, ClientLogin, ClientTls, Credentials, Glob, Login, Protocol, Source, Subject, SubjectSelector,
     Target,
 };
 
@@ -97,7 +97,7 @@ pub fn granted_objects(bundle: &Bundle, subject: &Subject) -> BTreeSet<String> {
             if let ClientLogin::Password(password) = client {
                 source(password);
             }
-            if let Login::Ref(name) = login {
+            if let Login::Ref(name) | Login::Token(Source::Ref(name)) = login {
                 objects.push(name.clone());
             }
         }
@@ -114,13 +114,16 @@ fn matters(label: &Resource<DataLabelSpec>, on: &[&str], named: &[Glob]) -> bool
     let lies_on = |glob: Glob| on.iter().any(|name| glob.matches(name));
     let mut entries = label.spec.columns.iter();
     let by_value = !label.spec.detectors.is_empty() || !label.spec.patterns.is_empty();
+    let mut fields = label.spec.kubernetes.iter();
     entries.any(|entry| entry.target.as_deref().map(Glob::free).is_none_or(lies_on))
+        || fields.any(|entry| entry.target.as_deref().map(Glob::free).is_none_or(lies_on))
         || (by_value && names(named, &label.metadata.name))
 }
 
 /// How Weir connects and logs in, taken away; what clients see of the target stays.
 fn strip(spec: &mut TargetSpec) {
     spec.client_tls.get_or_insert(match spec.credentials.mode {
+        _ if spec.protocol == Protocol::Kubernetes => ClientTls::Offer,
         CredentialMode::PassThrough => ClientTls::Refuse,
         CredentialMode::Brokered => ClientTls::Offer,
     });

@@ -5,6 +5,7 @@
 //! `would_deny`. What cannot be understood is refused by each policy that has something to lose,
 //! unless *that* policy allows it by name: no policy lifts what another one protects.
 
+mod kubernetes;
 mod ssh;
 
 use std::collections::BTreeMap;
@@ -72,6 +73,7 @@ impl Scope {
         }
         self.refuse_unnamed_stream(&facts, &mut binding);
         ssh::refuse_unnamed(&self.policies, &facts, &mut binding);
+        kubernetes::refuse_unnamed(&self.policies, &facts, &mut binding);
         binding.counted |= counted;
         self.compose(binding, would_deny, facts.sql.collects)
     }
@@ -185,6 +187,7 @@ impl Scope {
             }
         }
         self.mask(policy, facts, &proven_enough, now, tally);
+        kubernetes::refuse_oracles(self, policy, facts, now, tally);
         self.implicit(policy, facts, allowed, now, tally);
     }
 
@@ -376,7 +379,7 @@ impl Scope {
         now: Timestamp,
         tally: &mut Tally,
     ) {
-        let accompanies = ssh::accompanies(facts);
+        let accompanies = ssh::accompanies(facts) || kubernetes::accompanies(facts);
         if policy.default == DefaultAction::Deny && !allowed && !accompanies {
             tally.denials.push(Denial {
                 rule: policy.implicit("(default)"),
@@ -475,6 +478,9 @@ impl Scope {
         }
         if let (Some(ssh), Some(request)) = (&matches.ssh, &facts.ssh) {
             parts.push(ssh::describe(ssh, request, facts));
+        }
+        if let (Some(matches), Some(operation)) = (&matches.kubernetes, facts.kubernetes) {
+            parts.push(kubernetes::describe(matches, operation));
         }
         if matches.opaque {
             parts.push(

@@ -25,6 +25,9 @@ pub struct Label {
     pub mask: Mask,
     /// Where it lies.
     pub columns: Vec<LabelledColumns>,
+    /// Where it lies in objects of the Kubernetes API.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fields: Vec<LabelledField>,
     /// Names of value detectors that find it elsewhere.
     pub detectors: Vec<String>,
     /// Own patterns that find it elsewhere.
@@ -40,6 +43,19 @@ pub struct LabelledColumns {
     pub table: TablePattern,
     /// Columns of those tables; a path into a document labels the whole column.
     pub column: Glob,
+}
+
+/// A field of Kubernetes objects that carries a label.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LabelledField {
+    /// Targets.
+    pub target: Glob,
+    /// API groups; an empty text is the core group.
+    pub group: Glob,
+    /// Resources.
+    pub resource: Glob,
+    /// The field, such as `data.*`.
+    pub field: String,
 }
 
 /// How a masked value looks. The order of strictness is null > constant > token > partial.
@@ -114,6 +130,7 @@ impl fmt::Display for Mask {
 #[derive(Clone, Debug, Default)]
 pub struct LabelRules {
     rules: Vec<(TablePattern, Glob, LabelId)>,
+    fields: Vec<(LabelledField, LabelId)>,
     names: Vec<Arc<str>>,
 }
 
@@ -124,7 +141,13 @@ impl LabelRules {
             let here = label.columns.iter().filter(|c| c.target.matches(target));
             here.map(move |c| (c.table.clone(), c.column.clone(), id))
         });
+        let ids = (0..=u16::MAX).map(LabelId);
+        let fields = labels.iter().zip(ids).flat_map(|(label, id)| {
+            let here = label.fields.iter().filter(|f| f.target.matches(target));
+            here.map(move |field| (field.clone(), id))
+        });
         LabelRules {
+            fields: fields.collect(),
             rules: rules.collect(),
             names: labels
                 .iter()
@@ -167,6 +190,14 @@ impl LabelRules {
         ids.sort_unstable();
         ids.dedup();
         ids
+    }
+
+    /// The labelled fields of a resource of the Kubernetes API, with the label of each.
+    pub fn of_resource(&self, group: &str, resource: &str) -> Vec<(&str, LabelId)> {
+        let here = self.fields.iter().filter(|(field, _)| {
+            field.group.matches(group) && field.resource.matches(resource)
+        });
+        here.map(|(field, id)| (field.field.as_str(), *id)).collect()
     }
 
     /// Every label that lies on this target, sorted, each once: what a stream of unknown content

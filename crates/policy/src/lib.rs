@@ -16,6 +16,7 @@ mod effect;
 mod exception;
 mod explain;
 mod functions;
+mod kubernetes;
 mod label;
 mod ledger;
 mod limit;
@@ -33,7 +34,10 @@ pub use effect::{Effect, EffectSet};
 pub use exception::{Exception, Lifted};
 pub use explain::{Outcome, RuleTrace};
 pub use functions::FunctionClass;
-pub use label::{Label, LabelId, LabelRules, LabelledColumns, Mask};
+pub use kubernetes::{
+    Endpoint, KubernetesEffect, KubernetesMatch, KubernetesOperation, KubernetesResource,
+};
+pub use label::{Label, LabelId, LabelRules, LabelledColumns, LabelledField, Mask};
 pub use ledger::{
     Amount, BudgetKey, Counters, LedgerRow, NoCounters, Timestamp, Usage, Wanted, WindowLedger,
 };

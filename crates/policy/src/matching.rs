@@ -4,11 +4,13 @@
 //! soon as any part of the operation is meant (what is unknown counts as meant); a rule that
 //! *allows* holds only if the whole operation lies within it (what is unknown does not).
 
+pub(crate) mod kubernetes;
 pub(crate) mod ssh;
 
 use std::fmt;
 
 use crate::effect::{Effect, EffectSet};
+use crate::kubernetes::KubernetesOperation;
 use crate::label::LabelId;
 use crate::name::{FunctionPattern, Glob, TablePattern};
 use crate::operation::{
@@ -55,6 +57,24 @@ pub enum Field {
     SshEnv,
     /// `ssh.sftp`
     Sftp,
+    /// `kubernetes.verbs`
+    Verbs,
+    /// `kubernetes.groups`, `resources` or `subresources`
+    Resources,
+    /// `kubernetes.namespaces`
+    Namespaces,
+    /// `kubernetes.names`
+    Names,
+    /// `kubernetes.paths`
+    Paths,
+    /// `kubernetes.effects`
+    KubernetesEffects,
+    /// `kubernetes.commands`
+    KubernetesCommands,
+    /// `kubernetes.foreignIdentity`
+    ForeignIdentity,
+    /// `kubernetes`: it is no request to the Kubernetes API
+    Kubernetes,
 }
 
 impl fmt::Display for Field {
@@ -77,6 +97,15 @@ impl fmt::Display for Field {
             Field::SshDestinations => "ssh.destinations",
             Field::SshEnv => "ssh.env",
             Field::Sftp => "ssh.sftp",
+            Field::Verbs => "kubernetes.verbs",
+            Field::Resources => "kubernetes.resources",
+            Field::Namespaces => "kubernetes.namespaces",
+            Field::Names => "kubernetes.names",
+            Field::Paths => "kubernetes.paths",
+            Field::KubernetesEffects => "kubernetes.effects",
+            Field::KubernetesCommands => "kubernetes.commands",
+            Field::ForeignIdentity => "kubernetes.foreignIdentity",
+            Field::Kubernetes => "kubernetes",
         })
     }
 }
@@ -89,6 +118,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) stream: Option<Effect>,
     /// What is asked for over SSH.
     pub(crate) ssh: Option<SshRequest<'a>>,
+    /// What is asked of the Kubernetes API.
+    pub(crate) kubernetes: Option<&'a KubernetesOperation<'a>>,
     /// Labels that do not count: columns that only rules outside of the scope name. Sorted.
     foreign: &'a [LabelId],
 }
@@ -102,6 +133,7 @@ impl<'a> Facts<'a> {
             },
             stream: Some(effect),
             ssh: None,
+                kubernetes: None,
             foreign,
         };
         match *operation {
@@ -109,6 +141,7 @@ impl<'a> Facts<'a> {
                 sql: *sql,
                 stream: None,
                 ssh: None,
+                kubernetes: None,
                 foreign,
             },
             Operation::Opaque { reason } => Facts {
@@ -118,6 +151,7 @@ impl<'a> Facts<'a> {
                 },
                 stream: None,
                 ssh: None,
+                kubernetes: None,
                 foreign,
             },
             Operation::FunctionCall => stream(Effect::FunctionCall),
@@ -133,6 +167,20 @@ impl<'a> Facts<'a> {
                 },
                 stream: None,
                 ssh: Some(ssh.request),
+                kubernetes: None,
+                foreign,
+            },
+            Operation::Kubernetes(kubernetes) => Facts {
+                sql: SqlOperation {
+                    opaque: kubernetes.opaque,
+                    label_uses: kubernetes.label_uses,
+                    outputs: kubernetes.outputs,
+                    masked_value_written: kubernetes.masked_value_written,
+                    ..SqlOperation::default()
+                },
+                stream: None,
+                ssh: None,
+                kubernetes: Some(kubernetes),
                 foreign,
             },
         }
@@ -202,6 +250,7 @@ impl ScopedRule {
         let (matches, sql) = (&self.rule.matches, &facts.sql);
         let test = |field: Field, holds: bool| if holds { Ok(()) } else { Err(field) };
         ssh::restricts(matches, facts)?;
+        kubernetes::restricts(matches, facts)?;
         test(
             Field::Effects,
             matches.effects.is_empty() || matches.effects.intersects(sql.effects),
@@ -236,6 +285,7 @@ impl ScopedRule {
         let (matches, sql) = (&self.rule.matches, &facts.sql);
         let test = |field: Field, holds: bool| if holds { Ok(()) } else { Err(field) };
         ssh::allows(matches, facts)?;
+        kubernetes::allows(matches, facts)?;
         test(
             Field::Opaque,
             matches.opaque == sql.opaque.is_some() || ssh::allows_word_for_word(matches, facts),

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::effect::EffectSet;
+use crate::kubernetes::KubernetesOperation;
 use crate::label::LabelId;
 use crate::ssh::SshOperation;
 
@@ -56,6 +57,8 @@ pub enum Operation<'a> {
     CopyBoth,
     /// A request over SSH.
     Ssh(&'a SshOperation<'a>),
+    /// A request to the Kubernetes API.
+    Kubernetes(&'a KubernetesOperation<'a>),
 }
 
 /// The facts of a SQL statement.

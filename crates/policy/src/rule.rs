@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::effect::EffectSet;
+use crate::kubernetes::KubernetesMatch;
 use crate::label::Mask;
 use crate::name::{FunctionPattern, Glob, TablePattern};
 use crate::operation::{Access, Subject, UseSet};
@@ -227,6 +228,9 @@ pub struct Match {
     /// What happens over SSH. Left out of the text that budgets are named after when not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ssh: Option<SshMatch>,
+    /// What is asked of the Kubernetes API; left out likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kubernetes: Option<KubernetesMatch>,
 }
 
 /// A test of the WHERE clause.

@@ -4,8 +4,6 @@
 //! told is `opaque`. Words that are not known before the command runs are patterns: `*` stands for
 //! any text and `?` for one character.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
 use crate::name::Glob;
@@ -82,6 +80,7 @@ pub struct SshCommand<'a> {
     pub shell: bool,
 }
 
+/// A list of names that policies write.
 macro_rules! vocabulary {
     ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
         $(#[$meta])*
@@ -104,13 +103,15 @@ macro_rules! vocabulary {
             }
         }
 
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str(self.name())
             }
         }
     };
 }
+
+pub(crate) use vocabulary;
 
 vocabulary! {
     /// What happens to files over SFTP.

@@ -279,6 +279,10 @@ pub enum Login {
         /// The password.
         password: String,
     },
+    /// A bearer token: the key `token` of an object, or a file.
+    Token(Source),
+    /// The token of the pod's own service account, which only Weir holds.
+    PodToken,
 }
 
 /// What a client must show under brokered credentials.

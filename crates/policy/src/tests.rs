@@ -45,6 +45,7 @@ fn label(name: &str, column: &str, mask: Mask) -> Label {
         name: name.into(),
         anonymous: false,
         mask,
+        fields: Vec::new(),
         columns: vec![LabelledColumns {
             target: Glob::any(),
             table: TablePattern::parse("public.customers").expect("table"),

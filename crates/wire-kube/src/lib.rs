@@ -4,8 +4,10 @@
 //! Pure: no IO, no clock, no randomness. Names are resolved by the API server's own rules; what could
 //! be read in two ways is refused.
 
+mod field;
 pub mod media;
 pub mod request;
 
+pub use field::{FieldPattern, Segment};
 pub use media::{BodyKind, NotAcceptable, accept_json, body_kind};
 pub use request::{Known, Refused, Request, Resource, parse};

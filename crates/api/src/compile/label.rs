@@ -1,10 +1,10 @@
 //! `DataLabel` to [`weir_policy::Label`].
 
-use weir_policy::{Glob, Label, LabelledColumns, Mask, TablePattern, Target};
+use weir_policy::{Glob, Label, LabelledColumns, LabelledField, Mask, TablePattern, Target};
 
 use super::{Report, target_glob};
 use crate::diagnostic::suggest;
-use crate::kinds::{ColumnsSpec, DataLabelSpec, MaskSpec};
+use crate::kinds::{ColumnsSpec, DataLabelSpec, KubernetesFieldsSpec, MaskSpec};
 use crate::load::Resource;
 use crate::tree::Origin;
 
@@ -21,9 +21,6 @@ pub(super) fn compile(
             "spec",
             "labels nothing: no columns, fields, detectors or patterns",
         );
-    }
-    if !spec.kubernetes.is_empty() {
-        report.unenforced(origin, "spec.kubernetes", "a label on Kubernetes fields");
     }
     if !spec.patterns.is_empty() {
         report.unenforced(origin, "spec.patterns", "detection by an own pattern");
@@ -52,7 +49,13 @@ pub(super) fn compile(
         };
         columns.extend(compile_columns(entry, &[target], &field, origin, report));
     }
+    let mut fields = Vec::new();
+    for (i, entry) in spec.kubernetes.iter().enumerate() {
+        let field = format!("spec.kubernetes[{i}]");
+        fields.extend(compile_fields(entry, &field, origin, targets, report));
+    }
     Label {
+        fields,
         name: resource.metadata.name.clone(),
         anonymous: false,
         mask: spec
@@ -73,6 +76,35 @@ pub(super) fn compile(
             .map(|pattern| pattern.regex.clone())
             .collect(),
     }
+}
+
+/// Fields of Kubernetes objects of one entry.
+fn compile_fields(
+    entry: &KubernetesFieldsSpec,
+    field: &str,
+    origin: &Origin,
+    targets: &[Target],
+    report: &mut Report,
+) -> Vec<LabelledField> {
+    let target = match &entry.target {
+        Some(name) => target_glob(report, origin, &format!("{field}.target"), name, targets),
+        None => Glob::free("*"),
+    };
+    if entry.fields.is_empty() {
+        report.error(origin, &format!("{field}.fields"), "names no field");
+    }
+    for (i, text) in entry.fields.iter().enumerate() {
+        if let Err(error) = weir_wire_kube::FieldPattern::parse(text) {
+            report.error(origin, &format!("{field}.fields[{i}]"), error);
+        }
+    }
+    let labelled = |text: &String| LabelledField {
+        target: target.clone(),
+        group: Glob::free(&entry.group),
+        resource: Glob::free(&entry.resource),
+        field: text.clone(),
+    };
+    entry.fields.iter().map(labelled).collect()
 }
 
 fn detectors() -> impl Iterator<Item = &'static str> {

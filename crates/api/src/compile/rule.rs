@@ -1,5 +1,6 @@
 //! One rule, checked for meaning: what it names exists, it can fire, and it can be enforced.
 
+mod kubernetes;
 mod ssh;
 
 use weir_policy::{
@@ -67,6 +68,7 @@ pub(super) fn compile(
     check_action(&rule, field, around, report);
     check_can_fire(&rule.matches, field, origin, report);
     ssh::check(&rule, field, origin, report);
+    kubernetes::check(&rule, field, origin, report);
     rule
 }
 
@@ -79,13 +81,6 @@ fn compile_match(
 ) -> Match {
     let (spec, origin): (&MatchSpec, _) = (&rule.matches, around.origin);
     let field = format!("{field}.match");
-    if spec.kubernetes.is_some() {
-        report.unenforced(
-            origin,
-            &format!("{field}.kubernetes"),
-            "a match on Kubernetes requests",
-        );
-    }
     if spec.mysql.is_some() {
         report.unenforced(
             origin,
@@ -132,6 +127,7 @@ fn compile_match(
             anonymous: true,
             mask: weir_policy::Mask::Null,
             columns,
+            fields: Vec::new(),
             detectors: Vec::new(),
             patterns: Vec::new(),
         });
@@ -139,6 +135,10 @@ fn compile_match(
     }
     if let Some(ssh) = &spec.ssh {
         matches.ssh = Some(ssh::compile(ssh, &format!("{field}.ssh"), around, report));
+    }
+    if let Some(kubernetes) = &spec.kubernetes {
+        let field = format!("{field}.kubernetes");
+        matches.kubernetes = Some(kubernetes::compile(kubernetes, &field, around, report));
     }
     if let Some(sql) = &spec.sql {
         compile_sql(sql, &format!("{field}.sql"), origin, &mut matches, report);
@@ -223,6 +223,10 @@ fn compile_label_globs(
         let meant: Vec<&Label> = named().filter(|label| glob.matches(&label.name)).collect();
         let here = |label: &&Label| {
             (by_value && !label.detectors.is_empty())
+                || label.fields.iter().any(|field| {
+                    let mut targets = around.targets.iter();
+                    targets.any(|target| field.target.matches(&target.name))
+                })
                 || label.columns.iter().any(|columns| {
                     around
                         .targets
@@ -280,12 +284,9 @@ fn compile_limits(
         if statement.duration.is_some() {
             report.unenforced(origin, &format!("{field}.duration"), "a limit of duration");
         }
-        if statement.objects.is_some() {
-            report.unenforced(origin, &format!("{field}.objects"), "a limit of objects");
-        }
         limits.push(LimitSpec {
             per: None,
-            rows: statement.rows,
+            rows: fewest(statement.rows, statement.objects),
             bytes: statement.bytes.map(|size| size.0),
             statements: None,
             on_exceed,
@@ -296,16 +297,13 @@ fn compile_limits(
         if window.per.0.is_zero() {
             report.error(origin, &format!("{field}.per"), "must not be zero");
         }
-        if window.objects.is_some() {
-            report.unenforced(origin, &format!("{field}.objects"), "a limit of objects");
-        }
         if window.statements.is_some() && spec.on_exceed == ExceedSpec::Throttle {
             let message = "statements cannot be throttled: Throttle has a rate of rows";
             report.error(origin, &format!("{field}.statements"), message);
         }
         limits.push(LimitSpec {
             per: Some(window.per.0),
-            rows: window.rows,
+            rows: fewest(window.rows, window.objects),
             bytes: window.bytes.map(|size| size.0),
             statements: window.statements,
             on_exceed,
@@ -314,11 +312,10 @@ fn compile_limits(
     let empty = |limit: &LimitSpec| {
         limit.rows.is_none() && limit.bytes.is_none() && limit.statements.is_none()
     };
-    let objects = spec
+    let duration = spec
         .statement
-        .is_some_and(|s| s.objects.is_some() || s.duration.is_some())
-        || spec.window.is_some_and(|w| w.objects.is_some());
-    if (limits.is_empty() || limits.iter().any(empty)) && !objects {
+        .is_some_and(|s| s.duration.is_some());
+    if (limits.is_empty() || limits.iter().any(empty)) && !duration {
         report.error(
             origin,
             field,
@@ -326,6 +323,11 @@ fn compile_limits(
         );
     }
     limits
+}
+
+/// An object of the Kubernetes API counts as a row.
+fn fewest(rows: Option<u64>, objects: Option<u64>) -> Option<u64> {
+    rows.into_iter().chain(objects).min()
 }
 
 fn compile_approval(
@@ -451,18 +453,20 @@ fn check_allow(rule: &Rule, field: &str, around: &Around<'_>, report: &mut Repor
         let message = format!("{streams} stands alone in an Allow rule");
         report.error(origin, &format!("{field}.match.sql.effects"), message);
     }
-    let by_name = matches.ssh.as_ref().is_some_and(ssh::lifts);
+    let by_name = matches.ssh.as_ref().is_some_and(ssh::lifts)
+        || matches.kubernetes.as_ref().is_some_and(kubernetes::lifts);
     let lifts = matches.opaque || matches.unproven || !streams.is_empty() || by_name;
     if around.default == DefaultAction::Allow && !lifts && rule.limits.is_empty() {
         let message = "this Allow never matters: under `default: Allow` it lifts only `opaque`, \
-                       `unproven`, FunctionCall, Replication, CopyBoth, and what SSH refuses without \
-                       a name";
+                       `unproven`, FunctionCall, Replication, CopyBoth, and what SSH and the \
+                       Kubernetes API refuse without a name";
         report.never(origin, &action, message);
     }
     if around.default == DefaultAction::Deny
         && !lifts
         && matches.effects.is_empty()
         && matches.ssh.is_none()
+        && matches.kubernetes.is_none()
     {
         let message = "this Allow names no effects: it permits every kind of statement";
         report.warning(origin, &format!("{field}.match"), message);

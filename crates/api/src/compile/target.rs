@@ -28,7 +28,7 @@ pub(super) fn compile(
     report: &mut Report,
 ) -> Target {
     let (spec, origin) = (&resource.spec, &resource.origin);
-    if !matches!(spec.protocol, Protocol::PostgreSQL | Protocol::SSH) {
+    if spec.protocol == Protocol::MySQL {
         report.unenforced(
             origin,
             "spec.protocol",
@@ -66,10 +66,14 @@ pub(super) fn compile(
         addresses,
         upstream_tls: compile_tls(&spec.upstream_tls, origin, report),
         client_tls: spec.client_tls.unwrap_or(match spec.credentials.mode {
+            _ if spec.protocol == Protocol::Kubernetes => ClientTls::Offer,
             CredentialMode::PassThrough => ClientTls::Refuse,
             CredentialMode::Brokered => ClientTls::Offer,
         }),
-        credentials: compile_credentials(&spec.credentials, origin, report),
+        credentials: match spec.protocol {
+            Protocol::Kubernetes => compile_token(&spec.credentials, origin, report),
+            _ => compile_credentials(&spec.credentials, origin, report),
+        },
         catalog: Catalog {
             refresh: match spec.catalog.refresh_interval {
                 span if span.0.is_zero() => {
@@ -295,6 +299,10 @@ fn compile_credentials(
     report: &mut Report,
 ) -> Credentials {
     let field = "spec.credentials";
+    if spec.token_file.is_some() || spec.pod_token.is_some() {
+        let message = "only a target with protocol Kubernetes has a token";
+        report.error(origin, field, message);
+    }
     let login = LoginSpec {
         secret_ref: spec.secret_ref.clone(),
         username_file: spec.username_file.clone(),
@@ -343,6 +351,40 @@ fn compile_credentials(
             ClientLogin::Any
         }
     };
+    Credentials::Brokered { login, client }
+}
+
+/// Who logs in to a Kubernetes API: whoever brings a token, or Weir with one.
+fn compile_token(spec: &CredentialsSpec, origin: &Origin, report: &mut Report) -> Credentials {
+    let field = "spec.credentials";
+    let user = spec.username_file.is_some() || spec.password_file.is_some();
+    if user || spec.client.is_some() {
+        let message = "a Kubernetes API takes a token: `secretRef`, `tokenFile` or `podToken`";
+        report.error(origin, field, message);
+    }
+    let token = source(spec.secret_ref.as_ref(), spec.token_file.as_ref()).map(Login::Token);
+    let pod = spec.pod_token.map(|_| Login::PodToken);
+    let twice = spec.secret_ref.is_some() && spec.token_file.is_some();
+    let login = match (spec.mode, token, pod) {
+        (CredentialMode::PassThrough, None, None) => return Credentials::PassThrough,
+        (CredentialMode::Brokered, Some(login), None) | (CredentialMode::Brokered, None, Some(login))
+            if !twice =>
+        {
+            login
+        }
+        (CredentialMode::PassThrough, ..) => {
+            let message = "PassThrough uses no token of Weir's: `mode: Brokered` is missing, or the \
+                           other fields are too many";
+            report.error(origin, field, message);
+            return Credentials::PassThrough;
+        }
+        (CredentialMode::Brokered, ..) => {
+            let message = "needs exactly one of `secretRef`, `tokenFile` and `podToken`";
+            report.error(origin, field, message);
+            return Credentials::PassThrough;
+        }
+    };
+    let client = ClientLogin::Any;
     Credentials::Brokered { login, client }
 }
 

@@ -15,7 +15,7 @@ pub struct DataLabelSpec {
     #[serde(default)]
     #[cfg_attr(feature = "crds", schemars(length(max = 256)))]
     pub columns: Vec<ColumnsSpec>,
-    /// Fields of Kubernetes objects that hold it. Not enforced by this version.
+    /// Fields of Kubernetes objects that hold it.
     #[serde(default)]
     pub kubernetes: Vec<KubernetesFieldsSpec>,
     /// Built-in detectors that recognise it by its value.
@@ -57,15 +57,20 @@ pub struct ColumnsSpec {
 #[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct KubernetesFieldsSpec {
-    /// The Target: a name or a glob.
+    /// The Target: a name or a glob. Left out: every target that speaks to a Kubernetes API.
     #[serde(default)]
+    #[cfg_attr(feature = "crds", schemars(length(max = 253)))]
     pub target: Option<String>,
-    /// The API group; empty for the core group.
+    /// The API group: a name or a glob; empty for the core group.
     #[serde(default)]
+    #[cfg_attr(feature = "crds", schemars(length(max = 253)))]
     pub group: String,
-    /// The resource, such as `secrets`.
+    /// The resource, such as `secrets`: a name or a glob.
+    #[cfg_attr(feature = "crds", schemars(length(max = 253)))]
     pub resource: String,
-    /// The fields, such as `data.*`.
+    /// The fields, such as `data.*`, `spec.password`, `spec.containers[*].env[*].value`; `**` stands
+    /// for any number of members and items. What lies below a field belongs to it.
+    #[cfg_attr(feature = "crds", schemars(length(min = 1, max = 64), inner(length(max = 512))))]
     pub fields: Vec<String>,
 }
 

@@ -1,7 +1,9 @@
 //! Rules: a match, an action, limits.
 
 use serde::{Deserialize, Serialize};
-use weir_policy::{Access, Action, Effect, SftpOperation, SshChannel, Use, WhereTest};
+use weir_policy::{
+    Access, Action, Effect, KubernetesEffect, SftpOperation, SshChannel, Use, WhereTest,
+};
 
 use super::data_label::{ColumnsSpec, MaskSpec};
 use crate::units::{Size, Span};
@@ -70,7 +72,7 @@ pub struct MatchSpec {
     /// Names statements with a result column whose origin is not proven.
     #[serde(default)]
     pub unproven: bool,
-    /// What a request to the Kubernetes API does. Not enforced by this version.
+    /// What a request to the Kubernetes API does.
     #[serde(default)]
     pub kubernetes: Option<KubernetesMatch>,
     /// What a command of the MySQL protocol does. Not enforced by this version.
@@ -117,29 +119,49 @@ pub struct SqlMatch {
     pub where_clause: Option<WhereTest>,
 }
 
-/// What a request to the Kubernetes API does: all given fields must hold.
+/// What a request to the Kubernetes API does: all given fields must hold. Wildcards are `*` and `?`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct KubernetesMatch {
-    /// Verbs, such as `get`.
+    /// Verbs as RBAC knows them, such as `get`, `list`, `deletecollection`.
     #[serde(default)]
+    #[cfg_attr(feature = "crds", schemars(inner(length(max = 63))))]
     pub verbs: Vec<String>,
-    /// API groups; empty for the core group.
+    /// API groups; an empty text is the core group. Left out: all.
     #[serde(default)]
+    #[cfg_attr(feature = "crds", schemars(inner(length(max = 253))))]
     pub groups: Vec<String>,
     /// Resources, such as `secrets`.
     #[serde(default)]
+    #[cfg_attr(feature = "crds", schemars(inner(length(max = 253))))]
     pub resources: Vec<String>,
-    /// Subresources, such as `exec`.
+    /// Subresources, such as `exec`; an empty text is the resource itself. An Allow rule that names
+    /// none allows only the resource itself.
     #[serde(default)]
+    #[cfg_attr(feature = "crds", schemars(inner(length(max = 63))))]
     pub subresources: Vec<String>,
-    /// Namespaces of the objects.
+    /// Namespaces of the objects. A rule that restricts also applies to requests for all namespaces.
     #[serde(default)]
+    #[cfg_attr(feature = "crds", schemars(inner(length(max = 63))))]
     pub namespaces: Vec<String>,
-    /// Names of the objects.
+    /// Names of the objects. A rule that restricts also applies to requests that name none, as lists
+    /// do.
     #[serde(default)]
+    #[cfg_attr(feature = "crds", schemars(inner(length(max = 253))))]
     pub names: Vec<String>,
+    /// Paths that are no resources, such as `/debug/*`.
+    #[serde(default)]
+    #[cfg_attr(feature = "crds", schemars(inner(length(max = 1024))))]
+    pub paths: Vec<String>,
+    /// What the request brings about, beside reading or changing its object.
+    #[serde(default)]
+    pub effects: Vec<KubernetesEffect>,
+    /// Programs that a command in a container may run, or commands with their words, as in
+    /// `ssh.commands`.
+    #[serde(default)]
+    #[cfg_attr(feature = "crds", schemars(inner(length(max = 1024))))]
+    pub commands: Vec<String>,
     /// Requests that impersonate, or bring a token that is not the pod's.
     #[serde(default)]
     pub foreign_identity: bool,
@@ -252,7 +274,7 @@ pub struct StatementLimitSpec {
     /// How long it may run, such as `30s`. Not enforced by this version.
     #[serde(default)]
     pub duration: Option<Span>,
-    /// Kubernetes objects that are delivered. Not enforced by this version.
+    /// Kubernetes objects that are delivered: another name for `rows`.
     #[serde(default)]
     pub objects: Option<u64>,
 }
@@ -275,7 +297,7 @@ pub struct WindowLimitSpec {
     /// Statements that are started.
     #[serde(default)]
     pub statements: Option<u64>,
-    /// Kubernetes objects that are delivered. Not enforced by this version.
+    /// Kubernetes objects that are delivered: another name for `rows`.
     #[serde(default)]
     pub objects: Option<u64>,
 }

@@ -161,7 +161,8 @@ impl Default for UpstreamTlsSpec {
     }
 }
 
-/// Who logs in. With `Brokered` the login is `secretRef`, or both files.
+/// Who logs in. With `Brokered` the login is `secretRef`, or both files; for Kubernetes `secretRef`,
+/// `tokenFile` or `podToken`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "crds", schemars(transform = crate::crd::rules::credentials))]
@@ -184,7 +185,17 @@ pub struct CredentialsSpec {
     #[serde(default)]
     #[cfg_attr(feature = "crds", schemars(length(max = 4096)))]
     pub password_file: Option<String>,
-    /// With `Brokered`: what a client must show to Weir. Left out: nothing.
+    /// With `Brokered` and protocol Kubernetes: a bearer token, as a file that Weir can read. With
+    /// `secretRef` instead, the key is `token`.
+    #[serde(default)]
+    #[cfg_attr(feature = "crds", schemars(length(max = 4096)))]
+    pub token_file: Option<String>,
+    /// With `Brokered` and protocol Kubernetes: the token of the pod's own service account, which the
+    /// application does not have. Written `podToken: {}`.
+    #[serde(default)]
+    pub pod_token: Option<Empty>,
+    /// With `Brokered`: what a client must show to Weir. Left out: nothing; for Kubernetes, the
+    /// placeholder token of its pod.
     #[serde(default, deserialize_with = "client_login")]
     pub client: Option<ClientLoginSpec>,
 }

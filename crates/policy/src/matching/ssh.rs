@@ -12,12 +12,12 @@ use crate::ssh::{SftpMatch, SftpOperation, SshChannel, SshCommand, SshMatch, Ssh
 /// The subsystem that file operations belong to.
 const SFTP: &str = "sftp";
 
-fn test(field: Field, holds: bool) -> Result<(), Field> {
+pub(super) fn test(field: Field, holds: bool) -> Result<(), Field> {
     if holds { Ok(()) } else { Err(field) }
 }
 
-/// What of a match no SSH operation has: such a rule is about something else.
-fn of_sql(matches: &Match) -> Result<(), Field> {
+/// What of a match only SQL has: such a rule is about something else.
+pub(super) fn of_sql(matches: &Match) -> Result<(), Field> {
     test(Field::Effects, matches.effects.is_empty())?;
     test(
         Field::Tables,
@@ -249,7 +249,7 @@ fn is_exactly(words: &[Glob], command: &SshCommand<'_>) -> bool {
 
 /// Whether the rule's globs cover the whole of the command: the text, and what the program named in
 /// it runs in turn (`find * ` does not allow `find . -exec sh`).
-fn is_within(globs: &[Glob], command: &SshCommand<'_>) -> bool {
+pub(super) fn is_within(globs: &[Glob], command: &SshCommand<'_>) -> bool {
     let Some(argv) = command.argv else {
         return false;
     };

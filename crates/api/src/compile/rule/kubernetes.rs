@@ -1,0 +1,90 @@
+//! What a rule says about the Kubernetes API: that it can fire, and that it does not ask for what no
+//! request has.
+
+use weir_policy::{Action, Glob, KubernetesMatch, Match, Protocol, Rule};
+
+use super::{Around, Report};
+use crate::kinds::KubernetesMatch as Spec;
+use crate::tree::Origin;
+
+pub(super) fn compile(
+    spec: &Spec,
+    field: &str,
+    around: &Around<'_>,
+    report: &mut Report,
+) -> KubernetesMatch {
+    let origin = around.origin;
+    if *spec == Spec::default() {
+        report.error(origin, field, "says nothing: it has no field");
+    }
+    let mut targets = around.targets.iter();
+    let here = targets.any(|target| target.protocol == Protocol::Kubernetes);
+    if !around.targets.is_empty() && !here {
+        let message = "never applies: no target of this policy is a Kubernetes API";
+        report.never(origin, field, message);
+    }
+    for (i, resource) in spec.resources.iter().enumerate() {
+        if let Some((resource, subresource)) = resource.split_once('/') {
+            let message = format!(
+                "a subresource stands apart: `resources: [{resource}], subresources: [{subresource}]`"
+            );
+            report.error(origin, &format!("{field}.resources[{i}]"), message);
+        }
+    }
+    let of_objects = [
+        &spec.groups,
+        &spec.resources,
+        &spec.subresources,
+        &spec.namespaces,
+        &spec.names,
+    ];
+    if !spec.paths.is_empty() && of_objects.iter().any(|list| !list.is_empty()) {
+        let message = "never applies: a path that is no resource has no group, resource, namespace \
+                       or name";
+        report.never(origin, field, message);
+    }
+    let globs = |list: &[String]| list.iter().map(|text| Glob::free(text)).collect();
+    KubernetesMatch {
+        verbs: globs(&spec.verbs),
+        groups: globs(&spec.groups),
+        resources: globs(&spec.resources),
+        subresources: globs(&spec.subresources),
+        namespaces: globs(&spec.namespaces),
+        names: globs(&spec.names),
+        paths: globs(&spec.paths),
+        effects: spec.effects.clone(),
+        commands: globs(&spec.commands),
+        foreign_identity: spec.foreign_identity,
+    }
+}
+
+/// Whether an Allow rule with this match lifts something under `default: Allow`.
+pub(super) fn lifts(kubernetes: &KubernetesMatch) -> bool {
+    kubernetes.foreign_identity
+        || !kubernetes.subresources.is_empty()
+        || !kubernetes.paths.is_empty()
+}
+
+/// Fields that no single request has together.
+pub(super) fn check(rule: &Rule, field: &str, origin: &Origin, report: &mut Report) {
+    if rule.matches.kubernetes.is_none() {
+        return;
+    }
+    let plain = Match {
+        labels: rule.matches.labels.clone(),
+        uses: rule.matches.uses,
+        kubernetes: rule.matches.kubernetes.clone(),
+        opaque: rule.matches.opaque,
+        ..Match::default()
+    };
+    if rule.matches != plain {
+        let message = "never applies: a request to the Kubernetes API has no SQL";
+        report.never(origin, &format!("{field}.match"), message);
+    }
+    let masks_path = |kubernetes: &KubernetesMatch| !kubernetes.paths.is_empty();
+    if rule.action == Some(Action::Mask) && rule.matches.kubernetes.as_ref().is_some_and(masks_path)
+    {
+        let message = "what a path that is no resource answers cannot be masked";
+        report.error(origin, &format!("{field}.action"), message);
+    }
+}
