@@ -6,11 +6,17 @@
 
 pub mod channel;
 mod field;
+mod json;
 pub mod media;
 pub mod request;
+pub mod rewrite;
 pub mod spdy;
+pub mod status;
 pub mod websocket;
 
 pub use field::{FieldPattern, Segment};
+pub use json::JsonError;
 pub use media::{BodyKind, NotAcceptable, accept_json, body_kind};
 pub use request::{Known, Refused, Request, Resource, parse};
+pub use rewrite::{Event, Limits, Part, Rewriter, Text, Values};
+pub use status::{Cause, Status};
