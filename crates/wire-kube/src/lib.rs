@@ -4,6 +4,7 @@
 //! Pure: no IO, no clock, no randomness. Names are resolved by the API server's own rules; what could
 //! be read in two ways is refused.
 
+pub mod body;
 pub mod channel;
 mod field;
 mod json;

@@ -152,9 +152,9 @@ impl Answer {
             head.headers.insert(CONTENT_LENGTH, HeaderValue::from(out.len()));
             return Response::from_parts(head, full(out));
         }
-        let body = stream::unfold(Some(self), |answer| answer?.next());
+        let body = stream::unfold(Some(self), |answer| async move { answer?.next().await });
         let body = StreamBody::new(body);
-        Response::from_parts(head, BodyExt::boxed_unsync(body))
+        Response::from_parts(head, body.boxed_unsync())
     }
 
     /// The next piece of the body, and what is left.
@@ -339,7 +339,7 @@ impl Answer {
             }
             Reader::Text(masking) => {
                 let labels = masking.labels();
-                self.active.masked.extend(labels.iter().map(Arc::clone));
+                self.active.masked.extend(labels.iter().map(Arc::from));
             }
             Reader::Plain => {}
         }

@@ -136,8 +136,8 @@ impl Exchange {
                 "a request that is encoded, or asks for a tunnel, is refused",
             ));
         }
-        let credentials = &*self.session.shared.credentials;
-        let claim = Claim::of(&head.headers, credentials).map_err(Refusal::bad_request)?;
+        let credentials = Arc::clone(&self.session.shared.credentials);
+        let claim = Claim::of(&head.headers, &*credentials).map_err(Refusal::bad_request)?;
         let streams = upgrades(&head, &request);
         if let Some((refusal, audit_id)) = self.refused_before(streams) {
             self.active = None;
@@ -146,7 +146,7 @@ impl Exchange {
         let (object, rest) = self.object(&head, &request, body).await?;
         let permitted = self.permit(request, claim, &head, object, streams).await?;
         claim
-            .exchange(&mut head.headers, &self.session.credentials, credentials)
+            .exchange(&mut head.headers, &self.session.credentials, &*credentials)
             .map_err(|reason| Refusal::unjudged(&reason))?;
         if streams {
             return super::streams::upgrade(self, head, permitted).await;
@@ -543,7 +543,6 @@ fn only_json(headers: &mut HeaderMap) -> Result<(), Refusal> {
         let text = "policy reads what this answers, for which it must be JSON: the request accepts none";
         Refusal::of(StatusCode::NOT_ACCEPTABLE, "NotAcceptable", text)
     })?;
-    headers.remove(ACCEPT);
     if let Some(accept) = accept {
         let value = HeaderValue::try_from(accept);
         let value = value.map_err(|_| Refusal::bad_request("the Accept header cannot be sent on"))?;

@@ -38,7 +38,7 @@ pub(super) async fn ask(
         fingerprint: None,
         rules: vec![spec.rule.clone()],
         reason: spec.reason.clone(),
-        labels: active.record.labels.iter().map(Arc::clone).collect(),
+        labels: active.record.labels.iter().map(Arc::from).collect(),
         rows: active.rows,
         approval: spec.approval.clone(),
     };
