@@ -15,6 +15,7 @@ mod explain;
 mod incoming;
 mod judge;
 mod kubernetes;
+mod masking;
 mod place;
 pub mod ports;
 mod postgres;

@@ -6,8 +6,8 @@ use weir_audit::Statement;
 use weir_policy::{Decision, Limit, LimitScope, Meter, RecordLevel};
 
 use super::asked::Asked;
-use super::masking::Masking;
 pub(super) use crate::judge::{Judge, Refusal, durable, exhausted, full, is_implicit, names};
+use crate::masking::Masking;
 use crate::values::Scanner;
 
 impl Judge {
