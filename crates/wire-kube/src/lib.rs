@@ -4,13 +4,16 @@
 //! Pure: no IO, no clock, no randomness. Names are resolved by the API server's own rules; what could
 //! be read in two ways is refused.
 
+pub mod body;
 mod field;
 mod json;
 pub mod media;
+mod protobuf;
 pub mod request;
 pub mod rewrite;
 pub mod status;
 
+pub use body::{BodyFacts, ServiceAccount, facts};
 pub use field::{FieldPattern, Segment};
 pub use json::JsonError;
 pub use media::{BodyKind, NotAcceptable, accept_json, body_kind};
