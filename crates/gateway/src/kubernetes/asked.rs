@@ -107,7 +107,12 @@ impl Asked {
         self.read_fields(&facts, object.kind);
         let constants = scope.constant_masks();
         let is_mask = |text: &str| constants.iter().any(|mask| mask == text) || is_starred(text);
-        self.masked_value_written = scope.has_masks() && facts.strings().any(is_mask);
+        if scope.has_masks() {
+            let mut written = false;
+            facts.strings(&mut |text| written |= is_mask(text));
+            self.masked_value_written = written;
+        }
+        self.request.dry_run |= facts.dry_run;
         if let Some(reason) = facts.opaque.as_deref() {
             let matters = effects::depends_on_object(resource) || !self.labels.is_empty();
             if matters {
