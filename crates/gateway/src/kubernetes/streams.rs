@@ -86,6 +86,43 @@ pub(super) async fn upgrade(
     Ok(Response::from_parts(head, full(Bytes::new())))
 }
 
+/// The addresses of the pod that a port-forward leads to, as the server says to whoever asks for the
+/// forward.
+async fn addresses(
+    exchange: &Exchange,
+    head: &request::Parts,
+    permitted: &Permitted,
+) -> Result<Vec<IpAddr>, Refusal> {
+    let unknown = |why: &str| {
+        let text = format!("where the port-forward leads is not known: {why}");
+        Refusal::unjudged(&text)
+    };
+    let path = &permitted.asked.request.path;
+    let pod = path.strip_suffix("/portforward").ok_or_else(|| unknown("it names no pod"))?;
+    let uri = http::Uri::try_from(pod).map_err(|_| unknown("the pod's name"))?;
+    let mut asked = Request::builder().uri(uri).body(()).map_err(|_| unknown("the pod's name"))?;
+    if let Some(token) = head.headers.get(AUTHORIZATION) {
+        asked.headers_mut().insert(AUTHORIZATION, token.clone());
+    }
+    asked
+        .headers_mut()
+        .insert(ACCEPT, HeaderValue::from_static("application/json"));
+    let (asked, ()) = asked.into_parts();
+    let request = exchange.outgoing(asked, permitted)?;
+    let sent = exchange.session.upstream.send_alone(request).await;
+    let response = sent.map_err(|error| Refusal::bad_gateway(&error))?;
+    let status = response.status();
+    if status != StatusCode::OK {
+        return Err(unknown(&format!("the API server says {status} about the pod")));
+    }
+    let read = Limited::new(response.into_body(), POD).collect().await;
+    let bytes = read.map_err(|_| unknown("the pod cannot be read"))?.to_bytes();
+    let pod: serde_json::Value = serde_json::from_slice(&bytes).unwrap_or_default();
+    let ips = pod.pointer("/status/podIPs").and_then(serde_json::Value::as_array);
+    let ips = ips.into_iter().flatten().filter_map(|ip| ip.get("ip")?.as_str()?.parse().ok());
+    Ok(ips.collect())
+}
+
 /// How commands' channels are carried; none for a version that is not known.
 fn transport<T>(response: &Response<T>) -> Option<Transport> {
     let text = |name: &str| {
