@@ -13,6 +13,9 @@ mod command;
 mod engine;
 mod explain;
 mod incoming;
+mod judge;
+mod kubernetes;
+mod masking;
 mod place;
 pub mod ports;
 mod postgres;
@@ -26,6 +29,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use engine::{Engine, EngineConfig, Unmatched};
 pub use explain::{SshAnswer, SshQuestion, explain_ssh};
+pub use kubernetes::{PlaceholderClaims, Placeholders};
 pub use postgres::explain;
 pub use ssh::{HostKeys, KeysError, placeholder_key};
 pub use weir_wire_ssh::command::Command as SshCommandFacts;

@@ -16,7 +16,6 @@ mod flow;
 mod host;
 mod judge;
 mod keys;
-mod masking;
 mod packet;
 mod parked;
 mod people;

@@ -5,13 +5,16 @@
 //! be read in two ways is refused.
 
 pub mod body;
+pub mod channel;
 mod field;
 mod json;
 pub mod media;
 mod protobuf;
 pub mod request;
 pub mod rewrite;
+pub mod spdy;
 pub mod status;
+pub mod websocket;
 
 pub use body::{BodyFacts, ServiceAccount, facts};
 pub use field::{FieldPattern, Segment};

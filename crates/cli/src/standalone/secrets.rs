@@ -68,7 +68,18 @@ impl Credentials for FileSecrets {
                 self.file(self.base.join(username))?,
                 self.file(self.base.join(password))?,
             ),
+            Login::Token(_) | Login::PodToken => {
+                return Err("a token is no user name and password".to_owned());
+            }
         };
         Ok((Self::line(user)?, Self::line(password)?))
+    }
+
+    fn pod_token(&self) -> Result<String, String> {
+        Err("podToken: only a pod has a service account; use tokenFile".to_owned())
+    }
+
+    fn is_placeholder(&self, _: &str) -> bool {
+        false
     }
 }

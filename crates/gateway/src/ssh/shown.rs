@@ -17,7 +17,7 @@ impl Relay {
         if masking.take(code == Some(STDERR), text, &mut shown) {
             let inbox = self.inbox.clone();
             tokio::spawn(async move {
-                tokio::time::sleep(super::masking::PATIENCE).await;
+                tokio::time::sleep(crate::masking::PATIENCE).await;
                 drop(inbox.put(Event::Settle(key)));
             });
         }

@@ -13,7 +13,7 @@ use weir_audit::{
 };
 use weir_policy::Meter;
 
-use super::masking::Masking;
+use crate::masking::Masking;
 use crate::ports::{AuditSink, Budgets};
 use crate::{millis, wall_clock};
 

@@ -1,4 +1,4 @@
-//! Values that are masked in what commands and shells show.
+//! Values that are masked in what commands and shells show, whatever protocol carries it.
 //!
 //! Best effort: a stream of text has no fields. Text is looked at line by line; a line that is not
 //! whole waits a moment ([`PATIENCE`]) for its rest, and goes on without it then. What went on is
@@ -16,7 +16,7 @@ use weir_detect::{Kind, Span, mask};
 use crate::values::{Scanner, star};
 
 /// How long a line waits for its rest.
-pub(super) const PATIENCE: Duration = Duration::from_millis(10);
+pub(crate) const PATIENCE: Duration = Duration::from_millis(10);
 /// A line that is longer is looked at in parts.
 const MAX_LINE: usize = 8 << 10;
 /// What is remembered of what went on.
@@ -26,7 +26,7 @@ const KEY_END: &[u8] = b"-----END";
 
 /// What masks the text of one command or shell.
 #[derive(Debug)]
-pub(super) struct Masking {
+pub(crate) struct Masking {
     scanner: Arc<Scanner>,
     output: Stream,
     errors: Stream,
@@ -37,7 +37,7 @@ pub(super) struct Masking {
 }
 
 impl Masking {
-    pub(super) fn new(scanner: Arc<Scanner>) -> Self {
+    pub(crate) fn new(scanner: Arc<Scanner>) -> Self {
         Self {
             scanner,
             output: Stream::default(),
@@ -45,6 +45,11 @@ impl Masking {
             is_timed: false,
             labels: BTreeSet::new(),
         }
+    }
+
+    /// Whether a line waits for its rest.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.output.waits() || self.errors.waits()
     }
 
     fn stream(&mut self, is_error: bool) -> &mut Stream {
@@ -57,7 +62,7 @@ impl Masking {
 
     /// Takes text of standard output or error; what may be shown now is appended to `out`. Whether the
     /// caller has to [`Masking::flush`] after [`PATIENCE`].
-    pub(super) fn take(&mut self, is_error: bool, text: &[u8], out: &mut Vec<u8>) -> bool {
+    pub(crate) fn take(&mut self, is_error: bool, text: &[u8], out: &mut Vec<u8>) -> bool {
         let scanner = Arc::clone(&self.scanner);
         let mut labels = std::mem::take(&mut self.labels);
         let stream = self.stream(is_error);
@@ -70,7 +75,7 @@ impl Masking {
     }
 
     /// The rest of a line does not come.
-    pub(super) fn flush(&mut self, is_error: bool, out: &mut Vec<u8>) {
+    pub(crate) fn flush(&mut self, is_error: bool, out: &mut Vec<u8>) {
         let scanner = Arc::clone(&self.scanner);
         let mut labels = std::mem::take(&mut self.labels);
         self.stream(is_error).flush(&scanner, &mut labels, out);
@@ -79,7 +84,7 @@ impl Masking {
     }
 
     /// Labels of what was masked.
-    pub(super) fn labels(&self) -> Names {
+    pub(crate) fn labels(&self) -> Names {
         self.labels.iter().cloned().collect()
     }
 }

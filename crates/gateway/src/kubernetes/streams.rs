@@ -1,0 +1,233 @@
+//! exec, attach and port-forward: requests that go on as streams once the server has agreed.
+//!
+//! What a stream may do was asked before. Here the two upgraded connections are joined, by what reads
+//! them: [`upgraded`] for commands, [`port_forward`] for connections. The record ends with the stream.
+
+use std::sync::Arc;
+
+use http::header::{
+    CONNECTION, HeaderValue, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_PROTOCOL, UPGRADE,
+};
+use http::{Request, Response, StatusCode, request};
+use hyper::body::Bytes;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use tokio::sync::Mutex;
+use weir_audit::{Outcome, Record, RecordingChunk};
+use weir_wire_kube::channel::Subprotocol;
+
+use super::answer::{Answer, Body, Reader, full};
+use super::exchange::{Exchange, Permitted, note_answer};
+use super::gate::Gate;
+use super::refusal::Refusal;
+use super::serve::Session;
+use super::statement::{Active, Evidence};
+use super::upgraded::{self, Ended, Flow, Reason, Transport, Upgraded};
+use crate::{judge, wall_clock};
+
+/// The version of a SPDY stream's own protocol.
+const STREAM_VERSION: &str = "x-stream-protocol-version";
+
+/// Sends a request for a stream on; where the server agrees, both go on as one.
+pub(super) async fn upgrade(
+    exchange: &mut Exchange,
+    head: request::Parts,
+    permitted: Permitted,
+) -> Result<Response<Body>, Refusal> {
+    if exchange.session.upstream.is_http2() {
+        return Err(Refusal::bad_request("HTTP/2 has no upgrades"));
+    }
+    let mut asked = Request::from_parts(head, ());
+    let client = hyper::upgrade::on(&mut asked);
+    let (head, ()) = asked.into_parts();
+    let protocol = head.headers.get(UPGRADE).cloned();
+    let protocol = protocol.ok_or_else(|| Refusal::bad_request("no protocol is asked for"))?;
+    let mut request = exchange.outgoing(head, &permitted)?;
+    let headers = request.headers_mut();
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(UPGRADE, protocol);
+    // What would be compressed could not be read.
+    headers.remove(SEC_WEBSOCKET_EXTENSIONS);
+    let sent = exchange.session.upstream.send(request).await;
+    let mut response = sent.map_err(|error| Refusal::bad_gateway(&error))?;
+    let Some(mut active) = exchange.active.take() else {
+        return Err(Refusal::unjudged("the request is over"));
+    };
+    note_answer(&mut active, response.status(), response.headers());
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        let code = response.status().as_str().into();
+        active.outcome = Some(Outcome::Failed { code });
+        let (mut head, body) = response.into_parts();
+        super::exchange::strip(&mut head.headers);
+        let answer = Answer::new(body, Reader::Plain, permitted.gate, active, false);
+        return Ok(answer.into_response(head, false).await);
+    }
+    let server = hyper::upgrade::on(&mut response);
+    let session = Arc::clone(&exchange.session);
+    let forwards = active.answered.subresource.as_ref() == "portforward";
+    let transport = match transport(&response) {
+        Some(transport) if !forwards => Some(transport),
+        None if !forwards => {
+            exchange.active = Some(active);
+            return Err(Refusal::bad_gateway("it agreed to a version of streams that is not known"));
+        }
+        _ => None,
+    };
+    let (head, _) = response.into_parts();
+    let joined = Joined {
+        flow: StreamFlow::new(&session, permitted.gate.clone(), active),
+        session: Arc::clone(&session),
+        permitted,
+    };
+    match transport {
+        Some(transport) => session.keep(joined.command(client, server, transport)),
+        None => session.keep(joined.forward(client, server)),
+    }
+    Ok(Response::from_parts(head, full(Bytes::new())))
+}
+
+/// How commands' channels are carried; none for a version that is not known.
+fn transport<T>(response: &Response<T>) -> Option<Transport> {
+    let text = |name: &str| {
+        let value = response.headers().get(name);
+        value.and_then(|value| value.to_str().ok())
+    };
+    let websocket = text(UPGRADE.as_str()).is_some_and(|it| it.eq_ignore_ascii_case("websocket"));
+    match websocket {
+        true => Subprotocol::parse(text(SEC_WEBSOCKET_PROTOCOL.as_str())).map(Transport::WebSocket),
+        false => Subprotocol::parse(text(STREAM_VERSION)).map(Transport::Spdy),
+    }
+}
+
+/// A stream that both sides have agreed to.
+struct Joined {
+    session: Arc<Session>,
+    permitted: Permitted,
+    flow: StreamFlow,
+}
+
+impl Joined {
+    /// Ends and begins the connections of a port-forward.
+    async fn forward(self, _: OnUpgrade, _: OnUpgrade) {
+        self.flow.broken("not built").await;
+    }
+
+    /// Relays a command's channels to their end.
+    async fn command(self, client: OnUpgrade, server: OnUpgrade, transport: Transport) {
+        let (client, server) = match tokio::try_join!(client, server) {
+            Ok(both) => both,
+            Err(error) => return self.flow.broken(&error.to_string()).await,
+        };
+        let asked = &self.permitted.asked;
+        let terminal = asked.request.query.flag("tty");
+        let full = judge::full(&self.permitted.decision);
+        let masks = self.permitted.masks.as_ref().filter(|_| !asked.moves_archive());
+        let recorder = self.flow.recorder(full, terminal).await;
+        let tracked = Arc::clone(&self.session);
+        let ended = upgraded::relay(
+            Upgraded {
+                client: TokioIo::new(client),
+                server: TokioIo::new(server),
+                transport,
+                stdin: asked.request.query.flag("stdin"),
+                recorder,
+                started: tokio::time::Instant::now(),
+                scanner: masks.and_then(|masks| masks.scanner().cloned()),
+                stop: Box::pin(async move {
+                    tracked.tracked.cancelled().await;
+                    "weir is stopping".to_owned()
+                }),
+            },
+            &self.flow,
+        )
+        .await;
+        self.flow.finish(&ended).await;
+    }
+}
+
+/// Judges, counts and records what a stream shows.
+struct StreamFlow {
+    evidence: Evidence,
+    held: Mutex<Option<(Gate, Active)>>,
+}
+
+impl StreamFlow {
+    fn new(session: &Session, gate: Gate, active: Active) -> Self {
+        Self {
+            evidence: session.evidence(),
+            held: Mutex::new(Some((gate, active))),
+        }
+    }
+
+    async fn recorder(&self, full: bool, terminal: bool) -> Option<weir_audit::ChannelRecorder> {
+        let held = self.held.lock().await;
+        let (_, active) = held.as_ref().filter(|_| full)?;
+        Some(active.stream_recorder(terminal))
+    }
+
+    /// The stream never began.
+    async fn broken(&self, reason: &str) {
+        if let Some((_, mut active)) = self.held.lock().await.take() {
+            active.record.reason = Some(reason.into());
+            active.finish(Outcome::Aborted);
+        }
+    }
+
+    /// Writes the record, once.
+    async fn finish(&self, ended: &Ended) {
+        let Some((_, mut active)) = self.held.lock().await.take() else {
+            return;
+        };
+        active.masked.extend(ended.masked.iter().map(Arc::from));
+        let outcome = match (&ended.reason, ended.exit) {
+            (Reason::Refused(text) | Reason::Stopped(text), _) => {
+                active.record.reason = Some(text.as_str().into());
+                active.outcome.take().unwrap_or(Outcome::Aborted)
+            }
+            (Reason::BadClient(text) | Reason::BadServer(text), _) => {
+                active.record.reason = Some(text.as_str().into());
+                Outcome::Aborted
+            }
+            (_, Some(code)) => Outcome::exited(code.unsigned_abs()),
+            (Reason::Client, None) => Outcome::Cancelled,
+            (Reason::Server, None) => match &ended.failure {
+                Some(text) => Outcome::Failed {
+                    code: text.as_str().into(),
+                },
+                None => Outcome::Completed,
+            },
+        };
+        active.finish_kept(outcome).await;
+    }
+}
+
+impl Flow for StreamFlow {
+    async fn pass(&self, bytes: u64) -> Result<(), String> {
+        let mut held = self.held.lock().await;
+        let Some((gate, active)) = held.as_mut() else {
+            return Err("the stream has ended".to_owned());
+        };
+        let told = |refusal: &Refusal, active: &Active| {
+            format!("{} (audit id {})", refusal.text, active.audit_id())
+        };
+        if let Err(refusal) = gate.still_holds(active) {
+            return Err(told(&refusal, active));
+        }
+        let size = usize::try_from(bytes).unwrap_or(usize::MAX);
+        if let Err(refusal) = gate.pass(active, 0, size).await {
+            return Err(told(&refusal, active));
+        }
+        active.bytes += bytes;
+        Ok(())
+    }
+
+    fn record(&self, chunk: RecordingChunk) {
+        let session = Arc::clone(&self.evidence.session);
+        let record = Record::session(wall_clock(), session, chunk);
+        self.evidence.sink.record(record);
+    }
+
+    async fn ending(&self, ended: &Ended) {
+        self.finish(ended).await;
+    }
+}
