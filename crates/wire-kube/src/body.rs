@@ -238,73 +238,55 @@ impl BodyFacts {
             })
     }
 
-    /// Shows every string that is a value, also those that a Secret holds in Base64 and those of the
-    /// configuration that `kubectl apply` keeps in an annotation; of protobuf that is not known, all that
-    /// may be one.
-    pub fn strings(&self, visit: &mut dyn FnMut(&str)) {
-        for text in &self.texts {
-            visit(text);
-        }
-        for piece in &self.pieces {
-            let data = self.secret && in_data(&piece.at);
-            let root = self.secret && piece.at.is_empty();
-            let applied =
-                matches!(piece.at.last(), Some(Step::Member(name)) if name == LAST_APPLIED);
-            self.show(
-                &piece.value,
-                Inside {
-                    root,
-                    data,
-                    applied,
-                },
-                visit,
-            );
-        }
+    /// Whether any string that is a value is like this, also those that a Secret holds in Base64 and those
+    /// of the configuration that `kubectl apply` keeps in an annotation; of protobuf that is not known, all
+    /// that may be one.
+    pub fn any_string(&self, mut is: impl FnMut(&str) -> bool) -> bool {
+        self.texts.iter().any(|text| is(text))
+            || self.pieces.iter().any(|piece| {
+                let last = match piece.at.last() {
+                    Some(Step::Member(name)) => name.as_str(),
+                    _ => "",
+                };
+                let inside = Inside {
+                    root: self.secret && piece.at.is_empty(),
+                    data: self.secret && in_data(&piece.at),
+                    applied: last == LAST_APPLIED,
+                };
+                self.any_in(&piece.value, inside, &mut is)
+            })
     }
 
-    fn show(&self, value: &Value, inside: Inside, visit: &mut dyn FnMut(&str)) {
+    fn any_in(&self, value: &Value, inside: Inside, is: &mut dyn FnMut(&str) -> bool) -> bool {
         match value {
             Value::String(text) => {
-                visit(text);
-                if inside.data
-                    && let Ok(plain) = STANDARD.decode(text)
-                    && let Ok(plain) = String::from_utf8(plain)
-                {
-                    visit(&plain);
-                }
-                if inside.applied
-                    && let Ok(value) = tree::json(text.as_bytes())
-                {
-                    let inside = Inside {
-                        root: self.secret,
-                        ..Inside::default()
-                    };
-                    self.show(&value, inside, visit);
-                }
+                is(text)
+                    || inside.data && decode(text).is_some_and(|plain| is(&plain))
+                    || inside.applied
+                        && tree::json(text.as_bytes()).is_ok_and(|value| {
+                            let inside = Inside {
+                                root: self.secret,
+                                ..Inside::default()
+                            };
+                            self.any_in(&value, inside, is)
+                        })
             }
             Value::Array(items) => {
-                for item in items {
-                    self.show(
-                        item,
-                        Inside {
-                            root: false,
-                            ..inside
-                        },
-                        visit,
-                    );
-                }
+                let inside = Inside {
+                    root: false,
+                    ..inside
+                };
+                items.iter().any(|item| self.any_in(item, inside, is))
             }
-            Value::Object(members) => {
-                for (name, value) in members {
-                    let inside = Inside {
-                        root: false,
-                        data: inside.data || inside.root && name == "data",
-                        applied: name == LAST_APPLIED,
-                    };
-                    self.show(value, inside, visit);
-                }
-            }
-            _ => {}
+            Value::Object(members) => members.iter().any(|(name, value)| {
+                let inside = Inside {
+                    root: false,
+                    data: inside.data || inside.root && name == "data",
+                    applied: name == LAST_APPLIED,
+                };
+                self.any_in(value, inside, is)
+            }),
+            _ => false,
         }
     }
 }
@@ -387,6 +369,11 @@ fn pointer(text: &str) -> Option<Vec<Step>> {
         .take(MAX_STEPS + 1)
         .collect();
     (steps.len() <= MAX_STEPS).then_some(steps)
+}
+
+/// Text in Base64.
+fn decode(text: &str) -> Option<String> {
+    String::from_utf8(STANDARD.decode(text).ok()?).ok()
 }
 
 /// Bytes as JSON has them.

@@ -107,12 +107,7 @@ impl Asked {
         self.read_fields(&facts, object.kind);
         let constants = scope.constant_masks();
         let is_mask = |text: &str| constants.iter().any(|mask| mask == text) || is_starred(text);
-        if scope.has_masks() {
-            let mut written = false;
-            facts.strings(&mut |text| written |= is_mask(text));
-            self.masked_value_written = written;
-        }
-        self.request.dry_run |= facts.dry_run;
+        self.masked_value_written = scope.has_masks() && facts.any_string(is_mask);
         if let Some(reason) = facts.opaque.as_deref() {
             let matters = effects::depends_on_object(resource) || !self.labels.is_empty();
             if matters {

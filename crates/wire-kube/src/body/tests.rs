@@ -44,7 +44,10 @@ fn shown(facts: &BodyFacts) -> String {
 
 fn strings(facts: &BodyFacts) -> Vec<String> {
     let mut strings = Vec::new();
-    facts.strings(&mut |text| strings.push(text.to_owned()));
+    facts.any_string(|text| {
+        strings.push(text.to_owned());
+        false
+    });
     strings
 }
 
