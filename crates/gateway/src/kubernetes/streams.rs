@@ -3,12 +3,14 @@
 //! What a stream may do was asked before. Here the two upgraded connections are joined, by what reads
 //! them: [`upgraded`] for commands, [`port_forward`] for connections. The record ends with the stream.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::header::{
-    CONNECTION, HeaderValue, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_PROTOCOL, UPGRADE,
+    ACCEPT, AUTHORIZATION, CONNECTION, HeaderValue, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_PROTOCOL, UPGRADE,
 };
 use http::{Request, Response, StatusCode, request};
+use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Bytes;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
@@ -27,6 +29,8 @@ use crate::{judge, wall_clock};
 
 /// The version of a SPDY stream's own protocol.
 const STREAM_VERSION: &str = "x-stream-protocol-version";
+/// Most bytes of a pod that is asked for.
+const POD: usize = 4 << 20;
 
 /// Sends a request for a stream on; where the server agrees, both go on as one.
 pub(super) async fn upgrade(
@@ -42,6 +46,11 @@ pub(super) async fn upgrade(
     let (head, ()) = asked.into_parts();
     let protocol = head.headers.get(UPGRADE).cloned();
     let protocol = protocol.ok_or_else(|| Refusal::bad_request("no protocol is asked for"))?;
+    let forwards = permitted.asked.command_tag().ends_with("/portforward");
+    let addresses = match forwards {
+        true => addresses(exchange, &head, &permitted).await?,
+        false => Vec::new(),
+    };
     let mut request = exchange.outgoing(head, &permitted)?;
     let headers = request.headers_mut();
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
@@ -64,7 +73,6 @@ pub(super) async fn upgrade(
     }
     let server = hyper::upgrade::on(&mut response);
     let session = Arc::clone(&exchange.session);
-    let forwards = active.answered.subresource.as_ref() == "portforward";
     let transport = match transport(&response) {
         Some(transport) if !forwards => Some(transport),
         None if !forwards => {
@@ -81,7 +89,7 @@ pub(super) async fn upgrade(
     };
     match transport {
         Some(transport) => session.keep(joined.command(client, server, transport)),
-        None => session.keep(joined.forward(client, server)),
+        None => session.keep(joined.forward(client, server, addresses)),
     }
     Ok(Response::from_parts(head, full(Bytes::new())))
 }
@@ -145,7 +153,7 @@ struct Joined {
 
 impl Joined {
     /// Ends and begins the connections of a port-forward.
-    async fn forward(self, _: OnUpgrade, _: OnUpgrade) {
+    async fn forward(self, _: OnUpgrade, _: OnUpgrade, _: Vec<IpAddr>) {
         self.flow.broken("not built").await;
     }
 
