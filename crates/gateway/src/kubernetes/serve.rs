@@ -31,8 +31,8 @@ const HEAD: Duration = Duration::from_secs(30);
 const MAX_HEAD: usize = 128 << 10;
 /// Most headers of a request.
 const MAX_HEADERS: usize = 256;
-/// Most requests at once on one connection.
-const STREAMS: u32 = 250;
+/// Most requests at once on one connection: what API servers take, so that none waits for another.
+const STREAMS: u32 = 100;
 /// Most that a client may be ahead of the server.
 const STREAM_WINDOW: u32 = 256 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;
