@@ -11,6 +11,7 @@ mod credentials;
 mod effects;
 mod exchange;
 mod gate;
+mod line;
 mod memory;
 mod objects;
 mod people;
@@ -19,6 +20,7 @@ mod refusal;
 mod serve;
 mod statement;
 mod streams;
+mod upgraded;
 mod upstream;
 
 pub(crate) use memory::Memory;

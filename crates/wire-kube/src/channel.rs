@@ -30,9 +30,6 @@ use crate::websocket::{Opcode, Piece, frame};
 
 /// What precedes a channel's number in a message that closes it.
 const CLOSE: u8 = 255;
-/// The longest payload that [`Subprotocol::message`] should be given: messages are not held by a peer
-/// that reads them whole.
-pub const MAX_PAYLOAD: usize = 32 << 10;
 
 /// Standard input.
 pub const STDIN: u8 = 0;

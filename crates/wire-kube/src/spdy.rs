@@ -1,7 +1,7 @@
 //! SPDY/3.1 frames, read and written: what exec, attach and port-forward speak without WebSocket, and
 //! port-forward inside one.
 //!
-//! Data comes in pieces as it arrives; a control frame is waited for, and is bounded. Header blocks are
+//! A frame comes whole, and data in pieces where it is longer than [`MAX_PIECE`]. Header blocks are
 //! one stream of zlib for each direction, with the dictionary of SPDY; what is written there is stored,
 //! not compressed, since a session has a few short blocks.
 //!
@@ -24,8 +24,8 @@ use self::headers::{Deflate, Inflate};
 
 /// The longest control frame: a compressed header block that is as long as one may be, and more.
 pub const MAX_CONTROL: usize = 64 << 10;
-/// The longest piece of data that [`Reader::feed`] hands on.
-pub const MAX_PIECE: usize = 32 << 10;
+/// The longest piece of data that [`Reader::feed`] hands on, and waits for.
+pub const MAX_PIECE: usize = 64 << 10;
 /// Most values in a SETTINGS frame.
 pub const MAX_SETTINGS: usize = 256;
 /// The highest number that a stream can have.
@@ -180,8 +180,8 @@ impl Reader {
     /// The bytes are no frames; nothing after them can be read.
     pub fn feed(&mut self, input: &mut BytesMut) -> Result<Option<Frame>, SpdyError> {
         if let Some((stream, fin, left)) = self.data {
-            let take = left.min(input.len()).min(MAX_PIECE);
-            if take == 0 && left > 0 {
+            let take = left.min(MAX_PIECE);
+            if input.len() < take {
                 return Ok(None);
             }
             let data = input.split_to(take).freeze();

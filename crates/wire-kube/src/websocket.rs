@@ -1,8 +1,7 @@
 //! WebSocket frames (RFC 6455), read and written.
 //!
-//! No extension is known, so the reserved bits must be clear. Data of any length comes in pieces as it
-//! arrives, and nothing but the header of a frame and a control frame is ever waited for: what a
-//! [`Reader`] holds is in its caller's buffer.
+//! No extension is known, so the reserved bits must be clear. A frame comes whole, and in pieces where it is
+//! longer than [`MAX_PIECE`]; what is waited for is in the caller's buffer.
 //!
 //! Invariants: a client's frames are masked and a server's are not; the first piece of a message says so
 //! and the last one does; control frames come between pieces of a message, whole.
@@ -13,8 +12,8 @@ use bytes::{Buf as _, Bytes, BytesMut};
 
 /// The longest payload of a control frame (RFC 6455, 5.5).
 pub const MAX_CONTROL: usize = 125;
-/// The longest piece of a message that [`Reader::feed`] hands on.
-pub const MAX_PIECE: usize = 32 << 10;
+/// The longest piece of a message that [`Reader::feed`] hands on, and waits for.
+pub const MAX_PIECE: usize = 64 << 10;
 /// A closure in order.
 pub const CLOSE_NORMAL: u16 = 1000;
 /// A closure because of what policy says.
@@ -155,8 +154,8 @@ impl Reader {
                     return Err(WebSocketError::Order);
                 };
                 let left = usize::try_from(current.left).unwrap_or(usize::MAX);
-                let take = left.min(input.len()).min(MAX_PIECE);
-                if take == 0 && left > 0 {
+                let take = left.min(MAX_PIECE);
+                if input.len() < take {
                     return Ok(None);
                 }
                 let mut data = input.split_to(take);

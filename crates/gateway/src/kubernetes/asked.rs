@@ -107,7 +107,7 @@ impl Asked {
         self.read_fields(&facts, object.kind);
         let constants = scope.constant_masks();
         let is_mask = |text: &str| constants.iter().any(|mask| mask == text) || is_starred(text);
-        self.masked_value_written = scope.has_masks() && facts.strings().any(is_mask);
+        self.masked_value_written = scope.has_masks() && facts.any_string(is_mask);
         if let Some(reason) = facts.opaque.as_deref() {
             let matters = effects::depends_on_object(resource) || !self.labels.is_empty();
             if matters {

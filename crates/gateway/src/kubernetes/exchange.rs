@@ -513,7 +513,7 @@ fn upgrades(head: &request::Parts, request: &wire::Request) -> bool {
 }
 
 /// Takes away what is said about one connection alone.
-fn strip(headers: &mut HeaderMap) {
+pub(super) fn strip(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers
         .get_all(CONNECTION)
         .iter()

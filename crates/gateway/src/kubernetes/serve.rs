@@ -11,6 +11,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 use weir_audit::{ConnectionClosed, ConnectionOpened, Names, Record, Session as AuditSession};
 use weir_policy::{ClientTls, Credentials, Target};
 use weir_transport::listen::Tracked;
@@ -30,8 +31,8 @@ const HEAD: Duration = Duration::from_secs(30);
 const MAX_HEAD: usize = 128 << 10;
 /// Most headers of a request.
 const MAX_HEADERS: usize = 256;
-/// Most requests at once on one connection.
-const STREAMS: u32 = 250;
+/// Most requests at once on one connection: what API servers take, so that none waits for another.
+const STREAMS: u32 = 100;
 /// Most that a client may be ahead of the server.
 const STREAM_WINDOW: u32 = 256 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;
@@ -55,6 +56,7 @@ pub(super) struct Session {
     pub(super) depth: u8,
     pub(super) tracked: Tracked,
     judge: Mutex<Option<Judge>>,
+    streams: Mutex<JoinSet<()>>,
     statements: AtomicU64,
     pub(super) rows: AtomicU64,
     pub(super) bytes_in: AtomicU64,
@@ -86,6 +88,21 @@ impl Session {
                 ))
             }
         }
+    }
+
+    /// Keeps the connection's end waiting for a stream that it has become.
+    pub(super) fn keep(&self, stream: impl Future<Output = ()> + Send + 'static) {
+        let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        streams.spawn(stream);
+    }
+
+    /// Waits for the streams that the connection has become.
+    async fn streamed(&self) {
+        let taken = {
+            let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *streams)
+        };
+        taken.join_all().await;
     }
 
     pub(super) fn evidence(&self) -> Evidence {
@@ -156,6 +173,7 @@ pub(crate) async fn serve(shared: &Arc<Shared>, incoming: Incoming, route: Route
         client: peer.client(),
         depth: peer.depth(),
         tracked,
+        streams: Mutex::default(),
         statements: AtomicU64::new(0),
         rows: AtomicU64::new(0),
         bytes_in: AtomicU64::new(0),
@@ -172,6 +190,7 @@ pub(crate) async fn serve(shared: &Arc<Shared>, incoming: Incoming, route: Route
         Client::Plain(stream) => run(&session, stream, http2).await,
         Client::Tls(stream) => run(&session, *stream, http2).await,
     };
+    session.streamed().await;
     session.record(ConnectionClosed {
         statements: session.statements.load(Ordering::Relaxed),
         rows: session.rows.load(Ordering::Relaxed),
