@@ -190,6 +190,32 @@ impl Asked {
         format!("{} {what}", self.request.verb)
     }
 
+    /// A stream in words that people read: which container, and what runs in it.
+    pub(super) fn stream(&self) -> Option<String> {
+        let resource = self.request.resource.as_ref()?;
+        let what = match resource.subresource.as_str() {
+            "exec" => "exec in",
+            "attach" => "attach to",
+            "portforward" => "port-forward to",
+            _ => return None,
+        };
+        let namespace = resource.namespace.as_deref().unwrap_or_default();
+        let pod = resource.name.as_deref().unwrap_or_default();
+        let mut words = format!("{what} {namespace}/{pod}");
+        if let Some(container) = self.request.query.first("container") {
+            words.push_str(&format!(" ({container})"));
+        }
+        if let Some(command) = &self.command {
+            words.push_str(": ");
+            words.push_str(&command.text);
+        }
+        let ports: Vec<&str> = self.request.query.all("ports").collect();
+        if !ports.is_empty() {
+            words.push_str(&format!(" port {}", ports.join(", ")));
+        }
+        Some(words)
+    }
+
     /// What evidence finds it by: `secrets`, `deployments.apps`.
     pub(super) fn table(&self) -> Option<Arc<str>> {
         let resource = self.request.resource.as_ref()?;

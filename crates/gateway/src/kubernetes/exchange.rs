@@ -63,6 +63,8 @@ pub(super) struct Exchange {
     pub(super) session: Arc<Session>,
     /// The request in words.
     pub(super) sentence: Arc<str>,
+    /// Path and query, as they came.
+    target: Arc<str>,
     /// Until it is handed to its answer.
     pub(super) active: Option<Active>,
 }
@@ -90,6 +92,7 @@ impl Exchange {
         Self {
             session,
             sentence,
+            target: target.into(),
             active: Some(active),
         }
     }
@@ -145,7 +148,9 @@ impl Exchange {
         let claim = Claim::of(&head.headers, &*credentials).map_err(Refusal::bad_request)?;
         let streams = upgrades(&head, &request);
         if let Some((refusal, audit_id)) = self.refused_before(streams) {
-            self.active = None;
+            if let Some(active) = self.active.take() {
+                active.forget();
+            }
             return Ok(refusal.response(&audit_id));
         }
         let (object, rest) = self.object(&head, &request, body).await?;
@@ -188,7 +193,7 @@ impl Exchange {
 
     /// A stream by what it asks for, whatever transport carries it.
     fn stream_name(&self) -> &str {
-        self.sentence.split_once(' ').map_or("", |(_, target)| target)
+        &self.target
     }
 
     /// Reads a request's object, where it has one that can be judged; what is not read goes on as it
@@ -258,6 +263,9 @@ impl Exchange {
         let Some(active) = self.active.as_mut() else {
             return Err(Refusal::unjudged("the request is over"));
         };
+        if let Some(words) = asked.stream() {
+            self.sentence = words.into();
+        }
         let number = active.record.number;
         let recorded = session.with_judge(|judge| (judge.recorded(number, &decision), judge.revision()));
         let (mut record, revision) = recorded?;
@@ -279,7 +287,7 @@ impl Exchange {
                 active.record.decision = Recorded::Deny;
                 if streams {
                     let (memory, id) = (&session.shared.kubernetes, active.audit_id());
-                    memory.was_refused(&session.whose, self.stream_name(), &refusal, &id);
+                    memory.was_refused(&session.whose, &self.target, &refusal, &id);
                 }
                 return Err(refusal);
             }
@@ -290,9 +298,8 @@ impl Exchange {
                     let asked = people::ask(holds, active, spec, &self.sentence, patience).await;
                     if let Err(refusal) = asked {
                         if streams {
-                            let name = self.sentence.split_once(' ').map_or("", |(_, it)| it);
                             let (memory, id) = (&session.shared.kubernetes, active.audit_id());
-                            memory.was_refused(&session.whose, name, &refusal, &id);
+                            memory.was_refused(&session.whose, &self.target, &refusal, &id);
                         }
                         return Err(refusal);
                     }
