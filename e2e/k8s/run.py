@@ -27,6 +27,7 @@ import attacks  # noqa: E402
 import chart  # noqa: E402
 import edits  # noqa: E402
 import figures  # noqa: E402
+import kube as api  # noqa: E402
 import outages  # noqa: E402
 import quickstart  # noqa: E402
 import spread  # noqa: E402
@@ -34,7 +35,7 @@ import ssh  # noqa: E402
 import told  # noqa: E402
 import workloads  # noqa: E402
 
-SUITES = (chart, quickstart, workloads, edits, spread, told, ssh, attacks, admission, outages, figures)
+SUITES = (chart, quickstart, workloads, edits, spread, told, ssh, api, attacks, admission, outages, figures)
 
 
 def images():
