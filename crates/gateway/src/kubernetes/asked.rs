@@ -46,7 +46,8 @@ impl Asked {
         scope: &Scope,
     ) -> Self {
         let words = request.command();
-        let command = (!words.is_empty()).then(|| command::analyze(shell_text(&words).as_bytes(), &[]));
+        let command =
+            (!words.is_empty()).then(|| command::analyze(shell_text(&words).as_bytes(), &[]));
         let mut asked = Self {
             effects: effects::of(&request),
             foreign,
@@ -111,7 +112,11 @@ impl Asked {
         if let Some(reason) = facts.opaque.as_deref() {
             let matters = effects::depends_on_object(resource) || !self.labels.is_empty();
             if matters {
-                let all = [Effect::MountsSecrets, Effect::NamesServiceAccount, Effect::Privileged];
+                let all = [
+                    Effect::MountsSecrets,
+                    Effect::NamesServiceAccount,
+                    Effect::Privileged,
+                ];
                 self.effects.extend(all);
                 self.opaque = Some(format!("its object cannot be read: {reason}"));
             }
