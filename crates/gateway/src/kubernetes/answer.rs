@@ -158,7 +158,6 @@ impl Answer {
     }
 
     /// The next piece of the body, and what is left.
-    #[expect(clippy::type_complexity, reason = "what `unfold` asks for")]
     async fn next(mut self) -> Option<(Result<Frame<Bytes>, Failed>, Option<Self>)> {
         loop {
             if !self.out.is_empty() && self.is_deliverable() {
@@ -376,10 +375,19 @@ impl Answer {
 
 /// Whether an answer is JSON.
 pub(super) fn is_json(headers: &HeaderMap) -> bool {
+    is_of(headers, "application/json")
+}
+
+/// Whether an answer is plain text.
+pub(super) fn is_text(headers: &HeaderMap) -> bool {
+    is_of(headers, "text/plain")
+}
+
+fn is_of(headers: &HeaderMap, kind: &str) -> bool {
     let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     value.is_some_and(|value| {
-        let kind = value.split(';').next().unwrap_or_default().trim();
-        kind.eq_ignore_ascii_case("application/json")
+        let have = value.split(';').next().unwrap_or_default().trim();
+        have.eq_ignore_ascii_case(kind)
     })
 }
 

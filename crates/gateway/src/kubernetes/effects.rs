@@ -20,12 +20,8 @@ pub(super) fn of(request: &Request) -> Vec<Effect> {
     let writes = matches!(request.verb, "create" | "update" | "patch");
     let mut effects = Vec::new();
     match (group, kind, sub) {
-        ("", "pods", "exec" | "attach" | "ephemeralcontainers") => {
-            // Ephemeral containers are also read.
-            if sub != "ephemeralcontainers" || writes {
-                effects.push(Effect::RunsCommand);
-            }
-        }
+        ("", "pods", "exec" | "attach") => effects.push(Effect::RunsCommand),
+        ("", "pods", "ephemeralcontainers") if writes => effects.push(Effect::RunsCommand),
         // The kubelet's own API runs commands, too.
         ("", "nodes", "proxy") => effects.extend([Effect::RunsCommand, Effect::Tunnels]),
         ("", _, "portforward" | "proxy") => effects.push(Effect::Tunnels),

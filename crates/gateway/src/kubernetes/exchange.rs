@@ -136,6 +136,11 @@ impl Exchange {
                 "a request that is encoded, or asks for a tunnel, is refused",
             ));
         }
+        if self.session.certified {
+            let text = "a client certificate cannot pass Weir, which ends its TLS: use the pod's token, or \
+                        credentials that Weir brokers";
+            return Err(Refusal::unjudged(text));
+        }
         let credentials = Arc::clone(&self.session.shared.credentials);
         let claim = Claim::of(&head.headers, &*credentials).map_err(Refusal::bad_request)?;
         let streams = upgrades(&head, &request);
@@ -400,7 +405,7 @@ impl Exchange {
         if failed && quotes && named {
             return Ok(answer::withheld(head, body, active).await);
         }
-        let reader = match permitted.reader(&head.headers, reads) {
+        let reader = match permitted.reader(&head.headers, reads, failed) {
             Ok(reader) if !is_head => reader,
             Ok(_) => Reader::Plain,
             Err(refusal) => {
@@ -475,14 +480,17 @@ impl Permitted {
     }
 
     /// How the answer is read.
-    fn reader(&self, headers: &HeaderMap, reads: bool) -> Result<Reader, Refusal> {
+    fn reader(&self, headers: &HeaderMap, reads: bool, failed: bool) -> Result<Reader, Refusal> {
         let known = self.asked.request.resource.is_none();
         let unreadable = (reads || self.masks.is_some()) && !known && answer::is_encoded(headers);
-        if unreadable || (reads && !answer::is_json(headers) && headers.contains_key(CONTENT_TYPE)) {
+        let json = answer::is_json(headers) || !headers.contains_key(CONTENT_TYPE);
+        // What the server's own router says is text.
+        let text = failed && answer::is_text(headers);
+        if unreadable || (reads && !json && !text) {
             let text = "its answer is in a form that cannot be read, although another was asked for";
             return Err(Refusal::bad_gateway(text));
         }
-        if reads {
+        if reads && json {
             return Ok(Reader::Objects(Box::new(Objects::new(self.masks.clone()))));
         }
         let scanner = self.masks.as_ref().and_then(Masks::scanner);

@@ -3,12 +3,14 @@
 //! What a stream may do was asked before. Here the two upgraded connections are joined, by what reads
 //! them: [`upgraded`] for commands, [`port_forward`] for connections. The record ends with the stream.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::header::{
-    CONNECTION, HeaderValue, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_PROTOCOL, UPGRADE,
+    ACCEPT, AUTHORIZATION, CONNECTION, HeaderValue, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_PROTOCOL, UPGRADE,
 };
 use http::{Request, Response, StatusCode, request};
+use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Bytes;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
@@ -27,6 +29,8 @@ use crate::{judge, wall_clock};
 
 /// The version of a SPDY stream's own protocol.
 const STREAM_VERSION: &str = "x-stream-protocol-version";
+/// Most bytes of a pod that is asked for.
+const POD: usize = 4 << 20;
 
 /// Sends a request for a stream on; where the server agrees, both go on as one.
 pub(super) async fn upgrade(
@@ -42,6 +46,11 @@ pub(super) async fn upgrade(
     let (head, ()) = asked.into_parts();
     let protocol = head.headers.get(UPGRADE).cloned();
     let protocol = protocol.ok_or_else(|| Refusal::bad_request("no protocol is asked for"))?;
+    let forwards = permitted.asked.command_tag().ends_with("/portforward");
+    let addresses = match forwards {
+        true => addresses(exchange, &head, &permitted).await?,
+        false => Vec::new(),
+    };
     let mut request = exchange.outgoing(head, &permitted)?;
     let headers = request.headers_mut();
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
@@ -64,7 +73,6 @@ pub(super) async fn upgrade(
     }
     let server = hyper::upgrade::on(&mut response);
     let session = Arc::clone(&exchange.session);
-    let forwards = active.answered.subresource.as_ref() == "portforward";
     let transport = match transport(&response) {
         Some(transport) if !forwards => Some(transport),
         None if !forwards => {
@@ -81,9 +89,46 @@ pub(super) async fn upgrade(
     };
     match transport {
         Some(transport) => session.keep(joined.command(client, server, transport)),
-        None => session.keep(joined.forward(client, server)),
+        None => session.keep(joined.forward(client, server, addresses)),
     }
     Ok(Response::from_parts(head, full(Bytes::new())))
+}
+
+/// The addresses of the pod that a port-forward leads to, as the server says to whoever asks for the
+/// forward.
+async fn addresses(
+    exchange: &Exchange,
+    head: &request::Parts,
+    permitted: &Permitted,
+) -> Result<Vec<IpAddr>, Refusal> {
+    let unknown = |why: &str| {
+        let text = format!("where the port-forward leads is not known: {why}");
+        Refusal::unjudged(&text)
+    };
+    let path = &permitted.asked.request.path;
+    let pod = path.strip_suffix("/portforward").ok_or_else(|| unknown("it names no pod"))?;
+    let uri = http::Uri::try_from(pod).map_err(|_| unknown("the pod's name"))?;
+    let mut asked = Request::builder().uri(uri).body(()).map_err(|_| unknown("the pod's name"))?;
+    if let Some(token) = head.headers.get(AUTHORIZATION) {
+        asked.headers_mut().insert(AUTHORIZATION, token.clone());
+    }
+    asked
+        .headers_mut()
+        .insert(ACCEPT, HeaderValue::from_static("application/json"));
+    let (asked, ()) = asked.into_parts();
+    let request = exchange.outgoing(asked, permitted)?;
+    let sent = exchange.session.upstream.send_alone(request).await;
+    let response = sent.map_err(|error| Refusal::bad_gateway(&error))?;
+    let status = response.status();
+    if status != StatusCode::OK {
+        return Err(unknown(&format!("the API server says {status} about the pod")));
+    }
+    let read = Limited::new(response.into_body(), POD).collect().await;
+    let bytes = read.map_err(|_| unknown("the pod cannot be read"))?.to_bytes();
+    let pod: serde_json::Value = serde_json::from_slice(&bytes).unwrap_or_default();
+    let ips = pod.pointer("/status/podIPs").and_then(serde_json::Value::as_array);
+    let ips = ips.into_iter().flatten().filter_map(|ip| ip.get("ip")?.as_str()?.parse().ok());
+    Ok(ips.collect())
 }
 
 /// How commands' channels are carried; none for a version that is not known.
@@ -108,7 +153,7 @@ struct Joined {
 
 impl Joined {
     /// Ends and begins the connections of a port-forward.
-    async fn forward(self, _: OnUpgrade, _: OnUpgrade) {
+    async fn forward(self, _: OnUpgrade, _: OnUpgrade, _: Vec<IpAddr>) {
         self.flow.broken("not built").await;
     }
 

@@ -75,7 +75,10 @@ impl Upstream {
             way: route.way.clone(),
             tls,
             http2,
-            authority: name,
+            authority: match name.parse::<std::net::Ipv6Addr>() {
+                Ok(ip) => format!("[{ip}]"),
+                Err(_) => name,
+            },
             sender: Mutex::new(None),
         })
     }
