@@ -13,12 +13,12 @@ use weir_transport::listen::Accepted;
 use weir_transport::tls::Authority;
 
 use crate::incoming::Incoming;
+use crate::kubernetes::Memory;
 use crate::place::{Place, Way};
 use crate::ports::{AuditSink, Budgets, Credentials, Holds, Identities, PinStore, Policies};
 use crate::postgres::{CancelRegistry, Catalogs, StatementCache};
 use crate::scopes::Scopes;
 use crate::ssh::HostKeys;
-use crate::kubernetes::Memory;
 use crate::{kubernetes, millis, postgres, relay, ssh, wall_clock};
 
 /// What happens to a connection that no Target covers and that is no governed protocol.

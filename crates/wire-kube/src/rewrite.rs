@@ -63,8 +63,10 @@ pub struct Text<'a> {
     pub value: &'a str,
     /// The nearest member's name.
     pub key: Option<&'a str>,
-    /// The string that stood before as `name` beside that member, as in environment variables.
+    /// The string that stood before as `name` or `key` beside that member, as in environment variables.
     pub name: Option<&'a str>,
+    /// The string that is the item before in the same list, as in a command's words.
+    pub before: Option<&'a str>,
     /// The first field pattern that covers the place, by index.
     pub field: Option<usize>,
     /// The name of the column, of a Table's cell.

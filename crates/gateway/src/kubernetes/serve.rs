@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use weir_audit::{ConnectionClosed, ConnectionOpened, Names, Record, Session as AuditSession};
 use weir_policy::{ClientTls, Credentials, Target};
 use weir_transport::listen::Tracked;
-use weir_transport::tls::{LeafNames, Rewound, Stream, terminate};
+use weir_transport::tls::{LeafNames, Rewound, Stream, terminate_noticing};
 
 use super::refusal::Refusal;
 use super::statement::Evidence;
@@ -50,6 +50,8 @@ pub(super) struct Session {
     pub(super) target: String,
     pub(super) credentials: Credentials,
     pub(super) upstream: Upstream,
+    /// The client has shown a certificate.
+    pub(super) certified: bool,
     /// Whom budgets and lists belong to.
     pub(super) whose: String,
     pub(super) client: std::net::SocketAddr,
@@ -153,7 +155,11 @@ pub(crate) async fn serve(shared: &Arc<Shared>, incoming: Incoming, route: Route
         () = tracked.cancelled() => return refused("drained"),
         accepted = accept(shared, stream, target, &route) => accepted,
     };
-    let (stream, http2) = match accepted {
+    let Accepted {
+        stream,
+        is_http2: http2,
+        certified,
+    } = match accepted {
         Ok(accepted) => accepted,
         Err(reason) => return refused(&reason),
     };
@@ -169,6 +175,7 @@ pub(crate) async fn serve(shared: &Arc<Shared>, incoming: Incoming, route: Route
         target: target.name.clone(),
         credentials: target.credentials.clone(),
         upstream,
+        certified,
         whose: identity.name.to_string(),
         client: peer.client(),
         depth: peer.depth(),
@@ -201,6 +208,13 @@ pub(crate) async fn serve(shared: &Arc<Shared>, incoming: Incoming, route: Route
     });
 }
 
+/// A client, and what was learned of it.
+struct Accepted {
+    stream: Client,
+    is_http2: bool,
+    certified: bool,
+}
+
 enum Client {
     Plain(Rewound),
     Tls(Box<Stream>),
@@ -212,11 +226,16 @@ async fn accept(
     mut stream: TcpStream,
     target: &Target,
     route: &Route,
-) -> Result<(Client, bool), String> {
+) -> Result<Accepted, String> {
     let mut first = bytes::BytesMut::with_capacity(PREFACE.len());
     let read = async {
         while first.is_empty() || (PREFACE.starts_with(&first) && first.len() < PREFACE.len()) {
-            if stream.read_buf(&mut first).await.map_err(|error| error.to_string())? == 0 {
+            if stream
+                .read_buf(&mut first)
+                .await
+                .map_err(|error| error.to_string())?
+                == 0
+            {
                 break;
             }
         }
@@ -231,7 +250,11 @@ async fn accept(
     let local = stream.local_addr().ok();
     let stream = Rewound::with_prefix(Bytes::from(first), stream);
     if !is_tls {
-        return Ok((Client::Plain(stream), is_http2));
+        return Ok(Accepted {
+            stream: Client::Plain(stream),
+            is_http2,
+            certified: false,
+        });
     }
     if target.client_tls == ClientTls::Refuse {
         return Err("the target refuses TLS".to_owned());
@@ -240,11 +263,16 @@ async fn accept(
     let ip = route.place.ip().or_else(|| local.map(|local| local.ip()));
     let names = LeafNames::new(names.iter().map(String::as_str), ip);
     let alpn: [&[u8]; 2] = [b"h2", b"http/1.1"];
-    let terminated = terminate(stream, &shared.authority, &names, &alpn).await;
+    let terminated = terminate_noticing(stream, &shared.authority, &names, &alpn).await;
     let terminated = terminated.map_err(|error| error.to_string())?;
     let is_http2 = terminated.alpn.as_deref() == Some(b"h2");
+    let certified = terminated.certified;
     let stream = Stream::from(terminated.stream);
-    Ok((Client::Tls(Box::new(stream)), is_http2))
+    Ok(Accepted {
+        stream: Client::Tls(Box::new(stream)),
+        is_http2,
+        certified,
+    })
 }
 
 /// Answers requests to the end of the connection; why it ended.

@@ -7,7 +7,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::header::{
-    ACCEPT, AUTHORIZATION, CONNECTION, HeaderValue, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_PROTOCOL, UPGRADE,
+    ACCEPT, AUTHORIZATION, CONNECTION, HeaderValue, SEC_WEBSOCKET_EXTENSIONS,
+    SEC_WEBSOCKET_PROTOCOL, UPGRADE,
 };
 use http::{Request, Response, StatusCode, request};
 use http_body_util::{BodyExt as _, Limited};
@@ -77,7 +78,9 @@ pub(super) async fn upgrade(
         Some(transport) if !forwards => Some(transport),
         None if !forwards => {
             exchange.active = Some(active);
-            return Err(Refusal::bad_gateway("it agreed to a version of streams that is not known"));
+            return Err(Refusal::bad_gateway(
+                "it agreed to a version of streams that is not known",
+            ));
         }
         _ => None,
     };
@@ -106,9 +109,14 @@ async fn addresses(
         Refusal::unjudged(&text)
     };
     let path = &permitted.asked.request.path;
-    let pod = path.strip_suffix("/portforward").ok_or_else(|| unknown("it names no pod"))?;
+    let pod = path
+        .strip_suffix("/portforward")
+        .ok_or_else(|| unknown("it names no pod"))?;
     let uri = http::Uri::try_from(pod).map_err(|_| unknown("the pod's name"))?;
-    let mut asked = Request::builder().uri(uri).body(()).map_err(|_| unknown("the pod's name"))?;
+    let mut asked = Request::builder()
+        .uri(uri)
+        .body(())
+        .map_err(|_| unknown("the pod's name"))?;
     if let Some(token) = head.headers.get(AUTHORIZATION) {
         asked.headers_mut().insert(AUTHORIZATION, token.clone());
     }
@@ -121,13 +129,22 @@ async fn addresses(
     let response = sent.map_err(|error| Refusal::bad_gateway(&error))?;
     let status = response.status();
     if status != StatusCode::OK {
-        return Err(unknown(&format!("the API server says {status} about the pod")));
+        return Err(unknown(&format!(
+            "the API server says {status} about the pod"
+        )));
     }
     let read = Limited::new(response.into_body(), POD).collect().await;
-    let bytes = read.map_err(|_| unknown("the pod cannot be read"))?.to_bytes();
+    let bytes = read
+        .map_err(|_| unknown("the pod cannot be read"))?
+        .to_bytes();
     let pod: serde_json::Value = serde_json::from_slice(&bytes).unwrap_or_default();
-    let ips = pod.pointer("/status/podIPs").and_then(serde_json::Value::as_array);
-    let ips = ips.into_iter().flatten().filter_map(|ip| ip.get("ip")?.as_str()?.parse().ok());
+    let ips = pod
+        .pointer("/status/podIPs")
+        .and_then(serde_json::Value::as_array);
+    let ips = ips
+        .into_iter()
+        .flatten()
+        .filter_map(|ip| ip.get("ip")?.as_str()?.parse().ok());
     Ok(ips.collect())
 }
 
@@ -166,7 +183,11 @@ impl Joined {
         let asked = &self.permitted.asked;
         let terminal = asked.request.query.flag("tty");
         let full = judge::full(&self.permitted.decision);
-        let masks = self.permitted.masks.as_ref().filter(|_| !asked.moves_archive());
+        let masks = self
+            .permitted
+            .masks
+            .as_ref()
+            .filter(|_| !asked.moves_archive());
         let recorder = self.flow.recorder(full, terminal).await;
         let tracked = Arc::clone(&self.session);
         let ended = upgraded::relay(

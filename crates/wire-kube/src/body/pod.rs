@@ -85,7 +85,9 @@ impl Pod {
         let some = on && !is_empty(value);
         match name {
             "secretKeyRef" | "nodePublishSecretRef" => self.reads_secrets |= on,
-            "secretRef" if is("envFrom") => self.reads_secrets |= on,
+            // Of a volume, its driver is given what the Secret holds.
+            "secretRef" if is("envFrom") || is("volumes") => self.reads_secrets |= on,
+            "secretName" if is("volumes") => self.reads_secrets |= some,
             "secret" if is("volumes") || is("sources") => self.reads_secrets |= on,
             // The driver that mounts what an external store holds.
             "driver" if is("csi") => {

@@ -105,6 +105,16 @@ fn a_workload_that_gets_secrets_is_seen_wherever_its_template_stands() {
             r#"{"volumes":[{"csi":{"driver":"ebs.csi.aws.com"}}]}"#,
             "",
         ),
+        (
+            "pods",
+            r#"{"volumes":[{"flexVolume":{"driver":"x","secretRef":{"name":"db"}}}]}"#,
+            "secrets",
+        ),
+        (
+            "pods",
+            r#"{"volumes":[{"azureFile":{"secretName":"db","shareName":"x"}}]}"#,
+            "secrets",
+        ),
         ("pods", r#"{"imagePullSecrets":[{"name":"r"}]}"#, ""),
         (
             "pods",

@@ -30,6 +30,19 @@ pub(super) fn yaml(body: &[u8]) -> Result<Value, String> {
     }
     let broken = |_| "it is not valid YAML, or holds more than one document".to_owned();
     let text = std::str::from_utf8(body).map_err(|_| "it is not UTF-8".to_owned())?;
+    // Tags say how a value is read, and not every reader knows the same ones.
+    let tagged = text.as_bytes().windows(2).any(|pair| {
+        matches!(
+            pair,
+            [
+                b' ' | b'\n' | b'\t' | b'[' | b'{' | b',' | b'-' | b':' | b'?',
+                b'!'
+            ]
+        )
+    });
+    if tagged || text.starts_with('!') {
+        return Err("it is YAML with tags".to_owned());
+    }
     let options = serde_saphyr::options! {
         budget: serde_saphyr::budget! {
             max_depth: MAX_DEPTH,

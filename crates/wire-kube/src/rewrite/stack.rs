@@ -4,7 +4,7 @@ use super::place::Place;
 use crate::FieldPattern;
 use crate::field::Progress;
 
-/// The longest `name` beside other members that is remembered.
+/// The longest `name` beside other members, or string before another, that is remembered.
 const MAX_SIBLING: usize = 256;
 /// Names above this do not stay in memory.
 const KEPT_NAME: usize = 1024;
@@ -41,7 +41,7 @@ struct Frame {
     child: Child,
     /// The member that is read.
     key: String,
-    /// The string of its member `name`.
+    /// The string of its member `name` or `key`; of a list, the string before.
     name: String,
     named: bool,
     /// How many items were before.
@@ -174,11 +174,10 @@ impl Stack {
         }
     }
 
-    /// A string is the value of the member that is read.
+    /// A string is the value of the member that is read, or an item.
     pub(super) fn string(&mut self, text: &str) {
         if let Some(frame) = self.top_mut()
-            && !frame.list
-            && frame.key == "name"
+            && (frame.list || matches!(frame.key.as_str(), "name" | "key"))
         {
             frame.name.clear();
             frame.named = text.len() <= MAX_SIBLING;
@@ -186,6 +185,12 @@ impl Stack {
                 frame.name.push_str(text);
             }
         }
+    }
+
+    /// The string before, of a list.
+    pub(super) fn before(&self) -> Option<&str> {
+        let frame = self.top().filter(|frame| frame.list && frame.named)?;
+        Some(&frame.name)
     }
 
     /// The nearest member's name, and the `name` beside it.

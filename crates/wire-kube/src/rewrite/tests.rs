@@ -23,7 +23,8 @@ impl Values for Mask {
             || text.value.contains("s3cr3t")
             || text.cell == Some("Password")
             || text.name.is_some_and(|name| name.ends_with("PASSWORD"))
-                && text.key == Some("value");
+                && text.key == Some("value")
+            || text.before == Some("--password");
         if hit && !self.idle {
             out.push_str("MA\"SK");
         }
@@ -312,19 +313,24 @@ fn tells_where_a_text_stands() {
     let pod = r#"{"kind":"Pod","metadata":{"name":"p","labels":{"app":"x"},"annotations":{"a/b":"c"},"ownerReferences":[{"uid":"u"}]},"spec":{"containers":[{"name":"c","command":["run","now"],"env":[{"name":"DB_PASSWORD","value":"v"},{"value":"w"}]}]}}"#;
     let expected = [
         "kind=Pod - None Identity",
-        "name=p p None Identity",
+        "name=p - None Identity",
         "app=x - None Identity",
         "a/b=c - None Annotation",
         "uid=u - None Identity",
-        "name=c c None Body",
+        "name=c - None Body",
         "command=run c None Body",
         "command=now c None Body",
-        "name=DB_PASSWORD DB_PASSWORD None Body",
+        "name=DB_PASSWORD - None Body",
         "value=v DB_PASSWORD None Body",
         "value=w - None Body",
     ];
     assert_eq!(seen(&[], pod), expected);
     assert!(masked(&[], pod).contains(r#""name":"DB_PASSWORD","value":"MA\"SK""#));
+    let pair = r#"{"params":[{"key":"PASSWORD","value":"x"},{"value":"y"}],"args":["--password","x",["y"],"z"]}"#;
+    assert_eq!(
+        masked(&[], pair),
+        r#"<{"params":[{"key":"PASSWORD","value":"MA\"SK"},{"value":"y"}],"args":["--password","MA\"SK",["y"],"z"]}>"#
+    );
 }
 
 #[test]

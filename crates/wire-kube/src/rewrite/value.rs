@@ -46,22 +46,24 @@ impl Rewriter {
             },
             _ => {}
         }
-        self.stack.string(text);
         let (key, name) = self.stack.names();
         let cell = match child.place {
             Place::Cell => self.columns.get(self.stack.index()).map(|name| &**name),
             _ => None,
         };
-        let text = Text {
+        let shown = Text {
             value: text,
             key,
             name,
             field,
+            before: self.stack.before(),
             cell,
             part: child.place.part(),
         };
         self.replacement.clear();
-        values.replace(&text, &mut self.replacement)
+        let replaced = values.replace(&shown, &mut self.replacement);
+        self.stack.string(text);
+        replaced
     }
 
     /// JSON in a string: whether it is changed, by the replacement. None where it is no JSON.
