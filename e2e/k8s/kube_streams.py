@@ -54,7 +54,7 @@ head -c {COPIED} /dev/urandom > sent
 kubectl cp sent peer:/srv/copied
 kubectl exec peer -- sha256sum /srv/copied | cut -c1-64 > there
 sha256sum sent | cut -c1-64 | cmp - there
-kubectl cp peer:/srv/copied back 2> /dev/null
+kubectl cp peer:/srv/copied back > /dev/null 2>&1
 cmp sent back
 rm -f sent back
 echo copied
@@ -79,8 +79,8 @@ for n in range(@COUNT@):
     print(f"{n:08d} " + "x" * 40)
     if n % 20000 == 0: time.sleep(0.2)' > /dev/null
 kubectl wait --for=jsonpath={.status.phase}=Succeeded pod/talker --timeout=300s > /dev/null
-kubectl logs talker | sha256sum
-kubectl logs talker | wc -l
+kubectl logs talker -c talker | sha256sum
+kubectl logs talker -c talker | wc -l
 kubectl delete pod talker --wait=false > /dev/null
 """
 

@@ -179,9 +179,9 @@ def debian_image(reference, packages, command, programs=None):
             mirror, security = install.debian_mirrors()
             layer = os.path.join(fresh, "layer")
             added = []
-            for program, path in programs.items():
+            for program, built in programs.items():
                 os.makedirs(f"{fresh}/bin", exist_ok=True)
-                shutil.copy(os.path.realpath(path), f"{fresh}/bin/{program}")
+                shutil.copy(os.path.realpath(built), f"{fresh}/bin/{program}")
                 added = [f"--customize-hook=copy-in {fresh}/bin /usr/local"]
             install.sh(["mmdebstrap", "--quiet", "--mode=root", "--variant=apt", "--format=tar",
                         f"--include={','.join(packages)}", "--dpkgopt=path-exclude=/usr/share/doc/*",
