@@ -17,6 +17,12 @@ use crate::command::stated;
 /// Verbs whose requests carry an object.
 const WRITES: [&str; 3] = ["create", "update", "patch"];
 
+/// Types of Secrets that the API server takes for credentials, or makes them of.
+const TOKENS: [&str; 2] = [
+    "kubernetes.io/service-account-token",
+    "bootstrap.kubernetes.io/token",
+];
+
 /// A request that is judged.
 pub(super) struct Asked {
     pub(super) request: Request,
@@ -100,7 +106,7 @@ impl Asked {
             self.effects.push(Effect::Privileged);
         }
         let is_secret = resource.group.is_empty() && resource.resource == "secrets";
-        let token = facts.secret_type.as_deref() == Some("kubernetes.io/service-account-token");
+        let token = facts.secret_type.as_deref().is_some_and(|kind| TOKENS.contains(&kind));
         if is_secret && (token || facts.opaque.is_some()) {
             self.effects.push(Effect::IssuesCredentials);
         }

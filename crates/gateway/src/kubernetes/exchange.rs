@@ -391,6 +391,9 @@ impl Exchange {
         let sent = self.session.upstream.send(request).await;
         let response = sent.map_err(|error| Refusal::bad_gateway(&error))?;
         let (mut head, body) = response.into_parts();
+        if head.status.is_informational() {
+            return Err(Refusal::bad_gateway("it went on as something that nobody asked for"));
+        }
         strip(&mut head.headers);
         let Some(mut active) = self.active.take() else {
             return Err(Refusal::unjudged("the request is over"));
