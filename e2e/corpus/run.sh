@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The evasion corpus: run.sh pg|pii|ssh. Last line of the output is JSON.
+# The evasion corpus: run.sh pg|pii|ssh|kube. Last line of the output is JSON.
 #   CORPUS=DIR       the corpus's folder        WEIR=PATH     the binary
 #   PROXY=direct|relay|weir (default weir)      SERVER=15|18  PostgreSQL's version
 #   ONLY=REGEX       some items only            POLICY=allow-list  ssh: what may run is listed
@@ -9,6 +9,7 @@ export CORPUS=${CORPUS:-$here/../../../shared/corpus}
 case "${1:-}" in
   pg) exec python3 "$here/pg.py" ;;
   ssh) exec python3 "$here/ssh.py" ;;
+  kube) exec python3 "$here/kube.py" ;;
   pii)
     cd "$here/../.."
     target=${CARGO_TARGET_DIR:-$PWD/target}

@@ -12,6 +12,7 @@ use crate::control::{
 };
 use crate::file::FileTransferred;
 use crate::identity::{EngineId, Session};
+use crate::kubernetes::KubernetesAnswered;
 use crate::recording::RecordingChunk;
 use crate::statement::{StatementFinished, StatementStarted};
 use crate::text::{ParseError, Timestamp};
@@ -139,6 +140,8 @@ pub enum Body {
     RecordingChunk(RecordingChunk),
     /// A file went through a session.
     FileTransferred(Box<FileTransferred>),
+    /// A request to a Kubernetes API was answered.
+    KubernetesAnswered(Box<KubernetesAnswered>),
     /// A hold was raised.
     AccessRequestCreated(Box<AccessRequestCreated>),
     /// Somebody approved or denied.
@@ -173,6 +176,7 @@ impl Body {
             Self::StatementFinished(_) => "statement_finished",
             Self::RecordingChunk(_) => "recording_chunk",
             Self::FileTransferred(_) => "file_transferred",
+            Self::KubernetesAnswered(_) => "kubernetes_answered",
             Self::AccessRequestCreated(_) => "access_request_created",
             Self::AccessRequestDecided(_) => "access_request_decided",
             Self::AccessRequestClosed(_) => "access_request_closed",
@@ -258,5 +262,6 @@ into_body!(
     ConnectionOpened, ConnectionClosed, ConnectionRefused, RecordingChunk, AccessRequestDecided,
     AccessRequestClosed, PolicyChanged, BudgetsReset, Finding, EngineStarted, EngineStopped,
     Heartbeat;
-    boxed StatementStarted, StatementFinished, FileTransferred, AccessRequestCreated, EvidenceRead
+    boxed StatementStarted, StatementFinished, FileTransferred, KubernetesAnswered,
+    AccessRequestCreated, EvidenceRead
 );

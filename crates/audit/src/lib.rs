@@ -27,6 +27,7 @@ mod event;
 mod file;
 mod frame;
 mod identity;
+mod kubernetes;
 mod recording;
 mod sink;
 mod statement;
@@ -46,14 +47,15 @@ pub use event::{
 pub use file::{Digest, Direction, FileDigest, FileTransferred, TransferProtocol};
 pub use frame::{Frame, FrameBuilder, FrameError, FrameReader, Hash, MAX_FRAME, genesis, link};
 pub use identity::{EngineId, Identity, Session, SessionId};
+pub use kubernetes::KubernetesAnswered;
 pub use recording::{Cell, ChunkBuilder, Column, Moment, RecordedRows, RecordingChunk, Stream};
 pub use sink::{Ack, Batch, CollectorSink, SinkError};
 pub use statement::{Decision, Outcome, Statement, StatementFinished, StatementStarted, Value};
 pub use text::{Names, ParseError, Timestamp};
 
 /// The version of the event schema and of the encoding in frames.
-pub const SCHEMA: u16 = 3;
+pub const SCHEMA: u16 = 4;
 
 /// The oldest version that is still read. Version 3 added kinds, streams and findings to version 2
-/// and changed none, so whoever reads 3 reads 2.
+/// and changed none, as version 4 did with version 3, so whoever reads 4 reads both.
 pub const OLDEST_SCHEMA: u16 = 2;

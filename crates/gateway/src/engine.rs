@@ -18,7 +18,8 @@ use crate::ports::{AuditSink, Budgets, Credentials, Holds, Identities, PinStore,
 use crate::postgres::{CancelRegistry, Catalogs, StatementCache};
 use crate::scopes::Scopes;
 use crate::ssh::HostKeys;
-use crate::{millis, postgres, relay, ssh, wall_clock};
+use crate::kubernetes::Memory;
+use crate::{kubernetes, millis, postgres, relay, ssh, wall_clock};
 
 /// What happens to a connection that no Target covers and that is no governed protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +69,7 @@ pub(crate) struct Shared {
     pub(crate) statements: StatementCache,
     pub(crate) catalogs: Catalogs,
     pub(crate) cancels: CancelRegistry,
+    pub(crate) kubernetes: Memory,
     /// Held from reading what is left of a window to taking it: sessions run on several threads.
     pub(crate) counting: Mutex<()>,
     /// The turn to analyse a large text.
@@ -108,6 +110,7 @@ impl Engine {
             statements: StatementCache::default(),
             catalogs: Catalogs::default(),
             cancels: CancelRegistry::default(),
+            kubernetes: Memory::default(),
             counting: Mutex::default(),
             large_texts: Semaphore::new(1),
             resolved: RwLock::default(),
@@ -289,6 +292,9 @@ impl Shared {
         match target.map(|target| target.protocol) {
             Some(Protocol::PostgreSQL) => postgres::serve(self, incoming, route).await,
             Some(Protocol::SSH) => Box::pin(ssh::serve(self, incoming, route)).await,
+            Some(Protocol::Kubernetes) => {
+                Box::pin(kubernetes::serve(self, incoming, route)).await;
+            }
             _ => {
                 let reason = "this target's protocol cannot be governed yet";
                 self.turned_away(&incoming, reason);

@@ -163,6 +163,11 @@ impl Judge {
         self.counting(meter, |meter| meter.rows(1, bytes))
     }
 
+    /// The same for so many rows together.
+    pub(crate) fn passes_some(&self, meter: &mut Meter, rows: u64, bytes: u64) -> bool {
+        self.counting(meter, |meter| meter.rows(rows, bytes))
+    }
+
     fn counting<T>(&self, meter: &mut Meter, count: impl FnOnce(&mut Meter) -> T) -> T {
         if !meter.shares() {
             return count(meter);

@@ -1,7 +1,25 @@
-//! The Kubernetes API in the data path.
+//! The Kubernetes API: the client's connection ends here, the server's begins here, and every request
+//! between the two passes [`exchange`].
+//!
+//! `hyper` does HTTP on both sides, so that what a client sends is read once and written anew: nothing
+//! of its framing reaches the server. What may happen is asked of the policy before a request goes on,
+//! never after; what its answer shows is decided as it goes by.
 
+mod answer;
+mod asked;
+mod credentials;
+mod effects;
+mod exchange;
+mod gate;
 mod line;
+mod memory;
+mod objects;
+mod people;
 mod placeholder;
+mod refusal;
+mod serve;
+mod statement;
+mod streams;
 #[cfg_attr(
     not(test),
     expect(
@@ -11,5 +29,8 @@ mod placeholder;
     )
 )]
 mod upgraded;
+mod upstream;
 
+pub(crate) use memory::Memory;
 pub use placeholder::{PlaceholderClaims, Placeholders};
+pub(crate) use serve::serve;

@@ -47,6 +47,11 @@ impl Masking {
         }
     }
 
+    /// Whether a line waits for its rest.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.output.waits() || self.errors.waits()
+    }
+
     fn stream(&mut self, is_error: bool) -> &mut Stream {
         if is_error {
             &mut self.errors

@@ -115,6 +115,15 @@ pub trait Credentials: Send + Sync {
     /// # Errors
     /// It cannot be read; the connection is refused.
     fn login(&self, login: &weir_policy::Login) -> Result<(String, String), String>;
+
+    /// The token of this pod's own service account, as it is now. Only Weir has it.
+    ///
+    /// # Errors
+    /// There is none, or it cannot be read; the request is refused.
+    fn pod_token(&self) -> Result<String, String>;
+
+    /// Whether a bearer token is the one that this pod's programs were given in its place.
+    fn is_placeholder(&self, token: &str) -> bool;
 }
 
 /// What a reviewer is told about a held statement.

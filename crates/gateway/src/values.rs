@@ -104,6 +104,11 @@ impl Scanner {
         self.find(kind).map(|(_, _, shown)| shown)
     }
 
+    /// The name of the label that values of this kind have.
+    pub(crate) fn label(&self, kind: Kind) -> Option<Arc<str>> {
+        self.find(kind).map(|(_, label, _)| Arc::clone(label))
+    }
+
     /// Looks for values: where they lie, and the labels that they have. Whether there are any.
     pub(crate) fn scan(
         &self,

@@ -214,6 +214,17 @@ impl Meter {
         self
     }
 
+    /// The same for what goes on after so much of it was delivered and charged before.
+    #[must_use]
+    pub fn after(mut self, before: Amount, counters: &dyn Counters, now: Timestamp) -> Meter {
+        for total in [&mut self.total, &mut self.charged] {
+            total.rows = total.rows.saturating_add(before.rows);
+            total.bytes = total.bytes.saturating_add(before.bytes);
+        }
+        self.refresh(counters, now);
+        self
+    }
+
     /// As how many rows `rows` of them with so many bytes together count.
     const fn weight(&self, rows: u64, bytes: u64) -> u64 {
         let records = bytes / RECORD;

@@ -7,6 +7,7 @@ use crate::*;
 mod composition;
 mod counting;
 mod exceptions;
+mod kubernetes;
 mod meaning;
 mod naming;
 mod sharing;

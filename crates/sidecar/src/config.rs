@@ -6,7 +6,11 @@ use std::path::{Path, PathBuf};
 use weir_telemetry::{LogFormat, logging};
 use weir_uplink::control::Endpoint;
 
+use crate::account::{Layouts, Places};
 use crate::part::{PartError, part};
+
+/// Variable with the files that programs find elsewhere than Kubernetes puts them.
+const KUBE_FILES: &str = "WEIR_KUBE_FILES";
 
 /// Arguments, the same for all pods of an installation.
 #[derive(Debug, clap::Args)]
@@ -38,6 +42,19 @@ pub struct SidecarArgs {
     /// Volume in which applications find what to trust
     #[arg(long, value_name = "DIR", default_value = "/var/run/weir/trust")]
     trust_dir: PathBuf,
+    /// Stand before the Kubernetes API: programs get a placeholder of the service account's token
+    #[arg(long)]
+    kubernetes: bool,
+    /// Volume with the token of the pod's service account, with `--kubernetes`
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "/var/run/secrets/kubernetes.io/serviceaccount"
+    )]
+    account_dir: PathBuf,
+    /// Volume in which programs find the placeholder, with `--kubernetes`
+    #[arg(long, value_name = "DIR", default_value = "/var/run/weir/kube")]
+    kube_dir: PathBuf,
     /// Port that captured connections are led to
     #[arg(long, value_name = "PORT", default_value_t = 15001)]
     redirect_port: u16,
@@ -63,6 +80,8 @@ pub struct Config {
     pub(crate) state_dir: PathBuf,
     pub(crate) token: PathBuf,
     pub(crate) trust_dir: PathBuf,
+    /// The service account, where Weir stands before the Kubernetes API.
+    pub(crate) account: Option<Places>,
     pub(crate) redirect_port: u16,
     pub(crate) admin: SocketAddr,
     pub(crate) pod: Pod,
@@ -112,6 +131,16 @@ impl SidecarArgs {
             port,
             addresses: self.controller_address.clone(),
         };
+        let account = if self.kubernetes {
+            let layouts = Layouts::parse(&variable(KUBE_FILES).unwrap_or_default());
+            Some(Places {
+                source: self.account_dir,
+                shown: self.kube_dir,
+                layouts: layouts.map_err(part(KUBE_FILES))?,
+            })
+        } else {
+            None
+        };
         Ok(Config {
             enrol: endpoint(self.enrol_port),
             control: endpoint(self.control_port),
@@ -121,6 +150,7 @@ impl SidecarArgs {
             state_dir: self.state_dir,
             token: self.identity_dir.join("token"),
             trust_dir: self.trust_dir,
+            account,
             redirect_port: self.redirect_port,
             admin: SocketAddr::new(address, self.admin_port),
             pod: Pod {
@@ -180,6 +210,32 @@ mod tests {
         assert!(config("", "192.0.2.7").is_ok());
         for name in ["WEIR_CA", "POD_NAME", "POD_NAMESPACE", "POD_UID", "POD_IP"] {
             assert!(config(name, "192.0.2.7").unwrap_err().starts_with(name));
+        }
+    }
+
+    #[test]
+    fn files_that_programs_find_elsewhere_matter_before_the_kubernetes_api_only() {
+        let config = |flag: Option<&str>, files: &'static str| {
+            let fixed = ["s", "--controller=c.svc", "--trust-domain=cluster.local"];
+            let cli = Cli::parse_from(fixed.into_iter().chain(flag));
+            let variable = move |name: &'static str| match name {
+                "POD_IP" => Some("192.0.2.7".to_owned()),
+                KUBE_FILES => Some(files.to_owned()),
+                _ => Some("x".to_owned()),
+            };
+            cli.args.config(variable).map_err(|error| error.to_string())
+        };
+        assert!(config(None, "nonsense").unwrap().account.is_none());
+        let refused = config(Some("--kubernetes"), "nonsense").unwrap_err();
+        assert!(refused.starts_with(KUBE_FILES), "{refused}");
+        for files in ["", r#"{"a": {"b": "token"}}"#] {
+            let account = config(Some("--kubernetes"), files)
+                .unwrap()
+                .account
+                .unwrap();
+            let source = "/var/run/secrets/kubernetes.io/serviceaccount";
+            assert_eq!(account.source, Path::new(source));
+            assert_eq!(account.layouts, Layouts::parse(files).unwrap());
         }
     }
 

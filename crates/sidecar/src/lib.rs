@@ -9,13 +9,15 @@
 //! - [`probe`] is the other half of the self-test.
 //!
 //! The sidecar's own: [`config`], [`sidecar`] (the order of its start), and what answers the ports
-//! from the controller: [`policies`], [`leased`] and [`remote_holds`].
+//! from the controller: [`policies`], [`credentials`], [`leased`] and [`remote_holds`].
 //!
 //! It links neither a Kubernetes client nor a database.
 
+mod account;
 pub mod adapters;
 pub mod budgets;
 pub mod config;
+pub mod credentials;
 pub mod files;
 mod follow;
 pub mod holds;

@@ -3,27 +3,21 @@
 //! Invariants: a snapshot is taken whole or not at all, and the last good one stays; each swap has
 //! a revision of its own; while everything is suspended, the bundle in force has targets and no
 //! policy, so that connections are still recognised and refused in their own protocol.
-//! Refuses: secrets from anywhere but the snapshot.
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use weir_api::kinds::ServiceRef;
 use weir_api::{CompileOptions, Diagnostic, References, Resources, Services};
 use weir_gateway::Unmatched;
-use weir_gateway::ports::{Credentials, Policies};
-use weir_policy::{Bundle, BundleBuilder, Login, Source};
+use weir_gateway::ports::Policies;
+use weir_policy::{Bundle, BundleBuilder};
 use weir_uplink::AuditHandle;
 use weir_uplink::control::{Settings, Snapshot, UnmatchedSetting};
 
 use crate::adapters::announce;
 
-/// Keys of a named object that hold one value, in the order in which they are looked for.
-const VALUES: [&str; 3] = ["ca.crt", "password", "token"];
-
-/// The policy in force and the secrets that it names.
+/// The policy in force.
 pub struct SnapshotPolicies {
     audit: AuditHandle,
     in_force: RwLock<InForce>,
@@ -155,22 +149,6 @@ impl SnapshotPolicies {
                 .unwrap_or_else(PoisonError::into_inner),
         );
     }
-
-    fn secret(&self, name: &str, keys: &[&str]) -> Result<Vec<u8>, String> {
-        let snapshot = self.snapshot();
-        let object = snapshot.secrets.get(name);
-        let object = object.ok_or_else(|| format!("{name}: not among the objects of this pod"))?;
-        let content = keys.iter().find_map(|key| object.get(*key));
-        let content = content.ok_or_else(|| format!("{name}: has none of {}", keys.join(", ")))?;
-        let decoded = STANDARD.decode(content);
-        decoded.map_err(|_| format!("{name}: is not in Base64"))
-    }
-
-    fn line(&self, name: &str, key: &str) -> Result<String, String> {
-        let text = String::from_utf8(self.secret(name, &[key])?);
-        let text = text.map_err(|_| format!("{name}: {key} is not UTF-8"))?;
-        Ok(text.trim_end_matches(['\r', '\n']).to_owned())
-    }
 }
 
 impl Policies for SnapshotPolicies {
@@ -187,37 +165,6 @@ impl Policies for SnapshotPolicies {
 
     fn suspended(&self) -> Option<Arc<str>> {
         self.read(|now| now.suspended.clone())
-    }
-}
-
-impl Credentials for SnapshotPolicies {
-    fn read(&self, source: &Source) -> Result<Vec<u8>, String> {
-        match source {
-            Source::Ref(name) => self.secret(name, &VALUES),
-            Source::File(path) => Err(format!("{path}: files are not read in a cluster")),
-        }
-    }
-
-    fn field(&self, object: &str, key: &str) -> Result<Option<Vec<u8>>, String> {
-        let snapshot = self.snapshot();
-        let known = snapshot.secrets.get(object);
-        let known = known.ok_or_else(|| format!("{object}: not among the objects of this pod"))?;
-        let decoded = known.get(key).map(|content| STANDARD.decode(content));
-        decoded
-            .transpose()
-            .map_err(|_| format!("{object}: is not in Base64"))
-    }
-
-    fn login(&self, login: &Login) -> Result<(String, String), String> {
-        match login {
-            Login::Ref(name) => Ok((self.line(name, "username")?, self.line(name, "password")?)),
-            Login::Files { username, .. } => {
-                Err(format!("{username}: files are not read in a cluster"))
-            }
-            Login::Token(_) | Login::PodToken => {
-                Err("a token is no user name and password".to_owned())
-            }
-        }
     }
 }
 

@@ -91,36 +91,77 @@ impl FieldPattern {
     /// Whether a place is the field, or lies below it.
     #[must_use]
     pub fn covers(&self, path: &[Segment]) -> bool {
-        reaches(&self.parts, path, false)
+        self.reached(self.follow(path))
     }
 
     /// Whether the field, or a part of it, may lie below a place.
     #[must_use]
     pub fn is_below(&self, path: &[Segment]) -> bool {
-        reaches(&self.parts, path, true)
+        self.open(self.follow(path))
+    }
+
+    fn follow(&self, path: &[Segment]) -> Progress {
+        path.iter().fold(self.begin(), |progress, segment| {
+            let name = match segment {
+                Segment::Member(name) => Some(&**name),
+                Segment::Item => None,
+            };
+            self.step(progress, name)
+        })
+    }
+
+    /// The progress at the object itself.
+    pub(crate) fn begin(&self) -> Progress {
+        self.close(1)
+    }
+
+    /// The progress one member (by name) or one item further down.
+    pub(crate) fn step(&self, progress: Progress, member: Option<&str>) -> Progress {
+        let end = 1 << self.parts.len();
+        let mut next = progress & end;
+        let mut rest = progress & !end;
+        while rest != 0 {
+            let at = rest.trailing_zeros() as usize;
+            rest &= rest - 1;
+            match (self.parts.get(at), member) {
+                (Some(Part::Any), _) => next |= 1 << at,
+                (Some(Part::Item), None) => next |= 2 << at,
+                // What clients write as text into `stringData` is read from `data`.
+                (Some(Part::Member(glob)), Some(name))
+                    if matches(glob, name)
+                        || at == 0 && **glob == *"data" && name == "stringData" =>
+                {
+                    next |= 2 << at;
+                }
+                _ => {}
+            }
+        }
+        self.close(next)
+    }
+
+    /// Whether the place is the field, or lies below it.
+    pub(crate) fn reached(&self, progress: Progress) -> bool {
+        progress & (1 << self.parts.len()) != 0
+    }
+
+    /// Whether the field may lie below the place.
+    fn open(&self, progress: Progress) -> bool {
+        progress & !(1 << self.parts.len()) != 0
+    }
+
+    /// Any number of members and items is none as well.
+    fn close(&self, mut progress: Progress) -> Progress {
+        for (at, part) in self.parts.iter().enumerate() {
+            if *part == Part::Any && progress & (1 << at) != 0 {
+                progress |= 2 << at;
+            }
+        }
+        progress
     }
 }
 
-/// Whether the parts are used up within the path; or, looking from `above`, the path within the parts.
-fn reaches(parts: &[Part], path: &[Segment], above: bool) -> bool {
-    let Some((part, parts_after)) = parts.split_first() else {
-        return !above;
-    };
-    if *part == Part::Any {
-        return above
-            || reaches(parts_after, path, above)
-            || path.split_first().is_some_and(|(_, after)| reaches(parts, after, above));
-    }
-    let Some((segment, path_after)) = path.split_first() else {
-        return above;
-    };
-    let here = match (part, segment) {
-        (Part::Item, Segment::Item) => true,
-        (Part::Member(glob), Segment::Member(name)) => matches(glob, name),
-        _ => false,
-    };
-    here && reaches(parts_after, path_after, above)
-}
+/// How far along a pattern a place may be: bit `n` where the first `n` parts are used up.
+pub(crate) type Progress = u64;
 
 /// Whether a name matches, where `*` stands for any text.
 fn matches(glob: &str, name: &str) -> bool {
@@ -167,8 +208,18 @@ mod tests {
             ("data.*", "", false, true),
             ("data.*", "metadata.name", false, false),
             ("data", "data.a.b", true, false),
-            ("spec.c[*].env[*].value", "spec.c.[].env.[].value", true, false),
-            ("spec.c[*].env[*].value", "spec.c.[].env.[].name", false, false),
+            (
+                "spec.c[*].env[*].value",
+                "spec.c.[].env.[].value",
+                true,
+                false,
+            ),
+            (
+                "spec.c[*].env[*].value",
+                "spec.c.[].env.[].name",
+                false,
+                false,
+            ),
             ("spec.c[*].env[*].value", "spec.c.[]", false, true),
             ("status.**", "status", true, true),
             ("status.**", "status.x.[].y", true, true),
@@ -176,7 +227,14 @@ mod tests {
             ("**.value", "a.b", false, true),
             ("spec.db*word", "spec.dbpassword", true, false),
             ("spec.db*word", "spec.dbwords", false, false),
-            ("metadata.annotations[\"a.b/c\"]", "metadata.annotations", false, true),
+            (
+                "metadata.annotations[\"a.b/c\"]",
+                "metadata.annotations",
+                false,
+                true,
+            ),
+            ("data.*", "stringData.password", true, false),
+            ("spec.data.*", "spec.stringData.password", false, false),
         ] {
             let pattern = FieldPattern::parse(pattern).unwrap();
             assert_eq!(pattern.covers(&path(at)), covers, "{pattern} {at}");
@@ -190,8 +248,25 @@ mod tests {
     }
 
     #[test]
+    fn many_wildcards_cost_no_more_than_their_number() {
+        let pattern = FieldPattern::parse(&format!("{}x", "**.".repeat(31))).unwrap();
+        assert!(!pattern.covers(&vec![Segment::Item; 100_000]));
+    }
+
+    #[test]
     fn what_is_no_field_is_refused() {
-        for text in ["", ".", "a.", ".a", "a..b", "a[0]", "a[\"b", "a[*]b", "a**", &"a.".repeat(33)] {
+        for text in [
+            "",
+            ".",
+            "a.",
+            ".a",
+            "a..b",
+            "a[0]",
+            "a[\"b",
+            "a[*]b",
+            "a**",
+            &"a.".repeat(33),
+        ] {
             assert!(FieldPattern::parse(text).is_err(), "{text}");
         }
     }

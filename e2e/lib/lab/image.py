@@ -20,12 +20,16 @@ _INDEX = "application/vnd.oci.image.index.v1+json"
 
 
 def layer(path, files):
-    """Writes a layer with ``files``: (name, mode, source path), or None for a directory."""
+    """Writes a layer with ``files``: (name, mode, source path), None for a directory; a mode of None makes
+    the name a symbolic link to the source."""
     with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
-        for name, mode, source in sorted(files):
+        for name, mode, source in sorted(files, key=lambda file: file[0]):
             entry = tarfile.TarInfo(name)
-            entry.mode = mode
-            if source is None:
+            entry.mode = 0o777 if mode is None else mode
+            if mode is None:
+                entry.type, entry.linkname = tarfile.SYMTYPE, source
+                tar.addfile(entry)
+            elif source is None:
                 entry.type = tarfile.DIRTYPE
                 tar.addfile(entry)
             else:

@@ -5,6 +5,7 @@ packages. No container engine and no image registry.
 
 import hashlib
 import os
+import subprocess
 
 from . import image, install
 
@@ -17,6 +18,7 @@ NODE_PACKAGES = ("containerd", "runc", "containernetworking-plugins", "nftables"
                  "util-linux", "openssl", "procps", "mount")
 
 PAUSE = "weir.test/pause:1"
+BUSYBOX = "e2e.local/busybox:1"
 CLIENT = "weir.test/client:1"
 POSTGRES = "weir.test/postgres:15"
 CLIENTS = "weir.test/clients:1"
@@ -98,6 +100,21 @@ def pause_image():
             install.sh(["gcc", "-Os", "-static", "-s", "-o", program, source])
             layer = image.layer(f"{fresh}/layer", [("pause", 0o755, program)])
             image.docker_archive(f"{fresh}/image.tar", PAUSE, layer, {"Entrypoint": ["/pause"]})
+            os.unlink(layer)
+    return os.path.join(path, "image.tar")
+
+
+def busybox_image():
+    """The archive of an image with BusyBox alone, under the name that the corpus's fixture gives it."""
+    with install.cached("image-busybox-1") as (path, fresh):
+        if fresh:
+            install.need("busybox", "busybox-static")
+            names = subprocess.run(["/bin/busybox", "--list"], stdout=subprocess.PIPE, text=True, check=True).stdout.split()
+            files = [("bin", 0o755, None), ("etc", 0o755, None), ("tmp", 0o1777, None),
+                     ("bin/busybox", 0o755, "/bin/busybox")]
+            files += [(f"bin/{name}", None, "/bin/busybox") for name in names if name != "busybox"]
+            layer = image.layer(f"{fresh}/layer", files)
+            image.docker_archive(f"{fresh}/image.tar", BUSYBOX, layer, {"Cmd": ["sh"], "Env": ["PATH=/bin"]})
             os.unlink(layer)
     return os.path.join(path, "image.tar")
 

@@ -12,6 +12,7 @@ use crate::control::{
 use crate::event::{Body, ConnectionClosed, ConnectionOpened, ConnectionRefused};
 use crate::file::{Digest, Direction, FileTransferred, TransferProtocol};
 use crate::identity::{Identity, Session, SessionId};
+use crate::kubernetes::KubernetesAnswered;
 use crate::recording::{Column, RecordedRows, RecordingChunk, Stream};
 use crate::statement::{Decision, Outcome, Statement, StatementFinished, StatementStarted, Value};
 use crate::text::{Names, Timestamp};
@@ -103,6 +104,10 @@ wire_struct! {
     FileTransferred {
         statement, path, direction, protocol, offset, bytes, sha256, complete, mode
     }
+    KubernetesAnswered {
+        statement, verb, group, version, resource, subresource, namespace, name, dry_run, code,
+        server_audit_id
+    }
     AccessRequestCreated {
         name, number, statement, parameters, fingerprint, rules, reason, labels, rows, estimate,
         groups, approvals, deadline
@@ -174,6 +179,7 @@ wire_body!(
     EngineStopped = 13,
     Heartbeat = 14,
     FileTransferred = 15,
+    KubernetesAnswered = 16,
     EvidenceRead = 20
 );
 

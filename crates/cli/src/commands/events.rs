@@ -163,6 +163,28 @@ fn file_row(event: &Event, file: &FileTransferred) -> Vec<Cell> {
 }
 
 /// Which way a file went.
+/// A request as people write it: `get pods/exec.apps in default: web-0`.
+fn asked_of_kubernetes(request: &weir_audit::KubernetesAnswered) -> String {
+    let mut text = request.verb.to_string();
+    let parts = [
+        (" ", &request.resource),
+        ("/", &request.subresource),
+        (".", &request.group),
+        (" in ", &request.namespace),
+        (": ", &request.name),
+    ];
+    for (before, part) in parts {
+        if !part.is_empty() {
+            text.push_str(before);
+            text.push_str(&one_line(part));
+        }
+    }
+    if request.dry_run {
+        text.push_str(" (dry run)");
+    }
+    text
+}
+
 fn way(file: &FileTransferred) -> Cell {
     file.direction.as_str().into()
 }
@@ -201,6 +223,7 @@ pub(super) fn audit_id(event: &Event) -> String {
         Body::AccessRequestCreated(request) => Some(request.number),
         Body::RecordingChunk(chunk) => Some(chunk.statement),
         Body::FileTransferred(file) => Some(file.statement),
+        Body::KubernetesAnswered(request) => Some(request.statement),
         Body::ConnectionRefused(_) => Some(0),
         _ => None,
     };
@@ -352,6 +375,14 @@ pub(super) fn summary(event: &Event) -> (Cell, String) {
             (
                 way(file),
                 format!("{path}{part}, {size} by {protocol}, SHA-256 {digest}"),
+            )
+        }
+        Body::KubernetesAnswered(request) => {
+            let joined = request.server_audit_id.as_deref();
+            let joined = joined.map_or_else(String::new, |id| format!(", Audit-Id {}", one_line(id)));
+            (
+                "answered".into(),
+                format!("{} with {}{joined}", asked_of_kubernetes(request), request.code),
             )
         }
         Body::AccessRequestCreated(request) => (

@@ -74,4 +74,12 @@ impl Credentials for FileSecrets {
         };
         Ok((Self::line(user)?, Self::line(password)?))
     }
+
+    fn pod_token(&self) -> Result<String, String> {
+        Err("podToken: only a pod has a service account; use tokenFile".to_owned())
+    }
+
+    fn is_placeholder(&self, _: &str) -> bool {
+        false
+    }
 }

@@ -134,6 +134,7 @@ fn has_text(body: &Body, text: &[u8]) -> bool {
         Body::StatementFinished(finished) => finished.statement.text.as_deref(),
         Body::AccessRequestCreated(request) => Some(&request.statement),
         Body::FileTransferred(file) => Some(&file.path),
+        Body::KubernetesAnswered(request) => request.server_audit_id.as_deref(),
         Body::Finding(finding) => Some(&finding.message),
         Body::ConnectionRefused(refused) => Some(&refused.reason),
         _ => None,

@@ -21,6 +21,8 @@ const HEADER: &str = r#"{"alg":"HS256","kid":"weir-placeholder","typ":"JWT"}"#;
 const MAX_TOKEN: usize = 8 << 10;
 /// How long after its `exp` a placeholder is still taken, in seconds, as API servers do.
 const LEEWAY: u64 = 60;
+/// How long a placeholder is good at least, in seconds: longer than clients keep a token in memory.
+const SHORTEST: u64 = 600;
 
 /// Whom a placeholder names, as the token does that it stands for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -129,6 +131,16 @@ impl Placeholders {
         token.push('.');
         URL_SAFE_NO_PAD.encode_string(signature, &mut token);
         token
+    }
+
+    /// A placeholder for a service account token, good from `now`, in seconds since 1970: it names whom the
+    /// token names, and lives as long.
+    #[must_use]
+    pub fn stand_in(&self, token: &str, now: u64) -> String {
+        let payload = token.split('.').nth(1).and_then(decode);
+        let expiry = payload.and_then(|claims| claims.get("exp")?.as_u64());
+        let left = expiry.unwrap_or_default().saturating_sub(now);
+        self.mint(&PlaceholderClaims::of(token), now, left.max(SHORTEST))
     }
 
     /// Whether this key made the token and it is good at `now`, in seconds since 1970, with a minute of

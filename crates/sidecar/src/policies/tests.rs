@@ -1,5 +1,3 @@
-use std::collections::BTreeMap;
-
 use serde_json::json;
 use weir_policy::Subject;
 use weir_uplink::{Spool, SpoolConfig};
@@ -104,23 +102,6 @@ fn while_suspended_targets_are_known_and_nothing_is_permitted() {
         "the same snapshot puts an end to it"
     );
     assert!(granted(&policies));
-}
-
-#[test]
-fn secrets_are_those_of_the_snapshot_alone() {
-    let (_dir, spool) = spool();
-    let mut snapshot = good(1);
-    let login = [("username", "weir\n"), ("password", "s3cret")];
-    let encode = |(key, value): (&str, &str)| (key.to_owned(), STANDARD.encode(value));
-    let object: BTreeMap<_, _> = login.into_iter().map(encode).collect();
-    snapshot.secrets.insert("login".to_owned(), object);
-    let policies = SnapshotPolicies::new(snapshot, spool.handle()).unwrap();
-    let login = policies.login(&Login::Ref("login".to_owned())).unwrap();
-    assert_eq!(login, ("weir".to_owned(), "s3cret".to_owned()));
-    let read = |source| Credentials::read(&policies, &source);
-    assert_eq!(read(Source::Ref("login".to_owned())).unwrap(), b"s3cret");
-    assert!(read(Source::Ref("other".to_owned())).is_err());
-    assert!(read(Source::File("/etc/passwd".to_owned())).is_err());
 }
 
 #[test]

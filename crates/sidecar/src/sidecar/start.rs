@@ -23,8 +23,10 @@ use weir_uplink::{Shipper, Spool, SpoolConfig};
 
 use super::SHIP;
 use super::prepare::Prepared;
+use crate::account::Account;
 use crate::adapters::{PodIdentity, Spooled};
 use crate::config::{Config, Pod};
+use crate::credentials::PodCredentials;
 use crate::files::private_dir;
 use crate::follow::{Follower, Trust, keep_reporting, report};
 use crate::leased::LeasedBudgets;
@@ -83,6 +85,7 @@ impl Sidecar {
             ca_pem: authority.ca_pem().to_owned(),
         };
         trust::prepare(&trust.dir).map_err(part("the trust volume"))?;
+        let account = account(&config, &state, &trust.ca_pem)?;
 
         let identity = enrolled(&config, &store).await?;
         named.release();
@@ -131,7 +134,7 @@ impl Sidecar {
             sink: Arc::new(Spooled(audit.clone())),
             holds: Arc::new(holds.clone()),
             budgets: Arc::clone(&budgets) as _,
-            credentials: Arc::clone(&policies) as _,
+            credentials: Arc::new(PodCredentials::new(Arc::clone(&policies), account)),
             pins: Arc::new(StoredPins::open(&state).map_err(part("the labels' places"))?),
             authority: Arc::new(authority),
             host_keys: Arc::new(host_keys),
@@ -202,6 +205,19 @@ impl Sidecar {
             tracing::error!("the last evidence may still be in the spool");
         }
     }
+}
+
+/// The pod's service account; what programs see of it is there, and kept current from here on.
+fn account(config: &Config, state: &Path, ca_pem: &str) -> Result<Option<Arc<Account>>, PartError> {
+    let Some(places) = config.account.clone() else {
+        return Ok(None);
+    };
+    let opened = Account::open(places, &state.join("placeholder-key"), ca_pem.to_owned());
+    let account = Arc::new(opened.map_err(part("the placeholder's key"))?);
+    let published = account.publish(SystemTime::now());
+    published.map_err(part("the service account's volume"))?;
+    tokio::spawn(Arc::clone(&account).keep());
+    Ok(Some(account))
 }
 
 /// The identity of an earlier process of this pod, or a new one; kept fresh from here on.

@@ -148,6 +148,20 @@ fn claims_that_a_token_lacks_stay_empty() {
 }
 
 #[test]
+fn a_stand_in_names_whom_the_token_names_and_lives_as_long() {
+    let expiry = |token: &str| decode(token.split('.').nth(1).unwrap()).unwrap()["exp"].clone();
+    let real = Placeholders::new(&[9; 32]).mint(&claims(), NOW - 100, 8760 * HOUR);
+    let token = ours().stand_in(&real, NOW);
+    assert!(ours().is_ours(&token, NOW) && !ours().is_ours(&real, NOW));
+    assert_eq!(PlaceholderClaims::of(&token), claims());
+    assert_eq!(expiry(&token), NOW - 100 + 8760 * HOUR);
+    for short in ["opaque", &real] {
+        let late = NOW + 9000 * HOUR;
+        assert_eq!(expiry(&ours().stand_in(short, late)), late + SHORTEST);
+    }
+}
+
+#[test]
 fn a_key_is_never_shown() {
     assert_eq!(format!("{:?}", ours()), "Placeholders { .. }");
 }

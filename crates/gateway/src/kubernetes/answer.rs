@@ -1,0 +1,466 @@
+//! An answer on its way to the client: read, masked, counted, recorded.
+//!
+//! Invariants
+//! - An object that passes a limit is not delivered, nor any part of it; nothing is read from the server
+//!   while the client does not take what there is, or while people decide.
+//! - What must be read and cannot be ends the answer.
+//! - A policy that changes meanwhile ends an answer that it would mask, limit or refuse otherwise.
+//!
+//! The head of an answer waits for its first bytes, so that a small one is refused as a whole.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::stream;
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, WARNING};
+use http::{HeaderMap, Response, StatusCode, response};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Full, StreamBody};
+use hyper::body::{Bytes, Frame, Incoming};
+use serde_json::{Value, json};
+use weir_audit::Outcome;
+use weir_policy::Amount;
+use weir_wire_kube::rewrite::{Event, Limits, Rewriter};
+
+use super::gate::Gate;
+use super::objects::{Counting, Masking, Masks};
+use super::refusal::Refusal;
+use super::statement::Active;
+use crate::masking::Masking as TextMasking;
+
+/// Why a body ends early.
+pub(super) type Failed = Box<dyn std::error::Error + Send + Sync>;
+/// A body on its way to the client.
+pub(super) type Body = UnsyncBoxBody<Bytes, Failed>;
+
+/// Bytes of an answer that wait before its head goes out: of any, and of one that limits count.
+const HEAD: usize = 64 << 10;
+const HEAD_COUNTED: usize = 1 << 20;
+/// The part of one object that is delivered before the object is whole.
+const OBJECT: usize = 2 << 20;
+/// Most bytes of an error of the server's.
+const ERROR: usize = 256 << 10;
+/// How long a line of a log waits for its rest.
+const LINE: Duration = crate::masking::PATIENCE;
+
+/// A body of known bytes.
+pub(super) fn full(bytes: impl Into<Bytes>) -> Body {
+    let body = Full::new(bytes.into());
+    body.map_err(|never| match never {}).boxed_unsync()
+}
+
+/// How an answer is read.
+pub(super) enum Reader {
+    /// As bytes.
+    Plain,
+    /// As text with values in it.
+    Text(Box<TextMasking>),
+    /// As objects.
+    Objects(Box<Objects>),
+}
+
+/// An answer that is read as objects.
+pub(super) struct Objects {
+    rewriter: Rewriter,
+    masking: Option<Masking>,
+    counting: Counting,
+    /// Where in the output the object begins that is being written.
+    mark: Option<usize>,
+    /// Objects that a limit's approval let through in part.
+    counted: u64,
+}
+
+impl Objects {
+    pub(super) fn new(masks: Option<Masks>) -> Self {
+        let patterns = masks.as_ref().map(Masks::patterns).unwrap_or_default();
+        Self {
+            rewriter: Rewriter::new(patterns, Limits::default()),
+            masking: masks.map(Masking::new),
+            counting: Counting::default(),
+            mark: None,
+            counted: 0,
+        }
+    }
+
+    fn feed(&mut self, input: &mut &[u8], out: &mut Vec<u8>) -> Result<Event, String> {
+        let fed = match &mut self.masking {
+            Some(masking) => self.rewriter.feed(input, out, masking),
+            None => self.rewriter.feed(input, out, &mut self.counting),
+        };
+        fed.map_err(|error| format!("its answer cannot be read: {error}"))
+    }
+
+    fn continues(&mut self) -> Option<String> {
+        match &mut self.masking {
+            Some(masking) => masking.continues.take(),
+            None => self.counting.continues.take(),
+        }
+    }
+}
+
+/// An answer that is being read.
+pub(super) struct Answer {
+    pub(super) upstream: Incoming,
+    pub(super) reader: Reader,
+    pub(super) gate: Gate,
+    pub(super) active: Active,
+    /// It is a watch: it may go on for ever, and has a form for errors.
+    pub(super) is_watch: bool,
+    out: Vec<u8>,
+    ended: bool,
+}
+
+impl Answer {
+    pub(super) fn new(
+        upstream: Incoming,
+        reader: Reader,
+        gate: Gate,
+        active: Active,
+        is_watch: bool,
+    ) -> Self {
+        Self {
+            upstream,
+            reader,
+            gate,
+            active,
+            is_watch,
+            out: Vec::new(),
+            ended: false,
+        }
+    }
+
+    /// The answer that the client receives.
+    pub(super) async fn into_response(
+        mut self,
+        mut head: response::Parts,
+        streams: bool,
+    ) -> Response<Body> {
+        let most = if self.active.meter.is_some() { HEAD_COUNTED } else { HEAD };
+        if !matches!(self.reader, Reader::Plain) {
+            head.headers.remove(CONTENT_LENGTH);
+        }
+        let waits = !streams && (self.active.meter.is_some() || !matches!(self.reader, Reader::Plain));
+        while waits && !self.ended && self.out.len() < most {
+            if let Err(refusal) = self.read().await {
+                return self.refused(&refusal);
+            }
+        }
+        if self.ended {
+            let out = std::mem::take(&mut self.out);
+            self.delivers(&out);
+            self.end().await;
+            head.headers.insert(CONTENT_LENGTH, HeaderValue::from(out.len()));
+            return Response::from_parts(head, full(out));
+        }
+        let body = stream::unfold(Some(self), |answer| async move { answer?.next().await });
+        let body = StreamBody::new(body);
+        Response::from_parts(head, body.boxed_unsync())
+    }
+
+    /// The next piece of the body, and what is left.
+    #[expect(clippy::type_complexity, reason = "what `unfold` asks for")]
+    async fn next(mut self) -> Option<(Result<Frame<Bytes>, Failed>, Option<Self>)> {
+        loop {
+            if !self.out.is_empty() && self.is_deliverable() {
+                let ready = self.ready();
+                self.delivers(&ready);
+                return Some((Ok(Frame::data(ready.into())), Some(self)));
+            }
+            if self.ended {
+                self.end().await;
+                return None;
+            }
+            if let Err(refusal) = self.read().await {
+                return self.broken(&refusal);
+            }
+        }
+    }
+
+    /// Whether some of what was read may go out before more is.
+    fn is_deliverable(&self) -> bool {
+        match &self.reader {
+            Reader::Objects(objects) => objects.mark.is_none_or(|mark| mark > 0),
+            _ => true,
+        }
+    }
+
+    /// What may go out: all but an object that has not been counted yet.
+    fn ready(&mut self) -> Vec<u8> {
+        if let Reader::Objects(objects) = &mut self.reader
+            && let Some(mark) = &mut objects.mark
+        {
+            let rest = self.out.split_off(*mark);
+            *mark = 0;
+            return std::mem::replace(&mut self.out, rest);
+        }
+        std::mem::take(&mut self.out)
+    }
+
+    fn delivers(&mut self, bytes: &[u8]) {
+        self.active.delivers(bytes);
+    }
+
+    /// Reads what comes next.
+    async fn read(&mut self) -> Result<(), Refusal> {
+        let frame = match self.text_waits() {
+            false => self.upstream.frame().await,
+            true => match tokio::time::timeout(LINE, self.upstream.frame()).await {
+                Ok(frame) => frame,
+                Err(_) => return self.flush_text().await,
+            },
+        };
+        let frame = match frame {
+            None => return self.read_end().await,
+            Some(Ok(frame)) => frame,
+            Some(Err(error)) => {
+                self.active.outcome = Some(Outcome::Failed { code: "502".into() });
+                return Err(Refusal::bad_gateway(&format!("it failed: {error}")));
+            }
+        };
+        let Ok(data) = frame.into_data() else {
+            return Ok(());
+        };
+        self.gate.still_holds(&mut self.active)?;
+        match &mut self.reader {
+            Reader::Plain => {
+                self.gate.pass(&mut self.active, 0, data.len()).await?;
+                self.out.extend_from_slice(&data);
+            }
+            Reader::Text(masking) => {
+                let before = self.out.len();
+                masking.take(false, &data, &mut self.out);
+                let shown = self.out.len() - before;
+                let passed = self.gate.pass(&mut self.active, 0, shown).await;
+                passed.inspect_err(|_| self.out.truncate(before))?;
+            }
+            Reader::Objects(_) => self.read_objects(&data).await?,
+        }
+        Ok(())
+    }
+
+    async fn read_objects(&mut self, data: &[u8]) -> Result<(), Refusal> {
+        let mut input = data;
+        loop {
+            let Reader::Objects(objects) = &mut self.reader else {
+                return Ok(());
+            };
+            let event = objects.feed(&mut input, &mut self.out);
+            let event = event.map_err(|error| Refusal::bad_gateway(&error))?;
+            match (event, objects.mark) {
+                (Event::None, Some(mark)) if self.out.len() - mark > OBJECT => {
+                    // The object is too large to wait for: it is counted as it comes.
+                    let (rows, size) = (u64::from(objects.counted == 0), self.out.len() - mark);
+                    objects.counted += 1;
+                    objects.mark = Some(self.out.len());
+                    self.count(rows, size, mark).await?;
+                    return Ok(());
+                }
+                (Event::None, _) => return Ok(()),
+                (Event::ObjectBegins, _) => {
+                    objects.mark = Some(self.out.len());
+                    objects.counted = 0;
+                }
+                (Event::ObjectEnds, mark) => {
+                    let mark = mark.unwrap_or(self.out.len());
+                    let (rows, size) = (u64::from(objects.counted == 0), self.out.len() - mark);
+                    objects.mark = None;
+                    self.count(rows, size, mark).await?;
+                }
+            }
+        }
+    }
+
+    /// Counts an object, or takes it away again.
+    async fn count(&mut self, rows: u64, size: usize, mark: usize) -> Result<(), Refusal> {
+        let passed = self.gate.pass(&mut self.active, rows, size).await;
+        if passed.is_ok() {
+            self.active.rows += rows;
+        } else {
+            self.out.truncate(mark);
+        }
+        passed
+    }
+
+    fn text_waits(&self) -> bool {
+        matches!(&self.reader, Reader::Text(masking) if masking.is_waiting())
+    }
+
+    async fn flush_text(&mut self) -> Result<(), Refusal> {
+        let before = self.out.len();
+        if let Reader::Text(masking) = &mut self.reader {
+            masking.flush(false, &mut self.out);
+        }
+        let shown = self.out.len() - before;
+        let passed = self.gate.pass(&mut self.active, 0, shown).await;
+        passed.inspect_err(|_| self.out.truncate(before))
+    }
+
+    async fn read_end(&mut self) -> Result<(), Refusal> {
+        self.ended = true;
+        match &mut self.reader {
+            Reader::Plain => {}
+            Reader::Text(_) => self.flush_text().await?,
+            Reader::Objects(objects) => {
+                let finished = objects.rewriter.finish();
+                if let Err(error) = finished.as_ref()
+                    && (!self.is_watch || !self.out.is_empty())
+                {
+                    let text = format!("its answer cannot be read: {error}");
+                    return Err(Refusal::bad_gateway(&text));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the record; where policy asks for it, before the client sees the end.
+    async fn end(mut self) {
+        self.take_labels();
+        if let Reader::Objects(objects) = &mut self.reader
+            && let Some(token) = objects.continues()
+        {
+            let delivered = Amount {
+                rows: self.active.rows,
+                bytes: self.active.bytes,
+                statements: 0,
+            };
+            self.gate.list_goes_on(&token, delivered);
+        }
+        let outcome = self.active.outcome.take().unwrap_or(Outcome::Completed);
+        self.active.finish_kept(outcome).await;
+    }
+
+    fn take_labels(&mut self) {
+        match &mut self.reader {
+            Reader::Objects(objects) => {
+                if let Some(masking) = &mut objects.masking {
+                    self.active.masked.append(&mut masking.labels);
+                }
+            }
+            Reader::Text(masking) => {
+                let labels = masking.labels();
+                self.active.masked.extend(labels.iter().map(Arc::from));
+            }
+            Reader::Plain => {}
+        }
+    }
+
+    /// Refused before anything of it went out.
+    fn refused(mut self, refusal: &Refusal) -> Response<Body> {
+        self.take_labels();
+        let id = self.active.audit_id();
+        self.note(refusal);
+        refusal.response(&id)
+    }
+
+    /// Ended in the middle: by an event where it is a watch, else by breaking off.
+    #[expect(clippy::type_complexity, reason = "what `unfold` asks for")]
+    fn broken(mut self, refusal: &Refusal) -> Option<(Result<Frame<Bytes>, Failed>, Option<Self>)> {
+        self.take_labels();
+        let id = self.active.audit_id();
+        self.note(refusal);
+        if self.is_watch && matches!(self.reader, Reader::Objects(_)) {
+            let event = json!({"type": "ERROR", "object": refusal.status(&id)});
+            let text = format!("{event}\n");
+            return Some((Ok(Frame::data(text.into())), None));
+        }
+        Some((Err(refusal.text.clone().into()), None))
+    }
+
+    fn note(&mut self, refusal: &Refusal) {
+        self.active.record.reason = Some(refusal.text.as_str().into());
+        let outcome = self.active.outcome.take();
+        self.active.outcome = outcome.or(Some(Outcome::Aborted));
+    }
+}
+
+/// Whether an answer is JSON.
+pub(super) fn is_json(headers: &HeaderMap) -> bool {
+    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    value.is_some_and(|value| {
+        let kind = value.split(';').next().unwrap_or_default().trim();
+        kind.eq_ignore_ascii_case("application/json")
+    })
+}
+
+/// Whether an answer is in a form that cannot be read as it goes by.
+pub(super) fn is_encoded(headers: &HeaderMap) -> bool {
+    let value = headers.get(CONTENT_ENCODING);
+    value.is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"))
+}
+
+/// Warnings of the server may quote values.
+pub(super) fn mask_warnings(headers: &mut HeaderMap, masks: &Masks) {
+    let warnings: Vec<HeaderValue> = headers.get_all(WARNING).iter().cloned().collect();
+    if warnings.is_empty() {
+        return;
+    }
+    headers.remove(WARNING);
+    let mut masking = Masking::new(masks.clone());
+    for warning in warnings {
+        let masked = warning.to_str().ok().and_then(|text| masking.text(text));
+        let shown = match masked {
+            Some(text) => HeaderValue::try_from(text).ok(),
+            None => Some(warning),
+        };
+        if let Some(shown) = shown {
+            headers.append(WARNING, shown);
+        }
+    }
+}
+
+/// The server's refusal of a request that is about masked fields: its words may quote their values.
+pub(super) async fn withheld(
+    mut head: response::Parts,
+    upstream: Incoming,
+    mut active: Active,
+) -> Response<Body> {
+    let limited = http_body_util::Limited::new(upstream, ERROR);
+    let bytes = match limited.collect().await {
+        Ok(collected) => collected.to_bytes(),
+        Err(error) => {
+            let refusal = Refusal::bad_gateway(&format!("it failed: {error}"));
+            active.outcome = Some(Outcome::Failed { code: "502".into() });
+            return refusal.response(&active.audit_id());
+        }
+    };
+    let status = withhold(&bytes, head.status);
+    active.delivers(status.as_bytes());
+    let outcome = Outcome::Failed {
+        code: head.status.as_str().into(),
+    };
+    active.finish_kept(outcome).await;
+    head.headers.insert(CONTENT_LENGTH, HeaderValue::from(status.len()));
+    head.headers
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Response::from_parts(head, full(status))
+}
+
+fn withhold(bytes: &[u8], code: StatusCode) -> String {
+    const TEXT: &str = "the API server refused it; its words are withheld, as they may quote masked values";
+    let known: Value = serde_json::from_slice(bytes).unwrap_or_default();
+    let text = |pointer: &str| known.pointer(pointer).and_then(Value::as_str);
+    let fields: Vec<Value> = known
+        .pointer("/details/causes")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .map(|cause| json!({"reason": cause.get("reason"), "field": cause.get("field")}))
+        .collect();
+    json!({
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Failure",
+        "message": format!("{}: {TEXT}", text("/reason").unwrap_or("Failure")),
+        "reason": text("/reason"),
+        "details": {
+            "name": text("/details/name"),
+            "group": text("/details/group"),
+            "kind": text("/details/kind"),
+            "causes": fields,
+        },
+        "code": code.as_u16(),
+    })
+    .to_string()
+}

@@ -1,0 +1,241 @@
+//! What a request asks for, in the policy's terms: the only place where the types of `wire-kube` and
+//! of `policy` meet.
+
+use std::sync::Arc;
+
+use weir_policy::{
+    Endpoint, KubernetesEffect as Effect, KubernetesOperation, KubernetesResource, LabelId,
+    LabelUse, Operation, Output, Scope, Use,
+};
+use weir_wire_kube::body::{self, BodyFacts};
+use weir_wire_kube::{BodyKind, FieldPattern, Known, Request, Resource};
+use weir_wire_ssh::command::{self, Command};
+
+use super::effects;
+use crate::command::stated;
+
+/// Verbs whose requests carry an object.
+const WRITES: [&str; 3] = ["create", "update", "patch"];
+
+/// A request that is judged.
+pub(super) struct Asked {
+    pub(super) request: Request,
+    pub(super) foreign: bool,
+    effects: Vec<Effect>,
+    command: Option<Command>,
+    /// Labelled fields of the resource.
+    pub(super) labels: Vec<(FieldPattern, LabelId)>,
+    shown: Vec<LabelId>,
+    uses: Vec<LabelUse>,
+    opaque: Option<String>,
+    masked_value_written: bool,
+}
+
+/// A request's object as it came.
+pub(super) struct Object<'a> {
+    pub(super) kind: BodyKind,
+    pub(super) bytes: &'a [u8],
+}
+
+impl Asked {
+    /// What a request asks for under the labels of a scope.
+    pub(super) fn new(
+        request: Request,
+        foreign: bool,
+        object: Option<&Object<'_>>,
+        scope: &Scope,
+    ) -> Self {
+        let words = request.command();
+        let command = (!words.is_empty()).then(|| command::analyze(shell_text(&words).as_bytes(), &[]));
+        let mut asked = Self {
+            effects: effects::of(&request),
+            foreign,
+            command,
+            labels: Vec::new(),
+            shown: Vec::new(),
+            uses: Vec::new(),
+            opaque: None,
+            masked_value_written: false,
+            request,
+        };
+        let Some(resource) = asked.request.resource.clone() else {
+            return asked;
+        };
+        asked.labels = labels(scope, &resource);
+        if effects::shows_objects(&resource) {
+            asked.shown = asked.labels.iter().map(|(_, id)| *id).collect();
+        }
+        asked.read_selectors();
+        if let Some(object) = object.filter(|_| WRITES.contains(&asked.request.verb)) {
+            asked.read_object(&resource, object, scope);
+        }
+        asked
+    }
+
+    /// A selector that compares a labelled field tells what it holds.
+    fn read_selectors(&mut self) {
+        for term in &self.request.field_terms {
+            let path: Vec<_> = term
+                .field
+                .split('.')
+                .map(|name| weir_wire_kube::Segment::Member(name.into()))
+                .collect();
+            for (pattern, id) in &self.labels {
+                if pattern.covers(&path) || pattern.is_below(&path) {
+                    self.uses.push(used(*id, Use::Predicate));
+                }
+            }
+        }
+    }
+
+    fn read_object(&mut self, resource: &Resource, object: &Object<'_>, scope: &Scope) {
+        let facts = body::facts(resource, object.kind, object.bytes);
+        if facts.reads_secrets {
+            self.effects.push(Effect::MountsSecrets);
+        }
+        if facts.service_account.is_some() {
+            self.effects.push(Effect::NamesServiceAccount);
+        }
+        if facts.privileged {
+            self.effects.push(Effect::Privileged);
+        }
+        let is_secret = resource.group.is_empty() && resource.resource == "secrets";
+        let token = facts.secret_type.as_deref() == Some("kubernetes.io/service-account-token");
+        if is_secret && (token || facts.opaque.is_some()) {
+            self.effects.push(Effect::IssuesCredentials);
+        }
+        self.read_fields(&facts, object.kind);
+        let constants = scope.constant_masks();
+        let is_mask = |text: &str| constants.iter().any(|mask| mask == text) || is_starred(text);
+        self.masked_value_written = scope.has_masks() && facts.strings().any(is_mask);
+        if let Some(reason) = facts.opaque.as_deref() {
+            let matters = effects::depends_on_object(resource) || !self.labels.is_empty();
+            if matters {
+                let all = [Effect::MountsSecrets, Effect::NamesServiceAccount, Effect::Privileged];
+                self.effects.extend(all);
+                self.opaque = Some(format!("its object cannot be read: {reason}"));
+            }
+        }
+    }
+
+    /// How the object of a request uses labelled fields.
+    fn read_fields(&mut self, facts: &BodyFacts, kind: BodyKind) {
+        let forced = self.request.query.flag("force");
+        let conflicts = matches!(kind, BodyKind::ApplyYaml | BodyKind::ApplyCbor) && !forced;
+        for (pattern, id) in &self.labels {
+            if facts.tests_or_copies(pattern) {
+                self.uses.push(used(*id, Use::Write));
+            }
+            // A conflict, or what a dry run answers, tells whether the value is the one that is there.
+            if facts.sets(pattern) && (conflicts || self.request.dry_run) {
+                self.uses.push(used(*id, Use::Predicate));
+            }
+        }
+    }
+
+    /// Calls `with` on the operation.
+    pub(super) fn judge<T>(&self, with: impl FnOnce(&Operation<'_>) -> T) -> T {
+        match &self.command {
+            Some(command) => stated(command, |command| self.operation(Some(command), with)),
+            None => self.operation(None, with),
+        }
+    }
+
+    fn operation<T>(
+        &self,
+        command: Option<&weir_policy::SshCommand<'_>>,
+        with: impl FnOnce(&Operation<'_>) -> T,
+    ) -> T {
+        let outputs: Vec<Output<'_>> = self.shown.chunks(1).map(Output::Labelled).collect();
+        let endpoint = match &self.request.resource {
+            Some(resource) => Endpoint::Resource(KubernetesResource {
+                group: &resource.group,
+                version: &resource.version,
+                resource: &resource.resource,
+                subresource: &resource.subresource,
+                namespace: resource.namespace.as_deref(),
+                name: resource.name.as_deref(),
+            }),
+            None => Endpoint::Path {
+                path: &self.request.path,
+                known: self.is_known(),
+            },
+        };
+        with(&Operation::Kubernetes(&KubernetesOperation {
+            verb: self.request.verb,
+            endpoint,
+            effects: &self.effects,
+            foreign_identity: self.foreign,
+            command,
+            label_uses: &self.uses,
+            outputs: &outputs,
+            opaque: self.opaque.as_deref(),
+            masked_value_written: self.masked_value_written,
+        }))
+    }
+
+    /// Whether it is a path that is no resource, which every client may read.
+    fn is_known(&self) -> bool {
+        let reads = matches!(self.request.verb, "get" | "head" | "options");
+        reads && !matches!(self.request.known(), Known::Debug | Known::Other)
+    }
+
+    /// `get pods/exec`: what evidence calls it.
+    pub(super) fn command_tag(&self) -> String {
+        let what = match &self.request.resource {
+            Some(resource) if resource.subresource.is_empty() => resource.resource.clone(),
+            Some(resource) => format!("{}/{}", resource.resource, resource.subresource),
+            None => return self.request.verb.to_owned(),
+        };
+        format!("{} {what}", self.request.verb)
+    }
+
+    /// What evidence finds it by: `secrets`, `deployments.apps`.
+    pub(super) fn table(&self) -> Option<Arc<str>> {
+        let resource = self.request.resource.as_ref()?;
+        Some(match resource.group.as_str() {
+            "" => resource.resource.as_str().into(),
+            group => format!("{}.{group}", resource.resource).into(),
+        })
+    }
+
+    /// Whether the command is one that moves files as an archive, whose bytes are no text.
+    pub(super) fn moves_archive(&self) -> bool {
+        self.request.command().first().is_some_and(|program| {
+            let base = program.rsplit('/').next().unwrap_or(program);
+            base == "tar"
+        })
+    }
+}
+
+fn used(label: LabelId, how: Use) -> LabelUse {
+    LabelUse { label, how }
+}
+
+fn labels(scope: &Scope, resource: &Resource) -> Vec<(FieldPattern, LabelId)> {
+    let labels = scope.labels();
+    let here = labels.of_resource(&resource.group, &resource.resource);
+    let parsed = here.into_iter().filter_map(|(text, id)| {
+        // The compiler has read it before.
+        FieldPattern::parse(text).ok().map(|pattern| (pattern, id))
+    });
+    parsed.collect()
+}
+
+/// What a partial mask leaves of a value: a run of stars that nobody types.
+fn is_starred(text: &str) -> bool {
+    text.contains("********")
+}
+
+/// A command's words as a shell would be given them.
+fn shell_text(words: &[&str]) -> String {
+    let quoted = words.iter().map(|word| {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@%+".contains(c);
+        if !word.is_empty() && word.chars().all(plain) {
+            (*word).to_owned()
+        } else {
+            format!("'{}'", word.replace('\'', r"'\''"))
+        }
+    });
+    quoted.collect::<Vec<_>>().join(" ")
+}

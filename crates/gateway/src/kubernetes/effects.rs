@@ -1,0 +1,101 @@
+//! What a request brings about, beside reading or changing its object, by its verb and its resource.
+//! What its object adds is in `asked`.
+
+use weir_policy::KubernetesEffect as Effect;
+use weir_wire_kube::{Request, Resource};
+
+/// Groups whose objects decide what the API server does for everybody.
+const SERVER: [&str; 2] = ["admissionregistration.k8s.io", "apiregistration.k8s.io"];
+const RBAC: &str = "rbac.authorization.k8s.io";
+const CERTIFICATES: &str = "certificates.k8s.io";
+const EXTENSIONS: &str = "apiextensions.k8s.io";
+
+/// The effects of a request, its object apart.
+pub(super) fn of(request: &Request) -> Vec<Effect> {
+    let Some(resource) = &request.resource else {
+        return Vec::new();
+    };
+    let (group, kind) = (resource.group.as_str(), resource.resource.as_str());
+    let sub = resource.subresource.as_str();
+    let writes = matches!(request.verb, "create" | "update" | "patch");
+    let mut effects = Vec::new();
+    match (group, kind, sub) {
+        ("", "pods", "exec" | "attach" | "ephemeralcontainers") => {
+            // Ephemeral containers are also read.
+            if sub != "ephemeralcontainers" || writes {
+                effects.push(Effect::RunsCommand);
+            }
+        }
+        // The kubelet's own API runs commands, too.
+        ("", "nodes", "proxy") => effects.extend([Effect::RunsCommand, Effect::Tunnels]),
+        ("", _, "portforward" | "proxy") => effects.push(Effect::Tunnels),
+        ("", "serviceaccounts", "token") if writes => effects.push(Effect::IssuesCredentials),
+        (CERTIFICATES, _, _) if writes => effects.push(Effect::IssuesCredentials),
+        _ => {}
+    }
+    let changes = writes || matches!(request.verb, "delete" | "deletecollection");
+    if group == RBAC && writes || matches!(request.verb, "bind" | "escalate" | "impersonate") {
+        effects.push(Effect::GrantsRights);
+    }
+    let serves = SERVER.contains(&group) || (group == EXTENSIONS && writes);
+    if serves && changes {
+        effects.push(Effect::ChangesAdmission);
+    }
+    effects
+}
+
+/// Whether the object of a request decides what the request brings about.
+pub(super) fn depends_on_object(resource: &Resource) -> bool {
+    let (group, kind) = (resource.group.as_str(), resource.resource.as_str());
+    match group {
+        "" => matches!(
+            kind,
+            "pods" | "podtemplates" | "replicationcontrollers" | "secrets" | "serviceaccounts"
+        ),
+        "apps" | "batch" => true,
+        _ => false,
+    }
+}
+
+/// Whether what answers a request is made of objects: of the resource itself, of lists of it.
+pub(super) fn shows_objects(resource: &Resource) -> bool {
+    !matches!(
+        resource.subresource.as_str(),
+        "log" | "exec" | "attach" | "portforward" | "proxy"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn effects(method: &str, path: &str) -> Vec<Effect> {
+        of(&weir_wire_kube::parse(method, path, None).unwrap())
+    }
+
+    #[test]
+    fn what_a_request_brings_about_is_known_by_its_resource() {
+        use Effect::*;
+        for (method, path, expected) in [
+            ("GET", "/api/v1/namespaces/n/pods/p/exec", vec![RunsCommand]),
+            ("POST", "/api/v1/namespaces/n/pods/p/attach", vec![RunsCommand]),
+            ("PATCH", "/api/v1/namespaces/n/pods/p/ephemeralcontainers", vec![RunsCommand]),
+            ("GET", "/api/v1/namespaces/n/pods/p/ephemeralcontainers", vec![]),
+            ("GET", "/api/v1/nodes/n/proxy/run/x", vec![RunsCommand, Tunnels]),
+            ("GET", "/api/v1/namespaces/n/services/s/proxy/x", vec![Tunnels]),
+            ("POST", "/api/v1/namespaces/n/serviceaccounts/s/token", vec![IssuesCredentials]),
+            ("POST", "/apis/certificates.k8s.io/v1/certificatesigningrequests", vec![IssuesCredentials]),
+            ("PUT", "/apis/rbac.authorization.k8s.io/v1/clusterroles/x", vec![GrantsRights]),
+            ("DELETE", "/apis/rbac.authorization.k8s.io/v1/clusterroles/x", vec![]),
+            (
+                "DELETE",
+                "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/x",
+                vec![ChangesAdmission],
+            ),
+            ("GET", "/apis/rbac.authorization.k8s.io/v1/clusterroles", vec![]),
+            ("GET", "/api/v1/namespaces/n/secrets", vec![]),
+        ] {
+            assert_eq!(effects(method, path), expected, "{method} {path}");
+        }
+    }
+}

@@ -1,0 +1,552 @@
+//! One request: understood, judged, sent on, answered.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use http::header::{
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH,
+    CONTENT_TYPE, EXPECT, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE,
+};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, request};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use hyper::body::{Bytes, Incoming};
+use weir_audit::{
+    Decision as Recorded, KubernetesAnswered, Outcome, Record, Statement, StatementStarted,
+};
+use weir_policy::{Decision, LimitScope, RecordLevel, Verdict};
+use weir_wire_kube as wire;
+
+use super::answer::{self, Answer, Body, Objects, Reader, full};
+use super::asked::{Asked, Object};
+use super::credentials::Claim;
+use super::effects;
+use super::gate::Gate;
+use super::objects::Masks;
+use super::people;
+use super::refusal::Refusal;
+use super::serve::Session;
+use super::statement::Active;
+use super::upstream::Outgoing;
+use crate::masking::Masking as TextMasking;
+use crate::{judge, millis, wall_clock};
+
+/// Most bytes of a request's object: what the API server takes, and a little.
+const MAX_OBJECT: usize = (3 << 20) + (64 << 10);
+/// How long a client may take to send it.
+const OBJECT: Duration = Duration::from_secs(60);
+/// The API server's name for a request.
+const AUDIT_ID: &str = "audit-id";
+/// Headers of one connection alone.
+const HOP: [HeaderName; 6] = [
+    CONNECTION,
+    TRANSFER_ENCODING,
+    http::header::TE,
+    http::header::TRAILER,
+    UPGRADE,
+    http::header::PROXY_AUTHORIZATION,
+];
+const OLD_HOP: [&str; 2] = ["keep-alive", "proxy-connection"];
+
+/// Answers one request.
+pub(super) async fn answer(session: Arc<Session>, request: Request<Incoming>) -> Response<Body> {
+    let (head, body) = request.into_parts();
+    let mut exchange = Exchange::begin(session, &head);
+    match exchange.run(head, body).await {
+        Ok(response) => response,
+        Err(refusal) => exchange.refuse(&refusal),
+    }
+}
+
+/// A request on its way.
+pub(super) struct Exchange {
+    pub(super) session: Arc<Session>,
+    /// The request in words.
+    pub(super) sentence: Arc<str>,
+    /// Until it is handed to its answer.
+    pub(super) active: Option<Active>,
+}
+
+/// A request that may go on.
+pub(super) struct Permitted {
+    pub(super) asked: Arc<Asked>,
+    pub(super) decision: Decision,
+    pub(super) gate: Gate,
+    pub(super) masks: Option<Masks>,
+    pub(super) object: Option<Bytes>,
+}
+
+impl Exchange {
+    fn begin(session: Arc<Session>, head: &request::Parts) -> Self {
+        let target = head.uri.path_and_query().map_or("", |target| target.as_str());
+        let sentence: Arc<str> = format!("{} {target}", head.method).into();
+        let record = Statement {
+            number: session.next_number(),
+            text: Some(Arc::clone(&sentence)),
+            command: Some(head.method.as_str().to_ascii_lowercase().into()),
+            ..Statement::default()
+        };
+        let active = Active::new(record, KubernetesAnswered::default(), session.evidence());
+        Self {
+            session,
+            sentence,
+            active: Some(active),
+        }
+    }
+
+    /// Ends it with a refusal.
+    fn refuse(&mut self, refusal: &Refusal) -> Response<Body> {
+        let Some(mut active) = self.active.take() else {
+            return refusal.response("");
+        };
+        let audit_id = active.audit_id();
+        active.answered.code = u32::from(refusal.code.as_u16());
+        active.record.reason = Some(refusal.text.as_str().into());
+        let outcome = active.outcome.take().unwrap_or_else(|| {
+            if refusal.code.is_server_error() {
+                let code = refusal.code.as_str().into();
+                return Outcome::Failed { code };
+            }
+            if active.record.decision == Recorded::Permit {
+                active.record.decision = Recorded::Deny;
+            }
+            Outcome::Denied
+        });
+        active.finish(outcome);
+        refusal.response(&audit_id)
+    }
+
+    async fn run(
+        &mut self,
+        mut head: request::Parts,
+        body: Incoming,
+    ) -> Result<Response<Body>, Refusal> {
+        let parsed = wire::parse(head.method.as_str(), head.uri.path(), head.uri.query());
+        let request = parsed.map_err(|refused| match refused {
+            wire::Refused::Method => Refusal::of(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "MethodNotAllowed",
+                "this method is not served",
+            ),
+            refused => Refusal::bad_request(&format!("ambiguous request refused: {refused}")),
+        })?;
+        self.note(&request);
+        if head.method == Method::CONNECT || head.headers.contains_key(CONTENT_ENCODING) {
+            return Err(Refusal::bad_request(
+                "a request that is encoded, or asks for a tunnel, is refused",
+            ));
+        }
+        let credentials = Arc::clone(&self.session.shared.credentials);
+        let claim = Claim::of(&head.headers, &*credentials).map_err(Refusal::bad_request)?;
+        let streams = upgrades(&head, &request);
+        if let Some((refusal, audit_id)) = self.refused_before(streams) {
+            self.active = None;
+            return Ok(refusal.response(&audit_id));
+        }
+        let (object, rest) = self.object(&head, &request, body).await?;
+        let permitted = self.permit(request, claim, &head, object, streams).await?;
+        claim
+            .exchange(&mut head.headers, &self.session.credentials, &*credentials)
+            .map_err(|reason| Refusal::unjudged(&reason))?;
+        if streams {
+            return super::streams::upgrade(self, head, permitted).await;
+        }
+        self.forward(head, rest, permitted).await
+    }
+
+    /// What evidence says of the request.
+    fn note(&mut self, request: &wire::Request) {
+        let Some(active) = &mut self.active else {
+            return;
+        };
+        let answered = &mut active.answered;
+        answered.verb = request.verb.into();
+        answered.dry_run = request.dry_run;
+        if let Some(resource) = &request.resource {
+            answered.group = resource.group.as_str().into();
+            answered.version = resource.version.as_str().into();
+            answered.resource = resource.resource.as_str().into();
+            answered.subresource = resource.subresource.as_str().into();
+            answered.namespace = resource.namespace.as_deref().unwrap_or_default().into();
+            answered.name = resource.name.as_deref().unwrap_or_default().into();
+        }
+    }
+
+    /// The refusal of the same stream over another transport, which a client that fell back to this one
+    /// is told again.
+    fn refused_before(&self, streams: bool) -> Option<(Refusal, String)> {
+        let memory = &self.session.shared.kubernetes;
+        streams
+            .then(|| memory.take_refusal(&self.session.whose, self.stream_name()))
+            .flatten()
+    }
+
+    /// A stream by what it asks for, whatever transport carries it.
+    fn stream_name(&self) -> &str {
+        self.sentence.split_once(' ').map_or("", |(_, target)| target)
+    }
+
+    /// Reads a request's object, where it has one that can be judged; what is not read goes on as it
+    /// comes.
+    async fn object(
+        &self,
+        head: &request::Parts,
+        request: &wire::Request,
+        body: Incoming,
+    ) -> Result<(Option<Bytes>, Option<Incoming>), Refusal> {
+        use hyper::body::Body as _;
+        let proxied = request
+            .resource
+            .as_ref()
+            .is_some_and(|resource| resource.subresource == "proxy");
+        if body.is_end_stream() {
+            return Ok((None, None));
+        }
+        if proxied {
+            return Ok((None, Some(body)));
+        }
+        let too_large = || {
+            let text = format!("the object is larger than {MAX_OBJECT} bytes");
+            Refusal::of(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge", text)
+        };
+        let announced = head.headers.get(CONTENT_LENGTH);
+        let announced = announced.and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+        if announced.is_some_and(|length| length > MAX_OBJECT) {
+            return Err(too_large());
+        }
+        let read = tokio::time::timeout(OBJECT, Limited::new(body, MAX_OBJECT).collect()).await;
+        let read = read.map_err(|_| {
+            Refusal::of(StatusCode::REQUEST_TIMEOUT, "Timeout", "the object did not arrive in time")
+        })?;
+        let read = read.map_err(|error| match error.is::<LengthLimitError>() {
+            true => too_large(),
+            false => Refusal::bad_request("the object cannot be read"),
+        })?;
+        let bytes = read.to_bytes();
+        let length = bytes.len() as u64;
+        self.session.bytes_in.fetch_add(length, Ordering::Relaxed);
+        Ok((Some(bytes), None))
+    }
+
+    /// Judges the request, and asks people where policy does.
+    async fn permit(
+        &mut self,
+        request: wire::Request,
+        claim: Claim,
+        head: &request::Parts,
+        object: Option<Bytes>,
+        streams: bool,
+    ) -> Result<Permitted, Refusal> {
+        let foreign = claim.is_foreign(&self.session.credentials);
+        let content_type = head.headers.get(CONTENT_TYPE);
+        let content_type = content_type.and_then(|value| value.to_str().ok());
+        let kind = wire::body_kind(content_type);
+        let session = Arc::clone(&self.session);
+        let scope = session.with_judge(|judge| {
+            judge.refresh()?;
+            Ok(Arc::clone(judge.scope()))
+        })?;
+        let scope = scope.map_err(Refusal::forbidden)?;
+        let read = object.as_deref().map(|bytes| Object { kind, bytes });
+        let asked = Arc::new(Asked::new(request, foreign, read.as_ref(), &scope));
+        let decision = self.decide(&asked).await?;
+        let Some(active) = self.active.as_mut() else {
+            return Err(Refusal::unjudged("the request is over"));
+        };
+        let number = active.record.number;
+        let recorded = session.with_judge(|judge| (judge.recorded(number, &decision), judge.revision()));
+        let (mut record, revision) = recorded?;
+        let told = decision.obligations.record != RecordLevel::Metadata;
+        record.text = told.then(|| Arc::clone(&self.sentence));
+        record.command = Some(asked.command_tag().into());
+        record.tables = asked.table().into_iter().collect();
+        let labels = asked.labels.iter().filter_map(|(_, id)| scope.label(*id));
+        record.labels = labels.collect();
+        active.record = record;
+        active.delivery = judge::durable(&decision);
+        let patience = asked.request.timeout;
+        match &decision.verdict {
+            Verdict::Permit(_) => {}
+            Verdict::Deny(denial) => {
+                let denied =
+                    judge::Refusal::denied(&denial.rule, &denial.reason, denial.hint.as_deref());
+                let refusal = Refusal::forbidden(denied);
+                active.record.decision = Recorded::Deny;
+                if streams {
+                    let (memory, id) = (&session.shared.kubernetes, active.audit_id());
+                    memory.was_refused(&session.whose, self.stream_name(), &refusal, &id);
+                }
+                return Err(refusal);
+            }
+            Verdict::Hold(hold) => {
+                active.record.decision = Recorded::Hold;
+                for spec in hold.pending() {
+                    let holds = &*session.shared.holds;
+                    let asked = people::ask(holds, active, spec, &self.sentence, patience).await;
+                    if let Err(refusal) = asked {
+                        if streams {
+                            let name = self.sentence.split_once(' ').map_or("", |(_, it)| it);
+                            let (memory, id) = (&session.shared.kubernetes, active.audit_id());
+                            memory.was_refused(&session.whose, name, &refusal, &id);
+                        }
+                        return Err(refusal);
+                    }
+                }
+            }
+        }
+        self.begin_counting(&asked, &decision)?;
+        self.keep_start(&decision).await?;
+        let resource = asked.request.resource.as_ref();
+        let masks = Masks::new(&session.shared, &scope, resource, &asked.labels, &decision);
+        let obligations = &decision.obligations;
+        let gate = Gate::new(&session, &asked, &self.sentence, obligations, revision);
+        Ok(Permitted {
+            gate,
+            masks,
+            object,
+            decision,
+            asked,
+        })
+    }
+
+    async fn decide(&self, asked: &Asked) -> Result<Decision, Refusal> {
+        let decide = || {
+            let decided = self.session.with_judge(|judge| {
+                judge.decide_with(|scope, counters, now| {
+                    asked.judge(|operation| scope.decide(operation, counters, now))
+                })
+            });
+            decided?.ok_or_else(|| Refusal::unjudged("budgets could not be read"))
+        };
+        let decision = decide()?;
+        if decision.exhausted.is_empty() {
+            return Ok(decision);
+        }
+        self.session.shared.budgets.replenish(&decision.exhausted).await;
+        decide()
+    }
+
+    /// Makes what counts the answer, which may be a list's next page.
+    fn begin_counting(&mut self, asked: &Asked, decision: &Decision) -> Result<(), Refusal> {
+        let session = &self.session;
+        let mut meter = session.with_judge(|judge| judge.meter(decision))?;
+        let limits = &decision.obligations.limits;
+        let per_list = limits.iter().any(|limit| limit.scope == LimitScope::Statement);
+        if let (Some(token), true) = (asked.request.continue_token.as_deref(), per_list) {
+            let memory = &session.shared.kubernetes;
+            let Some(before) = memory.delivered_before(&session.whose, token) else {
+                let text = "this list does not go on here: it was not begun through this sidecar, or \
+                            is too old; list again";
+                return Err(Refusal::of(StatusCode::GONE, "Expired", text));
+            };
+            let mut after = None;
+            session.shared.budgets.read(&mut |counters| {
+                after = meter.take().map(|meter| meter.after(before, counters, millis()));
+            });
+            meter = after;
+        }
+        if let Some(active) = self.active.as_mut() {
+            active.meter = meter;
+        }
+        Ok(())
+    }
+
+    /// Keeps that the request begins, where policy asks for it.
+    async fn keep_start(&mut self, decision: &Decision) -> Result<(), Refusal> {
+        let (Some(strict), Some(active)) = (judge::durable(decision), self.active.as_ref()) else {
+            return Ok(());
+        };
+        let statement = active.record.clone();
+        let started = StatementStarted { statement };
+        let session = Arc::clone(&self.session.audit);
+        let record = Record::session(wall_clock(), session, started);
+        let kept = self.session.shared.sink.record_durable(record, strict).await;
+        kept.map_err(|reason| Refusal::unjudged(&format!("evidence cannot be kept: {reason}")))
+    }
+
+    async fn forward(
+        &mut self,
+        head: request::Parts,
+        rest: Option<Incoming>,
+        permitted: Permitted,
+    ) -> Result<Response<Body>, Refusal> {
+        let reads = permitted.reads_objects(self.active.as_ref());
+        let is_head = head.method == Method::HEAD;
+        let mut request = self.outgoing(head, &permitted)?;
+        if reads {
+            only_json(request.headers_mut())?;
+        } else if permitted.masks.is_some() {
+            request.headers_mut().remove(ACCEPT_ENCODING);
+        }
+        *request.body_mut() = match (permitted.object.clone(), rest) {
+            (Some(bytes), _) => full(bytes),
+            (None, Some(rest)) => rest.map_err(Into::into).boxed_unsync(),
+            (None, None) => full(Bytes::new()),
+        };
+        let sent = self.session.upstream.send(request).await;
+        let response = sent.map_err(|error| Refusal::bad_gateway(&error))?;
+        let (mut head, body) = response.into_parts();
+        strip(&mut head.headers);
+        let Some(mut active) = self.active.take() else {
+            return Err(Refusal::unjudged("the request is over"));
+        };
+        note_answer(&mut active, head.status, &head.headers);
+        if let Some(masks) = &permitted.masks {
+            answer::mask_warnings(&mut head.headers, masks);
+        }
+        let failed = head.status.is_client_error() || head.status.is_server_error();
+        let quotes = permitted.object.is_some() || !permitted.asked.request.field_terms.is_empty();
+        let named = permitted.masks.as_ref().is_some_and(Masks::has_fields);
+        if failed && quotes && named {
+            return Ok(answer::withheld(head, body, active).await);
+        }
+        let reader = match permitted.reader(&head.headers, reads) {
+            Ok(reader) if !is_head => reader,
+            Ok(_) => Reader::Plain,
+            Err(refusal) => {
+                self.active = Some(active);
+                return Err(refusal);
+            }
+        };
+        if permitted.decision.obligations.record == RecordLevel::Full {
+            active.record_answer();
+        }
+        if failed {
+            let code = head.status.as_str().into();
+            active.outcome = Some(Outcome::Failed { code });
+        }
+        let asked = &permitted.asked;
+        let watch = asked.request.watch;
+        let follows = asked.request.query.flag("follow");
+        let answer = Answer::new(body, reader, permitted.gate, active, watch);
+        Ok(answer.into_response(head, watch || follows).await)
+    }
+
+    /// The request as the server receives it, without its body.
+    pub(super) fn outgoing(
+        &self,
+        head: request::Parts,
+        permitted: &Permitted,
+    ) -> Result<Request<Outgoing>, Refusal> {
+        let upstream = &self.session.upstream;
+        let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
+        let uri = match upstream.is_http2() {
+            true => Uri::builder()
+                .scheme("https")
+                .authority(upstream.authority())
+                .path_and_query(target)
+                .build(),
+            false => Uri::builder().path_and_query(target).build(),
+        };
+        let uri = uri.map_err(|_| Refusal::bad_request("the path cannot be sent on"))?;
+        let mut request = Request::from_parts(head, full(Bytes::new()));
+        *request.uri_mut() = uri;
+        *request.version_mut() = match upstream.is_http2() {
+            true => http::Version::HTTP_2,
+            false => http::Version::HTTP_11,
+        };
+        let headers = request.headers_mut();
+        strip(headers);
+        headers.remove(EXPECT);
+        if permitted.object.is_some() {
+            headers.remove(CONTENT_LENGTH);
+        }
+        headers.remove(HOST);
+        if !upstream.is_http2() {
+            let host = HeaderValue::try_from(upstream.authority());
+            let host = host.map_err(|_| Refusal::bad_request("the target has no name"))?;
+            headers.insert(HOST, host);
+        }
+        if let Some(value) = headers.get_mut(AUTHORIZATION) {
+            value.set_sensitive(true);
+        }
+        Ok(request)
+    }
+}
+
+impl Permitted {
+    /// Whether the answer has to be read as objects.
+    fn reads_objects(&self, active: Option<&Active>) -> bool {
+        let Some(resource) = &self.asked.request.resource else {
+            return false;
+        };
+        let counted = active.is_some_and(|active| active.meter.is_some());
+        effects::shows_objects(resource) && (self.masks.is_some() || counted)
+    }
+
+    /// How the answer is read.
+    fn reader(&self, headers: &HeaderMap, reads: bool) -> Result<Reader, Refusal> {
+        let known = self.asked.request.resource.is_none();
+        let unreadable = (reads || self.masks.is_some()) && !known && answer::is_encoded(headers);
+        if unreadable || (reads && !answer::is_json(headers) && headers.contains_key(CONTENT_TYPE)) {
+            let text = "its answer is in a form that cannot be read, although another was asked for";
+            return Err(Refusal::bad_gateway(text));
+        }
+        if reads {
+            return Ok(Reader::Objects(Box::new(Objects::new(self.masks.clone()))));
+        }
+        let scanner = self.masks.as_ref().and_then(Masks::scanner);
+        Ok(match scanner.filter(|_| !known) {
+            Some(scanner) => Reader::Text(Box::new(TextMasking::new(Arc::clone(scanner)))),
+            None => Reader::Plain,
+        })
+    }
+}
+
+/// What evidence says of the answer.
+pub(super) fn note_answer(active: &mut Active, status: StatusCode, headers: &HeaderMap) {
+    active.answered.code = u32::from(status.as_u16());
+    let id = headers.get(AUDIT_ID).and_then(|value| value.to_str().ok());
+    active.answered.server_audit_id = id.map(Arc::from);
+}
+
+/// Whether the request asks to go on as something else, and is one that may. What else asks for it is
+/// answered as if it had not.
+fn upgrades(head: &request::Parts, request: &wire::Request) -> bool {
+    let streams = request.resource.as_ref().is_some_and(|resource| {
+        let sub = resource.subresource.as_str();
+        resource.group.is_empty()
+            && resource.resource == "pods"
+            && matches!(sub, "exec" | "attach" | "portforward")
+    });
+    streams && head.headers.contains_key(UPGRADE)
+}
+
+/// Takes away what is said about one connection alone.
+fn strip(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
+        .filter(|name| *name != AUTHORIZATION && *name != CONTENT_LENGTH)
+        .collect();
+    for name in named.iter().chain(&HOP) {
+        headers.remove(name);
+    }
+    for name in OLD_HOP {
+        headers.remove(name);
+    }
+}
+
+/// Asks for JSON that is not compressed.
+fn only_json(headers: &mut HeaderMap) -> Result<(), Refusal> {
+    headers.remove(ACCEPT_ENCODING);
+    let texts = headers.get_all(ACCEPT).iter().map(|value| value.to_str());
+    let texts: Result<Vec<&str>, _> = texts.collect();
+    let accept = match texts {
+        Ok(texts) => wire::accept_json(texts.into_iter()),
+        Err(_) => Err(wire::NotAcceptable),
+    };
+    let accept = accept.map_err(|_| {
+        let text = "policy reads what this answers, for which it must be JSON: the request accepts none";
+        Refusal::of(StatusCode::NOT_ACCEPTABLE, "NotAcceptable", text)
+    })?;
+    if let Some(accept) = accept {
+        let value = HeaderValue::try_from(accept);
+        let value = value.map_err(|_| Refusal::bad_request("the Accept header cannot be sent on"))?;
+        headers.insert(ACCEPT, value);
+    }
+    Ok(())
+}

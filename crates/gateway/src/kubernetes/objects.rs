@@ -1,0 +1,238 @@
+//! Which values of an object are shown, and what stands in place of the others.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use weir_detect::{Kind, Span, names_secret};
+use weir_policy::{Decision, LabelId, Scope};
+use weir_wire_kube::rewrite::{Text, Values};
+use weir_wire_kube::{FieldPattern, Resource};
+
+use crate::engine::Shared;
+use crate::values::{Scanner, Shown};
+
+/// A labelled field of the resource, and what stands in its place.
+#[derive(Debug, Clone)]
+struct Masked {
+    label: Arc<str>,
+    shown: Shown,
+}
+
+/// Masks the values of objects of one resource.
+#[derive(Debug, Clone)]
+pub(super) struct Masks {
+    patterns: Arc<[FieldPattern]>,
+    masked: Arc<[Masked]>,
+    scanner: Option<Arc<Scanner>>,
+    /// Values of named fields are bytes, which JSON shows in Base64.
+    bytes: bool,
+    /// What a Table's columns show of named fields is not known.
+    hides_cells: bool,
+}
+
+impl Masks {
+    /// What a decision asks for. None: nothing is masked.
+    pub(super) fn new(
+        shared: &Shared,
+        scope: &Scope,
+        resource: Option<&Resource>,
+        labels: &[(FieldPattern, LabelId)],
+        decision: &Decision,
+    ) -> Option<Self> {
+        let obligations = &decision.obligations;
+        let mut patterns = Vec::new();
+        let mut masked = Vec::new();
+        for (index, mask) in &obligations.masks {
+            let Some((pattern, id)) = labels.get(*index) else {
+                continue;
+            };
+            patterns.push(pattern.clone());
+            masked.push(Masked {
+                label: scope.label(*id).unwrap_or_default(),
+                shown: Shown::new(mask.clone(), &shared.token_key),
+            });
+        }
+        let name = |label| scope.label(label);
+        let scanner = Scanner::new(&obligations.values, name, &shared.token_key);
+        if masked.is_empty() && scanner.is_none() {
+            return None;
+        }
+        let secrets =
+            resource.is_some_and(|it| it.group.is_empty() && it.resource == "secrets");
+        let custom = resource.is_some_and(|it| it.group.contains('.') && !is_builtin(&it.group));
+        Some(Self {
+            hides_cells: custom && !masked.is_empty(),
+            patterns: patterns.into(),
+            masked: masked.into(),
+            scanner,
+            bytes: secrets,
+        })
+    }
+
+    pub(super) fn patterns(&self) -> Arc<[FieldPattern]> {
+        Arc::clone(&self.patterns)
+    }
+
+    pub(super) fn scanner(&self) -> Option<&Arc<Scanner>> {
+        self.scanner.as_ref()
+    }
+
+    /// Whether the resource has fields that are masked by name.
+    pub(super) fn has_fields(&self) -> bool {
+        !self.masked.is_empty()
+    }
+}
+
+/// The API's own groups: what their Tables show is known.
+fn is_builtin(group: &str) -> bool {
+    group.ends_with(".k8s.io") && !group.contains("x-k8s.io")
+}
+
+/// Columns of a Table that show no field that a label could name.
+const SAFE_COLUMNS: [&str; 4] = ["Name", "Namespace", "Age", "Created At"];
+
+/// Masks as an answer goes by.
+pub(super) struct Masking {
+    masks: Masks,
+    spans: Vec<Span>,
+    buffer: Vec<u8>,
+    /// Labels of what was masked.
+    pub(super) labels: BTreeSet<Arc<str>>,
+    /// Where the list goes on.
+    pub(super) continues: Option<String>,
+}
+
+impl Masking {
+    pub(super) fn new(masks: Masks) -> Self {
+        Self {
+            masks,
+            spans: Vec::new(),
+            buffer: Vec::new(),
+            labels: BTreeSet::new(),
+            continues: None,
+        }
+    }
+
+    /// A text in whose words values may stand, masked; none where it holds none.
+    pub(super) fn text(&mut self, text: &str) -> Option<String> {
+        let mut out = String::new();
+        self.scan(text, &mut out).then_some(out)
+    }
+
+    fn named(&mut self, index: usize, value: &str, out: &mut String) -> bool {
+        let Some(masked) = self.masks.masked.get(index) else {
+            return true;
+        };
+        if value.is_empty() {
+            return false;
+        }
+        self.labels.insert(Arc::clone(&masked.label));
+        self.buffer.clear();
+        let decoded = self.masks.bytes.then(|| STANDARD.decode(value).ok());
+        match decoded.flatten() {
+            Some(bytes) => {
+                // What cannot be shown in part is not shown at all.
+                if masked.shown.write(&bytes, &mut self.buffer).is_none() {
+                    self.buffer.clear();
+                }
+                STANDARD.encode_string(&self.buffer, out);
+            }
+            None => {
+                if masked.shown.write(value.as_bytes(), &mut self.buffer).is_some() {
+                    out.push_str(&String::from_utf8_lossy(&self.buffer));
+                }
+            }
+        }
+        true
+    }
+
+    /// A value whose name says that it is a secret.
+    fn secret(&mut self, value: &str, out: &mut String) -> bool {
+        let Some((label, shown)) = self.masks.scanner.as_ref().and_then(|scanner| {
+            let shown = scanner.shown(Kind::Password)?;
+            Some((scanner.label(Kind::Password)?, shown))
+        }) else {
+            return false;
+        };
+        self.labels.insert(label);
+        self.buffer.clear();
+        if shown.write(value.as_bytes(), &mut self.buffer).is_some() {
+            out.push_str(&String::from_utf8_lossy(&self.buffer));
+        }
+        true
+    }
+
+    fn scan(&mut self, value: &str, out: &mut String) -> bool {
+        let Some(scanner) = self.masks.scanner.clone() else {
+            return false;
+        };
+        if !scanner.scan(value.as_bytes(), &mut self.spans, &mut self.labels) {
+            return false;
+        }
+        self.buffer.clear();
+        let shown = scanner.replace(value.as_bytes(), &self.spans, &mut self.buffer);
+        if shown.is_some() {
+            out.push_str(&String::from_utf8_lossy(&self.buffer));
+        }
+        true
+    }
+}
+
+impl Values for Masking {
+    fn replace(&mut self, text: &Text<'_>, out: &mut String) -> bool {
+        if let Some(index) = text.field {
+            return self.named(index, text.value, out);
+        }
+        if let Some(column) = text.cell {
+            if self.masks.hides_cells && !SAFE_COLUMNS.contains(&column) && !text.value.is_empty() {
+                return self.named(0, text.value, out);
+            }
+            if is_secret_name(column, text.value) && self.secret(text.value, out) {
+                return true;
+            }
+        }
+        let named = |name: Option<&str>| name.is_some_and(|name| is_secret_name(name, text.value));
+        // `name: DB_PASSWORD, value: …` of an environment variable, `password: …` of anything.
+        let by_name = text.key == Some("value") && named(text.name);
+        if (by_name || named(text.key)) && self.secret(text.value, out) {
+            return true;
+        }
+        self.scan(text.value, out)
+    }
+
+    fn list_continues(&mut self, token: &str) {
+        if !token.is_empty() {
+            self.continues = Some(token.to_owned());
+        }
+    }
+}
+
+/// Whether a name says that the value beside it is a secret, and the value may be one.
+fn is_secret_name(name: &str, value: &str) -> bool {
+    let plain = matches!(value, "" | "true" | "false" | "null" | "none" | "None");
+    !plain && names_secret(name)
+}
+
+/// Only counts, where nothing is masked.
+#[derive(Default)]
+pub(super) struct Counting {
+    pub(super) continues: Option<String>,
+}
+
+impl Values for Counting {
+    fn replace(&mut self, _: &Text<'_>, _: &mut String) -> bool {
+        false
+    }
+
+    fn number(&mut self, _: usize) -> bool {
+        false
+    }
+
+    fn list_continues(&mut self, token: &str) {
+        if !token.is_empty() {
+            self.continues = Some(token.to_owned());
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! What a client is told when Weir refuses: a `metav1.Status`, as the API server's own errors are.
+
+use std::time::Duration;
+
+use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::{Response, StatusCode};
+use serde_json::{Value, json};
+use weir_policy::RuleName;
+
+use super::answer::{Body, full};
+use crate::judge;
+
+/// A refusal on its way to the client.
+#[derive(Debug, Clone)]
+pub(super) struct Refusal {
+    pub(super) code: StatusCode,
+    pub(super) reason: &'static str,
+    pub(super) text: String,
+    pub(super) rules: Vec<RuleName>,
+    pub(super) retry_after: Option<Duration>,
+}
+
+impl Refusal {
+    /// Refused by policy.
+    pub(super) fn forbidden(refusal: judge::Refusal) -> Self {
+        Self {
+            code: StatusCode::FORBIDDEN,
+            reason: "Forbidden",
+            text: refusal.text,
+            rules: refusal.rules,
+            retry_after: None,
+        }
+    }
+
+    /// Refused because something that is needed to judge is missing.
+    pub(super) fn unjudged(reason: &str) -> Self {
+        Self::forbidden(judge::Refusal::unjudged(reason))
+    }
+
+    /// Of another kind: a status, its reason, and words.
+    pub(super) fn of(code: StatusCode, reason: &'static str, text: impl Into<String>) -> Self {
+        Self {
+            code,
+            reason,
+            text: text.into(),
+            rules: Vec::new(),
+            retry_after: None,
+        }
+    }
+
+    /// A request that could be read in two ways, or not at all.
+    pub(super) fn bad_request(text: &str) -> Self {
+        Self::of(StatusCode::BAD_REQUEST, "BadRequest", text)
+    }
+
+    /// The API server cannot be reached, or does not keep to the protocol.
+    pub(super) fn bad_gateway(text: &str) -> Self {
+        let text = format!("weir: the API server: {text}");
+        Self::of(StatusCode::BAD_GATEWAY, "ServiceUnavailable", text)
+    }
+
+    /// The same, as what the client asks for too soon.
+    #[must_use]
+    pub(super) fn too_many(mut self) -> Self {
+        self.code = StatusCode::TOO_MANY_REQUESTS;
+        self.reason = "TooManyRequests";
+        self
+    }
+
+    /// The same, to be tried again after a while.
+    #[must_use]
+    pub(super) fn again_after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
+        self
+    }
+
+    /// The Status that the client reads.
+    pub(super) fn status(&self, audit_id: &str) -> Value {
+        let causes: Vec<Value> = self
+            .rules
+            .iter()
+            .map(|rule| json!({"reason": "PolicyRule", "message": rule.to_string()}))
+            .chain([json!({"reason": "AuditID", "message": audit_id})])
+            .collect();
+        let mut details = json!({"causes": causes});
+        if let Some(wait) = self.retry_after
+            && let Some(details) = details.as_object_mut()
+        {
+            details.insert("retryAfterSeconds".to_owned(), json!(wait.as_secs().max(1)));
+        }
+        json!({
+            "kind": "Status",
+            "apiVersion": "v1",
+            "metadata": {},
+            "status": "Failure",
+            "message": format!("{} (audit id {audit_id})", self.text),
+            "reason": self.reason,
+            "details": details,
+            "code": self.code.as_u16(),
+        })
+    }
+
+    /// The answer that the client receives.
+    pub(super) fn response(&self, audit_id: &str) -> Response<Body> {
+        let mut response = Response::new(full(self.status(audit_id).to_string()));
+        *response.status_mut() = self.code;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some(wait) = self.retry_after {
+            headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
+        }
+        response
+    }
+}

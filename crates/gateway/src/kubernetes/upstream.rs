@@ -1,0 +1,201 @@
+//! The connection to the API server that stands behind one connection of a client.
+//!
+//! It speaks the client's own version of HTTP, so that what can be upgraded stays so and streams stay
+//! streams. It is made when the first request passes, and made anew where the server has closed it.
+
+use http::{Request, Response};
+use http_body_util::combinators::UnsyncBoxBody;
+use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::sync::Mutex;
+use weir_policy::{Target, TlsMode};
+use weir_transport::tls::{Stream, UpstreamMode, UpstreamTls, originate};
+
+use super::answer::Failed;
+use crate::engine::Route;
+use crate::place::Way;
+use crate::ports::Credentials;
+
+/// A request's body on its way to the server.
+pub(super) type Outgoing = UnsyncBoxBody<Bytes, Failed>;
+
+/// Most that a stream, and all of a connection's together, may be ahead of the client.
+const STREAM_WINDOW: u32 = 256 << 10;
+const CONNECTION_WINDOW: u32 = 1 << 20;
+/// Most bytes of headers of the server's.
+const MAX_HEADERS: u32 = 64 << 10;
+
+/// How a Target's API server is reached.
+pub(super) struct Upstream {
+    way: Way,
+    tls: Option<UpstreamTls>,
+    http2: bool,
+    authority: String,
+    sender: Mutex<Option<Sender>>,
+}
+
+enum Sender {
+    One(http1::SendRequest<Outgoing>),
+    Two(http2::SendRequest<Outgoing>),
+}
+
+impl Upstream {
+    /// Reads the Target's settings.
+    ///
+    /// # Errors
+    /// They cannot be used.
+    pub(super) fn new(
+        route: &Route,
+        target: &Target,
+        credentials: &dyn Credentials,
+        http2: bool,
+    ) -> Result<Self, String> {
+        let settings = &target.upstream_tls;
+        let mode = match settings.mode {
+            TlsMode::Disable => None,
+            TlsMode::Prefer | TlsMode::Require => Some(UpstreamMode::Require),
+            TlsMode::VerifyCA => Some(UpstreamMode::VerifyCa),
+            TlsMode::VerifyFull => Some(UpstreamMode::VerifyFull),
+        };
+        let name = target.server_name();
+        let name = name.or_else(|| route.place.ip().map(|ip| ip.to_string()));
+        let name = name.unwrap_or_default();
+        let tls = match mode {
+            None => None,
+            Some(mode) => {
+                let ca = settings.ca.as_ref();
+                let roots = ca.map(|source| credentials.read(source)).transpose()?;
+                let alpn: &[u8] = if http2 { b"h2" } else { b"http/1.1" };
+                let tls = UpstreamTls::new(mode, roots.as_deref(), &name, &[alpn]);
+                Some(tls.map_err(|error| error.to_string())?)
+            }
+        };
+        Ok(Self {
+            way: route.way.clone(),
+            tls,
+            http2,
+            authority: name,
+            sender: Mutex::new(None),
+        })
+    }
+
+    /// What the server is called in requests.
+    pub(super) fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    /// Whether requests go as HTTP/2.
+    pub(super) const fn is_http2(&self) -> bool {
+        self.http2
+    }
+
+    /// Whether the server's side is encrypted and verified.
+    pub(super) const fn is_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// Sends a request and waits for the head of its answer.
+    ///
+    /// # Errors
+    /// The server cannot be reached, or fails.
+    pub(super) async fn send(&self, request: Request<Outgoing>) -> Result<Response<Incoming>, String> {
+        let mut kept = self.sender.lock().await;
+        let mut sender = match kept.take() {
+            Some(sender) => sender.still().await,
+            None => None,
+        };
+        if sender.is_none() {
+            sender = Some(self.connect().await?);
+        }
+        let Some(mut sender) = sender else {
+            return Err("no connection".to_owned());
+        };
+        match &mut sender {
+            Sender::Two(two) => {
+                let answer = two.send_request(request);
+                *kept = Some(sender);
+                drop(kept);
+                answer.await.map_err(|error| describe(&error))
+            }
+            // One at a time: the next request waits for the answer's head, and for its body in `still`.
+            Sender::One(one) => {
+                let answer = one.send_request(request).await;
+                *kept = Some(sender);
+                answer.map_err(|error| describe(&error))
+            }
+        }
+    }
+
+    /// Sends a request over a connection of its own.
+    ///
+    /// # Errors
+    /// The server cannot be reached, or fails.
+    pub(super) async fn send_alone(
+        &self,
+        request: Request<Outgoing>,
+    ) -> Result<Response<Incoming>, String> {
+        let answer = match self.connect().await? {
+            Sender::One(mut one) => one.send_request(request).await,
+            Sender::Two(mut two) => two.send_request(request).await,
+        };
+        answer.map_err(|error| describe(&error))
+    }
+
+    async fn connect(&self) -> Result<Sender, String> {
+        let socket = self.way.dial().await.map_err(|error| error.to_string())?;
+        let stream = match &self.tls {
+            None => Stream::from(socket),
+            Some(tls) => {
+                let stream = originate(socket, tls).await;
+                stream.map_err(|error| error.to_string())?.into()
+            }
+        };
+        let io = TokioIo::new(stream);
+        if self.http2 {
+            let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+                .timer(TokioTimer::new())
+                .initial_stream_window_size(STREAM_WINDOW)
+                .initial_connection_window_size(CONNECTION_WINDOW)
+                .max_header_list_size(MAX_HEADERS)
+                .handshake(io)
+                .await
+                .map_err(|error| describe(&error))?;
+            tokio::spawn(async move {
+                if let Err(error) = connection.await {
+                    tracing::debug!(%error, "the connection to an API server ended");
+                }
+            });
+            return Ok(Sender::Two(sender));
+        }
+        let (sender, connection) = http1::Builder::new()
+            .preserve_header_case(true)
+            .handshake(io)
+            .await
+            .map_err(|error| describe(&error))?;
+        tokio::spawn(async move {
+            if let Err(error) = connection.with_upgrades().await {
+                tracing::debug!(%error, "the connection to an API server ended");
+            }
+        });
+        Ok(Sender::One(sender))
+    }
+}
+
+impl Sender {
+    /// The connection again, once it takes the next request; none where it is closed.
+    async fn still(self) -> Option<Self> {
+        match self {
+            Self::One(mut one) => one.ready().await.is_ok().then_some(Self::One(one)),
+            Self::Two(mut two) => two.ready().await.is_ok().then_some(Self::Two(two)),
+        }
+    }
+}
+
+fn describe(error: &hyper::Error) -> String {
+    use std::error::Error as _;
+    match error.source() {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}

@@ -1,0 +1,232 @@
+//! The way from the answer to the value that is read: names, places, and progress along the patterns.
+
+use super::place::Place;
+use crate::FieldPattern;
+use crate::field::Progress;
+
+/// The longest `name` beside other members that is remembered.
+const MAX_SIBLING: usize = 256;
+/// Names above this do not stay in memory.
+const KEPT_NAME: usize = 1024;
+
+#[derive(Debug)]
+pub(super) struct Stack {
+    /// Those above `depth` are kept for their memory.
+    frames: Vec<Frame>,
+    depth: usize,
+    /// A row of the patterns' progress for each depth, and one for the value that comes.
+    progress: Vec<Progress>,
+    width: usize,
+    root: Child,
+}
+
+/// What is known of the value that comes.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Child {
+    pub(super) place: Place,
+    /// The first pattern that covers it.
+    pub(super) field: Option<usize>,
+    /// A pattern covers it, or may cover something below it. Where not, its row is not kept.
+    alive: bool,
+}
+
+#[derive(Debug, Default)]
+struct Frame {
+    list: bool,
+    counted: bool,
+    /// A member was written.
+    members: bool,
+    place: Place,
+    alive: bool,
+    child: Child,
+    /// The member that is read.
+    key: String,
+    /// The string of its member `name`.
+    name: String,
+    named: bool,
+    /// How many items were before.
+    index: usize,
+}
+
+impl Stack {
+    pub(super) fn new(fields: &[FieldPattern]) -> Stack {
+        let progress: Vec<Progress> = fields.iter().map(FieldPattern::begin).collect();
+        let root = Child {
+            place: Place::Document,
+            field: covering(fields, &progress),
+            alive: !fields.is_empty(),
+        };
+        Stack {
+            frames: Vec::new(),
+            depth: 0,
+            width: fields.len(),
+            progress,
+            root,
+        }
+    }
+
+    pub(super) fn depth(&self) -> usize {
+        self.depth
+    }
+
+    fn top(&self) -> Option<&Frame> {
+        self.frames.get(self.depth.checked_sub(1)?)
+    }
+
+    fn top_mut(&mut self) -> Option<&mut Frame> {
+        self.frames.get_mut(self.depth.checked_sub(1)?)
+    }
+
+    pub(super) fn child(&self) -> Child {
+        self.top().map_or(self.root, |frame| frame.child)
+    }
+
+    /// The value that comes is a list or an object.
+    pub(super) fn push(&mut self, list: bool, counted: bool, fields: &[FieldPattern]) {
+        let child = self.child();
+        if self.frames.len() == self.depth {
+            self.frames.push(Frame::default());
+        }
+        if let Some(frame) = self.frames.get_mut(self.depth) {
+            frame.list = list;
+            frame.counted = counted;
+            frame.members = false;
+            frame.place = child.place;
+            frame.alive = child.alive;
+            frame.child = Child::default();
+            frame.named = false;
+            frame.index = 0;
+            for name in [&mut frame.key, &mut frame.name] {
+                name.clear();
+                name.shrink_to(KEPT_NAME);
+            }
+        }
+        self.depth += 1;
+        if list {
+            self.descend(None, child.place.item(), fields);
+        }
+    }
+
+    /// It has ended. Whether it was counted; None where the other kind of bracket is open.
+    pub(super) fn pop(&mut self, list: bool) -> Option<bool> {
+        let counted = self.top().filter(|frame| frame.list == list)?.counted;
+        self.depth -= 1;
+        Some(counted)
+    }
+
+    /// Behind a comma. Whether this is a list.
+    pub(super) fn next(&mut self) -> bool {
+        self.top_mut().is_some_and(|frame| {
+            frame.index += 1;
+            frame.list
+        })
+    }
+
+    /// A member comes. Whether it is to be dropped, with its value.
+    pub(super) fn member(&mut self, name: &str, fields: &[FieldPattern]) -> bool {
+        let Some(frame) = self.top_mut() else {
+            return false;
+        };
+        frame.key.clear();
+        frame.key.push_str(name);
+        let (place, parent) = (frame.place.member(name), frame.place);
+        self.descend(Some(name), place, fields);
+        // `v:VALUE` is an item of a set, by value.
+        parent == Place::Owned && name.starts_with("v:") && self.child().field.is_some()
+    }
+
+    /// Works out what is known of the value that comes.
+    fn descend(&mut self, member: Option<&str>, place: Place, fields: &[FieldPattern]) {
+        let (depth, width) = (self.depth, self.width);
+        let Some(frame) = self.frames.get_mut(depth.saturating_sub(1)) else {
+            return;
+        };
+        // Paths of fields begin anew: `f:NAME` is a member, `k:`, `v:` and `i:` are items.
+        let owned = place == Place::Owned;
+        let begins = place.is_root() || owned && frame.place != Place::Owned;
+        let follows = frame.alive && !(owned && frame.place != Place::Owned);
+        frame.child = Child {
+            place,
+            ..Child::default()
+        };
+        if width == 0 || !begins && !follows {
+            return;
+        }
+        let member = match member {
+            Some(path) if owned => path.strip_prefix("f:"),
+            member => member,
+        };
+        self.progress
+            .resize(self.progress.len().max((depth + 1) * width), 0);
+        let (above, below) = self.progress.split_at_mut(depth * width);
+        let above = above.get((depth - 1) * width..).unwrap_or_default();
+        let row = below.get_mut(..width).unwrap_or_default();
+        for ((field, from), to) in fields.iter().zip(above).zip(row.iter_mut()) {
+            *to = match (follows, begins) {
+                (true, true) => field.step(*from, member) | field.begin(),
+                (true, false) => field.step(*from, member),
+                (false, _) => field.begin(),
+            };
+        }
+        frame.child.alive = row.iter().any(|progress| *progress != 0);
+        if frame.child.alive {
+            frame.child.field = covering(fields, row);
+        }
+    }
+
+    /// A string is the value of the member that is read.
+    pub(super) fn string(&mut self, text: &str) {
+        if let Some(frame) = self.top_mut()
+            && !frame.list
+            && frame.key == "name"
+        {
+            frame.name.clear();
+            frame.named = text.len() <= MAX_SIBLING;
+            if frame.named {
+                frame.name.push_str(text);
+            }
+        }
+    }
+
+    /// The nearest member's name, and the `name` beside it.
+    pub(super) fn names(&self) -> (Option<&str>, Option<&str>) {
+        let frames = self.frames.get(..self.depth).unwrap_or_default();
+        match frames.iter().rev().find(|frame| !frame.list) {
+            Some(frame) => {
+                let name = frame.named.then_some(frame.name.as_str());
+                (Some(&frame.key), name)
+            }
+            None => (None, None),
+        }
+    }
+
+    /// How many items of the list were before.
+    pub(super) fn index(&self) -> usize {
+        self.top().map_or(0, |frame| frame.index)
+    }
+
+    /// Whether members of the object may be dropped.
+    pub(super) fn may_drop(&self) -> bool {
+        self.top()
+            .is_some_and(|frame| frame.alive && frame.place == Place::Owned)
+    }
+
+    pub(super) fn has_members(&self) -> bool {
+        self.top().is_some_and(|frame| frame.members)
+    }
+
+    /// A member of the object is written.
+    pub(super) fn written(&mut self) {
+        if let Some(frame) = self.top_mut() {
+            frame.members = true;
+        }
+    }
+}
+
+/// The first pattern that covers a place.
+fn covering(fields: &[FieldPattern], row: &[Progress]) -> Option<usize> {
+    fields
+        .iter()
+        .zip(row)
+        .position(|(field, progress)| field.reached(*progress))
+}

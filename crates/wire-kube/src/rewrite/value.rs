@@ -1,0 +1,83 @@
+//! Strings that are values: shown to the caller, and read where they say what an answer is.
+
+use super::place::Place;
+use super::{Event, Rewriter, Text, Token, Values};
+use crate::json::{self, Invalid};
+
+/// The most columns of a Table whose names are kept, and the longest name.
+const MAX_COLUMNS: usize = 256;
+const MAX_COLUMN: usize = 256;
+/// Buffers above this do not stay in memory.
+const KEPT: usize = 64 * 1024;
+
+impl Rewriter {
+    /// A string that is a value. Whether the replacement takes its place.
+    pub(super) fn value<V: Values>(
+        &mut self,
+        token: &Token<'_>,
+        values: &mut V,
+    ) -> Result<bool, Invalid> {
+        if let Some(text) = token.text {
+            return Ok(self.decide(text, values));
+        }
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let replaced = json::text(token.raw, &mut scratch).map(|text| self.decide(text, values));
+        scratch.clear();
+        scratch.shrink_to(KEPT);
+        self.scratch = scratch;
+        replaced
+    }
+
+    fn decide<V: Values>(&mut self, text: &str, values: &mut V) -> bool {
+        let child = self.stack.child();
+        let mut field = child.field;
+        match child.place {
+            Place::Kind => self.document.kind(text),
+            Place::EventType => self.document.event_type(text),
+            Place::ColumnName if self.columns.len() < MAX_COLUMNS => {
+                let name = Some(text).filter(|name| name.len() <= MAX_COLUMN);
+                self.columns.push(name.unwrap_or_default().into());
+            }
+            Place::Continue if !text.is_empty() && !self.embedded => values.list_continues(text),
+            Place::LastApplied if field.is_none() => match self.embed(text, values) {
+                Some(changed) => return changed,
+                // What cannot be read is one of the fields.
+                None => field = (!self.fields.is_empty()).then_some(0),
+            },
+            _ => {}
+        }
+        self.stack.string(text);
+        let (key, name) = self.stack.names();
+        let cell = match child.place {
+            Place::Cell => self.columns.get(self.stack.index()).map(|name| &**name),
+            _ => None,
+        };
+        let text = Text {
+            value: text,
+            key,
+            name,
+            field,
+            cell,
+            part: child.place.part(),
+        };
+        self.replacement.clear();
+        values.replace(&text, &mut self.replacement)
+    }
+
+    /// JSON in a string: whether it is changed, by the replacement. None where it is no JSON.
+    fn embed<V: Values>(&mut self, text: &str, values: &mut V) -> Option<bool> {
+        if self.embedded {
+            return None;
+        }
+        let mut inner = Rewriter::new(self.fields.clone(), self.limits);
+        inner.embedded = true;
+        let (mut rest, mut out) = (text.as_bytes(), Vec::with_capacity(text.len()));
+        while inner.feed(&mut rest, &mut out, values).ok()? != Event::None {}
+        inner.finish().ok()?;
+        if out == text.as_bytes() {
+            return Some(false);
+        }
+        self.replacement = String::from_utf8(out).ok()?;
+        Some(true)
+    }
+}
