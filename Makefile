@@ -43,7 +43,7 @@ cluster-down: ## stop it
 	@python3 e2e/cluster/cluster.py down
 
 .PHONY: corpus
-corpus: ## the evasion corpus: PROTO=pg|pii|ssh [CORPUS=DIR] [POLICY=allow-list, for ssh]; last line is JSON
+corpus: ## the evasion corpus: PROTO=pg|pii|ssh|kube [CORPUS=DIR] [POLICY=allow-list, for ssh]; last line is JSON
 	@if [ "$(PROTO)" != pii ]; then $(MAKE) release >&2; fi; \
 	WEIR=$(WEIR) CORPUS=$(CORPUS) POLICY=$(or $(POLICY),policy) bash e2e/corpus/run.sh $(PROTO)
 

@@ -1,9 +1,13 @@
 //! Command line to the configuration of each part. Read once, at the start.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clap::Parser;
+use serde_json::Value;
+use weir_injection::Kubernetes;
 use weir_notify::{EndpointError, Webhook, WebhookConfig};
 use weir_telemetry::LogFormat;
 use weir_uplink::control::{Settings, UnmatchedSetting};
@@ -73,6 +77,19 @@ pub struct Args {
     /// The size of a sidecar's memory volume.
     #[arg(long, default_value = "64Mi")]
     sidecar_state_size: String,
+    /// Sidecars stand before the Kubernetes API and keep the tokens of service accounts.
+    #[arg(long)]
+    kubernetes: bool,
+    /// An audience that the API server takes tokens of, besides those that this pod's own token has.
+    #[arg(long = "kubernetes-audience", requires = "kubernetes")]
+    kubernetes_audiences: Vec<String>,
+    /// This pod's own token for the API server.
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "/var/run/secrets/kubernetes.io/serviceaccount/token"
+    )]
+    kubernetes_token: PathBuf,
     /// A PEM file with roots that applications trust beside Weir's and the platform's.
     #[arg(long)]
     extra_roots: Option<PathBuf>,
@@ -172,6 +189,11 @@ impl TryFrom<Args> for Config {
         };
         let resources = args.sidecar_resources.as_deref().map(serde_json::from_str);
         let resources = resources.transpose().map_err(ConfigError::Resources)?;
+        let kubernetes = args.kubernetes.then(|| Kubernetes {
+            audiences: audiences(&args.kubernetes_token, args.kubernetes_audiences),
+        });
+        let audiences = kubernetes.iter().flat_map(|one| one.audiences.clone());
+        let audiences = audiences.collect();
         let injection = weir_injection::Settings {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             namespace: args.namespace.clone(),
@@ -182,6 +204,7 @@ impl TryFrom<Args> for Config {
             ca: String::new(),
             resources: resources.unwrap_or_default(),
             state_size: args.sidecar_state_size,
+            kubernetes,
         };
         let notify = args.notify_url.zip(args.notify_key_file);
         let notify = notify.map(|(url, key_file)| {
@@ -210,6 +233,7 @@ impl TryFrom<Args> for Config {
                 namespace: args.namespace.clone(),
                 webhook: args.webhook,
                 images: args.sidecar_images,
+                audiences,
             },
             leader: LeaderConfig {
                 namespace: args.namespace.clone(),
@@ -255,6 +279,26 @@ impl TryFrom<Args> for Config {
     }
 }
 
+/// Every audience that the API server takes tokens of: it makes those of pods that name none for all of
+/// its own.
+fn audiences(token: &Path, configured: Vec<String>) -> Vec<String> {
+    let own = std::fs::read_to_string(token).unwrap_or_default();
+    let payload = own.split('.').nth(1).and_then(|payload| {
+        let decoded = URL_SAFE_NO_PAD.decode(payload).ok()?;
+        serde_json::from_slice::<Value>(&decoded).ok()
+    });
+    let claim = payload.and_then(|payload| payload.get("aud").cloned());
+    let own: Vec<String> = match claim {
+        Some(Value::String(one)) => vec![one],
+        Some(list) => serde_json::from_value(list).unwrap_or_default(),
+        None => Vec::new(),
+    };
+    let mut all: Vec<String> = configured.into_iter().chain(own).collect();
+    all.sort();
+    all.dedup();
+    all
+}
+
 /// The names of a Service in the cluster's DNS.
 fn service_names(service: &str, namespace: &str, domain: &str) -> Vec<String> {
     vec![
@@ -293,6 +337,23 @@ mod tests {
         assert_eq!(config.evidence.collector, "weir-collector.weir.svc:8445");
         let names = &config.identity.collector_names;
         assert!(names.contains(&"weir-collector.weir.svc.cluster.local".to_owned()));
+    }
+
+    #[test]
+    fn the_api_servers_audiences_are_those_of_the_own_token_and_of_the_configuration() {
+        let dir = tempfile::tempdir().unwrap();
+        let token = dir.path().join("token");
+        for (claims, expected) in [
+            (r#"{"aud":["b","c"]}"#, vec!["a", "b", "c"]),
+            (r#"{"aud":"a"}"#, vec!["a"]),
+            (r#"{"aud":[1]}"#, vec!["a"]),
+            ("{}", vec!["a"]),
+        ] {
+            let payload = URL_SAFE_NO_PAD.encode(claims);
+            std::fs::write(&token, format!("h.{payload}.s")).unwrap();
+            assert_eq!(audiences(&token, vec!["a".to_owned()]), expected);
+        }
+        assert_eq!(audiences(Path::new("/does/not/exist"), Vec::new()), [""; 0]);
     }
 
     #[test]

@@ -10,7 +10,7 @@ const MAX_VALUE: usize = 512;
 
 /// What a key promises about its value.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Promise {
+pub(crate) enum Promise {
     /// A password, of any length and look.
     Password,
     /// A generated secret: long, and not a word.
@@ -184,7 +184,11 @@ fn key(text: Text<'_>, i: usize) -> Option<(Promise, bool)> {
     let start = text.run_back(end, MAX_KEY, |b| {
         b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.')
     });
-    let raw = text.slice(start..end);
+    promise(text.slice(start..end))
+}
+
+/// What a name promises about its value, and whether it speaks of AWS.
+pub(crate) fn promise(raw: &[u8]) -> Option<(Promise, bool)> {
     let mut buffer = [0; MAX_KEY];
     let mut len = 0;
     for b in raw.iter().filter(|b| b.is_ascii_alphanumeric()) {

@@ -4,7 +4,7 @@
 //! security numbers, IBANs, e-mail and IP addresses, phone numbers, private
 //! keys, tokens and passwords. What can be checked is checked (Luhn, mod 97,
 //! CRC32, issued ranges, JSON headers), because a finding masks data. [`mask`]
-//! hides values, whole or in part.
+//! hides values, whole or in part. [`names_secret`] judges a value by the name beside it.
 //!
 //! Invariants: any bytes are accepted, UTF-8 or not; spans are in order, do
 //! not overlap, and end on the character boundaries of valid UTF-8; the work
@@ -24,6 +24,7 @@ mod email;
 mod iban;
 mod kind;
 pub mod mask;
+mod name;
 mod normalize;
 mod phone;
 mod run;
@@ -33,6 +34,7 @@ mod text;
 mod token;
 
 pub use kind::{Kind, KindSet};
+pub use name::names_secret;
 pub use scan::{scan, scan_into};
 
 /// Where a value lies: bytes of the input, end exclusive.
@@ -48,6 +50,3 @@ pub struct Span {
 
 #[cfg(test)]
 mod tests;
-
-/// temporary
-pub fn names_secret(name: &str) -> bool { let n=name.to_ascii_lowercase(); n.contains("password")||n.contains("secret_")||n.contains("api_key") }

@@ -16,27 +16,11 @@ mod memory;
 mod objects;
 mod people;
 mod placeholder;
-#[cfg_attr(
-    not(test),
-    expect(
-        dead_code,
-        unused_imports,
-        reason = "what serves requests is not merged yet"
-    )
-)]
 mod port_forward;
 mod refusal;
 mod serve;
 mod statement;
 mod streams;
-#[cfg_attr(
-    not(test),
-    expect(
-        dead_code,
-        unused_imports,
-        reason = "what serves requests is not merged yet"
-    )
-)]
 mod upgraded;
 mod upstream;
 

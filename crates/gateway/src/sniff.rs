@@ -77,8 +77,12 @@ fn postgres(bytes: &[u8]) -> Sniffed {
     }
 }
 
-/// A TLS hello that offers ALPN `postgresql`. The offer may lie anywhere in the hello, so the whole
-/// first record is waited for.
+/// The name that every API server has in its own cluster, as a hello asks for it: a name of type 0 and
+/// its length stand before it.
+const API_SERVER: &[u8] = b"kubernetes";
+
+/// A TLS hello that offers ALPN `postgresql`, or asks for an API server by its name. Both may lie
+/// anywhere in the hello, so the whole first record is waited for.
 fn tls(bytes: &[u8]) -> Sniffed {
     let Some(&[_, 3, _, high, low]) = bytes.first_chunk::<5>() else {
         return if bytes.len() < 5 {
@@ -92,6 +96,9 @@ fn tls(bytes: &[u8]) -> Sniffed {
     if memchr::memmem::find(hello, b"\x0apostgresql").is_some() {
         return Sniffed::Governed("PostgreSQL");
     }
+    if memchr::memmem::find_iter(hello, API_SERVER).any(|at| is_api_server(hello, at)) {
+        return Sniffed::Governed("the Kubernetes API");
+    }
     if bytes.len() < record {
         Sniffed::More
     } else {
@@ -99,9 +106,42 @@ fn tls(bytes: &[u8]) -> Sniffed {
     }
 }
 
+/// Whether the name of a server that begins there is `kubernetes` or one of its longer forms.
+fn is_api_server(hello: &[u8], at: usize) -> bool {
+    let length = at.checked_sub(3).and_then(|from| hello.get(from..at));
+    let Some(&[0, high, low]) = length else {
+        return false;
+    };
+    let name = hello.get(at..at + usize::from(u16::from_be_bytes([high, low])));
+    let rest = name.and_then(|name| name.strip_prefix(API_SERVER));
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b".default"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_api_server_is_known_by_the_name_that_is_asked_for() {
+        let hello = |name: &str| {
+            let length = u8::try_from(name.len()).unwrap();
+            let body = [&[0, 0, length], name.as_bytes()].concat();
+            [&[0x16, 3, 1, 0, length + 3], body.as_slice()].concat()
+        };
+        for (name, governed) in [
+            ("kubernetes", true),
+            ("kubernetes.default.svc.cluster.local", true),
+            ("kubernetes.io", false),
+            ("my-kubernetes", false),
+        ] {
+            let sniffed = client(&hello(name));
+            let expected = match governed {
+                true => Sniffed::Governed("the Kubernetes API"),
+                false => Sniffed::Other,
+            };
+            assert_eq!(sniffed, expected, "{name}");
+        }
+    }
 
     #[test]
     fn recognises_governed_protocols_one_byte_at_a_time() {

@@ -1,4 +1,4 @@
-//! The two containers and three volumes that Weir adds, with every default that the API server
+//! The two containers and the volumes that Weir adds, with every default that the API server
 //! would fill in, so that what is stored equals what is written here.
 //!
 //! Both containers mount something at the path of the service account's token: Kubernetes runs its
@@ -9,15 +9,21 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::names::{
-    ADMIN_PORT, AUDIENCE, IDENTITY_PATH, IDENTITY_VOLUME, PROBE, PROBE_UID, SIDECAR, STATE_PATH,
-    STATE_VOLUME, TOKEN_PATH, TRUST_PATH, TRUST_VOLUME,
+    ADMIN_PORT, AUDIENCE, IDENTITY_PATH, IDENTITY_VOLUME, KUBE_FILES, KUBE_PATH, KUBE_TOKEN_VOLUME,
+    KUBE_VOLUME, PROBE, PROBE_UID, ROOT_CA, SIDECAR, STATE_PATH, STATE_VOLUME, TOKEN_PATH,
+    TRUST_PATH, TRUST_VOLUME,
 };
 use crate::settings::{Resources, Settings};
 
 /// Seconds that the projected token lives.
 const TOKEN_SECONDS: u32 = 600;
+/// Seconds that the service account's token lives: what Kubernetes itself asks for, and what API servers
+/// make a year of, lest clients that never read it again fail.
+const ACCOUNT_SECONDS: u32 = 3607;
 /// The size of the volume with certificates.
 const TRUST_SIZE: &str = "4Mi";
+/// The size of the volume with the placeholder.
+const KUBE_SIZE: &str = "1Mi";
 
 /// The sidecar; equal for all pods of an installation but for the enforcement of their namespace.
 pub fn sidecar(settings: &Settings, enforced: bool) -> Value {
@@ -32,19 +38,37 @@ pub fn sidecar(settings: &Settings, enforced: bool) -> Value {
     if enforced {
         args.push("--enforced".to_owned());
     }
+    let mut env = vec![
+        json!({"name": "WEIR_CA", "value": settings.ca}),
+        downward("POD_NAME", "metadata.name"),
+        downward("POD_NAMESPACE", "metadata.namespace"),
+        downward("POD_UID", "metadata.uid"),
+        downward("POD_IP", "status.podIP"),
+    ];
+    let mut mounts = vec![
+        json!({"name": IDENTITY_VOLUME, "mountPath": IDENTITY_PATH, "readOnly": true}),
+        json!({"name": STATE_VOLUME, "mountPath": STATE_PATH}),
+        json!({"name": TRUST_VOLUME, "mountPath": TRUST_PATH}),
+    ];
+    let account = if settings.kubernetes.is_some() {
+        args.push("--kubernetes".to_owned());
+        env.push(downward(
+            "WEIR_KUBE_FILES",
+            &format!("metadata.annotations['{KUBE_FILES}']"),
+        ));
+        mounts.push(json!({"name": KUBE_VOLUME, "mountPath": KUBE_PATH}));
+        KUBE_TOKEN_VOLUME
+    } else {
+        IDENTITY_VOLUME
+    };
+    mounts.push(json!({"name": account, "mountPath": TOKEN_PATH, "readOnly": true}));
     json!({
         "name": SIDECAR,
         "image": settings.image,
         "imagePullPolicy": settings.pull_policy,
         "restartPolicy": "Always",
         "args": args,
-        "env": [
-            {"name": "WEIR_CA", "value": settings.ca},
-            downward("POD_NAME", "metadata.name"),
-            downward("POD_NAMESPACE", "metadata.namespace"),
-            downward("POD_UID", "metadata.uid"),
-            downward("POD_IP", "status.podIP"),
-        ],
+        "env": env,
         "resources": resources(&settings.resources),
         "securityContext": security(0, &["NET_ADMIN", "SETGID", "SETUID"]),
         "readinessProbe": {
@@ -56,12 +80,7 @@ pub fn sidecar(settings: &Settings, enforced: bool) -> Value {
         },
         "terminationMessagePath": "/dev/termination-log",
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": [
-            {"name": IDENTITY_VOLUME, "mountPath": IDENTITY_PATH, "readOnly": true},
-            {"name": IDENTITY_VOLUME, "mountPath": TOKEN_PATH, "readOnly": true},
-            {"name": STATE_VOLUME, "mountPath": STATE_PATH},
-            {"name": TRUST_VOLUME, "mountPath": TRUST_PATH},
-        ],
+        "volumeMounts": mounts,
     })
 }
 
@@ -83,8 +102,8 @@ pub fn probe(settings: &Settings) -> Value {
 }
 
 /// The volumes.
-pub fn volumes(settings: &Settings) -> [Value; 3] {
-    [
+pub fn volumes(settings: &Settings) -> Vec<Value> {
+    let mut volumes = vec![
         json!({"name": IDENTITY_VOLUME, "projected": {"defaultMode": 420, "sources": [
             {"serviceAccountToken": {
                 "audience": AUDIENCE, "expirationSeconds": TOKEN_SECONDS, "path": "token",
@@ -94,7 +113,22 @@ pub fn volumes(settings: &Settings) -> [Value; 3] {
             "medium": "Memory", "sizeLimit": settings.state_size,
         }}),
         json!({"name": TRUST_VOLUME, "emptyDir": {"medium": "Memory", "sizeLimit": TRUST_SIZE}}),
-    ]
+    ];
+    if settings.kubernetes.is_some() {
+        volumes.push(json!({"name": KUBE_TOKEN_VOLUME, "projected": {
+            "defaultMode": 420, "sources": [
+                {"serviceAccountToken": {"expirationSeconds": ACCOUNT_SECONDS, "path": "token"}},
+                {"configMap": {"name": ROOT_CA, "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+                {"downwardAPI": {"items": [{"path": "namespace", "fieldRef": {
+                    "apiVersion": "v1", "fieldPath": "metadata.namespace",
+                }}]}},
+            ],
+        }}));
+        volumes.push(
+            json!({"name": KUBE_VOLUME, "emptyDir": {"medium": "Memory", "sizeLimit": KUBE_SIZE}}),
+        );
+    }
+    volumes
 }
 
 fn downward(name: &str, path: &str) -> Value {

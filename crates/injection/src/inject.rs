@@ -3,10 +3,11 @@
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::account::Accounts;
 use crate::container::{probe, sidecar, volumes};
 use crate::names::{
-    IDENTITY_VOLUME, INJECT, LEFT_ALONE, PREFIX, PROBE, PROBE_UID, SIDECAR, SIDECAR_UID,
-    STATE_VOLUME, STATUS, TRUST_VOLUME, UNMATCHED,
+    IDENTITY_VOLUME, INJECT, KUBE_FILES, KUBE_TOKEN, KUBE_TOKEN_VOLUME, KUBE_VOLUME, LEFT_ALONE,
+    PREFIX, PROBE, PROBE_UID, SIDECAR, SIDECAR_UID, STATE_VOLUME, STATUS, TRUST_VOLUME, UNMATCHED,
 };
 use crate::opt_in::{Governed, Namespace, governed};
 use crate::refusal::Refusal;
@@ -61,19 +62,20 @@ pub fn inject(
     let ours = [sidecar(settings, enforced), probe(settings)];
     let volumes = volumes(settings);
     let hash = hash(&json!([ours, volumes]));
+    let accounts = Accounts::take(spec, settings.kubernetes.as_ref())?;
     let mut left = Vec::new();
     let inits = trust::list(spec, "initContainers")
         .ok_or(Refusal::NotAPod("initContainers is not a list"))?;
     inits.retain(|container| !is_ours(container));
     for container in inits.iter_mut() {
-        left.extend(prepare(container, &covers, enforced)?);
+        left.extend(prepare(container, &accounts, &covers, enforced)?);
     }
     inits.splice(0..0, ours);
     let apps =
         trust::list(spec, "containers").ok_or(Refusal::NotAPod("containers is not a list"))?;
     apps.retain(|container| !is_ours(container));
     for container in apps {
-        left.extend(prepare(container, &covers, enforced)?);
+        left.extend(prepare(container, &accounts, &covers, enforced)?);
     }
     let list = trust::list(spec, "volumes").ok_or(Refusal::NotAPod("volumes is not a list"))?;
     for volume in volumes {
@@ -85,7 +87,18 @@ pub fn inject(
             None => list.push(volume),
         }
     }
-    annotate(&mut pod, settings, &hash, &left)?;
+    let before = annotations
+        .as_ref()
+        .and_then(|all| all.get(KUBE_FILES)?.as_str());
+    let files = accounts.told(before, spec);
+    let status = json!({"version": settings.version, "hash": hash}).to_string();
+    annotate(&mut pod, STATUS, Some(status))?;
+    annotate(&mut pod, KUBE_FILES, files)?;
+    annotate(
+        &mut pod,
+        LEFT_ALONE,
+        (!left.is_empty()).then(|| left.join("; ")),
+    )?;
     Ok(Injected {
         pod,
         governed,
@@ -113,8 +126,14 @@ fn covers<'a>(
                     ),
                 });
             }
+            KUBE_TOKEN => {
+                return Err(Refusal::Annotation {
+                    name: KUBE_TOKEN,
+                    why: format!("`{value}`: an annotation may only tighten"),
+                });
+            }
             name if Covers::is_named(name) => covers.add(name, value)?,
-            INJECT | STATUS | LEFT_ALONE => {}
+            INJECT | STATUS | LEFT_ALONE | KUBE_FILES => {}
             _ if name.starts_with(PREFIX) => {
                 notes.push(format!("annotation {name} means nothing to Weir"));
             }
@@ -141,6 +160,7 @@ fn note_pod_security(namespace: &Namespace, notes: &mut Vec<String>) {
 /// Makes a container of the user's ready for its sidecar; gives what was left as it is.
 fn prepare(
     container: &mut Value,
+    accounts: &Accounts,
     covers: &Covers<'_>,
     enforced: bool,
 ) -> Result<Option<String>, Refusal> {
@@ -153,6 +173,7 @@ fn prepare(
         .unwrap_or_default()
         .to_owned();
     check_uid(container, &format!("runAsUser of container `{name}`"))?;
+    accounts.stand_in(container, &name)?;
     check_mounts(container, &name)?;
     trust::mount_trust(container, &name)?;
     trust::mount_files(container, &name, covers)?;
@@ -173,8 +194,10 @@ pub(crate) fn check_mounts(container: &Map<String, Value>, name: &str) -> Result
             .and_then(Value::as_str)
             .unwrap_or_default();
         let rule = match volume {
-            IDENTITY_VOLUME | STATE_VOLUME => "the sidecar's alone",
-            TRUST_VOLUME if mount.get("readOnly") != Some(&json!(true)) => "read-only for others",
+            IDENTITY_VOLUME | STATE_VOLUME | KUBE_TOKEN_VOLUME => "the sidecar's alone",
+            TRUST_VOLUME | KUBE_VOLUME if mount.get("readOnly") != Some(&json!(true)) => {
+                "read-only for others"
+            }
             _ => continue,
         };
         return Err(Refusal::Mount {
@@ -215,22 +238,14 @@ pub(crate) fn drop_net_raw(container: &mut Map<String, Value>) {
     }
 }
 
-/// Version and hash of what was added, and what was left alone.
-fn annotate(
-    pod: &mut Value,
-    settings: &Settings,
-    hash: &str,
-    left: &[String],
-) -> Result<(), Refusal> {
+/// Sets an annotation, or takes it away.
+fn annotate(pod: &mut Value, name: &str, value: Option<String>) -> Result<(), Refusal> {
     let annotations = object(pod, "metadata")
         .and_then(|metadata| child(metadata, "annotations"))
         .ok_or(Refusal::NotAPod("its annotations are not an object"))?;
-    let status = json!({"version": settings.version, "hash": hash});
-    annotations.insert(STATUS.to_owned(), json!(status.to_string()));
-    if left.is_empty() {
-        annotations.remove(LEFT_ALONE);
-    } else {
-        annotations.insert(LEFT_ALONE.to_owned(), json!(left.join("; ")));
+    match value {
+        Some(value) => _ = annotations.insert(name.to_owned(), json!(value)),
+        None => _ = annotations.remove(name),
     }
     Ok(())
 }

@@ -6,6 +6,7 @@
 //! cannot be governed and annotations that would loosen; it does not repeat what the cluster's
 //! admission policies refuse.
 
+mod account;
 mod container;
 mod ephemeral;
 mod inject;
@@ -15,13 +16,14 @@ mod refusal;
 mod settings;
 mod trust;
 
+pub use account::give_account;
 pub use container::{probe, sidecar, volumes};
 pub use ephemeral::inject_ephemeral;
 pub use inject::{Injected, inject};
 pub use names::*;
 pub use opt_in::{Governed, Namespace, governed};
 pub use refusal::Refusal;
-pub use settings::{Resources, Settings};
+pub use settings::{Kubernetes, Resources, Settings};
 
 #[cfg(test)]
 mod tests;

@@ -31,6 +31,17 @@ pub const KNOWN_HOSTS_FILE: &str = "known_hosts";
 pub const SSH_KEY_FILE: &str = "ssh_key";
 /// Where SSH clients look for hosts that the whole machine knows.
 pub const KNOWN_HOSTS_PATH: &str = "/etc/ssh/ssh_known_hosts";
+/// The volume that stands where the service account's would: a placeholder of its token, the pod's CA
+/// and the cluster's, the namespace.
+pub const KUBE_VOLUME: &str = "weir-kube";
+/// Where the sidecar mounts it; only the sidecar may write.
+pub const KUBE_PATH: &str = "/var/run/weir/kube";
+/// The directory in [`KUBE_VOLUME`] with what stands for volumes that name their files otherwise.
+pub const KUBE_VOLUMES: &str = "volumes";
+/// The volume with the token of the pod's service account; the sidecar's alone, at [`TOKEN_PATH`].
+pub const KUBE_TOKEN_VOLUME: &str = "weir-kube-token";
+/// The ConfigMap of every namespace with the cluster's CA.
+pub const ROOT_CA: &str = "kube-root-ca.crt";
 /// Where Kubernetes mounts the pod's ordinary token into every container that mounts nothing there.
 pub const TOKEN_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
@@ -55,6 +66,11 @@ pub const CA_FILES: &str = "weir.dev/ca-files";
 pub const KNOWN_HOSTS_FILES: &str = "weir.dev/known-hosts-files";
 /// Pod annotation: files over which the private key that opens nothing is mounted.
 pub const SSH_KEY_FILES: &str = "weir.dev/ssh-key-files";
+/// Pod annotation: `keep` would leave the service account's token to the pod's programs.
+pub const KUBE_TOKEN: &str = "weir.dev/kube-token";
+/// Annotation of injected pods: which file of which volume holds what, for volumes with a token of the
+/// API server's that [`KUBE_VOLUME`] stands for and that do not name their files as Kubernetes does.
+pub const KUBE_FILES: &str = "weir.dev/kube-files";
 /// Annotation of injected pods: version and hash of what was added.
 pub const STATUS: &str = "weir.dev/status";
 /// Annotation of injected pods: trust variables that were already set and files that were already

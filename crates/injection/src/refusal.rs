@@ -77,4 +77,26 @@ pub enum Refusal {
         /// What it asks for.
         what: String,
     },
+    /// A token of the API server's among files that Weir cannot stand in for.
+    #[error(
+        "volume `{volume}` holds a token for the API server, which stays with Weir's sidecar, and {what}: put the token into a volume of its own"
+    )]
+    Mixed {
+        /// The volume.
+        volume: String,
+        /// What else it holds.
+        what: String,
+    },
+    /// A part of such a volume that Weir cannot stand in for.
+    #[error(
+        "container `{container}` mounts a part of volume `{volume}`, which holds a token for the API server: {why}"
+    )]
+    Part {
+        /// The container.
+        container: String,
+        /// The volume.
+        volume: String,
+        /// Why not.
+        why: String,
+    },
 }

@@ -33,6 +33,25 @@ pub struct Settings {
     /// The size of the sidecar's memory volume; it counts against the memory limit.
     #[serde(default = "state_size")]
     pub state_size: String,
+    /// Whether the sidecar stands before the Kubernetes API, and then keeps the service account's token.
+    #[serde(default)]
+    pub kubernetes: Option<Kubernetes>,
+}
+
+/// What is known of the API server.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Kubernetes {
+    /// The audiences that it takes tokens of. A token without an audience is always for it.
+    #[serde(default)]
+    pub audiences: Vec<String>,
+}
+
+impl Kubernetes {
+    /// Whether a token that is asked for with this audience is for the API server.
+    pub(crate) fn takes(&self, audience: &str) -> bool {
+        audience.is_empty() || self.audiences.iter().any(|taken| taken == audience)
+    }
 }
 
 fn if_not_present() -> String {

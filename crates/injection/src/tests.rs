@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+mod account;
+
 use crate::{
-    Governed, Injected, Namespace, Refusal, Resources, SIDECAR, Settings, inject, inject_ephemeral,
+    Governed, Injected, Kubernetes, Namespace, Refusal, Resources, SIDECAR, Settings, inject,
+    inject_ephemeral,
 };
 
 fn settings() -> Settings {
@@ -19,6 +22,9 @@ fn settings() -> Settings {
         ca: "-----BEGIN CERTIFICATE-----\n".to_owned(),
         resources: Resources::default(),
         state_size: "64Mi".to_owned(),
+        kubernetes: Some(Kubernetes {
+            audiences: vec!["https://kubernetes.default.svc".to_owned()],
+        }),
     }
 }
 
@@ -95,7 +101,14 @@ fn sidecar_is_first_and_probe_second() {
     assert_eq!(names(&pod, "containers"), ["app"]);
     assert_eq!(
         names(&pod, "volumes"),
-        ["data", "weir-identity", "weir-state", "weir-trust"]
+        [
+            "data",
+            "weir-identity",
+            "weir-state",
+            "weir-trust",
+            "weir-kube-token",
+            "weir-kube"
+        ]
     );
     assert_eq!(pod["spec"]["initContainers"][0]["restartPolicy"], "Always");
 }
@@ -159,7 +172,13 @@ fn volumes_of_our_names_are_overwritten() {
     assert_eq!(pod["spec"]["volumes"][0]["emptyDir"]["medium"], "Memory");
     assert_eq!(
         names(&pod, "volumes"),
-        ["weir-trust", "weir-identity", "weir-state"]
+        [
+            "weir-trust",
+            "weir-identity",
+            "weir-state",
+            "weir-kube-token",
+            "weir-kube"
+        ]
     );
 }
 
@@ -190,7 +209,8 @@ fn sidecars_differ_by_enforcement_only() {
     assert_eq!(sidecar(&pod(), &enforced()), sidecar(&other, &enforced()));
     let mut enforcing = sidecar(&pod(), &enforced());
     let args = enforcing["args"].as_array_mut().unwrap();
-    assert_eq!(args.pop(), Some(json!("--enforced")));
+    let enforcing_flag = args.iter().position(|arg| arg == "--enforced").unwrap();
+    args.remove(enforcing_flag);
     assert_eq!(enforcing, sidecar(&pod(), &asked()));
 }
 

@@ -31,6 +31,7 @@ use rustls::crypto::CryptoProvider;
 
 mod authority;
 mod endpoint;
+mod noticed;
 mod originate;
 mod stream;
 mod terminate;
@@ -39,7 +40,7 @@ pub use authority::{Authority, Leaf, LeafNames};
 pub use endpoint::{end_point_hash, peer_end_point};
 pub use originate::{UpstreamMode, UpstreamTls, originate};
 pub use stream::{Rewound, Stream};
-pub use terminate::{Terminated, terminate};
+pub use terminate::{Terminated, terminate, terminate_noticing};
 
 /// Why a TLS session or a certificate could not be made; by who is to blame.
 #[derive(Debug, thiserror::Error)]

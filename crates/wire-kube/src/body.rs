@@ -1,9 +1,382 @@
-//! temporary
-use crate::{BodyKind, FieldPattern, Resource};
-pub struct BodyFacts { pub reads_secrets: bool, pub service_account: Option<String>, pub privileged: bool, pub secret_type: Option<String>, pub opaque: Option<String> }
-impl BodyFacts {
-  pub fn tests_or_copies(&self, _: &FieldPattern) -> bool { false }
-  pub fn sets(&self, _: &FieldPattern) -> bool { false }
-  pub fn strings(&self) -> impl Iterator<Item=&str> { [].into_iter() }
+//! What a request's body says, as far as rules ask: which fields it may change or compare, whether a
+//! workload in it reads Secrets or steps out of its container, which texts it holds.
+//!
+//! Invariants: where it is not sure, it says yes; a body that cannot be read is [`BodyFacts::opaque`],
+//! and may do anything. The work is linear in the body, which is bounded.
+//!
+//! Refuses to know what is not in the body: fields that a replaced object loses because they are missing,
+//! what a workload already has that is patched.
+
+mod pod;
+mod tree;
+
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
+
+use crate::field::Progress;
+use crate::rewrite::LAST_APPLIED;
+use crate::{BodyKind, FieldPattern, Resource, protobuf};
+
+pub use pod::ServiceAccount;
+
+/// The largest body that is read. The API server takes 3 MiB.
+pub const MAX_BODY: usize = 4 << 20;
+/// The most steps of a path in a JSON patch.
+const MAX_STEPS: usize = 128;
+
+/// One step of a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Step {
+    Member(String),
+    Item,
+    /// A number in a JSON pointer: an item of a list, or a member of that name.
+    Either(String),
 }
-pub fn facts(_: &Resource, _: BodyKind, _: &[u8]) -> BodyFacts { BodyFacts{reads_secrets:false, service_account:None, privileged:false, secret_type:None, opaque:None} }
+
+/// What a body says.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct BodyFacts {
+    /// A workload in it gets values of Secrets: as variables, as files, or by sharing another container.
+    pub reads_secrets: bool,
+    /// A workload in it steps out of its container: privileged, with added capabilities, with namespaces
+    /// or directories of the node.
+    pub privileged: bool,
+    /// The service account that a workload in it runs as, where one is named.
+    pub service_account: Option<ServiceAccount>,
+    /// The type of a Secret.
+    pub secret_type: Option<String>,
+    /// Options of a delete that ask for a dry run.
+    pub dry_run: bool,
+    /// The body, for conditions: the object, the patch, or the operations of a JSON patch. An object that
+    /// came as protobuf lacks what is not known, see [`BodyFacts::is_partial`].
+    pub json: Option<Value>,
+    /// Why it cannot be read.
+    pub opaque: Option<String>,
+    pieces: Vec<Piece>,
+    unknown: Vec<Vec<Step>>,
+    texts: Vec<String>,
+    secret: bool,
+}
+
+/// A value, where it goes and how.
+#[derive(Debug, Clone, PartialEq)]
+struct Piece {
+    at: Vec<Step>,
+    how: How,
+    value: Value,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum How {
+    /// An object, or what of it is given.
+    Object,
+    /// Merged with what is there. Null takes away.
+    Strategic,
+    /// The same, and lists are replaced as a whole.
+    Merge,
+    /// Added, taken away, or put in the place of what is there.
+    Put,
+    /// An item is added to a list.
+    Append,
+    /// Compared.
+    Test,
+    /// Copied or moved, from or to.
+    Copy,
+}
+
+/// Reads the body of a request about a resource.
+pub fn facts(resource: &Resource, kind: BodyKind, body: &[u8]) -> BodyFacts {
+    let mut facts = BodyFacts {
+        secret: resource.group.is_empty() && resource.resource == "secrets",
+        ..BodyFacts::default()
+    };
+    if let Err(why) = facts.read(resource, kind, body) {
+        facts = BodyFacts {
+            reads_secrets: true,
+            privileged: true,
+            service_account: Some(ServiceAccount::Any),
+            opaque: Some(why),
+            texts: facts.texts,
+            secret: facts.secret,
+            ..BodyFacts::default()
+        };
+    }
+    facts
+}
+
+impl BodyFacts {
+    fn read(&mut self, resource: &Resource, kind: BodyKind, body: &[u8]) -> Result<(), String> {
+        if body.len() > MAX_BODY {
+            return Err("it is too large to be read".to_owned());
+        }
+        if body.is_empty() {
+            return Ok(());
+        }
+        let value = match kind {
+            BodyKind::Json => tree::json(body)?,
+            BodyKind::JsonPatch => {
+                let operations = tree::json(body)?;
+                self.operations(&operations)?;
+                self.json = Some(operations);
+                return self.look(resource);
+            }
+            BodyKind::MergePatch | BodyKind::StrategicPatch => tree::json(body)?,
+            BodyKind::Yaml | BodyKind::ApplyYaml => tree::yaml(body)?,
+            BodyKind::Protobuf => {
+                let object = protobuf::object(body, resource)?;
+                self.texts = object.texts;
+                self.unknown = object.unknown;
+                object.value
+            }
+            BodyKind::Cbor | BodyKind::ApplyCbor => return Err("CBOR is not read".to_owned()),
+            BodyKind::Other => return Err("its content type is not known".to_owned()),
+        };
+        self.pieces.push(Piece {
+            at: Vec::new(),
+            how: match kind {
+                BodyKind::MergePatch => How::Merge,
+                BodyKind::StrategicPatch => How::Strategic,
+                _ => How::Object,
+            },
+            value: value.clone(),
+        });
+        self.json = Some(value);
+        self.look(resource)
+    }
+
+    fn look(&mut self, resource: &Resource) -> Result<(), String> {
+        // Schemas of custom resources name fields, and set none.
+        if resource.group == "apiextensions.k8s.io" {
+            return Ok(());
+        }
+        let text = resource.group.is_empty()
+            && matches!(resource.resource.as_str(), "secrets" | "configmaps");
+        let mut pod = pod::Pod::new(text);
+        for piece in &self.pieces {
+            match piece.how {
+                How::Test => {}
+                How::Copy => pod.piece(&piece.at, &Value::Bool(true)),
+                _ => pod.piece(&piece.at, &piece.value),
+            }
+        }
+        self.reads_secrets = pod.reads_secrets;
+        self.privileged = pod.privileged;
+        self.service_account = pod.service_account;
+        self.dry_run = pod.dry_run;
+        self.secret_type = pod.secret_type.filter(|_| self.secret);
+        Ok(())
+    }
+
+    /// The operations of a JSON patch, RFC 6902.
+    fn operations(&mut self, operations: &Value) -> Result<(), String> {
+        let broken = || "it is no JSON patch".to_owned();
+        for operation in operations.as_array().ok_or_else(broken)? {
+            let operation = operation.as_object().ok_or_else(broken)?;
+            let text = |name| operation.get(name).and_then(Value::as_str);
+            let at = pointer(text("path").ok_or_else(broken)?).ok_or_else(broken)?;
+            let value = operation.get("value").cloned().unwrap_or_default();
+            let how = match text("op").ok_or_else(broken)? {
+                "add" if at.last() == Some(&Step::Member("-".to_owned())) => How::Append,
+                "add" | "replace" | "remove" => How::Put,
+                "test" => How::Test,
+                "copy" | "move" => {
+                    let from = pointer(text("from").ok_or_else(broken)?).ok_or_else(broken)?;
+                    self.pieces.push(Piece {
+                        at: from,
+                        how: How::Copy,
+                        value: Value::Null,
+                    });
+                    How::Copy
+                }
+                _ => return Err(broken()),
+            };
+            self.pieces.push(Piece { at, how, value });
+        }
+        Ok(())
+    }
+
+    /// Whether something in it is not known, so that [`BodyFacts::json`] is not all of it.
+    pub fn is_partial(&self) -> bool {
+        !self.unknown.is_empty() || self.opaque.is_some()
+    }
+
+    /// Whether it may set, change, remove, compare or copy a field, or a part of it.
+    pub fn sets(&self, field: &FieldPattern) -> bool {
+        let touches = |at: &[Step]| {
+            let progress = follow(field, at);
+            field.reached(progress) || field.open(progress)
+        };
+        self.opaque.is_some()
+            || self.unknown.iter().any(|at| touches(at))
+            || self.pieces.iter().any(|piece| match piece.how {
+                How::Put | How::Test | How::Copy => touches(&piece.at),
+                How::Append => {
+                    let (_, list) = piece.at.split_last().unwrap_or((&Step::Item, &[]));
+                    let progress = field.step(follow(field, list), None);
+                    touched(field, progress, &piece.value, piece.how)
+                }
+                How::Object | How::Strategic | How::Merge => {
+                    touched(field, follow(field, &piece.at), &piece.value, piece.how)
+                }
+            })
+    }
+
+    /// Whether it compares, copies or moves a field, something above it or a part of it: the answer then
+    /// says something about its value.
+    pub fn tests_or_copies(&self, field: &FieldPattern) -> bool {
+        self.opaque.is_some()
+            || self.pieces.iter().any(|piece| {
+                let progress = follow(field, &piece.at);
+                matches!(piece.how, How::Test | How::Copy)
+                    && (field.reached(progress) || field.open(progress))
+            })
+    }
+
+    /// Whether any string that is a value is like this, also those that a Secret holds in Base64 and those
+    /// of the configuration that `kubectl apply` keeps in an annotation; of protobuf that is not known, all
+    /// that may be one.
+    pub fn any_string(&self, mut is: impl FnMut(&str) -> bool) -> bool {
+        self.texts.iter().any(|text| is(text))
+            || self.pieces.iter().any(|piece| {
+                let last = match piece.at.last() {
+                    Some(Step::Member(name)) => name.as_str(),
+                    _ => "",
+                };
+                let inside = Inside {
+                    root: self.secret && piece.at.is_empty(),
+                    data: self.secret && in_data(&piece.at),
+                    applied: last == LAST_APPLIED,
+                };
+                self.any_in(&piece.value, inside, &mut is)
+            })
+    }
+
+    fn any_in(&self, value: &Value, inside: Inside, is: &mut dyn FnMut(&str) -> bool) -> bool {
+        match value {
+            Value::String(text) => {
+                is(text)
+                    || inside.data && decode(text).is_some_and(|plain| is(&plain))
+                    || inside.applied
+                        && tree::json(text.as_bytes()).is_ok_and(|value| {
+                            let inside = Inside {
+                                root: self.secret,
+                                ..Inside::default()
+                            };
+                            self.any_in(&value, inside, is)
+                        })
+            }
+            Value::Array(items) => {
+                let inside = Inside {
+                    root: false,
+                    ..inside
+                };
+                items.iter().any(|item| self.any_in(item, inside, is))
+            }
+            Value::Object(members) => members.iter().any(|(name, value)| {
+                let inside = Inside {
+                    root: false,
+                    data: inside.data || inside.root && name == "data",
+                    applied: name == LAST_APPLIED,
+                };
+                self.any_in(value, inside, is)
+            }),
+            _ => false,
+        }
+    }
+}
+
+/// Where a string stands.
+#[derive(Debug, Clone, Copy, Default)]
+struct Inside {
+    /// The Secret itself.
+    root: bool,
+    /// The data of a Secret.
+    data: bool,
+    /// What was applied, as JSON.
+    applied: bool,
+}
+
+fn in_data(at: &[Step]) -> bool {
+    matches!(at.first(), Some(Step::Member(name)) if name == "data")
+}
+
+/// Whether a value at a place may touch the field.
+fn touched(field: &FieldPattern, progress: Progress, value: &Value, how: How) -> bool {
+    if field.reached(progress) {
+        return true;
+    }
+    if !field.open(progress) {
+        return false;
+    }
+    match value {
+        Value::Object(members) => members.iter().any(|(name, value)| {
+            if matches!(name.as_str(), "$patch" | "$retainKeys") {
+                return true;
+            }
+            // `$setElementOrder/NAME` and `$deleteFromPrimitiveList/NAME` are about the list NAME.
+            match name.strip_prefix('$').and_then(|name| name.split_once('/')) {
+                Some((_, list)) => {
+                    let progress = field.step(progress, Some(list));
+                    field.reached(progress) || field.reached(field.step(progress, None))
+                }
+                None => touched(field, field.step(progress, Some(name)), value, how),
+            }
+        }),
+        Value::Array(_) if how == How::Merge => true,
+        Value::Array(items) => {
+            let progress = field.step(progress, None);
+            items.iter().any(|item| touched(field, progress, item, how))
+        }
+        Value::Null => matches!(how, How::Strategic | How::Merge),
+        // What is no object has nothing below it.
+        _ => false,
+    }
+}
+
+fn follow(field: &FieldPattern, at: &[Step]) -> Progress {
+    at.iter().fold(field.begin(), |progress, step| match step {
+        Step::Member(name) => field.step(progress, Some(name)),
+        Step::Item => field.step(progress, None),
+        Step::Either(name) => field.step(progress, Some(name)) | field.step(progress, None),
+    })
+}
+
+/// The path of a JSON pointer, RFC 6901.
+fn pointer(text: &str) -> Option<Vec<Step>> {
+    if text.is_empty() {
+        return Some(Vec::new());
+    }
+    // Without a slash in front the server ignores what stands there.
+    let steps = text.strip_prefix('/')?.split('/');
+    let steps: Vec<Step> = steps
+        .map(|step| {
+            let name: Cow<'_, str> = match step.contains('~') {
+                true => step.replace("~1", "/").replace("~0", "~").into(),
+                false => step.into(),
+            };
+            let digits = name.strip_prefix('-').unwrap_or(&name);
+            match !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) {
+                true => Step::Either(name.into_owned()),
+                false => Step::Member(name.into_owned()),
+            }
+        })
+        .take(MAX_STEPS + 1)
+        .collect();
+    (steps.len() <= MAX_STEPS).then_some(steps)
+}
+
+/// Text in Base64.
+fn decode(text: &str) -> Option<String> {
+    String::from_utf8(STANDARD.decode(text).ok()?).ok()
+}
+
+/// Bytes as JSON has them.
+pub(crate) fn encode(bytes: &[u8]) -> String {
+    STANDARD.encode(bytes)
+}

@@ -145,7 +145,7 @@ impl FieldPattern {
     }
 
     /// Whether the field may lie below the place.
-    fn open(&self, progress: Progress) -> bool {
+    pub(crate) fn open(&self, progress: Progress) -> bool {
         progress & !(1 << self.parts.len()) != 0
     }
 

@@ -9,12 +9,14 @@ pub mod channel;
 mod field;
 mod json;
 pub mod media;
+mod protobuf;
 pub mod request;
 pub mod rewrite;
 pub mod spdy;
 pub mod status;
 pub mod websocket;
 
+pub use body::{BodyFacts, ServiceAccount, facts};
 pub use field::{FieldPattern, Segment};
 pub use json::JsonError;
 pub use media::{BodyKind, NotAcceptable, accept_json, body_kind};

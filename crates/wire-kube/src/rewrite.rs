@@ -29,6 +29,7 @@ use document::Document;
 use place::Place;
 use stack::Stack;
 
+pub(crate) use place::LAST_APPLIED;
 pub use place::Part;
 
 /// The longest member name, as sent.

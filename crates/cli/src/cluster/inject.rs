@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use serde_json::Value;
-use weir_injection::{Governed, Namespace, Settings};
+use weir_injection::{Governed, Kubernetes, Namespace, Settings};
 
 use super::object::text;
 use crate::commands::connect::{Failure, write};
@@ -38,6 +38,12 @@ pub(crate) struct InjectArgs {
     /// As in a namespace with weir.dev/enforce=true
     #[arg(long)]
     enforced: bool,
+    /// Leave service account tokens to the programs: the chart has kubernetes.enabled=false
+    #[arg(long)]
+    no_kubernetes: bool,
+    /// Audience that the API server takes tokens of, besides those without one
+    #[arg(long, value_name = "AUDIENCE", conflicts_with = "no_kubernetes")]
+    api_audience: Vec<String>,
 }
 
 /// Why manifests cannot be injected.
@@ -84,6 +90,9 @@ fn inject(args: &InjectArgs) -> Result<Output, InjectError> {
         ca: read(&args.ca)?,
         resources: weir_injection::Resources::default(),
         state_size: "64Mi".to_owned(),
+        kubernetes: (!args.no_kubernetes).then(|| Kubernetes {
+            audiences: args.api_audience.clone(),
+        }),
     };
     documents(&read(&args.filename)?, args.enforced, &settings)
 }
@@ -184,7 +193,11 @@ fn inject_object(
         let why = format!("it has no pod at {template}");
         return Err(InjectError::Refused { what, why });
     };
-    let injected = weir_injection::inject(pod, &namespace, settings).map_err(|refusal| {
+    let mut given = pod.clone();
+    if settings.kubernetes.is_some() {
+        weir_injection::give_account(&mut given);
+    }
+    let injected = weir_injection::inject(&given, &namespace, settings).map_err(|refusal| {
         let why = refusal.to_string();
         let what = what.clone();
         InjectError::Refused { what, why }

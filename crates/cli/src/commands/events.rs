@@ -379,10 +379,15 @@ pub(super) fn summary(event: &Event) -> (Cell, String) {
         }
         Body::KubernetesAnswered(request) => {
             let joined = request.server_audit_id.as_deref();
-            let joined = joined.map_or_else(String::new, |id| format!(", Audit-Id {}", one_line(id)));
+            let joined =
+                joined.map_or_else(String::new, |id| format!(", Audit-Id {}", one_line(id)));
             (
                 "answered".into(),
-                format!("{} with {}{joined}", asked_of_kubernetes(request), request.code),
+                format!(
+                    "{} with {}{joined}",
+                    asked_of_kubernetes(request),
+                    request.code
+                ),
             )
         }
         Body::AccessRequestCreated(request) => (

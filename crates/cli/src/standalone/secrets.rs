@@ -1,7 +1,9 @@
 //! Secrets from files.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use weir_gateway::Placeholders;
 use weir_gateway::ports::Credentials;
 use weir_policy::{Login, Source};
 
@@ -11,6 +13,8 @@ pub(crate) struct FileSecrets {
     pub(crate) dir: PathBuf,
     /// What relative file names are relative to.
     pub(crate) base: PathBuf,
+    /// What stands for a token of Weir's.
+    pub(crate) placeholders: Arc<Placeholders>,
 }
 
 impl FileSecrets {
@@ -79,7 +83,7 @@ impl Credentials for FileSecrets {
         Err("podToken: only a pod has a service account; use tokenFile".to_owned())
     }
 
-    fn is_placeholder(&self, _: &str) -> bool {
-        false
+    fn is_placeholder(&self, token: &str) -> bool {
+        self.placeholders.is_ours(token, super::kubeconfig::now())
     }
 }

@@ -10,7 +10,7 @@ use weir_audit::Identity;
 use weir_collector::api::{Api, Operator, serve_socket, serve_tcp};
 use weir_collector::{Collector, CollectorConfig};
 use weir_gateway::ports::Policies as _;
-use weir_gateway::{Engine, EngineConfig, HostKeys, Unmatched};
+use weir_gateway::{Engine, EngineConfig, HostKeys, Placeholders, Unmatched};
 use weir_notify::NotifyMetrics;
 use weir_sidecar::adapters::{OneIdentity, Spooled, announce};
 use weir_sidecar::budgets::StoredBudgets;
@@ -30,6 +30,7 @@ use weir_uplink::{
 };
 
 use super::config::{Config, ConfigError, UnmatchedConfig};
+use super::kubeconfig::kubeconfig;
 use super::notify;
 use super::operator::StandaloneOperator;
 use super::policies::{LoadedPolicies, render};
@@ -68,6 +69,7 @@ pub(crate) struct Standalone {
     operator: Arc<StandaloneOperator>,
     collector: Collector,
     ca_pem: String,
+    placeholders: Arc<Placeholders>,
 }
 
 /// `weir standalone --config FILE`.
@@ -133,7 +135,14 @@ impl Standalone {
             HostKeys::load_or_create(&state.join("ssh")).map_err(part("the host keys"))?;
         let pins = StoredPins::open(&state).map_err(part("the labels' places"))?;
         let token_key = token_key(&state).map_err(part("the token key"))?;
+        let key =
+            secret_file(&state.join("kubernetes.key")).map_err(part("the placeholder's key"))?;
+        let key = key.first_chunk().ok_or_else(|| {
+            part("the placeholder's key")(std::io::Error::other("it is too short"))
+        })?;
+        let placeholders = Arc::new(Placeholders::new(key));
         let secrets = FileSecrets {
+            placeholders: Arc::clone(&placeholders),
             dir: config.secrets_dir(),
             base: config.state_dir.clone(),
         };
@@ -182,6 +191,7 @@ impl Standalone {
             operator: Arc::new(operator),
             collector,
             ca_pem,
+            placeholders,
         })
     }
 
@@ -257,6 +267,13 @@ impl Standalone {
         }
         self.serving.engine.resolve_names().await;
         publish_known_hosts(&self.serving.engine, &self.config).map_err(part("the known hosts"))?;
+        publish_kubeconfig(
+            &self.policies,
+            &self.config,
+            &self.placeholders,
+            &self.ca_pem,
+        )
+        .map_err(part("the kubeconfig"))?;
         self.keep_current();
         Ok(())
     }
@@ -403,6 +420,23 @@ fn publish_known_hosts(engine: &Engine, config: &Config) -> std::io::Result<()> 
         engine.known_hosts(&listeners).as_bytes(),
         0o644,
     )
+}
+
+/// Writes what Kubernetes clients have to know where an operator finds it.
+fn publish_kubeconfig(
+    policies: &LoadedPolicies,
+    config: &Config,
+    placeholders: &Placeholders,
+    ca_pem: &str,
+) -> std::io::Result<()> {
+    let file = kubeconfig(&policies.current(), config, placeholders, ca_pem);
+    match file {
+        Some(text) => {
+            let path = config.state_dir.join("kubeconfig");
+            weir_sidecar::files::replace(&path, text.as_bytes(), 0o600)
+        }
+        None => Ok(()),
+    }
 }
 
 /// Writes the certificate where an operator finds it.

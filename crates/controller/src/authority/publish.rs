@@ -21,7 +21,7 @@ use super::root::{ROOT_LIFE, Root};
 use super::{Authority, AuthorityError, SECRET, read, write};
 use crate::bundles::TOKEN_KEY;
 
-/// What admission reads: roots and allowed images.
+/// What admission reads: roots, allowed images and the API server's audiences.
 pub(crate) const ADMISSION: &str = "weir-admission";
 /// The CA of the cluster's client certificates, for the collector.
 const CLIENT_CA: &str = "weir-client-ca";
@@ -40,6 +40,8 @@ pub(crate) struct PublisherConfig {
     pub(crate) webhook: String,
     /// Sidecar images that admission allows.
     pub(crate) images: Vec<String>,
+    /// Audiences that the API server takes tokens of.
+    pub(crate) audiences: Vec<String>,
 }
 
 /// Keeps it right while it runs.
@@ -100,7 +102,7 @@ impl Publisher {
         exists(api.create(&PostParams::default(), &secret).await)
     }
 
-    /// Writes the roots, and the images only where nobody else did: the chart knows which ones are
+    /// Writes the roots and the audiences, and the images only where nobody else did: the chart knows which ones are
     /// allowed during an upgrade, an old replica does not.
     async fn admission(&self, root: &Root) -> Result<(), AuthorityError> {
         let api = Api::<ConfigMap>::namespaced(self.client.clone(), &self.config.namespace);
@@ -110,6 +112,7 @@ impl Publisher {
                 "previous-ca.crt",
                 root.previous().unwrap_or_default().to_owned(),
             ),
+            ("audiences", self.config.audiences.join(",")),
         ];
         let known = api.get_opt(ADMISSION).await?;
         if known.is_none() {

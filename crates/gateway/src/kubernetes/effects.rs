@@ -20,12 +20,8 @@ pub(super) fn of(request: &Request) -> Vec<Effect> {
     let writes = matches!(request.verb, "create" | "update" | "patch");
     let mut effects = Vec::new();
     match (group, kind, sub) {
-        ("", "pods", "exec" | "attach" | "ephemeralcontainers") => {
-            // Ephemeral containers are also read.
-            if sub != "ephemeralcontainers" || writes {
-                effects.push(Effect::RunsCommand);
-            }
-        }
+        ("", "pods", "exec" | "attach") => effects.push(Effect::RunsCommand),
+        ("", "pods", "ephemeralcontainers") if writes => effects.push(Effect::RunsCommand),
         // The kubelet's own API runs commands, too.
         ("", "nodes", "proxy") => effects.extend([Effect::RunsCommand, Effect::Tunnels]),
         ("", _, "portforward" | "proxy") => effects.push(Effect::Tunnels),
@@ -78,21 +74,61 @@ mod tests {
         use Effect::*;
         for (method, path, expected) in [
             ("GET", "/api/v1/namespaces/n/pods/p/exec", vec![RunsCommand]),
-            ("POST", "/api/v1/namespaces/n/pods/p/attach", vec![RunsCommand]),
-            ("PATCH", "/api/v1/namespaces/n/pods/p/ephemeralcontainers", vec![RunsCommand]),
-            ("GET", "/api/v1/namespaces/n/pods/p/ephemeralcontainers", vec![]),
-            ("GET", "/api/v1/nodes/n/proxy/run/x", vec![RunsCommand, Tunnels]),
-            ("GET", "/api/v1/namespaces/n/services/s/proxy/x", vec![Tunnels]),
-            ("POST", "/api/v1/namespaces/n/serviceaccounts/s/token", vec![IssuesCredentials]),
-            ("POST", "/apis/certificates.k8s.io/v1/certificatesigningrequests", vec![IssuesCredentials]),
-            ("PUT", "/apis/rbac.authorization.k8s.io/v1/clusterroles/x", vec![GrantsRights]),
-            ("DELETE", "/apis/rbac.authorization.k8s.io/v1/clusterroles/x", vec![]),
+            (
+                "POST",
+                "/api/v1/namespaces/n/pods/p/attach",
+                vec![RunsCommand],
+            ),
+            (
+                "PATCH",
+                "/api/v1/namespaces/n/pods/p/ephemeralcontainers",
+                vec![RunsCommand],
+            ),
+            (
+                "GET",
+                "/api/v1/namespaces/n/pods/p/ephemeralcontainers",
+                vec![],
+            ),
+            (
+                "GET",
+                "/api/v1/nodes/n/proxy/run/x",
+                vec![RunsCommand, Tunnels],
+            ),
+            (
+                "GET",
+                "/api/v1/namespaces/n/services/s/proxy/x",
+                vec![Tunnels],
+            ),
+            (
+                "POST",
+                "/api/v1/namespaces/n/serviceaccounts/s/token",
+                vec![IssuesCredentials],
+            ),
+            (
+                "POST",
+                "/apis/certificates.k8s.io/v1/certificatesigningrequests",
+                vec![IssuesCredentials],
+            ),
+            (
+                "PUT",
+                "/apis/rbac.authorization.k8s.io/v1/clusterroles/x",
+                vec![GrantsRights],
+            ),
+            (
+                "DELETE",
+                "/apis/rbac.authorization.k8s.io/v1/clusterroles/x",
+                vec![],
+            ),
             (
                 "DELETE",
                 "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/x",
                 vec![ChangesAdmission],
             ),
-            ("GET", "/apis/rbac.authorization.k8s.io/v1/clusterroles", vec![]),
+            (
+                "GET",
+                "/apis/rbac.authorization.k8s.io/v1/clusterroles",
+                vec![],
+            ),
             ("GET", "/api/v1/namespaces/n/secrets", vec![]),
         ] {
             assert_eq!(effects(method, path), expected, "{method} {path}");

@@ -5,8 +5,9 @@
 //! the port. Where it dials, it dials a pair of streams of Weir's own to the API server. Connections that
 //! no Target covers are relayed, unless they speak a protocol that must be governed.
 //!
-//! The client may speak SPDY, SPDY inside a WebSocket, or the channels of `v4.channel.k8s.io` with a fixed
-//! pair for each port; the server is spoken to in SPDY, plain or inside a WebSocket.
+//! A side may speak SPDY, SPDY inside a WebSocket, or the channels of `v4.channel.k8s.io` with a fixed pair
+//! for each port. Such a pair is there from the beginning and once only, so that its connection can dial
+//! once, and neither side of it can end alone.
 //!
 //! Invariants: nothing of the engine's reaches the client before `pass` returned for it; one connection that
 //! is refused, reset or held leaves the others alone, since kubectl gives all of them up when it reads an
@@ -46,17 +47,8 @@ pub(super) enum Transport {
     Spdy,
     /// SPDY/3.1 inside the binary messages of a WebSocket (`SPDY/3.1+portforward.k8s.io`).
     Tunnel,
-    /// A client's: two channels for each port of the request, in its order.
+    /// Two channels for each port of the request, in its order.
     Channels(Subprotocol, Vec<u16>),
-}
-
-/// How the server is spoken to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ServerTransport {
-    /// SPDY/3.1: `POST` with `Upgrade: SPDY/3.1` and `X-Stream-Protocol-Version: portforward.k8s.io`.
-    Spdy,
-    /// SPDY/3.1 inside a WebSocket.
-    Tunnel,
 }
 
 /// A port-forward that both sides have upgraded.
@@ -64,7 +56,8 @@ pub(super) struct Forwarded<C, S> {
     pub(super) client: C,
     pub(super) client_transport: Transport,
     pub(super) server: S,
-    pub(super) server_transport: ServerTransport,
+    /// Channels only where the client has the same.
+    pub(super) server_transport: Transport,
     /// What ends it from outside.
     pub(super) stop: Stop,
 }
@@ -121,7 +114,7 @@ where
     F: Flow + 'static,
 {
     let client = Link::of_client(&forwarded.client_transport);
-    let server = Link::of_server(forwarded.server_transport);
+    let server = Link::of_server(&forwarded.server_transport);
     let sides = (forwarded.client, client, forwarded.server, server);
     Session::new(sides, flow, serve).run(forwarded.stop).await
 }

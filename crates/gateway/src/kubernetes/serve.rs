@@ -11,10 +11,11 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 use weir_audit::{ConnectionClosed, ConnectionOpened, Names, Record, Session as AuditSession};
 use weir_policy::{ClientTls, Credentials, Target};
 use weir_transport::listen::Tracked;
-use weir_transport::tls::{LeafNames, Rewound, Stream, terminate};
+use weir_transport::tls::{LeafNames, Rewound, Stream, terminate_noticing};
 
 use super::refusal::Refusal;
 use super::statement::Evidence;
@@ -30,8 +31,8 @@ const HEAD: Duration = Duration::from_secs(30);
 const MAX_HEAD: usize = 128 << 10;
 /// Most headers of a request.
 const MAX_HEADERS: usize = 256;
-/// Most requests at once on one connection.
-const STREAMS: u32 = 250;
+/// Most requests at once on one connection: what API servers take, so that none waits for another.
+const STREAMS: u32 = 100;
 /// Most that a client may be ahead of the server.
 const STREAM_WINDOW: u32 = 256 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;
@@ -49,12 +50,15 @@ pub(super) struct Session {
     pub(super) target: String,
     pub(super) credentials: Credentials,
     pub(super) upstream: Upstream,
+    /// The client has shown a certificate.
+    pub(super) certified: bool,
     /// Whom budgets and lists belong to.
     pub(super) whose: String,
     pub(super) client: std::net::SocketAddr,
     pub(super) depth: u8,
     pub(super) tracked: Tracked,
     judge: Mutex<Option<Judge>>,
+    streams: Mutex<JoinSet<()>>,
     statements: AtomicU64,
     pub(super) rows: AtomicU64,
     pub(super) bytes_in: AtomicU64,
@@ -86,6 +90,21 @@ impl Session {
                 ))
             }
         }
+    }
+
+    /// Keeps the connection's end waiting for a stream that it has become.
+    pub(super) fn keep(&self, stream: impl Future<Output = ()> + Send + 'static) {
+        let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        streams.spawn(stream);
+    }
+
+    /// Waits for the streams that the connection has become.
+    async fn streamed(&self) {
+        let taken = {
+            let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *streams)
+        };
+        taken.join_all().await;
     }
 
     pub(super) fn evidence(&self) -> Evidence {
@@ -136,7 +155,11 @@ pub(crate) async fn serve(shared: &Arc<Shared>, incoming: Incoming, route: Route
         () = tracked.cancelled() => return refused("drained"),
         accepted = accept(shared, stream, target, &route) => accepted,
     };
-    let (stream, http2) = match accepted {
+    let Accepted {
+        stream,
+        is_http2: http2,
+        certified,
+    } = match accepted {
         Ok(accepted) => accepted,
         Err(reason) => return refused(&reason),
     };
@@ -152,10 +175,12 @@ pub(crate) async fn serve(shared: &Arc<Shared>, incoming: Incoming, route: Route
         target: target.name.clone(),
         credentials: target.credentials.clone(),
         upstream,
+        certified,
         whose: identity.name.to_string(),
         client: peer.client(),
         depth: peer.depth(),
         tracked,
+        streams: Mutex::default(),
         statements: AtomicU64::new(0),
         rows: AtomicU64::new(0),
         bytes_in: AtomicU64::new(0),
@@ -172,6 +197,7 @@ pub(crate) async fn serve(shared: &Arc<Shared>, incoming: Incoming, route: Route
         Client::Plain(stream) => run(&session, stream, http2).await,
         Client::Tls(stream) => run(&session, *stream, http2).await,
     };
+    session.streamed().await;
     session.record(ConnectionClosed {
         statements: session.statements.load(Ordering::Relaxed),
         rows: session.rows.load(Ordering::Relaxed),
@@ -180,6 +206,13 @@ pub(crate) async fn serve(shared: &Arc<Shared>, incoming: Incoming, route: Route
         duration_us: u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
         reason: reason.into(),
     });
+}
+
+/// A client, and what was learned of it.
+struct Accepted {
+    stream: Client,
+    is_http2: bool,
+    certified: bool,
 }
 
 enum Client {
@@ -193,11 +226,16 @@ async fn accept(
     mut stream: TcpStream,
     target: &Target,
     route: &Route,
-) -> Result<(Client, bool), String> {
+) -> Result<Accepted, String> {
     let mut first = bytes::BytesMut::with_capacity(PREFACE.len());
     let read = async {
         while first.is_empty() || (PREFACE.starts_with(&first) && first.len() < PREFACE.len()) {
-            if stream.read_buf(&mut first).await.map_err(|error| error.to_string())? == 0 {
+            if stream
+                .read_buf(&mut first)
+                .await
+                .map_err(|error| error.to_string())?
+                == 0
+            {
                 break;
             }
         }
@@ -212,7 +250,11 @@ async fn accept(
     let local = stream.local_addr().ok();
     let stream = Rewound::with_prefix(Bytes::from(first), stream);
     if !is_tls {
-        return Ok((Client::Plain(stream), is_http2));
+        return Ok(Accepted {
+            stream: Client::Plain(stream),
+            is_http2,
+            certified: false,
+        });
     }
     if target.client_tls == ClientTls::Refuse {
         return Err("the target refuses TLS".to_owned());
@@ -221,11 +263,16 @@ async fn accept(
     let ip = route.place.ip().or_else(|| local.map(|local| local.ip()));
     let names = LeafNames::new(names.iter().map(String::as_str), ip);
     let alpn: [&[u8]; 2] = [b"h2", b"http/1.1"];
-    let terminated = terminate(stream, &shared.authority, &names, &alpn).await;
+    let terminated = terminate_noticing(stream, &shared.authority, &names, &alpn).await;
     let terminated = terminated.map_err(|error| error.to_string())?;
     let is_http2 = terminated.alpn.as_deref() == Some(b"h2");
+    let certified = terminated.certified;
     let stream = Stream::from(terminated.stream);
-    Ok((Client::Tls(Box::new(stream)), is_http2))
+    Ok(Accepted {
+        stream: Client::Tls(Box::new(stream)),
+        is_http2,
+        certified,
+    })
 }
 
 /// Answers requests to the end of the connection; why it ended.

@@ -75,7 +75,10 @@ impl Upstream {
             way: route.way.clone(),
             tls,
             http2,
-            authority: name,
+            authority: match name.parse::<std::net::Ipv6Addr>() {
+                Ok(ip) => format!("[{ip}]"),
+                Err(_) => name,
+            },
             sender: Mutex::new(None),
         })
     }
@@ -99,7 +102,10 @@ impl Upstream {
     ///
     /// # Errors
     /// The server cannot be reached, or fails.
-    pub(super) async fn send(&self, request: Request<Outgoing>) -> Result<Response<Incoming>, String> {
+    pub(super) async fn send(
+        &self,
+        request: Request<Outgoing>,
+    ) -> Result<Response<Incoming>, String> {
         let mut kept = self.sender.lock().await;
         let mut sender = match kept.take() {
             Some(sender) => sender.still().await,

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use serde_json::Value;
-use weir_injection::{AUDIENCE, PROBE, Resources, SIDECAR, Settings};
+use weir_injection::{AUDIENCE, Kubernetes, PROBE, Resources, SIDECAR, Settings};
 
 const TEMPLATE: &str = "charts/weir/templates/_injected.tpl";
 const NOTE: &str = "{{/* Generated from crates/injection by `make generated`. Do not edit. */}}\n";
@@ -67,10 +67,45 @@ const HOLES: [(&str, &str); 7] = [
     ("<trustDomain>", "{{ .Values.trustDomain }}"),
 ];
 
-/// The file.
+/// The file: names, and what is injected with Weir before the Kubernetes API and without.
 fn template() -> String {
+    let mut text = NOTE.to_owned();
+    for (name, content) in [
+        ("sidecarName", SIDECAR),
+        ("probeName", PROBE),
+        ("audience", AUDIENCE),
+    ] {
+        define(&mut text, name, cel(&content.into()));
+    }
+    for (set, kubernetes) in [("kubernetes", Some(Kubernetes::default())), ("plain", None)] {
+        let settings = settings(kubernetes);
+        let sidecar = weir_injection::sidecar(&settings, true);
+        let probe = weir_injection::probe(&settings);
+        let volumes = Value::from(weir_injection::volumes(&settings));
+        for (name, content) in [
+            ("sidecar", container(sidecar, "sidecarResources")),
+            ("probe", container(probe, "probeResources")),
+            ("volumes", cel(&volumes)),
+        ] {
+            define(&mut text, &format!("{set}.{name}"), content);
+        }
+    }
+    text
+}
+
+fn define(text: &mut String, name: &str, mut content: String) {
+    for (hole, with) in HOLES {
+        content = content.replace(hole, with);
+    }
+    text.push_str(&format!(
+        "{{{{- define \"weir.injected.{name}\" -}}}}\n{content}\n{{{{- end }}}}\n"
+    ));
+}
+
+/// Settings with a mark wherever the policies or Helm fill something in.
+fn settings(kubernetes: Option<Kubernetes>) -> Settings {
     let hole = |name: &str| format!("<{name}>");
-    let settings = Settings {
+    Settings {
         version: hole("version"),
         namespace: hole("namespace"),
         image: hole("image"),
@@ -80,28 +115,8 @@ fn template() -> String {
         ca: hole("ca"),
         resources: Resources::default(),
         state_size: hole("stateSize"),
-    };
-    let sidecar = container(weir_injection::sidecar(&settings, true), "sidecarResources");
-    let probe = container(weir_injection::probe(&settings), "probeResources");
-    let volumes = weir_injection::volumes(&settings);
-    let mut text = NOTE.to_owned();
-    for (name, content) in [
-        ("sidecarName", cel(&SIDECAR.into())),
-        ("probeName", cel(&PROBE.into())),
-        ("audience", cel(&AUDIENCE.into())),
-        ("sidecar", sidecar),
-        ("probe", probe),
-        ("volumes", cel(&Value::from(volumes.to_vec()))),
-    ] {
-        let mut content = content;
-        for (hole, with) in HOLES {
-            content = content.replace(hole, with);
-        }
-        text.push_str(&format!(
-            "{{{{- define \"weir.injected.{name}\" -}}}}\n{content}\n{{{{- end }}}}\n"
-        ));
+        kubernetes,
     }
-    text
 }
 
 /// A container as CEL; its resources are judged apart, since limit ranges may add to them.

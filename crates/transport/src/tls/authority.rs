@@ -23,6 +23,7 @@ use rustls::ServerConfig;
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
+use super::noticed::Noticed;
 use super::{TlsError, end_point_hash, provider};
 
 const CERTIFICATE_FILE: &str = "ca.pem";
@@ -42,13 +43,16 @@ pub struct LeafNames {
     ip: Option<IpAddr>,
 }
 
+/// An ALPN list, and whether clients are asked for a certificate.
+type Asked = (Vec<Vec<u8>>, bool);
+
 /// A minted certificate with its key.
 #[derive(Debug)]
 pub struct Leaf {
     key: Arc<CertifiedKey>,
     end_point: Vec<u8>,
     minted: Instant,
-    configs: Mutex<HashMap<Vec<Vec<u8>>, Arc<ServerConfig>>>,
+    configs: Mutex<HashMap<Asked, Arc<ServerConfig>>>,
 }
 
 /// A certificate authority that lives as long as its files.
@@ -268,21 +272,30 @@ impl Leaf {
         &self.end_point
     }
 
-    /// The server configuration for this leaf, made once for each ALPN list.
-    pub(super) fn server_config(&self, alpn: &[&[u8]]) -> Result<Arc<ServerConfig>, TlsError> {
+    /// The server configuration for this leaf, made once for each ALPN list, and once more where clients
+    /// are asked for a certificate.
+    pub(super) fn server_config(
+        &self,
+        alpn: &[&[u8]],
+        asks: bool,
+    ) -> Result<Arc<ServerConfig>, TlsError> {
         let alpn: Vec<Vec<u8>> = alpn.iter().map(|name| name.to_vec()).collect();
         let mut configs = self.configs.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(config) = configs.get(&alpn) {
+        let key = (alpn, asks);
+        if let Some(config) = configs.get(&key) {
             return Ok(config.clone());
         }
         let resolver = rustls::sign::SingleCertAndKey::from(self.key.clone());
-        let mut config = ServerConfig::builder_with_provider(provider())
-            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::new(resolver));
-        config.alpn_protocols.clone_from(&alpn);
+        let config = ServerConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?;
+        let config = match asks {
+            true => config.with_client_cert_verifier(Arc::new(Noticed)),
+            false => config.with_no_client_auth(),
+        };
+        let mut config = config.with_cert_resolver(Arc::new(resolver));
+        config.alpn_protocols.clone_from(&key.0);
         let config = Arc::new(config);
-        configs.insert(alpn, config.clone());
+        configs.insert(key, config.clone());
         Ok(config)
     }
 

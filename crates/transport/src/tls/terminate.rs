@@ -29,6 +29,8 @@ pub struct Terminated {
     pub server_name: Option<String>,
     /// What ALPN agreed on; direct TLS of PostgreSQL requires `postgresql`.
     pub alpn: Option<Vec<u8>>,
+    /// Whether the client has shown a certificate; it is not verified.
+    pub certified: bool,
 }
 
 /// Terminates a client's TLS. `io` starts at the first byte of its hello.
@@ -41,6 +43,30 @@ pub async fn terminate(
     names: &LeafNames,
     alpn: &[&[u8]],
 ) -> Result<Terminated, TlsError> {
+    accept(io, authority, names, alpn, false).await
+}
+
+/// The same, where the client is asked for a certificate: it need not have one, and whether it has is told
+/// in [`Terminated::certified`].
+///
+/// # Errors
+/// As [`terminate`].
+pub async fn terminate_noticing(
+    io: Rewound,
+    authority: &Authority,
+    names: &LeafNames,
+    alpn: &[&[u8]],
+) -> Result<Terminated, TlsError> {
+    accept(io, authority, names, alpn, true).await
+}
+
+async fn accept(
+    io: Rewound,
+    authority: &Authority,
+    names: &LeafNames,
+    alpn: &[&[u8]],
+    asks: bool,
+) -> Result<Terminated, TlsError> {
     let handshake = async {
         let start = LazyConfigAcceptor::new(Acceptor::default(), io)
             .await
@@ -51,15 +77,20 @@ pub async fn terminate(
             None => authority.mint(names)?,
         };
         let stream = start
-            .into_stream(leaf.server_config(alpn)?)
+            .into_stream(leaf.server_config(alpn, asks)?)
             .await
             .map_err(TlsError::Client)?;
-        let alpn = stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
+        let session = stream.get_ref().1;
+        let alpn = session.alpn_protocol().map(<[u8]>::to_vec);
+        let certified = session
+            .peer_certificates()
+            .is_some_and(|chain| !chain.is_empty());
         Ok(Terminated {
             stream,
             leaf,
             server_name,
             alpn,
+            certified,
         })
     };
     match tokio::time::timeout(HANDSHAKE, handshake).await {

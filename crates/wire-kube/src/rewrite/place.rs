@@ -1,7 +1,7 @@
 //! Where a value stands in an answer of the API server: which object it belongs to, and in which part.
 
 /// The annotation in which `kubectl apply` keeps what was applied, as JSON.
-pub(super) const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+pub(crate) const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// What is known of a place by the names on the way to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -15,6 +15,7 @@ fn settings() -> Settings {
         ca: "-----BEGIN CERTIFICATE-----\nMAo=\n-----END CERTIFICATE-----\n".to_owned(),
         resources: weir_injection::Resources::default(),
         state_size: "64Mi".to_owned(),
+        kubernetes: Some(Kubernetes::default()),
     }
 }
 
@@ -79,6 +80,15 @@ fn values_mean_the_same_afterwards() {
         spec(&before)["containers"][0]["args"]
     );
     assert_eq!(spec(after)["volumes"][0]["configMap"]["defaultMode"], 0o755);
+}
+
+#[test]
+fn a_template_has_its_stand_in_for_the_service_account_and_no_token() {
+    let spec = &read_back(&injected(WEB))[0]["spec"]["template"]["spec"];
+    let mounts = spec["containers"][0]["volumeMounts"].as_array().unwrap();
+    let path = "/var/run/secrets/kubernetes.io/serviceaccount";
+    let ours = json!({"name": "weir-kube", "mountPath": path, "readOnly": true});
+    assert!(mounts.contains(&ours));
 }
 
 #[test]

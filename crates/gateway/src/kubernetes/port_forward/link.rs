@@ -7,10 +7,12 @@ use weir_wire_kube::channel::{Demux, Event as ChannelEvent, Subprotocol, forward
 use weir_wire_kube::spdy::{self, Frame, Headers};
 use weir_wire_kube::websocket::{self, Opcode};
 
-use super::{ServerTransport, Transport};
+use super::Transport;
 
 /// Data that is taken of a stream before its sender is granted as much again.
 const GRANT: u32 = 32 << 10;
+/// What a channel of a server's begins with: its port.
+const PORT: usize = 2;
 /// The longest piece of data that is written in one frame.
 const PIECE: usize = 32 << 10;
 
@@ -57,6 +59,10 @@ pub(super) struct ChannelLink {
     ports: Vec<u16>,
     reader: websocket::Reader,
     demux: Demux,
+    /// Whether the other end is a server.
+    to_server: bool,
+    /// How much of what each channel of a server's begins with has not come yet.
+    unseen: Vec<usize>,
 }
 
 fn mask(to_server: bool) -> Option<[u8; 4]> {
@@ -69,22 +75,25 @@ fn mask(to_server: bool) -> Option<[u8; 4]> {
 
 impl Link {
     pub(super) fn of_client(transport: &Transport) -> Self {
+        Self::new(transport, websocket::Reader::of_client(), false)
+    }
+
+    pub(super) fn of_server(transport: &Transport) -> Self {
+        Self::new(transport, websocket::Reader::of_server(), true)
+    }
+
+    fn new(transport: &Transport, reader: websocket::Reader, to_server: bool) -> Self {
         match transport {
-            Transport::Spdy => Self::spdy(None, false),
-            Transport::Tunnel => Self::spdy(Some(websocket::Reader::of_client()), false),
+            Transport::Spdy => Self::spdy(None, to_server),
+            Transport::Tunnel => Self::spdy(Some(reader), to_server),
             Transport::Channels(subprotocol, ports) => Self::Channels(Box::new(ChannelLink {
                 subprotocol: *subprotocol,
                 ports: ports.clone(),
-                reader: websocket::Reader::of_client(),
+                reader,
                 demux: Demux::new(*subprotocol),
+                to_server,
+                unseen: vec![if to_server { PORT } else { 0 }; 2 * ports.len()],
             })),
-        }
-    }
-
-    pub(super) fn of_server(transport: ServerTransport) -> Self {
-        match transport {
-            ServerTransport::Spdy => Self::spdy(None, true),
-            ServerTransport::Tunnel => Self::spdy(Some(websocket::Reader::of_server()), true),
         }
     }
 
@@ -100,7 +109,7 @@ impl Link {
         }))
     }
 
-    /// The ports of a client whose channels are there from the beginning.
+    /// The ports of channels, which are there from the beginning.
     pub(super) fn ports(&self) -> &[u16] {
         match self {
             Self::Spdy(_) => &[],
@@ -148,7 +157,8 @@ impl Link {
                     return;
                 };
                 for piece in data.chunks(PIECE) {
-                    link.subprotocol.message(channel, piece, None, out);
+                    let mask = mask(link.to_server);
+                    link.subprotocol.message(channel, piece, mask, out);
                 }
             }
         }
@@ -158,6 +168,16 @@ impl Link {
     pub(super) fn announce(&mut self, stream: u32, port: u16, out: &mut BytesMut) {
         if let Self::Channels(_) = self {
             self.data(stream, &forward_port(port), false, out);
+        }
+    }
+
+    /// Pings the other end; nobody waits for its answer.
+    pub(super) fn ping(&mut self, id: u32, out: &mut BytesMut) {
+        match self {
+            Self::Spdy(link) => link.frame(&Frame::Ping(id), out),
+            Self::Channels(link) => {
+                websocket::frame(Opcode::Ping, mask(link.to_server), b"", b"", out);
+            }
         }
     }
 
@@ -182,7 +202,7 @@ impl Link {
                     websocket::close(code, "", mask(link.to_server), out);
                 }
             }
-            Self::Channels(_) => websocket::close(code, "", None, out),
+            Self::Channels(link) => websocket::close(code, "", mask(link.to_server), out),
         }
     }
 }
@@ -293,17 +313,24 @@ impl ChannelLink {
                 websocket::Event::Piece(piece) => {
                     let event = self.demux.take(piece).map_err(|error| error.to_string())?;
                     match event {
-                        Some(ChannelEvent::Data(channel, data)) if !data.is_empty() => {
-                            return Ok(Some(Heard::Data(channel.into(), data, false)));
+                        Some(ChannelEvent::Data(channel, mut data)) => {
+                            if let Some(unseen) = self.unseen.get_mut(usize::from(channel)) {
+                                let port = data.split_to(data.len().min(*unseen));
+                                *unseen -= port.len();
+                            }
+                            if !data.is_empty() {
+                                return Ok(Some(Heard::Data(channel.into(), data, false)));
+                            }
                         }
                         Some(ChannelEvent::Close(channel)) => {
                             return Ok(Some(Heard::Data(channel.into(), Bytes::new(), true)));
                         }
-                        _ => {}
+                        None => {}
                     }
                 }
                 websocket::Event::Ping(payload) => {
-                    websocket::frame(Opcode::Pong, None, b"", &payload, back);
+                    let mask = mask(self.to_server);
+                    websocket::frame(Opcode::Pong, mask, b"", &payload, back);
                     return Ok(Some(Heard::Ping));
                 }
                 websocket::Event::Pong(_) => {}

@@ -94,14 +94,36 @@ struct Dialled {
     data: u32,
     error: u32,
     /// Until the server has taken it.
-    opening: Option<(TcpStream, oneshot::Sender<io::Result<()>>)>,
+    opening: Option<Opening>,
     pipe: Option<Pipe<Side>>,
+    /// What came before the connection dialled; of channels only.
+    early: Vec<Bytes>,
     waiting: usize,
     owed: u32,
     /// The server was told that nothing more comes.
     told: bool,
     /// The engine has taken all.
     done: bool,
+}
+
+/// Who waits for a pair of streams.
+type Opening = (TcpStream, oneshot::Sender<io::Result<()>>);
+
+impl Dialled {
+    fn new(connection: u64, data: u32, error: u32, opening: Option<Opening>) -> Self {
+        Self {
+            connection,
+            data,
+            error,
+            opening,
+            pipe: None,
+            early: Vec::new(),
+            waiting: 0,
+            owed: 0,
+            told: false,
+            done: false,
+        }
+    }
 }
 
 /// One port-forward.
@@ -123,6 +145,8 @@ pub(super) struct Session<'a, C, S, F> {
     dials: HashMap<u64, Dialled>,
     client_streams: HashMap<u32, (u64, Kind)>,
     server_streams: HashMap<u32, (u64, Kind)>,
+    /// Pairs of the server's channels that connections have not dialled yet.
+    undialled: HashMap<u64, u64>,
     /// Connections of which one stream is there.
     halves: HashMap<Box<str>, u64>,
     /// Pipes that are not read until more has gone, by side.
@@ -170,6 +194,7 @@ where
             dials: HashMap::new(),
             client_streams: HashMap::new(),
             server_streams: HashMap::new(),
+            undialled: HashMap::new(),
             halves: HashMap::new(),
             thirsty: Default::default(),
             backlog: [0; 2],
@@ -210,6 +235,14 @@ where
             for stream in [data, error] {
                 let out = &mut self.client.output;
                 self.client_link.announce(stream, port, out);
+            }
+            if !self.server_link.ports().is_empty() {
+                let dial = self.key();
+                self.server_streams.insert(data, (dial, Kind::Data));
+                self.server_streams.insert(error, (dial, Kind::Error));
+                self.dials
+                    .insert(dial, Dialled::new(key, data, error, None));
+                self.undialled.insert(key, dial);
             }
             self.begin(key).await;
         }
@@ -292,9 +325,9 @@ where
                 }
                 Some(Heard::Ping) => {
                     // What keeps the client's connection alive keeps the server's alive as well.
-                    let frame = Frame::Ping(self.next_ping);
+                    let out = &mut self.server_answers;
+                    self.server_link.ping(self.next_ping, out);
                     self.next_ping = (self.next_ping + 2) & MAX_STREAM;
-                    self.server_link.frame(&frame, &mut self.server_answers);
                 }
                 Some(Heard::Close) => return Err(Reason::Client),
                 Some(Heard::Reply(..)) => {}
@@ -491,15 +524,24 @@ where
         let Some((key, Kind::Data)) = self.server_streams.get(&stream).copied() else {
             return;
         };
+        let opening = self.dials.get_mut(&key).and_then(|it| it.opening.take());
+        if let Some(opening) = opening {
+            self.dialled(key, opening);
+        }
+    }
+
+    /// A pair of streams to the server is there.
+    fn dialled(&mut self, key: u64, (near, tell): Opening) {
         let inbox = self.inbox.clone();
         let Some(dialled) = self.dials.get_mut(&key) else {
             return;
         };
-        let Some((near, tell)) = dialled.opening.take() else {
-            return;
-        };
         let put = move |piped| std::future::ready(inbox.send(Event::Piped(key, piped)).is_ok());
-        dialled.pipe = Some(Pipe::new(Side::Server, near, put));
+        let pipe = Pipe::new(Side::Server, near, put);
+        for data in std::mem::take(&mut dialled.early) {
+            pipe.give(&data);
+        }
+        dialled.pipe = Some(pipe);
         if tell.send(Ok(())).is_err() {
             self.hang_up(key);
         }
@@ -523,14 +565,21 @@ where
             }
             return;
         }
-        let Some(pipe) = dialled.pipe.as_mut() else {
-            return;
+        let is_kept = match dialled.pipe.as_ref() {
+            _ if data.is_empty() => false,
+            Some(pipe) => pipe.give(data),
+            // Only channels say something before they were dialled.
+            None if dialled.opening.is_some() => false,
+            None => {
+                dialled.early.push(Bytes::copy_from_slice(data));
+                true
+            }
         };
-        if !data.is_empty() && pipe.give(data) {
+        if is_kept {
             dialled.waiting += data.len() + OVERHEAD;
             add(&mut self.backlog, Side::Server, data.len() + OVERHEAD);
         }
-        if last {
+        if let Some(pipe) = dialled.pipe.as_mut().filter(|_| last) {
             pipe.end();
         }
     }
@@ -575,6 +624,16 @@ where
             drop(dial.tell.send(Err(io::Error::other(text))));
             return;
         }
+        if !self.server_link.ports().is_empty() {
+            let opening = (dial.near, dial.tell);
+            return match self.undialled.remove(&dial.connection) {
+                Some(key) => self.dialled(key, opening),
+                None => {
+                    let error = io::Error::other("a channel can be dialled once only");
+                    drop(opening.1.send(Err(error)));
+                }
+            };
+        }
         let key = self.key();
         let (error, data) = (self.next_stream, self.next_stream + 2);
         self.next_stream += 4;
@@ -597,17 +656,8 @@ where
             self.server_link.frame(&frame, &mut self.server.output);
             self.server_streams.insert(stream, (key, kind));
         }
-        let dialled = Dialled {
-            connection: dial.connection,
-            data,
-            error,
-            opening: Some((dial.near, dial.tell)),
-            pipe: None,
-            waiting: 0,
-            owed: 0,
-            told: false,
-            done: false,
-        };
+        let opening = Some((dial.near, dial.tell));
+        let dialled = Dialled::new(dial.connection, data, error, opening);
         self.dials.insert(key, dialled);
     }
 
@@ -749,6 +799,9 @@ where
             self.halves.remove(&connection.request);
         }
         take(&mut self.backlog, Side::Client, connection.waiting);
+        if let Some(dial) = self.undialled.remove(&key) {
+            self.drop_dial(dial);
+        }
     }
 
     /// Gives up a pair of streams to the server.

@@ -229,7 +229,7 @@ async fn pod(mut peer: Peer) {
 
 struct Setup {
     transport: Transport,
-    server: ServerTransport,
+    server: Transport,
     gate: Arc<Gate>,
     buffer: usize,
 }
@@ -238,7 +238,7 @@ impl Setup {
     fn new(transport: Transport) -> Self {
         Self {
             transport,
-            server: ServerTransport::Spdy,
+            server: Transport::Spdy,
             gate: Arc::default(),
             buffer: 1 << 16,
         }
@@ -250,14 +250,8 @@ impl Setup {
         let (server, far) = duplex(self.buffer);
         let engine = Arc::<Engine>::default();
         // A client reads what a server says, and the other way round.
-        let as_client = match &self.transport {
-            Transport::Spdy => Link::of_server(ServerTransport::Spdy),
-            _ => Link::of_server(ServerTransport::Tunnel),
-        };
-        let as_server = match self.server {
-            ServerTransport::Spdy => Link::of_client(&Transport::Spdy),
-            ServerTransport::Tunnel => Link::of_client(&Transport::Tunnel),
-        };
+        let as_client = Link::of_server(&self.transport);
+        let as_server = Link::of_client(&self.server);
         let forwarded = Forwarded {
             client: near,
             client_transport: self.transport,
@@ -305,10 +299,10 @@ async fn nothing_is_open(engine: &Engine) {
 #[tokio::test]
 async fn connections_go_through_in_every_transport_however_it_is_cut() {
     for transport in [Transport::Spdy, Transport::Tunnel] {
-        for server in [ServerTransport::Spdy, ServerTransport::Tunnel] {
+        for server in [Transport::Spdy, Transport::Tunnel] {
             for buffer in [1, 1 << 16] {
                 let mut setup = Setup::new(transport.clone());
-                (setup.server, setup.buffer) = (server, buffer);
+                (setup.server, setup.buffer) = (server.clone(), buffer);
                 let (mut client, engine, task) = setup.with_pod();
                 let (error, data) = client.connect(ECHO, 0).await;
                 client.data(error, b"", true).await;
@@ -379,6 +373,54 @@ async fn channels_are_connections_that_begin_with_their_ports() {
 }
 
 #[tokio::test]
+async fn channels_of_a_server_are_dialled_once_and_what_they_said_before_is_kept() {
+    for name in ["v4.channel.k8s.io", "v4.base64.channel.k8s.io"] {
+        let version = Subprotocol::parse(Some(name)).unwrap();
+        let transport = Transport::Channels(version, vec![ECHO, DENIED]);
+        let mut setup = Setup::new(transport.clone());
+        setup.server = transport;
+        let (mut client, mut server, engine, task) = setup.start();
+        let mut out = BytesMut::new();
+        for (channel, port) in [(0, ECHO), (1, ECHO), (2, DENIED), (3, DENIED)] {
+            server.link.announce(channel, port, &mut out);
+        }
+        server.link.data(0, b"greeting;", false, &mut out);
+        server.link.data(2, b"to nobody", false, &mut out);
+        server.io.write_all(&out).await.unwrap();
+        client.data(0, b"question", false).await;
+        let mut got = Vec::new();
+        while got != b"greeting;" {
+            match client.hear().await {
+                Some(Heard::Data(0, data, false)) => got.extend_from_slice(&data),
+                other => panic!("{other:?}"),
+            }
+        }
+        let mut asked = Vec::new();
+        while asked != b"question" {
+            match server.hear().await {
+                Some(Heard::Data(0, data, false)) => asked.extend_from_slice(&data),
+                other => panic!("{other:?}"),
+            }
+        }
+        server.data(1, b"it broke", false).await;
+        server.io.shutdown().await.unwrap();
+        assert_eq!(
+            client.hear().await,
+            Some(Heard::Data(1, Bytes::from_static(b"it broke"), false))
+        );
+        assert_eq!(client.hear().await, Some(Heard::Close));
+        drop(client);
+        let ended = task.await.unwrap();
+        assert!(
+            matches!(ended.reason, Reason::Done | Reason::Server),
+            "{ended:?}"
+        );
+        nothing_is_open(&engine).await;
+        assert!(engine.failures.lock().unwrap().is_empty());
+    }
+}
+
+#[tokio::test]
 async fn channels_end_when_all_their_connections_have() {
     let version = Subprotocol::parse(Some("v4.channel.k8s.io")).unwrap();
     let (mut client, _engine, task) =
@@ -392,7 +434,7 @@ async fn channels_end_when_all_their_connections_have() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fifty_connections_at_once_keep_their_bytes_apart() {
     let mut setup = Setup::new(Transport::Tunnel);
-    setup.server = ServerTransport::Tunnel;
+    setup.server = Transport::Tunnel;
     let (mut client, engine, task) = setup.with_pod();
     let text = |request: u32| format!("connection {request}; ").repeat(10_000);
     let mut streams = HashMap::new();
@@ -401,7 +443,7 @@ async fn fifty_connections_at_once_keep_their_bytes_apart() {
         streams.insert(data, text(request));
     }
     let (read, mut write) = tokio::io::split(client.io);
-    let mut sender = Link::of_server(ServerTransport::Tunnel);
+    let mut sender = Link::of_server(&Transport::Tunnel);
     let sending: Vec<_> = streams
         .iter()
         .map(|(data, text)| (*data, text.clone()))
