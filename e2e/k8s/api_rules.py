@@ -197,8 +197,7 @@ class Rules:
 
         def found():
             return [(event["verb"], event["resource"], event["code"])
-                    for event in self.events("--kind", "all", "--text", audit_id)
-                    if event["kind"] == "kubernetes_answered"]
+                    for event in self.events("--kind", "kubernetes", "--text", audit_id)]
         equal(proc.wait_until(found, "the evidence arrives", 10), [("get", "secrets", 200)])
 
     def a_certificate_of_the_client_is_refused_with_the_reason(self):
