@@ -43,6 +43,17 @@ def _projects(spec):
     spec["volumes"].append({"name": "t", "projected": {"sources": [token]}})
 
 
+def _projects_for_the_api(audience=None):
+    token = {"path": "token", **({"audience": audience} if audience else {})}
+    return lambda spec: spec["volumes"].append({"name": "t", "projected": {"sources": [{"serviceAccountToken": token}]}})
+
+
+def _kube_volume(**fields):
+    def change(spec):
+        spec["volumes"] = [v for v in spec["volumes"] if v["name"] != "weir-kube"] + [{"name": "weir-kube", **fields}]
+    return change
+
+
 def _token_volume(spec):
     return next(v for v in spec["volumes"] if v["name"] == "weir-identity")["projected"]["sources"][0]
 
@@ -73,6 +84,12 @@ CASES = {
     "the sidecar's token in the application": (_mounts("weir-identity"), "the sidecar's alone"),
     "the sidecar's keys in the application": (_mounts("weir-state"), "the sidecar's alone"),
     "trust that can be written": (_mounts("weir-trust"), "read-only"),
+    "a token for the API server": (_projects_for_the_api(), "only the sidecar may hold a token for the API server"),
+    "a token for the API server by its audience": (
+        _projects_for_the_api("https://kubernetes.default.svc.cluster.local"), "a token for the API server"),
+    "the service account's token in the application": (_mounts("weir-kube-token"), "the sidecar's alone"),
+    "a placeholder that can be written": (_mounts("weir-kube"), "read-only"),
+    "a placeholder of one's own": (_kube_volume(configMap={"name": "mine"}), "volumes weir-identity"),
     "hostNetwork": (lambda s: s.update(hostNetwork=True), "hostNetwork"),
     "hostPID": (lambda s: s.update(hostPID=True), "hostPID"),
     "hostIPC": (lambda s: s.update(hostIPC=True), "hostIPC"),
@@ -162,6 +179,8 @@ class Policies:
         self.debug("privileged", securityContext={"privileged": True})
         self.debug("2177", securityContext={"runAsUser": 2177})
         self.debug("sidecar's alone", volumeMounts=[{"name": "weir-state", "mountPath": "/x"}])
+        self.debug("sidecar's alone", volumeMounts=[{"name": "weir-kube-token", "mountPath": "/x"}])
+        self.debug("read-only", volumeMounts=[{"name": "weir-kube", "mountPath": "/x"}])
 
     def nobody_enters_the_sidecar(self):
         for container in ("weir-sidecar", "weir-probe"):
@@ -172,6 +191,17 @@ class Policies:
         make = ("-n", GOVERNED, "create", "token", "default")
         assert self.kubectl(*make, "--audience=other").returncode == 0
         refused(self.kubectl(*make, "--audience=weir.dev"), "audience weir.dev")
+
+    def no_secret_hands_out_a_token_of_a_service_account(self):
+        def made(namespace, kind):
+            secret = {"apiVersion": "v1", "kind": "Secret", "type": kind, "metadata": {
+                "name": "handed", "annotations": {"kubernetes.io/service-account.name": "default"}}}
+            return self.kubectl("-n", namespace, "create", "--dry-run=server", "-f", "-", input=json.dumps(secret))
+        token = "kubernetes.io/service-account-token"
+        refused(made(GOVERNED, token), "hand a token for the API server to programs")
+        for namespace, kind in (("default", token), (GOVERNED, "Opaque")):
+            done = made(namespace, kind)
+            assert done.returncode == 0, done.stderr
 
     def a_pod_keeps_its_labels_and_its_sidecar(self):
         assert self.kubectl("-n", GOVERNED, "label", "pod", "app", "tier=web").returncode == 0
@@ -213,6 +243,7 @@ def run(weir, report):
     claims = (Policies.debug_containers_stay_out_of_the_sidecar,
               Policies.debug_containers_get_no_capability, Policies.nobody_enters_the_sidecar,
               Policies.nobody_makes_tokens_of_the_audience,
+              Policies.no_secret_hands_out_a_token_of_a_service_account,
               Policies.a_pod_keeps_its_labels_and_its_sidecar,
               Policies.a_namespace_is_loosened_by_those_who_may)
     names = ["admission: enforced, passes: the pod that was admitted",

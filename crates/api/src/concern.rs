@@ -7,8 +7,8 @@
 use std::collections::BTreeSet;
 
 use weir_policy::{
-    Bundle, ClientLogin, ClientTls, Credentials, Glob, Login, Protocol, Source, Subject, SubjectSelector,
-    Target,
+    Bundle, ClientLogin, ClientTls, Credentials, Glob, Login, Protocol, Source, Subject,
+    SubjectSelector, Target,
 };
 
 use crate::compile::{References, Report, cluster_subjects, local_subjects};

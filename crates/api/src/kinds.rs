@@ -28,8 +28,8 @@ pub use guard_policy::{
 };
 pub use policy_exception::PolicyExceptionSpec;
 pub use rule::{
-    ApprovalSpec, ExceedSpec, KubernetesMatch, LimitsSpec, MatchSpec, MysqlMatch, RuleSpec,
-    SftpMatch, SqlMatch, SshMatch, StatementLimitSpec, ThrottleSpec, WindowLimitSpec,
+    ApprovalSpec, ExceedSpec, KubernetesMatch, LimitsSpec, MatchSpec, MeanwhileSpec, MysqlMatch,
+    RuleSpec, SftpMatch, SqlMatch, SshMatch, StatementLimitSpec, ThrottleSpec, WindowLimitSpec,
 };
 pub use status::{Condition, ConditionStatus, ResourceStatus};
 pub use target::{

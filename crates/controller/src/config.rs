@@ -191,6 +191,7 @@ impl TryFrom<Args> for Config {
         let resources = resources.transpose().map_err(ConfigError::Resources)?;
         let kubernetes = args.kubernetes.then(|| Kubernetes {
             audiences: audiences(&args.kubernetes_token, args.kubernetes_audiences),
+            may_keep: false,
         });
         let audiences = kubernetes.iter().flat_map(|one| one.audiences.clone());
         let audiences = audiences.collect();

@@ -11,6 +11,7 @@ mod bundles;
 mod config;
 mod evidence;
 mod identity;
+mod keepers;
 mod known;
 mod leader;
 mod leases;

@@ -117,7 +117,12 @@ pub async fn run(
         BundleMetrics::new(&registry)?,
     );
     let current = bundles.current();
-    let publisher = Publisher::new(client.clone(), config.publisher, authority.clone());
+    let publisher = Publisher::new(
+        client.clone(),
+        config.publisher,
+        authority.clone(),
+        current.clone(),
+    );
     let known = Cluster {
         store: parts.store.clone(),
         current: current.clone(),

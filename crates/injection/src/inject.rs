@@ -11,7 +11,7 @@ use crate::names::{
 };
 use crate::opt_in::{Governed, Namespace, governed};
 use crate::refusal::Refusal;
-use crate::settings::Settings;
+use crate::settings::{Kubernetes, Settings};
 use crate::trust::{self, Covers};
 
 /// A pod after injection.
@@ -52,6 +52,8 @@ pub fn inject(
     let mut pod = pod.clone();
     let annotations = pod.pointer("/metadata/annotations").cloned();
     let covers = covers(annotations.as_ref(), &mut notes)?;
+    let kubernetes = settings.kubernetes.as_ref();
+    let keeps = keeps(annotations.as_ref(), kubernetes, &mut notes)?;
     note_pod_security(namespace, &mut notes);
     let spec = pod
         .get_mut("spec")
@@ -62,7 +64,7 @@ pub fn inject(
     let ours = [sidecar(settings, enforced), probe(settings)];
     let volumes = volumes(settings);
     let hash = hash(&json!([ours, volumes]));
-    let accounts = Accounts::take(spec, settings.kubernetes.as_ref())?;
+    let accounts = Accounts::take(spec, kubernetes.filter(|_| !keeps))?;
     let mut left = Vec::new();
     let inits = trust::list(spec, "initContainers")
         .ok_or(Refusal::NotAPod("initContainers is not a list"))?;
@@ -126,14 +128,8 @@ fn covers<'a>(
                     ),
                 });
             }
-            KUBE_TOKEN => {
-                return Err(Refusal::Annotation {
-                    name: KUBE_TOKEN,
-                    why: format!("`{value}`: an annotation may only tighten"),
-                });
-            }
             name if Covers::is_named(name) => covers.add(name, value)?,
-            INJECT | STATUS | LEFT_ALONE | KUBE_FILES => {}
+            INJECT | STATUS | LEFT_ALONE | KUBE_FILES | KUBE_TOKEN => {}
             _ if name.starts_with(PREFIX) => {
                 notes.push(format!("annotation {name} means nothing to Weir"));
             }
@@ -141,6 +137,37 @@ fn covers<'a>(
         }
     }
     Ok(covers)
+}
+
+/// Whether the pod's programs keep the token of their service account: it asks, and may.
+fn keeps(
+    annotations: Option<&Value>,
+    kubernetes: Option<&Kubernetes>,
+    notes: &mut Vec<String>,
+) -> Result<bool, Refusal> {
+    let asked = annotations.and_then(|all| all.get(KUBE_TOKEN));
+    let (Some(asked), Some(kubernetes)) = (asked, kubernetes) else {
+        return Ok(false);
+    };
+    let refuse = |why: String| {
+        Err(Refusal::Annotation {
+            name: KUBE_TOKEN,
+            why,
+        })
+    };
+    match asked.as_str() {
+        Some("keep") if kubernetes.may_keep => {
+            notes.push(
+                "the service account's token is left to the pod's programs, by PolicyException"
+                    .to_owned(),
+            );
+            Ok(true)
+        }
+        Some("keep") => refuse(format!(
+            "no PolicyException names the rule `{KUBE_TOKEN}` for this namespace and service account"
+        )),
+        _ => refuse("the one value is keep".to_owned()),
+    }
 }
 
 /// The Pod Security level of a namespace that the sidecar's capabilities exceed.

@@ -45,6 +45,10 @@ pub struct Kubernetes {
     /// The audiences that it takes tokens of. A token without an audience is always for it.
     #[serde(default)]
     pub audiences: Vec<String>,
+    /// Whether the pod's programs may keep their token, if the pod asks for it: a PolicyException says so.
+    /// The only setting that differs between pods.
+    #[serde(skip)]
+    pub may_keep: bool,
 }
 
 impl Kubernetes {

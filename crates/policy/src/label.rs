@@ -194,10 +194,12 @@ impl LabelRules {
 
     /// The labelled fields of a resource of the Kubernetes API, with the label of each.
     pub fn of_resource(&self, group: &str, resource: &str) -> Vec<(&str, LabelId)> {
-        let here = self.fields.iter().filter(|(field, _)| {
-            field.group.matches(group) && field.resource.matches(resource)
-        });
-        here.map(|(field, id)| (field.field.as_str(), *id)).collect()
+        let here = self
+            .fields
+            .iter()
+            .filter(|(field, _)| field.group.matches(group) && field.resource.matches(resource));
+        here.map(|(field, id)| (field.field.as_str(), *id))
+            .collect()
     }
 
     /// Every label that lies on this target, sorted, each once: what a stream of unknown content

@@ -133,7 +133,7 @@ impl<'a> Facts<'a> {
             },
             stream: Some(effect),
             ssh: None,
-                kubernetes: None,
+            kubernetes: None,
             foreign,
         };
         match *operation {

@@ -283,4 +283,7 @@ pub struct Approval {
     pub count: u32,
     /// How long the statement waits; then it is refused.
     pub deadline: Duration,
+    /// Whether a request to the Kubernetes API is answered at once, to be asked again, rather than waits.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub retry: bool,
 }

@@ -250,6 +250,7 @@ mod tests {
                 groups: vec!["stewards".to_owned()],
                 count: 1,
                 deadline: Duration::from_secs(60),
+                retry: false,
             },
         }
     }

@@ -83,7 +83,7 @@ class Installed:
         self.shell("helm uninstall weir -n weir-system --wait --timeout 60s; helm uninstall weir-crds; "
                    "kubectl delete --ignore-not-found -f manifests/crds; "
                    "kubectl delete --ignore-not-found namespace weir-system data shop work elsewhere free loose fort clients injected "
-                   "hosts ops plain guarded fakes; kubectl delete --ignore-not-found persistentvolume local-1; "
+                   "hosts ops plain guarded fakes ns-governed ns-direct; kubectl delete --ignore-not-found persistentvolume local-1; "
                    f"rm -rf {self.cluster.dir}/volumes/1", check=False)
 
     def install(self, *options):

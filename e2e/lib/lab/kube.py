@@ -5,6 +5,7 @@ packages. No container engine and no image registry.
 
 import hashlib
 import os
+import shutil
 import subprocess
 
 from . import image, install
@@ -23,10 +24,15 @@ CLIENT = "weir.test/client:1"
 POSTGRES = "weir.test/postgres:15"
 CLIENTS = "weir.test/clients:1"
 SSH = "weir.test/ssh:1"
+API = "weir.test/api:1"
 CLIENTS_PACKAGES = ("nodejs", "node-pg", "openjdk-17-jre-headless", "libpostgresql-jdbc-java")
 CLIENT_PACKAGES = ("postgresql-client", "mariadb-client", "openssh-client", "curl", "ca-certificates",
                    "python3-psycopg2", "iproute2", "nftables", "procps")
 POSTGRES_PACKAGES = ("postgresql-15",)
+API_PACKAGES = ("ca-certificates", "curl", "python3-kubernetes", "procps")
+# what stock clients of the API are built from; this version's kubectl is the cluster's own
+KUBECTLS = ("1.32", "1.33", "1.34")
+API_CLIENTS = os.path.abspath(os.path.join(os.path.dirname(__file__), "../../k8s/clients"))
 SSH_PACKAGES = ("openssh-server", "openssh-client", "openssh-sftp-server", "rsync", "git", "python3-paramiko", "procps",
                 "iproute2")
 
@@ -139,9 +145,31 @@ def postgres_image():
     return debian_image(POSTGRES, POSTGRES_PACKAGES, ["sleep", "infinity"])
 
 
-def debian_image(reference, packages, command):
-    """The archive of an image with these Debian packages, made by mmdebstrap."""
-    wanted = " ".join([reference, *packages, *command])
+def api_image():
+    """The archive of an image with clients of the Kubernetes API: kubectl of several versions, Helm, a program
+    of client-go, Python's library."""
+    programs = {"kubectl": f"{kubernetes()}/kubectl", "helm": f"{helm()}/helm", "apis": f"{_go_program('apis')}/apis"}
+    for version in KUBECTLS:
+        programs[f"kubectl-{version}"] = f"{_go_program('kubectl', version)}/kubectl"
+    return debian_image(API, API_PACKAGES, ["sleep", "infinity"], programs)
+
+
+def _go_program(name, version=""):
+    """The directory with a program whose source is beside the suites."""
+    source = os.path.join(API_CLIENTS, name, version)
+    key = _digest(*(os.path.join(source, f) for f in ("go.mod", "go.sum", "main.go")))
+    with install.cached("-".join(part for part in (name, version, key) if part)) as (path, fresh):
+        if fresh:
+            install.say(f"building {name} {version}")
+            _go(["build", "-trimpath", "-buildvcs=false", "-mod=readonly", "-ldflags", "-s -w", "-o",
+                 f"{fresh}/{name}", "."], cwd=source)
+    return path
+
+
+def debian_image(reference, packages, command, programs=None):
+    """The archive of an image with these Debian packages, made by mmdebstrap, and with programs by name."""
+    programs = programs or {}
+    wanted = " ".join([reference, *packages, *command, *(os.path.realpath(path) for path in programs.values())])
     key = hashlib.sha256(wanted.encode()).hexdigest()[:10]
     name = reference.split("/")[-1].replace(":", "-")
     with install.cached(f"image-{name}-{key}") as (path, fresh):
@@ -150,17 +178,23 @@ def debian_image(reference, packages, command):
             install.say(f"image {reference}: {' '.join(packages)} (half a minute)")
             mirror, security = install.debian_mirrors()
             layer = os.path.join(fresh, "layer")
+            added = []
+            for program, path in programs.items():
+                os.makedirs(f"{fresh}/bin", exist_ok=True)
+                shutil.copy(os.path.realpath(path), f"{fresh}/bin/{program}")
+                added = [f"--customize-hook=copy-in {fresh}/bin /usr/local"]
             install.sh(["mmdebstrap", "--quiet", "--mode=root", "--variant=apt", "--format=tar",
                         f"--include={','.join(packages)}", "--dpkgopt=path-exclude=/usr/share/doc/*",
                         "--dpkgopt=path-exclude=/usr/share/man/*",
                         # Java's packages register their manual pages, there or not.
-                        "--essential-hook=mkdir -p \"$1/usr/share/man/man1\"", "bookworm", layer,
+                        "--essential-hook=mkdir -p \"$1/usr/share/man/man1\"", *added, "bookworm", layer,
                         f"deb {mirror} bookworm main", f"deb {mirror} bookworm-updates main",
                         f"deb {security} bookworm-security main"])
             path_variable = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
             image.docker_archive(f"{fresh}/image.tar", reference, layer,
                                  {"Cmd": command, "Env": [path_variable, "LC_ALL=C.UTF-8"]})
             os.unlink(layer)
+            shutil.rmtree(f"{fresh}/bin", ignore_errors=True)
     return os.path.join(path, "image.tar")
 
 

@@ -7,6 +7,10 @@ use crate::diagnostic::{Reason, suggest};
 use crate::kinds::PolicyExceptionSpec;
 use crate::load::{Resource, Resources};
 
+/// The rule that a pod's programs do not have the token of their service account. No policy has it: it
+/// holds where Weir injects.
+const KUBE_TOKEN: &str = "weir.dev/kube-token";
+
 /// Exceptions that are wrong somewhere are left out: they loosen nothing. Those that are over stay,
 /// so that a bundle does not depend on when it was made.
 pub(super) fn compile(
@@ -107,6 +111,9 @@ fn check_rule(
     if name.contains("/(") {
         let message = format!("`{name}` is refused without a rule: an exception cannot lift that");
         return report.error(origin, field, message);
+    }
+    if name == KUBE_TOKEN {
+        return;
     }
     let mut known = Vec::new();
     for policy in policies {

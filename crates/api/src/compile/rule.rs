@@ -11,7 +11,9 @@ use weir_policy::{
 use super::Report;
 use super::label::{compile_columns, compile_mask};
 use crate::diagnostic::{Reason, suggest};
-use crate::kinds::{ApprovalSpec, ExceedSpec, LimitsSpec, MatchSpec, RuleSpec, SqlMatch};
+use crate::kinds::{
+    ApprovalSpec, ExceedSpec, LimitsSpec, MatchSpec, MeanwhileSpec, RuleSpec, SqlMatch,
+};
 use crate::tree::Origin;
 
 /// The policy around a rule.
@@ -312,9 +314,7 @@ fn compile_limits(
     let empty = |limit: &LimitSpec| {
         limit.rows.is_none() && limit.bytes.is_none() && limit.statements.is_none()
     };
-    let duration = spec
-        .statement
-        .is_some_and(|s| s.duration.is_some());
+    let duration = spec.statement.is_some_and(|s| s.duration.is_some());
     if (limits.is_empty() || limits.iter().any(empty)) && !duration {
         report.error(
             origin,
@@ -364,6 +364,7 @@ fn compile_approval(
         groups: spec.groups.clone(),
         count: spec.count,
         deadline: spec.deadline.0,
+        retry: spec.meanwhile == MeanwhileSpec::Retry,
     })
 }
 

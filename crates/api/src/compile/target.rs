@@ -367,7 +367,8 @@ fn compile_token(spec: &CredentialsSpec, origin: &Origin, report: &mut Report) -
     let twice = spec.secret_ref.is_some() && spec.token_file.is_some();
     let login = match (spec.mode, token, pod) {
         (CredentialMode::PassThrough, None, None) => return Credentials::PassThrough,
-        (CredentialMode::Brokered, Some(login), None) | (CredentialMode::Brokered, None, Some(login))
+        (CredentialMode::Brokered, Some(login), None)
+        | (CredentialMode::Brokered, None, Some(login))
             if !twice =>
         {
             login

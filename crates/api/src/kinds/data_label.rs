@@ -70,7 +70,10 @@ pub struct KubernetesFieldsSpec {
     pub resource: String,
     /// The fields, such as `data.*`, `spec.password`, `spec.containers[*].env[*].value`; `**` stands
     /// for any number of members and items. What lies below a field belongs to it.
-    #[cfg_attr(feature = "crds", schemars(length(min = 1, max = 64), inner(length(max = 512))))]
+    #[cfg_attr(
+        feature = "crds",
+        schemars(length(min = 1, max = 64), inner(length(max = 512)))
+    )]
     pub fields: Vec<String>,
 }
 

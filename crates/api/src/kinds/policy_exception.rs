@@ -27,7 +27,8 @@ pub struct PolicyExceptionSpec {
     #[cfg_attr(feature = "crds", schemars(length(min = 1)))]
     pub targets: Vec<String>,
     /// The rules that do not bind, each as `policy/rule`; those of a GuardPolicy as
-    /// `namespace:policy/rule`. Of an Allow rule only the limits are lifted.
+    /// `namespace:policy/rule`. Of an Allow rule only the limits are lifted. `weir.dev/kube-token` lets pods
+    /// keep the token of their service account that ask for it by annotation.
     #[cfg_attr(
         feature = "crds",
         schemars(

@@ -341,6 +341,20 @@ pub struct ApprovalSpec {
     #[serde(default = "quarter")]
     #[cfg_attr(feature = "crds", schemars(transform = crate::crd::rules::not_zero))]
     pub deadline: Span,
+    /// What a client of the Kubernetes API sees while people decide.
+    #[serde(default)]
+    pub meanwhile: MeanwhileSpec,
+}
+
+/// What a client of the Kubernetes API sees while people decide; others wait.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
+pub enum MeanwhileSpec {
+    /// Nothing: its request waits, as long as the client does.
+    #[default]
+    Wait,
+    /// 429 with `Retry-After`: the same request, asked again, gets the ruling once there is one.
+    Retry,
 }
 
 const fn one() -> u32 {

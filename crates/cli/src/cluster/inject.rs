@@ -92,6 +92,7 @@ fn inject(args: &InjectArgs) -> Result<Output, InjectError> {
         state_size: "64Mi".to_owned(),
         kubernetes: (!args.no_kubernetes).then(|| Kubernetes {
             audiences: args.api_audience.clone(),
+            may_keep: false,
         }),
     };
     documents(&read(&args.filename)?, args.enforced, &settings)

@@ -30,10 +30,10 @@ use weir_uplink::{
 };
 
 use super::config::{Config, ConfigError, UnmatchedConfig};
+use super::kubeconfig::kubeconfig;
 use super::notify;
 use super::operator::StandaloneOperator;
 use super::policies::{LoadedPolicies, render};
-use super::kubeconfig::kubeconfig;
 use super::secrets::FileSecrets;
 
 /// How often the evidence store looks after itself.
@@ -135,7 +135,8 @@ impl Standalone {
             HostKeys::load_or_create(&state.join("ssh")).map_err(part("the host keys"))?;
         let pins = StoredPins::open(&state).map_err(part("the labels' places"))?;
         let token_key = token_key(&state).map_err(part("the token key"))?;
-        let key = secret_file(&state.join("kubernetes.key")).map_err(part("the placeholder's key"))?;
+        let key =
+            secret_file(&state.join("kubernetes.key")).map_err(part("the placeholder's key"))?;
         let key = key.first_chunk().ok_or_else(|| {
             part("the placeholder's key")(std::io::Error::other("it is too short"))
         })?;
@@ -266,8 +267,13 @@ impl Standalone {
         }
         self.serving.engine.resolve_names().await;
         publish_known_hosts(&self.serving.engine, &self.config).map_err(part("the known hosts"))?;
-        publish_kubeconfig(&self.policies, &self.config, &self.placeholders, &self.ca_pem)
-            .map_err(part("the kubeconfig"))?;
+        publish_kubeconfig(
+            &self.policies,
+            &self.config,
+            &self.placeholders,
+            &self.ca_pem,
+        )
+        .map_err(part("the kubeconfig"))?;
         self.keep_current();
         Ok(())
     }

@@ -5,6 +5,7 @@ use weir_injection::{Governed, Namespace, Settings, inject, inject_ephemeral};
 
 use super::Admission;
 use super::review::{Answer, Operation, Question};
+use crate::keepers::Keepers;
 
 /// Pod annotation: who made it, as the API server authenticated them.
 pub(crate) const CREATED_BY: &str = "weir.dev/created-by";
@@ -42,7 +43,12 @@ pub(super) fn mutate(own: &Admission, question: &Question, proven: Option<Proven
     };
     match (question.operation, question.sub_resource.as_str()) {
         (Operation::Create, "") => match own.known.injection() {
-            Some(settings) => create(question, &namespace, &settings),
+            Some(mut settings) => {
+                if let Some(kubernetes) = &mut settings.kubernetes {
+                    kubernetes.may_keep = may_keep(own, question);
+                }
+                create(question, &namespace, &settings)
+            }
             None => Answer::refuse("the controller has no root yet; try again in a moment"),
         },
         (Operation::Update, "ephemeralcontainers") => {
@@ -66,6 +72,13 @@ fn create(question: &Question, namespace: &Namespace, settings: &Settings) -> An
         }
         Err(refusal) => Answer::refuse(refusal.to_string()),
     }
+}
+
+/// Whether a PolicyException lets the pod's programs keep the token of its service account.
+fn may_keep(own: &Admission, question: &Question) -> bool {
+    let account = question.object.pointer("/spec/serviceAccountName");
+    let account = account.and_then(Value::as_str).unwrap_or("default");
+    Keepers::of(&own.known.resources(), (own.now)()).contains(&question.namespace, account)
 }
 
 /// Says who made the pod, so that they do not approve its requests.

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::admissionregistration::v1::{
     MutatingWebhookConfiguration, ValidatingWebhookConfiguration,
@@ -19,9 +20,10 @@ use serde_json::{Value, json};
 
 use super::root::{ROOT_LIFE, Root};
 use super::{Authority, AuthorityError, SECRET, read, write};
-use crate::bundles::TOKEN_KEY;
+use crate::bundles::{Current, TOKEN_KEY};
+use crate::keepers::Keepers;
 
-/// What admission reads: roots, allowed images and the API server's audiences.
+/// What admission reads: roots, allowed images, the API server's audiences, and who keeps tokens.
 pub(crate) const ADMISSION: &str = "weir-admission";
 /// The CA of the cluster's client certificates, for the collector.
 const CLIENT_CA: &str = "weir-client-ca";
@@ -49,14 +51,22 @@ pub(crate) struct Publisher {
     client: Client,
     config: PublisherConfig,
     authority: Authority,
+    current: Current,
 }
 
 impl Publisher {
-    pub(crate) fn new(client: Client, config: PublisherConfig, authority: Authority) -> Self {
+    /// `current` says who keeps a service account's token.
+    pub(crate) fn new(
+        client: Client,
+        config: PublisherConfig,
+        authority: Authority,
+        current: Current,
+    ) -> Self {
         Self {
             client,
             config,
             authority,
+            current,
         }
     }
 
@@ -102,7 +112,7 @@ impl Publisher {
         exists(api.create(&PostParams::default(), &secret).await)
     }
 
-    /// Writes the roots and the audiences, and the images only where nobody else did: the chart knows which ones are
+    /// Writes the roots, the audiences and who keeps tokens, and the images only where nobody else did: the chart knows which ones are
     /// allowed during an upgrade, an old replica does not.
     async fn admission(&self, root: &Root) -> Result<(), AuthorityError> {
         let api = Api::<ConfigMap>::namespaced(self.client.clone(), &self.config.namespace);
@@ -114,6 +124,10 @@ impl Publisher {
             ),
             ("audiences", self.config.audiences.join(",")),
         ];
+        if let Some(inputs) = self.current.borrow().as_ref() {
+            let keepers = Keepers::of(&inputs.accepted.resources, Timestamp::now());
+            data.push(("keepers", keepers.expressions()));
+        }
         let known = api.get_opt(ADMISSION).await?;
         if known.is_none() {
             data.push(("images", self.config.images.join(",")));

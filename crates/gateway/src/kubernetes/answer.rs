@@ -135,11 +135,16 @@ impl Answer {
         mut head: response::Parts,
         streams: bool,
     ) -> Response<Body> {
-        let most = if self.active.meter.is_some() { HEAD_COUNTED } else { HEAD };
+        let most = if self.active.meter.is_some() {
+            HEAD_COUNTED
+        } else {
+            HEAD
+        };
         if !matches!(self.reader, Reader::Plain) {
             head.headers.remove(CONTENT_LENGTH);
         }
-        let waits = !streams && (self.active.meter.is_some() || !matches!(self.reader, Reader::Plain));
+        let waits =
+            !streams && (self.active.meter.is_some() || !matches!(self.reader, Reader::Plain));
         while waits && !self.ended && self.out.len() < most {
             if let Err(refusal) = self.read().await {
                 return self.refused(&refusal);
@@ -149,7 +154,8 @@ impl Answer {
             let out = std::mem::take(&mut self.out);
             self.delivers(&out);
             self.end().await;
-            head.headers.insert(CONTENT_LENGTH, HeaderValue::from(out.len()));
+            head.headers
+                .insert(CONTENT_LENGTH, HeaderValue::from(out.len()));
             return Response::from_parts(head, full(out));
         }
         let body = stream::unfold(Some(self), |answer| async move { answer?.next().await });
@@ -384,7 +390,9 @@ pub(super) fn is_text(headers: &HeaderMap) -> bool {
 }
 
 fn is_of(headers: &HeaderMap, kind: &str) -> bool {
-    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let value = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
     value.is_some_and(|value| {
         let have = value.split(';').next().unwrap_or_default().trim();
         have.eq_ignore_ascii_case(kind)
@@ -438,14 +446,16 @@ pub(super) async fn withheld(
         code: head.status.as_str().into(),
     };
     active.finish_kept(outcome).await;
-    head.headers.insert(CONTENT_LENGTH, HeaderValue::from(status.len()));
+    head.headers
+        .insert(CONTENT_LENGTH, HeaderValue::from(status.len()));
     head.headers
         .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     Response::from_parts(head, full(status))
 }
 
 fn withhold(bytes: &[u8], code: StatusCode) -> String {
-    const TEXT: &str = "the API server refused it; its words are withheld, as they may quote masked values";
+    const TEXT: &str =
+        "the API server refused it; its words are withheld, as they may quote masked values";
     let known: Value = serde_json::from_slice(bytes).unwrap_or_default();
     let text = |pointer: &str| known.pointer(pointer).and_then(Value::as_str);
     let fields: Vec<Value> = known

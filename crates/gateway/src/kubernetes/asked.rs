@@ -52,7 +52,8 @@ impl Asked {
         scope: &Scope,
     ) -> Self {
         let words = request.command();
-        let command = (!words.is_empty()).then(|| command::analyze(shell_text(&words).as_bytes(), &[]));
+        let command =
+            (!words.is_empty()).then(|| command::analyze(shell_text(&words).as_bytes(), &[]));
         let mut asked = Self {
             effects: effects::of(&request),
             foreign,
@@ -117,7 +118,11 @@ impl Asked {
         if let Some(reason) = facts.opaque.as_deref() {
             let matters = effects::depends_on_object(resource) || !self.labels.is_empty();
             if matters {
-                let all = [Effect::MountsSecrets, Effect::NamesServiceAccount, Effect::Privileged];
+                let all = [
+                    Effect::MountsSecrets,
+                    Effect::NamesServiceAccount,
+                    Effect::Privileged,
+                ];
                 self.effects.extend(all);
                 self.opaque = Some(format!("its object cannot be read: {reason}"));
             }
@@ -194,6 +199,32 @@ impl Asked {
             None => return self.request.verb.to_owned(),
         };
         format!("{} {what}", self.request.verb)
+    }
+
+    /// A stream in words that people read: which container, and what runs in it.
+    pub(super) fn stream(&self) -> Option<String> {
+        let resource = self.request.resource.as_ref()?;
+        let what = match resource.subresource.as_str() {
+            "exec" => "exec in",
+            "attach" => "attach to",
+            "portforward" => "port-forward to",
+            _ => return None,
+        };
+        let namespace = resource.namespace.as_deref().unwrap_or_default();
+        let pod = resource.name.as_deref().unwrap_or_default();
+        let mut words = format!("{what} {namespace}/{pod}");
+        if let Some(container) = self.request.query.first("container") {
+            words.push_str(&format!(" ({container})"));
+        }
+        if let Some(command) = &self.command {
+            words.push_str(": ");
+            words.push_str(&command.text);
+        }
+        let ports: Vec<&str> = self.request.query.all("ports").collect();
+        if !ports.is_empty() {
+            words.push_str(&format!(" port {}", ports.join(", ")));
+        }
+        Some(words)
     }
 
     /// What evidence finds it by: `secrets`, `deployments.apps`.

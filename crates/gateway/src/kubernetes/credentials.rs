@@ -43,7 +43,10 @@ impl Claim {
     ///
     /// # Errors
     /// They bring more than one credential.
-    pub(super) fn of(headers: &HeaderMap, credentials: &dyn Credentials) -> Result<Self, &'static str> {
+    pub(super) fn of(
+        headers: &HeaderMap,
+        credentials: &dyn Credentials,
+    ) -> Result<Self, &'static str> {
         let mut tokens: Vec<Option<String>> = Vec::new();
         for value in headers.get_all(AUTHORIZATION) {
             tokens.push(value.to_str().ok().and_then(bearer).map(str::to_owned));
@@ -61,7 +64,8 @@ impl Claim {
             _ => return Err("a request brings one credential, this one brings several"),
         };
         let mut names = headers.keys().map(HeaderName::as_str);
-        let impersonates = names.any(|name| name.starts_with(IMPERSONATE) || name.starts_with(REMOTE));
+        let impersonates =
+            names.any(|name| name.starts_with(IMPERSONATE) || name.starts_with(REMOTE));
         Ok(Self {
             presented,
             impersonates,
@@ -201,20 +205,47 @@ mod tests {
     #[test]
     fn only_a_placeholder_of_this_pod_is_one() {
         for (name, value, expected) in [
-            ("authorization", "Bearer mine".to_owned(), Presented::Placeholder),
-            ("authorization", "bearer  mine ".to_owned(), Presented::Placeholder),
-            ("authorization", "Bearer theirs".to_owned(), Presented::Other),
+            (
+                "authorization",
+                "Bearer mine".to_owned(),
+                Presented::Placeholder,
+            ),
+            (
+                "authorization",
+                "bearer  mine ".to_owned(),
+                Presented::Placeholder,
+            ),
+            (
+                "authorization",
+                "Bearer theirs".to_owned(),
+                Presented::Other,
+            ),
             ("authorization", "Basic mine".to_owned(), Presented::Other),
             ("authorization", "mine".to_owned(), Presented::Other),
-            ("sec-websocket-protocol", websocket("mine"), Presented::Placeholder),
-            ("sec-websocket-protocol", websocket("theirs"), Presented::Other),
-            ("sec-websocket-protocol", "v4.channel.k8s.io".to_owned(), Presented::Nothing),
+            (
+                "sec-websocket-protocol",
+                websocket("mine"),
+                Presented::Placeholder,
+            ),
+            (
+                "sec-websocket-protocol",
+                websocket("theirs"),
+                Presented::Other,
+            ),
+            (
+                "sec-websocket-protocol",
+                "v4.channel.k8s.io".to_owned(),
+                Presented::Nothing,
+            ),
         ] {
             let claim = Claim::of(&headers(&[(name, &value)]), &Known).unwrap();
             assert_eq!(claim.presented, expected, "{name}: {value}");
         }
         let protocol = websocket("mine");
-        for second in [("sec-websocket-protocol", &*protocol), ("Authorization", "Bearer x")] {
+        for second in [
+            ("sec-websocket-protocol", &*protocol),
+            ("Authorization", "Bearer x"),
+        ] {
             let twice = headers(&[("authorization", "Bearer mine"), second]);
             assert!(Claim::of(&twice, &Known).is_err());
         }
@@ -225,30 +256,51 @@ mod tests {
         let token = brokered(Login::Token(Source::Ref("o".to_owned())));
         let pod = brokered(Login::PodToken);
         for (mode, pairs, expected) in [
-            (&pod, &[("authorization", "Bearer mine")][..], Some("Bearer real")),
+            (
+                &pod,
+                &[("authorization", "Bearer mine")][..],
+                Some("Bearer real"),
+            ),
             (&pod, &[], None),
             (&pod, &[("authorization", "Bearer x")], Some("Bearer x")),
             (&token, &[], Some("Bearer brokered")),
             (&token, &[("authorization", "Bearer x")], Some("Bearer x")),
-            (&Mode::PassThrough, &[("authorization", "Bearer x")], Some("Bearer x")),
-            (&Mode::PassThrough, &[("authorization", "Bearer mine")], None),
+            (
+                &Mode::PassThrough,
+                &[("authorization", "Bearer x")],
+                Some("Bearer x"),
+            ),
+            (
+                &Mode::PassThrough,
+                &[("authorization", "Bearer mine")],
+                None,
+            ),
         ] {
             let mut headers = headers(pairs);
             let claim = Claim::of(&headers, &Known).unwrap();
             claim.exchange(&mut headers, mode, &Known).unwrap();
-            let sent = headers.get(AUTHORIZATION).map(|value| value.to_str().unwrap());
+            let sent = headers
+                .get(AUTHORIZATION)
+                .map(|value| value.to_str().unwrap());
             assert_eq!(sent, expected, "{mode:?} {pairs:?}");
         }
         let mut headers = headers(&[("sec-websocket-protocol", &websocket("mine"))]);
         let claim = Claim::of(&headers, &Known).unwrap();
         claim.exchange(&mut headers, &pod, &Known).unwrap();
         assert_eq!(headers.get(AUTHORIZATION).unwrap(), "Bearer real");
-        assert_eq!(headers.get(SEC_WEBSOCKET_PROTOCOL).unwrap(), "v4.channel.k8s.io");
+        assert_eq!(
+            headers.get(SEC_WEBSOCKET_PROTOCOL).unwrap(),
+            "v4.channel.k8s.io"
+        );
     }
 
     #[test]
     fn impersonation_is_foreign_whatever_the_mode() {
-        for name in ["Impersonate-User", "iMpErSoNaTe-Extra-scopes", "X-Remote-Group"] {
+        for name in [
+            "Impersonate-User",
+            "iMpErSoNaTe-Extra-scopes",
+            "X-Remote-Group",
+        ] {
             let claim = Claim::of(&headers(&[(name, "x")]), &Known).unwrap();
             assert!(claim.is_foreign(&Mode::PassThrough), "{name}");
         }

@@ -74,21 +74,61 @@ mod tests {
         use Effect::*;
         for (method, path, expected) in [
             ("GET", "/api/v1/namespaces/n/pods/p/exec", vec![RunsCommand]),
-            ("POST", "/api/v1/namespaces/n/pods/p/attach", vec![RunsCommand]),
-            ("PATCH", "/api/v1/namespaces/n/pods/p/ephemeralcontainers", vec![RunsCommand]),
-            ("GET", "/api/v1/namespaces/n/pods/p/ephemeralcontainers", vec![]),
-            ("GET", "/api/v1/nodes/n/proxy/run/x", vec![RunsCommand, Tunnels]),
-            ("GET", "/api/v1/namespaces/n/services/s/proxy/x", vec![Tunnels]),
-            ("POST", "/api/v1/namespaces/n/serviceaccounts/s/token", vec![IssuesCredentials]),
-            ("POST", "/apis/certificates.k8s.io/v1/certificatesigningrequests", vec![IssuesCredentials]),
-            ("PUT", "/apis/rbac.authorization.k8s.io/v1/clusterroles/x", vec![GrantsRights]),
-            ("DELETE", "/apis/rbac.authorization.k8s.io/v1/clusterroles/x", vec![]),
+            (
+                "POST",
+                "/api/v1/namespaces/n/pods/p/attach",
+                vec![RunsCommand],
+            ),
+            (
+                "PATCH",
+                "/api/v1/namespaces/n/pods/p/ephemeralcontainers",
+                vec![RunsCommand],
+            ),
+            (
+                "GET",
+                "/api/v1/namespaces/n/pods/p/ephemeralcontainers",
+                vec![],
+            ),
+            (
+                "GET",
+                "/api/v1/nodes/n/proxy/run/x",
+                vec![RunsCommand, Tunnels],
+            ),
+            (
+                "GET",
+                "/api/v1/namespaces/n/services/s/proxy/x",
+                vec![Tunnels],
+            ),
+            (
+                "POST",
+                "/api/v1/namespaces/n/serviceaccounts/s/token",
+                vec![IssuesCredentials],
+            ),
+            (
+                "POST",
+                "/apis/certificates.k8s.io/v1/certificatesigningrequests",
+                vec![IssuesCredentials],
+            ),
+            (
+                "PUT",
+                "/apis/rbac.authorization.k8s.io/v1/clusterroles/x",
+                vec![GrantsRights],
+            ),
+            (
+                "DELETE",
+                "/apis/rbac.authorization.k8s.io/v1/clusterroles/x",
+                vec![],
+            ),
             (
                 "DELETE",
                 "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/x",
                 vec![ChangesAdmission],
             ),
-            ("GET", "/apis/rbac.authorization.k8s.io/v1/clusterroles", vec![]),
+            (
+                "GET",
+                "/apis/rbac.authorization.k8s.io/v1/clusterroles",
+                vec![],
+            ),
             ("GET", "/api/v1/namespaces/n/secrets", vec![]),
         ] {
             assert_eq!(effects(method, path), expected, "{method} {path}");

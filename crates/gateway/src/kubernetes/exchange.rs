@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use http::header::{
     ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH,
-    CONTENT_TYPE, EXPECT, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE,
+    CONTENT_TYPE, EXPECT, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE, WARNING,
 };
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, request};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::{Bytes, Incoming};
+use sha2::{Digest as _, Sha256};
 use weir_audit::{
     Decision as Recorded, KubernetesAnswered, Outcome, Record, Statement, StatementStarted,
 };
@@ -63,6 +64,8 @@ pub(super) struct Exchange {
     pub(super) session: Arc<Session>,
     /// The request in words.
     pub(super) sentence: Arc<str>,
+    /// Path and query, as they came.
+    target: Arc<str>,
     /// Until it is handed to its answer.
     pub(super) active: Option<Active>,
 }
@@ -78,7 +81,10 @@ pub(super) struct Permitted {
 
 impl Exchange {
     fn begin(session: Arc<Session>, head: &request::Parts) -> Self {
-        let target = head.uri.path_and_query().map_or("", |target| target.as_str());
+        let target = head
+            .uri
+            .path_and_query()
+            .map_or("", |target| target.as_str());
         let sentence: Arc<str> = format!("{} {target}", head.method).into();
         let record = Statement {
             number: session.next_number(),
@@ -90,6 +96,7 @@ impl Exchange {
         Self {
             session,
             sentence,
+            target: target.into(),
             active: Some(active),
         }
     }
@@ -145,7 +152,9 @@ impl Exchange {
         let claim = Claim::of(&head.headers, &*credentials).map_err(Refusal::bad_request)?;
         let streams = upgrades(&head, &request);
         if let Some((refusal, audit_id)) = self.refused_before(streams) {
-            self.active = None;
+            if let Some(active) = self.active.take() {
+                active.forget();
+            }
             return Ok(refusal.response(&audit_id));
         }
         let (object, rest) = self.object(&head, &request, body).await?;
@@ -188,7 +197,7 @@ impl Exchange {
 
     /// A stream by what it asks for, whatever transport carries it.
     fn stream_name(&self) -> &str {
-        self.sentence.split_once(' ').map_or("", |(_, target)| target)
+        &self.target
     }
 
     /// Reads a request's object, where it has one that can be judged; what is not read goes on as it
@@ -221,7 +230,11 @@ impl Exchange {
         }
         let read = tokio::time::timeout(OBJECT, Limited::new(body, MAX_OBJECT).collect()).await;
         let read = read.map_err(|_| {
-            Refusal::of(StatusCode::REQUEST_TIMEOUT, "Timeout", "the object did not arrive in time")
+            Refusal::of(
+                StatusCode::REQUEST_TIMEOUT,
+                "Timeout",
+                "the object did not arrive in time",
+            )
         })?;
         let read = read.map_err(|error| match error.is::<LengthLimitError>() {
             true => too_large(),
@@ -258,8 +271,12 @@ impl Exchange {
         let Some(active) = self.active.as_mut() else {
             return Err(Refusal::unjudged("the request is over"));
         };
+        if let Some(words) = asked.stream() {
+            self.sentence = words.into();
+        }
         let number = active.record.number;
-        let recorded = session.with_judge(|judge| (judge.recorded(number, &decision), judge.revision()));
+        let recorded =
+            session.with_judge(|judge| (judge.recorded(number, &decision), judge.revision()));
         let (mut record, revision) = recorded?;
         let told = decision.obligations.record != RecordLevel::Metadata;
         record.text = told.then(|| Arc::clone(&self.sentence));
@@ -279,20 +296,27 @@ impl Exchange {
                 active.record.decision = Recorded::Deny;
                 if streams {
                     let (memory, id) = (&session.shared.kubernetes, active.audit_id());
-                    memory.was_refused(&session.whose, self.stream_name(), &refusal, &id);
+                    memory.was_refused(&session.whose, &self.target, &refusal, &id);
                 }
                 return Err(refusal);
             }
             Verdict::Hold(hold) => {
                 active.record.decision = Recorded::Hold;
+                let digest = object.as_deref().map(Sha256::digest);
+                let exact = format!("{} {digest:x?}", self.target);
+                let question = people::Question {
+                    shared: &session.shared,
+                    whose: &session.whose,
+                    sentence: &self.sentence,
+                    exact: Some(&exact),
+                    patience,
+                };
                 for spec in hold.pending() {
-                    let holds = &*session.shared.holds;
-                    let asked = people::ask(holds, active, spec, &self.sentence, patience).await;
+                    let asked = question.ask(active, spec).await;
                     if let Err(refusal) = asked {
                         if streams {
-                            let name = self.sentence.split_once(' ').map_or("", |(_, it)| it);
                             let (memory, id) = (&session.shared.kubernetes, active.audit_id());
-                            memory.was_refused(&session.whose, name, &refusal, &id);
+                            memory.was_refused(&session.whose, &self.target, &refusal, &id);
                         }
                         return Err(refusal);
                     }
@@ -327,7 +351,11 @@ impl Exchange {
         if decision.exhausted.is_empty() {
             return Ok(decision);
         }
-        self.session.shared.budgets.replenish(&decision.exhausted).await;
+        self.session
+            .shared
+            .budgets
+            .replenish(&decision.exhausted)
+            .await;
         decide()
     }
 
@@ -336,7 +364,9 @@ impl Exchange {
         let session = &self.session;
         let mut meter = session.with_judge(|judge| judge.meter(decision))?;
         let limits = &decision.obligations.limits;
-        let per_list = limits.iter().any(|limit| limit.scope == LimitScope::Statement);
+        let per_list = limits
+            .iter()
+            .any(|limit| limit.scope == LimitScope::Statement);
         if let (Some(token), true) = (asked.request.continue_token.as_deref(), per_list) {
             let memory = &session.shared.kubernetes;
             let Some(before) = memory.delivered_before(&session.whose, token) else {
@@ -346,7 +376,9 @@ impl Exchange {
             };
             let mut after = None;
             session.shared.budgets.read(&mut |counters| {
-                after = meter.take().map(|meter| meter.after(before, counters, millis()));
+                after = meter
+                    .take()
+                    .map(|meter| meter.after(before, counters, millis()));
             });
             meter = after;
         }
@@ -365,7 +397,12 @@ impl Exchange {
         let started = StatementStarted { statement };
         let session = Arc::clone(&self.session.audit);
         let record = Record::session(wall_clock(), session, started);
-        let kept = self.session.shared.sink.record_durable(record, strict).await;
+        let kept = self
+            .session
+            .shared
+            .sink
+            .record_durable(record, strict)
+            .await;
         kept.map_err(|reason| Refusal::unjudged(&format!("evidence cannot be kept: {reason}")))
     }
 
@@ -399,6 +436,12 @@ impl Exchange {
             return Err(Refusal::unjudged("the request is over"));
         };
         note_answer(&mut active, head.status, &head.headers);
+        if let Some(name) = &active.record.request {
+            let warning = format!("299 - \"weir: it waited for access request {name}\"");
+            if let Ok(warning) = HeaderValue::try_from(warning) {
+                head.headers.append(WARNING, warning);
+            }
+        }
         if let Some(masks) = &permitted.masks {
             answer::mask_warnings(&mut head.headers, masks);
         }
@@ -437,7 +480,10 @@ impl Exchange {
         permitted: &Permitted,
     ) -> Result<Request<Outgoing>, Refusal> {
         let upstream = &self.session.upstream;
-        let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
+        let target = head
+            .uri
+            .path_and_query()
+            .map_or("/", |target| target.as_str());
         let uri = match upstream.is_http2() {
             true => Uri::builder()
                 .scheme("https")
@@ -490,7 +536,8 @@ impl Permitted {
         // What the server's own router says is text.
         let text = failed && answer::is_text(headers);
         if unreadable || (reads && !json && !text) {
-            let text = "its answer is in a form that cannot be read, although another was asked for";
+            let text =
+                "its answer is in a form that cannot be read, although another was asked for";
             return Err(Refusal::bad_gateway(text));
         }
         if reads && json {
@@ -551,12 +598,14 @@ fn only_json(headers: &mut HeaderMap) -> Result<(), Refusal> {
         Err(_) => Err(wire::NotAcceptable),
     };
     let accept = accept.map_err(|_| {
-        let text = "policy reads what this answers, for which it must be JSON: the request accepts none";
+        let text =
+            "policy reads what this answers, for which it must be JSON: the request accepts none";
         Refusal::of(StatusCode::NOT_ACCEPTABLE, "NotAcceptable", text)
     })?;
     if let Some(accept) = accept {
         let value = HeaderValue::try_from(accept);
-        let value = value.map_err(|_| Refusal::bad_request("the Accept header cannot be sent on"))?;
+        let value =
+            value.map_err(|_| Refusal::bad_request("the Accept header cannot be sent on"))?;
         headers.insert(ACCEPT, value);
     }
     Ok(())

@@ -74,7 +74,8 @@ impl Gate {
                 return Ok(None);
             }
             let decide = judge.decide_with(|scope, counters, now| {
-                self.asked.judge(|operation| scope.decide(operation, counters, now))
+                self.asked
+                    .judge(|operation| scope.decide(operation, counters, now))
             });
             let decision =
                 decide.ok_or_else(|| judge::Refusal::unjudged("budgets could not be read"))?;
@@ -120,7 +121,8 @@ impl Gate {
             match counted? {
                 Step::Continue => return Ok(()),
                 Step::Throttle { rows_per_second } => {
-                    let rest = Duration::from_secs(1) / u32::try_from(rows_per_second).unwrap_or(1).max(1);
+                    let rest =
+                        Duration::from_secs(1) / u32::try_from(rows_per_second).unwrap_or(1).max(1);
                     tokio::time::sleep(rest).await;
                     return Ok(());
                 }
@@ -136,7 +138,10 @@ impl Gate {
     }
 
     async fn exceeded(&self, active: &mut Active, index: usize) -> Result<(), Refusal> {
-        let limit = active.meter.as_ref().and_then(|meter| meter.limits().get(index));
+        let limit = active
+            .meter
+            .as_ref()
+            .and_then(|meter| meter.limits().get(index));
         let Some(limit) = limit.map(Arc::clone) else {
             return Err(Refusal::unjudged("a limit is reached"));
         };
@@ -146,8 +151,14 @@ impl Gate {
                 reason: limit.describe(),
                 approval: approval.clone(),
             };
-            let holds = &*self.session.shared.holds;
-            let asked = people::ask(holds, active, &spec, &self.sentence, self.patience).await;
+            let question = people::Question {
+                shared: &self.session.shared,
+                whose: &self.session.whose,
+                sentence: &self.sentence,
+                exact: None,
+                patience: self.patience,
+            };
+            let asked = question.ask(active, &spec).await;
             let release = asked.inspect_err(|_| active.outcome = Some(Outcome::Denied))?;
             if let Some(meter) = active.meter.as_mut() {
                 meter.release(index, release);

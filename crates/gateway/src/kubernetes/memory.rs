@@ -3,14 +3,15 @@
 //!
 //! Bounded: the oldest is forgotten first. What was forgotten is as if it had never been issued.
 
-use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use sha2::{Digest as _, Sha256};
 use weir_policy::Amount;
 
 use super::refusal::Refusal;
+use crate::ports::Ruling;
 
 /// Lists that may go on.
 const MAX_LISTS: usize = 4096;
@@ -20,9 +21,29 @@ const REFUSED: Duration = Duration::from_secs(10);
 
 type Key = [u8; 32];
 
+/// Requests that people decide about while their clients come again, and how long a ruling is kept.
+const MAX_ASKED: usize = 1024;
+const RULED: Duration = Duration::from_secs(300);
+
+/// What is known of a request that people were asked about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// They have not decided; the request's name.
+    Waits(Arc<str>),
+    /// They have, which this takes.
+    Ruled(Arc<str>, Ruling),
+}
+
+/// One of them.
+struct Question {
+    name: Arc<str>,
+    ruling: Option<(Ruling, Instant)>,
+}
+
 /// What the sessions of an engine remember together.
 #[derive(Default)]
 pub(crate) struct Memory {
+    asked: Mutex<HashMap<Key, Question>>,
     lists: Mutex<VecDeque<(Key, Amount)>>,
     refused: Mutex<VecDeque<(Key, Instant, Refusal, String)>>,
 }
@@ -43,7 +64,49 @@ impl Memory {
         let lists = self.lists.lock().unwrap_or_else(PoisonError::into_inner);
         let key = key(whose, token);
         let mut known = lists.iter().rev();
-        known.find(|(have, _)| *have == key).map(|(_, amount)| *amount)
+        known
+            .find(|(have, _)| *have == key)
+            .map(|(_, amount)| *amount)
+    }
+
+    /// What people say of a request that they were asked about before.
+    pub(super) fn asked(&self, whose: &str, what: &str) -> Option<Asked> {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = |question: &Question| match &question.ruling {
+            Some((_, at)) => at.elapsed() < RULED,
+            None => true,
+        };
+        asked.retain(|_, question| kept(question));
+        let key = key(whose, what);
+        if asked.get(&key)?.ruling.is_none() {
+            return asked.get(&key).map(|it| Asked::Waits(Arc::clone(&it.name)));
+        }
+        let question = asked.remove(&key)?;
+        question
+            .ruling
+            .map(|(ruling, _)| Asked::Ruled(question.name, ruling))
+    }
+
+    /// People are asked about a request. Not where too many are.
+    pub(super) fn ask(&self, whose: &str, what: &str, name: &Arc<str>) -> bool {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let question = Question {
+            name: Arc::clone(name),
+            ruling: None,
+        };
+        let fits = asked.len() < MAX_ASKED;
+        if fits {
+            asked.insert(key(whose, what), question);
+        }
+        fits
+    }
+
+    /// They have said so.
+    pub(super) fn ruled(&self, whose: &str, what: &str, ruling: Ruling) {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(question) = asked.get_mut(&key(whose, what)) {
+            question.ruling = Some((ruling, Instant::now()));
+        }
     }
 
     /// What a stream was refused with.
@@ -53,7 +116,12 @@ impl Memory {
         if refused.len() >= MAX_REFUSED {
             refused.pop_front();
         }
-        let refusal = (key(whose, what), Instant::now(), refusal.clone(), audit_id.to_owned());
+        let refusal = (
+            key(whose, what),
+            Instant::now(),
+            refusal.clone(),
+            audit_id.to_owned(),
+        );
         refused.push_back(refusal);
     }
 
@@ -95,6 +163,23 @@ mod tests {
             memory.list_goes_on("a", &i.to_string(), amount);
         }
         assert_eq!(memory.delivered_before("a", "token"), None);
+    }
+
+    #[test]
+    fn a_ruling_is_given_once_to_whom_it_was_asked_for() {
+        let memory = Memory::default();
+        let name: Arc<str> = "weir-1".into();
+        assert_eq!(memory.asked("a", "exec"), None);
+        assert!(memory.ask("a", "exec", &name));
+        assert_eq!(memory.asked("b", "exec"), None);
+        assert_eq!(
+            memory.asked("a", "exec"),
+            Some(Asked::Waits(Arc::clone(&name)))
+        );
+        memory.ruled("a", "exec", Ruling::Approved(None));
+        let ruled = Asked::Ruled(name, Ruling::Approved(None));
+        assert_eq!(memory.asked("a", "exec"), Some(ruled));
+        assert_eq!(memory.asked("a", "exec"), None);
     }
 
     #[test]

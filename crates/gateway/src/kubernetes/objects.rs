@@ -59,8 +59,7 @@ impl Masks {
         if masked.is_empty() && scanner.is_none() {
             return None;
         }
-        let secrets =
-            resource.is_some_and(|it| it.group.is_empty() && it.resource == "secrets");
+        let secrets = resource.is_some_and(|it| it.group.is_empty() && it.resource == "secrets");
         let custom = resource.is_some_and(|it| it.group.contains('.') && !is_builtin(&it.group));
         Some(Self {
             hides_cells: custom && !masked.is_empty(),
@@ -156,7 +155,11 @@ impl Masking {
                 STANDARD.encode_string(&self.buffer, out);
             }
             None => {
-                if masked.shown.write(value.as_bytes(), &mut self.buffer).is_some() {
+                if masked
+                    .shown
+                    .write(value.as_bytes(), &mut self.buffer)
+                    .is_some()
+                {
                     out.push_str(&String::from_utf8_lossy(&self.buffer));
                 }
             }

@@ -230,7 +230,12 @@ async fn accept(
     let mut first = bytes::BytesMut::with_capacity(PREFACE.len());
     let read = async {
         while first.is_empty() || (PREFACE.starts_with(&first) && first.len() < PREFACE.len()) {
-            if stream.read_buf(&mut first).await.map_err(|error| error.to_string())? == 0 {
+            if stream
+                .read_buf(&mut first)
+                .await
+                .map_err(|error| error.to_string())?
+                == 0
+            {
                 break;
             }
         }

@@ -113,6 +113,11 @@ impl Active {
         }
     }
 
+    /// Leaves no record: it is the same again of what has left one.
+    pub(super) fn forget(mut self) {
+        self.evidence = None;
+    }
+
     /// Ends it.
     pub(super) fn finish(mut self, outcome: Outcome) {
         self.outcome = Some(outcome);

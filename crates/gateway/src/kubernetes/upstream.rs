@@ -102,7 +102,10 @@ impl Upstream {
     ///
     /// # Errors
     /// The server cannot be reached, or fails.
-    pub(super) async fn send(&self, request: Request<Outgoing>) -> Result<Response<Incoming>, String> {
+    pub(super) async fn send(
+        &self,
+        request: Request<Outgoing>,
+    ) -> Result<Response<Incoming>, String> {
         let mut kept = self.sender.lock().await;
         let mut sender = match kept.take() {
             Some(sender) => sender.still().await,

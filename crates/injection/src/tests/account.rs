@@ -316,11 +316,44 @@ fn a_forged_volume_of_the_sidecars_name_is_overwritten() {
 }
 
 #[test]
-fn a_loosening_annotation_is_refused() {
-    for value in ["keep", "drop", ""] {
-        let why = refused(&annotated("weir.dev/kube-token", value), &asked());
-        assert!(why.contains("weir.dev/kube-token"), "{why}");
+fn a_token_is_kept_where_the_pod_asks_and_an_exception_says_so() {
+    let mut pod = as_admitted();
+    let freed = Settings {
+        kubernetes: Some(Kubernetes {
+            may_keep: true,
+            ..Kubernetes::default()
+        }),
+        ..settings()
+    };
+    let made = |pod: &Value, settings: &Settings| inject(pod, &enforced(), settings);
+    let kept = |pod: &Value| holders(pod).contains(&"kube-api-access-x7k2p");
+    assert!(!kept(&made(&pod, &freed).unwrap().pod), "it does not ask");
+    for (value, says) in [
+        ("drop", "the one value is keep"),
+        ("", "the one value is keep"),
+    ] {
+        pod["metadata"]["annotations"] = json!({"weir.dev/kube-token": value});
+        let why = made(&pod, &freed).unwrap_err().to_string();
+        assert!(why.contains(says), "{why}");
     }
+    pod["metadata"]["annotations"] = json!({"weir.dev/kube-token": "keep"});
+    let why = made(&pod, &settings()).unwrap_err().to_string();
+    assert!(
+        why.contains("no PolicyException names the rule `weir.dev/kube-token`"),
+        "{why}"
+    );
+    let done = made(&pod, &freed).unwrap();
+    assert!(kept(&done.pod) && done.notes.len() == 1);
+    assert_eq!(
+        mount_at(&done.pod, "app", PATH)["name"],
+        "kube-api-access-x7k2p"
+    );
+    let ours = crate::sidecar(&settings(), true);
+    assert_eq!(
+        done.pod["spec"]["initContainers"][0], ours,
+        "the sidecar is the same"
+    );
+    assert_eq!(made(&done.pod, &freed).unwrap().pod, done.pod);
 }
 
 #[test]

@@ -38,9 +38,7 @@ pub(super) fn refuse_unnamed(policies: &[ScopedPolicy], facts: &Facts<'_>, tally
         policies.iter().filter(enforcing).any(|policy| {
             let mut rules = policy.rules.iter();
             rules.any(|rule| {
-                rule.rule.action == Some(Action::Allow)
-                    && test(rule)
-                    && rule.allows(facts).is_ok()
+                rule.rule.action == Some(Action::Allow) && test(rule) && rule.allows(facts).is_ok()
             })
         })
     };
@@ -55,7 +53,11 @@ pub(super) fn refuse_unnamed(policies: &[ScopedPolicy], facts: &Facts<'_>, tally
     }
     match operation.endpoint {
         Endpoint::Resource(resource) if resource.subresource == PROXY && !allowed(&named) => {
-            refuse("(proxy)", "a proxy through the API server", "subresources: [proxy]");
+            refuse(
+                "(proxy)",
+                "a proxy through the API server",
+                "subresources: [proxy]",
+            );
         }
         Endpoint::Path { known: false, .. } if !allowed(&named) => {
             refuse("(path)", "a path that is no resource", "paths: [PATH]");
@@ -66,9 +68,9 @@ pub(super) fn refuse_unnamed(policies: &[ScopedPolicy], facts: &Facts<'_>, tally
 
 /// Whether the request only accompanies others, as discovery does: `default: Deny` judges those.
 pub(super) fn accompanies(facts: &Facts<'_>) -> bool {
-    facts.kubernetes.is_some_and(|operation| {
-        matches!(operation.endpoint, Endpoint::Path { known: true, .. })
-    })
+    facts
+        .kubernetes
+        .is_some_and(|operation| matches!(operation.endpoint, Endpoint::Path { known: true, .. }))
 }
 
 /// A request that answers differently by what a masked field holds, or that copies it to where it is
@@ -85,7 +87,10 @@ pub(super) fn refuse_oracles(
     };
     let masking = policy.rules.iter().filter(|rule| rule.masks());
     for rule in masking.filter(|rule| rule.restricts(facts).is_ok()) {
-        let tells = operation.label_uses.iter().filter(|used| used.how != Use::Output);
+        let tells = operation
+            .label_uses
+            .iter()
+            .filter(|used| used.how != Use::Output);
         let mut told = tells.filter(|used| rule.covers(used.label));
         let Some(used) = told.next() else { continue };
         if let Some(exception) = rule.lifted(now) {

@@ -91,7 +91,11 @@ fn what_a_request_leaves_open_is_meant_by_a_rule_that_restricts() {
     ] {
         let said = on(&[(DENY, kubernetes(named.clone()))], &get(resource));
         assert_eq!(said == "deny p/r0", denied, "{resource:?}");
-        let said = by(DefaultAction::Deny, &[(ALLOW, kubernetes(named.clone()))], &get(resource));
+        let said = by(
+            DefaultAction::Deny,
+            &[(ALLOW, kubernetes(named.clone()))],
+            &get(resource),
+        );
         let allowed = resource.name == Some("db") && resource.resource == "secrets";
         assert_eq!(said == "permit", allowed, "{resource:?}");
     }
@@ -112,14 +116,20 @@ fn who_may_read_pods_may_not_run_commands_in_them() {
         })
     };
     let read = [(ALLOW, kubernetes(pods.clone()))];
-    assert_eq!(by(DefaultAction::Deny, &read, &get(resource("pods"))), "permit");
+    assert_eq!(
+        by(DefaultAction::Deny, &read, &get(resource("pods"))),
+        "permit"
+    );
     assert_eq!(by(DefaultAction::Deny, &read, &exec), "deny p/(default)");
     assert_eq!(on(&[(DENY, kubernetes(pods.clone()))], &exec), "deny p/r0");
     let named = KubernetesMatch {
         subresources: globs(&["exec"]),
         ..pods
     };
-    assert_eq!(by(DefaultAction::Deny, &[(ALLOW, kubernetes(named))], &exec), "permit");
+    assert_eq!(
+        by(DefaultAction::Deny, &[(ALLOW, kubernetes(named))], &exec),
+        "permit"
+    );
     let effects = KubernetesMatch {
         effects: vec![KubernetesEffect::RunsCommand],
         ..KubernetesMatch::default()
@@ -130,7 +140,10 @@ fn who_may_read_pods_may_not_run_commands_in_them() {
         ..KubernetesMatch::default()
     };
     // Nobody knows what an attached terminal runs.
-    assert_eq!(on(&[(DENY, kubernetes(commands.clone()))], &exec), "deny p/r0");
+    assert_eq!(
+        on(&[(DENY, kubernetes(commands.clone()))], &exec),
+        "deny p/r0"
+    );
     let words = ["env"];
     let command = SshCommand {
         text: "env",
@@ -181,7 +194,10 @@ fn what_leads_around_rules_is_refused_unless_it_is_named() {
             mode: Mode::Observe,
             ..policy("p", Vec::new())
         };
-        assert_eq!(verdict(vec![watched], &Operation::Kubernetes(&operation)), "permit");
+        assert_eq!(
+            verdict(vec![watched], &Operation::Kubernetes(&operation)),
+            "permit"
+        );
     }
     let known = path("/openapi/v3", true);
     assert_eq!(on(&[], &known), "permit");
@@ -202,18 +218,20 @@ fn a_request_that_would_tell_what_is_masked_is_refused_by_the_rule_that_masks() 
     };
     let decision = decided(rules(), &masked);
     assert!(matches!(decision.verdict, Verdict::Permit(_)));
-    assert_eq!(decision.obligations.masks, [(0, Mask::Constant("***".into()))]);
+    assert_eq!(
+        decision.obligations.masks,
+        [(0, Mask::Constant("***".into()))]
+    );
     for how in [Use::Predicate, Use::Write] {
-        let uses = [LabelUse {
-            label: SSN,
-            how,
-        }];
+        let uses = [LabelUse { label: SSN, how }];
         let tells = KubernetesOperation {
             label_uses: &uses,
             ..masked
         };
         let decision = decided(rules(), &tells);
-        assert!(matches!(decision.verdict, Verdict::Deny(ref denial) if &*denial.rule.rule == "hide"));
+        assert!(
+            matches!(decision.verdict, Verdict::Deny(ref denial) if &*denial.rule.rule == "hide")
+        );
         let decision = decided(Vec::new(), &tells);
         assert!(matches!(decision.verdict, Verdict::Permit(_)));
     }
@@ -223,7 +241,13 @@ fn a_request_that_would_tell_what_is_masked_is_refused_by_the_rule_that_masks() 
 fn rules_about_sql_say_nothing_about_objects() {
     let rules = [
         (DENY, effects(&[Effect::Select])),
-        (DENY, Match { except_tables: vec![TablePattern::parse("a.b").unwrap()], ..Match::default() }),
+        (
+            DENY,
+            Match {
+                except_tables: vec![TablePattern::parse("a.b").unwrap()],
+                ..Match::default()
+            },
+        ),
     ];
     assert_eq!(on(&rules, &get(resource("secrets"))), "permit");
     let allow = [(ALLOW, effects(&[Effect::Select]))];

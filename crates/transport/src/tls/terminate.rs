@@ -82,7 +82,9 @@ async fn accept(
             .map_err(TlsError::Client)?;
         let session = stream.get_ref().1;
         let alpn = session.alpn_protocol().map(<[u8]>::to_vec);
-        let certified = session.peer_certificates().is_some_and(|chain| !chain.is_empty());
+        let certified = session
+            .peer_certificates()
+            .is_some_and(|chain| !chain.is_empty());
         Ok(Terminated {
             stream,
             leaf,

@@ -247,6 +247,7 @@ where
                 _ if self.says_the_end(&said) => {
                     self.told = true;
                     self.settle();
+                    self.recording.flush();
                     let ended = self.so_far();
                     let ending: Waiting<'a, ()> =
                         Box::pin(async move { flow.ending(&ended).await });
@@ -356,6 +357,7 @@ where
             self.wire.refuse(self.version, &text, out);
             self.wire.hang_up(Side::Server, &mut self.server.output);
         } else if !self.told {
+            self.recording.finish();
             self.flow.ending(&ended).await;
         }
         if ended.reason == Reason::Server {
