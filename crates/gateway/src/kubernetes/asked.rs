@@ -107,7 +107,10 @@ impl Asked {
             self.effects.push(Effect::Privileged);
         }
         let is_secret = resource.group.is_empty() && resource.resource == "secrets";
-        let token = facts.secret_type.as_deref().is_some_and(|kind| TOKENS.contains(&kind));
+        let token = facts
+            .secret_type
+            .as_deref()
+            .is_some_and(|kind| TOKENS.contains(&kind));
         if is_secret && (token || facts.opaque.is_some()) {
             self.effects.push(Effect::IssuesCredentials);
         }

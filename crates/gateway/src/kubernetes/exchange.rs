@@ -429,7 +429,9 @@ impl Exchange {
         let response = sent.map_err(|error| Refusal::bad_gateway(&error))?;
         let (mut head, body) = response.into_parts();
         if head.status.is_informational() {
-            return Err(Refusal::bad_gateway("it went on as something that nobody asked for"));
+            return Err(Refusal::bad_gateway(
+                "it went on as something that nobody asked for",
+            ));
         }
         strip(&mut head.headers);
         let Some(mut active) = self.active.take() else {

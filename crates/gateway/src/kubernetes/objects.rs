@@ -317,7 +317,10 @@ mod tests {
     #[test]
     fn values_are_found_by_what_stands_beside_them() {
         for (json, expected) in [
-            (r#"{"data":{"password":"x1"}}"#, r#"{"data":{"password":"[masked]"}}"#),
+            (
+                r#"{"data":{"password":"x1"}}"#,
+                r#"{"data":{"password":"[masked]"}}"#,
+            ),
             (
                 r#"{"spec":{"env":[{"name":"DB_PASSWORD","value":"x1"}]}}"#,
                 r#"{"spec":{"env":[{"name":"DB_PASSWORD","value":"[masked]"}]}}"#,
@@ -339,7 +342,12 @@ mod tests {
     fn text_in_base64_is_looked_into() {
         let plain = "db:\n  user: app\n  password: hunter2-and-more\n";
         let masked = "db:\n  user: app\n  password: [masked]\n";
-        let wrap = |text: &str| format!(r#"{{"binaryData":{{"a.yml":"{}"}}}}"#, STANDARD.encode(text));
+        let wrap = |text: &str| {
+            format!(
+                r#"{{"binaryData":{{"a.yml":"{}"}}}}"#,
+                STANDARD.encode(text)
+            )
+        };
         assert_eq!(shown(&wrap(plain)), wrap(masked));
         let harmless = wrap("color: blue\nsize: large\n");
         assert_eq!(shown(&harmless), harmless);
@@ -350,6 +358,9 @@ mod tests {
         let list = r#"{"kind":"PodList","metadata":{"continue":"password=hunter2-and-more","resourceVersion":"7"},"items":[{"metadata":{"name":"password=x","uid":"u"}}]}"#;
         assert_eq!(shown(list), list);
         let label = r#"{"metadata":{"labels":{"password":"x1"}}}"#;
-        assert_eq!(shown(label), r#"{"metadata":{"labels":{"password":"[masked]"}}}"#);
+        assert_eq!(
+            shown(label),
+            r#"{"metadata":{"labels":{"password":"[masked]"}}}"#
+        );
     }
 }
