@@ -8,6 +8,7 @@ from lab import proc
 from lab.report import contains, equal, lacks
 
 import kube_scene as scene
+import kube_streams
 from kube_scene import DIRECT, GOVERNED, PATH, SECRET
 
 VERSIONS = ("-1.32", "-1.33", "-1.34", "")
@@ -72,7 +73,7 @@ helm uninstall one
 """
 
 
-class Kube(scene.Scene):
+class Kube(kube_streams.Streams):
     """The claims."""
 
     # ------------------------------------------------------------------------ who has the token
@@ -262,6 +263,7 @@ def run(weir, report):
     claims += [(f"kubectl{version}", Kube.kubectl_does_what_it_does, version) for version in VERSIONS]
     claims += [(f"client_go_{work}", Kube.client_go_does_what_it_does, work)
                for work in ("typed", "dynamic", "informer", "leader")]
+    claims += [(claim.__name__, claim) for claim in kube_streams.CLAIMS]
     claims += [(claim.__name__, claim) for claim in (
         Kube.python_does_what_it_does, Kube.helm_does_what_it_does,
         Kube.a_placeholder_outlives_its_sidecar, Kube.a_new_token_is_used_at_once)]

@@ -134,16 +134,21 @@ pub(crate) fn upstream_tls(schema: &mut Schema) {
 const LOGIN: &str = "has(self.secretRef) ? !has(self.usernameFile) && !has(self.passwordFile) : has(self.usernameFile) && has(self.passwordFile)";
 
 pub(crate) fn credentials(schema: &mut Schema) {
+    let tokens = "has(self.tokenFile) || has(self.podToken)";
+    let one_token = format!(
+        "{} == 1 && !has(self.usernameFile) && !has(self.passwordFile)",
+        count(&["secretRef", "tokenFile", "podToken"])
+    );
     add(
         schema,
         &[
             (
-                "self.mode != 'PassThrough' || !(has(self.secretRef) || has(self.usernameFile) || has(self.passwordFile) || has(self.client))",
+                &format!("self.mode != 'PassThrough' || !(has(self.secretRef) || has(self.usernameFile) || has(self.passwordFile) || has(self.client) || {tokens})"),
                 "PassThrough uses no login of Weir's: `mode: Brokered` is missing, or the other fields are too many",
             ),
             (
-                &format!("self.mode != 'Brokered' || ({LOGIN})"),
-                "needs `secretRef`, or `usernameFile` and `passwordFile`",
+                &format!("self.mode != 'Brokered' || (({tokens}) ? {one_token} : ({LOGIN}))"),
+                "needs `secretRef`, or `usernameFile` and `passwordFile`; for a Kubernetes API one of `secretRef`, `tokenFile` and `podToken`",
             ),
         ],
     );

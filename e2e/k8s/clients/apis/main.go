@@ -1,6 +1,6 @@
 // Works with the Kubernetes API as controllers do, through client-go, and says what it found as JSON.
 //
-//	apis typed|dynamic|informer|leader NAMESPACE
+//	apis typed|dynamic|informer|leader|events NAMESPACE
 //
 // The configuration is the one that a pod has: nothing here knows of Weir.
 package main
@@ -19,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
@@ -33,13 +34,13 @@ var configMaps = schema.GroupVersionResource{Version: "v1", Resource: "configmap
 func main() {
 	config, err := rest.InClusterConfig()
 	check(err)
-	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Minute)
 	defer cancel()
 	works := map[string]func(context.Context, *rest.Config, string) any{
-		"typed": typed, "dynamic": untyped, "informer": informer, "leader": leader,
+		"typed": typed, "dynamic": untyped, "informer": informer, "leader": leader, "events": events,
 	}
 	if len(os.Args) != 3 || works[os.Args[1]] == nil {
-		fmt.Fprintln(os.Stderr, "usage: apis typed|dynamic|informer|leader NAMESPACE")
+		fmt.Fprintln(os.Stderr, "usage: apis typed|dynamic|informer|leader|events NAMESPACE")
 		os.Exit(2)
 	}
 	check(json.NewEncoder(os.Stdout).Encode(works[os.Args[1]](ctx, config, os.Args[2])))
@@ -136,6 +137,56 @@ func informer(ctx context.Context, config *rest.Config, namespace string) any {
 		}
 	}
 	return counts
+}
+
+// events changes an object again and again and counts what a watch sees of it: EVENTS times, in order. A
+// watch from a version that is long gone must be told so.
+func events(ctx context.Context, config *rest.Config, namespace string) any {
+	config.QPS = -1
+	count, err := strconv.Atoi(os.Getenv("EVENTS"))
+	check(err)
+	maps := kubernetes.NewForConfigOrDie(config).CoreV1().ConfigMaps(namespace)
+	one := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "events"}, Data: map[string]string{"n": "0"}}
+	made, err := maps.Create(ctx, one, metav1.CreateOptions{})
+	check(err)
+	watched, err := maps.Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=events",
+		ResourceVersion: made.ResourceVersion, AllowWatchBookmarks: true})
+	check(err)
+	go func() {
+		for n := 1; n <= count; n++ {
+			patch := fmt.Sprintf(`{"data":{"n":"%d"}}`, n)
+			_, err := maps.Patch(ctx, "events", types.MergePatchType, []byte(patch), metav1.PatchOptions{})
+			check(err)
+		}
+	}()
+	seen, bookmarks := 0, 0
+	for seen < count {
+		event, open := <-watched.ResultChan()
+		if !open {
+			check(fmt.Errorf("the watch ended after %d events", seen))
+		}
+		if event.Type == watch.Bookmark {
+			bookmarks++
+			continue
+		}
+		found, right := event.Object.(*corev1.ConfigMap)
+		if !right || found.Data["n"] != strconv.Itoa(seen+1) {
+			check(fmt.Errorf("after %d events came %v", seen, event))
+		}
+		seen++
+	}
+	watched.Stop()
+	check(maps.Delete(ctx, "events", metav1.DeleteOptions{}))
+	gone := false
+	old, err := maps.Watch(ctx, metav1.ListOptions{ResourceVersion: "1"})
+	if err != nil {
+		gone = errors.IsResourceExpired(err) || errors.IsGone(err)
+	} else {
+		event := <-old.ResultChan()
+		err := errors.FromObject(event.Object)
+		gone = event.Type == watch.Error && (errors.IsResourceExpired(err) || errors.IsGone(err))
+	}
+	return map[string]any{"seen": seen, "gone": gone}
 }
 
 // leader holds a lease for a while and gives it up.
