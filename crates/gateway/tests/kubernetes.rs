@@ -1,6 +1,13 @@
 //! Requests to a Kubernetes API and their answers through a whole engine, between a client and a scripted
 //! server that both speak HTTP/1.1.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test's helpers"
+)]
+
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
