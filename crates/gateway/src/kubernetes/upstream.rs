@@ -10,6 +10,7 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::sync::Mutex;
 use weir_policy::{Target, TlsMode};
+use weir_transport::listen::keep_alive;
 use weir_transport::tls::{Stream, UpstreamMode, UpstreamTls, originate};
 
 use super::answer::Failed;
@@ -166,6 +167,7 @@ impl Upstream {
 
     async fn connect(&self) -> Result<Sender, String> {
         let socket = self.way.dial().await.map_err(|error| error.to_string())?;
+        keep_alive(&socket).map_err(|error| error.to_string())?;
         let stream = match &self.tls {
             None => Stream::from(socket),
             Some(tls) => {
