@@ -143,7 +143,9 @@ pub(crate) fn credentials(schema: &mut Schema) {
         schema,
         &[
             (
-                &format!("self.mode != 'PassThrough' || !(has(self.secretRef) || has(self.usernameFile) || has(self.passwordFile) || has(self.client) || {tokens})"),
+                &format!(
+                    "self.mode != 'PassThrough' || !(has(self.secretRef) || has(self.usernameFile) || has(self.passwordFile) || has(self.client) || {tokens})"
+                ),
                 "PassThrough uses no login of Weir's: `mode: Brokered` is missing, or the other fields are too many",
             ),
             (
