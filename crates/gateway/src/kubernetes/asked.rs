@@ -239,12 +239,10 @@ impl Asked {
         })
     }
 
-    /// Whether the command is one that moves files as an archive, whose bytes are no text.
+    /// Whether the command is the one by which `kubectl cp` fetches files: an archive, whose bytes are no
+    /// text. Another `tar` may print what it holds.
     pub(super) fn moves_archive(&self) -> bool {
-        self.request.command().first().is_some_and(|program| {
-            let base = program.rsplit('/').next().unwrap_or(program);
-            base == "tar"
-        })
+        matches!(self.request.command().as_slice(), ["tar", "cf", "-", _])
     }
 }
 
