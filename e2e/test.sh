@@ -49,6 +49,7 @@ if [ -x "$weir" ]; then
   step policy python3 e2e/policy/run.py --weir "$weir"
   step ssh python3 e2e/ssh/run.py --weir "$weir"
   step faults python3 e2e/faults/run.py --weir "$weir" ${FULL:+--full}
+  step kube python3 e2e/kube/hostile.py --weir "$weir"
   step drivers python3 e2e/drivers/run.py --weir "$weir"
 fi
 [ ${#names[@]} -gt 0 ] && echo "failed steps: ${names[*]}"

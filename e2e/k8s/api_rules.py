@@ -71,7 +71,7 @@ class Rules:
         ca, token = os.path.join(where, "api-ca.crt"), os.path.join(where, "api.token")
         root = cluster.get("configmap", "kube-root-ca.crt", namespace=SPACE)
         for path, text in ((ca, root["data"]["ca.crt"]),
-                           (token, cluster.kubectl("create", "token", "default", "-n", SPACE).stdout)):
+                           (token, cluster.kubectl("create", "token", "default", "-n", SPACE))):
             with open(path, "w", encoding="ascii") as f:
                 f.write(text)
             os.chmod(path, 0o600)
@@ -131,9 +131,11 @@ class Rules:
         contains(message, 'denied by policy "api" rule "pages"')
         audit_id = re.search(r"audit id (\S+?)\)", message)[1]
         session, number = audit_id.split("/")
-        found = [event for event in self.events("--session", session) if event.get("number") == int(number)
-                 and event["kind"] == "statement_finished"]
-        equal([event["outcome"]["status"] for event in found], ["limit_exceeded"])
+
+        def outcomes():
+            return [event["outcome"]["status"] for event in self.events("--session", session)
+                    if event.get("number") == int(number) and event["kind"] == "statement_finished"]
+        equal(proc.wait_until(outcomes, "the evidence arrives", 10), ["limit_exceeded"])
 
     def pages_of_a_list_count_together(self):
         path = f"/api/v1/namespaces/{SPACE}/configmaps?limit=4"
@@ -144,9 +146,9 @@ class Rules:
 
     def a_token_that_was_not_given_here_is_too_old(self):
         listed = proc.run([*self.inside, "kubectl", "get", "--raw",
-                           f"/api/v1/namespaces/{SPACE}/configmaps?limit=4"]).stdout
+                           f"/api/v1/namespaces/{SPACE}/configmaps?limit=3"]).stdout
         token = json.loads(listed)["metadata"]["continue"]
-        self.status(f"/api/v1/namespaces/{SPACE}/configmaps?limit=4&continue={token}", code=410)
+        self.status(f"/api/v1/namespaces/{SPACE}/configmaps?limit=3&continue={token}", code=410)
 
     def a_list_that_waits_goes_on_where_it_was_held(self):
         asked = subprocess.Popen(self.curl(f"/api/v1/namespaces/{SPACE}/serviceaccounts"), stdout=subprocess.PIPE,
@@ -192,12 +194,15 @@ class Rules:
     def evidence_is_joined_with_the_servers_own(self):
         text = proc.run(self.curl(f"/api/v1/namespaces/{SPACE}/secrets/db", "-D", "-", "-o", "/dev/null")).stdout
         audit_id = re.search(r"(?im)^audit-id: (\S+)", text)[1]
-        found = [event for event in self.events("--text", audit_id) if event["kind"] == "kubernetes_answered"]
-        equal([(event["verb"], event["resource"], event["code"]) for event in found], [("get", "secrets", 200)])
+
+        def found():
+            return [(event["verb"], event["resource"], event["code"])
+                    for event in self.events("--kind", "kubernetes", "--text", audit_id)]
+        equal(proc.wait_until(found, "the evidence arrives", 10), [("get", "secrets", 200)])
 
     def a_certificate_of_the_client_is_refused_with_the_reason(self):
         where = os.path.join(self.cluster.dir, "pki")
-        config = self.cluster.kubectl("config", "view", "--raw", "-o", "json").stdout
+        config = self.cluster.kubectl("config", "view", "--raw", "-o", "json")
         user = json.loads(config)["users"][0]["user"]
         import base64
         pair = []
@@ -214,14 +219,17 @@ class Rules:
         contains(message, "a client certificate cannot pass")
 
     def a_refusal_that_kubectl_falls_back_from_is_recorded_once(self):
-        pod = self.cluster.kubectl("get", "pods", "-n", "kube-system", "-o", "name").stdout.split()[0]
+        # it never runs: kubectl asks for it, and then for the command
+        self.cluster.apply(json.dumps({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "idle", "namespace": SPACE},
+                                       "spec": {"nodeName": "nowhere", "containers": [{"name": "c", "image": "none"}]}}))
 
         def denied():
             return sum(event["kind"] == "statement_finished" for event in self.events("--decision", "deny"))
         before = denied()
         done = proc.run([*self.inside, "kubectl", "--kubeconfig", os.path.join(self.weir.state, "kubeconfig"), "exec",
-                         "-n", "kube-system", pod, "--", "true"], check=False)
+                         "-n", SPACE, "idle", "--", "true"], check=False)
         contains(done.stderr, 'denied by policy "api" rule "no-shells"')
+        proc.wait_until(lambda: denied() > before, "the evidence arrives", 10)
         equal(denied() - before, 1, done.stderr)
 
     def a_watch_ends_when_its_policy_changes(self):

@@ -266,7 +266,7 @@ impl Shared {
         }))
     }
 
-    /// The target at a place that is reached through an SSH connection.
+    /// The target at a place that is reached through another connection.
     pub(crate) fn route_through(&self, place: &Place, way: Way) -> Result<Option<Route>, String> {
         let bundle = self.policies.current();
         let target = match place {
@@ -302,8 +302,8 @@ impl Shared {
         }
     }
 
-    /// Serves a connection that a permitted forward leads through an SSH connection. Its future has a
-    /// name: an SSH connection may be in it, with forwards of its own.
+    /// Serves a connection that a permitted forward leads through another one. Its future has a name: a
+    /// connection may be in it that has forwards of its own.
     pub(crate) fn serve_through(
         self: Arc<Self>,
         incoming: Incoming,
@@ -321,7 +321,8 @@ impl Shared {
         })
     }
 
-    fn turned_away(&self, incoming: &Incoming, reason: &str) {
+    /// Records that a connection is not served.
+    pub(crate) fn turned_away(&self, incoming: &Incoming, reason: &str) {
         tracing::warn!(client = %incoming.peer.client(), %reason, "connection refused");
         let session = incoming.session(self.next_session(), None, None);
         self.refused(Arc::new(session), reason, Names::empty());

@@ -1,5 +1,5 @@
 //! A connection that came in, whichever way: redirected, at a listener, or led through an SSH
-//! connection.
+//! connection or a port-forward of Kubernetes.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,6 +9,9 @@ use weir_audit::{Identity, Session, SessionId};
 use weir_transport::listen::{Accepted, Tracked};
 
 use crate::place::Place;
+
+/// Most sessions inside one another.
+pub(crate) const MAX_DEPTH: u8 = 4;
 
 /// A connection that came in.
 pub(crate) struct Incoming {
@@ -25,7 +28,7 @@ pub(crate) struct Incoming {
 pub(crate) enum Peer {
     /// Somebody in the pod.
     Socket(SocketAddr),
-    /// Somebody in the pod, through this many SSH sessions, of which this is the last.
+    /// Somebody in the pod, through this many sessions of SSH or port-forwards, of which this is the last.
     Forwarded {
         client: SocketAddr,
         through: SessionId,
@@ -34,7 +37,7 @@ pub(crate) enum Peer {
 }
 
 impl Peer {
-    /// Through how many SSH sessions.
+    /// Through how many sessions.
     pub(crate) fn depth(&self) -> u8 {
         match self {
             Self::Socket(_) => 0,

@@ -16,6 +16,7 @@ mod memory;
 mod objects;
 mod people;
 mod placeholder;
+mod port_forward;
 mod refusal;
 mod serve;
 mod statement;
@@ -25,4 +26,5 @@ mod upstream;
 
 pub(crate) use memory::Memory;
 pub use placeholder::{PlaceholderClaims, Placeholders};
+pub(crate) use port_forward::PortForward;
 pub(crate) use serve::serve;

@@ -16,6 +16,7 @@ mod incoming;
 mod judge;
 mod kubernetes;
 mod masking;
+mod pipe;
 mod place;
 pub mod ports;
 mod postgres;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use weir_transport::addr::{Routed, UpstreamAddr};
 
+use crate::kubernetes::PortForward;
 use crate::ssh::Tunnel;
 
 /// How long a server may take to answer.
@@ -70,6 +71,8 @@ pub(crate) enum Way {
     Direct(UpstreamAddr),
     /// Led through an SSH connection.
     Through(Tunnel),
+    /// Led through a port-forward of Kubernetes.
+    Forwarded(PortForward),
 }
 
 /// An address that was routed, or that no Target covers and policy relays.
@@ -87,6 +90,11 @@ impl Way {
         Self::Direct(UpstreamAddr::routed(&Dialled(address)))
     }
 
+    /// Whether it leads through something that policy has permitted by itself.
+    pub(crate) fn is_led(&self) -> bool {
+        !matches!(self, Self::Direct(_))
+    }
+
     /// Connects.
     ///
     /// # Errors
@@ -96,6 +104,7 @@ impl Way {
             match self {
                 Self::Direct(address) => TcpStream::connect(address.addr()).await,
                 Self::Through(tunnel) => tunnel.dial().await,
+                Self::Forwarded(forward) => forward.dial().await,
             }
         };
         let connected = tokio::time::timeout(CONNECT, dialled).await;

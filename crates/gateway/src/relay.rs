@@ -31,7 +31,7 @@ pub(crate) async fn unmatched(shared: &Shared, incoming: Incoming, way: &Way) {
     if let Some(reason) = shared.policies.suspended() {
         return shared.refused(session, &reason, Names::empty());
     }
-    let led = matches!(way, Way::Through(_));
+    let led = way.is_led();
     if shared.policies.unmatched() == Unmatched::Refuse && !led {
         shared.refused(session, "no target covers this destination", Names::empty());
         return;

@@ -19,7 +19,6 @@ mod keys;
 mod packet;
 mod parked;
 mod people;
-mod pipe;
 mod relay;
 mod requests;
 mod scp;

@@ -24,6 +24,7 @@ fn settings() -> Settings {
         state_size: "64Mi".to_owned(),
         kubernetes: Some(Kubernetes {
             audiences: vec!["https://kubernetes.default.svc".to_owned()],
+            may_keep: false,
         }),
     }
 }

@@ -356,11 +356,9 @@ impl Writer {
         let mut rest = data;
         loop {
             let (piece, after) = rest.split_at(rest.len().min(MAX_PIECE));
-            let [_, a, b, c] = u32::try_from(piece.len()).unwrap_or(0).to_be_bytes();
-            let flags = flag(fin && after.is_empty(), FIN);
             out.reserve(HEADER + piece.len());
-            out.extend_from_slice(&(stream & MAX_STREAM).to_be_bytes());
-            out.extend_from_slice(&[flags, a, b, c]);
+            let fin = fin && after.is_empty();
+            out.extend_from_slice(&data_header(stream, fin, piece.len()));
             out.extend_from_slice(piece);
             rest = after;
             if rest.is_empty() {
@@ -368,6 +366,14 @@ impl Writer {
             }
         }
     }
+}
+
+/// The header of a data frame of so many bytes, fewer than 2^24.
+#[must_use]
+pub fn data_header(stream: u32, fin: bool, length: usize) -> [u8; 8] {
+    let [a, b, c, d] = (stream & MAX_STREAM).to_be_bytes();
+    let [_, e, f, g] = u32::try_from(length).unwrap_or(0).to_be_bytes();
+    [a, b, c, d, flag(fin, FIN), e, f, g]
 }
 
 fn flag(is_set: bool, flag: u8) -> u8 {

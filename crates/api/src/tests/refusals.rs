@@ -141,10 +141,6 @@ fn what_is_not_enforced_yet_is_refused_and_never_ignored() {
             "match.when: a CEL expression is not enforced",
         ),
         (
-            "{name: x, match: {kubernetes: {subresources: [exec]}}, action: Deny}",
-            "match.kubernetes: a match on Kubernetes requests is not enforced",
-        ),
-        (
             "{name: x, match: {mysql: {commands: [COM_PING]}}, action: Deny}",
             "match.mysql: a match on MySQL commands is not enforced",
         ),
@@ -152,20 +148,11 @@ fn what_is_not_enforced_yet_is_refused_and_never_ignored() {
             "{name: x, limits: {statement: {duration: 30s}}}",
             "statement.duration: a limit of duration is not enforced",
         ),
-        (
-            "{name: x, limits: {statement: {objects: 500}}}",
-            "statement.objects: a limit of objects is not enforced",
-        ),
     ] {
         rule_error(rule, expected);
     }
-    for protocol in ["MySQL", "Kubernetes"] {
-        let found = lines(&errors(&TARGET.replace("PostgreSQL", protocol)));
-        assert!(
-            found.contains(&format!("protocol {protocol} is not enforced")),
-            "{found}"
-        );
-    }
+    let found = lines(&errors(&TARGET.replace("PostgreSQL", "MySQL")));
+    assert!(found.contains("protocol MySQL is not enforced"), "{found}");
 }
 
 #[test]
@@ -491,7 +478,43 @@ fn the_schema_says_the_whole_corpus_policy_and_check_names_what_is_not_enforced(
         .iter()
         .filter(|field| field.starts_with("spec.rules"))
         .count();
-    assert_eq!((protocols, rules), (2, 5), "{}", lines(&found));
+    assert_eq!((protocols, rules), (1, 2), "{}", lines(&found));
+}
+
+#[test]
+fn what_no_request_to_an_api_server_has_is_refused() {
+    let api = TARGET
+        .replace("PostgreSQL", "Kubernetes")
+        .replace("port: 5432", "port: 6443");
+    let rule = |rule: &str| {
+        let text = with_rules(&format!("  - {rule}\n")).replace(TARGET, &api);
+        lines(&errors(&text))
+    };
+    for (text, expected) in [
+        (
+            "{name: x, match: {kubernetes: {resources: [pods/exec]}}, action: Deny}",
+            "a subresource stands apart: `resources: [pods], subresources: [exec]`",
+        ),
+        (
+            "{name: x, match: {kubernetes: {paths: [/debug/*], resources: [pods]}}, action: Deny}",
+            "a path that is no resource has no group",
+        ),
+        (
+            "{name: x, match: {kubernetes: {}}, action: Deny}",
+            "says nothing: it has no field",
+        ),
+        (
+            "{name: x, match: {kubernetes: {verbs: [get]}, sql: {effects: [Select]}}, action: Deny}",
+            "a request to the Kubernetes API has no SQL",
+        ),
+        (
+            "{name: x, match: {kubernetes: {resources: [pods]}}, action: Allow}",
+            "this Allow never matters",
+        ),
+    ] {
+        let found = rule(text);
+        assert!(found.contains(expected), "{text}: {found}");
+    }
 }
 
 #[test]

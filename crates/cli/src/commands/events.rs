@@ -18,6 +18,8 @@ pub(crate) enum Kind {
     Refusals,
     /// Files that went through a session
     Files,
+    /// Requests to Kubernetes APIs, as they were understood, with the server's Audit-Id
+    Kubernetes,
     /// Access requests: raised, decided, ended
     Requests,
     /// What an auditor must look at
@@ -41,6 +43,7 @@ impl Kind {
             Self::Statements => &["statement_finished"],
             Self::Refusals => &["connection_refused"],
             Self::Files => &["file_transferred"],
+            Self::Kubernetes => &["kubernetes_answered"],
             Self::Requests => &[
                 "access_request_created",
                 "access_request_decided",
@@ -54,6 +57,7 @@ impl Kind {
             Self::All => &[
                 "statement_finished",
                 "file_transferred",
+                "kubernetes_answered",
                 "connection_refused",
                 "access_request_created",
                 "access_request_decided",

@@ -40,6 +40,8 @@ const HEAD_COUNTED: usize = 1 << 20;
 const OBJECT: usize = 2 << 20;
 /// Most bytes of an error of the server's.
 const ERROR: usize = 256 << 10;
+/// How long the next bytes may take before the head goes out without them.
+const STALL: Duration = Duration::from_secs(1);
 /// How long a line of a log waits for its rest.
 const LINE: Duration = crate::masking::PATIENCE;
 
@@ -108,6 +110,8 @@ pub(super) struct Answer {
     pub(super) is_watch: bool,
     out: Vec<u8>,
     ended: bool,
+    /// The head waits for the first bytes; it no longer does where they do not come.
+    heads: bool,
 }
 
 impl Answer {
@@ -126,6 +130,7 @@ impl Answer {
             is_watch,
             out: Vec::new(),
             ended: false,
+            heads: false,
         }
     }
 
@@ -143,19 +148,23 @@ impl Answer {
         if !matches!(self.reader, Reader::Plain) {
             head.headers.remove(CONTENT_LENGTH);
         }
-        let waits =
-            !streams && (self.active.meter.is_some() || !matches!(self.reader, Reader::Plain));
-        while waits && !self.ended && self.out.len() < most {
+        let plain = matches!(self.reader, Reader::Plain);
+        self.heads = !streams && (self.active.meter.is_some() || !plain);
+        while self.heads && !self.ended && self.out.len() < most {
             if let Err(refusal) = self.read().await {
                 return self.refused(&refusal);
             }
         }
+        self.heads = false;
         if self.ended {
             let out = std::mem::take(&mut self.out);
             self.delivers(&out);
             self.end().await;
-            head.headers
-                .insert(CONTENT_LENGTH, HeaderValue::from(out.len()));
+            // What has no body may say how long it would be.
+            if !plain {
+                head.headers
+                    .insert(CONTENT_LENGTH, HeaderValue::from(out.len()));
+            }
             return Response::from_parts(head, full(out));
         }
         let body = stream::unfold(Some(self), |answer| async move { answer?.next().await });
@@ -207,11 +216,20 @@ impl Answer {
 
     /// Reads what comes next.
     async fn read(&mut self) -> Result<(), Refusal> {
-        let frame = match self.text_waits() {
-            false => self.upstream.frame().await,
-            true => match tokio::time::timeout(LINE, self.upstream.frame()).await {
+        let patience = match (self.text_waits(), self.heads) {
+            (true, _) => Some(LINE),
+            (false, true) => Some(STALL),
+            (false, false) => None,
+        };
+        let frame = match patience {
+            None => self.upstream.frame().await,
+            Some(patience) => match tokio::time::timeout(patience, self.upstream.frame()).await {
                 Ok(frame) => frame,
-                Err(_) => return self.flush_text().await,
+                Err(_) if self.text_waits() => return self.flush_text().await,
+                Err(_) => {
+                    self.heads = false;
+                    return Ok(());
+                }
             },
         };
         let frame = match frame {

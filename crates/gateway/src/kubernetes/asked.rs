@@ -17,6 +17,12 @@ use crate::command::stated;
 /// Verbs whose requests carry an object.
 const WRITES: [&str; 3] = ["create", "update", "patch"];
 
+/// Types of Secrets that the API server takes for credentials, or makes them of.
+const TOKENS: [&str; 2] = [
+    "kubernetes.io/service-account-token",
+    "bootstrap.kubernetes.io/token",
+];
+
 /// A request that is judged.
 pub(super) struct Asked {
     pub(super) request: Request,
@@ -101,7 +107,10 @@ impl Asked {
             self.effects.push(Effect::Privileged);
         }
         let is_secret = resource.group.is_empty() && resource.resource == "secrets";
-        let token = facts.secret_type.as_deref() == Some("kubernetes.io/service-account-token");
+        let token = facts
+            .secret_type
+            .as_deref()
+            .is_some_and(|kind| TOKENS.contains(&kind));
         if is_secret && (token || facts.opaque.is_some()) {
             self.effects.push(Effect::IssuesCredentials);
         }
@@ -230,12 +239,10 @@ impl Asked {
         })
     }
 
-    /// Whether the command is one that moves files as an archive, whose bytes are no text.
+    /// Whether the command is the one by which `kubectl cp` fetches files: an archive, whose bytes are no
+    /// text. Another `tar` may print what it holds.
     pub(super) fn moves_archive(&self) -> bool {
-        self.request.command().first().is_some_and(|program| {
-            let base = program.rsplit('/').next().unwrap_or(program);
-            base == "tar"
-        })
+        matches!(self.request.command().as_slice(), ["tar", "cf", "-", _])
     }
 }
 

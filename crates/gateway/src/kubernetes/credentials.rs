@@ -63,9 +63,7 @@ impl Claim {
             [_] => Presented::Other,
             _ => return Err("a request brings one credential, this one brings several"),
         };
-        let mut names = headers.keys().map(HeaderName::as_str);
-        let impersonates =
-            names.any(|name| name.starts_with(IMPERSONATE) || name.starts_with(REMOTE));
+        let impersonates = headers.keys().any(acts_for_another);
         Ok(Self {
             presented,
             impersonates,
@@ -107,6 +105,12 @@ impl Claim {
         headers.insert(AUTHORIZATION, value);
         Ok(())
     }
+}
+
+/// Whether a header says that a request is made in the name of another.
+pub(super) fn acts_for_another(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    name.starts_with(IMPERSONATE) || name.starts_with(REMOTE)
 }
 
 fn token(source: &Source, credentials: &dyn Credentials) -> Result<String, String> {

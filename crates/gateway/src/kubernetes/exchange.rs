@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use http::header::{
     ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH,
-    CONTENT_TYPE, EXPECT, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE, WARNING,
+    CONTENT_TYPE, EXPECT, HOST, HeaderName, HeaderValue, SEC_WEBSOCKET_PROTOCOL, TRANSFER_ENCODING,
+    UPGRADE, WARNING,
 };
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, request};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
@@ -20,7 +21,7 @@ use weir_wire_kube as wire;
 
 use super::answer::{self, Answer, Body, Objects, Reader, full};
 use super::asked::{Asked, Object};
-use super::credentials::Claim;
+use super::credentials::{self, Claim, Presented};
 use super::effects;
 use super::gate::Gate;
 use super::objects::Masks;
@@ -47,6 +48,8 @@ const HOP: [HeaderName; 6] = [
     UPGRADE,
     http::header::PROXY_AUTHORIZATION,
 ];
+/// Headers that `Connection` must not take away: by them the request was judged.
+const KEPT: [HeaderName; 4] = [AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, ACCEPT];
 const OLD_HOP: [&str; 2] = ["keep-alive", "proxy-connection"];
 
 /// Answers one request.
@@ -302,8 +305,13 @@ impl Exchange {
             }
             Verdict::Hold(hold) => {
                 active.record.decision = Recorded::Hold;
-                let digest = object.as_deref().map(Sha256::digest);
-                let exact = format!("{} {digest:x?}", self.target);
+                let exact = exact(
+                    &self.target,
+                    head,
+                    asked.request.verb,
+                    claim,
+                    object.as_deref(),
+                );
                 let question = people::Question {
                     shared: &session.shared,
                     whose: &session.whose,
@@ -428,6 +436,11 @@ impl Exchange {
         let sent = self.session.upstream.send(request).await;
         let response = sent.map_err(|error| Refusal::bad_gateway(&error))?;
         let (mut head, body) = response.into_parts();
+        if head.status.is_informational() {
+            return Err(Refusal::bad_gateway(
+                "it went on as something that nobody asked for",
+            ));
+        }
         strip(&mut head.headers);
         let Some(mut active) = self.active.take() else {
             return Err(Refusal::unjudged("the request is over"));
@@ -448,9 +461,14 @@ impl Exchange {
         if failed && quotes && named {
             return Ok(answer::withheld(head, body, active).await);
         }
+        let has_body = !is_head
+            && !matches!(
+                head.status,
+                StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
+            );
         let reader = match permitted.reader(&head.headers, reads, failed) {
-            Ok(reader) if !is_head => reader,
-            Ok(_) => Reader::Plain,
+            _ if !has_body => Reader::Plain,
+            Ok(reader) => reader,
             Err(refusal) => {
                 self.active = Some(active);
                 return Err(refusal);
@@ -548,6 +566,39 @@ impl Permitted {
     }
 }
 
+/// What tells a request from every other: what it does, in whose name, and with which object, read in
+/// which way.
+fn exact(
+    target: &str,
+    head: &request::Parts,
+    verb: &str,
+    claim: Claim,
+    object: Option<&[u8]>,
+) -> String {
+    let decides = |name: &HeaderName| {
+        let foreign = claim.presented == Presented::Other;
+        *name == CONTENT_TYPE
+            || credentials::acts_for_another(name)
+            || (foreign && (*name == AUTHORIZATION || *name == SEC_WEBSOCKET_PROTOCOL))
+    };
+    let mut headers: Vec<(&[u8], &[u8])> = head
+        .headers
+        .iter()
+        .filter(|(name, _)| decides(name))
+        .map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()))
+        .collect();
+    headers.sort_unstable();
+    let claimed = format!("{claim:?}");
+    let parts = [verb.as_bytes(), target.as_bytes(), claimed.as_bytes()];
+    let headers = headers.iter().flat_map(|(name, value)| [*name, *value]);
+    let mut digest = Sha256::new();
+    for part in parts.into_iter().chain(headers).chain(object) {
+        digest.update((part.len() as u64).to_le_bytes());
+        digest.update(part);
+    }
+    format!("{:x?}", digest.finalize())
+}
+
 /// What evidence says of the answer.
 pub(super) fn note_answer(active: &mut Active, status: StatusCode, headers: &HeaderMap) {
     active.answered.code = u32::from(status.as_u16());
@@ -575,7 +626,7 @@ pub(super) fn strip(headers: &mut HeaderMap) {
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
-        .filter(|name| *name != AUTHORIZATION && *name != CONTENT_LENGTH)
+        .filter(|name| !KEPT.contains(name))
         .collect();
     for name in named.iter().chain(&HOP) {
         headers.remove(name);
@@ -606,4 +657,93 @@ fn only_json(headers: &mut HeaderMap) -> Result<(), Refusal> {
         headers.insert(ACCEPT, value);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(headers: &[(&str, &str)]) -> request::Parts {
+        let mut request = Request::builder();
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.body(()).unwrap().into_parts().0
+    }
+
+    #[test]
+    fn an_approval_is_for_one_request_of_one_identity() {
+        let claim = |presented, impersonates| Claim {
+            presented,
+            impersonates,
+        };
+        let pods = claim(Presented::Placeholder, false);
+        let others = claim(Presented::Other, false);
+        let json = [("content-type", "application/json")];
+        let yaml = [("content-type", "application/yaml")];
+        let named = |user| {
+            [
+                ("content-type", "application/json"),
+                ("impersonate-user", user),
+            ]
+        };
+        let token = |token| [("authorization", token)];
+        let all = [
+            exact("/a", &head(&json), "get", pods, None),
+            exact("/b", &head(&json), "get", pods, None),
+            exact("/a", &head(&json), "delete", pods, None),
+            exact("/a", &head(&json), "create", pods, Some(b"x")),
+            exact("/a", &head(&json), "create", pods, Some(b"y")),
+            exact("/a", &head(&yaml), "create", pods, Some(b"x")),
+            exact(
+                "/a",
+                &head(&named("a")),
+                "get",
+                claim(Presented::Placeholder, true),
+                None,
+            ),
+            exact(
+                "/a",
+                &head(&named("b")),
+                "get",
+                claim(Presented::Placeholder, true),
+                None,
+            ),
+            exact("/a", &head(&token("Bearer a")), "get", others, None),
+            exact("/a", &head(&token("Bearer b")), "get", others, None),
+        ];
+        let distinct: std::collections::BTreeSet<&String> = all.iter().collect();
+        assert_eq!(distinct.len(), all.len());
+        // A placeholder's token moves, and the order of headers says nothing.
+        let moved = [
+            ("authorization", "Bearer a"),
+            ("content-type", "application/json"),
+        ];
+        let again = [
+            ("content-type", "application/json"),
+            ("authorization", "Bearer b"),
+        ];
+        let one = exact("/a", &head(&moved), "get", pods, None);
+        assert_eq!(one, exact("/a", &head(&again), "get", pods, None));
+    }
+
+    #[test]
+    fn what_a_request_was_judged_by_is_not_taken_away() {
+        let mut head = head(&[
+            (
+                "connection",
+                "content-type, Accept, x-own, authorization, upgrade",
+            ),
+            ("content-type", "application/yaml"),
+            ("accept", "application/json"),
+            ("authorization", "Bearer a"),
+            ("upgrade", "h2c"),
+            ("x-own", "x"),
+            ("keep-alive", "x"),
+        ]);
+        strip(&mut head.headers);
+        let mut left: Vec<&str> = head.headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["accept", "authorization", "content-type"]);
+    }
 }

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use weir_detect::{Kind, Span, names_secret};
 use weir_policy::{Decision, LabelId, Scope};
-use weir_wire_kube::rewrite::{Text, Values};
+use weir_wire_kube::rewrite::{Part, Text, Values};
 use weir_wire_kube::{FieldPattern, Resource};
 
 use crate::engine::Shared;
@@ -88,6 +88,22 @@ impl Masks {
 fn is_builtin(group: &str) -> bool {
     group.ends_with(".k8s.io") && !group.contains("x-k8s.io")
 }
+
+/// Members of metadata by which objects and lists are found again.
+const HANDLES: [&str; 10] = [
+    "apiVersion",
+    "continue",
+    "generateName",
+    "kind",
+    "name",
+    "namespace",
+    "resourceVersion",
+    "selfLink",
+    "time",
+    "uid",
+];
+/// The shortest and the longest text in Base64 that is looked into.
+const ENCODED: std::ops::Range<usize> = 16..1 << 20;
 
 /// Columns of a Table that show no field that a label could name.
 const SAFE_COLUMNS: [&str; 4] = ["Name", "Namespace", "Age", "Created At"];
@@ -183,10 +199,34 @@ impl Masking {
     }
 }
 
+impl Masking {
+    /// Text in Base64, as `binaryData` has it, and as people write it elsewhere.
+    fn scan_encoded(&mut self, value: &str, out: &mut String) -> bool {
+        let digit = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'=' | b'\n');
+        if !ENCODED.contains(&value.len()) || !value.as_bytes().iter().all(digit) {
+            return false;
+        }
+        let joined = value.replace('\n', "");
+        let plain = STANDARD.decode(&joined).ok();
+        let Some(plain) = plain.and_then(|plain| String::from_utf8(plain).ok()) else {
+            return false;
+        };
+        let Some(shown) = self.text(&plain) else {
+            return false;
+        };
+        STANDARD.encode_string(shown, out);
+        true
+    }
+}
+
 impl Values for Masking {
     fn replace(&mut self, text: &Text<'_>, out: &mut String) -> bool {
         if let Some(index) = text.field {
             return self.named(index, text.value, out);
+        }
+        // What names an object, or a list's rest, is sent back: it is nobody's secret.
+        if text.part == Part::Identity && text.key.is_some_and(|key| HANDLES.contains(&key)) {
+            return false;
         }
         if let Some(column) = text.cell {
             if self.masks.hides_cells && !SAFE_COLUMNS.contains(&column) && !text.value.is_empty() {
@@ -199,10 +239,13 @@ impl Values for Masking {
         let named = |name: Option<&str>| name.is_some_and(|name| is_secret_name(name, text.value));
         // `name: DB_PASSWORD, value: …` of an environment variable, `password: …` of anything.
         let by_name = text.key == Some("value") && named(text.name);
+        // `--password`, and then the password, as two words of a command.
+        let option = text.before.and_then(|before| before.strip_prefix('-'));
+        let by_name = by_name || named(option.map(|name| name.trim_start_matches('-')));
         if (by_name || named(text.key)) && self.secret(text.value, out) {
             return true;
         }
-        self.scan(text.value, out)
+        self.scan(text.value, out) || self.scan_encoded(text.value, out)
     }
 
     fn list_continues(&mut self, token: &str) {
@@ -237,5 +280,87 @@ impl Values for Counting {
         if !token.is_empty() {
             self.continues = Some(token.to_owned());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_detect::mask::TokenKey;
+    use weir_policy::{Mask, ValueMask};
+    use weir_wire_kube::rewrite::{Event, Limits, Rewriter};
+
+    use super::*;
+
+    /// What is shown of an answer where passwords and tokens are looked for, and no field has a label.
+    fn shown(json: &str) -> String {
+        let value = ValueMask {
+            label: LabelId(0),
+            detectors: ["password_assignment".to_owned(), "url_password".to_owned()].into(),
+            mask: Mask::Constant("[masked]".into()),
+        };
+        let name = |_| Some(Arc::from("secret.looks-like"));
+        let key = Arc::new(TokenKey::new(b"key"));
+        let mut masking = Masking::new(Masks {
+            patterns: Arc::from([]),
+            masked: Arc::from([]),
+            scanner: Scanner::new(&[value], name, &key),
+            bytes: false,
+            hides_cells: false,
+        });
+        let mut rewriter = Rewriter::new(Arc::from([]), Limits::default());
+        let (mut rest, mut out) = (json.as_bytes(), Vec::new());
+        while rewriter.feed(&mut rest, &mut out, &mut masking) != Ok(Event::None) {}
+        rewriter.finish().unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn values_are_found_by_what_stands_beside_them() {
+        for (json, expected) in [
+            (
+                r#"{"data":{"password":"x1"}}"#,
+                r#"{"data":{"password":"[masked]"}}"#,
+            ),
+            (
+                r#"{"spec":{"env":[{"name":"DB_PASSWORD","value":"x1"}]}}"#,
+                r#"{"spec":{"env":[{"name":"DB_PASSWORD","value":"[masked]"}]}}"#,
+            ),
+            (
+                r#"{"spec":{"params":[{"key":"api_key","value":"x1"}]}}"#,
+                r#"{"spec":{"params":[{"key":"api_key","value":"[masked]"}]}}"#,
+            ),
+            (
+                r#"{"spec":{"args":["--db-password","x1","--verbose","x2"]}}"#,
+                r#"{"spec":{"args":["--db-password","[masked]","--verbose","x2"]}}"#,
+            ),
+        ] {
+            assert_eq!(shown(json), expected);
+        }
+    }
+
+    #[test]
+    fn text_in_base64_is_looked_into() {
+        let plain = "db:\n  user: app\n  password: hunter2-and-more\n";
+        let masked = "db:\n  user: app\n  password: [masked]\n";
+        let wrap = |text: &str| {
+            format!(
+                r#"{{"binaryData":{{"a.yml":"{}"}}}}"#,
+                STANDARD.encode(text)
+            )
+        };
+        assert_eq!(shown(&wrap(plain)), wrap(masked));
+        let harmless = wrap("color: blue\nsize: large\n");
+        assert_eq!(shown(&harmless), harmless);
+    }
+
+    #[test]
+    fn what_clients_send_back_is_never_masked() {
+        let list = r#"{"kind":"PodList","metadata":{"continue":"password=hunter2-and-more","resourceVersion":"7"},"items":[{"metadata":{"name":"password=x","uid":"u"}}]}"#;
+        assert_eq!(shown(list), list);
+        let label = r#"{"metadata":{"labels":{"password":"x1"}}}"#;
+        assert_eq!(
+            shown(label),
+            r#"{"metadata":{"labels":{"password":"[masked]"}}}"#
+        );
     }
 }

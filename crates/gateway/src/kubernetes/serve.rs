@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use weir_audit::{ConnectionClosed, ConnectionOpened, Names, Record, Session as AuditSession};
-use weir_policy::{ClientTls, Credentials, Target};
+use weir_policy::{ClientTls, Credentials, Target, TlsMode};
 use weir_transport::listen::Tracked;
 use weir_transport::tls::{LeafNames, Rewound, Stream, terminate_noticing};
 
@@ -25,21 +25,26 @@ use crate::incoming::Incoming;
 use crate::judge::Judge;
 use crate::{millis, wall_clock};
 
-/// How long a client may take to its first bytes, and to the end of a request's head.
+/// How long a client may take to its first bytes.
 const HEAD: Duration = Duration::from_secs(30);
+/// How long a connection of HTTP/1 may wait for its next request, head and all: longer than API servers let
+/// it, so that clients meet what they know.
+const IDLE: Duration = Duration::from_secs(100);
 /// Most bytes of a request's head.
 const MAX_HEAD: usize = 128 << 10;
 /// Most headers of a request.
 const MAX_HEADERS: usize = 256;
 /// Most requests at once on one connection: what API servers take, so that none waits for another.
-const STREAMS: u32 = 100;
-/// Most that a client may be ahead of the server.
+pub(super) const STREAMS: u32 = 100;
+/// Most that a client may be ahead of the server: in one request, and in all of a connection, so that
+/// requests that wait leave the others their room.
 const STREAM_WINDOW: u32 = 256 << 10;
-const CONNECTION_WINDOW: u32 = 1 << 20;
+const CONNECTION_WINDOW: u32 = STREAMS * STREAM_WINDOW;
 /// Most that waits for a client that does not read, for each request.
 const SEND_BUFFER: usize = 64 << 10;
-/// A client that has vanished is noticed within the sum of these.
-const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
+/// A peer that has vanished is noticed within the sum of these.
+pub(super) const KEEP_ALIVE: (Duration, Duration) =
+    (Duration::from_secs(30), Duration::from_secs(20));
 /// How HTTP/2 begins where nobody has agreed on it before.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -143,6 +148,17 @@ pub(crate) async fn serve(shared: &Arc<Shared>, incoming: Incoming, route: Route
     };
     if let Some(reason) = &target.refused {
         return refused(reason);
+    }
+    let brokered = matches!(target.credentials, Credentials::Brokered { .. });
+    let verified = matches!(
+        target.upstream_tls.mode,
+        TlsMode::VerifyCA | TlsMode::VerifyFull
+    );
+    if route.way.is_led() && brokered && !verified {
+        // Whoever runs the host in between could answer in the server's place, and would be told the token.
+        return refused(
+            "a brokered token through another host needs upstreamTLS with verification",
+        );
     }
     let Incoming {
         stream,
@@ -315,7 +331,7 @@ where
     }
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD)
+        .header_read_timeout(IDLE)
         .preserve_header_case(true)
         .max_buf_size(MAX_HEAD)
         .max_headers(MAX_HEADERS)

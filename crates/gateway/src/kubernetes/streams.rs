@@ -17,19 +17,25 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::sync::Mutex;
 use weir_audit::{Outcome, Record, RecordingChunk};
-use weir_wire_kube::channel::Subprotocol;
+use weir_wire_kube::channel::{Subprotocol, parse_ports};
 
 use super::answer::{Answer, Body, Reader, full};
 use super::exchange::{Exchange, Permitted, note_answer};
 use super::gate::Gate;
+use super::port_forward::{self, Forwarded, Served};
 use super::refusal::Refusal;
 use super::serve::Session;
 use super::statement::{Active, Evidence};
 use super::upgraded::{self, Ended, Flow, Reason, Transport, Upgraded};
+use crate::incoming::Peer;
 use crate::{judge, wall_clock};
 
 /// The version of a SPDY stream's own protocol.
 const STREAM_VERSION: &str = "x-stream-protocol-version";
+/// The version of port-forwards.
+const FORWARD_VERSION: &str = "portforward.k8s.io";
+/// What precedes it where SPDY is inside a WebSocket.
+const TUNNELLED: &str = "SPDY/3.1+";
 /// Most bytes of a pod that is asked for.
 const POD: usize = 4 << 20;
 
@@ -74,15 +80,15 @@ pub(super) async fn upgrade(
     }
     let server = hyper::upgrade::on(&mut response);
     let session = Arc::clone(&exchange.session);
-    let transport = match transport(&response) {
-        Some(transport) if !forwards => Some(transport),
-        None if !forwards => {
-            exchange.active = Some(active);
-            return Err(Refusal::bad_gateway(
-                "it agreed to a version of streams that is not known",
-            ));
-        }
-        _ => None,
+    let carried = match forwards {
+        true => forwarded(&response, &permitted).map(Carried::Connections),
+        false => transport(&response).map(Carried::Command),
+    };
+    let Some(carried) = carried else {
+        exchange.active = Some(active);
+        return Err(Refusal::bad_gateway(
+            "it agreed to a version of streams that is not known",
+        ));
     };
     let (head, _) = response.into_parts();
     let joined = Joined {
@@ -90,9 +96,11 @@ pub(super) async fn upgrade(
         session: Arc::clone(&session),
         permitted,
     };
-    match transport {
-        Some(transport) => session.keep(joined.command(client, server, transport)),
-        None => session.keep(joined.forward(client, server, addresses)),
+    match carried {
+        Carried::Command(transport) => session.keep(joined.command(client, server, transport)),
+        Carried::Connections(transport) => {
+            session.keep(joined.forward(client, server, transport, addresses));
+        }
     }
     Ok(Response::from_parts(head, full(Bytes::new())))
 }
@@ -148,17 +156,45 @@ async fn addresses(
     Ok(ips.collect())
 }
 
+/// What a stream carries, and how.
+enum Carried {
+    Command(Transport),
+    Connections(port_forward::Transport),
+}
+
+fn text<'a, T>(response: &'a Response<T>, name: &str) -> Option<&'a str> {
+    let value = response.headers().get(name);
+    value.and_then(|value| value.to_str().ok())
+}
+
+fn is_websocket<T>(response: &Response<T>) -> bool {
+    text(response, UPGRADE.as_str()).is_some_and(|it| it.eq_ignore_ascii_case("websocket"))
+}
+
 /// How commands' channels are carried; none for a version that is not known.
 fn transport<T>(response: &Response<T>) -> Option<Transport> {
-    let text = |name: &str| {
-        let value = response.headers().get(name);
-        value.and_then(|value| value.to_str().ok())
-    };
-    let websocket = text(UPGRADE.as_str()).is_some_and(|it| it.eq_ignore_ascii_case("websocket"));
-    match websocket {
-        true => Subprotocol::parse(text(SEC_WEBSOCKET_PROTOCOL.as_str())).map(Transport::WebSocket),
-        false => Subprotocol::parse(text(STREAM_VERSION)).map(Transport::Spdy),
+    match is_websocket(response) {
+        true => {
+            let version = text(response, SEC_WEBSOCKET_PROTOCOL.as_str());
+            Subprotocol::parse(version).map(Transport::WebSocket)
+        }
+        false => Subprotocol::parse(text(response, STREAM_VERSION)).map(Transport::Spdy),
     }
+}
+
+/// How connections are carried; none for a version that is not known.
+fn forwarded<T>(response: &Response<T>, permitted: &Permitted) -> Option<port_forward::Transport> {
+    if !is_websocket(response) {
+        let version = text(response, STREAM_VERSION)?;
+        return (version == FORWARD_VERSION).then_some(port_forward::Transport::Spdy);
+    }
+    let version = text(response, SEC_WEBSOCKET_PROTOCOL.as_str());
+    if version.is_some_and(|it| it.strip_prefix(TUNNELLED) == Some(FORWARD_VERSION)) {
+        return Some(port_forward::Transport::Tunnel);
+    }
+    let subprotocol = Subprotocol::parse(version).filter(|it| !it.has_close())?;
+    let ports = parse_ports(permitted.asked.request.query.all("ports")).ok()?;
+    Some(port_forward::Transport::Channels(subprotocol, ports))
 }
 
 /// A stream that both sides have agreed to.
@@ -170,8 +206,48 @@ struct Joined {
 
 impl Joined {
     /// Ends and begins the connections of a port-forward.
-    async fn forward(self, _: OnUpgrade, _: OnUpgrade, _: Vec<IpAddr>) {
-        self.flow.broken("not built").await;
+    async fn forward(
+        self,
+        client: OnUpgrade,
+        server: OnUpgrade,
+        transport: port_forward::Transport,
+        addresses: Vec<IpAddr>,
+    ) {
+        let (client, server) = match tokio::try_join!(client, server) {
+            Ok(both) => both,
+            Err(error) => return self.flow.broken(&error.to_string()).await,
+        };
+        let session = &self.session;
+        let resource = self.permitted.asked.request.resource.as_ref();
+        let of = |part: Option<&String>| part.cloned().unwrap_or_default();
+        let namespace = of(resource.and_then(|it| it.namespace.as_ref()));
+        let name = of(resource.and_then(|it| it.name.as_ref()));
+        let served = Served {
+            shared: Arc::clone(&session.shared),
+            identity: Arc::clone(&session.audit.identity),
+            peer: Peer::Forwarded {
+                client: session.client,
+                through: session.audit.id,
+                depth: session.depth + 1,
+            },
+            tracked: session.tracked.inside(),
+            ips: addresses,
+            pod: format!("{namespace}/{name}").into(),
+        };
+        let stopping = Arc::clone(session);
+        let flow = Arc::new(self.flow);
+        let forwarded = Forwarded {
+            client: TokioIo::new(client),
+            client_transport: transport.clone(),
+            server: TokioIo::new(server),
+            server_transport: transport,
+            stop: Box::pin(async move {
+                stopping.tracked.cancelled().await;
+                "weir is stopping".to_owned()
+            }),
+        };
+        let ended = port_forward::forward(forwarded, Arc::clone(&flow), &served).await;
+        flow.finish_forward(&ended).await;
     }
 
     /// Relays a command's channels to their end.
@@ -263,6 +339,31 @@ impl StreamFlow {
                 None => Outcome::Completed,
             },
         };
+        active.finish_kept(outcome).await;
+    }
+}
+
+impl StreamFlow {
+    /// Writes the record of a port-forward, once.
+    async fn finish_forward(&self, ended: &port_forward::Ended) {
+        let Some((_, mut active)) = self.held.lock().await.take() else {
+            return;
+        };
+        let (reason, outcome) = match &ended.reason {
+            port_forward::Reason::Client
+            | port_forward::Reason::Server
+            | port_forward::Reason::Done => (None, Outcome::Completed),
+            port_forward::Reason::Refused(text) | port_forward::Reason::Stopped(text) => {
+                let outcome = active.outcome.take();
+                (Some(text), outcome.unwrap_or(Outcome::Aborted))
+            }
+            port_forward::Reason::BadClient(text) | port_forward::Reason::BadServer(text) => {
+                (Some(text), Outcome::Aborted)
+            }
+        };
+        if let Some(text) = reason {
+            active.record.reason = Some(text.as_str().into());
+        }
         active.finish_kept(outcome).await;
     }
 }

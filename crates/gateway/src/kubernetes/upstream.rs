@@ -10,9 +10,11 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::sync::Mutex;
 use weir_policy::{Target, TlsMode};
+use weir_transport::listen::keep_alive;
 use weir_transport::tls::{Stream, UpstreamMode, UpstreamTls, originate};
 
 use super::answer::Failed;
+use super::serve::{KEEP_ALIVE, STREAMS};
 use crate::engine::Route;
 use crate::place::Way;
 use crate::ports::Credentials;
@@ -20,9 +22,10 @@ use crate::ports::Credentials;
 /// A request's body on its way to the server.
 pub(super) type Outgoing = UnsyncBoxBody<Bytes, Failed>;
 
-/// Most that a stream, and all of a connection's together, may be ahead of the client.
+/// Most that a stream, and all of a connection's together, may be ahead of the client. The sum has room for
+/// all of them: answers that nobody reads, or that people decide about, leave the others theirs.
 const STREAM_WINDOW: u32 = 256 << 10;
-const CONNECTION_WINDOW: u32 = 1 << 20;
+const CONNECTION_WINDOW: u32 = STREAMS * STREAM_WINDOW;
 /// Most bytes of headers of the server's.
 const MAX_HEADERS: u32 = 64 << 10;
 
@@ -104,32 +107,46 @@ impl Upstream {
     /// The server cannot be reached, or fails.
     pub(super) async fn send(
         &self,
-        request: Request<Outgoing>,
+        mut request: Request<Outgoing>,
     ) -> Result<Response<Incoming>, String> {
         let mut kept = self.sender.lock().await;
-        let mut sender = match kept.take() {
-            Some(sender) => sender.still().await,
-            None => None,
-        };
-        if sender.is_none() {
-            sender = Some(self.connect().await?);
-        }
-        let Some(mut sender) = sender else {
-            return Err("no connection".to_owned());
-        };
-        match &mut sender {
-            Sender::Two(two) => {
-                let answer = two.send_request(request);
-                *kept = Some(sender);
-                drop(kept);
-                answer.await.map_err(|error| describe(&error))
-            }
-            // One at a time: the next request waits for the answer's head, and for its body in `still`.
-            Sender::One(one) => {
-                let answer = one.send_request(request).await;
-                *kept = Some(sender);
-                answer.map_err(|error| describe(&error))
-            }
+        loop {
+            let known = match kept.take() {
+                Some(sender) => sender.still().await,
+                None => None,
+            };
+            let is_known = known.is_some();
+            let mut sender = match known {
+                Some(sender) => sender,
+                None => self.connect().await?,
+            };
+            let answered = match &mut sender {
+                Sender::Two(two) => {
+                    let answer = two.try_send_request(request);
+                    *kept = Some(sender);
+                    drop(kept);
+                    let answered = answer.await;
+                    kept = match &answered {
+                        Err(_) => self.sender.lock().await,
+                        Ok(_) => return answered.map_err(|error| describe(error.error())),
+                    };
+                    answered
+                }
+                // One at a time: the next request waits for the answer's head, and for its body in `still`.
+                Sender::One(one) => {
+                    let answered = one.try_send_request(request).await;
+                    *kept = Some(sender);
+                    answered
+                }
+            };
+            // What never left for a server that has closed meanwhile goes to a new connection.
+            request = match answered {
+                Ok(response) => return Ok(response),
+                Err(mut failed) => match failed.take_message() {
+                    Some(unsent) if is_known => unsent,
+                    _ => return Err(describe(failed.error())),
+                },
+            };
         }
     }
 
@@ -150,6 +167,7 @@ impl Upstream {
 
     async fn connect(&self) -> Result<Sender, String> {
         let socket = self.way.dial().await.map_err(|error| error.to_string())?;
+        keep_alive(&socket).map_err(|error| error.to_string())?;
         let stream = match &self.tls {
             None => Stream::from(socket),
             Some(tls) => {
@@ -164,6 +182,8 @@ impl Upstream {
                 .initial_stream_window_size(STREAM_WINDOW)
                 .initial_connection_window_size(CONNECTION_WINDOW)
                 .max_header_list_size(MAX_HEADERS)
+                .keep_alive_interval(KEEP_ALIVE.0)
+                .keep_alive_timeout(KEEP_ALIVE.1)
                 .handshake(io)
                 .await
                 .map_err(|error| describe(&error))?;

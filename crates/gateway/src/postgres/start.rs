@@ -23,7 +23,7 @@ use super::statement::Evidence;
 use super::{Connection, judgement};
 use crate::engine::{Route, Shared};
 use crate::incoming::Incoming;
-use crate::place::{Place, Way};
+use crate::place::Place;
 use crate::{millis, wall_clock};
 
 /// How long a client may take from connecting to logging in, as the server's own default.
@@ -290,7 +290,7 @@ async fn begin(
         .sink
         .healthy()
         .map_err(|reason| Refused::Told(Refusal::unrecorded(&reason)))?;
-    let led = matches!(route.way, Way::Through(_));
+    let led = route.way.is_led();
     if led && target.credentials != Credentials::PassThrough && !is_verified(target) {
         // Whoever runs the host in between could answer in the server's place, and ask for the password.
         return Err(told(

@@ -10,11 +10,11 @@ use super::asked::Asked;
 use super::data::Waited;
 use super::flow::{Flow, MAX_WINDOW};
 use super::packet::{self, Build};
-use super::pipe::Pipe;
 use super::scp::Scp;
 use super::sftp::Sftp;
 use super::statement::Active;
 use super::through::Dial;
+use crate::pipe::Pipe;
 
 /// Who opened a channel, or sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -171,7 +171,7 @@ pub(super) struct Channel {
     /// What its command moves in a protocol that is counted and not read.
     pub(super) stream: Option<Stream>,
     /// Its connection, where its data is led through the engine.
-    pub(super) pipe: Option<Pipe>,
+    pub(super) pipe: Option<Pipe<Side>>,
     /// Who waits for it, where it is one of Weir's own.
     pub(super) dial: Option<Dial>,
 }

@@ -7,6 +7,7 @@
 //! number of channels, and by how much may wait to be looked at.
 
 use std::collections::HashMap;
+use std::future::{Ready, ready};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,11 +24,11 @@ use super::backlog::Backlog;
 use super::channel::{Channel, Lane, Reply, Request, Side};
 use super::judge::Judge;
 use super::packet::{self, Build, Message};
-use super::pipe::Piped;
 use super::requests::Answer;
 use super::statement::{Active, Evidence};
 use super::through::{Dial, Led};
 use crate::incoming::Peer;
+use crate::pipe::Piped;
 
 /// Most bytes of messages that wait to be looked at.
 const MAX_INBOX: usize = 64 << 20;
@@ -105,6 +106,15 @@ impl Inbox {
         self.sender
             .send(event)
             .map_err(|_| russh::Error::Disconnect)
+    }
+
+    /// What happens at the connection of a channel is put here.
+    pub(super) fn of_pipe(
+        &self,
+        key: u64,
+    ) -> impl Fn(Piped) -> Ready<bool> + Clone + Send + Sync + 'static {
+        let inbox = self.clone();
+        move |piped| ready(inbox.put(Event::Piped(key, piped)).is_ok())
     }
 
     /// Says that the server has gone.

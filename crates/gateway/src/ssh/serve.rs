@@ -27,7 +27,7 @@ use super::statement::Evidence;
 use super::upstream::{BrokeredLogin, Unmet, Upstream};
 use crate::engine::{Route, Shared};
 use crate::incoming::{Incoming, Peer};
-use crate::place::{Place, Way};
+use crate::place::Place;
 use crate::{millis, wall_clock};
 
 /// How long a client may take from connecting to logging in, as OpenSSH's own default.
@@ -373,7 +373,7 @@ fn begin(
     let place = &route.place;
     let kept = shared.host_keys.trusted(&target.name, &place.to_string())?;
     let check = HostCheck::new(target, place, credentials, kept)?;
-    if check.first_use && matches!(route.way, Way::Through(_)) {
+    if check.first_use && route.way.is_led() {
         return Err("through another host, no key is trusted on first use".to_owned());
     }
     let (dial, greeted) = oneshot::channel();

@@ -8,7 +8,7 @@
 //!
 //! Invariants: the client learns that its channel is open when the server has opened one; what waits
 //! in a channel's connection is not granted again to its sender.
-//! Refuses: more than [`MAX_DEPTH`] SSH sessions inside one another.
+//! Refuses: more than [`MAX_DEPTH`] sessions inside one another.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,13 +24,11 @@ use super::channel::{Arrival, Channel, Closing, Side};
 use super::data::Counted;
 use super::flow::Flow;
 use super::packet::{self, Build, Fields, Message};
-use super::pipe::{Pipe, Piped};
 use super::relay::{Event, Inbox, MAX_CHANNELS, Relay};
-use crate::incoming::{Incoming, Peer};
+use crate::incoming::{Incoming, MAX_DEPTH, Peer};
+use crate::pipe::{Pipe, Piped};
 use crate::place::{Place, Way};
 
-/// Most SSH sessions inside one another.
-const MAX_DEPTH: u8 = 4;
 /// Numbers of Weir's own channels begin here, far from those that peers choose.
 const OWN_NUMBERS: u32 = 1 << 31;
 /// The longest data in one message that Weir asks for.
@@ -160,7 +158,7 @@ impl Relay {
         channel.confirm(number, u32::MAX, MAX_PACKET);
         channel.closing.by_server = true;
         channel.closing.to_server = true;
-        channel.pipe = Some(Pipe::new(key, Side::Client, led.near, &self.inbox));
+        channel.pipe = Some(Pipe::new(Side::Client, led.near, self.inbox.of_pipe(key)));
         let message = Build::new(packet::OPEN_CONFIRMATION)
             .u32(client)
             .u32(number)
@@ -229,7 +227,7 @@ impl Relay {
         channel.confirm(number, window, max_packet);
         channel.closing.by_client = true;
         channel.closing.to_client = true;
-        channel.pipe = Some(Pipe::new(key, Side::Server, dial.near, &self.inbox));
+        channel.pipe = Some(Pipe::new(Side::Server, dial.near, self.inbox.of_pipe(key)));
         if dial.tell.send(Ok(())).is_err() {
             self.hang_up(key);
             self.flush(key);

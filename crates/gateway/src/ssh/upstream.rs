@@ -210,7 +210,7 @@ impl Upstream {
         })?;
         let local = match way {
             Way::Direct(_) => Some(socket.local_addr().map_err(io)?.ip().to_canonical()),
-            Way::Through(_) => None,
+            Way::Through(_) | Way::Forwarded(_) => None,
         };
         let (buffered, backlog) = Buffered::new(socket);
         let seen = Arc::new(Mutex::new(Seen::default()));
