@@ -27,7 +27,7 @@ kubectl@V@ delete configmap typed@N@
 kubectl@V@ get configmap typed@N@
 kubectl@V@ get nodes
 kubectl@V@ wait --for=condition=Ready pod/peer --timeout=20s
-kubectl@V@ logs peer --tail=1 | cut -c1-7
+kubectl@V@ logs peer --limit-bytes=7
 kubectl@V@ exec peer -- sh -c 'echo out; echo err >&2; exit 7'
 printf 'typed' | kubectl@V@ exec -i peer -- cat
 kubectl@V@ auth can-i create pods
@@ -57,7 +57,7 @@ for event in watch.Watch().stream(core.list_namespaced_config_map, space, timeou
 out["seen"] = seen
 out["exec"] = stream(core.connect_get_namespaced_pod_exec, "peer", space, command=["echo", "through a WebSocket"],
                      stdout=True, stderr=True, stdin=False, tty=False)
-out["log"] = core.read_namespaced_pod_log("peer", space, tail_lines=1)[:7]
+out["log"] = core.read_namespaced_pod_log("peer", space, limit_bytes=7)
 print(json.dumps(out))
 """
 HELM = """\
@@ -209,10 +209,12 @@ class Kube(kube_streams.Streams):
         """Kubernetes replaces the token in the sidecar's volume; here by hand, with one of the same pod."""
         pod = self.cluster.get("pod", "worker", namespace=GOVERNED)["metadata"]
         new = self.cluster.kubectl("create", "token", "worker", "--bound-object-kind=Pod", "--bound-object-name=worker",
-                                   f"--bound-object-uid={pod['uid']}", "--duration=601s", namespace=GOVERNED).strip()
+                                   f"--bound-object-uid={pod['uid']}", "--duration=2h", namespace=GOVERNED).strip()
         volume, placeholder = self.volume("weir-kube-token"), self.token()
         self.cluster.run("sh", "-c", f"cd {volume} && cp -rL ..data ..mine && cat > ..mine/token && "
                          "ln -s ..mine ..next && mv -T ..next ..data", input=new)
+        who = json.loads(self.sh("kubectl auth whoami -o json"))["status"]["userInfo"]["extra"]
+        equal(who["authentication.kubernetes.io/credential-id"], [f"JTI={scene.claims(new)[1]['jti']}"])
         equal(self.api(placeholder)[0], "200")
         def moved():
             return scene.claims(self.token())[1]["exp"] == scene.claims(new)[1]["exp"]

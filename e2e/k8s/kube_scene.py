@@ -16,7 +16,7 @@ apiVersion: weir.dev/v1alpha1
 kind: DataLabel
 metadata: {name: secret.kubernetes}
 spec:
-  kubernetes: [{resource: secrets, fields: ["data.*", "stringData.*"]}]
+  kubernetes: [{resource: secrets, fields: [data.password, stringData.password]}]
   mask: {constant: "[masked]"}
 ---
 apiVersion: weir.dev/v1alpha1
@@ -28,7 +28,7 @@ spec:
   targets: [kubernetes]
   audit: {record: Full, delivery: Blocking}
   rules:
-  - {name: hide, match: {labels: ["secret.*"], kubernetes: {names: [database]}}, action: Mask}
+  - {name: hide, match: {labels: ["secret.*"]}, action: Mask}
   - {name: no-tokens, match: {kubernetes: {effects: [IssuesCredentials]}}, action: Deny}
   - name: ask-first
     match: {kubernetes: {commands: ["touch *"]}}
