@@ -243,7 +243,7 @@ impl Answer {
         let Ok(data) = frame.into_data() else {
             return Ok(());
         };
-        self.gate.still_holds(&mut self.active)?;
+        self.gate.still_holds(&mut self.active).await?;
         match &mut self.reader {
             Reader::Plain => {
                 self.gate.pass(&mut self.active, 0, data.len()).await?;

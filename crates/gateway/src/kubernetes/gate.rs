@@ -15,6 +15,10 @@ use super::serve::Session;
 use super::statement::Active;
 use crate::judge;
 
+/// How long evidence may lag behind what it is about, and how often that is looked at.
+const KEEPING: Duration = Duration::from_secs(5);
+const LOOK: Duration = Duration::from_millis(5);
+
 /// Decides about each piece of what goes to the client.
 #[derive(Clone)]
 pub(super) struct Gate {
@@ -66,8 +70,17 @@ impl Gate {
         }
     }
 
-    /// Whether the answer may go on under the policy in force.
-    pub(super) fn still_holds(&mut self, active: &mut Active) -> Result<(), Refusal> {
+    /// Whether the answer may go on under the policy in force. Where evidence is kept more slowly than there
+    /// is something to keep, it waits for that first.
+    pub(super) async fn still_holds(&mut self, active: &mut Active) -> Result<(), Refusal> {
+        let slow = tokio::time::Instant::now() + KEEPING;
+        while self.session.shared.sink.healthy().is_err() && tokio::time::Instant::now() < slow {
+            tokio::time::sleep(LOOK).await;
+        }
+        self.is_unchanged(active)
+    }
+
+    fn is_unchanged(&mut self, active: &mut Active) -> Result<(), Refusal> {
         let judged = self.session.with_judge(|judge| {
             judge.refresh()?;
             if judge.revision() == self.revision {

@@ -377,7 +377,7 @@ impl Flow for StreamFlow {
         let told = |refusal: &Refusal, active: &Active| {
             format!("{} (audit id {})", refusal.text, active.audit_id())
         };
-        if let Err(refusal) = gate.still_holds(active) {
+        if let Err(refusal) = gate.still_holds(active).await {
             return Err(told(&refusal, active));
         }
         let size = usize::try_from(bytes).unwrap_or(usize::MAX);
