@@ -54,12 +54,12 @@ head -c {COPIED} /dev/urandom > sent
 kubectl cp sent peer:/srv/copied
 kubectl exec peer -- sha256sum /srv/copied | cut -c1-64 > there
 sha256sum sent | cut -c1-64 | cmp - there
-kubectl cp peer:/srv/copied back > /dev/null 2>&1
+kubectl cp peer:/srv/copied back > said 2>&1 || cat said
 cmp sent back
-rm -f sent back
+rm -f sent back said there
 echo copied
 """
-# Fifty at once over one tunnel, and one more after one that came to nothing.
+# Fifty at once over one tunnel, then one that comes to nothing: with that kubectl ends the tunnel itself.
 TUNNEL = f"""\
 cd /tmp
 kubectl port-forward pod/peer 18000:8000 18001:8001 > forward.log 2>&1 &
@@ -68,8 +68,7 @@ for _ in $(seq 100); do grep -q 'Forwarding from 127.0.0.1:18000' forward.log &&
 seq {CONNECTIONS} | xargs -P {CONNECTIONS} -I@ curl -sS -m 60 -o got-@ http://127.0.0.1:18000/file
 sha256sum got-* | cut -c1-64 | sort | uniq -c | awk '{{print $1}}'
 curl -s -m 20 http://127.0.0.1:18001/ > /dev/null || echo refused
-curl -sS -m 20 http://127.0.0.1:18000/file | wc -c
-kill $child
+kill $child 2> /dev/null
 rm -f got-* forward.log
 """
 TALKER = """\
@@ -99,7 +98,7 @@ class Streams(scene.Scene):
         equal(governed, direct)
 
     def fifty_connections_share_a_tunnel(self):
-        self.same(TUNNEL, f"{CONNECTIONS}\nrefused\n300000\n")
+        self.same(TUNNEL, f"{CONNECTIONS}\nrefused\n")
 
     def no_event_of_a_watch_is_lost(self):
         expected = f'{{"gone":true,"seen":{EVENTS}}}\n'
