@@ -54,9 +54,9 @@ head -c {COPIED} /dev/urandom > sent
 kubectl cp sent peer:/srv/copied
 kubectl exec peer -- sha256sum /srv/copied | cut -c1-64 > there
 sha256sum sent | cut -c1-64 | cmp - there
-kubectl cp peer:/srv/copied back > /dev/null 2>&1
+kubectl cp peer:/srv/copied back > said 2>&1 || cat said
 cmp sent back
-rm -f sent back
+rm -f sent back said there
 echo copied
 """
 # Fifty at once over one tunnel, one more, and one that comes to nothing: kubectl gives up the others with it.

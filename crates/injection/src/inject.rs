@@ -6,8 +6,9 @@ use sha2::{Digest, Sha256};
 use crate::account::Accounts;
 use crate::container::{probe, sidecar, volumes};
 use crate::names::{
-    IDENTITY_VOLUME, INJECT, KUBE_FILES, KUBE_TOKEN, KUBE_TOKEN_VOLUME, KUBE_VOLUME, LEFT_ALONE,
-    PREFIX, PROBE, PROBE_UID, SIDECAR, SIDECAR_UID, STATE_VOLUME, STATUS, TRUST_VOLUME, UNMATCHED,
+    DEFAULT_CONTAINER, IDENTITY_VOLUME, INJECT, KUBE_FILES, KUBE_TOKEN, KUBE_TOKEN_VOLUME,
+    KUBE_VOLUME, LEFT_ALONE, PREFIX, PROBE, PROBE_UID, SIDECAR, SIDECAR_UID, STATE_VOLUME, STATUS,
+    TRUST_VOLUME, UNMATCHED,
 };
 use crate::opt_in::{Governed, Namespace, governed};
 use crate::refusal::Refusal;
@@ -93,6 +94,16 @@ pub fn inject(
         .as_ref()
         .and_then(|all| all.get(KUBE_FILES)?.as_str());
     let files = accounts.told(before, spec);
+    if let Some(only) = only(spec) {
+        let meant = annotations
+            .as_ref()
+            .and_then(|all| all.get(DEFAULT_CONTAINER)?.as_str());
+        annotate(
+            &mut pod,
+            DEFAULT_CONTAINER,
+            Some(meant.unwrap_or(&only).to_owned()),
+        )?;
+    }
     let status = json!({"version": settings.version, "hash": hash}).to_string();
     annotate(&mut pod, STATUS, Some(status))?;
     annotate(&mut pod, KUBE_FILES, files)?;
@@ -263,6 +274,14 @@ pub(crate) fn drop_net_raw(container: &mut Map<String, Value>) {
     {
         dropped.push(json!("NET_RAW"));
     }
+}
+
+/// The one container of a pod that has no other but Weir's.
+fn only(spec: &Map<String, Value>) -> Option<String> {
+    let count = |list: &str| spec.get(list).and_then(Value::as_array).map_or(0, Vec::len);
+    let container = spec.get("containers")?.as_array()?.first()?;
+    let name = container.get("name")?.as_str()?;
+    (count("containers") == 1 && count("initContainers") == 2).then(|| name.to_owned())
 }
 
 /// Sets an annotation, or takes it away.

@@ -71,6 +71,9 @@ pub const KUBE_TOKEN: &str = "weir.dev/kube-token";
 /// Annotation of injected pods: which file of which volume holds what, for volumes with a token of the
 /// API server's that [`KUBE_VOLUME`] stands for and that do not name their files as Kubernetes does.
 pub const KUBE_FILES: &str = "weir.dev/kube-files";
+/// Annotation by which kubectl finds the container that is meant. Set for pods of one container, so that
+/// kubectl does not begin to say which of three it has taken.
+pub const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
 /// Annotation of injected pods: version and hash of what was added.
 pub const STATUS: &str = "weir.dev/status";
 /// Annotation of injected pods: trust variables that were already set and files that were already

@@ -370,6 +370,27 @@ fn annotations_only_tighten() {
 }
 
 #[test]
+fn kubectl_goes_on_meaning_the_only_container() {
+    let name = "kubectl.kubernetes.io/default-container";
+    let meant = |spec: Value, annotations: Value| {
+        let pod = json!({"metadata": {"annotations": annotations}, "spec": spec});
+        let once = injected(&pod, &asked());
+        assert_eq!(injected(&once.pod, &asked()).pod, once.pod);
+        once.pod["metadata"]["annotations"][name].clone()
+    };
+    let one = json!([{"name": "app"}]);
+    assert_eq!(meant(json!({"containers": one}), json!({})), "app");
+    assert_eq!(
+        meant(json!({"containers": one}), json!({name: "mine"})),
+        "mine"
+    );
+    let two = json!([{"name": "app"}, {"name": "other"}]);
+    assert_eq!(meant(json!({"containers": two}), json!({})), Value::Null);
+    let with_init = json!({"containers": one, "initContainers": [{"name": "first"}]});
+    assert_eq!(meant(with_init, json!({})), Value::Null);
+}
+
+#[test]
 fn typed_in_status_is_overwritten() {
     let pod = injected(
         &with(
