@@ -24,18 +24,21 @@ enum Failed {
     Channel(ChannelError),
 }
 
+/// What was said on each channel; none where it was closed.
+type Said = Vec<(u8, Option<Vec<u8>>)>;
+
 /// What bytes say that come in these chunks: data that follows other data of its channel is joined.
 fn said<'a>(
     is_client: bool,
     version: Subprotocol,
     chunks: impl Iterator<Item = &'a [u8]>,
-) -> (Vec<(u8, Option<Vec<u8>>)>, Option<Failed>) {
+) -> (Said, Option<Failed>) {
     let mut reader = match is_client {
         true => Reader::of_client(),
         false => Reader::of_server(),
     };
     let (mut demux, mut input) = (Demux::new(version), BytesMut::new());
-    let mut all: Vec<(u8, Option<Vec<u8>>)> = Vec::new();
+    let mut all: Said = Vec::new();
     for chunk in chunks {
         input.extend_from_slice(chunk);
         loop {
