@@ -216,9 +216,7 @@ class Kube(kube_streams.Streams):
         who = json.loads(self.sh("kubectl auth whoami -o json"))["status"]["userInfo"]["extra"]
         equal(who["authentication.kubernetes.io/credential-id"], [f"JTI={scene.claims(new)[1]['jti']}"])
         equal(self.api(placeholder)[0], "200")
-        def moved():
-            return scene.claims(self.token())[1]["exp"] == scene.claims(new)[1]["exp"]
-        proc.wait_until(moved, "the placeholder follows", 30, every=1)
+        # The kubelet soon puts its own token back.
         log = self.cluster.logs("worker", "weir-sidecar", namespace=GOVERNED)
         for token in (new, placeholder):
             lacks(log, token.rsplit(".", 1)[1])

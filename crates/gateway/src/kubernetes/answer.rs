@@ -68,8 +68,17 @@ pub(super) struct Objects {
     counting: Counting,
     /// Where in the output the object begins that is being written.
     mark: Option<usize>,
-    /// Objects that a limit's approval let through in part.
-    counted: u64,
+    /// Parts of that object that were counted already.
+    parts: u64,
+}
+
+/// An object, or a part of one, that is counted before it is delivered.
+struct Counted {
+    /// Where it begins in the output.
+    mark: usize,
+    size: usize,
+    /// 0 for what follows a part.
+    rows: u64,
 }
 
 impl Objects {
@@ -80,7 +89,7 @@ impl Objects {
             masking: masks.map(Masking::new),
             counting: Counting::default(),
             mark: None,
-            counted: 0,
+            parts: 0,
         }
     }
 
@@ -90,6 +99,15 @@ impl Objects {
             None => self.rewriter.feed(input, out, &mut self.counting),
         };
         fed.map_err(|error| format!("its answer cannot be read: {error}"))
+    }
+
+    /// The output from `mark` to `end` as what is counted.
+    fn counted(&self, mark: usize, end: usize) -> Counted {
+        Counted {
+            mark,
+            size: end - mark,
+            rows: u64::from(self.parts == 0),
+        }
     }
 
     fn continues(&mut self) -> Option<String> {
@@ -263,45 +281,60 @@ impl Answer {
 
     async fn read_objects(&mut self, data: &[u8]) -> Result<(), Refusal> {
         let mut input = data;
+        let mut ended: Vec<Counted> = Vec::new();
         loop {
             let Reader::Objects(objects) = &mut self.reader else {
                 return Ok(());
             };
             let event = objects.feed(&mut input, &mut self.out);
-            let event = event.map_err(|error| Refusal::bad_gateway(&error))?;
+            let end = self.out.len();
             match (event, objects.mark) {
-                (Event::None, Some(mark)) if self.out.len() - mark > OBJECT => {
-                    // The object is too large to wait for: it is counted as it comes.
-                    let (rows, size) = (u64::from(objects.counted == 0), self.out.len() - mark);
-                    objects.counted += 1;
-                    objects.mark = Some(self.out.len());
-                    self.count(rows, size, mark).await?;
-                    return Ok(());
+                // The object is too large to wait for: it is counted as it comes.
+                (Ok(Event::None), Some(mark)) if end - mark > OBJECT => {
+                    ended.push(objects.counted(mark, end));
+                    objects.parts += 1;
+                    objects.mark = Some(end);
+                    return self.count(ended).await;
                 }
-                (Event::None, _) => return Ok(()),
-                (Event::ObjectBegins, _) => {
-                    objects.mark = Some(self.out.len());
-                    objects.counted = 0;
+                (Ok(Event::None), _) => return self.count(ended).await,
+                (Ok(Event::ObjectBegins), _) => {
+                    objects.mark = Some(end);
+                    objects.parts = 0;
                 }
-                (Event::ObjectEnds, mark) => {
-                    let mark = mark.unwrap_or(self.out.len());
-                    let (rows, size) = (u64::from(objects.counted == 0), self.out.len() - mark);
+                (Ok(Event::ObjectEnds), mark) => {
+                    ended.push(objects.counted(mark.unwrap_or(end), end));
                     objects.mark = None;
-                    self.count(rows, size, mark).await?;
+                }
+                (Err(error), mark) => {
+                    // What came before it is delivered.
+                    self.out.truncate(mark.unwrap_or(end));
+                    self.count(ended).await?;
+                    return Err(Refusal::bad_gateway(&error));
                 }
             }
         }
     }
 
-    /// Counts an object, or takes it away again.
-    async fn count(&mut self, rows: u64, size: usize, mark: usize) -> Result<(), Refusal> {
-        let passed = self.gate.pass(&mut self.active, rows, size).await;
-        if passed.is_ok() {
+    /// Counts objects, together where they all fit; the first that does not is taken away again, with all
+    /// that follows.
+    async fn count(&mut self, ended: Vec<Counted>) -> Result<(), Refusal> {
+        let rows = ended.iter().map(|one| one.rows).sum();
+        let size = ended.iter().map(|one| one.size).sum();
+        if self.gate.passes(&mut self.active, rows, size)? {
             self.active.rows += rows;
-        } else {
-            self.out.truncate(mark);
+            return Ok(());
         }
-        passed
+        for one in ended {
+            let passed = self.gate.pass(&mut self.active, one.rows, one.size).await;
+            passed.inspect_err(|_| {
+                self.out.truncate(one.mark);
+                if let Reader::Objects(objects) = &mut self.reader {
+                    objects.mark = None;
+                }
+            })?;
+            self.active.rows += one.rows;
+        }
+        Ok(())
     }
 
     fn text_waits(&self) -> bool {

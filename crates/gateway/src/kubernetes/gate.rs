@@ -113,6 +113,21 @@ impl Gate {
         Err(changed)
     }
 
+    /// Whether so many objects and bytes may pass at once; else none was counted.
+    pub(super) fn passes(
+        &self,
+        active: &mut Active,
+        rows: u64,
+        bytes: usize,
+    ) -> Result<bool, Refusal> {
+        match active.meter.as_mut() {
+            Some(meter) => self
+                .session
+                .with_judge(|judge| judge.passes_some(meter, rows, bytes as u64)),
+            None => Ok(true),
+        }
+    }
+
     /// Lets so many objects and bytes pass: at once, at a rate, when people have said so, or not.
     pub(super) async fn pass(
         &self,
