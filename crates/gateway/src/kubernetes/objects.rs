@@ -105,8 +105,18 @@ const HANDLES: [&str; 10] = [
 /// The shortest and the longest text in Base64 that is looked into.
 const ENCODED: std::ops::Range<usize> = 16..1 << 20;
 
-/// Columns of a Table that show no field that a label could name.
-const SAFE_COLUMNS: [&str; 4] = ["Name", "Namespace", "Age", "Created At"];
+/// Columns of a Table that by their name show nothing that anybody would hide.
+const SAFE_COLUMNS: [&str; 9] = [
+    "Name",
+    "Namespace",
+    "Age",
+    "Created At",
+    "Kind",
+    "Type",
+    "Data",
+    "Ready",
+    "Phase",
+];
 
 /// Masks as an answer goes by.
 pub(super) struct Masking {
