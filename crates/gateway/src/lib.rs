@@ -24,6 +24,7 @@ mod relay;
 mod scopes;
 mod sniff;
 mod ssh;
+mod tls;
 mod values;
 
 use std::time::{SystemTime, UNIX_EPOCH};

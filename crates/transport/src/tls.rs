@@ -33,6 +33,7 @@ mod authority;
 mod endpoint;
 mod noticed;
 mod originate;
+mod signature;
 mod stream;
 mod terminate;
 

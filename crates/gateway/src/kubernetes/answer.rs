@@ -17,10 +17,11 @@ use http::{HeaderMap, Response, StatusCode, response};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::{Bytes, Frame, Incoming};
-use serde_json::{Value, json};
+use serde_json::Value;
 use weir_audit::Outcome;
 use weir_policy::Amount;
 use weir_wire_kube::rewrite::{Event, Limits, Rewriter};
+use weir_wire_kube::{Cause, Status};
 
 use super::gate::Gate;
 use super::objects::{Counting, Masking, Masks};
@@ -416,9 +417,10 @@ impl Answer {
         let id = self.active.audit_id();
         self.note(refusal);
         if self.is_watch && matches!(self.reader, Reader::Objects(_)) {
-            let event = json!({"type": "ERROR", "object": refusal.status(&id)});
-            let text = format!("{event}\n");
-            return Some((Ok(Frame::data(text.into())), None));
+            let mut event = Vec::from(&br#"{"type":"ERROR","object":"#[..]);
+            event.extend(refusal.status(&id).trim_ascii_end());
+            event.extend(b"}\n");
+            return Some((Ok(Frame::data(event.into())), None));
         }
         Some((Err(refusal.text.clone().into()), None))
     }
@@ -492,7 +494,7 @@ pub(super) async fn withheld(
         }
     };
     let status = withhold(&bytes, head.status);
-    active.delivers(status.as_bytes());
+    active.delivers(&status);
     let outcome = Outcome::Failed {
         code: head.status.as_str().into(),
     };
@@ -504,32 +506,33 @@ pub(super) async fn withheld(
     Response::from_parts(head, full(status))
 }
 
-fn withhold(bytes: &[u8], code: StatusCode) -> String {
+fn withhold(bytes: &[u8], code: StatusCode) -> Vec<u8> {
     const TEXT: &str =
         "the API server refused it; its words are withheld, as they may quote masked values";
     let known: Value = serde_json::from_slice(bytes).unwrap_or_default();
-    let text = |pointer: &str| known.pointer(pointer).and_then(Value::as_str);
-    let fields: Vec<Value> = known
-        .pointer("/details/causes")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .map(|cause| json!({"reason": cause.get("reason"), "field": cause.get("field")}))
-        .collect();
-    json!({
-        "kind": "Status",
-        "apiVersion": "v1",
-        "metadata": {},
-        "status": "Failure",
-        "message": format!("{}: {TEXT}", text("/reason").unwrap_or("Failure")),
-        "reason": text("/reason"),
-        "details": {
-            "name": text("/details/name"),
-            "group": text("/details/group"),
-            "kind": text("/details/kind"),
-            "causes": fields,
-        },
-        "code": code.as_u16(),
-    })
-    .to_string()
+    let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
+    let at = |pointer: &str| text(known.pointer(pointer));
+    let causes = known.pointer("/details/causes").and_then(Value::as_array);
+    let cause = |cause: &Value| Cause {
+        reason: text(cause.get("reason")),
+        field: text(cause.get("field")),
+        ..Cause::default()
+    };
+    let reason = at("/reason");
+    let word = if reason.is_empty() {
+        "Failure"
+    } else {
+        &reason
+    };
+    let status = Status {
+        code: code.as_u16(),
+        message: format!("{word}: {TEXT}"),
+        name: at("/details/name"),
+        group: at("/details/group"),
+        kind: at("/details/kind"),
+        causes: causes.into_iter().flatten().map(cause).collect(),
+        retry_after: None,
+        reason,
+    };
+    status.to_json()
 }

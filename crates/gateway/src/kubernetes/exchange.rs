@@ -67,7 +67,7 @@ pub(super) struct Exchange {
     pub(super) session: Arc<Session>,
     /// The request in words.
     pub(super) sentence: Arc<str>,
-    /// Path and query, as they came.
+    /// Path and query, as they came: what names a stream, whatever transport carries it.
     target: Arc<str>,
     /// Until it is handed to its answer.
     pub(super) active: Option<Active>,
@@ -194,13 +194,8 @@ impl Exchange {
     fn refused_before(&self, streams: bool) -> Option<(Refusal, String)> {
         let memory = &self.session.shared.kubernetes;
         streams
-            .then(|| memory.take_refusal(&self.session.whose, self.stream_name()))
+            .then(|| memory.take_refusal(&self.session.whose, &self.target))
             .flatten()
-    }
-
-    /// A stream by what it asks for, whatever transport carries it.
-    fn stream_name(&self) -> &str {
-        &self.target
     }
 
     /// Reads a request's object, where it has one that can be judged; what is not read goes on as it

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
-use serde_json::{Value, json};
 use weir_policy::RuleName;
+use weir_wire_kube::{Cause, Status};
 
 use super::answer::{Body, full};
 use crate::judge;
@@ -74,40 +74,42 @@ impl Refusal {
         self
     }
 
-    /// The Status that the client reads.
-    pub(super) fn status(&self, audit_id: &str) -> Value {
-        let causes: Vec<Value> = self
-            .rules
-            .iter()
-            .map(|rule| json!({"reason": "PolicyRule", "message": rule.to_string()}))
-            .chain([json!({"reason": "AuditID", "message": audit_id})])
-            .collect();
-        let mut details = json!({"causes": causes});
-        if let Some(wait) = self.retry_after
-            && let Some(details) = details.as_object_mut()
-        {
-            details.insert("retryAfterSeconds".to_owned(), json!(wait.as_secs().max(1)));
-        }
-        json!({
-            "kind": "Status",
-            "apiVersion": "v1",
-            "metadata": {},
-            "status": "Failure",
-            "message": format!("{} (audit id {audit_id})", self.text),
-            "reason": self.reason,
-            "details": details,
-            "code": self.code.as_u16(),
-        })
+    /// The Status that the client reads, as JSON.
+    pub(super) fn status(&self, audit_id: &str) -> Vec<u8> {
+        let cause = |reason: &str, message: String| Cause {
+            reason: reason.to_owned(),
+            message,
+            ..Cause::default()
+        };
+        let rules = self.rules.iter();
+        let rules = rules.map(|rule| cause("PolicyRule", rule.to_string()));
+        let status = Status {
+            code: self.code.as_u16(),
+            reason: self.reason.to_owned(),
+            message: format!("{} (audit id {audit_id})", self.text),
+            causes: rules
+                .chain([cause("AuditID", audit_id.to_owned())])
+                .collect(),
+            retry_after: self.seconds(),
+            ..Status::default()
+        };
+        status.to_json()
+    }
+
+    /// When to come again, in whole seconds.
+    fn seconds(&self) -> Option<u32> {
+        let wait = self.retry_after?;
+        Some(u32::try_from(wait.as_secs().max(1)).unwrap_or(u32::MAX))
     }
 
     /// The answer that the client receives.
     pub(super) fn response(&self, audit_id: &str) -> Response<Body> {
-        let mut response = Response::new(full(self.status(audit_id).to_string()));
+        let mut response = Response::new(full(self.status(audit_id)));
         *response.status_mut() = self.code;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        if let Some(wait) = self.retry_after {
-            headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
+        if let Some(seconds) = self.seconds() {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
     }

@@ -9,15 +9,16 @@ use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::sync::Mutex;
-use weir_policy::{Target, TlsMode};
+use weir_policy::Target;
 use weir_transport::listen::keep_alive;
-use weir_transport::tls::{Stream, UpstreamMode, UpstreamTls, originate};
+use weir_transport::tls::{Stream, UpstreamTls, originate};
 
 use super::answer::Failed;
 use super::serve::{KEEP_ALIVE, STREAMS};
 use crate::engine::Route;
 use crate::place::Way;
 use crate::ports::Credentials;
+use crate::tls;
 
 /// A request's body on its way to the server.
 pub(super) type Outgoing = UnsyncBoxBody<Bytes, Failed>;
@@ -54,26 +55,10 @@ impl Upstream {
         credentials: &dyn Credentials,
         http2: bool,
     ) -> Result<Self, String> {
-        let settings = &target.upstream_tls;
-        let mode = match settings.mode {
-            TlsMode::Disable => None,
-            TlsMode::Prefer | TlsMode::Require => Some(UpstreamMode::Require),
-            TlsMode::VerifyCA => Some(UpstreamMode::VerifyCa),
-            TlsMode::VerifyFull => Some(UpstreamMode::VerifyFull),
-        };
-        let name = target.server_name();
-        let name = name.or_else(|| route.place.ip().map(|ip| ip.to_string()));
-        let name = name.unwrap_or_default();
-        let tls = match mode {
-            None => None,
-            Some(mode) => {
-                let ca = settings.ca.as_ref();
-                let roots = ca.map(|source| credentials.read(source)).transpose()?;
-                let alpn: &[u8] = if http2 { b"h2" } else { b"http/1.1" };
-                let tls = UpstreamTls::new(mode, roots.as_deref(), &name, &[alpn]);
-                Some(tls.map_err(|error| error.to_string())?)
-            }
-        };
+        let alpn: &[u8] = if http2 { b"h2" } else { b"http/1.1" };
+        let tls = tls::of_target(target, &route.place, credentials, alpn)
+            .map_err(|error| error.to_string())?;
+        let name = tls::name_of(target, &route.place);
         Ok(Self {
             way: route.way.clone(),
             tls,

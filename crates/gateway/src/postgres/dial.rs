@@ -5,12 +5,13 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use weir_policy::{Target, TlsMode};
-use weir_transport::tls::{Stream, UpstreamMode, UpstreamTls, originate, peer_end_point};
+use weir_transport::tls::{Stream, UpstreamTls, originate, peer_end_point};
 use weir_wire_postgres::startup::{self, CancelKey};
 
 use crate::engine::Route;
 use crate::place::{CONNECT, Place, Way};
 use crate::ports::Credentials;
+use crate::tls;
 
 /// How long a server may take to act on a CancelRequest.
 const CANCEL: Duration = Duration::from_secs(5);
@@ -53,6 +54,15 @@ pub(super) enum DialError {
     Settings(String),
 }
 
+impl From<tls::SettingsError> for DialError {
+    fn from(error: tls::SettingsError) -> Self {
+        match error {
+            tls::SettingsError::Secret(reason) => Self::Settings(reason),
+            tls::SettingsError::Tls(error) => Self::Tls(error),
+        }
+    }
+}
+
 impl Dialer {
     /// Reads the Target's settings.
     pub(super) fn new(
@@ -61,28 +71,7 @@ impl Dialer {
         credentials: &dyn Credentials,
     ) -> Result<Self, DialError> {
         let settings = &target.upstream_tls;
-        let mode = match settings.mode {
-            TlsMode::Disable => None,
-            TlsMode::Prefer | TlsMode::Require => Some(UpstreamMode::Require),
-            TlsMode::VerifyCA => Some(UpstreamMode::VerifyCa),
-            TlsMode::VerifyFull => Some(UpstreamMode::VerifyFull),
-        };
-        let roots = match &settings.ca {
-            Some(source) => Some(credentials.read(source).map_err(DialError::Settings)?),
-            None => None,
-        };
-        let name = target.server_name();
-        let name = name.or_else(|| route.place.ip().map(|ip| ip.to_string()));
-        let name = name.unwrap_or_default();
-        let tls = match mode {
-            Some(mode) => Some(UpstreamTls::new(
-                mode,
-                roots.as_deref(),
-                &name,
-                &[b"postgresql"],
-            )?),
-            None => None,
-        };
+        let tls = tls::of_target(target, &route.place, credentials, b"postgresql")?;
         let required = !matches!(settings.mode, TlsMode::Disable | TlsMode::Prefer);
         Ok(Self {
             way: route.way.clone(),
