@@ -2,10 +2,12 @@
 after `helm uninstall`."""
 
 import json
+import math
 import statistics
 import time
 
 from lab import proc
+from lab.installed import images
 from lab.report import equal
 
 ROUNDS = 7
@@ -76,7 +78,7 @@ class Figures:
     def image_sizes(self):
         for name, size in self.weir.sizes.items():
             print(f"      image {name}: {size / 1e6:.1f} MB")
-        assert self.weir.sizes["weir-sidecar"] < 30e6
+            assert size < images.LIMITS.get(name, math.inf), f"{name} is too large"
 
     def uninstall_leaves_nothing_broken(self):
         self.weir.shell("helm uninstall weir -n weir-system --wait --timeout 120s")
