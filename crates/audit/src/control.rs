@@ -175,6 +175,144 @@ pub enum FindingCode {
     SecondKey,
     /// A pod runs without Weir where Weir is enforced.
     UnprotectedPod,
+    /// An engine's clock and the collector's do not agree.
+    ClockSkew,
+    /// A policy allows more than it did before.
+    PolicyLoosened,
+    /// A PolicyException is over: what it lifted is in force again.
+    ExceptionExpired,
+    /// An identity was refused again and again.
+    RepeatedDenials,
+    /// An image sent a statement of a shape that was never seen from it.
+    NewShape,
+    /// A row or a table that nobody has a reason to read was read.
+    HoneyRowRead,
+    /// A governed pod runs and sends no evidence.
+    NoStream,
+    /// Evidence that was committed is not what it was.
+    Tampered,
+}
+
+/// How soon somebody must look at a finding.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// For the record.
+    Info,
+    /// When there is time.
+    Low,
+    /// Today.
+    #[default]
+    Medium,
+    /// Within the hour.
+    High,
+    /// Now.
+    Critical,
+}
+
+impl Severity {
+    /// As events and configuration name it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+            Self::Critical => "critical",
+        }
+    }
+}
+
+impl FindingCode {
+    /// All of them, in the order in which they are documented.
+    pub const ALL: &'static [Self] = &[
+        Self::Gap,
+        Self::GapClosed,
+        Self::ChainBroken,
+        Self::Tampered,
+        Self::TornTail,
+        Self::UncleanShutdown,
+        Self::UnclosedSession,
+        Self::EngineSilent,
+        Self::NoStream,
+        Self::ClockSkew,
+        Self::EventsLost,
+        Self::SpoolFull,
+        Self::HostKeyTrusted,
+        Self::HostKeyRefused,
+        Self::UngovernedProtocol,
+        Self::UnmatchedRelayed,
+        Self::SecondKey,
+        Self::UnprotectedPod,
+        Self::PolicyLoosened,
+        Self::ExceptionExpired,
+        Self::RepeatedDenials,
+        Self::NewShape,
+        Self::HoneyRowRead,
+        Self::Other,
+    ];
+
+    /// As events name it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Gap => "gap",
+            Self::GapClosed => "gap_closed",
+            Self::ChainBroken => "chain_broken",
+            Self::TornTail => "torn_tail",
+            Self::UncleanShutdown => "unclean_shutdown",
+            Self::UnclosedSession => "unclosed_session",
+            Self::EngineSilent => "engine_silent",
+            Self::SpoolFull => "spool_full",
+            Self::EventsLost => "events_lost",
+            Self::UngovernedProtocol => "ungoverned_protocol",
+            Self::UnmatchedRelayed => "unmatched_relayed",
+            Self::HostKeyTrusted => "host_key_trusted",
+            Self::HostKeyRefused => "host_key_refused",
+            Self::Other => "other",
+            Self::SecondKey => "second_key",
+            Self::UnprotectedPod => "unprotected_pod",
+            Self::ClockSkew => "clock_skew",
+            Self::PolicyLoosened => "policy_loosened",
+            Self::ExceptionExpired => "exception_expired",
+            Self::RepeatedDenials => "repeated_denials",
+            Self::NewShape => "new_shape",
+            Self::HoneyRowRead => "honey_row_read",
+            Self::NoStream => "no_stream",
+            Self::Tampered => "tampered",
+        }
+    }
+
+    /// How soon somebody must look at it.
+    #[must_use]
+    pub fn severity(self) -> Severity {
+        match self {
+            Self::GapClosed | Self::HostKeyTrusted | Self::ExceptionExpired | Self::NewShape => {
+                Severity::Info
+            }
+            Self::TornTail
+            | Self::UncleanShutdown
+            | Self::UnclosedSession
+            | Self::UnmatchedRelayed => Severity::Low,
+            Self::EngineSilent
+            | Self::ClockSkew
+            | Self::UngovernedProtocol
+            | Self::RepeatedDenials
+            | Self::Other => Severity::Medium,
+            Self::Gap
+            | Self::NoStream
+            | Self::SpoolFull
+            | Self::EventsLost
+            | Self::HostKeyRefused
+            | Self::SecondKey
+            | Self::UnprotectedPod
+            | Self::PolicyLoosened => Severity::High,
+            Self::ChainBroken | Self::HoneyRowRead | Self::Tampered => Severity::Critical,
+        }
+    }
 }
 
 /// Somebody read evidence. It is recorded by the collector, in its own chain, before the answer.

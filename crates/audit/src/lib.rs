@@ -39,7 +39,7 @@ pub use codec::DecodeError;
 pub use control::{
     AccessRequestClosed, AccessRequestCreated, AccessRequestDecided, BudgetsReset, Closing,
     EngineStarted, EngineStopped, EvidenceRead, Finding, FindingCode, Heartbeat, PolicyChanged,
-    Previous, Ruling,
+    Previous, Ruling, Severity,
 };
 pub use echo::{EchoFilter, MAX_HELD, MAX_LINE, Typed};
 pub use event::{
@@ -55,8 +55,8 @@ pub use statement::{Decision, Outcome, Statement, StatementFinished, StatementSt
 pub use text::{Names, ParseError, Timestamp};
 
 /// The version of the event schema and of the encoding in frames.
-pub const SCHEMA: u16 = 4;
+pub const SCHEMA: u16 = 5;
 
 /// The oldest version that is still read. Version 3 added kinds, streams and findings to version 2
-/// and changed none, as version 4 did with version 3, so whoever reads 4 reads both.
+/// and changed none, as 4 did with 3 and 5 with 4, so whoever reads 5 reads all of them.
 pub const OLDEST_SCHEMA: u16 = 2;

@@ -198,6 +198,8 @@ fn spread(pause: Duration) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use weir_fetch::FetchError;
+
     use super::*;
 
     #[test]
@@ -216,6 +218,8 @@ mod tests {
         for status in [301, 400, 404, 429, 500, 503] {
             assert!(is_worth_trying_again(&refused(status)));
         }
-        assert!(is_worth_trying_again(&SendError::Timeout));
+        assert!(is_worth_trying_again(&SendError::Fetch(
+            FetchError::Timeout(Duration::from_secs(1))
+        )));
     }
 }

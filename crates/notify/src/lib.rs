@@ -17,13 +17,12 @@
 //! [Standard Webhooks]: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
 
 mod courier;
-mod endpoint;
 mod message;
 mod send;
 mod sign;
 
 pub use courier::{Courier, Delivery, NotifyMetrics, WAITING};
-pub use endpoint::EndpointError;
 pub use message::{Event, Hold, Message};
 pub use send::{SendError, Webhook, WebhookConfig};
 pub use sign::{KeyError, Keys};
+pub use weir_fetch::EndpointError;

@@ -2,29 +2,14 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use http_body_util::Full;
-use hyper::body::Bytes;
-use hyper::client::conn::http1;
-use hyper::header::{CONTENT_TYPE, HOST, USER_AGENT};
-use hyper::{Request, StatusCode};
-use hyper_util::rt::TokioIo;
-use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, ServerName};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
-use webpki_root_certs::TLS_SERVER_ROOT_CERTS;
+use hyper::header::CONTENT_TYPE;
+use hyper::{Method, StatusCode};
+use weir_fetch::{Endpoint, EndpointError, FetchError, Fetcher};
 
-use crate::endpoint::{Endpoint, EndpointError};
 use crate::message::Message;
 use crate::sign::{KeyError, Keys};
-
-/// How long an attempt may take, from the look-up to the answer's head.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Where messages go and what they are signed with.
 #[derive(Clone, Debug)]
@@ -58,18 +43,9 @@ pub enum SendError {
         /// Why not.
         source: io::Error,
     },
-    /// The authorities cannot be used.
-    #[error("the authorities of the receiver: {0}")]
-    Roots(String),
-    /// The receiver cannot be reached.
-    #[error("the receiver cannot be reached: {0}")]
-    Unreachable(io::Error),
-    /// The connection broke.
-    #[error("the receiver hung up: {0}")]
-    Broken(#[from] hyper::Error),
-    /// The receiver took too long.
-    #[error("the receiver did not answer within {} s", PATIENCE.as_secs())]
-    Timeout,
+    /// The receiver gave no answer.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
     /// The receiver does not want it.
     #[error("the receiver answered {0}")]
     Refused(StatusCode),
@@ -83,7 +59,7 @@ pub enum SendError {
 pub struct Webhook {
     endpoint: Endpoint,
     key_file: PathBuf,
-    ca_file: Option<PathBuf>,
+    fetcher: Fetcher,
 }
 
 impl Webhook {
@@ -95,14 +71,14 @@ impl Webhook {
         Ok(Self {
             endpoint: Endpoint::parse(&config.url, config.allow_http)?,
             key_file: config.key_file,
-            ca_file: config.ca_file,
+            fetcher: Fetcher::new(config.ca_file),
         })
     }
 
     /// Host and port, for people.
     #[must_use]
     pub fn place(&self) -> String {
-        format!("{}:{}", self.endpoint.host, self.endpoint.port)
+        self.endpoint.place()
     }
 
     /// Reads the files as an attempt would, so that a mistake is noticed at the start.
@@ -111,7 +87,7 @@ impl Webhook {
     /// When an attempt would fail.
     pub async fn check(&self) -> Result<(), SendError> {
         self.keys().await?;
-        self.roots().await.map(drop)
+        Ok(self.fetcher.check().await?)
     }
 
     /// Sends a message once. Delivered is what the receiver answered with a status of success.
@@ -122,40 +98,23 @@ impl Webhook {
         let keys = self.keys().await?;
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
         let timestamp = since.unwrap_or_default().as_secs();
-        let request = Request::post(&self.endpoint.path)
-            .header(HOST, &self.endpoint.authority)
+        let request = self
+            .endpoint
+            .request(Method::POST)
             .header(CONTENT_TYPE, "application/json")
-            .header(USER_AGENT, concat!("weir/", env!("CARGO_PKG_VERSION")))
             .header("webhook-id", &*message.id)
             .header("webhook-timestamp", timestamp)
             .header(
                 "webhook-signature",
                 keys.sign(&message.id, timestamp, &message.body),
             )
-            .body(Full::new(message.body.clone()))?;
-        let exchange = tokio::time::timeout(PATIENCE, self.exchange(request));
-        let status = exchange.await.map_err(|_| SendError::Timeout)??;
+            .body(message.body.clone())?;
+        let status = self.fetcher.tell(&self.endpoint, request).await?;
         if status.is_success() {
             Ok(())
         } else {
             Err(SendError::Refused(status))
         }
-    }
-
-    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<StatusCode, SendError> {
-        let Endpoint {
-            tls, host, port, ..
-        } = &self.endpoint;
-        let stream = TcpStream::connect((host.as_str(), *port)).await;
-        let stream = stream.map_err(SendError::Unreachable)?;
-        if !tls {
-            return over(stream, request).await;
-        }
-        let name = ServerName::try_from(host.clone());
-        let name = name.map_err(|error| SendError::Unreachable(io::Error::other(error)))?;
-        let config = config(self.roots().await?)?;
-        let stream = TlsConnector::from(config).connect(name, stream).await;
-        over(stream.map_err(SendError::Unreachable)?, request).await
     }
 
     async fn keys(&self) -> Result<Keys, SendError> {
@@ -165,24 +124,6 @@ impl Webhook {
             source,
         })
     }
-
-    async fn roots(&self) -> Result<RootCertStore, SendError> {
-        let mut roots = RootCertStore::empty();
-        let Some(path) = &self.ca_file else {
-            roots.add_parsable_certificates(TLS_SERVER_ROOT_CERTS.iter().cloned());
-            return Ok(roots);
-        };
-        let pem = read(path).await?;
-        for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
-            let certificate = certificate.map_err(|error| SendError::Roots(error.to_string()))?;
-            let added = roots.add(certificate);
-            added.map_err(|error| SendError::Roots(error.to_string()))?;
-        }
-        if roots.is_empty() {
-            return Err(SendError::Roots("no certificate in the file".to_owned()));
-        }
-        Ok(roots)
-    }
 }
 
 async fn read(path: &Path) -> Result<String, SendError> {
@@ -191,31 +132,4 @@ async fn read(path: &Path) -> Result<String, SendError> {
         path: path.to_owned(),
         source,
     })
-}
-
-fn config(roots: RootCertStore) -> Result<Arc<ClientConfig>, SendError> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| SendError::Roots(error.to_string()))?;
-    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
-}
-
-async fn over<S>(stream: S, request: Request<Full<Bytes>>) -> Result<StatusCode, SendError>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let answer = sender.send_request(request);
-    tokio::pin!(connection, answer);
-    // The answer's body is nobody's business: the connection goes with this call.
-    tokio::select! {
-        answer = &mut answer => Ok(answer?.status()),
-        ended = &mut connection => {
-            ended?;
-            Ok(answer.await?.status())
-        }
-    }
 }

@@ -137,7 +137,9 @@ wire_enum! {
         Gap = 0, GapClosed = 1, ChainBroken = 2, TornTail = 3, UncleanShutdown = 4,
         UnclosedSession = 5, EngineSilent = 6, SpoolFull = 7, EventsLost = 8,
         UngovernedProtocol = 9, UnmatchedRelayed = 10, Other = 11, HostKeyTrusted = 12,
-        HostKeyRefused = 13, SecondKey = 20, UnprotectedPod = 21
+        HostKeyRefused = 13, ClockSkew = 16, PolicyLoosened = 17, ExceptionExpired = 18,
+        RepeatedDenials = 19, SecondKey = 20, UnprotectedPod = 21, NewShape = 22,
+        HoneyRowRead = 23, NoStream = 24, Tampered = 25
     }
 }
 

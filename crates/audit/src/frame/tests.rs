@@ -222,7 +222,7 @@ fn channels() -> Vec<Body> {
         };
         bodies.push(file.into());
     }
-    for code in [FindingCode::HostKeyTrusted, FindingCode::HostKeyRefused] {
+    for code in FindingCode::ALL.iter().copied() {
         let finding = Finding {
             code,
             message: "SHA256:x".into(),
@@ -525,4 +525,20 @@ fn ids_and_times_survive_their_text() {
         let time = Timestamp::from_micros(micros);
         assert_eq!(time.to_string().parse(), Ok(time));
     }
+}
+
+#[test]
+fn a_finding_is_named_as_it_is_written_and_each_is_listed_once() {
+    let mut names = Vec::new();
+    for code in FindingCode::ALL {
+        let written = serde_json::to_value(code).unwrap();
+        assert_eq!(written, code.as_str());
+        let severity = serde_json::to_value(code.severity()).unwrap();
+        assert_eq!(severity, code.severity().as_str());
+        names.push(code.as_str());
+    }
+    names.sort_unstable();
+    let all = names.len();
+    names.dedup();
+    assert_eq!((names.len(), all), (24, 24));
 }

@@ -1,10 +1,13 @@
-//! Where messages go, from a URL that is checked once.
+//! Where requests go, from a URL that is checked once.
 
+use std::fmt;
 use std::net::IpAddr;
 
-use hyper::Uri;
+use hyper::header::{HOST, USER_AGENT};
+use hyper::http::request::Builder;
+use hyper::{Method, Request, Uri};
 
-/// Why messages cannot go to a URL.
+/// Why requests cannot go to a URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EndpointError {
     /// It is none.
@@ -22,19 +25,29 @@ pub enum EndpointError {
 }
 
 /// A checked URL.
-#[derive(Clone, Debug)]
-pub(crate) struct Endpoint {
+#[derive(Clone, PartialEq, Eq)]
+pub struct Endpoint {
     pub(crate) tls: bool,
     pub(crate) host: String,
     pub(crate) port: u16,
     /// As in the `Host` header.
-    pub(crate) authority: String,
-    pub(crate) path: String,
+    authority: String,
+    /// With the query.
+    path: String,
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Endpoint").field(&self.place()).finish()
+    }
 }
 
 impl Endpoint {
-    /// `plain` allows HTTP without TLS to loopback and to Services.
-    pub(crate) fn parse(url: &str, plain: bool) -> Result<Self, EndpointError> {
+    /// Takes a URL apart. `plain` allows HTTP without TLS, to loopback and to Services of the cluster.
+    ///
+    /// # Errors
+    /// When requests may not go there.
+    pub fn parse(url: &str, plain: bool) -> Result<Self, EndpointError> {
         let uri: Uri = url.trim().parse().map_err(|_| EndpointError::Form)?;
         let authority = uri.authority().ok_or(EndpointError::Form)?;
         if authority.as_str().contains('@') {
@@ -60,6 +73,42 @@ impl Endpoint {
             host,
         })
     }
+
+    /// Host and port, for people.
+    #[must_use]
+    pub fn place(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+
+    /// Path and query.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// As in the `Host` header.
+    #[must_use]
+    pub fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    /// Another path (with its query) of the same server.
+    #[must_use]
+    pub fn at(&self, path: impl Into<String>) -> Self {
+        Self {
+            path: path.into(),
+            ..self.clone()
+        }
+    }
+
+    /// The beginning of a request to this path.
+    pub fn request(&self, method: Method) -> Builder {
+        Request::builder()
+            .method(method)
+            .uri(&self.path)
+            .header(HOST, &self.authority)
+            .header(USER_AGENT, concat!("weir/", env!("CARGO_PKG_VERSION")))
+    }
 }
 
 /// Loopback, or the full name of a Service (`NAME.NAMESPACE.svc`, with or without the domain).
@@ -84,6 +133,14 @@ mod tests {
         assert_eq!(one.authority, "hooks.example:8443");
         let six = Endpoint::parse("https://[2001:db8::1]/", false).unwrap();
         assert_eq!((six.host.as_str(), six.port), ("2001:db8::1", 443));
+    }
+
+    #[test]
+    fn only_the_place_of_a_url_is_ever_shown() {
+        let one = Endpoint::parse("https://hooks.example/s3cret?key=s3cret", false).unwrap();
+        assert_eq!(format!("{one:?}"), "Endpoint(\"hooks.example:443\")");
+        let other = one.at("/token?x=1");
+        assert_eq!((other.path(), other.place()), ("/token?x=1", one.place()));
     }
 
     #[test]
