@@ -27,6 +27,9 @@ pub(super) enum To {
     Deny,
     Status,
     ResetBudgets,
+    Quarantines,
+    Quarantine,
+    Lift,
     Verify,
 }
 
@@ -57,6 +60,9 @@ pub const ROUTES: &[Route] = &[
     post("/v1/requests/{name}/deny", To::Deny),
     get("/v1/status", To::Status),
     post("/v1/budgets/reset", To::ResetBudgets),
+    get("/v1/quarantines", To::Quarantines),
+    post("/v1/quarantines/{name}", To::Quarantine),
+    post("/v1/quarantines/{name}/lift", To::Lift),
     get("/v1/verify", To::Verify),
 ];
 
