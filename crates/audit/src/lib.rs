@@ -39,7 +39,7 @@ pub use codec::DecodeError;
 pub use control::{
     AccessRequestClosed, AccessRequestCreated, AccessRequestDecided, BudgetsReset, Closing,
     EngineStarted, EngineStopped, EvidenceRead, Finding, FindingCode, Heartbeat, PolicyChanged,
-    Previous, Ruling, Severity,
+    Previous, QuarantineChanged, Ruling, Severity,
 };
 pub use echo::{EchoFilter, MAX_HELD, MAX_LINE, Typed};
 pub use event::{

@@ -34,6 +34,7 @@ use super::kubeconfig::kubeconfig;
 use super::notify;
 use super::operator::StandaloneOperator;
 use super::policies::{LoadedPolicies, render};
+use super::quarantine::Quarantines;
 use super::secrets::FileSecrets;
 
 /// How often the evidence store looks after itself.
@@ -101,7 +102,9 @@ impl Standalone {
             UnmatchedConfig::Relay => Unmatched::Relay,
             UnmatchedConfig::Refuse => Unmatched::Refuse,
         };
-        let policies = LoadedPolicies::load(config.resources.clone(), unmatched)
+        let quarantines = Quarantines::of(&state);
+        let kept = quarantines.path().to_owned();
+        let policies = LoadedPolicies::load(config.resources.clone(), kept, unmatched)
             .map_err(|diagnostics| StartError::Policy(render(&diagnostics)))?;
         let policies = Arc::new(policies);
         let mut spool_config = SpoolConfig::new(state.join("spool"));
@@ -169,6 +172,7 @@ impl Standalone {
             identity,
             metrics: Arc::clone(&metrics),
             groups: config.approver_groups.clone(),
+            quarantines: Arc::new(quarantines),
         };
         let serving = Serving {
             engine,
@@ -305,6 +309,7 @@ impl Standalone {
                 let reload =
                     tokio::task::spawn_blocking(move || policies.reload_if_changed(&audit));
                 let swapped = reload.await.unwrap_or(false);
+                engine.policy_changed();
                 if swapped || since_resolved >= upkeep::RESOLVE {
                     since_resolved = Duration::ZERO;
                     engine.resolve_names().await;

@@ -11,7 +11,7 @@ use hyper::{Request, Response, header};
 use tokio::sync::mpsc;
 use weir_audit::{EvidenceRead, Ruling, SessionId};
 
-use super::operator::{Approver, Decide, Operator};
+use super::operator::{Approver, Decide, Operator, QuarantineView};
 use super::reply::{Refusal, json, line, octets, plain, stream};
 use super::routes::{Found, Query, To, find};
 use crate::{Collector, CollectorError};
@@ -181,12 +181,17 @@ impl Api {
                 caller.everywhere()?;
                 json(&serde_json::json!({"requests": self.operator()?.requests()}))
             }
+            To::Quarantines => {
+                query.finish().map_err(Refusal::bad)?;
+                caller.everywhere()?;
+                json(&serde_json::json!({"quarantines": self.operator()?.quarantines()?}))
+            }
             To::Status => {
                 query.finish().map_err(Refusal::bad)?;
                 caller.everywhere()?;
                 json(&self.operator()?.status())
             }
-            To::Approve | To::Deny | To::ResetBudgets => {
+            To::Approve | To::Deny | To::ResetBudgets | To::Quarantine | To::Lift => {
                 let Caller::Operator(approver) = caller else {
                     let message = "decisions are not taken here, but on the operators' socket";
                     return Err(Refusal::forbidden(message.into()));
@@ -204,6 +209,13 @@ impl Api {
         approver: &Approver,
         body: &[u8],
     ) -> Result<Response<Body>, Refusal> {
+        if to == To::Quarantine {
+            let spec = serde_json::from_slice(body).map_err(|e| Refusal::bad(e.to_string()))?;
+            let name = name.to_owned();
+            let asked = QuarantineView { name, spec };
+            self.operator()?.quarantine(asked, approver).await?;
+            return json(&serde_json::json!({"quarantined": true}));
+        }
         let decide: Decide = if body.iter().all(u8::is_ascii_whitespace) {
             Decide::default()
         } else {
@@ -214,6 +226,11 @@ impl Api {
             To::ResetBudgets => {
                 operator.reset_budgets(approver).await?;
                 return json(&serde_json::json!({"reset": true}));
+            }
+            To::Lift => {
+                let reason = decide.reason.unwrap_or_default();
+                operator.lift(name, &reason, approver).await?;
+                return json(&serde_json::json!({"lifted": true}));
             }
             To::Deny => {
                 let reason = decide.reason.filter(|reason| !reason.trim().is_empty());

@@ -104,6 +104,7 @@ impl From<OperatorError> for Refusal {
                 code: "conflict",
                 message,
             },
+            OperatorError::Invalid(_) => Self::bad(message),
             OperatorError::Unavailable(_) => Self::unavailable(message),
         }
     }
