@@ -32,8 +32,8 @@ pub use auditors::{Auditors, ReviewError, ReviewFuture, Reviewer};
 pub use controller::Controller;
 pub use ingest::{Ingest, IngestMetrics, Quota, Reason};
 pub use log::{
-    Chain, EngineReport, KeyError, LogKey, OwnKey, OwnSink, RangeReport, SignatureError, Signed,
-    Signer, Status,
+    BundleError, BundleReport, Chain, EngineReport, KeyError, LogKey, Manifest, OwnKey, OwnSink,
+    RangeReport, Selection, SignatureError, Signed, Signer, Status, Trusted, verify_bundle,
 };
 pub use service::{Service, ServiceConfig, ServiceError};
 pub use store::{

@@ -8,15 +8,21 @@
 //!
 //! It refuses to decide what is accepted: the store does, and signs what it did.
 
+mod bundle;
+mod export;
 pub(crate) mod judge;
 pub(crate) mod kept;
 mod key;
+mod offline;
 mod signed;
 mod tree;
 
+pub use bundle::{BundleError, Manifest};
+pub use export::Selection;
 pub use judge::{EngineReport, RangeReport, Status};
-pub(crate) use key::verify_note;
 pub use key::{KeyError, LogKey};
+pub(crate) use key::{verify_cosignature, verify_note};
+pub use offline::{BundleReport, Trusted, verify_bundle};
 pub(crate) use signed::unpack as unpack_chain;
 pub use signed::{Chain, OwnKey, OwnSink, SignatureError, Signed, Signer};
 pub(crate) use tree::{Stored, Tree};
@@ -33,7 +39,8 @@ pub(crate) const LATEST: &str = "latest";
 
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS log_leaves(number INTEGER PRIMARY KEY, engine INTEGER NOT NULL,
-  epoch INTEGER NOT NULL, first_seq INTEGER NOT NULL, leaf TEXT NOT NULL, signature INTEGER);
+  epoch INTEGER NOT NULL, first_seq INTEGER NOT NULL, first_time INTEGER NOT NULL,
+  last_time INTEGER NOT NULL, leaf TEXT NOT NULL, signature INTEGER);
 CREATE INDEX IF NOT EXISTS log_leaves_engine ON log_leaves(engine, epoch, first_seq);
 CREATE TABLE IF NOT EXISTS log_nodes(level INTEGER NOT NULL, number INTEGER NOT NULL,
   hash BLOB NOT NULL, PRIMARY KEY(level, number)) WITHOUT ROWID;
@@ -245,14 +252,26 @@ impl Log {
     ) -> Result<(), CollectorError> {
         let number = self.tree.size();
         let text = leaf.to_string();
-        let (epoch, first) = match leaf {
-            Leaf::Range(range) => (range.epoch, range.first_seq),
+        let (epoch, first, times) = match leaf {
+            Leaf::Range(range) => {
+                let times = (range.first_time, range.last_time);
+                (range.epoch, range.first_seq, times)
+            }
             // Sorts before every range.
-            Leaf::Retention(_) => (0, 0),
+            Leaf::Retention(deleted) => (0, 0, (deleted.at, deleted.at)),
         };
         store
-            .prepare_cached("INSERT INTO log_leaves VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
-            .execute(params![number, key, epoch, first, text, signature])?;
+            .prepare_cached("INSERT INTO log_leaves VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?
+            .execute(params![
+                number,
+                key,
+                epoch,
+                first,
+                times.0.as_micros(),
+                times.1.as_micros(),
+                text,
+                signature
+            ])?;
         self.tree.push(merkle::leaf_hash(text.as_bytes()));
         self.grown = true;
         Tree(store).complete_levels(self.tree.size())

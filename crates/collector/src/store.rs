@@ -28,6 +28,7 @@ use weir_audit::{
 use crate::log::{LATEST, LogKey, Signed, Tree, kept};
 
 pub use query::{EventPage, Filter};
+pub(crate) use schema::unpack as unpack_block;
 pub use sessions::{SessionFilter, SessionPage, SessionSummary};
 pub use verify::{ChainReport, LogReport, Vouched};
 
@@ -301,7 +302,7 @@ impl Collector {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn reader(&self) -> Result<Connection, CollectorError> {
+    pub(crate) fn reader(&self) -> Result<Connection, CollectorError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let reader = Connection::open_with_flags(&self.inner.path, flags)?;
         reader.busy_timeout(Duration::from_secs(5))?;

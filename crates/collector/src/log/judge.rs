@@ -134,7 +134,7 @@ pub(crate) struct Judge<'a> {
     own: bool,
     claims: Vec<Progress>,
     deleted: Option<RetentionLeaf>,
-    /// Whether the first claim is the first of the engine: what is before it is judged too.
+    /// Whether these are all claims about the engine, so that nothing may be beside them.
     from_start: bool,
     at: usize,
     epoch: u32,
@@ -244,6 +244,9 @@ impl<'a> Judge<'a> {
 
     fn frame(&mut self, name: &str, frame: &Frame, stored: Hash) {
         let (epoch, first, last) = (frame.epoch(), frame.first_seq(), frame.last_seq());
+        if !self.from_start && self.is_outside(epoch, first) {
+            return;
+        }
         if epoch != self.epoch {
             self.epoch = epoch;
             self.report.epochs += 1;
@@ -298,6 +301,15 @@ impl<'a> Judge<'a> {
             let detail = format!("the events up to {last} do not end with the hash in the log");
             progress.wrong.get_or_insert(detail);
         }
+    }
+
+    /// Whether an event is before or behind everything that is judged: blocks reach further.
+    fn is_outside(&self, epoch: u32, seq: u64) -> bool {
+        let (Some(first), Some(last)) = (self.claims.first(), self.claims.last()) else {
+            return true;
+        };
+        let (first, last) = (&first.claim.leaf, &last.claim.leaf);
+        (epoch, seq) < (first.epoch, first.first_seq) || (epoch, seq) > (last.epoch, last.last_seq)
     }
 
     fn problem(&mut self, problem: String) {

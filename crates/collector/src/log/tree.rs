@@ -69,7 +69,7 @@ impl Tree<'_> {
     pub(super) fn complete_levels(self, size: u64) -> Result<(), CollectorError> {
         let mut level = 1;
         let mut count = size;
-        while count % FULL == 0 && count > 0 {
+        while count > 0 && count.is_multiple_of(FULL) {
             count /= FULL;
             let below = self.hashes(level - 1, (count - 1) * FULL, FULL)?;
             self.0
