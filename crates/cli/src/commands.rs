@@ -7,6 +7,7 @@
 pub(crate) mod connect;
 mod engine;
 mod events;
+mod export;
 mod quarantine;
 mod query;
 mod replay;
@@ -17,6 +18,7 @@ mod terminal;
 pub(crate) mod text;
 pub(crate) mod time;
 mod values;
+mod verify;
 
 #[cfg(test)]
 mod tests;
@@ -52,10 +54,12 @@ pub(crate) enum ClientCommand {
     /// Say what is in force and how the engine is
     Status(engine::PlainArgs),
     /// Verify that the record is complete and unaltered
-    Verify(engine::PlainArgs),
+    Verify(verify::VerifyArgs),
+    /// Write a bundle of evidence that can be verified offline
+    Export(export::ExportArgs),
 }
 
-/// Runs a command: 0 when it did what was asked (for `verify`: when the record is intact), else 1.
+/// Runs a command: 0 when it did what was asked, else 1; `verify` has codes of its own.
 pub(crate) async fn run(command: ClientCommand, home: Home) -> ExitCode {
     let done = match command {
         ClientCommand::Requests(args) => requests::list(args, home).await,
@@ -70,11 +74,8 @@ pub(crate) async fn run(command: ClientCommand, home: Home) -> ExitCode {
             engine::reset_budgets(args, home).await
         }
         ClientCommand::Status(args) => engine::status(args, home).await,
-        ClientCommand::Verify(args) => match engine::verify(args, home).await {
-            Ok(true) => Ok(()),
-            Ok(false) => return ExitCode::FAILURE,
-            Err(failure) => Err(failure),
-        },
+        ClientCommand::Export(args) => export::export(args, home).await,
+        ClientCommand::Verify(args) => return verify::verify(args, home).await,
     };
     match done {
         Ok(()) | Err(Failure::Enough) => ExitCode::SUCCESS,

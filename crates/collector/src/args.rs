@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use weir_collector::{CollectorConfig, Quota, ServiceConfig};
+use weir_collector::{
+    ArchiveConfig, CollectorConfig, Keepers, Quota, ServiceConfig, WitnessConfig,
+};
 use weir_telemetry::LogFormat;
 use weir_uplink::control::{Endpoint, EnrolConfig};
 
@@ -62,6 +64,52 @@ pub(crate) struct Args {
     /// Events that each pod may hand in per minute
     #[arg(long, value_name = "EVENTS", default_value_t = Quota::default().events)]
     quota_events: u64,
+    /// Proofs and evidence are archived to this folder, or to s3://BUCKET/PREFIX
+    #[arg(long, value_name = "PLACE", help_heading = "Archive and witnesses")]
+    archive: Option<String>,
+    /// The bucket's server [default: Amazon's for the region]
+    #[arg(
+        long,
+        value_name = "URL",
+        requires = "archive",
+        help_heading = "Archive and witnesses"
+    )]
+    archive_endpoint: Option<String>,
+    /// The bucket's region
+    #[arg(
+        long,
+        value_name = "REGION",
+        requires = "archive",
+        help_heading = "Archive and witnesses"
+    )]
+    archive_region: Option<String>,
+    /// Directory with the files access-key-id and secret-access-key
+    #[arg(
+        long,
+        value_name = "DIR",
+        requires = "archive",
+        help_heading = "Archive and witnesses"
+    )]
+    archive_credentials: Option<PathBuf>,
+    /// File with the only authorities that count for the bucket's server
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "archive",
+        help_heading = "Archive and witnesses"
+    )]
+    archive_ca_file: Option<PathBuf>,
+    /// A witness that cosigns the log: its key and its URL, with a space between them
+    #[arg(long, value_name = "VKEY URL", help_heading = "Archive and witnesses")]
+    witness: Vec<String>,
+    /// File with the only authorities that count for witnesses' servers
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "witness",
+        help_heading = "Archive and witnesses"
+    )]
+    witness_ca_file: Option<PathBuf>,
     /// What is logged
     #[arg(long, value_name = "FILTER", default_value = "info")]
     pub(crate) log: String,
@@ -90,6 +138,26 @@ impl Args {
         let host = self
             .controller
             .unwrap_or_else(|| format!("weir-controller.{}.svc", self.namespace));
+        let archive = self.archive.map(|to| ArchiveConfig {
+            to,
+            endpoint: self.archive_endpoint,
+            region: self.archive_region,
+            credentials: self.archive_credentials,
+            ca_file: self.archive_ca_file,
+        });
+        let mut witnesses = Vec::new();
+        for witness in self.witness {
+            let (key, url) = witness
+                .trim()
+                .split_once(' ')
+                .ok_or("--witness needs a key and a URL, with a space between them")?;
+            witnesses.push(WitnessConfig {
+                key: key.to_owned(),
+                url: url.trim().to_owned(),
+                ca_file: self.witness_ca_file.clone(),
+            });
+        }
+        let keepers = Keepers::new(archive, witnesses).map_err(|error| error.to_string())?;
         let endpoint = |port| Endpoint {
             host: host.clone(),
             port,
@@ -112,6 +180,7 @@ impl Args {
                     bytes: self.quota_bytes,
                     events: self.quota_events,
                 },
+                keepers,
             },
             enrol: EnrolConfig {
                 endpoint: endpoint(self.enrol_port),

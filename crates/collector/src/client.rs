@@ -49,6 +49,9 @@ pub enum ClientError {
         /// The `message` in the answer.
         message: String,
     },
+    /// What came could not be kept.
+    #[error("what weir sent cannot be kept: {0}")]
+    Take(String),
     /// The answer is not what was expected.
     #[error("weir's answer cannot be read: {0}")]
     Answer(String),
@@ -114,6 +117,25 @@ impl Client {
     /// When there is no answer, a refusal, or another answer than expected.
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
         parse(self.send(Method::GET, path, Bytes::new()).await?).await
+    }
+
+    /// Reads bytes as they come.
+    ///
+    /// # Errors
+    /// When there is no answer, a refusal, or `take` fails.
+    pub async fn bytes(
+        &self,
+        path: &str,
+        mut take: impl FnMut(&[u8]) -> std::io::Result<()>,
+    ) -> Result<(), ClientError> {
+        let response = self.send(Method::GET, path, Bytes::new()).await?;
+        let mut body = response.into_body();
+        while let Some(frame) = body.frame().await {
+            if let Ok(data) = frame.map_err(answer)?.into_data() {
+                take(&data).map_err(|error| ClientError::Take(error.to_string()))?;
+            }
+        }
+        Ok(())
     }
 
     /// Acts on a path.

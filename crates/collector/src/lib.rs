@@ -18,6 +18,7 @@
 //! It refuses to alter evidence; retention deletes whole blocks, oldest first, and keeps the link.
 
 pub mod api;
+mod archive;
 mod auditors;
 pub mod client;
 mod controller;
@@ -28,12 +29,14 @@ mod service;
 mod store;
 mod tls;
 
+pub use archive::{ArchiveConfig, Keepers, PlaceError, WitnessConfig};
 pub use auditors::{Auditors, ReviewError, ReviewFuture, Reviewer};
 pub use controller::Controller;
 pub use ingest::{Ingest, IngestMetrics, Quota, Reason};
 pub use log::{
     BundleError, BundleReport, Chain, EngineReport, KeyError, LogKey, Manifest, OwnKey, OwnSink,
-    RangeReport, Selection, SignatureError, Signed, Signer, Status, Trusted, verify_bundle,
+    RangeReport, Selection, SignatureError, Signed, Signer, Status, Trusted, read_bundle,
+    verify_bundle, verify_note,
 };
 pub use service::{Service, ServiceConfig, ServiceError};
 pub use store::{

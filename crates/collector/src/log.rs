@@ -17,16 +17,18 @@ mod offline;
 mod signed;
 mod tree;
 
-pub use bundle::{BundleError, Manifest};
+pub use bundle::{BundleError, Manifest, read_bundle};
 pub use export::Selection;
 pub use judge::{EngineReport, RangeReport, Status};
-pub use key::{KeyError, LogKey};
-pub(crate) use key::{verify_cosignature, verify_note};
+pub(crate) use key::verify_cosignature;
+pub use key::{KeyError, LogKey, verify_note};
 pub use offline::{BundleReport, Trusted, verify_bundle};
 pub(crate) use signed::unpack as unpack_chain;
 pub use signed::{Chain, OwnKey, OwnSink, SignatureError, Signed, Signer};
 pub(crate) use tree::{Stored, Tree};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use rusqlite::{Connection, OptionalExtension as _, params};
 use std::sync::Arc;
 use weir_audit::proof::{Checkpoint, Evidence, Leaf, Note, RangeLeaf, RetentionLeaf, merkle};
@@ -308,6 +310,23 @@ impl Log {
             .to_string(),
         )
     }
+}
+
+/// The body of C2SP tlog-witness' `add-checkpoint` for a witness that has seen `old` entries.
+pub(crate) fn continued(store: &Connection, old: u64) -> Result<Option<String>, CollectorError> {
+    let tree = Tree(store);
+    let latest = tree.checkpoint(LATEST)?;
+    let Some(latest) = latest.filter(|latest| latest.checkpoint.size >= old) else {
+        return Ok(None);
+    };
+    let mut body = format!("old {old}\n");
+    for hash in merkle::prove_consistency(&tree, old, latest.checkpoint.size)? {
+        body.push_str(&STANDARD.encode(hash.0));
+        body.push('\n');
+    }
+    body.push('\n');
+    body.push_str(&latest.note.to_string());
+    Ok(Some(body))
 }
 
 /// Who vouches for events.

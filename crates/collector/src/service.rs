@@ -21,7 +21,7 @@ use weir_telemetry::{Admin, AdminConfig, IntGauge, Readiness, Registry};
 use crate::api::Api;
 use crate::ingest::{Ingest, IngestMetrics, Quota};
 use crate::tls::Current;
-use crate::{Auditors, Collector, CollectorConfig, CollectorError, Reviewer};
+use crate::{Auditors, Collector, CollectorConfig, CollectorError, Keepers, Reviewer};
 
 /// Sidecars; how many connections each pod may have is said by its quota.
 const SIDECARS: Bounds = bounds(8192);
@@ -48,6 +48,8 @@ pub struct ServiceConfig {
     pub client_ca: Option<PathBuf>,
     /// What each pod may hand in.
     pub quota: Quota,
+    /// Who keeps proofs elsewhere.
+    pub keepers: Keepers,
 }
 
 /// Why the service cannot start.
@@ -86,6 +88,7 @@ pub struct Service {
     admin: Admin,
     readiness: Readiness,
     credentials: Current,
+    keepers: Keepers,
     store_bytes: IntGauge,
 }
 
@@ -133,6 +136,7 @@ impl Service {
             })?,
             readiness,
             credentials,
+            keepers: config.keepers,
             store_bytes,
         })
     }
@@ -166,6 +170,7 @@ impl Service {
             remember_roots(store, credentials).await;
         });
         let upkeep = tokio::spawn(upkeep(self.store.clone(), self.store_bytes));
+        let keeping = tokio::spawn(keep_elsewhere(self.store.clone(), self.keepers));
         let (listener, site) = self.ingest;
         let ingest = tokio::spawn(serve(listener, Arc::new(site), SIDECARS, stopped.clone()));
         let (listener, site) = self.auditors;
@@ -179,6 +184,7 @@ impl Service {
         self.readiness.drain();
         let _ = stop.send(true);
         upkeep.abort();
+        keeping.abort();
         enrolled.abort();
         for port in [ingest, auditors, admin] {
             if let Err(error) = port.await {
@@ -207,6 +213,16 @@ async fn remember_roots(store: Collector, mut credentials: Current) {
         if credentials.changed().await.is_err() {
             return;
         }
+    }
+}
+
+/// Archives and witnesses are brought up to date as often as upkeep is done.
+async fn keep_elsewhere(store: Collector, keepers: Keepers) {
+    let mut turn = tokio::time::interval(UPKEEP);
+    turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        turn.tick().await;
+        keepers.round(&store).await;
     }
 }
 

@@ -20,7 +20,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags};
 use rustls_pki_types::CertificateDer;
 use tokio::sync::broadcast;
-use weir_audit::proof::Tile;
+use weir_audit::proof::{Checkpoint, Note, Tile, merkle};
 use weir_audit::{
     Ack, Batch, DecodeError, Event, EvidenceRead, Finding, FindingCode, Hash, Record, Timestamp,
 };
@@ -121,6 +121,8 @@ struct Inner {
     path: PathBuf,
     config: CollectorConfig,
     log_key: Arc<LogKey>,
+    /// What was said of tampering lately.
+    told: Mutex<Vec<(String, std::time::Instant)>>,
     writer: Mutex<ingest::Ingest>,
     tail: broadcast::Sender<Arc<[Event]>>,
 }
@@ -160,6 +162,7 @@ impl Collector {
                 path,
                 config,
                 log_key,
+                told: Mutex::default(),
                 writer,
                 tail,
             }),
@@ -295,6 +298,83 @@ impl Collector {
         Tree(&self.reader()?).tile(tile)
     }
 
+    /// The newest checkpoint behind a proof that the log of `old` entries is its beginning, as C2SP
+    /// tlog-witness sends both; `None` if the log was never so long.
+    ///
+    /// # Errors
+    /// When the store failed.
+    pub fn continued(&self, old: u64) -> Result<Option<String>, CollectorError> {
+        crate::log::continued(&self.reader()?, old)
+    }
+
+    /// Remembers a checkpoint that somebody else has now: `archive`, or `witness NAME`.
+    ///
+    /// # Errors
+    /// When the store failed.
+    pub(crate) fn vouch(&self, by: &str, note: &Note) -> Result<(), CollectorError> {
+        let checkpoint: Checkpoint = note.text.parse().map_err(|_| damaged_note())?;
+        let now = Timestamp::from(std::time::SystemTime::now());
+        Tree(&self.writer().store).keep(by, &checkpoint, note, now.as_micros())
+    }
+
+    /// Compares the log with a checkpoint of its own that somebody else has. `Some` says in words how the
+    /// log lost what it had; the checkpoint is remembered then, and it is a finding.
+    ///
+    /// # Errors
+    /// When the store failed.
+    pub(crate) fn contradicted(
+        &self,
+        by: &str,
+        note: &Note,
+    ) -> Result<Option<String>, CollectorError> {
+        let checkpoint: Checkpoint = note.text.parse().map_err(|_| damaged_note())?;
+        let reader = self.reader()?;
+        let tree = Tree(&reader);
+        let size = tree.size()?;
+        let why = if checkpoint.size > size {
+            format!(
+                "the log has {size} entries, and the {by} has {} of it: its end is gone",
+                checkpoint.size
+            )
+        } else if merkle::root_of(&tree, 0, checkpoint.size)? != checkpoint.root {
+            format!(
+                "the first {} entries of the log are not those that the {by} has",
+                checkpoint.size
+            )
+        } else {
+            return Ok(None);
+        };
+        let name = format!("{by}, at {}", checkpoint.size);
+        if tree.checkpoint(&name)?.is_none() {
+            self.vouch(&name, note)?;
+            self.tampered(&why)?;
+        }
+        Ok(Some(why))
+    }
+
+    /// Says in the collector's chain that the record was tampered with; the same thing once in an hour.
+    ///
+    /// # Errors
+    /// When the store failed.
+    pub(crate) fn tampered(&self, why: &str) -> Result<(), CollectorError> {
+        let again = Duration::from_secs(3600);
+        {
+            let mut told = self.inner.told.lock().unwrap_or_else(PoisonError::into_inner);
+            let now = std::time::Instant::now();
+            told.retain(|(_, at)| now.duration_since(*at) < again);
+            if told.iter().any(|(said, _)| said == why) {
+                return Ok(());
+            }
+            told.push((why.to_owned(), now));
+        }
+        self.report(Finding {
+            code: FindingCode::Tampered,
+            message: why.into(),
+            subject: None,
+            engine: None,
+        })
+    }
+
     fn writer(&self) -> MutexGuard<'_, ingest::Ingest> {
         self.inner
             .writer
@@ -308,6 +388,10 @@ impl Collector {
         reader.busy_timeout(Duration::from_secs(5))?;
         Ok(reader)
     }
+}
+
+fn damaged_note() -> CollectorError {
+    CollectorError::Log("a checkpoint cannot be read".into())
 }
 
 fn lock(dir: &Path) -> Result<File, CollectorError> {

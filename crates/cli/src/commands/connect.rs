@@ -101,6 +101,8 @@ pub(crate) enum Failure {
         path: PathBuf,
         source: std::io::Error,
     },
+    #[error("{path}: {reason}")]
+    File { path: PathBuf, reason: String },
     #[error("no session {0}")]
     NoSession(String),
     #[error("nothing of a terminal was recorded in this session")]
@@ -216,6 +218,16 @@ impl Source {
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
         let answer = self.client.get(path).await;
         answer.map_err(|error| self.blame(error))
+    }
+
+    /// Reads bytes as they come.
+    pub(super) async fn bytes(
+        &self,
+        path: &str,
+        take: impl FnMut(&[u8]) -> std::io::Result<()>,
+    ) -> Result<(), Failure> {
+        let read = self.client.bytes(path, take).await;
+        read.map_err(|error| self.blame(error))
     }
 
     /// Acts on a path.

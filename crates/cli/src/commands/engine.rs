@@ -1,8 +1,7 @@
-//! `status`, `verify`, `budgets reset`: the weir itself.
+//! `status`, `budgets reset`: the weir itself.
 
 use std::fmt::Write as _;
 
-use weir_collector::ChainReport;
 use weir_collector::api::StatusView;
 
 use crate::cluster::{self, Home};
@@ -12,7 +11,7 @@ use super::table::{Screen, Style};
 use super::text::{counted, grouped, one_line, size};
 use super::time::now;
 
-/// Arguments of `weir status` and `weir verify`.
+/// Arguments of `weir status`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct PlainArgs {
     #[command(flatten)]
@@ -56,17 +55,6 @@ pub(super) async fn status(args: PlainArgs, home: Home) -> Result<(), Failure> {
         Form::Table => render_status(&status, Screen::of_stdout()),
         form => document(&status, form)?,
     })
-}
-
-/// Whether the chain holds.
-pub(super) async fn verify(args: PlainArgs, home: Home) -> Result<bool, Failure> {
-    let client = args.connect.source(home).await?;
-    let report: ChainReport = client.get("/v1/verify").await?;
-    write(&match args.connect.output {
-        Form::Table => render_report(&report, Screen::of_stdout()),
-        form => document(&report, form)?,
-    })?;
-    Ok(report.ok)
 }
 
 /// The state, a line per fact.
@@ -124,40 +112,4 @@ pub(super) fn render_status(status: &StatusView, screen: Screen) -> String {
         );
     }
     out
-}
-
-/// What verification found, an engine per paragraph.
-pub(super) fn render_report(report: &ChainReport, screen: Screen) -> String {
-    let mut out = String::new();
-    for engine in &report.engines {
-        let (word, style) = if engine.problems.is_empty() {
-            ("intact", Style::Good)
-        } else {
-            ("BROKEN", Style::Bad)
-        };
-        let head: String = engine.head.chars().take(16).collect();
-        let _ = writeln!(
-            out,
-            "{}  {}: {} in {}, {}, head {head}{}",
-            screen.paint(word, style),
-            engine.engine,
-            counted(engine.events, "event"),
-            counted(engine.frames, "frame"),
-            counted(engine.epochs.into(), "epoch"),
-            if engine.pruned {
-                "; older ones were removed by retention"
-            } else {
-                ""
-            }
-        );
-        for problem in &engine.problems {
-            let _ = writeln!(out, "        {}", one_line(problem));
-        }
-    }
-    let verdict = match (report.ok, report.engines.is_empty()) {
-        (true, true) => "there is no evidence yet",
-        (true, false) => "the record is complete and unaltered",
-        (false, _) => "the record is NOT complete and unaltered",
-    };
-    out + verdict + "\n"
 }

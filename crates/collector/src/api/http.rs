@@ -14,10 +14,12 @@ use weir_audit::{EvidenceRead, Ruling, SessionId};
 use super::operator::{Approver, Decide, Operator, QuarantineView};
 use super::reply::{Refusal, json, line, octets, plain, stream};
 use super::routes::{Found, Query, To, find};
-use crate::{Collector, CollectorError};
+use crate::{Collector, CollectorError, Selection};
 use weir_serve::Body;
 
 const MAX_BODY: usize = 64 << 10;
+/// A part of an export.
+const PART: usize = 64 << 10;
 /// Whoever bears the collector's token.
 const READER: &str = "collector.token";
 /// A stream of a caller whose rights are others' to change asks for them this often.
@@ -152,6 +154,20 @@ impl Api {
                 caller.everywhere()?;
                 let proof = self.blocking(|store| store.proof()).await?;
                 Ok(plain(proof.checkpoint))
+            }
+            To::Consistency => {
+                query.finish().map_err(Refusal::bad)?;
+                caller.everywhere()?;
+                let none = || Refusal::not_found("the log was never so long");
+                let old = varying.parse().map_err(|_| none())?;
+                let body = self.blocking(move |store| store.continued(old)).await?;
+                Ok(plain(body.ok_or_else(none)?))
+            }
+            To::Export => {
+                let selection = query.selection().map_err(Refusal::bad)?;
+                caller.everywhere()?;
+                read().await?;
+                Ok(self.export(selection))
             }
             To::Tile => {
                 query.finish().map_err(Refusal::bad)?;
@@ -288,6 +304,22 @@ impl Api {
         Ok(stream(first, lines))
     }
 
+    /// A bundle as it is made. A failure cuts it off, which its reader notices.
+    fn export(&self, selection: Selection) -> Response<Body> {
+        let (sender, parts) = mpsc::channel::<Bytes>(16);
+        let store = self.collector.clone();
+        tokio::task::spawn_blocking(move || {
+            let out = std::io::BufWriter::with_capacity(PART, Parts(sender));
+            if let Err(error) = store.export(&selection, out) {
+                tracing::error!(%error, "an export was cut off");
+            }
+        });
+        let mut response = stream(None, parts);
+        let kind = header::HeaderValue::from_static("application/octet-stream");
+        response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        response
+    }
+
     fn tail(&self, filter: crate::Filter, caller: &Caller) -> Response<Body> {
         let (sender, lines) = mpsc::channel::<Bytes>(64);
         let mut events = self.collector.tail();
@@ -332,6 +364,21 @@ impl Api {
             }
         });
         stream(None, lines)
+    }
+}
+
+/// Hands on what is written; fails once nobody reads it.
+struct Parts(mpsc::Sender<Bytes>);
+
+impl std::io::Write for Parts {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let sent = self.0.blocking_send(Bytes::copy_from_slice(bytes));
+        let gone = |_| std::io::Error::from(std::io::ErrorKind::BrokenPipe);
+        sent.map(|()| bytes.len()).map_err(gone)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use weir_audit::SessionId;
 
-use crate::{Filter, SessionFilter};
+use crate::{Filter, Selection, SessionFilter};
 
 /// A documented path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +32,9 @@ pub(super) enum To {
     Lift,
     Verify,
     Checkpoint,
+    Consistency,
     Tile,
+    Export,
 }
 
 const fn get(path: &'static str, to: To) -> Route {
@@ -67,7 +69,9 @@ pub const ROUTES: &[Route] = &[
     post("/v1/quarantines/{name}/lift", To::Lift),
     get("/v1/verify", To::Verify),
     get("/v1/log/checkpoint", To::Checkpoint),
+    get("/v1/log/consistency/{size}", To::Consistency),
     get("/v1/log/tile/{path}", To::Tile),
+    get("/v1/export", To::Export),
 ];
 
 /// Where a path leads, and the part of it that varies.
@@ -170,6 +174,17 @@ impl Query {
         };
         self.finish()?;
         Ok(filter)
+    }
+
+    pub(super) fn selection(mut self) -> Result<Selection, String> {
+        let selection = Selection {
+            since: self.parsed("since")?,
+            until: self.parsed("until")?,
+            entries: None,
+            old: self.parsed("old")?,
+        };
+        self.finish()?;
+        Ok(selection)
     }
 
     pub(super) fn sessions(mut self) -> Result<SessionFilter, String> {

@@ -264,6 +264,19 @@ impl<R: Read> BundleReader<R> {
     }
 }
 
+/// Reads a bundle to its end without judging it.
+///
+/// # Errors
+/// When it is not a bundle or not whole.
+pub fn read_bundle(from: impl Read) -> Result<Manifest, BundleError> {
+    let mut reader = BundleReader::new(from)?;
+    let Some(Section::Manifest(manifest)) = reader.next()? else {
+        return Err(BundleError::Form("it does not say what it is of"));
+    };
+    while reader.next()?.is_some() {}
+    Ok(manifest)
+}
+
 fn parse(tag: u8, bytes: Vec<u8>) -> Option<Section> {
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).ok();
     let mut rest = bytes.as_slice();

@@ -124,7 +124,7 @@ impl LogKey {
 ///
 /// # Errors
 /// When it did not.
-pub(crate) fn verify_note(note: &Note, key: &VerifierKey) -> Result<(), NoteError> {
+pub fn verify_note(note: &Note, key: &VerifierKey) -> Result<(), NoteError> {
     let mut own = note
         .signatures
         .iter()

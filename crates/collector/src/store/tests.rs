@@ -11,6 +11,7 @@ use super::*;
 use crate::OwnSink;
 use weir_audit::CollectorSink as _;
 
+mod bundle;
 mod cluster;
 mod files;
 mod proof;

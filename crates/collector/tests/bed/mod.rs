@@ -316,6 +316,7 @@ async fn run(cluster: &Ca, current: Current, quota: Quota) -> Running {
         trust_domain: DOMAIN.into(),
         client_ca: Some(client_ca.clone()),
         quota,
+        keepers: weir_collector::Keepers::default(),
     };
     let service = Service::bind(config, current, Arc::clone(&rules) as _)
         .await
