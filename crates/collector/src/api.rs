@@ -7,12 +7,14 @@
 //! - TCP serves `GET` only, to holders of the token.
 //! - A caller who is confined to a namespace sees nothing of others, whatever is asked for.
 
+mod door;
 mod http;
 mod operator;
 mod reply;
 mod routes;
 mod serve;
 
+pub use door::{Door, DoorFuture};
 pub use http::Api;
 pub(crate) use http::{Caller, Scope};
 pub use operator::{

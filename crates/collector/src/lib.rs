@@ -18,6 +18,7 @@ pub mod api;
 mod auditors;
 pub mod client;
 mod controller;
+pub mod exports;
 mod ingest;
 mod peer;
 mod service;

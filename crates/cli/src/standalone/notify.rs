@@ -1,96 +1,134 @@
-//! Reviewers are told of holds by a webhook: what the collector has committed, it is told.
+//! People are told of holds by every receiver that there is: what the collector has committed, it is
+//! told. What they decide in Slack is decided here.
 //!
 //! Invariants: a receiver that does not answer delays no hold and no evidence. Refuses: to outlive
 //! the process; what was not told when it ends is not told.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use serde::Deserialize;
+use hyper::HeaderMap;
+use hyper::body::Bytes;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc};
+use tokio::task::JoinSet;
 use weir_api::kinds::{
     AccessRequestPhase, AccessRequestSpec, ApproverDecision, Binding, RequestDecision, Requester,
 };
 use weir_audit::{
-    AccessRequestCreated, AccessRequestDecided, Body, Closing, Event, Ruling, Session, Value,
+    AccessRequestCreated, AccessRequestDecided, Body, Closing, Event, Names, Ruling, Session, Value,
 };
-use weir_notify::{Courier, Event as News, Hold, Message, NotifyMetrics, WAITING, Webhook};
+use weir_collector::api::{Door, DoorFuture};
+use weir_notify::{
+    Courier, Decider, Deciding, Event as News, Hold, INTERACTIONS, Interactions, MAX_INTERACTION,
+    Message, NotifyMetrics, Receiver, Reply, Standing, Verdict, WAITING,
+};
+use weir_uplink::Holds;
 
 /// Requests whose decisions and end are still to be told.
 const OPEN: usize = 4096;
 
-/// Where reviewers are told.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(crate) struct NotificationsConfig {
-    /// A webhook of the Standard Webhooks specification.
-    #[serde(default)]
-    pub(crate) webhook: Option<WebhookConfig>,
-}
-
-/// The webhook.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(crate) struct WebhookConfig {
-    /// Where.
-    pub(crate) url: String,
-    /// File with the keys of its signatures, each `whsec_` and Base64.
-    pub(crate) key_file: PathBuf,
-    /// PEM file with the authorities of the receiver, in place of Mozilla's.
-    #[serde(default)]
-    pub(crate) ca_file: Option<PathBuf>,
-    /// Whether plain HTTP may be spoken to loopback.
-    #[serde(default, rename = "allowHTTP")]
-    pub(crate) allow_http: bool,
-}
-
-impl WebhookConfig {
-    /// The receiver.
-    pub(crate) fn webhook(&self) -> Result<Webhook, String> {
-        let config = weir_notify::WebhookConfig {
-            url: self.url.clone(),
-            key_file: self.key_file.clone(),
-            ca_file: self.ca_file.clone(),
-            allow_http: self.allow_http,
-        };
-        Webhook::new(config).map_err(|error| format!("notifications.webhook.url: {error}"))
-    }
-}
-
-/// Tells `webhook` of what comes in. Returns when nothing more can come.
+/// Tells `receivers` of what comes in. Returns when nothing more can come.
 pub(crate) async fn tell(
-    webhook: Webhook,
+    receivers: Vec<Receiver>,
     metrics: NotifyMetrics,
     mut events: broadcast::Receiver<Arc<[Event]>>,
 ) {
-    if let Err(error) = webhook.check().await {
-        tracing::error!(%error, "reviewers cannot be told");
+    let couriers = receivers.into_iter();
+    let couriers: Vec<Courier> = couriers
+        .map(|receiver| Courier::new(receiver, metrics.clone()))
+        .collect();
+    let mut queues = Vec::new();
+    let mut delivering = JoinSet::new();
+    for courier in couriers {
+        let (queue, messages) = mpsc::channel(WAITING);
+        queues.push((courier.channel(), queue));
+        delivering.spawn(async move {
+            courier.check().await;
+            courier.run(messages, |_| {}).await;
+        });
     }
-    let (queue, messages) = mpsc::channel(WAITING);
-    let courier = Courier::new(webhook, metrics.clone());
-    let following = async move {
-        let mut requests = Requests::default();
-        loop {
-            match events.recv().await {
-                Ok(batch) => {
-                    for message in batch.iter().filter_map(|event| requests.news(event)) {
+    let mut requests = Requests::default();
+    loop {
+        match events.recv().await {
+            Ok(batch) => {
+                for message in batch.iter().filter_map(|event| requests.news(event)) {
+                    for (_, queue) in &queues {
                         // A courier that takes no more drops by itself, and counts.
-                        if queue.send(message).await.is_err() {
+                        if queue.send(message.clone()).await.is_err() {
                             return;
                         }
                     }
                 }
-                Err(RecvError::Lagged(batches)) => {
-                    metrics.dropped();
-                    tracing::error!(batches, "reviewers were not told of all that was asked");
-                }
-                Err(RecvError::Closed) => return,
             }
+            Err(RecvError::Lagged(batches)) => {
+                queues
+                    .iter()
+                    .for_each(|(channel, _)| metrics.dropped(*channel));
+                tracing::error!(batches, "people were not told of all that was asked");
+            }
+            Err(RecvError::Closed) => break,
         }
-    };
-    tokio::join!(courier.run(messages, |_| {}), following);
+    }
+    drop(queues);
+    while delivering.join_next().await.is_some() {}
+}
+
+/// Decisions that are made in Slack.
+pub(crate) struct SlackDecisions {
+    pub(crate) holds: Holds,
+}
+
+impl Decider for SlackDecisions {
+    fn decide(&self, verdict: Verdict) -> Deciding<'_> {
+        Box::pin(async move {
+            let groups: Names = verdict.groups.iter().map(|one| Arc::from(&**one)).collect();
+            let (ruling, approves) = match verdict.ruling {
+                Ok(()) => (Ruling::Approve { rows: None }, true),
+                Err(reason) => {
+                    let reason = reason.into();
+                    (Ruling::Deny { reason }, false)
+                }
+            };
+            let decided = self
+                .holds
+                .decide(&verdict.name, &verdict.user, Some(&groups), ruling)
+                .await;
+            let view = decided.map_err(|error| error.to_string())?;
+            let approvals = u32::try_from(view.approvers.len()).unwrap_or(u32::MAX);
+            let needed = view.request.approvals;
+            let phase = match approves {
+                false => AccessRequestPhase::Denied,
+                true if approvals >= needed => AccessRequestPhase::Approved,
+                true => AccessRequestPhase::Pending,
+            };
+            Ok(Standing {
+                phase,
+                approvals,
+                needed,
+            })
+        })
+    }
+}
+
+/// Slack's buttons, at the collector's address.
+pub(crate) struct SlackDoor(pub(crate) Arc<Interactions>);
+
+impl Door for SlackDoor {
+    fn path(&self) -> &'static str {
+        INTERACTIONS
+    }
+
+    fn longest(&self) -> usize {
+        MAX_INTERACTION
+    }
+
+    fn answer<'a>(&'a self, headers: &'a HeaderMap, body: Bytes) -> DoorFuture<'a> {
+        Box::pin(async move {
+            let Reply { status, body } = self.0.answer(headers, &body).await;
+            (status, body)
+        })
+    }
 }
 
 /// The requests that wait.
@@ -98,6 +136,8 @@ pub(crate) async fn tell(
 struct Requests(HashMap<Arc<str>, Open>);
 
 struct Open {
+    /// The id of the event that made it: tells it from others of its name.
+    uid: String,
     spec: AccessRequestSpec,
     decisions: Vec<ApproverDecision>,
 }
@@ -108,53 +148,48 @@ impl Requests {
         let (id, at) = (event.id.to_string(), event.time.to_string());
         match &event.body {
             Body::AccessRequestCreated(created) => {
-                let spec = spec(event.session.as_deref()?, created);
-                let message = message(&id, &at, &created.name, &spec, &News::Created);
+                let open = Open {
+                    uid: id.clone(),
+                    spec: spec(event.session.as_deref()?, created),
+                    decisions: Vec::new(),
+                };
+                let message = message(&id, &at, &created.name, &open, News::Created);
                 if self.0.len() < OPEN {
-                    let decisions = Vec::new();
-                    self.0
-                        .insert(Arc::clone(&created.name), Open { spec, decisions });
+                    self.0.insert(Arc::clone(&created.name), open);
                 }
-                message
+                Some(message)
             }
             Body::AccessRequestDecided(decided) => {
                 let open = self.0.get_mut(&decided.name)?;
                 let decision = decision(decided, &at);
                 open.decisions.push(decision.clone());
                 let news = News::Decided {
-                    decision: &decision,
+                    decision,
                     approvals: decided.approvals,
                 };
-                message(&id, &at, &decided.name, &open.spec, &news)
+                Some(message(&id, &at, &decided.name, open, news))
             }
             Body::AccessRequestClosed(closed) => {
-                let open = self.0.remove(&closed.name)?;
+                let mut open = self.0.remove(&closed.name)?;
                 let news = News::Closed {
                     phase: phase(closed.closing),
-                    decisions: &open.decisions,
+                    decisions: std::mem::take(&mut open.decisions),
                 };
-                message(&id, &at, &closed.name, &open.spec, &news)
+                Some(message(&id, &at, &closed.name, &open, news))
             }
             _ => None,
         }
     }
 }
 
-fn message(
-    id: &str,
-    at: &str,
-    name: &str,
-    spec: &AccessRequestSpec,
-    news: &News<'_>,
-) -> Option<Message> {
+fn message(id: &str, at: &str, name: &str, open: &Open, news: News) -> Message {
     let hold = Hold {
         name,
         namespace: None,
-        spec,
+        uid: &open.uid,
+        spec: &open.spec,
     };
-    Message::new(&format!("hold_{id}"), at, &hold, news)
-        .inspect_err(|error| tracing::error!(%error, name, "reviewers cannot be told"))
-        .ok()
+    Message::of_hold(&format!("hold_{id}"), at, &hold, news)
 }
 
 fn phase(closing: Closing) -> AccessRequestPhase {

@@ -11,6 +11,7 @@ use hyper::{Request, Response, header};
 use tokio::sync::mpsc;
 use weir_audit::{EvidenceRead, Ruling, SessionId};
 
+use super::door::{Door, through};
 use super::operator::{Approver, Decide, Operator};
 use super::reply::{Refusal, json, line, stream};
 use super::routes::{Found, Query, To, find};
@@ -28,6 +29,7 @@ const RECHECK: Duration = Duration::from_secs(30);
 pub struct Api {
     collector: Collector,
     operator: Option<Arc<dyn Operator>>,
+    door: Option<Arc<dyn Door>>,
 }
 
 /// Who is asking.
@@ -97,6 +99,16 @@ impl Api {
         Self {
             collector,
             operator,
+            door: None,
+        }
+    }
+
+    /// With a path of its own, beside those of the API, over TCP.
+    #[must_use]
+    pub fn with_door(self, door: Arc<dyn Door>) -> Self {
+        Self {
+            door: Some(door),
+            ..self
         }
     }
 
@@ -106,6 +118,12 @@ impl Api {
         caller: &Caller,
         token: Option<&str>,
     ) -> Response<Body> {
+        if let (Some(door), Some(_)) = (&self.door, token)
+            && request.uri().path() == door.path()
+        {
+            let answer = through(door.as_ref(), request).await;
+            return answer.unwrap_or_else(|refusal| refusal.answer());
+        }
         if let Some(token) = token
             && !bears(&request, token)
         {
