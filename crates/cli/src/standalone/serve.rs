@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use weir_audit::Identity;
 use weir_collector::api::{Api, Operator, serve_socket, serve_tcp};
-use weir_collector::{Collector, CollectorConfig};
+use weir_collector::{Collector, CollectorConfig, OwnSink};
 use weir_gateway::ports::Policies as _;
 use weir_gateway::{Engine, EngineConfig, HostKeys, Placeholders, Unmatched};
 use weir_notify::NotifyMetrics;
@@ -120,8 +120,9 @@ impl Standalone {
         store.max_bytes = config.collector.max_bytes.unwrap_or(store.max_bytes);
         let collector =
             Collector::open(&state.join("collector"), store).map_err(part("the collector"))?;
-        let shipper = Shipper::start(&audit, Arc::new(collector.clone()))
-            .map_err(part("shipping evidence"))?;
+        let sink = OwnSink::open(collector.clone(), &state, audit.engine())
+            .map_err(part("the signing key"))?;
+        let shipper = Shipper::start(&audit, Arc::new(sink)).map_err(part("shipping evidence"))?;
         let budgets = Arc::new(StoredBudgets::open(&state).map_err(part("the budgets"))?);
         let holds = weir_uplink::Holds::new(audit.clone());
         let identity = Arc::new(IdentitySource::new(identity_config(&config)));

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use weir_audit::{EvidenceRead, Ruling, SessionId};
 
 use super::operator::{Approver, Decide, Operator, QuarantineView};
-use super::reply::{Refusal, json, line, stream};
+use super::reply::{Refusal, json, line, octets, plain, stream};
 use super::routes::{Found, Query, To, find};
 use crate::{Collector, CollectorError};
 use weir_serve::Body;
@@ -146,6 +146,20 @@ impl Api {
                 query.finish().map_err(Refusal::bad)?;
                 caller.everywhere()?;
                 json(&self.blocking(|store| store.verify()).await?)
+            }
+            To::Checkpoint => {
+                query.finish().map_err(Refusal::bad)?;
+                caller.everywhere()?;
+                let proof = self.blocking(|store| store.proof()).await?;
+                Ok(plain(proof.checkpoint))
+            }
+            To::Tile => {
+                query.finish().map_err(Refusal::bad)?;
+                caller.everywhere()?;
+                let none = || Refusal::not_found("the log has no such tile");
+                let tile = varying.parse().map_err(|_| none())?;
+                let bytes = self.blocking(move |store| store.tile(tile)).await?;
+                Ok(octets(bytes.ok_or_else(none)?))
             }
             To::Replay => {
                 let mut namespace = query.namespace().map_err(Refusal::bad)?;

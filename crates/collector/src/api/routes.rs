@@ -11,7 +11,7 @@ use crate::{Filter, SessionFilter};
 pub struct Route {
     /// `GET` or `POST`.
     pub method: &'static str,
-    /// The path, with `{name}` for a part that varies.
+    /// The path, with `{name}` for a part that varies; `{path}` is all that follows.
     pub path: &'static str,
     pub(super) to: To,
 }
@@ -31,6 +31,8 @@ pub(super) enum To {
     Quarantine,
     Lift,
     Verify,
+    Checkpoint,
+    Tile,
 }
 
 const fn get(path: &'static str, to: To) -> Route {
@@ -64,6 +66,8 @@ pub const ROUTES: &[Route] = &[
     post("/v1/quarantines/{name}", To::Quarantine),
     post("/v1/quarantines/{name}/lift", To::Lift),
     get("/v1/verify", To::Verify),
+    get("/v1/log/checkpoint", To::Checkpoint),
+    get("/v1/log/tile/{path}", To::Tile),
 ];
 
 /// Where a path leads, and the part of it that varies.
@@ -89,6 +93,9 @@ pub(super) fn find<'a>(method: &str, path: &'a str) -> Found<'a> {
 }
 
 fn fit<'a>(template: &str, path: &'a str) -> Option<&'a str> {
+    if let Some(before) = template.strip_suffix("{path}") {
+        return path.strip_prefix(before).filter(|rest| !rest.is_empty());
+    }
     let mut varying = "";
     let (mut wanted, mut given) = (template.split('/'), path.split('/'));
     loop {
