@@ -124,6 +124,21 @@ pub struct BudgetsReset {
     pub operator: Arc<str>,
 }
 
+/// The engine's identity was cut off, or let back in.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuarantineChanged {
+    /// The quarantine in force afterwards, or the one that ended.
+    pub name: Arc<str>,
+    /// The identity.
+    pub subject: Arc<str>,
+    /// Why; of one that ended, why it was.
+    pub reason: Arc<str>,
+    /// Who ordered it.
+    pub by: Arc<str>,
+    /// Whether it is in force.
+    pub on: bool,
+}
+
 /// Something an auditor must look at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::control::{
     AccessRequestClosed, AccessRequestCreated, AccessRequestDecided, BudgetsReset, EngineStarted,
-    EngineStopped, EvidenceRead, Finding, Heartbeat, PolicyChanged,
+    EngineStopped, EvidenceRead, Finding, Heartbeat, PolicyChanged, QuarantineChanged,
 };
 use crate::file::FileTransferred;
 use crate::identity::{EngineId, Session};
@@ -152,6 +152,8 @@ pub enum Body {
     PolicyChanged(PolicyChanged),
     /// An operator reset the budgets.
     BudgetsReset(BudgetsReset),
+    /// The engine's identity was cut off, or let back in.
+    QuarantineChanged(Box<QuarantineChanged>),
     /// Something an auditor must look at.
     Finding(Finding),
     /// An engine started: the first event of an epoch.
@@ -182,6 +184,7 @@ impl Body {
             Self::AccessRequestClosed(_) => "access_request_closed",
             Self::PolicyChanged(_) => "policy_changed",
             Self::BudgetsReset(_) => "budgets_reset",
+            Self::QuarantineChanged(_) => "quarantine_changed",
             Self::Finding(_) => "finding",
             Self::EngineStarted(_) => "engine_started",
             Self::EngineStopped(_) => "engine_stopped",
@@ -263,5 +266,5 @@ into_body!(
     AccessRequestClosed, PolicyChanged, BudgetsReset, Finding, EngineStarted, EngineStopped,
     Heartbeat;
     boxed StatementStarted, StatementFinished, FileTransferred, KubernetesAnswered,
-    AccessRequestCreated, EvidenceRead
+    AccessRequestCreated, EvidenceRead, QuarantineChanged
 );

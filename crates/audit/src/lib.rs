@@ -15,8 +15,8 @@
 //!
 //! It refuses to do IO, to read a clock, or to know a protocol.
 //!
-//! Reserved for later, absent today: `signature` (checkpoint signatures over frame hashes) and
-//! `ocsf` (the mapping to the Open Cybersecurity Schema Framework). No event has a field of either
+//! Signatures are over heads of chains, beside the events ([`proof`]). Reserved for later, absent today:
+//! `ocsf` (the mapping to the Open Cybersecurity Schema Framework). No event has a field of that
 //! name until then.
 
 mod channel;
@@ -28,6 +28,7 @@ mod file;
 mod frame;
 mod identity;
 mod kubernetes;
+pub mod proof;
 mod recording;
 mod sink;
 mod statement;
@@ -38,7 +39,7 @@ pub use codec::DecodeError;
 pub use control::{
     AccessRequestClosed, AccessRequestCreated, AccessRequestDecided, BudgetsReset, Closing,
     EngineStarted, EngineStopped, EvidenceRead, Finding, FindingCode, Heartbeat, PolicyChanged,
-    Previous, Ruling, Severity,
+    Previous, QuarantineChanged, Ruling, Severity,
 };
 pub use echo::{EchoFilter, MAX_HELD, MAX_LINE, Typed};
 pub use event::{

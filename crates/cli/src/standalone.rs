@@ -5,6 +5,7 @@ mod kubeconfig;
 mod notify;
 mod operator;
 mod policies;
+mod quarantine;
 mod secrets;
 mod serve;
 

@@ -18,7 +18,8 @@ pub use door::{Door, DoorFuture};
 pub use http::Api;
 pub(crate) use http::{Caller, Scope};
 pub use operator::{
-    Approver, Decide, Operator, OperatorError, OperatorFuture, RequestView, SpoolView, StatusView,
+    Approver, Decide, Operator, OperatorError, OperatorFuture, QuarantineView, RequestView,
+    SpoolView, StatusView,
 };
 pub(crate) use reply::{Refusal, json};
 pub use routes::{ROUTES, Route};

@@ -158,10 +158,12 @@ impl Service {
         let (stop, stopped) = watch::channel(false);
         let guard = self.readiness.guard("identity");
         let mut credentials = self.credentials;
+        let store = self.store.clone();
         let enrolled = tokio::spawn(async move {
             if credentials.wait_for(Option::is_some).await.is_ok() {
                 guard.release();
             }
+            remember_roots(store, credentials).await;
         });
         let upkeep = tokio::spawn(upkeep(self.store.clone(), self.store_bytes));
         let (listener, site) = self.ingest;
@@ -189,6 +191,23 @@ impl Service {
 async fn listen(address: SocketAddr) -> Result<TcpListener, ServiceError> {
     let listener = TcpListener::bind(address).await;
     listener.map_err(|source| ServiceError::Listen { address, source })
+}
+
+/// Signatures of evidence lead to roots that were believed when it came, so each is kept with it.
+async fn remember_roots(store: Collector, mut credentials: Current) {
+    loop {
+        let current = credentials.borrow_and_update().clone();
+        if let Some(current) = current {
+            let store = store.clone();
+            let kept = tokio::task::spawn_blocking(move || store.trust(current.roots())).await;
+            if !matches!(kept, Ok(Ok(()))) {
+                tracing::error!("Weir's roots could not be kept with the evidence");
+            }
+        }
+        if credentials.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 /// The first look is after one period: sidecars must have had time to come back after a restart.

@@ -8,15 +8,15 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 use weir_audit::{
-    AccessRequestCreated, Batch, ConnectionOpened, EngineId, Event, FrameBuilder, Identity, Record,
-    Ruling, Session, SessionId, Timestamp, genesis,
+    AccessRequestCreated, Batch, CollectorSink as _, ConnectionOpened, EngineId, Event,
+    FrameBuilder, Identity, Record, Ruling, Session, SessionId, Timestamp, genesis,
 };
 use weir_collector::api::{
     Api, Approver, Operator, OperatorError, OperatorFuture, ROUTES, RequestView, StatusView,
     serve_socket, serve_tcp,
 };
 use weir_collector::client::{Client, ClientError, path_with};
-use weir_collector::{ChainReport, Collector, CollectorConfig, EventPage, SessionPage};
+use weir_collector::{ChainReport, Collector, CollectorConfig, EventPage, OwnSink, SessionPage};
 
 #[derive(Default)]
 struct Engine {
@@ -101,7 +101,7 @@ async fn fixture() -> Fixture {
         tokio::task::yield_now().await;
     }
     let (socket, tcp) = (Client::socket(&path), Client::tcp(&address, "secret"));
-    ingest(&store, 1);
+    ingest(&store, dir.path(), 1);
     Fixture {
         engine,
         store,
@@ -113,7 +113,7 @@ async fn fixture() -> Fixture {
 }
 
 /// One frame whose events are one connection.
-fn ingest(store: &Collector, epoch: u32) {
+fn ingest(store: &Collector, keys: &std::path::Path, epoch: u32) {
     let engine: EngineId = "e1".parse().unwrap();
     let identity = Arc::new(Identity::named("naïve & co"));
     let session = Arc::new(Session {
@@ -126,7 +126,8 @@ fn ingest(store: &Collector, epoch: u32) {
     let mut builder = FrameBuilder::new(epoch, 1);
     builder.push(&record);
     let frames = vec![builder.seal(genesis(&engine)).unwrap()];
-    store.ingest(&Batch { engine, frames }).unwrap();
+    let sink = OwnSink::open(store.clone(), keys, &engine).unwrap();
+    sink.ingest(&Batch { engine, frames }).unwrap();
 }
 
 fn refusal(result: Result<Value, ClientError>) -> (u16, String) {
@@ -265,7 +266,7 @@ async fn tail_streams_what_comes() {
             .await
     });
     for epoch in 2..1000 {
-        ingest(&f.store, epoch);
+        ingest(&f.store, f.dir.path(), epoch);
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         if tail.is_finished() {
             break;

@@ -19,7 +19,7 @@ mod watch;
 pub use client::ControlClient;
 pub use enrol::{EnrolConfig, Enroller};
 pub use error::ControlError;
-pub use identity::{Identity, Key};
+pub use identity::{Identity, Key, SelfSigned};
 pub use line::Endpoint;
 pub use watch::Heard;
 

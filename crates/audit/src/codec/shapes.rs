@@ -7,7 +7,7 @@ use super::{DecodeError, Reader, Wire, Writer};
 use crate::control::{
     AccessRequestClosed, AccessRequestCreated, AccessRequestDecided, BudgetsReset, Closing,
     EngineStarted, EngineStopped, EvidenceRead, Finding, FindingCode, Heartbeat, PolicyChanged,
-    Previous, Ruling,
+    Previous, QuarantineChanged, Ruling,
 };
 use crate::event::{Body, ConnectionClosed, ConnectionOpened, ConnectionRefused};
 use crate::file::{Digest, Direction, FileTransferred, TransferProtocol};
@@ -116,6 +116,7 @@ wire_struct! {
     AccessRequestClosed { name, closing, held_ms }
     PolicyChanged { revision, digest, refused }
     BudgetsReset { operator }
+    QuarantineChanged { name, subject, reason, by, on }
     Finding { code, message, subject, engine }
     EngineStarted { version, previous }
     Previous { epoch, last_seq, clean }
@@ -182,7 +183,8 @@ wire_body!(
     Heartbeat = 14,
     FileTransferred = 15,
     KubernetesAnswered = 16,
-    EvidenceRead = 20
+    EvidenceRead = 20,
+    QuarantineChanged = 22
 );
 
 impl Wire for bool {

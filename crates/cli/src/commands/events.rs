@@ -455,6 +455,26 @@ pub(super) fn summary(event: &Event) -> (Cell, String) {
                 format!("revision {} is in force", changed.revision),
             ),
         },
+        Body::QuarantineChanged(changed) => {
+            let (word, done) = match changed.on {
+                true => ("CUT OFF", "cut off"),
+                false => ("let in", "let in again"),
+            };
+            let style = if changed.on { Style::Bad } else { Style::Waits };
+            let by = match &*changed.by {
+                "" => String::new(),
+                by => format!(" by {}", one_line(by)),
+            };
+            (
+                Cell::styled(word, style),
+                format!(
+                    "{} was {done}{by}: {} ({})",
+                    one_line(&changed.subject),
+                    one_line(&changed.reason),
+                    one_line(&changed.name)
+                ),
+            )
+        }
         Body::BudgetsReset(reset) => (
             Cell::styled("budgets", Style::Waits),
             format!("reset by {}", one_line(&reset.operator)),

@@ -6,7 +6,8 @@ use std::time::SystemTime;
 
 use weir_audit::{BudgetsReset, Names, Record, Ruling};
 use weir_collector::api::{
-    Approver, Operator, OperatorError, OperatorFuture, RequestView, SpoolView, StatusView,
+    Approver, Operator, OperatorError, OperatorFuture, QuarantineView, RequestView, SpoolView,
+    StatusView,
 };
 use weir_gateway::ports::Policies as _;
 use weir_sidecar::budgets::StoredBudgets;
@@ -14,6 +15,7 @@ use weir_sidecar::metrics::EngineMetrics;
 use weir_uplink::{AuditHandle, DecideError, HoldView, Holds, IdentitySource};
 
 use super::policies::LoadedPolicies;
+use super::quarantine::{QuarantineError, Quarantines};
 
 /// The engine as its operators reach it.
 pub(crate) struct StandaloneOperator {
@@ -25,9 +27,30 @@ pub(crate) struct StandaloneOperator {
     pub(crate) metrics: Arc<EngineMetrics>,
     /// Approver groups from the configuration.
     pub(crate) groups: BTreeMap<String, Vec<String>>,
+    pub(crate) quarantines: Arc<Quarantines>,
 }
 
 impl StandaloneOperator {
+    /// Changes quarantines and puts them in force.
+    fn change(
+        &self,
+        with: impl FnOnce(&Quarantines) -> Result<(), QuarantineError> + Send + 'static,
+    ) -> OperatorFuture<'_, ()> {
+        let quarantines = Arc::clone(&self.quarantines);
+        let (policies, audit) = (Arc::clone(&self.policies), self.audit.clone());
+        let changed = tokio::task::spawn_blocking(move || {
+            with(&quarantines)?;
+            policies.reload_if_changed(&audit);
+            Ok(())
+        });
+        Box::pin(async move {
+            let changed = changed.await;
+            changed
+                .map_err(|error| OperatorError::Unavailable(error.to_string()))?
+                .map_err(refused)
+        })
+    }
+
     /// The groups of an operating system's user: the system's and the configuration's.
     fn groups_of(&self, approver: &Approver) -> Names {
         let user = &*approver.name;
@@ -42,6 +65,18 @@ impl StandaloneOperator {
             .chain(configured)
             .map(Arc::from)
             .collect()
+    }
+}
+
+fn refused(error: QuarantineError) -> OperatorError {
+    let text = error.to_string();
+    match error {
+        QuarantineError::Unknown(_) => OperatorError::NotFound(text),
+        QuarantineError::Over(_) => OperatorError::Conflict(text),
+        QuarantineError::Invalid(_) => OperatorError::Invalid(text),
+        QuarantineError::Unreadable(_) | QuarantineError::Write { .. } => {
+            OperatorError::Unavailable(text)
+        }
     }
 }
 
@@ -104,6 +139,30 @@ impl Operator for StandaloneOperator {
                 }
             })
         })
+    }
+
+    fn quarantines(&self) -> Result<Vec<QuarantineView>, OperatorError> {
+        self.quarantines.list().map_err(refused)
+    }
+
+    fn quarantine<'a>(
+        &'a self,
+        asked: QuarantineView,
+        approver: &'a Approver,
+    ) -> OperatorFuture<'a, ()> {
+        let by = Arc::clone(&approver.name);
+        self.change(move |quarantines| quarantines.order(&asked.name, &by, asked.spec))
+    }
+
+    fn lift<'a>(
+        &'a self,
+        name: &'a str,
+        reason: &'a str,
+        approver: &'a Approver,
+    ) -> OperatorFuture<'a, ()> {
+        let (name, reason) = (name.to_owned(), reason.to_owned());
+        let by = Arc::clone(&approver.name);
+        self.change(move |quarantines| quarantines.lift(&name, &by, &reason))
     }
 
     fn status(&self) -> StatusView {

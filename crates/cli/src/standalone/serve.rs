@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use weir_audit::Identity;
 use weir_collector::api::{Api, Operator, serve_socket, serve_tcp};
-use weir_collector::{Collector, CollectorConfig};
+use weir_collector::{Collector, CollectorConfig, OwnSink};
 use weir_gateway::ports::Policies as _;
 use weir_gateway::{Engine, EngineConfig, HostKeys, Placeholders, Unmatched};
 use weir_notify::{Decider, NotifyMetrics};
@@ -34,6 +34,7 @@ use super::kubeconfig::kubeconfig;
 use super::notify::{self, SlackDecisions, SlackDoor};
 use super::operator::StandaloneOperator;
 use super::policies::{LoadedPolicies, render};
+use super::quarantine::Quarantines;
 use super::secrets::FileSecrets;
 
 /// How often the evidence store looks after itself.
@@ -101,7 +102,9 @@ impl Standalone {
             UnmatchedConfig::Relay => Unmatched::Relay,
             UnmatchedConfig::Refuse => Unmatched::Refuse,
         };
-        let policies = LoadedPolicies::load(config.resources.clone(), unmatched)
+        let quarantines = Quarantines::of(&state);
+        let kept = quarantines.path().to_owned();
+        let policies = LoadedPolicies::load(config.resources.clone(), kept, unmatched)
             .map_err(|diagnostics| StartError::Policy(render(&diagnostics)))?;
         let policies = Arc::new(policies);
         let mut spool_config = SpoolConfig::new(state.join("spool"));
@@ -117,8 +120,9 @@ impl Standalone {
         store.max_bytes = config.collector.max_bytes.unwrap_or(store.max_bytes);
         let collector =
             Collector::open(&state.join("collector"), store).map_err(part("the collector"))?;
-        let shipper = Shipper::start(&audit, Arc::new(collector.clone()))
-            .map_err(part("shipping evidence"))?;
+        let sink = OwnSink::open(collector.clone(), &state, audit.engine())
+            .map_err(part("the signing key"))?;
+        let shipper = Shipper::start(&audit, Arc::new(sink)).map_err(part("shipping evidence"))?;
         let budgets = Arc::new(StoredBudgets::open(&state).map_err(part("the budgets"))?);
         let holds = weir_uplink::Holds::new(audit.clone());
         let identity = Arc::new(IdentitySource::new(identity_config(&config)));
@@ -168,6 +172,7 @@ impl Standalone {
             identity,
             metrics: Arc::clone(&metrics),
             groups: config.approver_groups.clone(),
+            quarantines: Arc::new(quarantines),
         };
         let serving = Serving {
             engine,
@@ -313,6 +318,7 @@ impl Standalone {
                 let reload =
                     tokio::task::spawn_blocking(move || policies.reload_if_changed(&audit));
                 let swapped = reload.await.unwrap_or(false);
+                engine.policy_changed();
                 if swapped || since_resolved >= upkeep::RESOLVE {
                     since_resolved = Duration::ZERO;
                     engine.resolve_names().await;

@@ -12,8 +12,8 @@ use tokio::sync::mpsc;
 use weir_audit::{EvidenceRead, Ruling, SessionId};
 
 use super::door::{Door, through};
-use super::operator::{Approver, Decide, Operator};
-use super::reply::{Refusal, json, line, stream};
+use super::operator::{Approver, Decide, Operator, QuarantineView};
+use super::reply::{Refusal, json, line, octets, plain, stream};
 use super::routes::{Found, Query, To, find};
 use crate::{Collector, CollectorError};
 use weir_serve::Body;
@@ -165,6 +165,20 @@ impl Api {
                 caller.everywhere()?;
                 json(&self.blocking(|store| store.verify()).await?)
             }
+            To::Checkpoint => {
+                query.finish().map_err(Refusal::bad)?;
+                caller.everywhere()?;
+                let proof = self.blocking(|store| store.proof()).await?;
+                Ok(plain(proof.checkpoint))
+            }
+            To::Tile => {
+                query.finish().map_err(Refusal::bad)?;
+                caller.everywhere()?;
+                let none = || Refusal::not_found("the log has no such tile");
+                let tile = varying.parse().map_err(|_| none())?;
+                let bytes = self.blocking(move |store| store.tile(tile)).await?;
+                Ok(octets(bytes.ok_or_else(none)?))
+            }
             To::Replay => {
                 let mut namespace = query.namespace().map_err(Refusal::bad)?;
                 confine(&mut namespace, caller)?;
@@ -185,12 +199,17 @@ impl Api {
                 caller.everywhere()?;
                 json(&serde_json::json!({"requests": self.operator()?.requests()}))
             }
+            To::Quarantines => {
+                query.finish().map_err(Refusal::bad)?;
+                caller.everywhere()?;
+                json(&serde_json::json!({"quarantines": self.operator()?.quarantines()?}))
+            }
             To::Status => {
                 query.finish().map_err(Refusal::bad)?;
                 caller.everywhere()?;
                 json(&self.operator()?.status())
             }
-            To::Approve | To::Deny | To::ResetBudgets => {
+            To::Approve | To::Deny | To::ResetBudgets | To::Quarantine | To::Lift => {
                 let Caller::Operator(approver) = caller else {
                     let message = "decisions are not taken here, but on the operators' socket";
                     return Err(Refusal::forbidden(message.into()));
@@ -208,6 +227,13 @@ impl Api {
         approver: &Approver,
         body: &[u8],
     ) -> Result<Response<Body>, Refusal> {
+        if to == To::Quarantine {
+            let spec = serde_json::from_slice(body).map_err(|e| Refusal::bad(e.to_string()))?;
+            let name = name.to_owned();
+            let asked = QuarantineView { name, spec };
+            self.operator()?.quarantine(asked, approver).await?;
+            return json(&serde_json::json!({"quarantined": true}));
+        }
         let decide: Decide = if body.iter().all(u8::is_ascii_whitespace) {
             Decide::default()
         } else {
@@ -218,6 +244,11 @@ impl Api {
             To::ResetBudgets => {
                 operator.reset_budgets(approver).await?;
                 return json(&serde_json::json!({"reset": true}));
+            }
+            To::Lift => {
+                let reason = decide.reason.unwrap_or_default();
+                operator.lift(name, &reason, approver).await?;
+                return json(&serde_json::json!({"lifted": true}));
             }
             To::Deny => {
                 let reason = decide.reason.filter(|reason| !reason.trim().is_empty());

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use weir_api::kinds::QuarantineSpec;
 use weir_audit::{AccessRequestCreated, Ruling, Session, Timestamp};
 
 /// An answer that takes time.
@@ -23,6 +24,27 @@ pub trait Operator: Send + Sync {
         approver: &'a Approver,
         ruling: Ruling,
     ) -> OperatorFuture<'a, RequestView>;
+
+    /// Who is cut off, and who was.
+    ///
+    /// # Errors
+    /// When that cannot be read.
+    fn quarantines(&self) -> Result<Vec<QuarantineView>, OperatorError>;
+
+    /// Cuts identities off. Who orders it is put into what is asked for.
+    fn quarantine<'a>(
+        &'a self,
+        asked: QuarantineView,
+        approver: &'a Approver,
+    ) -> OperatorFuture<'a, ()>;
+
+    /// Lets them in again.
+    fn lift<'a>(
+        &'a self,
+        name: &'a str,
+        reason: &'a str,
+        approver: &'a Approver,
+    ) -> OperatorFuture<'a, ()>;
 
     /// What is in force and how the engine is.
     fn status(&self) -> StatusView;
@@ -52,6 +74,9 @@ pub enum OperatorError {
     /// It was decided before, or by the same person.
     #[error("{0}")]
     Conflict(String),
+    /// It cannot be what it is meant to be.
+    #[error("{0}")]
+    Invalid(String),
     /// The engine cannot do it now.
     #[error("{0}")]
     Unavailable(String),
@@ -70,6 +95,15 @@ pub struct RequestView {
     pub approvers: Vec<Arc<str>>,
     /// In which session.
     pub session: Arc<Session>,
+}
+
+/// A quarantine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct QuarantineView {
+    /// Its name.
+    pub name: String,
+    /// Whom it cuts off, and why.
+    pub spec: QuarantineSpec,
 }
 
 /// How the engine is.

@@ -104,6 +104,7 @@ impl From<OperatorError> for Refusal {
                 code: "conflict",
                 message,
             },
+            OperatorError::Invalid(_) => Self::bad(message),
             OperatorError::Unavailable(_) => Self::unavailable(message),
         }
     }
@@ -149,10 +150,28 @@ pub(crate) fn json(value: &impl Serialize) -> Result<Response<Body>, Refusal> {
     Ok(with(StatusCode::OK, bytes))
 }
 
+/// Text that changes.
+pub(super) fn plain(text: String) -> Response<Body> {
+    let mut response = of("text/plain; charset=utf-8", text.into_bytes());
+    let never = header::HeaderValue::from_static("no-store");
+    response.headers_mut().insert(header::CACHE_CONTROL, never);
+    response
+}
+
+/// Bytes that never change.
+pub(super) fn octets(bytes: Vec<u8>) -> Response<Body> {
+    of("application/octet-stream", bytes)
+}
+
 fn with(status: StatusCode, bytes: Vec<u8>) -> Response<Body> {
-    let mut response = Response::new(Full::new(Bytes::from(bytes)).boxed());
+    let mut response = of("application/json", bytes);
     *response.status_mut() = status;
-    let kind = header::HeaderValue::from_static("application/json");
+    response
+}
+
+fn of(kind: &'static str, bytes: Vec<u8>) -> Response<Body> {
+    let mut response = Response::new(Full::new(Bytes::from(bytes)).boxed());
+    let kind = header::HeaderValue::from_static(kind);
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     response
 }

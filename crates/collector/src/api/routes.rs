@@ -11,7 +11,7 @@ use crate::{Filter, SessionFilter};
 pub struct Route {
     /// `GET` or `POST`.
     pub method: &'static str,
-    /// The path, with `{name}` for a part that varies.
+    /// The path, with `{name}` for a part that varies; `{path}` is all that follows.
     pub path: &'static str,
     pub(super) to: To,
 }
@@ -27,7 +27,12 @@ pub(super) enum To {
     Deny,
     Status,
     ResetBudgets,
+    Quarantines,
+    Quarantine,
+    Lift,
     Verify,
+    Checkpoint,
+    Tile,
 }
 
 const fn get(path: &'static str, to: To) -> Route {
@@ -57,7 +62,12 @@ pub const ROUTES: &[Route] = &[
     post("/v1/requests/{name}/deny", To::Deny),
     get("/v1/status", To::Status),
     post("/v1/budgets/reset", To::ResetBudgets),
+    get("/v1/quarantines", To::Quarantines),
+    post("/v1/quarantines/{name}", To::Quarantine),
+    post("/v1/quarantines/{name}/lift", To::Lift),
     get("/v1/verify", To::Verify),
+    get("/v1/log/checkpoint", To::Checkpoint),
+    get("/v1/log/tile/{path}", To::Tile),
 ];
 
 /// Where a path leads, and the part of it that varies.
@@ -83,6 +93,9 @@ pub(super) fn find<'a>(method: &str, path: &'a str) -> Found<'a> {
 }
 
 fn fit<'a>(template: &str, path: &'a str) -> Option<&'a str> {
+    if let Some(before) = template.strip_suffix("{path}") {
+        return path.strip_prefix(before).filter(|rest| !rest.is_empty());
+    }
     let mut varying = "";
     let (mut wanted, mut given) = (template.split('/'), path.split('/'));
     loop {

@@ -380,6 +380,7 @@ async fn keep_up(engine: Engine, policies: Arc<SnapshotPolicies>, mut upkeep: Up
         tokio::time::sleep(upkeep::EVERY).await;
         since_resolved += upkeep::EVERY;
         upkeep.tick(&policies.current(), policies.refused().is_some());
+        engine.policy_changed();
         if since_resolved >= upkeep::RESOLVE {
             since_resolved = Duration::ZERO;
             engine.resolve_names().await;
