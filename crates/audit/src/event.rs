@@ -7,8 +7,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::control::{
-    AccessRequestClosed, AccessRequestCreated, AccessRequestDecided, BudgetsReset, EngineStarted,
-    EngineStopped, EvidenceRead, Finding, Heartbeat, PolicyChanged,
+    AccessRequestClosed, AccessRequestCreated, AccessRequestDecided, AccessRequestRepeated,
+    BudgetsReset, EngineStarted, EngineStopped, EvidenceRead, Finding, Heartbeat, PolicyChanged,
 };
 use crate::file::FileTransferred;
 use crate::identity::{EngineId, Session};
@@ -148,6 +148,8 @@ pub enum Body {
     AccessRequestDecided(AccessRequestDecided),
     /// A hold ended.
     AccessRequestClosed(AccessRequestClosed),
+    /// One more waits for a request that was raised before.
+    AccessRequestRepeated(AccessRequestRepeated),
     /// Another policy bundle is in force, or one was refused.
     PolicyChanged(PolicyChanged),
     /// An operator reset the budgets.
@@ -180,6 +182,7 @@ impl Body {
             Self::AccessRequestCreated(_) => "access_request_created",
             Self::AccessRequestDecided(_) => "access_request_decided",
             Self::AccessRequestClosed(_) => "access_request_closed",
+            Self::AccessRequestRepeated(_) => "access_request_repeated",
             Self::PolicyChanged(_) => "policy_changed",
             Self::BudgetsReset(_) => "budgets_reset",
             Self::Finding(_) => "finding",
@@ -260,7 +263,7 @@ macro_rules! into_body {
 
 into_body!(
     ConnectionOpened, ConnectionClosed, ConnectionRefused, RecordingChunk, AccessRequestDecided,
-    AccessRequestClosed, PolicyChanged, BudgetsReset, Finding, EngineStarted, EngineStopped,
+    AccessRequestClosed, AccessRequestRepeated, PolicyChanged, BudgetsReset, Finding, EngineStarted, EngineStopped,
     Heartbeat;
     boxed StatementStarted, StatementFinished, FileTransferred, KubernetesAnswered,
     AccessRequestCreated, EvidenceRead

@@ -662,7 +662,11 @@ async fn an_approval_lets_one_request_through_and_no_other() {
     let (status, _) = rig.get(target).await;
     assert_eq!(status, StatusCode::TOO_MANY_REQUESTS);
     let rule = rig.world.rulings.lock().unwrap().remove(0);
-    rule.send(Ruling::Approved(None)).unwrap();
+    rule.send(Ruled {
+        name: "request-1".into(),
+        ruling: Ruling::Approved(None),
+    })
+    .unwrap();
     tokio::time::sleep(Duration::from_millis(100)).await;
     let answer = rig.ask(Method::DELETE, target, &[], "").await;
     assert_eq!(answer.status(), StatusCode::TOO_MANY_REQUESTS);
