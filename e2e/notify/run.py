@@ -219,7 +219,7 @@ def button_approves(scene):
         equal(held.message["body"]["channel"], "#holds")
         equal(statement_of(held.blocks), "SELECT id, body FROM orders ORDER BY id")
         shown = json.dumps(held.blocks)
-        for part in ("reporter", "shop/bulk", "data-stewards", "10 delivered so far", "weir approve", held.name):
+        for part in ("reporter", "shop/bulk", "data-stewards", "10 rows delivered", "weir approve", held.name):
             contains(shown, part)
         equal(held.buttons["weir_open"]["url"], f"https://weir.example/ui/holds/{held.name}")
         equal(scene.press(held.payload("U0JANE", "weir_approve")), (200, ""))
@@ -230,7 +230,7 @@ def button_approves(scene):
         contains(json.dumps(said["blocks"]), "Approved by jane@example")
         lacks(json.dumps(said["blocks"]), "weir_actions")
         decided = proc.wait_until(lambda: scene.weir.events(kind="access_request_decided"), "evidence", 10)
-        equal(decided[-1].raw["approver"], "jane@example")
+        equal((decided[-1].raw["approver"], decided[-1].raw["via"]), ("jane@example", "slack"))
         end = scene.slack.next(lambda line: line["path"] == "/api/chat.update", "the message without buttons")
         equal((end["problem"], end["body"]["ts"], end["body"]["channel"]), (None, held.message["ts"], "C0RESOLVED"))
         lacks(json.dumps(end["body"]["blocks"]), "weir_approve")

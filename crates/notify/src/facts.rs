@@ -2,7 +2,9 @@
 //!
 //! Invariants: a text is whole, or says how much of it is hidden; nothing in it hides or turns text.
 
-use weir_api::kinds::{AccessRequestPhase, ApproverDecision, Binding, RequestDecision, Requester};
+use weir_api::kinds::{
+    AccessRequestPhase, AccessRequestSpec, ApproverDecision, Binding, RequestDecision, Requester,
+};
 
 use crate::message::{Event, HoldNews};
 use crate::text::{brief, number, shown};
@@ -46,40 +48,25 @@ impl HoldNews {
     /// Everything but the statement.
     pub(crate) fn facts(&self) -> Vec<Fact> {
         let spec = &self.spec;
-        let list = |names: &[String]| brief(&names.join(", "), FACT);
         let mut facts = vec![("Requester", brief(&spec.requester.name, FACT))];
-        if let Some(pod) = &spec.requester.pod {
-            let namespace = spec.requester.namespace.as_deref().unwrap_or_default();
-            facts.push(("Pod", brief(&format!("{namespace}/{pod}"), FACT)));
-        }
-        facts.push(("Target", brief(&spec.target, FACT)));
-        let rule = format!("{}/{}", spec.policy, spec.rule);
-        facts.push(("Held by", brief(&rule, FACT)));
-        if !spec.labels.is_empty() {
-            facts.push(("Labels", list(&spec.labels)));
-        }
-        if spec.estimated_rows.is_some() || spec.delivered_rows.is_some() {
-            let expected = spec
-                .estimated_rows
-                .map(|rows| format!("about {} expected", number(rows)));
-            let delivered = spec
-                .delivered_rows
-                .map(|rows| format!("{} delivered so far", number(rows)));
-            let rows: Vec<String> = expected.into_iter().chain(delivered).collect();
-            facts.push(("Rows", rows.join(", ")));
-        }
-        let binding = match spec.binding {
-            Binding::Exact => "this statement, once",
-            Binding::Shape => "statements of this shape",
+        let mut add = |name, value: String| {
+            if !value.is_empty() {
+                facts.push((name, value));
+            }
         };
-        facts.push(("An approval is for", binding.to_owned()));
-        let people = if spec.count == 1 {
-            String::new()
-        } else {
-            format!("{} people of ", spec.count)
-        };
-        facts.push(("Approvers", format!("{people}{}", list(&spec.groups))));
-        facts.push(("Waits until", brief(&spec.deadline, FACT)));
+        add("Pod", pod(&spec.requester));
+        let places = [&spec.database, &spec.login];
+        let place = places.into_iter().flatten().map(String::as_str);
+        let place: Vec<&str> = std::iter::once(spec.target.as_str()).chain(place).collect();
+        add("Target, database, login", brief(&place.join(", "), FACT));
+        add("Held by", brief(&format!("{}/{}", spec.policy, spec.rule), FACT));
+        add("Effects", list(&spec.effects));
+        add("Tables", list(&spec.tables));
+        add("Labels", labels(spec));
+        add("So far and expected", amounts(spec));
+        add("An approval is for", binding(spec));
+        add("Approvers", approvers(spec));
+        add("Waits until", brief(&spec.deadline, FACT));
         facts
     }
 
@@ -119,12 +106,69 @@ impl HoldNews {
                     AccessRequestPhase::Approved => "The statement went on.",
                     AccessRequestPhase::Expired => "Nobody decided in time; it was refused.",
                     AccessRequestPhase::Withdrawn => "Whoever asked went away.",
+                    AccessRequestPhase::Superseded => "It is over without a decision.",
                     AccessRequestPhase::Denied | AccessRequestPhase::Pending => "It was refused.",
                 };
                 let decisions = decisions.iter().map(decided);
                 std::iter::once(first.to_owned()).chain(decisions).collect()
             }
         }
+    }
+}
+
+fn list(names: &[String]) -> String {
+    brief(&names.join(", "), FACT)
+}
+
+fn pod(requester: &Requester) -> String {
+    let Some(pod) = &requester.pod else {
+        return String::new();
+    };
+    let namespace = requester.namespace.as_deref().unwrap_or_default();
+    let workload = requester.workload.iter();
+    let workload: String = workload.map(|one| format!(" of {one}")).collect();
+    brief(&format!("{namespace}/{pod}{workload}"), FACT)
+}
+
+/// Labels, each with the columns behind it.
+fn labels(spec: &AccessRequestSpec) -> String {
+    let named = spec.labels.iter().map(|label| {
+        let columns = spec.columns.iter().filter(|one| one.label == *label);
+        let columns: Vec<&str> = columns
+            .flat_map(|one| one.columns.iter().map(String::as_str))
+            .collect();
+        match columns.is_empty() {
+            true => label.clone(),
+            false => format!("{label} ({})", columns.join(", ")),
+        }
+    });
+    list(&named.collect::<Vec<_>>())
+}
+
+fn amounts(spec: &AccessRequestSpec) -> String {
+    let of = |count: Option<u64>, what: &str| Some(format!("{} {what}", number(count?)));
+    let amounts = [
+        of(spec.delivered_rows, "rows delivered"),
+        of(spec.delivered_bytes, "bytes delivered"),
+        of(spec.estimated_rows, "rows expected in all"),
+    ];
+    amounts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+fn binding(spec: &AccessRequestSpec) -> String {
+    match (spec.binding, spec.max_minutes) {
+        (Binding::Exact, _) | (_, None) => "this statement, once".to_owned(),
+        (Binding::Shape, Some(minutes)) => format!(
+            "this statement, once; its shape for up to {minutes} minutes where that is asked for"
+        ),
+    }
+}
+
+fn approvers(spec: &AccessRequestSpec) -> String {
+    let all: Vec<String> = spec.groups.iter().chain(&spec.users).cloned().collect();
+    match spec.count {
+        1 => list(&all),
+        count => format!("{count} people of {}", list(&all)),
     }
 }
 
@@ -159,6 +203,7 @@ pub(crate) fn ending(phase: AccessRequestPhase) -> &'static str {
         AccessRequestPhase::Denied => "Denied",
         AccessRequestPhase::Expired => "Expired",
         AccessRequestPhase::Withdrawn => "Withdrawn",
+        AccessRequestPhase::Superseded => "Superseded",
     }
 }
 

@@ -12,18 +12,14 @@ use hyper::body::Bytes;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinSet;
-use weir_api::kinds::{
-    AccessRequestPhase, AccessRequestSpec, ApproverDecision, Binding, RequestDecision, Requester,
-};
-use weir_audit::{
-    AccessRequestCreated, AccessRequestDecided, Body, Closing, Event, Names, Ruling, Session, Value,
-};
+use weir_api::kinds::{AccessRequestPhase, AccessRequestSpec, ApproverDecision};
+use weir_audit::{Body, Closing, Event, Names, Ruling, Via};
 use weir_collector::api::{Door, DoorFuture};
 use weir_notify::{
     Courier, Decider, Deciding, Event as News, Hold, INTERACTIONS, Interactions, MAX_INTERACTION,
     Message, NotifyMetrics, Receiver, Reply, Standing, Verdict, WAITING,
 };
-use weir_uplink::Holds;
+use weir_uplink::{Approving, Decision, Holds};
 
 /// Requests whose decisions and end are still to be told.
 const OPEN: usize = 4096;
@@ -32,6 +28,7 @@ const OPEN: usize = 4096;
 pub(crate) async fn tell(
     receivers: Vec<Receiver>,
     metrics: NotifyMetrics,
+    holds: Holds,
     mut events: broadcast::Receiver<Arc<[Event]>>,
 ) {
     let couriers = receivers.into_iter();
@@ -48,7 +45,10 @@ pub(crate) async fn tell(
             courier.run(messages, |_| {}).await;
         });
     }
-    let mut requests = Requests::default();
+    let mut requests = Requests {
+        uids: Box::new(move |name| uid(&holds, name)),
+        open: HashMap::new(),
+    };
     loop {
         match events.recv().await {
             Ok(batch) => {
@@ -74,6 +74,12 @@ pub(crate) async fn tell(
     while delivering.join_next().await.is_some() {}
 }
 
+fn uid(holds: &Holds, name: &str) -> String {
+    let waiting = holds.list();
+    let hold = waiting.iter().find(|hold| &*hold.request.name == name);
+    hold.map(|hold| hold.uid.to_string()).unwrap_or_default()
+}
+
 /// Decisions that are made in Slack.
 pub(crate) struct SlackDecisions {
     pub(crate) holds: Holds,
@@ -83,29 +89,27 @@ impl Decider for SlackDecisions {
     fn decide(&self, verdict: Verdict) -> Deciding<'_> {
         Box::pin(async move {
             let groups: Names = verdict.groups.iter().map(|one| Arc::from(&**one)).collect();
-            let (ruling, approves) = match verdict.ruling {
-                Ok(()) => (Ruling::Approve { rows: None }, true),
-                Err(reason) => {
-                    let reason = reason.into();
-                    (Ruling::Deny { reason }, false)
-                }
+            let ruling = match verdict.ruling {
+                Ok(()) => Ruling::Approve { rows: None },
+                Err(reason) => Ruling::Deny {
+                    reason: reason.into(),
+                },
             };
+            let by = Approving {
+                name: &verdict.user,
+                groups: Some(&groups),
+                via: Via::Slack,
+            };
+            let uid = Some(verdict.uid.as_str()).filter(|uid| !uid.is_empty());
             let decided = self
                 .holds
-                .decide(&verdict.name, &verdict.user, Some(&groups), ruling)
+                .decide(&verdict.name, uid, by, &Decision::from(ruling))
                 .await;
-            let view = decided.map_err(|error| error.to_string())?;
-            let approvals = u32::try_from(view.approvers.len()).unwrap_or(u32::MAX);
-            let needed = view.request.approvals;
-            let phase = match approves {
-                false => AccessRequestPhase::Denied,
-                true if approvals >= needed => AccessRequestPhase::Approved,
-                true => AccessRequestPhase::Pending,
-            };
+            let hold = decided.map_err(|error| error.to_string())?;
             Ok(Standing {
-                phase,
-                approvals,
-                needed,
+                phase: hold.phase,
+                approvals: u32::try_from(hold.approvers().count()).unwrap_or(u32::MAX),
+                needed: hold.request.approvals,
             })
         })
     }
@@ -132,11 +136,16 @@ impl Door for SlackDoor {
 }
 
 /// The requests that wait.
-#[derive(Default)]
-struct Requests(HashMap<Arc<str>, Open>);
+struct Requests {
+    uids: Uids,
+    open: HashMap<Arc<str>, Open>,
+}
+
+/// Says the uid of the request of a name that waits; empty if it waits no more.
+type Uids = Box<dyn Fn(&str) -> String + Send>;
 
 struct Open {
-    /// The id of the event that made it: tells it from others of its name.
+    /// Tells it from others that had its name.
     uid: String,
     spec: AccessRequestSpec,
     decisions: Vec<ApproverDecision>,
@@ -149,19 +158,19 @@ impl Requests {
         match &event.body {
             Body::AccessRequestCreated(created) => {
                 let open = Open {
-                    uid: id.clone(),
-                    spec: spec(event.session.as_deref()?, created),
+                    uid: (self.uids)(&created.name),
+                    spec: weir_uplink::spec(event.session.as_deref()?, created),
                     decisions: Vec::new(),
                 };
                 let message = message(&id, &at, &created.name, &open, News::Created);
-                if self.0.len() < OPEN {
-                    self.0.insert(Arc::clone(&created.name), open);
+                if self.open.len() < OPEN {
+                    self.open.insert(Arc::clone(&created.name), open);
                 }
                 Some(message)
             }
             Body::AccessRequestDecided(decided) => {
-                let open = self.0.get_mut(&decided.name)?;
-                let decision = decision(decided, &at);
+                let open = self.open.get_mut(&decided.name)?;
+                let decision = weir_uplink::decision(decided, event.time);
                 open.decisions.push(decision.clone());
                 let news = News::Decided {
                     decision,
@@ -170,7 +179,7 @@ impl Requests {
                 Some(message(&id, &at, &decided.name, open, news))
             }
             Body::AccessRequestClosed(closed) => {
-                let mut open = self.0.remove(&closed.name)?;
+                let mut open = self.open.remove(&closed.name)?;
                 let news = News::Closed {
                     phase: phase(closed.closing),
                     decisions: std::mem::take(&mut open.decisions),
@@ -198,72 +207,16 @@ fn phase(closing: Closing) -> AccessRequestPhase {
         Closing::Denied => AccessRequestPhase::Denied,
         Closing::Expired => AccessRequestPhase::Expired,
         Closing::ClientGone | Closing::Stopped => AccessRequestPhase::Withdrawn,
-    }
-}
-
-fn decision(decided: &AccessRequestDecided, at: &str) -> ApproverDecision {
-    let (decision, reason, rows) = match &decided.ruling {
-        Ruling::Approve { rows } => (RequestDecision::Approve, None, *rows),
-        Ruling::Deny { reason } => (RequestDecision::Deny, Some(reason.to_string()), None),
-    };
-    ApproverDecision {
-        approver: decided.approver.to_string(),
-        decision,
-        at: at.to_owned(),
-        reason,
-        rows,
-    }
-}
-
-/// A request as it would be an AccessRequest in a cluster.
-fn spec(session: &Session, created: &AccessRequestCreated) -> AccessRequestSpec {
-    let text = |field: &Option<Arc<str>>| field.as_deref().map(str::to_owned);
-    let names = |names: &weir_audit::Names| names.iter().map(|name| name.to_string()).collect();
-    let identity = &session.identity;
-    let rule = created.rules.iter().next().map(|rule| rule.to_string());
-    let rule = rule.unwrap_or_default();
-    let (policy, rule) = rule.rsplit_once('/').unwrap_or((&rule, ""));
-    let mut spec = AccessRequestSpec {
-        requester: Requester {
-            name: identity.name.to_string(),
-            namespace: text(&identity.namespace),
-            service_account: text(&identity.service_account),
-            pod: text(&identity.pod),
-        },
-        summary: Vec::new(),
-        target: text(&session.target).unwrap_or_default(),
-        policy: policy.to_owned(),
-        rule: rule.to_owned(),
-        statement: created.statement.to_string(),
-        parameters: created.parameters.iter().map(parameter).collect(),
-        fingerprint: created.fingerprint.map(|print| format!("{print:016x}")),
-        labels: names(&created.labels),
-        estimated_rows: created.estimate,
-        delivered_rows: Some(created.rows),
-        reason: created.reason.to_string(),
-        deadline: created.deadline.to_string(),
-        binding: Binding::Exact,
-        groups: names(&created.groups),
-        count: created.approvals,
-    };
-    spec.summary = weir_api::summary(&spec);
-    spec
-}
-
-fn parameter(value: &Value) -> Option<String> {
-    match value {
-        Value::Null => None,
-        Value::Text(text) => Some(text.to_string()),
-        Value::Binary(bytes) => {
-            let hex = bytes.iter().map(|byte| format!("{byte:02x}"));
-            Some(format!("\\x{}", hex.collect::<String>()))
-        }
+        Closing::Superseded => AccessRequestPhase::Superseded,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use weir_audit::{AccessRequestClosed, EventId, Identity, SCHEMA, Timestamp};
+    use weir_audit::{
+        AccessRequestClosed, AccessRequestCreated, AccessRequestDecided, Binding, EventId,
+        Identity, SCHEMA, Session, Timestamp,
+    };
 
     use super::*;
 
@@ -298,7 +251,10 @@ mod tests {
 
     #[test]
     fn a_request_is_told_of_from_its_beginning_to_its_end() {
-        let mut requests = Requests::default();
+        let mut requests = Requests {
+            uids: Box::new(|_| "1-2".to_owned()),
+            open: HashMap::new(),
+        };
         let first = requests.news(&event(1, created())).unwrap();
         assert_eq!(&**first.id(), "hold_weir-1-1");
         let decided = AccessRequestDecided {
@@ -307,6 +263,10 @@ mod tests {
             ruling: Ruling::Approve { rows: None },
             approvals: 1,
             needed: 1,
+            binding: Binding::Exact,
+            minutes: None,
+            via: None,
+            comment: None,
         };
         assert!(requests.news(&event(2, decided)).is_some());
         let closed = || AccessRequestClosed {
@@ -315,18 +275,7 @@ mod tests {
             held_ms: 1,
         };
         assert!(requests.news(&event(3, closed())).is_some());
-        assert!(requests.0.is_empty());
+        assert!(requests.open.is_empty());
         assert!(requests.news(&event(4, closed())).is_none());
-    }
-
-    #[test]
-    fn a_request_says_who_asks_for_what_by_which_rule() {
-        let told = event(1, created());
-        let spec = spec(told.session.as_deref().unwrap(), &created());
-        assert_eq!(
-            (spec.policy.as_str(), spec.rule.as_str()),
-            ("billing:reporting", "bulk")
-        );
-        assert!(spec.summary.len() <= 3 && spec.summary[0].contains("reporter on shop"));
     }
 }

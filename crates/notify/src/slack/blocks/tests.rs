@@ -81,7 +81,7 @@ fn a_request_has_its_summary_its_facts_its_statement_and_buttons() {
     for wanted in [
         "who <!channel> and what\nhow much\nwhy",
         "*Labels*\npii.&lt;ssn&gt;",
-        "*Rows*\n10,000 delivered so far",
+        "*So far and expected*\n10,000 rows delivered",
         "*Approvers*\n2 people of stewards",
         "*Pod*\nbilling/reports-1",
         "kubectl weir approve weir-x -n billing or kubectl weir deny weir-x -n billing --reason REASON",
