@@ -126,7 +126,9 @@ async fn keep(archive: &Place, store: &Collector) -> Result<(), KeepError> {
         first = end;
     }
     let note = now.checkpoint.clone().into_bytes();
-    archive.put(&format!("checkpoints/{:012}", now.size), note.clone()).await?;
+    archive
+        .put(&format!("checkpoints/{:012}", now.size), note.clone())
+        .await?;
     archive.put("checkpoint", note).await?;
     let note = parsed(&now.checkpoint)?.0;
     blocking(store, move |store| store.vouch("archive", &note)).await

@@ -22,6 +22,7 @@ mod archive;
 mod auditors;
 pub mod client;
 mod controller;
+pub mod exports;
 mod ingest;
 mod log;
 mod peer;

@@ -18,7 +18,7 @@ use tokio::time::MissedTickBehavior;
 use weir_serve::{Bounds, serve};
 use weir_telemetry::{Admin, AdminConfig, IntGauge, Readiness, Registry};
 
-use crate::api::Api;
+use crate::api::{Api, Desk};
 use crate::ingest::{Ingest, IngestMetrics, Quota};
 use crate::tls::Current;
 use crate::{Auditors, Collector, CollectorConfig, CollectorError, Keepers, Reviewer};
@@ -101,6 +101,7 @@ impl Service {
         config: ServiceConfig,
         credentials: Current,
         reviewer: Arc<dyn Reviewer>,
+        desk: Arc<dyn Desk>,
     ) -> Result<Self, ServiceError> {
         let store = Collector::open(&config.data_dir, config.store)?;
         let registry = Registry::default();
@@ -121,7 +122,7 @@ impl Service {
             metrics,
         );
         let auditors = Auditors::new(
-            Api::new(store.clone(), None),
+            Api::new(store.clone()).with_desk(desk),
             credentials.clone(),
             config.client_ca,
             reviewer,

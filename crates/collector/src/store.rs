@@ -359,7 +359,11 @@ impl Collector {
     pub(crate) fn tampered(&self, why: &str) -> Result<(), CollectorError> {
         let again = Duration::from_secs(3600);
         {
-            let mut told = self.inner.told.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut told = self
+                .inner
+                .told
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             let now = std::time::Instant::now();
             told.retain(|(_, at)| now.duration_since(*at) < again);
             if told.iter().any(|(said, _)| said == why) {

@@ -7,58 +7,73 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
+use weir_api::kinds::RequestDecision;
 use weir_audit::{
-    AccessRequestCreated, Batch, CollectorSink as _, ConnectionOpened, EngineId, Event,
-    FrameBuilder, Identity, Record, Ruling, Session, SessionId, Timestamp, genesis,
+    Batch, CollectorSink as _, ConnectionOpened, EngineId, Event, FrameBuilder, Identity, Record,
+    Session, SessionId, Timestamp, genesis,
 };
 use weir_collector::api::{
-    Api, Approver, Operator, OperatorError, OperatorFuture, ROUTES, RequestView, StatusView,
-    serve_socket, serve_tcp,
+    Api, Approver, Desk, DeskError, DeskFuture, Operator, OperatorError, OperatorFuture, ROUTES,
+    StatusView, serve_socket, serve_tcp,
 };
 use weir_collector::client::{Client, ClientError, path_with};
 use weir_collector::{ChainReport, Collector, CollectorConfig, EventPage, OwnSink, SessionPage};
+use weir_uplink::control::{Coverage, DecisionAsked, Person, RequestView, RequestsListed};
 
 #[derive(Default)]
 struct Engine {
-    decided: Mutex<Vec<(String, String, Ruling)>>,
+    decided: Mutex<Vec<DecisionAsked>>,
 }
 
 fn request() -> RequestView {
+    let spec = json!({"requester": {"name": "reporter"}, "target": "t", "policy": "p", "rule": "r",
+        "statement": "select 1", "reason": "why", "deadline": "2126-01-01T00:00:00Z", "count": 1});
     RequestView {
-        request: AccessRequestCreated {
-            name: "weir-abcdef".into(),
-            approvals: 1,
-            ..Default::default()
-        },
-        created: Timestamp::from_micros(1),
-        approvers: Vec::new(),
-        session: Arc::default(),
+        namespace: String::new(),
+        name: "weir-abcdef".into(),
+        uid: "1".into(),
+        created: Timestamp::from_micros(1).to_string(),
+        spec: serde_json::from_value(spec).unwrap(),
+        status: None,
+        may_decide: true,
+        why_not: None,
     }
 }
 
-impl Operator for Engine {
-    fn requests(&self) -> Vec<RequestView> {
-        vec![request()]
+impl Desk for Engine {
+    fn requests(
+        &self,
+        person: Person,
+        _: Option<String>,
+        closed: bool,
+    ) -> DeskFuture<'_, RequestsListed> {
+        Box::pin(async move {
+            Ok(RequestsListed {
+                user: person.user.unwrap_or_default(),
+                requests: vec![request(); if closed { 2 } else { 1 }],
+                ..RequestsListed::default()
+            })
+        })
     }
 
-    fn decide<'a>(
-        &'a self,
-        name: &'a str,
-        approver: &'a Approver,
-        ruling: Ruling,
-    ) -> OperatorFuture<'a, RequestView> {
+    fn decide(&self, asked: DecisionAsked) -> DeskFuture<'_, RequestView> {
         Box::pin(async move {
-            if name != "weir-abcdef" {
-                return Err(OperatorError::NotFound(format!("no request {name}")));
+            match asked.name.as_str() {
+                "weir-abcdef" => self.decided.lock().unwrap().push(asked),
+                "decided" => return Err(DeskError::Conflict("it was decided".into())),
+                "shape" => return Err(DeskError::Invalid("no shape".into())),
+                name => return Err(DeskError::NotFound(format!("no request {name}"))),
             }
-            self.decided
-                .lock()
-                .unwrap()
-                .push((name.into(), approver.name.to_string(), ruling));
             Ok(request())
         })
     }
 
+    fn coverage(&self, _: Person) -> DeskFuture<'_, Option<Coverage>> {
+        Box::pin(async { Ok(None) })
+    }
+}
+
+impl Operator for Engine {
     fn status(&self) -> StatusView {
         StatusView {
             engine: "e1".into(),
@@ -87,10 +102,9 @@ async fn fixture() -> Fixture {
     let dir = tempfile::tempdir().unwrap();
     let store = Collector::open(&dir.path().join("store"), CollectorConfig::default()).unwrap();
     let engine = Arc::new(Engine::default());
-    let api = Api::new(
-        store.clone(),
-        Some(Arc::clone(&engine) as Arc<dyn Operator>),
-    );
+    let api = Api::new(store.clone())
+        .with_operator(Arc::clone(&engine) as Arc<dyn Operator>)
+        .with_desk(Arc::clone(&engine) as Arc<dyn Desk>);
     let path = dir.path().join("weir.sock");
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -171,20 +185,30 @@ async fn the_socket_is_private_and_decides_as_its_peer() {
         .unwrap()
         .stdout;
     let me = String::from_utf8(me).unwrap().trim().to_owned();
+    let [approved, denied] = decided.as_slice() else {
+        panic!("{decided:?}");
+    };
+    assert_eq!(approved.person, Person::of_user(me, Vec::new()));
     assert_eq!(
-        decided[0],
-        (
-            "weir-abcdef".into(),
-            me.clone(),
-            Ruling::Approve { rows: Some(20) }
-        )
+        (approved.decision, approved.rows),
+        (RequestDecision::Approve, Some(20))
     );
-    assert_eq!(
-        decided[1].2,
-        Ruling::Deny {
-            reason: "no".into()
-        }
-    );
+    assert_eq!(denied.decision, RequestDecision::Deny);
+    assert_eq!(denied.reason.as_deref(), Some("no"));
+}
+
+#[tokio::test]
+async fn what_the_desk_refuses_is_refused_in_its_words() {
+    let f = fixture().await;
+    for (name, status) in [("decided", 409), ("shape", 422), ("other", 404)] {
+        let path = format!("/v1/requests/{name}/approve");
+        let refused = f.socket.post::<Value>(&path, &json!({})).await;
+        assert_eq!(refusal(refused).0, status, "{name}");
+    }
+    let closed: Value = f.socket.get("/v1/requests?closed=true").await.unwrap();
+    assert_eq!(closed["requests"].as_array().unwrap().len(), 2);
+    let nowhere = f.socket.get::<Value>("/v1/coverage").await;
+    assert_eq!(refusal(nowhere).0, 404);
 }
 
 #[tokio::test]

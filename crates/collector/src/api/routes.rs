@@ -25,6 +25,7 @@ pub(super) enum To {
     Requests,
     Approve,
     Deny,
+    Coverage,
     Status,
     ResetBudgets,
     Quarantines,
@@ -62,6 +63,7 @@ pub const ROUTES: &[Route] = &[
     get("/v1/requests", To::Requests),
     post("/v1/requests/{name}/approve", To::Approve),
     post("/v1/requests/{name}/deny", To::Deny),
+    get("/v1/coverage", To::Coverage),
     get("/v1/status", To::Status),
     post("/v1/budgets/reset", To::ResetBudgets),
     get("/v1/quarantines", To::Quarantines),
@@ -153,6 +155,14 @@ impl Query {
         let namespace = self.text("namespace");
         self.finish()?;
         Ok(namespace)
+    }
+
+    /// The namespace of requests, and whether those that are over are meant as well.
+    pub(super) fn requests(mut self) -> Result<(Option<String>, bool), String> {
+        let namespace = self.text("namespace");
+        let closed = self.parsed("closed")?.unwrap_or_default();
+        self.finish()?;
+        Ok((namespace, closed))
     }
 
     pub(super) fn events(mut self) -> Result<Filter, String> {

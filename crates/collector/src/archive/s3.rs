@@ -36,7 +36,9 @@ impl Bucket {
     pub(super) fn new(name: &str, config: ArchiveConfig) -> Result<Self, PlaceError> {
         let (bucket, prefix) = name.split_once('/').unwrap_or((name, ""));
         if bucket.is_empty() {
-            return Err(PlaceError::Invalid("the archive's bucket has no name".into()));
+            return Err(PlaceError::Invalid(
+                "the archive's bucket has no name".into(),
+            ));
         }
         let credentials = config.credentials.ok_or_else(|| {
             PlaceError::Invalid("an archive in a bucket needs a directory with credentials".into())
@@ -83,7 +85,8 @@ impl Bucket {
     }
 
     async fn send(&self, method: Method, name: &str, body: Bytes) -> Result<Answer, KeepError> {
-        let failed = |error: &dyn std::fmt::Display| KeepError::Place(format!("the bucket: {error}"));
+        let failed =
+            |error: &dyn std::fmt::Display| KeepError::Place(format!("the bucket: {error}"));
         let login = Login::read(&self.credentials).map_err(|error| failed(&error))?;
         let path = escaped(&format!("{}{name}", self.path));
         let at = self.endpoint.at(path.clone());
@@ -116,7 +119,9 @@ impl Bucket {
 fn refused(answer: &Answer) -> KeepError {
     // Errors are XML with a code; the rest of it may repeat names.
     let body = String::from_utf8_lossy(&answer.body);
-    let code = body.split_once("<Code>").and_then(|(_, rest)| rest.split_once("</Code>"));
+    let code = body
+        .split_once("<Code>")
+        .and_then(|(_, rest)| rest.split_once("</Code>"));
     let code = code.map(|(code, _)| code.chars().take(60).collect::<String>());
     KeepError::Place(format!(
         "the bucket: {}{}",
@@ -138,7 +143,9 @@ impl Login {
             let path = dir.join(name);
             std::fs::read_to_string(&path)
                 .map(|text| text.trim().to_owned())
-                .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
+                .map_err(|error| {
+                    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+                })
         };
         let token = match read("session-token") {
             Ok(token) => Some(token),
@@ -251,14 +258,18 @@ mod tests {
         let headers = [host(), range, content, date];
         let got = signing.authorization("GET", "/test.txt", "", &headers, empty);
         assert!(
-            got.ends_with("Signature=f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41"),
+            got.ends_with(
+                "Signature=f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41"
+            ),
             "{got}"
         );
         let [content, date] = rest(empty);
         let headers = [host(), content, date];
         let got = signing.authorization("GET", "/", "lifecycle=", &headers, empty);
         assert!(
-            got.ends_with("Signature=fea454ca298b7da1c68078a5d1bdbfbbe0d65c699e0f91ac7a200a0136783543"),
+            got.ends_with(
+                "Signature=fea454ca298b7da1c68078a5d1bdbfbbe0d65c699e0f91ac7a200a0136783543"
+            ),
             "{got}"
         );
     }

@@ -37,7 +37,10 @@ impl Witness {
             .parse()
             .map_err(|_| PlaceError::Invalid(format!("{:?} is no key of a witness", config.key)))?;
         if !key.cosigns {
-            let why = format!("the key {} signs notes: a witness has one that cosigns", key.name);
+            let why = format!(
+                "the key {} signs notes: a witness has one that cosigns",
+                key.name
+            );
             return Err(PlaceError::Invalid(why));
         }
         let url = format!("{}/add-checkpoint", config.url.trim_end_matches('/'));
@@ -95,7 +98,9 @@ impl Witness {
                     return Err(KeepError::Contradicted(why));
                 }
                 StatusCode::NOT_FOUND => {
-                    return Err(KeepError::Witness("it does not know this log's name".into()));
+                    return Err(KeepError::Witness(
+                        "it does not know this log's name".into(),
+                    ));
                 }
                 StatusCode::FORBIDDEN => {
                     return Err(KeepError::Witness("it has another key for this log".into()));
@@ -103,13 +108,17 @@ impl Witness {
                 other => return Err(KeepError::Witness(format!("it answered {other}"))),
             }
         }
-        Err(KeepError::Witness("it does not say what it has seen".into()))
+        Err(KeepError::Witness(
+            "it does not say what it has seen".into(),
+        ))
     }
 
     async fn post(&self, body: String) -> Result<Answer, KeepError> {
         let failed = |error: &dyn std::fmt::Display| KeepError::Witness(error.to_string());
         let request = self.endpoint.request(Method::POST);
-        let request = request.body(Bytes::from(body)).map_err(|error| failed(&error))?;
+        let request = request
+            .body(Bytes::from(body))
+            .map_err(|error| failed(&error))?;
         let sent = self.fetcher.send(&self.endpoint, request).await;
         sent.map_err(|error| failed(&error))
     }
