@@ -104,6 +104,7 @@ impl Service {
         desk: Arc<dyn Desk>,
     ) -> Result<Self, ServiceError> {
         let store = Collector::open(&config.data_dir, config.store)?;
+        tracing::info!(key = %store.log_key().public(), "the log of proofs is signed by");
         let registry = Registry::default();
         let metrics = IngestMetrics::new(&registry).map_err(ServiceError::Metrics)?;
         let store_bytes = registry

@@ -144,6 +144,65 @@ pub(crate) struct CollectorConfig {
     /// How much the store may hold, in bytes.
     #[serde(default)]
     pub(crate) max_bytes: Option<u64>,
+    /// Where proofs and evidence are archived.
+    #[serde(default)]
+    pub(crate) archive: Option<ArchiveSettings>,
+    /// Who cosigns the log.
+    #[serde(default)]
+    pub(crate) witnesses: Vec<WitnessSettings>,
+}
+
+/// An archive.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct ArchiveSettings {
+    /// A folder, or `s3://BUCKET/PREFIX`.
+    pub(crate) to: String,
+    /// The bucket's server; without it Amazon's for the region.
+    #[serde(default)]
+    pub(crate) endpoint: Option<String>,
+    /// The bucket's region.
+    #[serde(default)]
+    pub(crate) region: Option<String>,
+    /// Directory with the files `access-key-id` and `secret-access-key`.
+    #[serde(default)]
+    pub(crate) credentials_dir: Option<PathBuf>,
+    /// The only authorities that count for the server.
+    #[serde(default)]
+    pub(crate) ca_file: Option<PathBuf>,
+}
+
+/// A witness.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct WitnessSettings {
+    /// Its key: `NAME+ID+KEY`.
+    pub(crate) key: String,
+    /// Where it is asked.
+    pub(crate) url: String,
+    /// The only authorities that count for its server.
+    #[serde(default)]
+    pub(crate) ca_file: Option<PathBuf>,
+}
+
+impl CollectorConfig {
+    /// Who keeps proofs elsewhere.
+    pub(crate) fn keepers(&self) -> Result<Keepers, PlaceError> {
+        let archive = self.archive.clone().map(|archive| ArchiveConfig {
+            to: archive.to,
+            endpoint: archive.endpoint,
+            region: archive.region,
+            credentials: archive.credentials_dir,
+            ca_file: archive.ca_file,
+        });
+        let witnesses = self.witnesses.iter().cloned();
+        let witnesses = witnesses.map(|witness| WitnessConfig {
+            key: witness.key,
+            url: witness.url,
+            ca_file: witness.ca_file,
+        });
+        Keepers::new(archive, witnesses.collect())
+    }
 }
 
 /// What happens to connections that no Target covers.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use weir_audit::Identity;
 use weir_collector::api::{Api, Desk, Operator, serve_socket, serve_tcp};
-use weir_collector::{Collector, CollectorConfig, OwnSink};
+use weir_collector::{Collector, CollectorConfig, Keepers, OwnSink};
 use weir_gateway::ports::Policies as _;
 use weir_gateway::{Engine, EngineConfig, HostKeys, Placeholders, Unmatched};
 use weir_notify::{Decider, NotifyMetrics};
@@ -286,7 +286,12 @@ impl Standalone {
             let receivers = told.receivers().map_err(part("the configuration"))?;
             let metrics = NotifyMetrics::new(&self.registry).map_err(part("metrics"))?;
             let holds = self.desk.holds.clone();
-            tokio::spawn(notify::tell(receivers, metrics, holds, self.collector.tail()));
+            tokio::spawn(notify::tell(
+                receivers,
+                metrics,
+                holds,
+                self.collector.tail(),
+            ));
         }
         self.serving.engine.resolve_names().await;
         publish_known_hosts(&self.serving.engine, &self.config).map_err(part("the known hosts"))?;
@@ -297,8 +302,21 @@ impl Standalone {
             &self.ca_pem,
         )
         .map_err(part("the kubeconfig"))?;
+        let keepers = self.config.collector.keepers();
+        self.keep_elsewhere(keepers.map_err(part("the archive and the witnesses"))?);
         self.keep_current();
         Ok(())
+    }
+
+    /// Brings archives and witnesses up to date as often as the store is looked after.
+    fn keep_elsewhere(&self, keepers: Keepers) {
+        let collector = self.collector.clone();
+        tokio::spawn(async move {
+            loop {
+                keepers.round(&collector).await;
+                tokio::time::sleep(MAINTAIN).await;
+            }
+        });
     }
 
     /// Follows the policy files and the targets' names.
@@ -347,6 +365,7 @@ impl Standalone {
             digest = bundle.digest(),
             "policy in force"
         );
+        tracing::info!(key = %self.collector.log_key().public(), "the log of proofs is signed by");
         drop(writeln!(std::io::stderr(), "weir: ready"));
     }
 
