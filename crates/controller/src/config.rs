@@ -9,6 +9,7 @@ use clap::Parser;
 use serde_json::Value;
 use weir_injection::Kubernetes;
 use weir_notify::{EndpointError, Webhook, WebhookConfig};
+use weir_oidc::{OidcArgs, Verifier};
 use weir_telemetry::LogFormat;
 use weir_uplink::control::{Settings, UnmatchedSetting};
 
@@ -114,6 +115,8 @@ pub struct Args {
     /// Speak plain HTTP to the webhook, if it is a Service or on loopback.
     #[arg(long, requires = "notify_url")]
     notify_allow_http: bool,
+    #[command(flatten)]
+    oidc: OidcArgs,
     /// This pod's UID, which its evidence goes by.
     #[arg(long)]
     pod_uid: String,
@@ -149,6 +152,8 @@ pub struct Config {
     pub(crate) evidence: EvidenceConfig,
     /// Where reviewers are told.
     pub(crate) notify: Option<Webhook>,
+    /// Who is believed besides the cluster.
+    pub(crate) oidc: Option<Verifier>,
 }
 
 /// Why the command line cannot be used.
@@ -165,6 +170,9 @@ pub enum ConfigError {
     /// The sidecar's resources are not what they should be.
     #[error("--sidecar-resources: {0}")]
     Resources(serde_json::Error),
+    /// The identity provider's settings cannot be used.
+    #[error("--oidc: {0}")]
+    Oidc(#[from] weir_oidc::ConfigError),
     /// Messages may not go to the webhook's URL.
     #[error("--notify-url: {0}")]
     Notify(EndpointError),
@@ -270,6 +278,7 @@ impl TryFrom<Args> for Config {
                 collector,
             },
             notify,
+            oidc: args.oidc.verifier()?,
             injection,
             namespace: args.namespace,
             trust_domain: args.trust_domain,
