@@ -18,8 +18,10 @@ pub mod api;
 mod auditors;
 pub mod client;
 mod controller;
+pub mod csv;
 mod ingest;
 mod peer;
+mod questions;
 mod service;
 mod store;
 mod tls;
@@ -27,9 +29,11 @@ mod tls;
 pub use auditors::{Auditors, ReviewError, ReviewFuture, Reviewer};
 pub use controller::Controller;
 pub use ingest::{Ingest, IngestMetrics, Quota, Reason};
+pub use questions::{About, Answer, Question};
 pub use service::{Service, ServiceConfig, ServiceError};
 pub use store::{
-    ChainReport, Collector, CollectorConfig, CollectorError, EngineReport, EventPage, Filter,
-    SessionFilter, SessionPage, SessionSummary,
+    ChainReport, Collector, CollectorConfig, CollectorError, Day, EngineReport, EventPage, Filter,
+    FindingCount, HoldTotals, LabelDay, Overview, PolicyCount, SessionFilter, SessionPage,
+    SessionSummary, Traffic,
 };
 pub use tls::{Credentials, Current, TlsError};

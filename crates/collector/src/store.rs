@@ -4,10 +4,14 @@
 //! long query never stops ingest.
 
 mod chain;
+mod holds;
 mod index;
 mod ingest;
 mod maintain;
+mod migrate;
+mod overview;
 mod query;
+mod rollup;
 mod schema;
 mod sessions;
 mod verify;
@@ -23,6 +27,7 @@ use weir_audit::{
     Ack, Batch, CollectorSink, DecodeError, Event, EvidenceRead, Finding, Record, SinkError,
 };
 
+pub use overview::{Day, FindingCount, HoldTotals, LabelDay, Overview, PolicyCount, Traffic};
 pub use query::{EventPage, Filter};
 pub use sessions::{SessionFilter, SessionPage, SessionSummary};
 pub use verify::{ChainReport, EngineReport};
@@ -72,6 +77,9 @@ pub enum CollectorError {
     /// The cursor is not one that was given.
     #[error("the cursor is not valid")]
     Cursor,
+    /// The question cannot be asked so.
+    #[error("{0}")]
+    Question(String),
     /// No such session.
     #[error("no session {0}")]
     NoSession(String),
@@ -196,12 +204,18 @@ impl Collector {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn reader(&self) -> Result<Connection, CollectorError> {
+    pub(crate) fn reader(&self) -> Result<Connection, CollectorError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let reader = Connection::open_with_flags(&self.inner.path, flags)?;
         reader.busy_timeout(Duration::from_secs(5))?;
         Ok(reader)
     }
+}
+
+/// What answers to questions are made of.
+pub(crate) mod answering {
+    pub(crate) use super::overview::{Days, IN_DAYS, rule_name, sum};
+    pub(crate) use super::rollup::{begin_of, day_of};
 }
 
 fn lock(dir: &Path) -> Result<File, CollectorError> {

@@ -14,6 +14,7 @@ use super::CollectorError;
 use super::chain::{self, Found, Placed};
 use super::index::{BlockIndex, Kind};
 use super::maintain::merge_small;
+use super::rollup::Rollup;
 use super::sessions::save_session;
 
 const LEVEL: i32 = 3;
@@ -151,10 +152,7 @@ impl Ingest {
             self.keys.clear();
         }
         let transaction = self.store.transaction()?;
-        let mut keys = Keys {
-            cached: &self.keys,
-            new: Vec::new(),
-        };
+        let mut keys = Keys::new(&self.keys);
         act(&transaction, &mut keys)?;
         let new = keys.new;
         transaction.commit()?;
@@ -169,7 +167,15 @@ pub(super) struct Keys<'a> {
     new: NewKeys,
 }
 
-impl Keys<'_> {
+impl<'a> Keys<'a> {
+    /// Keys with nothing to say yet but what `cached` has.
+    pub(super) fn new(cached: &'a HashMap<(Kind, Arc<str>), i64>) -> Self {
+        Self {
+            cached,
+            new: Vec::new(),
+        }
+    }
+
     pub(super) fn number(
         &mut self,
         store: &Connection,
@@ -216,6 +222,7 @@ fn store_frames(
     let key = keys.number(store, Kind::Engine, &engine.as_str().into())?;
     let mut block: Option<Block> = None;
     let mut deltas = HashMap::new();
+    let mut rollup = Rollup::new(now);
     for frame in frames {
         let Placed::New { continues } = chain::place(store, engine, key, frame, found)? else {
             continue;
@@ -234,6 +241,7 @@ fn store_frames(
         frame.write_to(&mut block.bytes);
         (block.last_seq, block.hash) = (frame.last_seq(), frame.hash());
         block.index.add(&events, &mut deltas);
+        rollup.add(&events);
         note_engine(store, key, frame.epoch(), &events, now)?;
         take(events)?;
     }
@@ -244,6 +252,7 @@ fn store_frames(
             merge_small(store, key)?;
         }
     }
+    rollup.save(store, keys, key)?;
     for (id, delta) in deltas {
         if !save_session(store, keys, (key, from.own), id, &delta)? {
             let id = SessionId::new(id);
