@@ -5,7 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 PURE=${PURE:-policy sql detect wire-postgres wire-ssh wire-kube}
-NO_KUBE=${NO_KUBE:-gateway sidecar collector uplink injection api notify fetch}
+NO_KUBE=${NO_KUBE:-gateway sidecar collector uplink injection api notify fetch oidc}
 bad=0
 
 tree() { # CRATE [FEATURES]: the names of everything it links, one a line
@@ -26,7 +26,7 @@ excepted() { [ "$1" = wire-postgres ] && grep -vxE 'rand|rand_core|rand_chacha|g
 for crate in $PURE; do
   forbid "$crate" 'tokio.*|async-std|smol|mio|hyper.*|rustls|tokio-rustls|kube.*|rand|rand_core|getrandom|fastrand|chrono|time|socket2|reqwest|rusqlite|tracing-subscriber' \
     'pure crates have no IO, TLS, Kubernetes, clock or randomness'
-  forbid "$crate" 'weir-(api|audit|transport|telemetry|uplink|gateway|collector|cli|sidecar|controller|notify|fetch)' \
+  forbid "$crate" 'weir-(api|audit|transport|telemetry|uplink|gateway|collector|cli|sidecar|controller|notify|fetch|oidc)' \
     'pure crates depend on no crate above them'
 done
 for crate in $NO_KUBE; do
@@ -44,7 +44,7 @@ if ! tree api crds | grep -qx schemars; then
   bad=1
 fi
 forbid api 'kube|kube-.*|k8s-openapi|tokio.*|hyper.*|rustls|reqwest' 'crdgen needs no client of Kubernetes' crds
-for crate in gateway collector uplink transport sidecar controller cli notify fetch; do
+for crate in gateway collector uplink transport sidecar controller cli notify fetch oidc; do
   [ -d "crates/$crate" ] || continue
   forbid "$crate" 'ring|openssl|openssl-sys|native-tls' 'one TLS backend: aws-lc-rs'
 done
@@ -63,7 +63,7 @@ for crate in $PURE; do
   fi
 done
 # layering between our own crates: the gateway is reached from above only
-for crate in transport uplink audit api telemetry notify fetch; do
+for crate in transport uplink audit api telemetry notify fetch oidc; do
   forbid "$crate" 'weir-(gateway|cli|sidecar|controller)' 'mechanisms do not depend on the engine'
 done
 # unsafe only in transport

@@ -20,6 +20,7 @@ import denials  # noqa: E402
 import evidence  # noqa: E402
 import holds  # noqa: E402
 import masks  # noqa: E402
+import quarantine  # noqa: E402
 import values  # noqa: E402
 from lab import postgres, report, weir, wire  # noqa: E402
 
@@ -69,7 +70,7 @@ def main():
     scene = Scene(a, server)
     denials.controls(scene, results)
     if a.weir:
-        for module in (denials, attacks, masks, values, holds, evidence):
+        for module in (denials, attacks, masks, values, holds, quarantine, evidence):
             module.claims(scene, results)
         scene.weir.stop()
     results.finish()

@@ -9,12 +9,13 @@
 //! Under `Lenient` nothing stops the compiler, and what is dropped never widens access: an invalid
 //! policy that restricts refuses everything that it selects, an invalid Target keeps its addresses
 //! and refuses them, an invalid DataLabel keeps the columns that can be read, an invalid
-//! PolicyException loosens nothing.
+//! PolicyException loosens nothing, an invalid Quarantine cuts off whom it names.
 
 mod exception;
 mod label;
 mod names;
 mod policy;
+mod quarantine;
 mod report;
 mod rule;
 mod target;
@@ -82,6 +83,7 @@ pub fn compile(
     let policies = policy::compile(resources, &targets, &mut labels, &mut report);
     policy::check_granted(resources, &policies, &mut report);
     let exceptions = exception::compile(resources, &targets, &policies, options.now, &mut report);
+    let quarantines = quarantine::compile(resources, &mut report);
     for request in &resources.requests {
         let message = "an AccessRequest is made by Weir and is not read from files";
         report.error(&request.origin, "kind", message);
@@ -99,6 +101,9 @@ pub fn compile(
     }
     for exception in exceptions {
         builder.exception(exception);
+    }
+    for quarantine in quarantines {
+        builder.quarantine(quarantine);
     }
     let mut diagnostics = report.finish();
     let failed = |found: &Diagnostic| found.severity == Severity::Error;

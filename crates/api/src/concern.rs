@@ -18,7 +18,7 @@ use crate::kinds::{
 };
 use crate::load::{Resource, Resources};
 
-/// Policies and exceptions that select the subject, every Target, and the DataLabels that lie on
+/// Policies, exceptions and quarantines that select the subject, every Target, and the DataLabels that lie on
 /// the targets of those policies or that their rules name.
 pub fn concerning(resources: &Resources, subject: &Subject) -> Resources {
     // What is wrong with a selector is the compiler's to say.
@@ -48,6 +48,12 @@ pub fn concerning(resources: &Resources, subject: &Subject) -> Resources {
         let subjects = cluster_subjects(&exception.spec.subjects, &exception.origin, &mut report);
         if selected(subjects) {
             kept.exceptions.push(exception.clone());
+        }
+    }
+    for quarantine in &resources.quarantines {
+        let subjects = cluster_subjects(&quarantine.spec.subjects, &quarantine.origin, &mut report);
+        if selected(subjects) {
+            kept.quarantines.push(quarantine.clone());
         }
     }
     let granted = globs(

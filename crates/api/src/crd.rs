@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::kinds::{
     AccessRequestSpec, AccessRequestStatus, ClusterGuardPolicySpec, DataLabelSpec, GuardPolicySpec,
-    PolicyExceptionSpec, ResourceStatus, TargetSpec,
+    PolicyExceptionSpec, QuarantineSpec, ResourceStatus, TargetSpec,
 };
 
 pub use reference::reference;
@@ -97,6 +97,7 @@ pub fn all() -> Result<Vec<Crd>, NotStructural> {
             "px",
             false,
         )?,
+        define::<QuarantineSpec, ResourceStatus>("Quarantine", "quarantines", "qt", false)?,
     ])
 }
 

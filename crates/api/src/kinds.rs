@@ -8,6 +8,7 @@ mod access_request;
 mod data_label;
 mod guard_policy;
 mod policy_exception;
+mod quarantine;
 mod rule;
 mod status;
 mod target;
@@ -18,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 pub use access_request::{
     AccessRequestPhase, AccessRequestSpec, AccessRequestStatus, ApproverDecision, Binding,
-    RequestDecision, Requester,
+    DecisionVia, LabelledColumns, RequestDecision, Requester,
 };
 pub use data_label::{
     ColumnsSpec, DataLabelSpec, KubernetesFieldsSpec, MaskSpec, PartialSpec, PatternSpec,
@@ -27,6 +28,7 @@ pub use guard_policy::{
     AuditSpec, ClusterGuardPolicySpec, GuardPolicySpec, LocalSubjectSpec, SubjectSpec,
 };
 pub use policy_exception::PolicyExceptionSpec;
+pub use quarantine::{LiftingSpec, QuarantineSpec};
 pub use rule::{
     ApprovalSpec, ExceedSpec, KubernetesMatch, LimitsSpec, MatchSpec, MeanwhileSpec, MysqlMatch,
     RuleSpec, SftpMatch, SqlMatch, SshMatch, StatementLimitSpec, ThrottleSpec, WindowLimitSpec,
@@ -41,13 +43,14 @@ pub use target::{
 pub const API_VERSION: &str = "weir.dev/v1alpha1";
 
 /// The kinds, as written in `kind`.
-pub const KINDS: [&str; 6] = [
+pub const KINDS: [&str; 7] = [
     "Target",
     "DataLabel",
     "ClusterGuardPolicy",
     "GuardPolicy",
     "AccessRequest",
     "PolicyException",
+    "Quarantine",
 ];
 
 /// Name and place of a resource.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::diagnostic::{Diagnostic, Reason, Severity, suggest};
 use crate::kinds::{
     API_VERSION, AccessRequestSpec, ClusterGuardPolicySpec, DataLabelSpec, GuardPolicySpec, KINDS,
-    Manifest, Metadata, PolicyExceptionSpec, TargetSpec,
+    Manifest, Metadata, PolicyExceptionSpec, QuarantineSpec, TargetSpec,
 };
 use crate::tree::{self, Node, Origin, Place};
 
@@ -39,6 +39,8 @@ pub struct Resources {
     pub requests: Vec<Resource<AccessRequestSpec>>,
     /// Loosenings.
     pub exceptions: Vec<Resource<PolicyExceptionSpec>>,
+    /// Who is cut off.
+    pub quarantines: Vec<Resource<QuarantineSpec>>,
 }
 
 /// What cannot be read is wrong in itself.
@@ -58,6 +60,7 @@ impl Resources {
         self.policies.extend(other.policies);
         self.requests.extend(other.requests);
         self.exceptions.extend(other.exceptions);
+        self.quarantines.extend(other.quarantines);
     }
 
     /// Every object as [`load_str`] reads it, without labels and annotations.
@@ -72,6 +75,7 @@ impl Resources {
         write("GuardPolicy", &self.policies, &mut manifests)?;
         write("AccessRequest", &self.requests, &mut manifests)?;
         write("PolicyException", &self.exceptions, &mut manifests)?;
+        write("Quarantine", &self.quarantines, &mut manifests)?;
         Ok(manifests)
     }
 }
@@ -209,6 +213,7 @@ fn read_document(
         Some("GuardPolicy") => into.policies.push(resource(&origin, node)?),
         Some("AccessRequest") => into.requests.push(resource(&origin, node)?),
         Some("PolicyException") => into.exceptions.push(resource(&origin, node)?),
+        Some("Quarantine") => into.quarantines.push(resource(&origin, node)?),
         Some(kind) => {
             return Err(wrong(
                 "kind",

@@ -10,6 +10,7 @@ use crate::{CompileOptions, Compiled, Diagnostic, Severity, Size, Span, compile,
 mod cluster;
 mod concern;
 mod exceptions;
+mod quarantines;
 mod refusals;
 
 const DESIGN: &str = include_str!("tests/design.yaml");

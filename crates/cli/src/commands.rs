@@ -7,6 +7,7 @@
 pub(crate) mod connect;
 mod engine;
 mod events;
+mod quarantine;
 mod query;
 mod questions;
 mod replay;
@@ -48,6 +49,8 @@ pub(crate) enum ClientCommand {
     Replay(replay::ReplayArgs),
     /// Show events as they arrive
     Tail(query::TailArgs),
+    /// Cut an identity off at once, or let it in again
+    Quarantine(quarantine::QuarantineArgs),
     /// Act on budgets
     #[command(subcommand)]
     Budgets(engine::BudgetsCommand),
@@ -69,6 +72,7 @@ pub(crate) async fn run(command: ClientCommand, home: Home) -> ExitCode {
         ClientCommand::Ask(args) => questions::ask(args, home).await,
         ClientCommand::Replay(args) => replay::replay(args, home).await,
         ClientCommand::Tail(args) => query::tail(args, home).await,
+        ClientCommand::Quarantine(args) => quarantine::run(args, home).await,
         ClientCommand::Budgets(engine::BudgetsCommand::Reset(args)) => {
             engine::reset_budgets(args, home).await
         }

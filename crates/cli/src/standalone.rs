@@ -1,10 +1,12 @@
 //! `weir standalone`: engine, spool and collector in one process, from files.
 
 mod config;
+mod desk;
 mod kubeconfig;
 mod notify;
 mod operator;
 mod policies;
+mod quarantine;
 mod secrets;
 mod serve;
 

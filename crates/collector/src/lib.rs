@@ -12,6 +12,9 @@
 //!   what is at rest.
 //! - What is missing, does not chain, or never ended becomes a finding in the collector's own chain.
 //!
+//! - Each run of events that is taken is a leaf of a log (a Merkle tree with signed checkpoints), committed
+//!   with them.
+//!
 //! It refuses to alter evidence; retention deletes whole blocks, oldest first, and keeps the link.
 
 pub mod api;
@@ -20,6 +23,7 @@ pub mod client;
 mod controller;
 pub mod csv;
 mod ingest;
+mod log;
 mod peer;
 mod questions;
 mod service;
@@ -29,11 +33,15 @@ mod tls;
 pub use auditors::{Auditors, ReviewError, ReviewFuture, Reviewer};
 pub use controller::Controller;
 pub use ingest::{Ingest, IngestMetrics, Quota, Reason};
+pub use log::{
+    BundleError, BundleReport, Chain, EngineReport, KeyError, LogKey, Manifest, OwnKey, OwnSink,
+    RangeReport, Selection, SignatureError, Signed, Signer, Status, Trusted, verify_bundle,
+};
 pub use questions::{About, Answer, Question};
 pub use service::{Service, ServiceConfig, ServiceError};
 pub use store::{
-    ChainReport, Collector, CollectorConfig, CollectorError, Day, EngineReport, EventPage, Filter,
-    FindingCount, HoldTotals, LabelDay, Overview, PolicyCount, SessionFilter, SessionPage,
-    SessionSummary, Traffic,
+    ChainReport, Collector, CollectorConfig, CollectorError, Day, EventPage, Filter, FindingCount,
+    HoldTotals, LabelDay, LogReport, Overview, PolicyCount, Proof, SessionFilter, SessionPage,
+    SessionSummary, Traffic, Vouched,
 };
 pub use tls::{Credentials, Current, TlsError};

@@ -59,6 +59,7 @@ impl Admission {
             "/mutate/pods/enforced" => {
                 |own, question| pods::mutate(own, question, Some(pods::Proven::Enforced))
             }
+            "/mutate/quarantines" => |_, question| resources::mutate(question),
             "/validate/resources" => resources::validate,
             "/mutate/access-requests" => requests::mutate,
             "/validate/access-requests" => requests::validate,

@@ -210,9 +210,11 @@ impl Accepted {
             .iter()
             .flat_map(|one| &one.spec.subjects);
         let exceptions = all.exceptions.iter().flat_map(|one| &one.spec.subjects);
+        let quarantines = all.quarantines.iter().flat_map(|one| &one.spec.subjects);
         let mut local = all.policies.iter().flat_map(|one| &one.spec.subjects);
         cluster
             .chain(exceptions)
+            .chain(quarantines)
             .any(|subject| !subject.pods.is_empty())
             || local.any(|subject| !subject.pods.is_empty())
     }

@@ -5,8 +5,10 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use tokio::sync::Semaphore;
-use weir_audit::{ConnectionRefused, Names, Record, Session as AuditSession, SessionId};
+use tokio::sync::{Semaphore, watch};
+use weir_audit::{
+    ConnectionRefused, Names, QuarantineChanged, Record, Session as AuditSession, SessionId,
+};
 use weir_detect::mask::TokenKey;
 use weir_policy::{Bundle, Contested, Protocol, Resolved, TargetId};
 use weir_transport::listen::Accepted;
@@ -14,6 +16,7 @@ use weir_transport::tls::Authority;
 
 use crate::incoming::Incoming;
 use crate::kubernetes::Memory;
+use crate::leash::quarantined;
 use crate::place::{Place, Way};
 use crate::ports::{AuditSink, Budgets, Credentials, Holds, Identities, PinStore, Policies};
 use crate::postgres::{CancelRegistry, Catalogs, StatementCache};
@@ -74,6 +77,8 @@ pub(crate) struct Shared {
     pub(crate) counting: Mutex<()>,
     /// The turn to analyse a large text.
     pub(crate) large_texts: Semaphore,
+    /// The quarantine of the identity, if it is cut off.
+    quarantine: watch::Sender<Option<Arc<str>>>,
     resolved: RwLock<Resolved>,
 }
 
@@ -113,11 +118,49 @@ impl Engine {
             kubernetes: Memory::default(),
             counting: Mutex::default(),
             large_texts: Semaphore::new(1),
+            quarantine: watch::Sender::new(None),
             resolved: RwLock::default(),
         };
-        Self {
+        let engine = Self {
             shared: Arc::new(shared),
+        };
+        engine.policy_changed();
+        engine
+    }
+
+    /// Ends every session if the policy in force cuts the identity off; call it when the policy changed.
+    pub fn policy_changed(&self) {
+        let shared = &self.shared;
+        let Ok((subject, identity)) = shared.identities.current() else {
+            return;
+        };
+        let bundle = shared.policies.current();
+        let now = bundle.quarantine(&subject);
+        let name = now.map(|one| Arc::<str>::from(one.name.as_str()));
+        let before = shared.quarantine.send_replace(name.clone());
+        if before == name {
+            return;
         }
+        let mut changed = QuarantineChanged {
+            subject: Arc::clone(&identity.name),
+            ..QuarantineChanged::default()
+        };
+        if let Some(before) = before.filter(|_| now.is_none()) {
+            let lifted = bundle.quarantine_named(&before);
+            let lifted = lifted.and_then(|one| one.lifted.as_ref());
+            changed.reason = lifted
+                .map_or("it is not there any more", |one| &one.reason)
+                .into();
+            changed.by = lifted.map_or("", |one| &one.by).into();
+            changed.name = before;
+        } else if let Some(one) = now {
+            tracing::warn!(quarantine = %one.name, by = %one.by, "the identity is cut off");
+            changed.name = one.name.as_str().into();
+            changed.reason = one.reason.as_str().into();
+            changed.by = one.by.as_str().into();
+            changed.on = true;
+        }
+        shared.sink.record(Record::engine(wall_clock(), changed));
     }
 
     /// Looks up the names that the policy's targets are known by; call it when the policy changes
@@ -159,7 +202,7 @@ impl Engine {
                 return;
             }
         };
-        let incoming = Incoming::accepted(accepted, identity);
+        let incoming = Incoming::accepted(accepted, identity, shared.quarantine.subscribe());
         let route = match (listener_target, &incoming.place) {
             (Some(name), _) => self.route_to(name).await,
             (None, Some(Place::Address(address))) => shared.route(*address),
@@ -326,6 +369,16 @@ impl Shared {
         tracing::warn!(client = %incoming.peer.client(), %reason, "connection refused");
         let session = incoming.session(self.next_session(), None, None);
         self.refused(Arc::new(session), reason, Names::empty());
+    }
+
+    /// Why nothing is permitted, if that is so.
+    pub(crate) fn barred(&self) -> Option<Arc<str>> {
+        let bundle = self.policies.current();
+        let subject = self.identities.current();
+        let quarantine = subject.as_ref().ok();
+        let quarantine = quarantine.and_then(|(subject, _)| bundle.quarantine(subject));
+        let quarantined = quarantine.map(|one| quarantined(&one.name).into());
+        quarantined.or_else(|| self.policies.suspended())
     }
 
     pub(crate) fn next_session(&self) -> SessionId {

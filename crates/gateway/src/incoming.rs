@@ -5,9 +5,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use weir_audit::{Identity, Session, SessionId};
-use weir_transport::listen::{Accepted, Tracked};
+use weir_transport::listen::Accepted;
 
+use crate::leash::Leash;
 use crate::place::Place;
 
 /// Most sessions inside one another.
@@ -20,7 +22,7 @@ pub(crate) struct Incoming {
     /// Where to; none at a listener that has no destination of its own.
     pub(crate) place: Option<Place>,
     pub(crate) identity: Arc<Identity>,
-    pub(crate) tracked: Tracked,
+    pub(crate) leash: Leash,
 }
 
 /// Who dialled.
@@ -64,14 +66,18 @@ impl Peer {
 
 impl Incoming {
     /// A connection that a listener accepted.
-    pub(crate) fn accepted(accepted: Accepted, identity: Arc<Identity>) -> Self {
+    pub(crate) fn accepted(
+        accepted: Accepted,
+        identity: Arc<Identity>,
+        quarantine: watch::Receiver<Option<Arc<str>>>,
+    ) -> Self {
         let destination = accepted.destination.map(|destination| destination.addr());
         Self {
             stream: accepted.stream,
             peer: Peer::Socket(accepted.client.addr()),
             place: destination.map(Place::Address),
             identity,
-            tracked: accepted.tracked,
+            leash: Leash::new(accepted.tracked, quarantine),
         }
     }
 

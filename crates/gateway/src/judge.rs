@@ -104,8 +104,8 @@ impl Judge {
             .target_named(&self.target)
             .and_then(|(target, _)| self.shared.scopes.find(&bundle, &subject, target, now));
         let Some(scope) = scope else {
-            let suspended = self.shared.policies.suspended();
-            let reason = suspended.as_deref();
+            let barred = self.shared.barred();
+            let reason = barred.as_deref();
             return Err(unjudged(
                 reason.unwrap_or("no policy permits this target any more"),
             ));

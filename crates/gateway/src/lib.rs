@@ -15,6 +15,7 @@ mod explain;
 mod incoming;
 mod judge;
 mod kubernetes;
+mod leash;
 mod masking;
 mod pipe;
 mod place;

@@ -22,13 +22,13 @@ pub(crate) async fn unmatched(shared: &Shared, incoming: Incoming, way: &Way) {
     let Incoming {
         mut stream,
         place: Some(destination),
-        tracked,
+        leash,
         ..
     } = incoming
     else {
         return;
     };
-    if let Some(reason) = shared.policies.suspended() {
+    if let Some(reason) = shared.barred() {
         return shared.refused(session, &reason, Names::empty());
     }
     let led = way.is_led();
@@ -76,7 +76,7 @@ pub(crate) async fn unmatched(shared: &Shared, incoming: Incoming, way: &Way) {
         tokio::io::copy_bidirectional(&mut stream, &mut upstream).await
     };
     let (reason, (up, down)) = tokio::select! {
-        () = tracked.cancelled() => ("drained".to_owned(), (0, 0)),
+        pulled = leash.pulled() => (pulled.recorded(), (0, 0)),
         result = relayed => match result {
             Ok(moved) => ("closed".to_owned(), moved),
             Err(error) => (error.to_string(), (0, 0)),

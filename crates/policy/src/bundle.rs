@@ -13,6 +13,7 @@ use crate::exception::Exception;
 use crate::label::{Label, LabelId, LabelRules};
 use crate::ledger::Timestamp;
 use crate::operation::Subject;
+use crate::quarantine::Quarantine;
 use crate::rule::Policy;
 use crate::scope::Scope;
 use crate::target::{Address, Host, Resolved, Target, TargetId};
@@ -32,6 +33,7 @@ struct Content {
     labels: Vec<Label>,
     policies: Vec<Policy>,
     exceptions: Vec<Exception>,
+    quarantines: Vec<Quarantine>,
 }
 
 /// Collects validated parts.
@@ -81,6 +83,12 @@ impl BundleBuilder {
         self
     }
 
+    /// Adds a quarantine.
+    pub fn quarantine(&mut self, quarantine: Quarantine) -> &mut BundleBuilder {
+        self.content.quarantines.push(quarantine);
+        self
+    }
+
     /// The bundle. The revision is the caller's: it grows with every swap.
     pub fn build(self, revision: u64) -> Result<Bundle, BuildError> {
         let mut content = self.content;
@@ -92,6 +100,7 @@ impl BundleBuilder {
         content.labels.sort_by(|a, b| a.name.cmp(&b.name));
         content.policies.sort_by(|a, b| a.name.cmp(&b.name));
         content.exceptions.sort_by(|a, b| a.name.cmp(&b.name));
+        content.quarantines.sort_by(|a, b| a.name.cmp(&b.name));
         let digest = hex(&Sha256::digest(serde_json::to_vec(&content)?));
         let rules = |target: &Target| Arc::new(LabelRules::new(&target.name, &content.labels));
         let label_rules = content.targets.iter().map(rules).collect();
@@ -150,9 +159,25 @@ impl Bundle {
         &self.content.exceptions
     }
 
+    /// What cuts the subject off; the first by name.
+    pub fn quarantine(&self, subject: &Subject) -> Option<&Quarantine> {
+        let mut all = self.content.quarantines.iter();
+        all.find(|one| one.selects(subject))
+    }
+
+    /// The quarantine of this name, lifted or not.
+    pub fn quarantine_named(&self, name: &str) -> Option<&Quarantine> {
+        let mut all = self.content.quarantines.iter();
+        all.find(|one| one.name == name)
+    }
+
     /// The targets that some policy lets the subject reach.
     pub fn granted(&self, subject: &Subject) -> impl Iterator<Item = &Target> {
-        let grants = self.content.policies.iter().filter(|policy| policy.grants);
+        let policies = match self.quarantine(subject) {
+            None => self.content.policies.as_slice(),
+            Some(_) => &[],
+        };
+        let grants = policies.iter().filter(|policy| policy.grants);
         let policies: Vec<&Policy> = grants.filter(|policy| policy.is_about(subject)).collect();
         self.content.targets.iter().filter(move |target| {
             target.refused.is_none() && policies.iter().any(|policy| policy.is_on(&target.name))
@@ -246,7 +271,7 @@ impl Bundle {
     /// whole, and everything is refused.
     pub fn scope(&self, subject: &Subject, target: TargetId, now: Timestamp) -> Option<Arc<Scope>> {
         let found = self.target(target)?;
-        if found.refused.is_some() {
+        if found.refused.is_some() || self.quarantine(subject).is_some() {
             return None;
         }
         let name = &found.name;

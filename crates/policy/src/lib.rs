@@ -23,6 +23,7 @@ mod limit;
 mod matching;
 mod name;
 mod operation;
+mod quarantine;
 mod rule;
 mod scope;
 mod ssh;
@@ -48,6 +49,7 @@ pub use operation::{
     Access, FunctionRef, LabelUse, Operation, Output, Relation, SqlOperation, Subject, Use, UseSet,
     WhereClause,
 };
+pub use quarantine::{Lifting, Quarantine};
 pub use rule::{
     Action, Approval, DefaultAction, Delivery, Exceed, LimitSpec, Match, Mode, Policy, RecordLevel,
     Rule, RuleName, SubjectSelector, WhereTest,

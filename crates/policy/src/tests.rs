@@ -10,6 +10,7 @@ mod exceptions;
 mod kubernetes;
 mod meaning;
 mod naming;
+mod quarantines;
 mod sharing;
 mod ssh;
 mod verdicts;

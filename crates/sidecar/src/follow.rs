@@ -113,6 +113,7 @@ impl Follower {
             digest = bundle.digest(),
             "policy in force"
         );
+        self.engine.policy_changed();
         if let Err(error) = self.store.keep_snapshot(&snapshot) {
             tracing::error!(%error, "the policy could not be kept for a restart");
         }

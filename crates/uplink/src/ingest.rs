@@ -1,13 +1,16 @@
 //! Evidence on its way to a collector in another process: HTTP/2 over mutual TLS.
 //!
 //! One `POST` to [`INGEST`](crate::control::INGEST) carries one run of linked frames, byte for byte
-//! as they were sealed; [`ENGINE`] names the engine and [`PREVIOUS`] the link before the first
-//! frame. Long bodies are compressed. The answer is [`Acknowledged`].
+//! as they were sealed; [`ENGINE`] names the engine, [`PREVIOUS`] the link before the first frame, and
+//! [`SIGNATURE`] is over the head that the run ends with. Long bodies are compressed. The answer is
+//! [`Acknowledged`].
 //!
 //! Invariants
 //! - What is not acknowledged is an error, so the shipper sends it again.
 //! - `Retry-After` is honoured: until then nothing is sent.
 //! - A renewed certificate or a new address means a new connection.
+//! - The key that TLS proves is the key that signs, so the certificates of a signature are those of the
+//!   connection that it comes over.
 //!
 //! It refuses to hold evidence: that is the spool's.
 
@@ -15,19 +18,22 @@ use std::fmt;
 use std::io;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper::{Request, StatusCode, header};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, SignatureScheme};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 use tokio_rustls::TlsConnector;
+use weir_audit::proof::Head;
 use weir_audit::{Ack, Batch, CollectorSink, EngineId, Frame, SinkError};
 
 use crate::control::INGEST;
@@ -36,12 +42,17 @@ use crate::control::INGEST;
 pub const ENGINE: &str = "weir-engine";
 /// The header with the link before the first frame, in hex.
 pub const PREVIOUS: &str = "weir-previous";
+/// The header with the time of a signature, in microseconds since 1970, and the signature in base64.
+pub const SIGNATURE: &str = "weir-signature";
 /// The `content-encoding` of a compressed body.
 pub const ZSTD: &str = "zstd";
 /// The longest body on the wire.
 pub const MAX_BODY: usize = 4 << 20;
 /// The longest body once it is unpacked.
 pub const MAX_UNPACKED: usize = 16 << 20;
+
+/// How heads are signed: ECDSA P-256 with SHA-256, DER.
+pub const SCHEME: SignatureScheme = SignatureScheme::ECDSA_NISTP256_SHA256;
 
 /// Bodies from this size on are compressed.
 const PACK: usize = 4 << 10;
@@ -151,12 +162,13 @@ impl CollectorSink for RemoteCollector {
         let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
         line.wait()?;
         let mut ack = None;
-        // The server can check links only within a run.
+        // The server can check links only within a run, and a head is of one epoch.
         for run in batch
             .frames
-            .chunk_by(|one, next| one.hash() == next.previous())
+            .chunk_by(|one, next| one.hash() == next.previous() && one.epoch() == next.epoch())
         {
-            let outgoing = Outgoing::new(&batch.engine, run)?;
+            let signature = signature(&place.tls, &batch.engine, run)?;
+            let outgoing = Outgoing::new(&batch.engine, run, signature)?;
             let sent = async {
                 let sending = line.send(&place, &outgoing);
                 let answer = tokio::time::timeout(PATIENCE, sending).await;
@@ -178,12 +190,13 @@ impl CollectorSink for RemoteCollector {
 struct Outgoing<'a> {
     engine: &'a EngineId,
     previous: String,
+    signature: String,
     body: Bytes,
     packed: bool,
 }
 
 impl<'a> Outgoing<'a> {
-    fn new(engine: &'a EngineId, run: &[Frame]) -> Result<Self, SinkError> {
+    fn new(engine: &'a EngineId, run: &[Frame], signature: String) -> Result<Self, SinkError> {
         let mut body = Vec::with_capacity(run.iter().map(Frame::stored_len).sum());
         run.iter().for_each(|frame| frame.write_to(&mut body));
         let packed = body.len() >= PACK;
@@ -196,6 +209,7 @@ impl<'a> Outgoing<'a> {
                 .first()
                 .map(|frame| frame.previous().to_string())
                 .unwrap_or_default(),
+            signature,
             body: body.into(),
             packed,
         })
@@ -204,12 +218,28 @@ impl<'a> Outgoing<'a> {
     fn request(&self, authority: &str) -> Result<Request<Full<Bytes>>, SinkError> {
         let mut request = Request::post(format!("https://{authority}{INGEST}"))
             .header(ENGINE, self.engine.as_str())
-            .header(PREVIOUS, &self.previous);
+            .header(PREVIOUS, &self.previous)
+            .header(SIGNATURE, &self.signature);
         if self.packed {
             request = request.header(header::CONTENT_ENCODING, ZSTD);
         }
         request.body(Full::new(self.body.clone())).map_err(failed)
     }
+}
+
+/// The time and the signature of the head of a run, by the key that `tls` proves. Each run is signed
+/// with the key of the moment, however long it waited.
+fn signature(tls: &ClientConfig, engine: &EngineId, run: &[Frame]) -> Result<String, SinkError> {
+    let last = run.last().ok_or_else(|| failed("a run without frames"))?;
+    let schemes = [SCHEME];
+    let certified = tls.client_auth_cert_resolver.resolve(&[], &schemes);
+    let certified = certified.ok_or_else(|| failed("there is no certificate to sign with"))?;
+    let signer = certified.key.choose_scheme(&schemes);
+    let signer = signer.ok_or_else(|| failed("the identity's key does not sign evidence"))?;
+    let head = Head::of(engine, last, SystemTime::now().into());
+    let signature = signer.sign(head.text().as_bytes()).map_err(failed)?;
+    let micros = head.time.as_micros();
+    Ok(format!("{micros} {}", STANDARD.encode(signature)))
 }
 
 impl Line {

@@ -42,6 +42,11 @@ pub(super) fn of(kind: &str) -> Vec<Value> {
             column("Owner", ".spec.owner", "Who answers for it"),
             column("Expires", ".spec.expires", "When it ends"),
         ],
+        "Quarantine" => vec![
+            column("By", ".spec.by", "Who ordered it"),
+            column("Why", ".spec.reason", "Why"),
+            column("Lifted by", ".spec.lifted.by", "Who let them in again"),
+        ],
         _ => Vec::new(),
     };
     columns.push(ready(

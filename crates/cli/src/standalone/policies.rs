@@ -1,6 +1,6 @@
 //! The policy in force: loaded from files, swapped whole, kept when the next one is broken.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::SystemTime;
@@ -15,6 +15,8 @@ use weir_uplink::AuditHandle;
 /// The bundle in force and where it comes from.
 pub(crate) struct LoadedPolicies {
     paths: Vec<PathBuf>,
+    /// One more file, which need not be there.
+    quarantines: PathBuf,
     unmatched: Unmatched,
     current: RwLock<Arc<Bundle>>,
     revision: AtomicU64,
@@ -24,11 +26,17 @@ pub(crate) struct LoadedPolicies {
 
 impl LoadedPolicies {
     /// Loads and compiles; the first bundle must be good.
-    pub(crate) fn load(paths: Vec<PathBuf>, unmatched: Unmatched) -> Result<Self, Vec<Diagnostic>> {
-        let seen = fingerprint(&paths);
-        let bundle = compile(&paths, 1)?;
+    pub(crate) fn load(
+        paths: Vec<PathBuf>,
+        quarantines: PathBuf,
+        unmatched: Unmatched,
+    ) -> Result<Self, Vec<Diagnostic>> {
+        let all = sources(&paths, &quarantines);
+        let seen = fingerprint(&all);
+        let bundle = compile(&all, 1)?;
         Ok(Self {
             paths,
+            quarantines,
             unmatched,
             current: RwLock::new(Arc::new(bundle)),
             revision: AtomicU64::new(1),
@@ -47,7 +55,8 @@ impl LoadedPolicies {
 
     /// Looks at the files again; swaps if they changed and are good. True when it swapped.
     pub(crate) fn reload_if_changed(&self, audit: &AuditHandle) -> bool {
-        let now = fingerprint(&self.paths);
+        let all = sources(&self.paths, &self.quarantines);
+        let now = fingerprint(&all);
         {
             let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
             if *seen == now {
@@ -56,7 +65,7 @@ impl LoadedPolicies {
             *seen = now;
         }
         let next = self.revision.load(Ordering::Relaxed) + 1;
-        let (swapped, refused) = match compile(&self.paths, next) {
+        let (swapped, refused) = match compile(&all, next) {
             Ok(bundle) if bundle.digest() == self.current().digest() => (false, None),
             Ok(bundle) => {
                 self.revision.store(next, Ordering::Relaxed);
@@ -100,6 +109,11 @@ impl Policies for LoadedPolicies {
     fn suspended(&self) -> Option<Arc<str>> {
         None
     }
+}
+
+fn sources(paths: &[PathBuf], quarantines: &Path) -> Vec<PathBuf> {
+    let kept = quarantines.exists().then(|| quarantines.to_owned());
+    paths.iter().cloned().chain(kept).collect()
 }
 
 fn compile(paths: &[PathBuf], revision: u64) -> Result<Bundle, Vec<Diagnostic>> {

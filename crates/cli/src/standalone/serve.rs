@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weir_audit::Identity;
-use weir_collector::api::{Api, Operator, serve_socket, serve_tcp};
-use weir_collector::{Collector, CollectorConfig};
+use weir_collector::api::{Api, Desk, Operator, serve_socket, serve_tcp};
+use weir_collector::{Collector, CollectorConfig, OwnSink};
 use weir_gateway::ports::Policies as _;
 use weir_gateway::{Engine, EngineConfig, HostKeys, Placeholders, Unmatched};
 use weir_notify::NotifyMetrics;
@@ -30,10 +30,12 @@ use weir_uplink::{
 };
 
 use super::config::{Config, ConfigError, UnmatchedConfig};
+use super::desk::StandaloneDesk;
 use super::kubeconfig::kubeconfig;
 use super::notify;
 use super::operator::StandaloneOperator;
 use super::policies::{LoadedPolicies, render};
+use super::quarantine::Quarantines;
 use super::secrets::FileSecrets;
 
 /// How often the evidence store looks after itself.
@@ -67,6 +69,7 @@ pub(crate) struct Standalone {
     registry: Registry,
     readiness: Readiness,
     operator: Arc<StandaloneOperator>,
+    desk: Arc<StandaloneDesk>,
     collector: Collector,
     ca_pem: String,
     placeholders: Arc<Placeholders>,
@@ -101,7 +104,9 @@ impl Standalone {
             UnmatchedConfig::Relay => Unmatched::Relay,
             UnmatchedConfig::Refuse => Unmatched::Refuse,
         };
-        let policies = LoadedPolicies::load(config.resources.clone(), unmatched)
+        let quarantines = Quarantines::of(&state);
+        let kept = quarantines.path().to_owned();
+        let policies = LoadedPolicies::load(config.resources.clone(), kept, unmatched)
             .map_err(|diagnostics| StartError::Policy(render(&diagnostics)))?;
         let policies = Arc::new(policies);
         let mut spool_config = SpoolConfig::new(state.join("spool"));
@@ -117,10 +122,13 @@ impl Standalone {
         store.max_bytes = config.collector.max_bytes.unwrap_or(store.max_bytes);
         let collector =
             Collector::open(&state.join("collector"), store).map_err(part("the collector"))?;
-        let shipper = Shipper::start(&audit, Arc::new(collector.clone()))
-            .map_err(part("shipping evidence"))?;
+        let sink = OwnSink::open(collector.clone(), &state, audit.engine())
+            .map_err(part("the signing key"))?;
+        let shipper = Shipper::start(&audit, Arc::new(sink)).map_err(part("shipping evidence"))?;
         let budgets = Arc::new(StoredBudgets::open(&state).map_err(part("the budgets"))?);
-        let holds = weir_uplink::Holds::new(audit.clone());
+        let grants = weir_uplink::Grants::open(&state.join("approvals"));
+        let grants = grants.map_err(part("the approved shapes"))?;
+        let holds = weir_uplink::Holds::new(audit.clone(), grants);
         let identity = Arc::new(IdentitySource::new(identity_config(&config)));
         if let Err(error) = identity.current() {
             tracing::warn!(%error, "no identity yet: connections are refused");
@@ -160,14 +168,17 @@ impl Standalone {
         });
         let metrics = Arc::new(EngineMetrics::new(&registry).map_err(part("metrics"))?);
         let (drain, drained) = drain();
+        let desk = StandaloneDesk {
+            holds,
+            groups: config.approver_groups.clone(),
+        };
         let operator = StandaloneOperator {
             audit,
-            holds,
             budgets,
             policies: Arc::clone(&policies),
             identity,
             metrics: Arc::clone(&metrics),
-            groups: config.approver_groups.clone(),
+            quarantines: Arc::new(quarantines),
         };
         let serving = Serving {
             engine,
@@ -189,6 +200,7 @@ impl Standalone {
             registry,
             readiness,
             operator: Arc::new(operator),
+            desk: Arc::new(desk),
             collector,
             ca_pem,
             placeholders,
@@ -231,8 +243,9 @@ impl Standalone {
     /// Serves operators, auditors and probes.
     pub(crate) async fn serve_operators(&self) -> Result<(), StartError> {
         let state = &self.config.state_dir;
-        let operator = Arc::clone(&self.operator) as Arc<dyn Operator>;
-        let api = Api::new(self.collector.clone(), Some(operator));
+        let api = Api::new(self.collector.clone())
+            .with_operator(Arc::clone(&self.operator) as Arc<dyn Operator>)
+            .with_desk(Arc::clone(&self.desk) as Arc<dyn Desk>);
         let socket = socket_path(state);
         let on_socket = api.clone();
         tokio::spawn(async move {
@@ -304,6 +317,7 @@ impl Standalone {
                 let reload =
                     tokio::task::spawn_blocking(move || policies.reload_if_changed(&audit));
                 let swapped = reload.await.unwrap_or(false);
+                engine.policy_changed();
                 if swapped || since_resolved >= upkeep::RESOLVE {
                     since_resolved = Duration::ZERO;
                     engine.resolve_names().await;

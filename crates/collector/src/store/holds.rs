@@ -40,6 +40,7 @@ enum Note {
         name: Arc<str>,
         approver: Arc<str>,
         ruling: Ruling,
+        comment: Option<Arc<str>>,
     },
     Closed {
         name: Arc<str>,
@@ -62,6 +63,7 @@ impl HoldNotes {
                 name: Arc::clone(&decided.name),
                 approver: Arc::clone(&decided.approver),
                 ruling: decided.ruling.clone(),
+                comment: decided.comment.clone(),
             },
             (Body::AccessRequestClosed(closed), _) => Note::Closed {
                 name: Arc::clone(&closed.name),
@@ -88,13 +90,14 @@ impl HoldNotes {
                     name,
                     approver,
                     ruling,
+                    comment,
                 } => {
                     let Some(hold) = number(store, engine, &name)? else {
                         continue;
                     };
                     let approver = keys.number(store, Kind::Approver, &approver)?;
                     let (word, reason, rows) = match ruling {
-                        Ruling::Approve { rows } => ("approve", None, rows),
+                        Ruling::Approve { rows } => ("approve", comment, rows),
                         Ruling::Deny { reason } => ("deny", Some(reason), None),
                     };
                     store

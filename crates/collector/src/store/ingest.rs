@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
+use std::path::Path;
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
+use rustls_pki_types::CertificateDer;
 use weir_audit::{
     Ack, Batch, Body, EngineId, Event, Finding, FindingCode, Frame, FrameBuilder, Hash, Record,
     SessionId, Timestamp, genesis,
@@ -16,6 +18,7 @@ use super::index::{BlockIndex, Kind};
 use super::maintain::merge_small;
 use super::rollup::Rollup;
 use super::sessions::save_session;
+use crate::log::{Log, LogKey, Run, Signed, Vouched};
 
 const LEVEL: i32 = 3;
 const BLOCK_BYTES: usize = 256 << 10;
@@ -28,6 +31,7 @@ pub(super) struct Ingest {
     pub(super) store: Connection,
     own: EngineId,
     keys: HashMap<(Kind, Arc<str>), i64>,
+    pub(super) log: Log,
 }
 
 pub(super) struct Done {
@@ -52,15 +56,15 @@ pub(super) type Check<'a> = dyn FnMut(&Event) -> Result<(), String> + 'a;
 /// Whose frames are stored.
 struct Source<'a> {
     engine: &'a EngineId,
-    /// The collector itself: it alone says what became of other engines' sessions.
-    own: bool,
+    /// Who vouches for them. The collector alone says what became of other engines' sessions.
+    vouched: Vouched<'a>,
 }
 
 /// Keys that a transaction made; they are cached only once it is committed.
 type NewKeys = Vec<((Kind, Arc<str>), i64)>;
 
 impl Ingest {
-    pub(super) fn new(store: Connection) -> Result<Self, CollectorError> {
+    pub(super) fn new(mut store: Connection, dir: &Path) -> Result<Self, CollectorError> {
         let drawn = SessionId::new(RandomState::new().hash_one("collector")).to_string();
         let drawn = format!("collector_{}", drawn.get(7..).unwrap_or(&drawn));
         store.execute("INSERT OR IGNORE INTO meta VALUES ('engine', ?1)", [&drawn])?;
@@ -68,17 +72,38 @@ impl Ingest {
             store.query_row("SELECT value FROM meta WHERE name = 'engine'", [], |row| {
                 row.get(0)
             })?;
-        let own = own.parse().map_err(std::io::Error::other)?;
+        let own: EngineId = own.parse().map_err(std::io::Error::other)?;
+        let key = LogKey::load_or_create(&dir.join("log.key"), &format!("weir.dev/log/{own}"))?;
+        let log = Log::open(&mut store, Arc::new(key))?;
         Ok(Self {
             store,
             own,
             keys: HashMap::new(),
+            log,
         })
+    }
+
+    pub(super) fn log_key(&self) -> &Arc<LogKey> {
+        self.log.key()
+    }
+
+    pub(super) fn trust(
+        &mut self,
+        roots: &[CertificateDer<'_>],
+        now: Timestamp,
+    ) -> Result<(), CollectorError> {
+        for root in roots {
+            self.store
+                .prepare_cached("INSERT OR IGNORE INTO log_roots VALUES (?1, ?2)")?
+                .execute(params![root.as_ref(), now.as_micros()])?;
+        }
+        Ok(())
     }
 
     pub(super) fn ingest(
         &mut self,
         batch: &Batch,
+        signed: Option<&Signed>,
         now: Timestamp,
         keep: bool,
         check: &mut Check<'_>,
@@ -86,14 +111,14 @@ impl Ingest {
         let mut ack = Ack { epoch: 0, seq: 0 };
         let mut events = Vec::new();
         let own = self.own.clone();
-        self.transaction(|store, keys| {
+        self.transaction(|store, work| {
             let mut found = Vec::new();
             store_frames(
                 store,
-                keys,
+                work,
                 &Source {
                     engine: &batch.engine,
-                    own: false,
+                    vouched: signed.map_or(Vouched::Nobody, Vouched::Engine),
                 },
                 &batch.frames,
                 now,
@@ -114,7 +139,7 @@ impl Ingest {
                     seq: frame.last_seq(),
                 });
             }
-            report(store, keys, &own, found, now, &mut |seen| {
+            report(store, work, &own, found, now, &mut |seen| {
                 if keep {
                     events.extend(seen);
                 }
@@ -141,21 +166,27 @@ impl Ingest {
         now: Timestamp,
     ) -> Result<(), CollectorError> {
         let own = self.own.clone();
-        self.transaction(|store, keys| record(store, keys, &own, records, now, &mut |_| Ok(())))
+        self.transaction(|store, work| record(store, work, &own, records, now, &mut |_| Ok(())))
     }
 
     fn transaction(
         &mut self,
-        act: impl FnOnce(&Connection, &mut Keys<'_>) -> Result<(), CollectorError>,
+        act: impl FnOnce(&Connection, &mut Work<'_>) -> Result<(), CollectorError>,
     ) -> Result<(), CollectorError> {
         if self.keys.len() > CACHED_KEYS {
             self.keys.clear();
         }
         let transaction = self.store.transaction()?;
-        let mut keys = Keys::new(&self.keys);
-        act(&transaction, &mut keys)?;
+        let mut work = Work {
+            keys: Keys::new(&self.keys),
+            log: self.log.clone(),
+        };
+        act(&transaction, &mut work)?;
+        let Work { keys, mut log } = work;
         let new = keys.new;
+        log.seal(&transaction, std::time::SystemTime::now().into())?;
         transaction.commit()?;
+        self.log = log;
         self.keys.extend(new);
         Ok(())
     }
@@ -165,6 +196,13 @@ impl Ingest {
 pub(super) struct Keys<'a> {
     cached: &'a HashMap<(Kind, Arc<str>), i64>,
     new: NewKeys,
+}
+
+/// What a transaction works on.
+struct Work<'a> {
+    keys: Keys<'a>,
+    /// What becomes the log when the transaction is committed.
+    log: Log,
 }
 
 impl<'a> Keys<'a> {
@@ -211,18 +249,20 @@ type Take<'a> = dyn FnMut(Vec<Event>) -> Result<(), CollectorError> + 'a;
 
 fn store_frames(
     store: &Connection,
-    keys: &mut Keys<'_>,
+    work: &mut Work<'_>,
     from: &Source<'_>,
     frames: &[Frame],
     now: Timestamp,
     found: &mut Vec<Found>,
     take: &mut Take<'_>,
 ) -> Result<(), CollectorError> {
+    let Work { keys, log } = work;
     let engine = from.engine;
     let key = keys.number(store, Kind::Engine, &engine.as_str().into())?;
     let mut block: Option<Block> = None;
     let mut deltas = HashMap::new();
     let mut rollup = Rollup::new(now);
+    let mut runs = Vec::new();
     for frame in frames {
         let Placed::New { continues } = chain::place(store, engine, key, frame, found)? else {
             continue;
@@ -243,8 +283,16 @@ fn store_frames(
         block.index.add(&events, &mut deltas);
         rollup.add(&events);
         note_engine(store, key, frame.epoch(), &events, now)?;
+        let times = events.iter().map(|event| event.time);
+        let times = (times.clone().min(), times.max());
+        Run::add(
+            &mut runs,
+            frame,
+            (times.0.unwrap_or_default(), times.1.unwrap_or_default()),
+        );
         take(events)?;
     }
+    log.accept(store, (engine, key), runs, from.vouched, now)?;
     if let Some(block) = block {
         let small = block.bytes.len() < LARGE;
         block.save(store, keys, key)?;
@@ -254,7 +302,8 @@ fn store_frames(
     }
     rollup.save(store, keys, key)?;
     for (id, delta) in deltas {
-        if !save_session(store, keys, (key, from.own), id, &delta)? {
+        let own = matches!(from.vouched, Vouched::Own);
+        if !save_session(store, keys, (key, own), id, &delta)? {
             let id = SessionId::new(id);
             found.push(Found {
                 code: FindingCode::Other,
@@ -349,7 +398,7 @@ fn note_engine(
 
 fn report(
     store: &Connection,
-    keys: &mut Keys<'_>,
+    work: &mut Work<'_>,
     own: &EngineId,
     found: Vec<Found>,
     now: Timestamp,
@@ -362,12 +411,12 @@ fn report(
         engine: None,
     });
     let records = findings.map(|finding| Record::engine(now, finding));
-    record(store, keys, own, records.collect(), now, take)
+    record(store, work, own, records.collect(), now, take)
 }
 
 fn record(
     store: &Connection,
-    keys: &mut Keys<'_>,
+    work: &mut Work<'_>,
     own: &EngineId,
     records: Vec<Record>,
     now: Timestamp,
@@ -381,7 +430,9 @@ fn record(
             tracing::warn!(code = ?finding.code, "finding: {}", finding.message);
         }
     }
-    let key = keys.number(store, Kind::Engine, &own.as_str().into())?;
+    let key = work
+        .keys
+        .number(store, Kind::Engine, &own.as_str().into())?;
     let last: Option<(u64, [u8; 32])> = store
         .prepare_cached(
             "SELECT last_seq, hash FROM ranges WHERE engine = ?1 AND epoch = 1
@@ -395,7 +446,7 @@ fn record(
     let frames: Vec<Frame> = builder.seal(previous).into_iter().collect();
     let from = Source {
         engine: own,
-        own: true,
+        vouched: Vouched::Own,
     };
-    store_frames(store, keys, &from, &frames, now, &mut Vec::new(), take)
+    store_frames(store, work, &from, &frames, now, &mut Vec::new(), take)
 }

@@ -21,6 +21,28 @@ const SUBJECT: &str = "object";
 /// How many objects that the change puts out of force are named.
 const NAMED: usize = 5;
 
+/// Puts down who orders a quarantine, changes one, or lifts it.
+pub(super) fn mutate(question: &Question) -> Answer {
+    let mut object = question.object.clone();
+    for place in ["/spec/lifted", "/spec"] {
+        let Some(now) = object.pointer_mut(place).and_then(Value::as_object_mut) else {
+            continue;
+        };
+        let before = question.old_object.pointer(place);
+        let said = |value: &Value, field: &str| value.get(field).cloned();
+        let unchanged = before.is_some_and(|before| {
+            let asked = ["subjects", "reason"]
+                .iter()
+                .all(|field| said(before, field) == now.get(*field).cloned());
+            asked && (before.get("lifted").is_none() || now.contains_key("lifted"))
+        });
+        let by = before.filter(|_| unchanged).and_then(|one| said(one, "by"));
+        let by = by.unwrap_or_else(|| json!(question.user_info.username));
+        now.insert("by".to_owned(), by);
+    }
+    Answer::change(object)
+}
+
 /// Judges a new version of an object.
 pub(super) fn validate(own: &Admission, question: &Question) -> Answer {
     if question.operation == Operation::Update
@@ -127,6 +149,13 @@ fn without(mut known: Resources, object: &Resources) -> Resources {
             }));
         )*};
     }
-    drop_earlier!(targets, labels, cluster_policies, policies, exceptions);
+    drop_earlier!(
+        targets,
+        labels,
+        cluster_policies,
+        policies,
+        exceptions,
+        quarantines
+    );
     known
 }

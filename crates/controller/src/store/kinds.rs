@@ -15,15 +15,17 @@ pub(crate) enum Kind {
     ClusterGuardPolicy,
     GuardPolicy,
     PolicyException,
+    Quarantine,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 6] = [
         Self::Target,
         Self::DataLabel,
         Self::ClusterGuardPolicy,
         Self::GuardPolicy,
         Self::PolicyException,
+        Self::Quarantine,
     ];
 
     pub(crate) const fn as_str(self) -> &'static str {
@@ -33,6 +35,7 @@ impl Kind {
             Self::ClusterGuardPolicy => "ClusterGuardPolicy",
             Self::GuardPolicy => "GuardPolicy",
             Self::PolicyException => "PolicyException",
+            Self::Quarantine => "Quarantine",
         }
     }
 
@@ -43,6 +46,7 @@ impl Kind {
             Self::ClusterGuardPolicy => "clusterguardpolicies",
             Self::GuardPolicy => "guardpolicies",
             Self::PolicyException => "policyexceptions",
+            Self::Quarantine => "quarantines",
         }
     }
 

@@ -14,7 +14,6 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use weir_audit::{ConnectionClosed, ConnectionOpened, Names, Record, Session as AuditSession};
 use weir_policy::{ClientTls, Credentials, Target, TlsMode};
-use weir_transport::listen::Tracked;
 use weir_transport::tls::{LeafNames, Rewound, Stream, terminate_noticing};
 
 use super::refusal::Refusal;
@@ -23,6 +22,7 @@ use super::upstream::Upstream;
 use crate::engine::{Route, Shared};
 use crate::incoming::Incoming;
 use crate::judge::Judge;
+use crate::leash::Leash;
 use crate::{millis, wall_clock};
 
 /// How long a client may take to its first bytes.
@@ -61,7 +61,7 @@ pub(super) struct Session {
     pub(super) whose: String,
     pub(super) client: std::net::SocketAddr,
     pub(super) depth: u8,
-    pub(super) tracked: Tracked,
+    pub(super) leash: Leash,
     judge: Mutex<Option<Judge>>,
     streams: Mutex<JoinSet<()>>,
     statements: AtomicU64,
@@ -88,8 +88,8 @@ impl Session {
         match judge.as_mut() {
             Some(judge) => Ok(with(judge)),
             None => {
-                let suspended = self.shared.policies.suspended();
-                let reason = suspended.as_deref();
+                let barred = self.shared.barred();
+                let reason = barred.as_deref();
                 Err(Refusal::unjudged(
                     reason.unwrap_or("no policy permits this target"),
                 ))
@@ -163,12 +163,12 @@ pub(crate) async fn serve(shared: &Arc<Shared>, incoming: Incoming, route: Route
     let Incoming {
         stream,
         peer,
-        tracked,
+        leash,
         identity,
         ..
     } = incoming;
     let accepted = tokio::select! {
-        () = tracked.cancelled() => return refused("drained"),
+        pulled = leash.pulled() => return refused(&pulled.recorded()),
         accepted = accept(shared, stream, target, &route) => accepted,
     };
     let Accepted {
@@ -195,7 +195,7 @@ pub(crate) async fn serve(shared: &Arc<Shared>, incoming: Incoming, route: Route
         whose: identity.name.to_string(),
         client: peer.client(),
         depth: peer.depth(),
-        tracked,
+        leash,
         streams: Mutex::default(),
         statements: AtomicU64::new(0),
         rows: AtomicU64::new(0),
@@ -304,7 +304,7 @@ where
         })
     };
     let io = TokioIo::new(stream);
-    let tracked = &session.tracked;
+    let leash = &session.leash;
     if http2 {
         let connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
@@ -318,12 +318,12 @@ where
             .serve_connection(io, service);
         let mut connection = std::pin::pin!(connection);
         return tokio::select! {
-            () = tracked.cancelled() => "drained".to_owned(),
+            pulled = leash.pulled() => pulled.recorded(),
             ended = &mut connection => ending(&ended),
-            () = tracked.draining() => {
+            () = leash.draining() => {
                 connection.as_mut().graceful_shutdown();
                 tokio::select! {
-                    () = tracked.cancelled() => "drained".to_owned(),
+                    pulled = leash.pulled() => pulled.recorded(),
                     ended = connection => ending(&ended),
                 }
             }
@@ -339,12 +339,12 @@ where
         .with_upgrades();
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
-        () = tracked.cancelled() => "drained".to_owned(),
+        pulled = leash.pulled() => pulled.recorded(),
         ended = &mut connection => ending(&ended),
-        () = tracked.draining() => {
+        () = leash.draining() => {
             connection.as_mut().graceful_shutdown();
             tokio::select! {
-                () = tracked.cancelled() => "drained".to_owned(),
+                pulled = leash.pulled() => pulled.recorded(),
                 ended = connection => ending(&ended),
             }
         }

@@ -230,7 +230,7 @@ impl Joined {
                 through: session.audit.id,
                 depth: session.depth + 1,
             },
-            tracked: session.tracked.inside(),
+            leash: session.leash.inside(),
             ips: addresses,
             pod: format!("{namespace}/{name}").into(),
         };
@@ -241,10 +241,7 @@ impl Joined {
             client_transport: transport.clone(),
             server: TokioIo::new(server),
             server_transport: transport,
-            stop: Box::pin(async move {
-                stopping.tracked.cancelled().await;
-                "weir is stopping".to_owned()
-            }),
+            stop: Box::pin(async move { stopping.leash.pulled().await.told() }),
         };
         let ended = port_forward::forward(forwarded, Arc::clone(&flow), &served).await;
         flow.finish_forward(&ended).await;
@@ -265,7 +262,7 @@ impl Joined {
             .as_ref()
             .filter(|_| !asked.moves_archive());
         let recorder = self.flow.recorder(full, terminal).await;
-        let tracked = Arc::clone(&self.session);
+        let session = Arc::clone(&self.session);
         let ended = upgraded::relay(
             Upgraded {
                 client: TokioIo::new(client),
@@ -275,10 +272,7 @@ impl Joined {
                 recorder,
                 started: tokio::time::Instant::now(),
                 scanner: masks.and_then(|masks| masks.scanner().cloned()),
-                stop: Box::pin(async move {
-                    tracked.tracked.cancelled().await;
-                    "weir is stopping".to_owned()
-                }),
+                stop: Box::pin(async move { session.leash.pulled().await.told() }),
             },
             &self.flow,
         )

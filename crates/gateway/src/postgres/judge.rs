@@ -75,8 +75,8 @@ impl Session {
             .target_named(&self.connection.target)
             .and_then(|(target, _)| self.shared.scopes.find(&bundle, &subject, target, now));
         let Some(scope) = scope else {
-            let suspended = self.shared.policies.suspended();
-            let reason = suspended.as_deref();
+            let barred = self.shared.barred();
+            let reason = barred.as_deref();
             let refusal =
                 Refusal::unjudged(reason.unwrap_or("no policy permits this target any more"));
             return Err(self.end(refusal).await);

@@ -63,9 +63,7 @@ pub(crate) async fn serve(shared: &Arc<Shared>, incoming: Incoming, route: Route
     };
     let id = shared.next_session();
     let mut audit = incoming.session(id, Some(&target.name), Some("postgresql"));
-    let Incoming {
-        stream, tracked, ..
-    } = incoming;
+    let Incoming { stream, leash, .. } = incoming;
     let client = Client {
         stream: Stream::from(stream),
         rest: BytesMut::new(),
@@ -74,7 +72,7 @@ pub(crate) async fn serve(shared: &Arc<Shared>, incoming: Incoming, route: Route
     // Each phase has its own allocation: a session keeps nothing of its login.
     let first = Box::pin(first_packets(shared, client, &route, target));
     let purpose = tokio::select! {
-        () = tracked.cancelled() => Err("drained".to_owned()),
+        pulled = leash.pulled() => Err(pulled.recorded()),
         purpose = tokio::time::timeout(LOGIN, first) => match purpose {
             Ok(purpose) => purpose,
             Err(_) => Err("the login took too long".to_owned()),
@@ -92,7 +90,7 @@ pub(crate) async fn serve(shared: &Arc<Shared>, incoming: Incoming, route: Route
     describe(&mut audit, &startup);
     let beginning = Box::pin(begin(shared, &mut client, &route, target, &startup, &audit));
     let begun = tokio::select! {
-        () = tracked.cancelled() => Err(Refused::Silent("drained".to_owned())),
+        pulled = leash.pulled() => Err(Refused::Silent(pulled.recorded())),
         begun = tokio::time::timeout(LOGIN, beginning) => match begun {
             Ok(begun) => begun,
             Err(_) => Err(Refused::Silent("the login took too long".to_owned())),
@@ -100,7 +98,7 @@ pub(crate) async fn serve(shared: &Arc<Shared>, incoming: Incoming, route: Route
     };
     let audit = Arc::new(audit);
     let refused = match begun {
-        Ok(begun) => return Box::pin(run(shared, client, begun, &audit, tracked)).await,
+        Ok(begun) => return Box::pin(run(shared, client, begun, &audit, leash)).await,
         Err(refused) => refused,
     };
     let (reason, rules) = match refused {
@@ -266,7 +264,7 @@ async fn begin(
         .identities
         .current()
         .map_err(|reason| told(&reason))?;
-    if let Some(reason) = shared.policies.suspended() {
+    if let Some(reason) = shared.barred() {
         return Err(told(&reason));
     }
     if let Some(reason) = &target.refused {
@@ -431,7 +429,7 @@ async fn run(
     client: Client,
     begun: Begun,
     audit: &Arc<weir_audit::Session>,
-    tracked: weir_transport::listen::Tracked,
+    leash: crate::leash::Leash,
 ) {
     let started = Instant::now();
     let Begun {
@@ -494,10 +492,10 @@ async fn run(
         session.track(name, value);
     }
     let end = tokio::select! {
-        () = tracked.cancelled() => {
+        pulled = leash.pulled() => {
             let refusal = Refusal {
                 sqlstate: "57P01",
-                message: "terminating connection: weir is stopping".to_owned(),
+                message: format!("terminating connection: {}", pulled.told()),
                 detail: None,
                 hint: None,
                 rules: Vec::new(),

@@ -16,7 +16,6 @@ use std::time::Duration;
 use russh::client::RawSender;
 use russh::server;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use weir_transport::listen::Tracked;
 
 use super::agent::Early;
 use super::asked::Asked;
@@ -28,6 +27,7 @@ use super::requests::Answer;
 use super::statement::{Active, Evidence};
 use super::through::{Dial, Led};
 use crate::incoming::Peer;
+use crate::leash::Leash;
 use crate::pipe::Piped;
 
 /// Most bytes of messages that wait to be looked at.
@@ -196,7 +196,7 @@ pub(super) struct Relay {
     /// Who is at the client's end.
     pub(super) peer: Peer,
     /// What a drain waits for.
-    pub(super) tracked: Arc<Tracked>,
+    pub(super) leash: Arc<Leash>,
     last_channel: u64,
     /// Requests about the connection.
     pub(super) lane: Lane,
@@ -210,7 +210,7 @@ impl Relay {
     pub(super) fn new(
         client: (server::Handle, Arc<Backlog>),
         server: (RawSender, Arc<Backlog>),
-        (peer, tracked): (Peer, Arc<Tracked>),
+        (peer, leash): (Peer, Arc<Leash>),
         judge: Judge,
         evidence: Evidence,
         inbox: Inbox,
@@ -227,7 +227,7 @@ impl Relay {
             by_client: HashMap::new(),
             by_server: HashMap::new(),
             peer,
-            tracked,
+            leash,
             last_channel: 0,
             lane: Lane::default(),
             last_ticket: 0,

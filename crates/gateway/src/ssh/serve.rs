@@ -12,7 +12,6 @@ use weir_audit::{
     Session as AuditSession,
 };
 use weir_policy::{ClientLogin, Credentials, ForwardKind, Scope, Target, Verdict};
-use weir_transport::listen::Tracked;
 
 use super::agent::{self, Early};
 use super::algorithms;
@@ -27,6 +26,7 @@ use super::statement::Evidence;
 use super::upstream::{BrokeredLogin, Unmet, Upstream};
 use crate::engine::{Route, Shared};
 use crate::incoming::{Incoming, Peer};
+use crate::leash::Leash;
 use crate::place::Place;
 use crate::{millis, wall_clock};
 
@@ -55,7 +55,7 @@ pub(crate) async fn serve(shared: &Arc<Shared>, incoming: Incoming, route: Route
     let Incoming {
         stream,
         peer,
-        tracked,
+        leash,
         ..
     } = incoming;
     let dialled = stream.local_addr().ok();
@@ -76,7 +76,7 @@ pub(crate) async fn serve(shared: &Arc<Shared>, incoming: Incoming, route: Route
     let handler = Handler::new(Arc::clone(&login), inbox.clone());
     let ready = let_in(config, buffered, handler, dial, &mut events);
     let ready = tokio::select! {
-        () = tracked.cancelled() => Err("drained".to_owned()),
+        pulled = leash.pulled() => Err(pulled.recorded()),
         ready = tokio::time::timeout(LOGIN, Box::pin(ready)) => match ready {
             Ok(ready) => ready,
             Err(_) => Err("the login took too long".to_owned()),
@@ -129,7 +129,7 @@ pub(crate) async fn serve(shared: &Arc<Shared>, incoming: Incoming, route: Route
     if let Some(key) = login.by_agent() {
         let asked = agent::log_in(&mut upstream, &handle, (&inbox, &mut events), &user, &key);
         let asked = tokio::select! {
-            () = tracked.cancelled() => Err("drained".to_owned()),
+            pulled = leash.pulled() => Err(pulled.recorded()),
             asked = tokio::time::timeout(LOGIN, Box::pin(asked)) => asked
                 .unwrap_or_else(|_| Err("the login took too long".to_owned())),
         };
@@ -148,7 +148,7 @@ pub(crate) async fn serve(shared: &Arc<Shared>, incoming: Incoming, route: Route
         early,
         backlog,
         peer,
-        tracked,
+        leash,
     };
     let judge = Judge::new(shared, scope, &target.name, revision);
     Box::pin(run(shared, session, judge, audit, inbox, events)).await;
@@ -186,7 +186,7 @@ struct Running {
     early: Option<Early>,
     backlog: Arc<Backlog>,
     peer: Peer,
-    tracked: Tracked,
+    leash: Leash,
 }
 
 async fn run(
@@ -213,9 +213,9 @@ async fn run(
         early,
         backlog,
         peer,
-        tracked,
+        leash,
     } = session;
-    let tracked = Arc::new(tracked);
+    let leash = Arc::new(leash);
     let evidence = Evidence {
         sink: Arc::clone(&shared.sink),
         session: Arc::clone(&audit),
@@ -224,7 +224,7 @@ async fn run(
     let mut relay = Relay::new(
         (handle.clone(), Arc::clone(&backlog)),
         (upstream.sender(), Arc::clone(&upstream.backlog)),
-        (peer, Arc::clone(&tracked)),
+        (peer, Arc::clone(&leash)),
         judge,
         evidence,
         inbox,
@@ -244,7 +244,7 @@ async fn run(
                 Err(error) => End::Gone(format!("client: {error}")),
             }
         }
-        () = tracked.cancelled() => End::Gone("drained".to_owned()),
+        pulled = leash.pulled() => End::Gone(pulled.recorded()),
     };
     let totals = relay.totals;
     drop(relay);
@@ -321,7 +321,7 @@ fn begin(
 ) -> Result<Begun, String> {
     let bundle = shared.policies.current();
     let (subject, _) = shared.identities.current()?;
-    if let Some(reason) = shared.policies.suspended() {
+    if let Some(reason) = shared.barred() {
         return Err(reason.to_string());
     }
     if let Some(reason) = &target.refused {

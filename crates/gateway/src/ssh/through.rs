@@ -174,7 +174,7 @@ impl Relay {
             },
             place: Some(led.place),
             identity: Arc::clone(&self.evidence.session.identity),
-            tracked: self.tracked.inside(),
+            leash: self.leash.inside(),
         };
         let shared = Arc::clone(&self.judge.shared);
         tokio::spawn(shared.serve_through(incoming, Way::Through(led.tunnel)));

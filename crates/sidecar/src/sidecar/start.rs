@@ -126,7 +126,9 @@ impl Sidecar {
         let budgets = Arc::new(budgets.map_err(part("the budgets"))?);
         let leasing = Arc::clone(&budgets);
         tokio::spawn(async move { leasing.keep().await });
-        let registry_of_holds = weir_uplink::Holds::new(audit.clone());
+        let grants = weir_uplink::Grants::open(&state.join("approvals"));
+        let grants = grants.map_err(part("the approved shapes"))?;
+        let registry_of_holds = weir_uplink::Holds::new(audit.clone(), grants);
         let holds = RemoteHolds::new(Arc::clone(&client), registry_of_holds);
         let engine = Engine::new(EngineConfig {
             policies: Arc::clone(&policies) as _,
@@ -380,6 +382,7 @@ async fn keep_up(engine: Engine, policies: Arc<SnapshotPolicies>, mut upkeep: Up
         tokio::time::sleep(upkeep::EVERY).await;
         since_resolved += upkeep::EVERY;
         upkeep.tick(&policies.current(), policies.refused().is_some());
+        engine.policy_changed();
         if since_resolved >= upkeep::RESOLVE {
             since_resolved = Duration::ZERO;
             engine.resolve_names().await;

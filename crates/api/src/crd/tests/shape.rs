@@ -104,7 +104,7 @@ fn kinds_have_status_conditions_short_names_and_columns() {
         assert!(crd.columns().iter().any(|column| column["name"] == "Age"));
     }
     let shorts: Vec<&str> = crds.iter().map(|crd| crd.short).collect();
-    assert_eq!(shorts, ["tgt", "dl", "cgp", "gp", "ar", "px"]);
+    assert_eq!(shorts, ["tgt", "dl", "cgp", "gp", "ar", "px", "qt"]);
     let names = |i: usize| {
         let columns = crds[i].columns().iter();
         columns

@@ -93,7 +93,8 @@ fn a_new_epoch_must_continue_the_old_one() {
         .iter()
         .find(|report| report.engine == engine())
         .unwrap();
-    assert_eq!((engine.epochs, engine.problems.len()), (2, 2), "{report:?}");
+    assert_eq!((engine.epochs, engine.problems.len()), (3, 1), "{report:?}");
+    assert!(engine.problems[0].contains("missing epoch 2 events 11"));
 }
 
 #[test]

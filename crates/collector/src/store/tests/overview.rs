@@ -94,6 +94,10 @@ fn story() -> Vec<Record> {
         ruling,
         approvals: 1,
         needed: 1,
+        binding: Default::default(),
+        minutes: None,
+        via: None,
+        comment: Some("monthly report".into()),
     };
     let approve = decided("weir-1", "alice", Ruling::Approve { rows: Some(50) });
     records.push(Record::session(at(NEXT + 30), Arc::clone(&a), approve));
@@ -332,6 +336,7 @@ fn each_question_has_its_answer() {
         "{}",
         holds[0][5]
     );
+    assert_eq!(holds[0][11], "monthly report");
     assert_eq!(holds[0][14], SessionId::new(1).to_string());
     assert_eq!(ask(&store, About::HoldsByApprover, |_| ()).len(), 2);
     let changes = ask(&store, About::PolicyChanges, |_| ());

@@ -174,3 +174,39 @@ fn other_kinds_are_refused() {
     let request = object("AccessRequest", json!({}));
     ask(Cluster::default(), request).refusal();
 }
+
+fn stamped(operation: &str, before: Value, now: Value) -> Value {
+    let change = review(
+        json!({"operation": operation, "object": object("Quarantine", now),
+        "oldObject": if before.is_null() { before } else { object("Quarantine", before) }}),
+    );
+    let answer = Cluster::default().ask("/mutate/quarantines", &change);
+    answer.object()["spec"].clone()
+}
+
+#[test]
+fn who_orders_changes_and_lifts_a_quarantine_is_whom_the_server_authenticated() {
+    let who = json!([{"names": ["x"]}]);
+    let ordered = stamped(
+        "CREATE",
+        Value::Null,
+        json!({"subjects": who, "reason": "r", "by": "somebody else"}),
+    );
+    assert_eq!(ordered["by"], "alice");
+    let joes = json!({"subjects": who, "reason": "r", "by": "joe"});
+    // A change that asks for nothing else keeps who ordered it.
+    let mut mine = joes.clone();
+    mine["by"] = json!("mallory");
+    assert_eq!(stamped("UPDATE", joes.clone(), mine.clone())["by"], "joe");
+    mine["subjects"] = json!([{"names": ["*"]}]);
+    assert_eq!(stamped("UPDATE", joes.clone(), mine)["by"], "alice");
+    let mut lifted = joes.clone();
+    lifted["lifted"] = json!({"reason": "a drill", "by": "joe"});
+    let lifted = stamped("UPDATE", joes.clone(), lifted);
+    assert_eq!(
+        (&lifted["by"], &lifted["lifted"]["by"]),
+        (&json!("joe"), &json!("alice"))
+    );
+    // In force again: ordered anew.
+    assert_eq!(stamped("UPDATE", lifted, joes)["by"], "alice");
+}

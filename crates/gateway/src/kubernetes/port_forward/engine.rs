@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use tokio::net::TcpStream;
 use weir_audit::Identity;
-use weir_transport::listen::Tracked;
 
 use super::{PortForward, Serve};
 use crate::engine::Shared;
 use crate::incoming::{Incoming, MAX_DEPTH, Peer};
+use crate::leash::Leash;
 use crate::place::{Place, Way};
 
 /// Serves connections with the engine.
@@ -18,7 +18,7 @@ pub(in crate::kubernetes) struct Served {
     pub(in crate::kubernetes) identity: Arc<Identity>,
     /// Who forwards, and through what: its depth is that of the connections.
     pub(in crate::kubernetes) peer: Peer,
-    pub(in crate::kubernetes) tracked: Tracked,
+    pub(in crate::kubernetes) leash: Leash,
     /// The pod's addresses.
     pub(in crate::kubernetes) ips: Vec<IpAddr>,
     /// The pod, as `NAMESPACE/NAME`: its place where no address of it is known.
@@ -53,7 +53,7 @@ impl Serve for Served {
             peer: self.peer.clone(),
             place: Some(self.place(port, &way)),
             identity: Arc::clone(&self.identity),
-            tracked: self.tracked.inside(),
+            leash: self.leash.inside(),
         };
         if self.peer.depth() > MAX_DEPTH {
             let reason = "too many connections inside one another";

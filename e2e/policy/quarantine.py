@@ -1,0 +1,98 @@
+"""Quarantine: one order ends what an identity does and refuses what it begins, until it is lifted."""
+
+import json
+import time
+
+from holds import held
+from lab import proc, wire
+from lab.report import contains, equal
+
+WHO = "*"
+
+
+def order(w, *argv, **kwargs):
+    """``weir quarantine`` on everybody who uses this instance."""
+    return w.cli("quarantine", WHO, *argv, **kwargs)
+
+
+def changes(w):
+    """What the record says of quarantines, in order."""
+    found = [event.raw for event in w.events(kind="quarantine_changed")]
+    return sorted(found, key=lambda event: event["time"])
+
+
+def cut(conn):
+    """What a connection was told at its end."""
+    try:
+        answer = wire.Answer(conn.until_ready())
+    except (wire.Closed, OSError):
+        answer = None
+    seen = [wire.fields(body) for kind, body in conn.seen if kind == "E"]
+    if not seen:
+        raise AssertionError(f"no error before the end: {answer!r}")
+    return seen[-1]
+
+
+def sessions_end(scene):
+    """Idle, busy and held sessions end at once; new ones are refused; the record says by whom and why."""
+    w = scene.start()
+    try:
+        idle, busy = scene.conn(w), scene.conn(w)
+        equal(idle.query("select 1").code, None, "before")
+        busy.send(wire.query("select pg_sleep(30)"))
+        waiting, request = held(scene, w)
+        time.sleep(0.3)
+        since = time.time()
+        said = order(w, "--reason", "reads at night").stdout
+        contains(said, "is cut off", "what the operator is told")
+        for conn, what in ((idle, "idle"), (busy, "busy")):
+            error = cut(conn)
+            took = time.time() - since
+            equal((error["S"], error["C"]), ("FATAL", "57P01"), what)
+            contains(error["M"], "quarantined", what)
+            assert "night" not in error["M"], "the reason is not the client's business"
+            print(f"      the {what} session ended after {took:.2f} s")
+            assert took < 5, took
+        waiting.thread.join(5)
+        proc.wait_until(lambda: not w.requests(), "the held request is closed", 5)
+        refused = scene.psql("-c", "select 1", w=w)
+        contains(refused.stderr, "quarantined", "a new connection")
+        event = proc.wait_until(lambda: changes(w), "the event", 5)[-1]
+        equal((event["on"], event["reason"]), (True, "reads at night"), "the event")
+        assert event["by"], "who ordered it is known"
+        closed = [e for e in w.events(kind="access_request_closed") if e.raw["name"] == request]
+        equal(len(closed), 1, "the hold is over once")
+    finally:
+        w.stop()
+
+
+def lifted_as_plainly(scene):
+    """It survives a restart, is lifted by the same words, and policy judges again."""
+    w = scene.start()
+    try:
+        order(w, "--reason", "a drill")
+        w.kill()
+        w.start()
+        contains(scene.psql("-c", "select 1", w=w).stderr, "quarantined", "after a restart")
+        listed = json.loads(w.cli("quarantine", "-o", "json").stdout)
+        equal([(one["spec"]["reason"], "lifted" in one["spec"]) for one in listed], [("a drill", False)], "the list")
+        order(w, "--lift", "--reason", "the drill is over")
+        proc.wait_until(lambda: scene.psql("-Atc", "select 1", w=w).stdout == "1\n", "let in again", 5)
+        equal(order(w, "--lift", "--reason", "again", check=False).returncode, 1, "lifted twice")
+        last = proc.wait_until(lambda: [e for e in changes(w) if not e["on"]], "the event", 5)[-1]
+        equal((last["on"], last["reason"]), (False, "the drill is over"), "the event of the lifting")
+    finally:
+        w.stop()
+
+
+def nobody_is_not_an_order(scene):
+    """A reason and somebody are needed."""
+    for argv in (("quarantine", WHO), ("quarantine", "--reason", "x"), ("quarantine", WHO, "--reason", " ")):
+        assert scene.weir.cli(*argv, check=False).returncode != 0, argv
+    contains(scene.psql("-Atc", "select 1").stdout, "1", "nothing changed")
+
+
+def claims(scene, results):
+    """All of them."""
+    for claim in (sessions_end, lifted_as_plainly, nobody_is_not_an_order):
+        results.check(f"quarantine: {claim.__name__.replace('_', ' ')}", claim, scene)
