@@ -22,6 +22,7 @@ mod auditors;
 pub mod client;
 mod controller;
 pub mod csv;
+pub mod exports;
 mod ingest;
 mod log;
 mod peer;

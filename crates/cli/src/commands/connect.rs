@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use weir_collector::client::{Client, ClientError};
+use weir_collector::exports::asciicast::CastError;
 
 use crate::cluster::{Cluster, ClusterError, Home, KubeArgs, tunnel};
 
@@ -105,15 +106,9 @@ pub(crate) enum Failure {
     },
     #[error("no session {0}")]
     NoSession(String),
-    #[error("nothing of a terminal was recorded in this session")]
-    NoTerminal,
-    /// One has to be chosen.
-    #[error("this session has several terminals, name one as SESSION/NUMBER: {0}")]
-    Terminals(String),
-    #[error("the recording is damaged")]
-    Damaged,
-    #[error("the recording is larger than 512 MiB: name one statement as SESSION/NUMBER")]
-    TooMuch,
+    /// No asciicast, or one has to be chosen.
+    #[error("{}", cast(.0))]
+    Cast(#[from] CastError),
     #[error("csv is a form of sessions, query and ask only")]
     NoTable,
     #[error("cannot write the answer: {0}")]
@@ -121,6 +116,18 @@ pub(crate) enum Failure {
     /// The reader of standard output has seen enough.
     #[error("the output was closed")]
     Enough,
+}
+
+fn cast(error: &CastError) -> String {
+    match error {
+        CastError::Several(numbers) => {
+            let numbers: Vec<String> = numbers.iter().map(u64::to_string).collect();
+            let numbers = numbers.join(", ");
+            format!("this session has several terminals, name one as SESSION/NUMBER: {numbers}")
+        }
+        CastError::TooMuch => format!("{error}: name one statement as SESSION/NUMBER"),
+        CastError::NoTerminal | CastError::Damaged => error.to_string(),
+    }
 }
 
 fn address(text: &str) -> Result<String, String> {

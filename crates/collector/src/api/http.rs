@@ -13,6 +13,7 @@ use weir_api::kinds::RequestDecision;
 use weir_audit::{EvidenceRead, SessionId};
 use weir_uplink::control::{DecisionAsked, Person};
 
+use super::door::{Door, through};
 use super::operator::{Approver, Decide, Desk, Operator, QuarantineView};
 use super::reply::{Refusal, csv, json, line, octets, plain, stream};
 use super::routes::{Form, Found, Query, To, find};
@@ -33,6 +34,7 @@ pub struct Api {
     collector: Collector,
     operator: Option<Arc<dyn Operator>>,
     desk: Option<Arc<dyn Desk>>,
+    door: Option<Arc<dyn Door>>,
 }
 
 /// Who is asking.
@@ -114,6 +116,16 @@ impl Api {
             collector,
             operator: None,
             desk: None,
+            door: None,
+        }
+    }
+
+    /// The same with a path of its own, beside those of the API, over TCP.
+    #[must_use]
+    pub fn with_door(self, door: Arc<dyn Door>) -> Self {
+        Self {
+            door: Some(door),
+            ..self
         }
     }
 
@@ -141,6 +153,12 @@ impl Api {
         caller: &Caller,
         token: Option<&str>,
     ) -> Response<Body> {
+        if let (Some(door), Some(_)) = (&self.door, token)
+            && request.uri().path() == door.path()
+        {
+            let answer = through(door.as_ref(), request).await;
+            return answer.unwrap_or_else(|refusal| refusal.answer());
+        }
         if let Some(token) = token
             && !bears(&request, token)
         {
