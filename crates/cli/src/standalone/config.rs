@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
-
-use super::notify::NotificationsConfig;
+use weir_notify::Notifications;
 
 /// The file as it is written.
 #[derive(Debug, Clone, Deserialize)]
@@ -50,9 +49,9 @@ pub(crate) struct Config {
     /// Approver groups and the operating system's users in them, beside the system's own groups.
     #[serde(default)]
     pub(crate) approver_groups: BTreeMap<String, Vec<String>>,
-    /// Who is told of holds.
+    /// Who is told of holds and findings.
     #[serde(default)]
-    pub(crate) notifications: NotificationsConfig,
+    pub(crate) notifications: Notifications,
 }
 
 /// Who the connections come from: a name, or a token.
@@ -238,10 +237,7 @@ impl Config {
             &mut identity.ca_file,
         ];
         files.into_iter().flatten().for_each(rebase);
-        if let Some(webhook) = &mut self.notifications.webhook {
-            rebase(&mut webhook.key_file);
-            webhook.ca_file.iter_mut().for_each(rebase);
-        }
+        self.notifications.rebase(base);
     }
 
     fn check(&self) -> Result<(), String> {
@@ -259,9 +255,8 @@ impl Config {
         if self.redirect.as_ref().is_some_and(|it| it.port == 0) {
             return Err("redirect: port must be at least 1".to_owned());
         }
-        if let Some(webhook) = &self.notifications.webhook {
-            webhook.webhook()?;
-        }
+        let told = self.notifications.receivers();
+        told.map_err(|error| error.to_string())?;
         if self.max_connections == 0 {
             return Err("maxConnections: must be at least 1".to_owned());
         }
@@ -330,15 +325,14 @@ mod tests {
     }
 
     #[test]
-    fn a_webhook_is_checked_at_the_start_and_its_files_are_relative_too() {
+    fn receivers_are_checked_at_the_start() {
         let with = |url: &str| {
             let text = "identity: {name: a}\nresources: []\nnotifications:\n  webhook:\n    \
                         {keyFile: key, caFile: ca.pem, url: ";
             read(&format!("{text}'{url}'}}\n"))
         };
         let config = with("https://hooks.example/x").unwrap();
-        let webhook = config.notifications.webhook.unwrap();
-        assert!(webhook.key_file.is_absolute() && webhook.ca_file.unwrap().is_absolute());
+        assert_eq!(config.notifications.receivers().unwrap().len(), 1);
         let refused = with("http://127.0.0.1/x").unwrap_err();
         assert!(refused.contains("plain HTTP is not allowed"), "{refused}");
     }
