@@ -23,6 +23,7 @@ mod peer;
 mod service;
 mod store;
 mod tls;
+mod ui;
 
 pub use auditors::{Auditors, ReviewError, ReviewFuture, Reviewer};
 pub use controller::Controller;
@@ -32,4 +33,5 @@ pub use store::{
     ChainReport, Collector, CollectorConfig, CollectorError, EngineReport, EventPage, Filter,
     SessionFilter, SessionPage, SessionSummary,
 };
+pub use ui::{LINK_LIFE, Ui, UiConfig};
 pub use tls::{Credentials, Current, TlsError};

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::notify::NotificationsConfig;
+use super::ui::{OidcSettings, UiSettings};
 
 /// The file as it is written.
 #[derive(Debug, Clone, Deserialize)]
@@ -53,6 +54,9 @@ pub(crate) struct Config {
     /// Who is told of holds.
     #[serde(default)]
     pub(crate) notifications: NotificationsConfig,
+    /// Who logs people in to the web UI, beside this machine.
+    #[serde(default)]
+    pub(crate) oidc: Option<OidcSettings>,
 }
 
 /// Who the connections come from: a name, or a token.
@@ -136,9 +140,12 @@ pub(crate) struct AddressConfig {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct CollectorConfig {
-    /// Where to serve the auditors' API over TCP, with a bearer token.
+    /// Where to serve the web UI, and the auditors' API with a bearer token.
     #[serde(default)]
     pub(crate) address: Option<SocketAddr>,
+    /// The web UI on that address, if it is this machine's own.
+    #[serde(default)]
+    pub(crate) ui: Option<UiSettings>,
     /// How long events are kept.
     #[serde(default)]
     pub(crate) retention_days: Option<u32>,
@@ -238,6 +245,7 @@ impl Config {
             &mut identity.ca_file,
         ];
         files.into_iter().flatten().for_each(rebase);
+        self.oidc.iter_mut().for_each(|oidc| oidc.rebase(base));
         if let Some(webhook) = &mut self.notifications.webhook {
             rebase(&mut webhook.key_file);
             webhook.ca_file.iter_mut().for_each(rebase);
@@ -258,6 +266,17 @@ impl Config {
         }
         if self.redirect.as_ref().is_some_and(|it| it.port == 0) {
             return Err("redirect: port must be at least 1".to_owned());
+        }
+        if let Some(oidc) = &self.oidc {
+            oidc.verifier()?;
+        }
+        let collector = &self.collector;
+        match (&collector.ui, collector.address) {
+            (Some(_), None) => return Err("collector.ui: it needs collector.address".to_owned()),
+            (Some(_), Some(address)) if !address.ip().is_loopback() => {
+                return Err("collector.ui: without TLS it is served on loopback only".to_owned());
+            }
+            _ => {}
         }
         if let Some(webhook) = &self.notifications.webhook {
             webhook.webhook()?;
@@ -327,6 +346,20 @@ mod tests {
                 .unwrap_err()
                 .contains("issuer")
         );
+    }
+
+    #[test]
+    fn the_web_ui_is_for_this_machine_and_its_provider_is_checked_at_the_start() {
+        let with = |rest: &str| read(&format!("identity: {{name: a}}\nresources: []\n{rest}"));
+        let far = "collector: {address: '0.0.0.0:8446', ui: {}}\n";
+        assert!(with(far).unwrap_err().contains("loopback"));
+        assert!(with("collector: {ui: {}}\n").unwrap_err().contains("address"));
+        let provider = |issuer: &str| {
+            with(&format!("oidc: {{clientId: weir, caFile: ca.pem, issuer: '{issuer}'}}\n"))
+        };
+        let config = provider("https://id.example").unwrap();
+        assert!(config.oidc.unwrap().ca_file.unwrap().is_absolute());
+        assert!(provider("http://id.example").unwrap_err().contains("oidc: the issuer"));
     }
 
     #[test]

@@ -14,10 +14,11 @@ use weir_audit::{EvidenceRead, Ruling, SessionId};
 use super::operator::{Approver, Decide, Operator, QuarantineView};
 use super::reply::{Refusal, json, line, stream};
 use super::routes::{Found, Query, To, find};
-use crate::{Collector, CollectorError};
+use crate::{Collector, CollectorError, Ui};
 use weir_serve::Body;
 
 const MAX_BODY: usize = 64 << 10;
+const NO_UI: &str = "there is no web UI: collector.address is not set, or is not loopback";
 /// Whoever bears the collector's token.
 const READER: &str = "collector.token";
 /// A stream of a caller whose rights are others' to change asks for them this often.
@@ -28,6 +29,7 @@ const RECHECK: Duration = Duration::from_secs(30);
 pub struct Api {
     collector: Collector,
     operator: Option<Arc<dyn Operator>>,
+    ui: Option<Ui>,
 }
 
 /// Who is asking.
@@ -97,7 +99,22 @@ impl Api {
         Self {
             collector,
             operator,
+            ui: None,
         }
+    }
+
+    /// The same, that hands out links to a web UI.
+    #[must_use]
+    pub fn with_ui(self, ui: Ui) -> Self {
+        Self {
+            ui: Some(ui),
+            ..self
+        }
+    }
+
+    /// What it serves.
+    pub(crate) fn store(&self) -> &Collector {
+        &self.collector
     }
 
     pub(super) async fn answer(
@@ -176,6 +193,16 @@ impl Api {
                 query.finish().map_err(Refusal::bad)?;
                 caller.everywhere()?;
                 json(&self.operator()?.status())
+            }
+            To::UiLink => {
+                query.finish().map_err(Refusal::bad)?;
+                let Caller::Operator(user) = caller else {
+                    let message = "links are given on the operators' socket only";
+                    return Err(Refusal::forbidden(message.into()));
+                };
+                let link = self.ui.as_ref().and_then(|ui| ui.link(&user.name));
+                let link = link.ok_or_else(|| Refusal::unavailable(NO_UI.into()))?;
+                json(&serde_json::json!({"link": link, "seconds": crate::LINK_LIFE.as_secs()}))
             }
             To::Approve | To::Deny | To::ResetBudgets | To::Quarantine | To::Lift => {
                 let Caller::Operator(approver) = caller else {
