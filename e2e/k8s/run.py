@@ -27,6 +27,7 @@ import api_rules  # noqa: E402
 import api_tour  # noqa: E402
 import attacks  # noqa: E402
 import chart  # noqa: E402
+import cutoff  # noqa: E402
 import edits  # noqa: E402
 import figures  # noqa: E402
 import kube as api  # noqa: E402
@@ -37,7 +38,7 @@ import ssh  # noqa: E402
 import told  # noqa: E402
 import workloads  # noqa: E402
 
-SUITES = (chart, quickstart, workloads, edits, spread, told, ssh, api, api_rules, api_tour, attacks, admission, outages, figures)
+SUITES = (chart, quickstart, workloads, edits, spread, told, cutoff, ssh, api, api_rules, api_tour, attacks, admission, outages, figures)
 
 
 def images():

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 pub use access_request::{
     AccessRequestPhase, AccessRequestSpec, AccessRequestStatus, ApproverDecision, Binding,
-    RequestDecision, Requester,
+    DecisionVia, LabelledColumns, RequestDecision, Requester,
 };
 pub use data_label::{
     ColumnsSpec, DataLabelSpec, KubernetesFieldsSpec, MaskSpec, PartialSpec, PatternSpec,

@@ -178,6 +178,8 @@ impl<'a> Writer<'a> {
 /// Reads the events of one frame.
 pub(crate) struct Reader<'b> {
     rest: &'b [u8],
+    /// The schema that the bytes were written in.
+    version: u16,
     texts: Vec<Arc<str>>,
     names: Vec<Names>,
     sessions: Vec<Arc<Session>>,
@@ -189,11 +191,26 @@ impl<'b> Reader<'b> {
     pub(crate) fn new(bytes: &'b [u8]) -> Self {
         Self {
             rest: bytes,
+            version: crate::SCHEMA,
             texts: Vec::new(),
             names: Vec::new(),
             sessions: Vec::new(),
             identities: Vec::new(),
             columns: Vec::new(),
+        }
+    }
+
+    /// What follows was written in this version.
+    pub(crate) fn written_in(&mut self, version: u16) {
+        self.version = version;
+    }
+
+    /// A field that frames have from a version on.
+    pub(crate) fn since<T: Wire + Default>(&mut self, version: u16) -> Result<T, DecodeError> {
+        if self.version < version {
+            Ok(T::default())
+        } else {
+            T::take(self)
         }
     }
 

@@ -43,6 +43,70 @@ pub struct AccessRequestCreated {
     pub approvals: u32,
     /// Denied when nobody decided until then.
     pub deadline: Timestamp,
+    /// Who may decide besides the members of `groups`.
+    #[serde(default, skip_serializing_if = "Names::is_empty")]
+    pub users: Names,
+    /// What the statement or command does, such as `Delete`.
+    #[serde(default, skip_serializing_if = "Names::is_empty")]
+    pub effects: Names,
+    /// The tables that it touches.
+    #[serde(default, skip_serializing_if = "Names::is_empty")]
+    pub tables: Names,
+    /// The columns that carry labels, by label.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub columns: Vec<LabelledColumns>,
+    /// Bytes delivered before the hold.
+    #[serde(default)]
+    pub bytes: u64,
+    /// The request in at most three lines for people: who, what, how much and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub summary: Vec<Arc<str>>,
+    /// The widest that an approval may be.
+    #[serde(default)]
+    pub binding: Binding,
+    /// For how many minutes a shape may be approved, where it may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_minutes: Option<u32>,
+    /// The statement with its free literals replaced: what an approval of the shape would permit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shape: Option<Arc<str>>,
+    /// The literals and parameters of this statement that would be free.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub free_literals: Vec<Arc<str>>,
+}
+
+/// Columns that carry one label.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LabelledColumns {
+    /// The label.
+    pub label: Arc<str>,
+    /// Its columns, with their tables.
+    pub columns: Names,
+}
+
+/// What an approval is good for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Binding {
+    /// The very statement that waited.
+    #[default]
+    Exact,
+    /// Statements of its shape, for some minutes.
+    Shape,
+}
+
+/// How an approver was proved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Via {
+    /// The API server authenticated them.
+    Kubernetes,
+    /// An ID token that the controller, or the engine itself, verified.
+    Oidc,
+    /// The operators' socket: the kernel says who is at the other end.
+    Socket,
+    /// A button in Slack, whose signature was verified.
+    Slack,
 }
 
 /// Somebody approved or denied.
@@ -59,6 +123,29 @@ pub struct AccessRequestDecided {
     pub approvals: u32,
     /// Approvals needed.
     pub needed: u32,
+    /// What an approval is good for.
+    #[serde(default)]
+    pub binding: Binding,
+    /// For how many minutes, where it is good for a shape.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub minutes: Option<u32>,
+    /// How the approver was proved, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub via: Option<Via>,
+    /// Why it was approved, in the approver's words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comment: Option<Arc<str>>,
+}
+
+/// More of the same wait for a request that was raised before: one identity, one shape, one rule.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccessRequestRepeated {
+    /// The request.
+    pub name: Arc<str>,
+    /// The session of whoever waits now as well is the event's; this is its statement's number.
+    pub number: u64,
+    /// How many have waited for it, the first one included.
+    pub count: u32,
 }
 
 /// One person's decision.
@@ -103,6 +190,8 @@ pub enum Closing {
     ClientGone,
     /// The engine stopped.
     Stopped,
+    /// The same client asked for something else instead, or the policy no longer holds it.
+    Superseded,
 }
 
 /// Another policy bundle is in force, or one was refused and the last good one stays.

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::control::{
-    AccessRequestClosed, AccessRequestCreated, AccessRequestDecided, BudgetsReset, EngineStarted,
-    EngineStopped, EvidenceRead, Finding, Heartbeat, PolicyChanged, QuarantineChanged,
+    AccessRequestClosed, AccessRequestCreated, AccessRequestDecided, AccessRequestRepeated,
+    BudgetsReset, EngineStarted, EngineStopped, EvidenceRead, Finding, Heartbeat, PolicyChanged,
+    QuarantineChanged,
 };
 use crate::file::FileTransferred;
 use crate::identity::{EngineId, Session};
@@ -148,6 +149,8 @@ pub enum Body {
     AccessRequestDecided(AccessRequestDecided),
     /// A hold ended.
     AccessRequestClosed(AccessRequestClosed),
+    /// One more waits for a request that was raised before.
+    AccessRequestRepeated(AccessRequestRepeated),
     /// Another policy bundle is in force, or one was refused.
     PolicyChanged(PolicyChanged),
     /// An operator reset the budgets.
@@ -182,6 +185,7 @@ impl Body {
             Self::AccessRequestCreated(_) => "access_request_created",
             Self::AccessRequestDecided(_) => "access_request_decided",
             Self::AccessRequestClosed(_) => "access_request_closed",
+            Self::AccessRequestRepeated(_) => "access_request_repeated",
             Self::PolicyChanged(_) => "policy_changed",
             Self::BudgetsReset(_) => "budgets_reset",
             Self::QuarantineChanged(_) => "quarantine_changed",
@@ -263,7 +267,7 @@ macro_rules! into_body {
 
 into_body!(
     ConnectionOpened, ConnectionClosed, ConnectionRefused, RecordingChunk, AccessRequestDecided,
-    AccessRequestClosed, PolicyChanged, BudgetsReset, Finding, EngineStarted, EngineStopped,
+    AccessRequestClosed, AccessRequestRepeated, PolicyChanged, BudgetsReset, Finding, EngineStarted, EngineStopped,
     Heartbeat;
     boxed StatementStarted, StatementFinished, FileTransferred, KubernetesAnswered,
     AccessRequestCreated, EvidenceRead, QuarantineChanged

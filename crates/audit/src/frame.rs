@@ -178,6 +178,7 @@ impl Frame {
     pub fn events(&self, engine: &EngineId) -> Result<Vec<Event>, DecodeError> {
         let mut reader = Reader::new(&self.payload);
         let head = Head::take(&mut reader)?;
+        reader.written_in(head.version);
         let count = usize::try_from(head.count).map_err(|_| DecodeError::Range)?;
         let mut events = Vec::with_capacity(count.min(EVENTS_AHEAD));
         let mut time = head.time;

@@ -37,9 +37,10 @@ mod text;
 pub use channel::ChannelRecorder;
 pub use codec::DecodeError;
 pub use control::{
-    AccessRequestClosed, AccessRequestCreated, AccessRequestDecided, BudgetsReset, Closing,
-    EngineStarted, EngineStopped, EvidenceRead, Finding, FindingCode, Heartbeat, PolicyChanged,
-    Previous, QuarantineChanged, Ruling, Severity,
+    AccessRequestClosed, AccessRequestCreated, AccessRequestDecided, AccessRequestRepeated,
+    Binding, BudgetsReset, Closing, EngineStarted, EngineStopped, EvidenceRead, Finding,
+    FindingCode, Heartbeat, LabelledColumns, PolicyChanged, Previous, QuarantineChanged, Ruling,
+    Severity, Via,
 };
 pub use echo::{EchoFilter, MAX_HELD, MAX_LINE, Typed};
 pub use event::{
@@ -57,6 +58,7 @@ pub use text::{Names, ParseError, Timestamp};
 /// The version of the event schema and of the encoding in frames.
 pub const SCHEMA: u16 = 5;
 
-/// The oldest version that is still read. Version 3 added kinds, streams and findings to version 2
-/// and changed none, as 4 did with 3 and 5 with 4, so whoever reads 5 reads all of them.
+/// The oldest version that is still read. Versions 3 and 4 added kinds, streams and findings and
+/// changed none; fields that 5 added have their defaults in an older frame. So whoever reads 5 reads
+/// all of them.
 pub const OLDEST_SCHEMA: u16 = 2;

@@ -1,6 +1,7 @@
 //! `weir standalone`: engine, spool and collector in one process, from files.
 
 mod config;
+mod desk;
 mod kubeconfig;
 mod notify;
 mod operator;

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use weir_audit::{
-    Batch, ConnectionOpened, Decision, EngineId, Frame, FrameBuilder, FrameReader, Identity, Names,
-    Outcome, Record, Session, SessionId, Statement, StatementFinished, Timestamp, Value, genesis,
+    Batch, CollectorSink as _, ConnectionOpened, Decision, EngineId, Frame, FrameBuilder,
+    FrameReader, Identity, Names, Outcome, Record, Session, SessionId, Statement,
+    StatementFinished, Timestamp, Value, genesis,
 };
-use weir_collector::{Collector, CollectorConfig, Filter};
+use weir_collector::{Collector, CollectorConfig, Filter, OwnSink};
 use weir_uplink::{AuditHandle, Delivery, Shipper, Spool, SpoolConfig};
 
 type Fail = Box<dyn std::error::Error>;
@@ -184,8 +185,9 @@ fn collector(events: u64, mix: Mix) -> Result<(), Fail> {
         bytes.len() as f64 / events as f64
     );
     let store = Collector::open(dir.path(), CollectorConfig::default())?;
+    let sink = OwnSink::open(store.clone(), dir.path(), &engine)?;
     let began = Instant::now();
-    // As it arrives: each link verified, batches of about 256 KiB, one sync each.
+    // As it arrives: each link and each signature verified, batches of about 256 KiB, one sync each.
     let mut reader = FrameReader::new(&bytes, genesis(&engine));
     let mut batch: Vec<Frame> = Vec::new();
     let mut held = 0;
@@ -197,7 +199,7 @@ fn collector(events: u64, mix: Mix) -> Result<(), Fail> {
             batch.push(frame);
         }
         if (end || held >= 256 << 10) && !batch.is_empty() {
-            store.ingest(&Batch {
+            sink.ingest(&Batch {
                 engine: engine.clone(),
                 frames: std::mem::take(&mut batch),
             })?;
@@ -260,7 +262,8 @@ fn hot_path(rate: u64, seconds: u64) -> Result<(), Fail> {
     let spool = Spool::open(SpoolConfig::new(dir.path().join("spool")))?;
     let store = Collector::open(&dir.path().join("store"), CollectorConfig::default())?;
     let audit = spool.handle();
-    let shipper = Shipper::start(&audit, Arc::new(store.clone()))?;
+    let sink = OwnSink::open(store.clone(), dir.path(), audit.engine())?;
+    let shipper = Shipper::start(&audit, Arc::new(sink))?;
     let shape = Shape::new();
     audit.record(Record::engine(now(), ConnectionOpened::default()))?;
     let began = Instant::now();

@@ -1,10 +1,11 @@
 //! The HTTP API: JSON over a unix socket (operators) and over TCP with a bearer token (readers).
 //!
 //! Invariants
-//! - Decisions and resets are taken on the socket only, from the peer whose OS user the kernel
-//!   states; nothing in a request can name the approver.
+//! - Nothing in a request can name the approver: on the socket it is the OS user whom the kernel
+//!   states, elsewhere whom a credential proves to the [`Desk`].
+//! - Resets are taken on the socket only.
 //! - The socket has mode 0600 before it can be found.
-//! - TCP serves `GET` only, to holders of the token.
+//! - Holders of the token of the TCP port read, and change nothing.
 //! - A caller who is confined to a namespace sees nothing of others, whatever is asked for.
 
 mod http;
@@ -16,8 +17,8 @@ mod serve;
 pub use http::Api;
 pub(crate) use http::{Caller, Scope};
 pub use operator::{
-    Approver, Decide, Operator, OperatorError, OperatorFuture, QuarantineView, RequestView,
-    SpoolView, StatusView,
+    Approver, Decide, Desk, DeskError, DeskFuture, Operator, OperatorError, OperatorFuture,
+    QuarantineView, SpoolView, StatusView,
 };
 pub(crate) use reply::{Refusal, json};
 pub use routes::{ROUTES, Route};

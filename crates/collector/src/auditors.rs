@@ -117,6 +117,7 @@ impl Auditors {
         let scope = Scope {
             user: allowed.user.as_str().into(),
             address: canonical(client.address).to_string().into(),
+            person: credential.person(),
             namespace: allowed.namespace,
             still: Arc::new(move || {
                 let (gate, credential) = (Arc::clone(&gate), credential.clone());

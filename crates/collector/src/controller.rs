@@ -1,14 +1,20 @@
-//! The controller, as the collector needs it: it attests who the collector is, and says who may
-//! read evidence.
+//! The controller, as the collector needs it: it attests who the collector is, says who may read
+//! evidence, and decides on holds for people whom it proves itself.
 //!
-//! Before the first enrolment nobody may read.
+//! Before the first enrolment nobody may do anything.
 
 use std::sync::{Arc, OnceLock};
 
 use tokio::sync::watch;
-use weir_uplink::control::{ControlClient, Endpoint, Enroller, Enrolment, Identity, ReviewRequest};
+use weir_uplink::control::{
+    ControlClient, ControlError, Coverage, CoverageAsked, DecisionAsked, Endpoint, Enroller,
+    Enrolment, Identity, Person, RequestView, RequestsAsked, RequestsListed, ReviewRequest,
+};
 
+use crate::api::{Desk, DeskError, DeskFuture};
 use crate::{Credentials, Current, ReviewError, ReviewFuture, Reviewer};
+
+const NOT_ENROLLED: &str = "the collector is not enrolled yet";
 
 /// The line to the controller.
 #[derive(Debug)]
@@ -59,13 +65,65 @@ impl Controller {
     }
 }
 
+impl Controller {
+    fn enrolled(&self) -> Result<&ControlClient, DeskError> {
+        let client = self.client.get();
+        client.ok_or_else(|| DeskError::Unavailable(NOT_ENROLLED.into()))
+    }
+}
+
+impl Desk for Controller {
+    fn requests(
+        &self,
+        person: Person,
+        namespace: Option<String>,
+        closed: bool,
+    ) -> DeskFuture<'_, RequestsListed> {
+        Box::pin(async move {
+            let asked = RequestsAsked {
+                person,
+                namespace,
+                closed,
+            };
+            self.enrolled()?.requests(&asked).await.map_err(refused)
+        })
+    }
+
+    fn decide(&self, asked: DecisionAsked) -> DeskFuture<'_, RequestView> {
+        Box::pin(async move {
+            let taken = self.enrolled()?.decide(&asked).await;
+            taken.map(|taken| taken.request).map_err(refused)
+        })
+    }
+
+    fn coverage(&self, person: Person) -> DeskFuture<'_, Option<Coverage>> {
+        Box::pin(async move {
+            let coverage = self.enrolled()?.coverage(&CoverageAsked { person }).await;
+            coverage.map(Some).map_err(refused)
+        })
+    }
+}
+
+/// The controller's refusal as the desk's.
+fn refused(error: ControlError) -> DeskError {
+    match error {
+        ControlError::Refused { status, reason } => match status {
+            400 | 422 => DeskError::Invalid(reason),
+            401 => DeskError::Unauthenticated(reason),
+            403 => DeskError::Forbidden(reason),
+            404 => DeskError::NotFound(reason),
+            409 => DeskError::Conflict(reason),
+            _ => DeskError::Unavailable(reason),
+        },
+        error => DeskError::Unavailable(error.to_string()),
+    }
+}
+
 impl Reviewer for Controller {
     fn review<'a>(&'a self, asked: &'a ReviewRequest) -> ReviewFuture<'a> {
         Box::pin(async move {
-            let client = self
-                .client
-                .get()
-                .ok_or_else(|| ReviewError("the collector is not enrolled yet".into()))?;
+            let client = self.client.get();
+            let client = client.ok_or_else(|| ReviewError(NOT_ENROLLED.into()))?;
             let review = client.review(asked).await;
             review.map_err(|error| ReviewError(error.to_string()))
         })

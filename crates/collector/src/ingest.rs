@@ -3,6 +3,7 @@
 //! Invariants
 //! - A pod writes to its own chain only: the engine is `pod_` and the UID in the certificate, and
 //!   each event's identity is the certificate's.
+//! - Each batch ends with a head that the pod signed with the key of its certificate.
 //! - What is acknowledged was committed; a batch that comes twice changes nothing.
 //! - Bodies, what they unpack to, the time they take and how many are in memory are bounded.
 //! - When the store cannot take evidence, the answer says so, and the sidecar keeps it.
@@ -101,7 +102,7 @@ impl Ingest {
         if request.method() != Method::POST || request.uri().path() != INGEST {
             return Err(Refused::malformed("evidence is posted to /v1/ingest"));
         }
-        let handed = Handed::read(request.headers())?;
+        let mut handed = Handed::read(request.headers())?;
         if handed.engine != pod.engine {
             return Err(Refused::foreign(pod, &handed.engine));
         }
@@ -117,7 +118,7 @@ impl Ingest {
         let (inner, pod) = (Arc::clone(&self.inner), Arc::clone(pod));
         // Goes on when the client hangs up: what was begun is committed or not, as a whole.
         let stored = tokio::task::spawn_blocking(move || {
-            let stored = inner.keep(&pod, &handed, &body, &visit);
+            let stored = inner.keep(&pod, &mut handed, &body, &visit);
             drop(slot);
             stored
         });
@@ -146,7 +147,13 @@ impl Ingest {
 }
 
 impl Inner {
-    fn keep(&self, pod: &Pod, handed: &Handed, body: &[u8], visit: &Visit) -> Result<Ack, Refused> {
+    fn keep(
+        &self,
+        pod: &Pod,
+        handed: &mut Handed,
+        body: &[u8],
+        visit: &Visit,
+    ) -> Result<Ack, Refused> {
         let batch = handed.unpack(body).inspect_err(|_| {
             // It cost as much as the longest batch, whatever it was.
             visit.charge(MAX_UNPACKED, 0, Instant::now());
@@ -154,8 +161,9 @@ impl Inner {
         let bytes = batch.frames.iter().map(|frame| frame.stored_len()).sum();
         let events = batch.frames.iter().map(|frame| frame.count()).sum();
         visit.charge(bytes, events, Instant::now());
+        let signed = handed.verify(&batch, pod)?;
         let mut newest = None;
-        let ack = self.store.ingest_checked(&batch, &mut |event| {
+        let ack = self.store.ingest_signed(&batch, &signed, &mut |event| {
             newest = newest.max(Some(event.time));
             batch::check(event, pod)
         });
@@ -193,8 +201,10 @@ impl Site for Ingest {
     ) -> Result<(Arc<Guest>, Until), String> {
         let chain = session.peer_certificates().unwrap_or_default();
         let leaf = chain.first().ok_or("no client certificate")?;
-        let read = Pod::read(leaf, &self.inner.trust_domain)
-            .and_then(|pod| Ok((Arc::new(pod), peer::ends(leaf)?)));
+        let read = Pod::read(leaf, &self.inner.trust_domain).and_then(|pod| {
+            let chain = chain.iter().map(|one| one.clone().into_owned()).collect();
+            Ok((Arc::new(Pod { chain, ..pod }), peer::ends(leaf)?))
+        });
         let (pod, until) = read.map_err(|error| {
             tracing::warn!(%address, %error, "a client is refused");
             error.to_string()

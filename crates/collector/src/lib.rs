@@ -12,6 +12,9 @@
 //!   what is at rest.
 //! - What is missing, does not chain, or never ended becomes a finding in the collector's own chain.
 //!
+//! - Each run of events that is taken is a leaf of a log (a Merkle tree with signed checkpoints), committed
+//!   with them.
+//!
 //! It refuses to alter evidence; retention deletes whole blocks, oldest first, and keeps the link.
 
 pub mod api;
@@ -19,6 +22,7 @@ mod auditors;
 pub mod client;
 mod controller;
 mod ingest;
+mod log;
 mod peer;
 mod service;
 mod store;
@@ -28,10 +32,14 @@ mod ui;
 pub use auditors::{Auditors, ReviewError, ReviewFuture, Reviewer};
 pub use controller::Controller;
 pub use ingest::{Ingest, IngestMetrics, Quota, Reason};
+pub use log::{
+    BundleError, BundleReport, Chain, EngineReport, KeyError, LogKey, Manifest, OwnKey, OwnSink,
+    RangeReport, Selection, SignatureError, Signed, Signer, Status, Trusted, verify_bundle,
+};
 pub use service::{Service, ServiceConfig, ServiceError};
 pub use store::{
-    ChainReport, Collector, CollectorConfig, CollectorError, EngineReport, EventPage, Filter,
-    SessionFilter, SessionPage, SessionSummary,
+    ChainReport, Collector, CollectorConfig, CollectorError, EventPage, Filter, LogReport, Proof,
+    SessionFilter, SessionPage, SessionSummary, Vouched,
 };
 pub use ui::{LINK_LIFE, Ui, UiConfig};
 pub use tls::{Credentials, Current, TlsError};

@@ -55,10 +55,10 @@ async fn run(config: args::Config) -> Result<(), Box<dyn std::error::Error>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let controller = Arc::new(Controller::new(config.control));
-    let reviewer = Arc::clone(&controller);
+    let (reviewer, desk) = (Arc::clone(&controller), Arc::clone(&controller));
     // A process that starts again in the same pod has the same key: another one would be a finding.
     let key = config.service.data_dir.join("identity.key");
-    let service = Service::bind(config.service, controller.credentials(), reviewer).await?;
+    let service = Service::bind(config.service, controller.credentials(), reviewer, desk).await?;
     let enroller = Enroller::new(config.enrol, Key::load_or_create(&key)?)?;
     let enrolled = tokio::spawn(async move { controller.stay_enrolled(&enroller).await });
     service

@@ -13,6 +13,8 @@ use x509_parser::oid_registry::OID_X509_SERIALNUMBER;
 use x509_parser::prelude::FromDer as _;
 use x509_parser::x509::AttributeTypeAndValue;
 
+use crate::log::Chain;
+
 /// Why a certificate does not say who its holder is.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum PeerError {
@@ -34,10 +36,23 @@ pub(crate) struct Pod {
     pub(crate) uid: Arc<str>,
     /// The only engine whose evidence it may hand in.
     pub(crate) engine: EngineId,
+    /// The certificates that it proved itself with, where it is at the other end of a connection.
+    pub(crate) chain: Chain,
 }
 
 impl Pod {
     pub(crate) fn read(der: &[u8], trust_domain: &str) -> Result<Self, PeerError> {
+        let pod = Self::of_any_domain(der)?;
+        let domain = pod.spiffe.strip_prefix("spiffe://");
+        let domain = domain.and_then(|rest| rest.split_once('/'));
+        match domain {
+            Some((domain, _)) if domain == trust_domain => Ok(pod),
+            _ => Err(PeerError::Domain),
+        }
+    }
+
+    /// As [`Self::read`], where the roots alone say who is believed.
+    pub(crate) fn of_any_domain(der: &[u8]) -> Result<Self, PeerError> {
         let certificate = parse(der)?;
         let names = certificate
             .subject_alternative_name()
@@ -53,9 +68,6 @@ impl Pod {
             .strip_prefix("spiffe://")
             .and_then(|rest| rest.split_once('/'))
             .ok_or(PeerError::Lacks("SPIFFE id"))?;
-        if rest.0 != trust_domain {
-            return Err(PeerError::Domain);
-        }
         let mut parts = rest.1.split('/');
         let (Some("ns"), Some(namespace), Some("sa"), Some(account), None) = (
             parts.next(),
@@ -78,6 +90,7 @@ impl Pod {
             name: name.into(),
             uid: uid.into(),
             engine: EngineId::of_pod(uid).map_err(|_| PeerError::Lacks("pod UID"))?,
+            chain: Chain::default(),
         })
     }
 }
@@ -105,6 +118,14 @@ impl User {
             groups,
         })
     }
+}
+
+/// The one common name of a certificate.
+pub(crate) fn common_name(der: &[u8]) -> Result<String, PeerError> {
+    let certificate = parse(der)?;
+    let name = one(texts(certificate.subject().iter_common_name()));
+    let name = name.ok_or(PeerError::Lacks("common name"))?;
+    Ok(name.to_owned())
 }
 
 /// When a certificate ends.

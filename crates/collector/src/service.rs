@@ -18,7 +18,7 @@ use tokio::time::MissedTickBehavior;
 use weir_serve::{Bounds, serve};
 use weir_telemetry::{Admin, AdminConfig, IntGauge, Readiness, Registry};
 
-use crate::api::Api;
+use crate::api::{Api, Desk};
 use crate::ingest::{Ingest, IngestMetrics, Quota};
 use crate::tls::Current;
 use crate::{Auditors, Collector, CollectorConfig, CollectorError, Reviewer, UiConfig};
@@ -100,6 +100,7 @@ impl Service {
         config: ServiceConfig,
         credentials: Current,
         reviewer: Arc<dyn Reviewer>,
+        desk: Arc<dyn Desk>,
     ) -> Result<Self, ServiceError> {
         let store = Collector::open(&config.data_dir, config.store)?;
         let registry = Registry::default();
@@ -120,11 +121,15 @@ impl Service {
             metrics,
         );
         let auditors = Auditors::new(
-            Api::new(store.clone(), None),
+            Api::new(store.clone()).with_desk(Arc::clone(&desk)),
             credentials.clone(),
             config.client_ca,
             reviewer,
         );
+        let auditors = match config.ui {
+            Some(ui) => auditors.with_ui(ui, desk),
+            None => auditors,
+        };
         Ok(Self {
             store,
             ingest: (listen(config.ingest).await?, ingest),
@@ -160,10 +165,12 @@ impl Service {
         let (stop, stopped) = watch::channel(false);
         let guard = self.readiness.guard("identity");
         let mut credentials = self.credentials;
+        let store = self.store.clone();
         let enrolled = tokio::spawn(async move {
             if credentials.wait_for(Option::is_some).await.is_ok() {
                 guard.release();
             }
+            remember_roots(store, credentials).await;
         });
         let upkeep = tokio::spawn(upkeep(self.store.clone(), self.store_bytes));
         let (listener, site) = self.ingest;
@@ -191,6 +198,23 @@ impl Service {
 async fn listen(address: SocketAddr) -> Result<TcpListener, ServiceError> {
     let listener = TcpListener::bind(address).await;
     listener.map_err(|source| ServiceError::Listen { address, source })
+}
+
+/// Signatures of evidence lead to roots that were believed when it came, so each is kept with it.
+async fn remember_roots(store: Collector, mut credentials: Current) {
+    loop {
+        let current = credentials.borrow_and_update().clone();
+        if let Some(current) = current {
+            let store = store.clone();
+            let kept = tokio::task::spawn_blocking(move || store.trust(current.roots())).await;
+            if !matches!(kept, Ok(Ok(()))) {
+                tracing::error!("Weir's roots could not be kept with the evidence");
+            }
+        }
+        if credentials.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 /// The first look is after one period: sidecars must have had time to come back after a restart.

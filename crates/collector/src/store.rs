@@ -18,14 +18,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
+use rustls_pki_types::CertificateDer;
 use tokio::sync::broadcast;
+use weir_audit::proof::Tile;
 use weir_audit::{
-    Ack, Batch, CollectorSink, DecodeError, Event, EvidenceRead, Finding, Record, SinkError,
+    Ack, Batch, DecodeError, Event, EvidenceRead, Finding, FindingCode, Hash, Record, Timestamp,
 };
 
+use crate::log::{LATEST, LogKey, Signed, Tree, kept};
+
 pub use query::{EventPage, Filter};
+pub(crate) use schema::unpack as unpack_block;
 pub use sessions::{SessionFilter, SessionPage, SessionSummary};
-pub use verify::{ChainReport, EngineReport};
+pub use verify::{ChainReport, LogReport, Vouched};
 
 /// Bounds of a collector.
 #[derive(Clone, Debug)]
@@ -69,6 +74,12 @@ pub enum CollectorError {
     /// A block at rest is damaged.
     #[error("evidence at rest is damaged: block {0}")]
     Damaged(i64),
+    /// The log of proofs failed.
+    #[error("the log of proofs failed: {0}")]
+    Log(String),
+    /// The log's key cannot be used.
+    #[error(transparent)]
+    Key(#[from] crate::log::KeyError),
     /// The cursor is not one that was given.
     #[error("the cursor is not valid")]
     Cursor,
@@ -80,6 +91,23 @@ pub enum CollectorError {
     Json(#[from] serde_json::Error),
 }
 
+/// The log of proofs as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proof {
+    /// How many entries it has.
+    pub size: u64,
+    /// The root over them.
+    pub root: Hash,
+    /// When it last grew.
+    pub time: Timestamp,
+    /// The key that verifies its checkpoints: `NAME+ID+KEY`.
+    pub key: String,
+    /// Its newest checkpoint, a signed note.
+    pub checkpoint: String,
+    /// Who else vouches for which size of it.
+    pub vouched: Vec<Vouched>,
+}
+
 /// The open store; cheap to clone.
 #[derive(Clone)]
 pub struct Collector {
@@ -89,8 +117,10 @@ pub struct Collector {
 struct Inner {
     /// Held while the store is open.
     _lock: File,
+    dir: PathBuf,
     path: PathBuf,
     config: CollectorConfig,
+    log_key: Arc<LogKey>,
     writer: Mutex<ingest::Ingest>,
     tail: broadcast::Sender<Arc<[Event]>>,
 }
@@ -108,43 +138,86 @@ impl Collector {
             .create(dir)?;
         let lock = lock(dir)?;
         let path = dir.join("evidence.db");
-        let writer = Mutex::new(ingest::Ingest::new(schema::open(&path)?)?);
+        let mut writer = ingest::Ingest::new(schema::open(&path)?, dir)?;
+        let now = Timestamp::from(std::time::SystemTime::now());
+        if let Some(why) = kept::compare(&writer.store, dir, writer.log_key().public())? {
+            let finding = Finding {
+                code: FindingCode::Tampered,
+                message: why.into(),
+                subject: None,
+                engine: None,
+            };
+            writer.find(vec![finding], now)?;
+        }
+        kept::write(&writer.store, dir)?;
         let (tail, _) = broadcast::channel(1024);
+        let log_key = Arc::clone(writer.log_key());
+        let writer = Mutex::new(writer);
         Ok(Self {
             inner: Arc::new(Inner {
                 _lock: lock,
+                dir: dir.to_owned(),
                 path,
                 config,
+                log_key,
                 writer,
                 tail,
             }),
         })
     }
 
-    /// Commits a batch durably. Frames that are known already are ignored.
+    /// Commits a batch durably for which nobody vouches: [`Collector::verify`] will say so. Frames that are
+    /// known already are ignored.
     ///
     /// # Errors
     /// When nothing of the batch was committed.
     pub fn ingest(&self, batch: &Batch) -> Result<Ack, CollectorError> {
-        self.ingest_checked(batch, &mut |_| Ok(()))
+        self.commit(batch, None, &mut |_| Ok(()))
     }
 
-    /// Commits a batch durably if `check` has nothing against any of its new events.
+    /// Commits a batch durably if `check` has nothing against any of its new events. Frames that are known
+    /// already are ignored.
     ///
     /// # Errors
     /// When nothing of the batch was committed; [`CollectorError::Refused`] with what `check` said.
-    pub fn ingest_checked(
+    pub fn ingest_signed(
         &self,
         batch: &Batch,
+        signed: &Signed,
+        check: &mut dyn FnMut(&Event) -> Result<(), String>,
+    ) -> Result<Ack, CollectorError> {
+        self.commit(batch, Some(signed), check)
+    }
+
+    fn commit(
+        &self,
+        batch: &Batch,
+        signed: Option<&Signed>,
         check: &mut dyn FnMut(&Event) -> Result<(), String>,
     ) -> Result<Ack, CollectorError> {
         let now = std::time::SystemTime::now().into();
         let wanted = self.inner.tail.receiver_count() > 0;
-        let done = self.writer().ingest(batch, now, wanted, check)?;
+        let done = self.writer().ingest(batch, signed, now, wanted, check)?;
         if wanted && !done.events.is_empty() {
             let _ = self.inner.tail.send(done.events.into());
         }
         Ok(done.ack)
+    }
+
+    /// Remembers whose certificates are believed, so that signatures can be verified for as long as the
+    /// events are kept.
+    ///
+    /// # Errors
+    /// When the store failed.
+    pub fn trust(&self, roots: &[CertificateDer<'_>]) -> Result<(), CollectorError> {
+        let now = Timestamp::from(std::time::SystemTime::now());
+        self.writer().trust(roots, now)
+    }
+
+    /// The key that signs the log.
+    #[must_use]
+    pub fn log_key(&self) -> &LogKey {
+        &self.inner.log_key
     }
 
     /// Records a finding of the collector itself.
@@ -186,7 +259,40 @@ impl Collector {
     /// When the store failed.
     pub fn maintain(&self) -> Result<(), CollectorError> {
         let now = std::time::SystemTime::now().into();
-        self.writer().maintain(&self.inner.config, now)
+        let mut writer = self.writer();
+        writer.maintain(&self.inner.config, now)?;
+        kept::write(&writer.store, &self.inner.dir)
+    }
+
+    /// What the log is, and who vouches for it.
+    ///
+    /// # Errors
+    /// When the store failed.
+    pub fn proof(&self) -> Result<Proof, CollectorError> {
+        let reader = self.reader()?;
+        let mut kept = Tree(&reader).checkpoints()?;
+        let latest = kept.iter().position(|stored| stored.name == LATEST);
+        let latest = latest.map(|place| kept.swap_remove(place));
+        let latest = latest.ok_or_else(|| CollectorError::Log("it has no checkpoint".into()))?;
+        let mut vouched: Vec<Vouched> = kept.iter().map(Vouched::of).collect();
+        vouched.sort_by(|a, b| a.by.cmp(&b.by));
+        Ok(Proof {
+            size: latest.checkpoint.size,
+            root: latest.checkpoint.root,
+            time: Timestamp::from_micros(latest.time),
+            key: self.inner.log_key.public().to_string(),
+            checkpoint: latest.note.to_string(),
+            vouched,
+        })
+    }
+
+    /// A tile of the log, or a bundle of its entries, as C2SP tlog-tiles has them; `None` if the log has no
+    /// such tile.
+    ///
+    /// # Errors
+    /// When the store failed.
+    pub fn tile(&self, tile: Tile) -> Result<Option<Vec<u8>>, CollectorError> {
+        Tree(&self.reader()?).tile(tile)
     }
 
     fn writer(&self) -> MutexGuard<'_, ingest::Ingest> {
@@ -196,7 +302,7 @@ impl Collector {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn reader(&self) -> Result<Connection, CollectorError> {
+    pub(crate) fn reader(&self) -> Result<Connection, CollectorError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let reader = Connection::open_with_flags(&self.inner.path, flags)?;
         reader.busy_timeout(Duration::from_secs(5))?;
@@ -216,12 +322,6 @@ fn lock(dir: &Path) -> Result<File, CollectorError> {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(CollectorError::InUse(dir.to_owned())),
         Err(TryLockError::Error(error)) => Err(error.into()),
-    }
-}
-
-impl CollectorSink for Collector {
-    fn ingest(&self, batch: &Batch) -> Result<Ack, SinkError> {
-        Self::ingest(self, batch).map_err(|error| SinkError(error.to_string().into()))
     }
 }
 

@@ -34,6 +34,7 @@ pub enum TlsError {
 pub struct Credentials {
     certified: Arc<CertifiedKey>,
     roots: Arc<RootCertStore>,
+    certificates: Vec<CertificateDer<'static>>,
 }
 
 impl fmt::Debug for Credentials {
@@ -51,8 +52,18 @@ impl Credentials {
     /// # Errors
     /// When the roots are not certificates.
     pub fn new(certified: Arc<CertifiedKey>, roots: &[u8]) -> Result<Self, TlsError> {
-        let roots = Arc::new(roots_from(roots)?);
-        Ok(Self { certified, roots })
+        let certificates = certificates_from(roots)?;
+        let roots = Arc::new(store_of(&certificates)?);
+        Ok(Self {
+            certified,
+            roots,
+            certificates,
+        })
+    }
+
+    /// Weir's own roots: two while they rotate.
+    pub(crate) fn roots(&self) -> &[CertificateDer<'static>] {
+        &self.certificates
     }
 
     /// Settings of a server that demands a certificate of Weir's own.
@@ -146,13 +157,23 @@ impl<T: PartialEq + Clone> Following<T> {
 
 /// Roots from PEM; at least one.
 pub(crate) fn roots_from(pem: &[u8]) -> Result<RootCertStore, TlsError> {
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(pem) {
-        let certificate = certificate.map_err(|error| TlsError::Pem(error.to_string()))?;
-        roots.add(certificate)?;
-    }
-    if roots.is_empty() {
+    store_of(&certificates_from(pem)?)
+}
+
+fn certificates_from(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let certificates: Vec<_> = CertificateDer::pem_slice_iter(pem)
+        .collect::<Result<_, _>>()
+        .map_err(|error| TlsError::Pem(error.to_string()))?;
+    if certificates.is_empty() {
         return Err(TlsError::Pem("none is in it".to_owned()));
+    }
+    Ok(certificates)
+}
+
+fn store_of(certificates: &[CertificateDer<'static>]) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates {
+        roots.add(certificate.clone())?;
     }
     Ok(roots)
 }

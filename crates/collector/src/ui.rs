@@ -22,6 +22,7 @@ mod html;
 mod links;
 mod pending;
 mod problem;
+mod proof;
 mod replay;
 mod request;
 mod rows;
@@ -241,9 +242,10 @@ impl Inner {
             "/ui/sessions" => self.session_page(session, asked).await,
             "/ui/search" => self.search_page(session, asked).await,
             "/ui/findings" => self.findings_page(session, asked).await,
+            "/ui/proof" => self.proof_page(session, asked).await,
             _ => {
                 if let Some(rest) = path.strip_prefix("/ui/holds") {
-                    return self.holds_page(session, asked, rest).await;
+                    return self.holds_page(session, rest).await;
                 }
                 if let Some(rest) = path.strip_prefix("/ui/sessions/") {
                     return self.replay_page(session, asked, rest).await;

@@ -7,58 +7,73 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
+use weir_api::kinds::RequestDecision;
 use weir_audit::{
-    AccessRequestCreated, Batch, ConnectionOpened, EngineId, Event, FrameBuilder, Identity, Record,
-    Ruling, Session, SessionId, Timestamp, genesis,
+    Batch, CollectorSink as _, ConnectionOpened, EngineId, Event, FrameBuilder, Identity, Record,
+    Session, SessionId, Timestamp, genesis,
 };
 use weir_collector::api::{
-    Api, Approver, Operator, OperatorError, OperatorFuture, ROUTES, RequestView, StatusView,
-    serve_socket, serve_tcp,
+    Api, Approver, Desk, DeskError, DeskFuture, Operator, OperatorError, OperatorFuture, ROUTES,
+    StatusView, serve_socket, serve_tcp,
 };
 use weir_collector::client::{Client, ClientError, path_with};
-use weir_collector::{ChainReport, Collector, CollectorConfig, EventPage, SessionPage};
+use weir_collector::{ChainReport, Collector, CollectorConfig, EventPage, OwnSink, SessionPage};
+use weir_uplink::control::{Coverage, DecisionAsked, Person, RequestView, RequestsListed};
 
 #[derive(Default)]
 struct Engine {
-    decided: Mutex<Vec<(String, String, Ruling)>>,
+    decided: Mutex<Vec<DecisionAsked>>,
 }
 
 fn request() -> RequestView {
+    let spec = json!({"requester": {"name": "reporter"}, "target": "t", "policy": "p", "rule": "r",
+        "statement": "select 1", "reason": "why", "deadline": "2126-01-01T00:00:00Z", "count": 1});
     RequestView {
-        request: AccessRequestCreated {
-            name: "weir-abcdef".into(),
-            approvals: 1,
-            ..Default::default()
-        },
-        created: Timestamp::from_micros(1),
-        approvers: Vec::new(),
-        session: Arc::default(),
+        namespace: String::new(),
+        name: "weir-abcdef".into(),
+        uid: "1".into(),
+        created: Timestamp::from_micros(1).to_string(),
+        spec: serde_json::from_value(spec).unwrap(),
+        status: None,
+        may_decide: true,
+        why_not: None,
     }
 }
 
-impl Operator for Engine {
-    fn requests(&self) -> Vec<RequestView> {
-        vec![request()]
+impl Desk for Engine {
+    fn requests(
+        &self,
+        person: Person,
+        _: Option<String>,
+        closed: bool,
+    ) -> DeskFuture<'_, RequestsListed> {
+        Box::pin(async move {
+            Ok(RequestsListed {
+                user: person.user.unwrap_or_default(),
+                requests: vec![request(); if closed { 2 } else { 1 }],
+                ..RequestsListed::default()
+            })
+        })
     }
 
-    fn decide<'a>(
-        &'a self,
-        name: &'a str,
-        approver: &'a Approver,
-        ruling: Ruling,
-    ) -> OperatorFuture<'a, RequestView> {
+    fn decide(&self, asked: DecisionAsked) -> DeskFuture<'_, RequestView> {
         Box::pin(async move {
-            if name != "weir-abcdef" {
-                return Err(OperatorError::NotFound(format!("no request {name}")));
+            match asked.name.as_str() {
+                "weir-abcdef" => self.decided.lock().unwrap().push(asked),
+                "decided" => return Err(DeskError::Conflict("it was decided".into())),
+                "shape" => return Err(DeskError::Invalid("no shape".into())),
+                name => return Err(DeskError::NotFound(format!("no request {name}"))),
             }
-            self.decided
-                .lock()
-                .unwrap()
-                .push((name.into(), approver.name.to_string(), ruling));
             Ok(request())
         })
     }
 
+    fn coverage(&self, _: Person) -> DeskFuture<'_, Option<Coverage>> {
+        Box::pin(async { Ok(None) })
+    }
+}
+
+impl Operator for Engine {
     fn status(&self) -> StatusView {
         StatusView {
             engine: "e1".into(),
@@ -87,21 +102,20 @@ async fn fixture() -> Fixture {
     let dir = tempfile::tempdir().unwrap();
     let store = Collector::open(&dir.path().join("store"), CollectorConfig::default()).unwrap();
     let engine = Arc::new(Engine::default());
-    let api = Api::new(
-        store.clone(),
-        Some(Arc::clone(&engine) as Arc<dyn Operator>),
-    );
+    let api = Api::new(store.clone())
+        .with_operator(Arc::clone(&engine) as Arc<dyn Operator>)
+        .with_desk(Arc::clone(&engine) as Arc<dyn Desk>);
     let path = dir.path().join("weir.sock");
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let (on_socket, at) = (api.clone(), path.clone());
     tokio::spawn(async move { serve_socket(on_socket, &at).await.unwrap() });
-    tokio::spawn(async move { serve_tcp(api, listener, "secret".into()).await.unwrap() });
+    tokio::spawn(async move { serve_tcp(api, None, listener, "secret".into()).await.unwrap() });
     while !path.exists() {
         tokio::task::yield_now().await;
     }
     let (socket, tcp) = (Client::socket(&path), Client::tcp(&address, "secret"));
-    ingest(&store, 1);
+    ingest(&store, dir.path(), 1);
     Fixture {
         engine,
         store,
@@ -113,7 +127,7 @@ async fn fixture() -> Fixture {
 }
 
 /// One frame whose events are one connection.
-fn ingest(store: &Collector, epoch: u32) {
+fn ingest(store: &Collector, keys: &std::path::Path, epoch: u32) {
     let engine: EngineId = "e1".parse().unwrap();
     let identity = Arc::new(Identity::named("naïve & co"));
     let session = Arc::new(Session {
@@ -126,7 +140,8 @@ fn ingest(store: &Collector, epoch: u32) {
     let mut builder = FrameBuilder::new(epoch, 1);
     builder.push(&record);
     let frames = vec![builder.seal(genesis(&engine)).unwrap()];
-    store.ingest(&Batch { engine, frames }).unwrap();
+    let sink = OwnSink::open(store.clone(), keys, &engine).unwrap();
+    sink.ingest(&Batch { engine, frames }).unwrap();
 }
 
 fn refusal(result: Result<Value, ClientError>) -> (u16, String) {
@@ -170,20 +185,30 @@ async fn the_socket_is_private_and_decides_as_its_peer() {
         .unwrap()
         .stdout;
     let me = String::from_utf8(me).unwrap().trim().to_owned();
+    let [approved, denied] = decided.as_slice() else {
+        panic!("{decided:?}");
+    };
+    assert_eq!(approved.person, Person::of_user(me, Vec::new()));
     assert_eq!(
-        decided[0],
-        (
-            "weir-abcdef".into(),
-            me.clone(),
-            Ruling::Approve { rows: Some(20) }
-        )
+        (approved.decision, approved.rows),
+        (RequestDecision::Approve, Some(20))
     );
-    assert_eq!(
-        decided[1].2,
-        Ruling::Deny {
-            reason: "no".into()
-        }
-    );
+    assert_eq!(denied.decision, RequestDecision::Deny);
+    assert_eq!(denied.reason.as_deref(), Some("no"));
+}
+
+#[tokio::test]
+async fn what_the_desk_refuses_is_refused_in_its_words() {
+    let f = fixture().await;
+    for (name, status) in [("decided", 409), ("shape", 422), ("other", 404)] {
+        let path = format!("/v1/requests/{name}/approve");
+        let refused = f.socket.post::<Value>(&path, &json!({})).await;
+        assert_eq!(refusal(refused).0, status, "{name}");
+    }
+    let closed: Value = f.socket.get("/v1/requests?closed=true").await.unwrap();
+    assert_eq!(closed["requests"].as_array().unwrap().len(), 2);
+    let nowhere = f.socket.get::<Value>("/v1/coverage").await;
+    assert_eq!(refusal(nowhere).0, 404);
 }
 
 #[tokio::test]
@@ -265,7 +290,7 @@ async fn tail_streams_what_comes() {
             .await
     });
     for epoch in 2..1000 {
-        ingest(&f.store, epoch);
+        ingest(&f.store, f.dir.path(), epoch);
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         if tail.is_finished() {
             break;

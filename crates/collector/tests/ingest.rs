@@ -18,7 +18,7 @@ use weir_audit::{
     Ack, Batch, Body, Event, Finding, FrameBuilder, Identity, Record, Session, Timestamp, genesis,
 };
 use weir_collector::{ChainReport, EventPage, Quota};
-use weir_uplink::ingest::{ENGINE, MAX_BODY, MAX_UNPACKED, PREVIOUS, RemoteCollector};
+use weir_uplink::ingest::{ENGINE, MAX_BODY, MAX_UNPACKED, PREVIOUS, RemoteCollector, SIGNATURE};
 
 /// What there is, but for what the questions themselves have left.
 async fn events(bed: &Bed, query: &str) -> Vec<Event> {
@@ -232,10 +232,18 @@ async fn by_hand(
 ) -> hyper::client::conn::http2::SendRequest<
     http_body_util::combinators::BoxBody<Bytes, std::io::Error>,
 > {
-    let leaf = bed.root.pod(pod);
+    by_hand_as(bed, &bed.root.pod(pod)).await
+}
+
+async fn by_hand_as(
+    bed: &Bed,
+    leaf: &bed::Leaf,
+) -> hyper::client::conn::http2::SendRequest<
+    http_body_util::combinators::BoxBody<Bytes, std::io::Error>,
+> {
     let stream = TcpStream::connect(bed.ingest).await.unwrap();
     let name = rustls_pki_types::ServerName::try_from(bed::NAME).unwrap();
-    let stream = tokio_rustls::TlsConnector::from(tls(&bed.root, Some(&leaf)))
+    let stream = tokio_rustls::TlsConnector::from(tls(&bed.root, Some(leaf)))
         .connect(name, stream)
         .await
         .unwrap();
@@ -333,11 +341,79 @@ async fn what_is_no_batch_is_refused_for_what_it_is() {
         let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
         assert_eq!(body["error"], code, "case {number}");
     }
+}
+
+/// What an engine signs, by the key of a certificate.
+fn signature(leaf: &bed::Leaf, pod: &Pod, frame: &weir_audit::Frame, time: u64) -> String {
+    use base64::Engine as _;
+    let head = weir_audit::proof::Head::of(&pod.engine(), frame, Timestamp::from_micros(time));
+    let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&leaf.key).unwrap();
+    let signer = key.choose_scheme(&[weir_uplink::ingest::SCHEME]).unwrap();
+    let signed = signer.sign(head.text().as_bytes()).unwrap();
+    let signed = base64::engine::general_purpose::STANDARD.encode(signed);
+    format!("{time} {signed}")
+}
+
+#[tokio::test]
+async fn only_what_the_pods_own_key_signed_is_taken_and_anything_else_is_a_finding() {
+    let bed = bed().await;
+    let pod = Pod::new("billing", 1);
+    let leaf = bed.root.pod(&pod);
+    let mut sender = by_hand_as(&bed, &leaf).await;
+    let frames = pod.batch(1).frames;
+    let mut body = Vec::new();
+    frames[0].write_to(&mut body);
+    let next = frame(2, frames[0].hash(), &pod.session(2));
+    let right = signature(&leaf, &pod, &frames[0], 7);
+    let stranger = bed.root.pod(&pod);
+    for (signed, status, code) in [
+        (None, StatusCode::FORBIDDEN, "unsigned"),
+        (Some("7".to_owned()), StatusCode::BAD_REQUEST, "bad_request"),
+        // Another key of the same pod's; another frame; another time.
+        (
+            Some(signature(&stranger, &pod, &frames[0], 7)),
+            StatusCode::FORBIDDEN,
+            "unsigned",
+        ),
+        (
+            Some(signature(&leaf, &pod, &next, 7)),
+            StatusCode::FORBIDDEN,
+            "unsigned",
+        ),
+        (
+            Some(right.replacen('7', "8", 1)),
+            StatusCode::FORBIDDEN,
+            "unsigned",
+        ),
+    ] {
+        let mut request = request(&pod);
+        if let Some(signed) = signed {
+            request = request.header(SIGNATURE, signed);
+        }
+        let response = sender
+            .send_request(request.body(whole(body.clone())).unwrap())
+            .await
+            .unwrap();
+        assert_eq!(response.status(), status);
+        let answer = response.into_body().collect().await.unwrap().to_bytes();
+        let answer: serde_json::Value = serde_json::from_slice(&answer).unwrap();
+        assert_eq!(answer["error"], code);
+    }
+    let found = findings(&bed).await;
+    assert_eq!(found.len(), 1, "one complaint, not four: {found:?}");
+    assert!(found[0].contains("did not sign") && found[0].contains(&pod.uid));
+    assert_eq!(events(&bed, "namespace=billing").await.len(), 0);
+    let request = request(&pod).header(SIGNATURE, right);
     let response = sender
-        .send_request(request(&pod).body(whole(good)).unwrap())
+        .send_request(request.body(whole(body)).unwrap())
         .await
         .unwrap();
     assert_eq!(response.status(), StatusCode::OK);
+    let report: ChainReport = bed.auditor("admin").get("/v1/verify").await.unwrap();
+    assert!(report.ok, "{report:?}");
+    let own = report.engines.iter().find(|one| one.engine == pod.engine());
+    let ranges = &own.unwrap().ranges;
+    assert_eq!(ranges[0].status, weir_collector::Status::Complete);
 }
 
 #[tokio::test]

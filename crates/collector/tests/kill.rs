@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weir_audit::{Body, ConnectionOpened, Event, FindingCode, Record, Session};
-use weir_collector::{Collector, CollectorConfig, Filter};
+use weir_collector::{Collector, CollectorConfig, Filter, OwnSink};
 use weir_uplink::{AuditHandle, Delivery, Shipper, Spool, SpoolConfig};
 
 const PLACE: &str = "WEIR_TEST_DIR";
@@ -18,7 +18,9 @@ const PLACE: &str = "WEIR_TEST_DIR";
 fn open(dir: &std::path::Path) -> (Spool, Collector, Shipper) {
     let spool = Spool::open(SpoolConfig::new(dir.join("spool"))).unwrap();
     let store = Collector::open(&dir.join("store"), CollectorConfig::default()).unwrap();
-    let shipper = Shipper::start(&spool.handle(), Arc::new(store.clone())).unwrap();
+    let engine = spool.handle().engine().clone();
+    let sink = OwnSink::open(store.clone(), dir, &engine).unwrap();
+    let shipper = Shipper::start(&spool.handle(), Arc::new(sink)).unwrap();
     (spool, store, shipper)
 }
 

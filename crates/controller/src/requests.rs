@@ -178,19 +178,24 @@ impl Requests {
         Ok(AccessRequestOpened { name })
     }
 
-    /// Withdraws a request of a pod. It stays as evidence.
-    pub(crate) async fn withdraw(&self, peer: &Peer, name: &str) -> Result<(), RequestError> {
-        let api = self.api(&peer.namespace);
-        let found = api.get_opt(name).await?.ok_or(RequestError::NotFound)?;
-        let entry = entry(found, None);
-        if entry.pod_uid != peer.uid {
-            return Err(RequestError::NotFound);
-        }
-        let phase = entry.status.as_ref().map(|status| status.phase);
-        if !matches!(phase, None | Some(AccessRequestPhase::Pending)) {
+    /// Ends a request of a pod: nobody waits for it any more, or something else took its place. It
+    /// stays as evidence.
+    pub(crate) async fn withdraw(
+        &self,
+        peer: &Peer,
+        name: &str,
+        superseded: bool,
+    ) -> Result<(), RequestError> {
+        let Some(entry) = self.waiting_of(peer, name).await? else {
             return Ok(());
-        }
-        let patch = patch(&entry, AccessRequestPhase::Withdrawn, Timestamp::now());
+        };
+        let phase = if superseded {
+            AccessRequestPhase::Superseded
+        } else {
+            AccessRequestPhase::Withdrawn
+        };
+        let api = self.api(&peer.namespace);
+        let patch = patch(&entry, phase, Timestamp::now());
         let params = PatchParams::default();
         match api.patch_status(name, &params, &Patch::Merge(&patch)).await {
             Ok(_) => self.events.inc(Happened::Withdrawn),
@@ -199,6 +204,49 @@ impl Requests {
             Err(error) => return Err(error.into()),
         }
         Ok(())
+    }
+
+    /// Says how many more wait for a request of a pod.
+    pub(crate) async fn repeated(
+        &self,
+        peer: &Peer,
+        name: &str,
+        repeats: u32,
+    ) -> Result<(), RequestError> {
+        let Some(entry) = self.waiting_of(peer, name).await? else {
+            return Ok(());
+        };
+        let known = entry.status.as_ref().map_or(0, |status| status.repeats);
+        let patch = json!({
+            "metadata": {"resourceVersion": entry.version},
+            "status": {
+                "phase": AccessRequestPhase::Pending,
+                "repeats": repeats.max(known),
+            },
+        });
+        let params = PatchParams::default();
+        let patched = self
+            .api(&peer.namespace)
+            .patch_status(name, &params, &Patch::Merge(&patch))
+            .await;
+        match patched {
+            // The sidecar says it again with the next one.
+            Err(kube::Error::Api(status)) if status.is_conflict() => Ok(()),
+            patched => Ok(patched.map(drop)?),
+        }
+    }
+
+    /// A request of a pod, if it waits.
+    async fn waiting_of(&self, peer: &Peer, name: &str) -> Result<Option<Entry>, RequestError> {
+        let api = self.api(&peer.namespace);
+        let found = api.get_opt(name).await?.ok_or(RequestError::NotFound)?;
+        let entry = entry(found, None);
+        if entry.pod_uid != peer.uid {
+            return Err(RequestError::NotFound);
+        }
+        let phase = entry.status.as_ref().map(|status| status.phase);
+        let waits = matches!(phase, None | Some(AccessRequestPhase::Pending));
+        Ok(waits.then_some(entry))
     }
 
     /// The last rulings on a pod's requests.
@@ -295,11 +343,13 @@ fn entry(object: DynamicObject, before: Option<&Entry>) -> Entry {
 }
 
 fn ruled(entry: &Entry) -> Option<RequestRuling> {
-    let (ending, approvers) = ruling(entry.terms?, entry.status.as_ref())?;
+    let (ending, decisions) = ruling(entry.terms?, entry.status.as_ref())?;
+    let approvers = decisions.iter().map(|one| one.approver.clone()).collect();
     Some(RequestRuling {
         name: entry.name.clone(),
         ending,
         approvers,
+        decisions,
     })
 }
 
@@ -310,6 +360,7 @@ fn of_peer(mut spec: AccessRequestSpec, peer: &Peer) -> AccessRequestSpec {
         namespace: Some(peer.namespace.clone()),
         service_account: Some(peer.service_account.clone()),
         pod: Some(peer.pod.clone()),
+        workload: spec.requester.workload.take(),
     };
     spec.summary.truncate(SUMMARY_LINES);
     for line in &mut spec.summary {

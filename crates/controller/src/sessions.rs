@@ -124,6 +124,7 @@ mod tests {
             name: name.to_owned(),
             ending: Ending::Expired,
             approvers: Vec::new(),
+            decisions: Vec::new(),
         }
     }
 

@@ -160,8 +160,37 @@ pub enum Ruling {
     Denied(String),
     /// Nobody decided in time.
     Expired,
+    /// Nobody has to decide any more, for this reason; it did not go on.
+    Superseded(String),
     /// The process is stopping.
     Stopped,
+}
+
+impl Ruling {
+    /// How far it goes on.
+    ///
+    /// # Errors
+    /// It does not, for this reason.
+    pub(crate) fn release(self) -> Result<weir_policy::Release, String> {
+        match self {
+            Self::Approved(None) => Ok(weir_policy::Release::ToEnd),
+            Self::Approved(Some(rows)) => Ok(weir_policy::Release::Rows(rows)),
+            Self::Denied(reason) => Err(format!("not approved: {reason}")),
+            Self::Expired => Err("nobody approved it in time".to_owned()),
+            Self::Superseded(reason) => Err(format!("not decided: {reason}")),
+            Self::Stopped => Err("weir is stopping".to_owned()),
+        }
+    }
+}
+
+/// A ruling, and the request that it is on: not always the one that was raised, which may have been
+/// decided for another statement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ruled {
+    /// The request's name.
+    pub name: Arc<str>,
+    /// What people said.
+    pub ruling: Ruling,
 }
 
 /// A hold that waits for people. Dropping it without a ruling closes the request: client gone.
@@ -169,14 +198,24 @@ pub struct Held {
     /// The request's name.
     pub name: Arc<str>,
     /// Resolves once, when somebody rules or the deadline passes.
-    pub ruling: oneshot::Receiver<Ruling>,
+    pub ruling: oneshot::Receiver<Ruled>,
     /// Keeps the request open while it lives.
     pub guard: Box<dyn Send + Sync>,
 }
 
+impl Held {
+    /// Waits for the ruling; the process is stopping where there is none.
+    pub(crate) async fn ruled(&mut self) -> Ruled {
+        (&mut self.ruling).await.unwrap_or_else(|_| Ruled {
+            name: Arc::clone(&self.name),
+            ruling: Ruling::Stopped,
+        })
+    }
+}
+
 /// Where holds are decided.
 pub trait Holds: Send + Sync {
-    /// Opens a request.
+    /// Opens a request, joins one that waits for the same, or finds it approved before.
     ///
     /// # Errors
     /// It cannot be kept as evidence or there are too many; the statement is refused.

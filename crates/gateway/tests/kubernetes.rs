@@ -29,7 +29,7 @@ use tokio::sync::{Notify, oneshot};
 use weir_audit::{Body as Event, Identity, Outcome, Record, SessionId};
 use weir_gateway::ports::{
     AuditSink, Budgets, Credentials, Held, HoldRequest, Holds, Identities, Pending, PinStore,
-    PinnedColumn, Policies, Ruling,
+    PinnedColumn, Policies, Ruled, Ruling,
 };
 use weir_gateway::{Engine, EngineConfig, HostKeys, Unmatched};
 use weir_policy::{Bundle, Counters, NoCounters, Subject, Timestamp, Usage, Wanted};
@@ -57,7 +57,7 @@ struct World {
     bundle: Mutex<Arc<Bundle>>,
     records: Mutex<Vec<Record>>,
     sessions: AtomicUsize,
-    rulings: Mutex<Vec<oneshot::Sender<Ruling>>>,
+    rulings: Mutex<Vec<oneshot::Sender<Ruled>>>,
     asked: AtomicUsize,
     closed: Arc<AtomicBool>,
     port: u16,
@@ -662,7 +662,11 @@ async fn an_approval_lets_one_request_through_and_no_other() {
     let (status, _) = rig.get(target).await;
     assert_eq!(status, StatusCode::TOO_MANY_REQUESTS);
     let rule = rig.world.rulings.lock().unwrap().remove(0);
-    rule.send(Ruling::Approved(None)).unwrap();
+    rule.send(Ruled {
+        name: "request-1".into(),
+        ruling: Ruling::Approved(None),
+    })
+    .unwrap();
     tokio::time::sleep(Duration::from_millis(100)).await;
     let answer = rig.ask(Method::DELETE, target, &[], "").await;
     assert_eq!(answer.status(), StatusCode::TOO_MANY_REQUESTS);

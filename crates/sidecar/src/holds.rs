@@ -5,19 +5,35 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use weir_audit::AccessRequestCreated;
-use weir_gateway::ports::{Held, HoldRequest, Holds, Pending, Ruling};
-use weir_uplink::{Answer, HoldTicket, NewHold};
+use weir_gateway::ports::{Held, HoldRequest, Holds, Pending, Ruled, Ruling};
+use weir_uplink::{Answer, HoldTicket, NewHold, Opened};
 
 /// Holds wait in the operator's registry.
 pub struct OperatorHolds(pub weir_uplink::Holds);
 
 impl Holds for OperatorHolds {
     fn open(&self, request: HoldRequest) -> Pending<'_, Result<Held, String>> {
-        Box::pin(async move {
-            let ticket = self.0.create(asked(request)).await;
-            let ticket = ticket.map_err(|error| error.to_string())?;
-            Ok(held(ticket, |_| {}))
-        })
+        let asks = Local(self.0.clone());
+        Box::pin(async move { wait(asks, asked(request)).await })
+    }
+}
+
+/// Whoever raises requests.
+pub(crate) trait Asks: Clone + Send + Sync + 'static {
+    /// Raises a hold, or has it join another. Never [`Opened::Leads`].
+    fn ask(&self, hold: NewHold) -> impl Future<Output = Result<Opened, String>> + Send;
+}
+
+#[derive(Clone)]
+struct Local(weir_uplink::Holds);
+
+impl Asks for Local {
+    async fn ask(&self, hold: NewHold) -> Result<Opened, String> {
+        // Whoever asks may go away, and others may wait for the same by then.
+        let holds = self.0.clone();
+        let opened = tokio::spawn(async move { holds.create(hold).await }).await;
+        let opened = opened.map_err(|error| error.to_string())?;
+        opened.map_err(|error| error.to_string())
     }
 }
 
@@ -28,7 +44,6 @@ pub(crate) fn asked(request: HoldRequest) -> NewHold {
     };
     let groups = request.approval.groups.iter();
     let asked = AccessRequestCreated {
-        name: Arc::from(""),
         number: request.number,
         statement: request.statement,
         parameters: request.parameters,
@@ -37,45 +52,67 @@ pub(crate) fn asked(request: HoldRequest) -> NewHold {
         reason: request.reason.into(),
         labels: request.labels.into_iter().collect(),
         rows: request.rows,
-        estimate: None,
         groups: groups.map(|name| Arc::from(name.as_str())).collect(),
         approvals: request.approval.count,
-        deadline: weir_audit::Timestamp::default(),
+        ..AccessRequestCreated::default()
     };
     NewHold {
         session: request.session,
         request: asked,
+        shape: None,
         patience: request.approval.deadline,
     }
 }
 
-/// Waits for the answer while the engine holds on. `ended` is told whether there was one, or the
-/// engine let go.
-pub(crate) fn held(
-    mut ticket: HoldTicket,
-    ended: impl FnOnce(bool) + Send + Sync + 'static,
-) -> Held {
-    let name = Arc::clone(ticket.name());
+/// Asks, and waits for the answer while the engine holds on. A request that was decided for another
+/// statement is followed by one for this.
+pub(crate) async fn wait(asks: impl Asks, hold: NewHold) -> Result<Held, String> {
     let (tell, ruling) = oneshot::channel();
-    let end = OnEnd {
-        answered: false,
-        ended: Some(ended),
+    let opened = asks.ask(hold.clone()).await?;
+    let name = match &opened {
+        Opened::Granted { name, .. } => Arc::clone(name),
+        Opened::Waits(ticket) => Arc::clone(ticket.name()),
+        Opened::Leads(_) => return Err("no request was raised".to_owned()),
     };
     let waiting = tokio::spawn(async move {
-        // Whole, or only its flag would move in and the end would be told at once.
-        let mut end = end;
+        drop(tell.send(ruled(&asks, hold, opened).await));
+    });
+    Ok(Held {
+        name,
+        ruling,
+        guard: Box::new(AbortOnDrop(waiting)),
+    })
+}
+
+async fn ruled(asks: &impl Asks, hold: NewHold, mut opened: Opened) -> Ruled {
+    loop {
+        let mut ticket: HoldTicket = match opened {
+            Opened::Granted { name, rows } => {
+                let ruling = Ruling::Approved(rows);
+                return Ruled { name, ruling };
+            }
+            Opened::Waits(ticket) => ticket,
+            Opened::Leads(leading) => {
+                let name = leading.free_name();
+                let ruling = Ruling::Superseded("no request was raised".to_owned());
+                return Ruled { name, ruling };
+            }
+        };
+        let name = Arc::clone(ticket.name());
         let ruling = match ticket.answer().await {
             Answer::Approved { rows } => Ruling::Approved(rows),
             Answer::Denied { approver, reason } => Ruling::Denied(format!("{reason} ({approver})")),
             Answer::Expired => Ruling::Expired,
+            Answer::Superseded { reason } => Ruling::Superseded(reason.to_string()),
+            Answer::Other => match asks.ask(hold.clone()).await {
+                Ok(next) => {
+                    opened = next;
+                    continue;
+                }
+                Err(reason) => Ruling::Superseded(format!("it cannot be held again: {reason}")),
+            },
         };
-        end.answered = true;
-        drop(tell.send(ruling));
-    });
-    Held {
-        name,
-        ruling,
-        guard: Box::new(AbortOnDrop(waiting)),
+        return Ruled { name, ruling };
     }
 }
 
@@ -85,19 +122,5 @@ struct AbortOnDrop(JoinHandle<()>);
 impl Drop for AbortOnDrop {
     fn drop(&mut self) {
         self.0.abort();
-    }
-}
-
-/// Says how a hold ended, whichever way its task ends.
-struct OnEnd<F: FnOnce(bool)> {
-    answered: bool,
-    ended: Option<F>,
-}
-
-impl<F: FnOnce(bool)> Drop for OnEnd<F> {
-    fn drop(&mut self) {
-        if let Some(ended) = self.ended.take() {
-            ended(self.answered);
-        }
     }
 }

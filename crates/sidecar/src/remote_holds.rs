@@ -1,21 +1,23 @@
 //! Statements that wait for people whom the controller asks.
 //!
 //! Invariants: a hold waits under the name that the controller gave it, in the same registry and
-//! with the same evidence as a local one; a client that goes away withdraws its request; without
-//! the controller a hold waits until its deadline and is refused then.
-//! Refuses: a hold that the controller did not take.
+//! with the same evidence as a local one; when nobody waits for a request any more it is withdrawn,
+//! also if whoever asked went away while it was being made; without the controller a hold waits until
+//! its deadline and is refused then.
+//! Refuses: a hold that the controller did not take, or that people could not read in full.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use weir_api::kinds::{AccessRequestSpec, Binding, Requester};
-use weir_audit::{Timestamp, Value};
+use weir_api::kinds::AccessRequestSpec;
+use weir_audit::{Closing, Timestamp};
 use weir_gateway::ports::{Held, HoldRequest, Holds, Pending};
-use weir_uplink::control::{ControlClient, RequestRuling};
+use weir_uplink::control::{ControlClient, Repeats, RequestRuling};
+use weir_uplink::{HoldTicket, Leading, NewHold, Opened};
 
-use crate::holds::{asked, held};
+use crate::holds::{Asks, asked, wait};
 
 /// Most parameters that a request shows.
 const PARAMETERS: usize = 1024;
@@ -26,6 +28,8 @@ const PARAMETER: usize = 8192;
 const REASON: usize = 1024;
 /// Most bytes of the statement; a longer one cannot be reviewed.
 const STATEMENT: usize = 1 << 20;
+/// How late the controller is told that more wait for a request.
+const TELLING: Duration = Duration::from_secs(1);
 
 /// Holds that the controller decides; cheap to clone.
 #[derive(Clone)]
@@ -40,18 +44,23 @@ struct Inner {
     opening: AtomicUsize,
     /// Rulings on those.
     early: Mutex<BTreeMap<String, RequestRuling>>,
+    /// Requests that more wait for than the controller knows.
+    repeated: Mutex<BTreeSet<Arc<str>>>,
 }
 
 impl RemoteHolds {
     /// Holds over this client, kept in this registry.
     #[must_use]
     pub fn new(client: Arc<ControlClient>, registry: weir_uplink::Holds) -> Self {
+        let telling = Arc::clone(&client);
+        registry.on_end(move |name, closing| withdraw(&telling, name, closing));
         Self {
             inner: Arc::new(Inner {
                 client,
                 registry,
                 opening: AtomicUsize::new(0),
                 early: Mutex::default(),
+                repeated: Mutex::default(),
             }),
         }
     }
@@ -73,33 +82,89 @@ impl RemoteHolds {
 
 impl Holds for RemoteHolds {
     fn open(&self, request: HoldRequest) -> Pending<'_, Result<Held, String>> {
-        Box::pin(async move {
-            let inner = &self.inner;
-            let spec = spec(&request, SystemTime::now().into())?;
-            let _opening = Opening::new(&inner.opening);
-            let opened = inner.client.open_access_request(&spec).await;
-            let name = opened.map_err(|error| error.to_string())?.name;
-            let mut hold = asked(request);
-            hold.request.name = name.as_str().into();
-            let ticket = match inner.registry.create(hold).await {
-                Ok(ticket) => ticket,
-                Err(error) => {
-                    withdraw(&inner.client, name);
-                    return Err(error.to_string());
-                }
-            };
-            inner.conclude_early(&name).await;
-            let client = Arc::clone(&inner.client);
-            Ok(held(ticket, move |answered| {
-                if !answered {
-                    withdraw(&client, name);
-                }
-            }))
-        })
+        let asks = self.clone();
+        Box::pin(async move { wait(asks, asked(request)).await })
+    }
+}
+
+impl Asks for RemoteHolds {
+    async fn ask(&self, hold: NewHold) -> Result<Opened, String> {
+        let spec = spec(&hold, SystemTime::now().into())?;
+        let opened = self.inner.registry.open(hold).await;
+        match opened.map_err(|error| error.to_string())? {
+            Opened::Leads(leading) => {
+                // Whoever asks may go away; the request that was made then has to be withdrawn.
+                let inner = Arc::clone(&self.inner);
+                let raising = tokio::spawn(async move { inner.raise(leading, &spec).await });
+                let raised = raising.await.map_err(|error| error.to_string())?;
+                raised.map(Opened::Waits)
+            }
+            Opened::Waits(ticket) => {
+                Inner::repeated(&self.inner, ticket.name());
+                Ok(Opened::Waits(ticket))
+            }
+            granted => Ok(granted),
+        }
     }
 }
 
 impl Inner {
+    async fn raise(
+        &self,
+        mut leading: Leading,
+        spec: &AccessRequestSpec,
+    ) -> Result<HoldTicket, String> {
+        let _opening = Opening::new(&self.opening);
+        let name = match self.client.open_access_request(spec).await {
+            Ok(opened) => opened.name,
+            Err(error) => {
+                let reason = error.to_string();
+                leading.fail(&reason);
+                return Err(reason);
+            }
+        };
+        match leading.raise(name.as_str().into()).await {
+            Ok(ticket) => {
+                self.conclude_early(&name).await;
+                Ok(ticket)
+            }
+            Err(error) => {
+                withdraw(&self.client, &name, Closing::ClientGone);
+                Err(error.to_string())
+            }
+        }
+    }
+
+    /// Has the controller told, once for all that come within a second.
+    fn repeated(inner: &Arc<Self>, name: &Arc<str>) {
+        let first = {
+            let mut repeated = inner.repeats();
+            let first = repeated.is_empty();
+            repeated.insert(Arc::clone(name));
+            first
+        };
+        if !first {
+            return;
+        }
+        let inner = Arc::clone(inner);
+        tokio::spawn(async move {
+            tokio::time::sleep(TELLING).await;
+            let names = std::mem::take(&mut *inner.repeats());
+            let waiting = inner.registry.list();
+            let known = |view: &&weir_uplink::HoldView| names.contains(&view.request.name);
+            for view in waiting.iter().filter(known) {
+                let (name, repeats) = (&view.request.name, view.repeats);
+                if let Err(error) = inner.client.repeated(name, Repeats { repeats }).await {
+                    tracing::debug!(%error, request = %name, "repeats were not told");
+                }
+            }
+        });
+    }
+
+    fn repeats(&self) -> MutexGuard<'_, BTreeSet<Arc<str>>> {
+        self.repeated.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     async fn conclude_early(&self, name: &str) {
         let ruling = self.early().remove(name);
         if let Some(ruling) = ruling
@@ -130,81 +195,42 @@ impl Drop for Opening<'_> {
     }
 }
 
-/// Tells the controller that nobody waits, in the background; the request expires by itself if
-/// that fails.
-fn withdraw(client: &Arc<ControlClient>, name: String) {
+/// Tells the controller that a request is over, in the background; it expires by itself if that
+/// fails.
+fn withdraw(client: &Arc<ControlClient>, name: &str, closing: Closing) {
     let Ok(runtime) = tokio::runtime::Handle::try_current() else {
         return;
     };
-    let client = Arc::clone(client);
+    let (client, name) = (Arc::clone(client), name.to_owned());
     runtime.spawn(async move {
-        if let Err(error) = client.withdraw(&name).await {
+        let superseded = closing == Closing::Superseded;
+        if let Err(error) = client.withdraw(&name, superseded).await {
             tracing::warn!(%error, request = %name, "a request could not be withdrawn");
         }
     });
 }
 
 /// The request as people will see it.
-fn spec(request: &HoldRequest, now: Timestamp) -> Result<AccessRequestSpec, String> {
+fn spec(hold: &NewHold, now: Timestamp) -> Result<AccessRequestSpec, String> {
+    let request = &hold.request;
     if request.statement.len() > STATEMENT {
         return Err("the statement is too long to be reviewed".to_owned());
     }
     if request.parameters.len() > PARAMETERS {
         return Err("the statement has too many parameters to be reviewed".to_owned());
     }
-    let shown = request.parameters.iter().map(parameter);
-    let parameters: Vec<Option<String>> = shown.collect();
+    if request.rules.is_empty() {
+        return Err("no rule asks for it".to_owned());
+    }
+    let mut spec = weir_uplink::spec(&hold.session, request);
     let length = |text: &String| text.chars().count();
-    if parameters
-        .iter()
-        .flatten()
-        .map(length)
-        .any(|n| n > PARAMETER)
-    {
+    let mut parameters = spec.parameters.iter().flatten().map(length);
+    if parameters.any(|length| length > PARAMETER) {
         return Err("a parameter is too long to be reviewed".to_owned());
     }
-    let rule = request.rules.first();
-    let rule = rule.ok_or("no rule asks for it")?;
-    let session = &request.session;
-    let identity = &session.identity;
-    let text = |field: &Option<Arc<str>>| field.as_deref().map(str::to_owned);
-    let target = session.target.as_deref().unwrap_or_default();
-    let mut spec = AccessRequestSpec {
-        requester: Requester {
-            name: identity.name.to_string(),
-            namespace: text(&identity.namespace),
-            service_account: text(&identity.service_account),
-            pod: text(&identity.pod),
-        },
-        summary: Vec::new(),
-        target: target.to_owned(),
-        policy: rule.policy.to_string(),
-        rule: rule.rule.to_string(),
-        statement: request.statement.to_string(),
-        parameters,
-        fingerprint: request.fingerprint.map(|print| format!("{print:016x}")),
-        estimated_rows: None,
-        reason: cut(&request.reason, REASON),
-        deadline: now.plus(request.approval.deadline).to_string(),
-        binding: Binding::Exact,
-        groups: request.approval.groups.clone(),
-        count: request.approval.count.max(1),
-        labels: request.labels.iter().map(ToString::to_string).collect(),
-        delivered_rows: Some(request.rows),
-    };
-    spec.summary = weir_api::summary(&spec);
+    spec.reason = cut(&spec.reason, REASON);
+    spec.deadline = now.plus(hold.patience).to_string();
     Ok(spec)
-}
-
-fn parameter(value: &Value) -> Option<String> {
-    match value {
-        Value::Null => None,
-        Value::Text(text) => Some(text.to_string()),
-        Value::Binary(bytes) => {
-            let hex = bytes.iter().map(|byte| format!("{byte:02x}"));
-            Some(format!("\\x{}", hex.collect::<String>()))
-        }
-    }
 }
 
 /// At most so many characters, and a sign that some are missing.
@@ -218,70 +244,68 @@ fn cut(text: &str, most: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use weir_audit::{Identity, Session};
-    use weir_policy::{Approval, RuleName};
+    use weir_audit::{AccessRequestCreated, Identity, Session, Value};
 
     use super::*;
 
-    fn request(statement: &str) -> HoldRequest {
+    fn hold(statement: &str) -> NewHold {
         let identity = Identity {
             namespace: Some("billing".into()),
             service_account: Some("reporter".into()),
             workload: Some("Deployment/reports".into()),
             ..Identity::named("spiffe://cluster.local/ns/billing/sa/reporter")
         };
-        HoldRequest {
+        NewHold {
             session: Arc::new(Session {
                 identity: Arc::new(identity),
                 target: Some("orders-db".into()),
                 ..Session::default()
             }),
-            number: 1,
-            statement: statement.into(),
-            parameters: vec![Value::Null, Value::text(b"x"), Value::Binary([1, 2].into())],
-            fingerprint: Some(7),
-            rules: vec![RuleName::new("reporting", "bulk")],
-            reason: "more than 10 rows".to_owned(),
-            labels: vec!["pii.ssn".into()],
-            rows: 10,
-            approval: Approval {
-                groups: vec!["stewards".to_owned()],
-                count: 1,
-                deadline: Duration::from_secs(60),
-                retry: false,
+            request: AccessRequestCreated {
+                number: 1,
+                statement: statement.into(),
+                parameters: vec![Value::Null, Value::text(b"x"), Value::Binary([1, 2].into())],
+                fingerprint: Some(7),
+                rules: ["billing:reporting/bulk"].into_iter().collect(),
+                reason: "more than 10 rows".into(),
+                labels: ["pii.ssn"].into_iter().collect(),
+                rows: 10,
+                groups: ["stewards"].into_iter().collect(),
+                approvals: 1,
+                ..AccessRequestCreated::default()
             },
+            shape: None,
+            patience: Duration::from_secs(60),
         }
     }
 
     #[test]
     fn a_request_tells_who_what_how_much_and_why() {
-        let spec = spec(&request("select *\n  from customers"), Timestamp::default()).unwrap();
-        assert!(
-            spec.summary[0].contains("select * from customers"),
-            "{:?}",
-            spec.summary
-        );
+        let spec = spec(&hold("select *\n  from customers"), Timestamp::default()).unwrap();
+        assert!(!spec.summary.is_empty() && spec.summary.len() <= 3);
         assert_eq!((spec.delivered_rows, spec.labels.len()), (Some(10), 1));
         assert_eq!(
             (spec.policy.as_str(), spec.rule.as_str()),
-            ("reporting", "bulk")
+            ("billing:reporting", "bulk")
         );
         assert_eq!(spec.deadline, "1970-01-01T00:01:00.000000Z");
+        assert_eq!(
+            spec.requester.workload.as_deref(),
+            Some("Deployment/reports")
+        );
         let parameters = [None, Some("x"), Some("\\x0102")];
         let shown: Vec<_> = spec.parameters.iter().map(Option::as_deref).collect();
         assert_eq!(shown, parameters);
     }
 
     #[test]
-    fn lines_are_cut_and_a_statement_that_nobody_can_read_is_refused() {
+    fn a_statement_that_nobody_can_read_in_full_is_refused() {
         let long = format!("select '{}'", "ä".repeat(400));
-        let made = spec(&request(&long), Timestamp::default()).unwrap();
+        let made = spec(&hold(&long), Timestamp::default()).unwrap();
         assert_eq!(made.statement, long);
-        assert!(spec(&request(&"x".repeat(STATEMENT + 1)), Timestamp::default()).is_err());
-        let mut hidden = request("select $1");
-        hidden.parameters = vec![Value::text("x".repeat(PARAMETER + 1).as_bytes())];
+        assert!(spec(&hold(&"x".repeat(STATEMENT + 1)), Timestamp::default()).is_err());
+        let mut hidden = hold("select $1");
+        hidden.request.parameters = vec![Value::text("x".repeat(PARAMETER + 1).as_bytes())];
         assert!(spec(&hidden, Timestamp::default()).is_err());
     }
 }

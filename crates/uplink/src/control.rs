@@ -12,6 +12,7 @@ mod error;
 mod identity;
 mod line;
 mod messages;
+mod people;
 #[cfg(test)]
 mod tests;
 mod watch;
@@ -19,14 +20,18 @@ mod watch;
 pub use client::ControlClient;
 pub use enrol::{EnrolConfig, Enroller};
 pub use error::ControlError;
-pub use identity::{Identity, Key};
+pub use identity::{Identity, Key, SelfSigned};
 pub use line::Endpoint;
 pub use watch::Heard;
 
 pub use messages::{
     AccessRequestOpened, Attested, Ending, Enrol, Enrolment, Lease, LeaseAsk, LeaseRequest, Leases,
-    Push, Report, RequestRuling, ResolvedService, Review, ReviewRequest, ServiceEndpoint, Settings,
-    Snapshot, UnmatchedSetting,
+    Push, Repeats, Report, RequestRuling, ResolvedService, Review, ReviewRequest, ServiceEndpoint,
+    Settings, Snapshot, UnmatchedSetting,
+};
+pub use people::{
+    Coverage, CoverageAsked, DecisionAsked, DecisionTaken, NamespaceCoverage, Person, RequestView,
+    RequestsAsked, RequestsListed,
 };
 
 /// `POST`, bearer token: [`Enrol`] to [`Enrolment`].
@@ -36,12 +41,19 @@ pub const WATCH: &str = "/v1/watch";
 /// `POST`: [`Report`] to nothing.
 pub const REPORT: &str = "/v1/report";
 /// `POST`: a [`weir_api::kinds::AccessRequestSpec`] to [`AccessRequestOpened`]; `DELETE` with the name
-/// as a further segment withdraws it.
+/// as a further segment withdraws it, or with `?superseded=true` says that nobody has to decide it. `POST` with the name and `repeats` as further segments:
+/// [`Repeats`] to nothing.
 pub const ACCESS_REQUESTS: &str = "/v1/access-requests";
 /// `POST`: [`LeaseRequest`] to [`Leases`].
 pub const LEASES: &str = "/v1/leases";
 /// `POST`, from the collector only: [`ReviewRequest`] to [`Review`].
 pub const REVIEW: &str = "/v1/review";
+/// `POST`, from the collector only: [`RequestsAsked`] to [`RequestsListed`].
+pub const PEOPLE_REQUESTS: &str = "/v1/people/requests";
+/// `POST`, from the collector only: [`DecisionAsked`] to [`DecisionTaken`].
+pub const PEOPLE_DECIDE: &str = "/v1/people/decide";
+/// `POST`, from the collector only: [`CoverageAsked`] to [`Coverage`].
+pub const PEOPLE_COVERAGE: &str = "/v1/people/coverage";
 /// `POST`, at the collector: frames of one engine, sealed as they are in the spool.
 pub const INGEST: &str = "/v1/ingest";
 /// A watch that has nothing to say says so this often; after three times that, the line is dead.

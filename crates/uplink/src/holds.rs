@@ -1,40 +1,74 @@
 //! Statements that wait for a person.
 //!
 //! Invariants
-//! - Every hold ends exactly once (approved, denied, expired, client gone, stopped), and creation,
-//!   each decision and the end are evidence.
+//! - Every request ends exactly once (approved, denied, expired, superseded, client gone, stopped),
+//!   and its creation, each repetition, each decision and the end are evidence.
 //! - Whoever asks cannot decide: the approver is compared with the identity's name, subject, e-mail
 //!   and owner. A database user is an attribute and plays no part.
 //! - Several approvals come from different people; one denial is enough to deny.
-//! - A hold that cannot be recorded is not raised.
+//! - A hold that cannot be recorded is not raised, and a decision that cannot be recorded does not
+//!   count. A shape that was approved is on disk before anything goes on because of it.
+//! - What waits for the same (identity, login, Target, rule, shape) waits for one request. An approval
+//!   of the very statement lets only that statement go on; whatever else waited asks anew.
 
-use std::collections::BTreeMap;
+mod entry;
+mod grants;
+mod spec;
+mod ticket;
+
+use std::collections::{BTreeMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
+use weir_api::kinds::{AccessRequestPhase, ApproverDecision};
 use weir_audit::{
-    AccessRequestClosed, AccessRequestCreated, AccessRequestDecided, Closing, Names, Record,
-    Ruling, Session, SessionId, Timestamp,
+    AccessRequestClosed, AccessRequestCreated, AccessRequestRepeated, Binding, Closing, Names,
+    Record, Ruling, Session, SessionId, Timestamp, Via,
 };
 
+use self::entry::{Entry, Likeness, Waiter};
+pub use self::grants::{GrantError, Grants};
+pub use self::spec::{decision, spec};
+pub use self::ticket::HoldTicket;
 use crate::control::{Ending, RequestRuling};
 use crate::spool::{AuditHandle, SpoolError};
 
 /// Who denies where the controller names nobody.
 const CONTROLLER: &str = "controller";
+/// Requests that are over and still shown.
+const CLOSED: usize = 256;
+/// How many may wait for one request.
+const WAITERS: usize = 1024;
 
-/// What a new hold asks for. The request's `deadline` is filled in, and its `name` if it is empty.
+/// What a new hold asks for. The request's `deadline` is filled in.
 #[derive(Clone, Debug)]
 pub struct NewHold {
     /// In which session.
     pub session: Arc<Session>,
     /// What is asked, by which rules, who may decide, how many must approve.
     pub request: AccessRequestCreated,
+    /// The statement without its literals, if it has a shape: what tells it from others that wait.
+    pub shape: Option<Arc<str>>,
     /// How long somebody may take to decide.
     pub patience: Duration,
+}
+
+/// What became of a new hold.
+pub enum Opened {
+    /// A shape that was approved before lets it go on.
+    Granted {
+        /// The request that was approved.
+        name: Arc<str>,
+        /// For so many rows.
+        rows: Option<u64>,
+    },
+    /// It waits for people, for a request that was raised before or just now.
+    Waits(HoldTicket),
+    /// A request must be raised for it.
+    Leads(Leading),
 }
 
 /// How a hold was answered.
@@ -54,23 +88,96 @@ pub enum Answer {
     },
     /// Nobody decided in time: stop.
     Expired,
+    /// The request is over without a decision: stop.
+    Superseded {
+        /// Why.
+        reason: Arc<str>,
+    },
+    /// The request was approved, for a statement with other literals: ask anew.
+    Other,
+}
+
+/// Who decides, and how that is known.
+#[derive(Clone, Copy, Debug)]
+pub struct Approving<'a> {
+    /// Their name.
+    pub name: &'a str,
+    /// Their groups, or `None` where groups play no part.
+    pub groups: Option<&'a Names>,
+    /// How they were proved.
+    pub via: Via,
+}
+
+/// What they decide.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// Yes or no.
+    pub ruling: Ruling,
+    /// What a yes is good for.
+    pub binding: Binding,
+    /// For how many minutes, if it is for a shape.
+    pub minutes: Option<u32>,
+    /// Why yes, in their words.
+    pub comment: Option<Arc<str>>,
+}
+
+impl From<Ruling> for Decision {
+    fn from(ruling: Ruling) -> Self {
+        Self {
+            ruling,
+            binding: Binding::Exact,
+            minutes: None,
+            comment: None,
+        }
+    }
+}
+
+/// Why a hold was not raised.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// It could not be recorded.
+    #[error(transparent)]
+    Unrecorded(#[from] SpoolError),
+    /// The request that it would have waited for could not be raised.
+    #[error("{0}")]
+    NotRaised(Arc<str>),
+    /// Too many wait for the same.
+    #[error("{WAITERS} statements wait for {0} already")]
+    TooMany(Arc<str>),
 }
 
 /// Why a decision does not count.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum DecideError {
-    /// No request of that name waits.
+    /// There is no request of that name.
     #[error("no request {0} waits for a decision")]
     Unknown(String),
+    /// It is over.
+    #[error("request {name} was decided before: it is {phase}")]
+    Over {
+        /// Which.
+        name: String,
+        /// How it ended.
+        phase: &'static str,
+    },
+    /// The decision was about another request of that name.
+    #[error("this is not the request {0} that was decided on: look at it again")]
+    OtherRequest(String),
     /// Who asks cannot decide.
-    #[error("{0} is the requester and cannot decide its own request")]
+    #[error("{0} is the requester, or answers for it, and cannot decide its own request")]
     Requester(String),
     /// The same person approved before.
     #[error("{0} has approved already; another person must")]
     Again(String),
-    /// The approver is in none of the rule's groups.
-    #[error("{0} is in none of the groups that may decide")]
+    /// The approver is not among those who may decide.
+    #[error("{0} is not among those who may decide")]
     Group(String),
+    /// The approval asks for more than the policy lets anybody approve.
+    #[error("{0}")]
+    Terms(String),
+    /// The shape could not be kept, so the approval does not count.
+    #[error("the approval cannot be kept: {0}")]
+    Grant(#[from] GrantError),
     /// The decision could not be recorded, so it does not count.
     #[error(transparent)]
     Unrecorded(#[from] SpoolError),
@@ -79,15 +186,33 @@ pub enum DecideError {
 /// A request, as operators see it.
 #[derive(Clone, Debug)]
 pub struct HoldView {
+    /// What tells it from every other request.
+    pub uid: Arc<str>,
     /// In which session.
     pub session: Arc<Session>,
     /// What is asked.
     pub request: AccessRequestCreated,
     /// When it was raised.
     pub created: Timestamp,
-    /// Who approved so far.
-    pub approvers: Vec<Arc<str>>,
+    /// Where it stands.
+    pub phase: AccessRequestPhase,
+    /// What people decided so far.
+    pub decisions: Vec<ApproverDecision>,
+    /// How often the same was asked again while it waited.
+    pub repeats: u32,
 }
+
+impl HoldView {
+    /// Who approved so far.
+    pub fn approvers(&self) -> impl Iterator<Item = &str> {
+        use weir_api::kinds::RequestDecision::Approve;
+        let approvals = self.decisions.iter().filter(|one| one.decision == Approve);
+        approvals.map(|decision| decision.approver.as_str())
+    }
+}
+
+/// Told of requests that ended here and not by a decision, by name.
+type Hook = Box<dyn Fn(&str, Closing) + Send + Sync>;
 
 /// The registry; cheap to clone.
 #[derive(Clone)]
@@ -97,168 +222,271 @@ pub struct Holds {
 
 struct Inner {
     audit: AuditHandle,
+    grants: Grants,
     random: RandomState,
-    waiting: Mutex<BTreeMap<Arc<str>, Entry>>,
+    state: Mutex<State>,
+    hook: OnceLock<Hook>,
+    /// Grows with everything that changes what [`Holds::list`] says.
+    changes: watch::Sender<u64>,
 }
 
-struct Entry {
-    view: HoldView,
-    rows: Option<u64>,
-    answer: oneshot::Sender<Answer>,
+#[derive(Default)]
+struct State {
+    next: u64,
+    entries: BTreeMap<u64, Entry>,
+    closed: VecDeque<HoldView>,
 }
 
-/// One raised hold; dropping it before an answer closes it as *client gone*.
-pub struct HoldTicket {
-    holds: Holds,
-    name: Arc<str>,
-    session: Arc<Session>,
-    answer: oneshot::Receiver<Answer>,
-    since: Instant,
-    until: Instant,
-    closing: Option<Closing>,
+impl State {
+    fn named(&self, name: &str) -> Option<u64> {
+        let found = self.entries.iter().find(|(_, entry)| entry.is(name));
+        found.map(|(id, _)| *id)
+    }
+
+    fn get(&self, name: &str) -> Result<&Entry, DecideError> {
+        match self.entries.values().find(|entry| entry.is(name)) {
+            Some(entry) => Ok(entry),
+            None => Err(self.missing(name)),
+        }
+    }
+
+    /// Why there is no such request among those that wait.
+    fn missing(&self, name: &str) -> DecideError {
+        let closed = self.closed.iter().rev();
+        let mut closed = closed.filter(|view| &*view.request.name == name);
+        match closed.next() {
+            Some(view) => DecideError::Over {
+                name: name.to_owned(),
+                phase: word(view.phase),
+            },
+            None => DecideError::Unknown(name.to_owned()),
+        }
+    }
+}
+
+const fn word(phase: AccessRequestPhase) -> &'static str {
+    match phase {
+        AccessRequestPhase::Pending => "waiting",
+        AccessRequestPhase::Approved => "approved",
+        AccessRequestPhase::Denied => "denied",
+        AccessRequestPhase::Expired => "expired",
+        AccessRequestPhase::Withdrawn => "withdrawn",
+        AccessRequestPhase::Superseded => "superseded",
+    }
 }
 
 impl Holds {
-    /// An empty registry that records through `audit`.
+    /// An empty registry that records through `audit` and keeps approved shapes in `grants`.
     #[must_use]
-    pub fn new(audit: AuditHandle) -> Self {
+    pub fn new(audit: AuditHandle, grants: Grants) -> Self {
         Self {
             inner: Arc::new(Inner {
                 audit,
+                grants,
                 random: RandomState::new(),
-                waiting: Mutex::default(),
+                state: Mutex::default(),
+                hook: OnceLock::new(),
+                changes: watch::Sender::new(0),
             }),
         }
     }
 
-    /// Raises a hold. It is on disk, and can be decided, when this returns.
+    /// Has `hook` told of requests that end here without a decision: nobody waits any more, or they
+    /// are superseded. Only the first hook counts.
+    pub fn on_end(&self, hook: impl Fn(&str, Closing) + Send + Sync + 'static) {
+        let _ = self.inner.hook.set(Box::new(hook));
+    }
+
+    /// Grows with every change of what waits and what was decided.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.inner.changes.subscribe()
+    }
+
+    /// The shapes that were approved.
+    #[must_use]
+    pub fn grants(&self) -> &Grants {
+        &self.inner.grants
+    }
+
+    /// Raises a hold where people are asked here. It is on disk, and can be decided, when this returns
+    /// a ticket.
     ///
     /// # Errors
-    /// When it cannot be recorded; the statement must be refused then.
-    pub async fn create(&self, hold: NewHold) -> Result<HoldTicket, SpoolError> {
-        let NewHold {
-            session,
-            mut request,
-            patience,
-        } = hold;
-        let now = Timestamp::from(SystemTime::now());
-        let since = Instant::now();
-        request.approvals = request.approvals.max(1);
-        request.deadline = now.plus(patience);
-        if request.name.is_empty() {
-            request.name = self.free_name(session.id);
+    /// When it cannot be raised; the statement must be refused then.
+    pub async fn create(&self, hold: NewHold) -> Result<Opened, OpenError> {
+        match self.open(hold).await? {
+            Opened::Leads(leading) => {
+                let name = leading.free_name();
+                leading.raise(name).await.map(Opened::Waits)
+            }
+            opened => Ok(opened),
         }
-        let name = Arc::clone(&request.name);
-        let record = Record::session(now, Arc::clone(&session), request.clone());
+    }
+
+    /// Lets a hold go on by a shape that was approved, has it wait for a request that waits already,
+    /// or asks for one to be raised.
+    ///
+    /// # Errors
+    /// When the request that it would wait for cannot be raised, or it cannot be recorded; the
+    /// statement must be refused then.
+    pub async fn open(&self, hold: NewHold) -> Result<Opened, OpenError> {
+        let now = Timestamp::from(SystemTime::now());
+        let key = Likeness::of(&hold);
+        if let Some((name, rows)) = self.granted(&hold, now) {
+            return Ok(Opened::Granted { name, rows });
+        }
+        let (joined, id) = {
+            let mut state = self.state();
+            let found = state.entries.iter_mut().find(|(_, entry)| entry.key == key);
+            match found {
+                Some((id, entry)) => {
+                    if entry.waiters.len() >= WAITERS {
+                        return Err(OpenError::TooMany(Arc::clone(entry.name())));
+                    }
+                    let (waiter, answer) = Waiter::new(&hold);
+                    let number = entry.join(waiter);
+                    let raised = entry.raised.subscribe();
+                    let until = entry.until;
+                    let ticket = HoldTicket::new(self.clone(), *id, number, answer, until);
+                    (Some((ticket, raised)), *id)
+                }
+                None => {
+                    let id = state.next;
+                    state.next += 1;
+                    let uid = self.uid(hold.session.id, id);
+                    state.entries.insert(id, Entry::new(&hold, key, uid, now));
+                    (None, id)
+                }
+            }
+        };
+        let Some((ticket, mut raised)) = joined else {
+            return Ok(Opened::Leads(Leading {
+                holds: self.clone(),
+                id,
+                hold: Some(hold),
+            }));
+        };
+        let outcome = raised.wait_for(Option::is_some).await;
+        let outcome = outcome.map(|outcome| outcome.clone());
+        let name = match outcome.ok().flatten() {
+            Some(Ok(name)) => name,
+            Some(Err(reason)) => return Err(OpenError::NotRaised(reason)),
+            None => return Err(OpenError::NotRaised("it was not raised".into())),
+        };
+        let count = self
+            .state()
+            .entries
+            .get(&id)
+            .map(|entry| entry.view.repeats);
+        let repeated = AccessRequestRepeated {
+            name: Arc::clone(&name),
+            number: hold.request.number,
+            count: count.unwrap_or_default().saturating_add(1),
+        };
+        let record = Record::session(now, hold.session, repeated);
         self.inner.audit.append_durable(record).await?;
-        let (sender, answer) = oneshot::channel();
-        let approvers = Vec::new();
-        let view = HoldView {
-            session: Arc::clone(&session),
-            request,
-            created: now,
-            approvers,
-        };
-        let entry = Entry {
-            view,
-            rows: None,
-            answer: sender,
-        };
-        self.waiting().insert(Arc::clone(&name), entry);
-        let holds = self.clone();
-        let until = since + patience;
-        Ok(HoldTicket {
-            holds,
-            name,
-            session,
-            answer,
-            since,
-            until,
-            closing: None,
-        })
+        self.changed();
+        Ok(Opened::Waits(ticket.named(name)))
+    }
+
+    fn granted(&self, hold: &NewHold, now: Timestamp) -> Option<(Arc<str>, Option<u64>)> {
+        let shape = hold.shape.as_ref()?;
+        let most = hold.request.max_minutes?;
+        if hold.request.binding != Binding::Shape {
+            return None;
+        }
+        let key = grants::Key::of(&hold.session, &hold.request, shape);
+        self.inner.grants.find(&key, most, now)
     }
 
     /// What waits, oldest first.
     #[must_use]
     pub fn list(&self) -> Vec<HoldView> {
-        let mut views: Vec<_> = self
-            .waiting()
-            .values()
-            .map(|entry| entry.view.clone())
-            .collect();
+        let state = self.state();
+        let raised = state.entries.values().filter(|entry| entry.is_raised());
+        let mut views: Vec<_> = raised.map(|entry| entry.view.clone()).collect();
+        drop(state);
         views.sort_by_key(|view| view.created);
         views
     }
 
-    /// Decides a request. `groups` are the approver's, or `None` for an operator whose authority
-    /// is the socket itself. Returns the request as it is afterwards.
+    /// The last requests that are over, in the order in which they ended.
+    #[must_use]
+    pub fn closed(&self) -> Vec<HoldView> {
+        self.state().closed.iter().cloned().collect()
+    }
+
+    /// Decides a request, `uid` of it if that is known. Returns the request as it is afterwards.
     ///
     /// # Errors
     /// When the decision does not count.
     pub async fn decide(
         &self,
         name: &str,
-        approver: &str,
-        groups: Option<&Names>,
-        ruling: Ruling,
+        uid: Option<&str>,
+        by: Approving<'_>,
+        decision: &Decision,
     ) -> Result<HoldView, DecideError> {
-        let (record, needed) = {
-            let waiting = self.waiting();
-            let entry = waiting
-                .get(name)
-                .ok_or_else(|| DecideError::Unknown(name.to_owned()))?;
-            entry.check(approver, groups, &ruling)?;
-            entry.record(approver, &ruling)
+        let at = Timestamp::from(SystemTime::now());
+        let record = {
+            let state = self.state();
+            let entry = state.get(name)?;
+            entry.view.check(uid, by, decision)?;
+            entry.decided(by, decision, at)
         };
         // A decision counts only once it is on disk.
         self.inner.audit.append_durable(record).await?;
-        let mut waiting = self.waiting();
-        let entry = waiting
-            .get_mut(name)
+        let mut state = self.state();
+        let id = state.named(name).ok_or_else(|| state.missing(name))?;
+        let entry = state
+            .entries
+            .get_mut(&id)
             .ok_or_else(|| DecideError::Unknown(name.to_owned()))?;
-        entry.check(approver, groups, &ruling)?;
-        let answer = match ruling {
-            Ruling::Deny { reason } => Some(Answer::Denied {
-                approver: approver.into(),
-                reason,
-            }),
-            Ruling::Approve { rows } => {
-                entry.view.approvers.push(approver.into());
-                entry.rows = entry.rows.into_iter().chain(rows).min();
-                let enough = entry.view.approvers.len() >= needed;
-                enough.then_some(Answer::Approved { rows: entry.rows })
-            }
+        entry.view.check(uid, by, decision)?;
+        let shape = entry.take(by, decision, at);
+        let Some(ending) = entry.ending() else {
+            let view = entry.view.clone();
+            drop(state);
+            self.changed();
+            return Ok(view);
         };
-        let view = entry.view.clone();
-        if let Some(answer) = answer
-            && let Some(entry) = waiting.remove(name)
-            && entry.answer.send(answer).is_err()
-        {
-            return Err(DecideError::Unknown(name.to_owned()));
+        if let Some((key, grant)) = shape {
+            // Whoever waits goes on because of it, so it has to be on disk.
+            if let Err(error) = self.inner.grants.add(key, grant) {
+                entry.view.decisions.pop();
+                return Err(error.into());
+            }
         }
-        Ok(view)
+        let view = self.end(&mut state, id, &ending, &Closing::from_answer(&ending));
+        drop(state);
+        self.changed();
+        view.ok_or_else(|| DecideError::Unknown(name.to_owned()))
     }
 
     /// Whether a request of that name waits.
     #[must_use]
     pub fn waits(&self, name: &str) -> bool {
-        self.waiting().contains_key(name)
+        self.state().named(name).is_some()
     }
 
     /// Ends a request as the controller says. Who may decide was checked there; what was decided is
     /// evidence here as well.
     ///
     /// # Errors
-    /// The request does not wait, or the decision could not be recorded.
+    /// The request does not wait, or the decision could not be recorded or kept.
     pub async fn conclude(&self, ruling: &RequestRuling) -> Result<(), DecideError> {
-        let unknown = || DecideError::Unknown(ruling.name.clone());
-        let records = {
-            let waiting = self.waiting();
-            let entry = waiting.get(ruling.name.as_str()).ok_or_else(unknown)?;
-            entry.rulings(ruling)
+        let name = ruling.name.as_str();
+        let (records, shape) = {
+            let state = self.state();
+            let entry = state.get(name)?;
+            (entry.rulings(ruling), entry.shape_of(ruling))
         };
         for record in records {
             self.inner.audit.append_durable(record).await?;
+        }
+        if let Some((key, grant)) = shape {
+            self.inner.grants.add(key, grant)?;
         }
         let answer = match &ruling.ending {
             Ending::Approved { rows } => Answer::Approved { rows: *rows },
@@ -272,160 +500,231 @@ impl Holds {
             },
             Ending::Expired => Answer::Expired,
         };
-        let entry = self.waiting().remove(ruling.name.as_str());
-        let sent = entry.ok_or_else(unknown)?.answer.send(answer);
-        sent.map_err(|_| unknown())
+        let mut state = self.state();
+        let id = state.named(name).ok_or_else(|| state.missing(name))?;
+        if let Some(entry) = state.entries.get_mut(&id) {
+            entry.view.decisions.clone_from(&ruling.decisions);
+        }
+        self.end(&mut state, id, &answer, &Closing::from_answer(&answer));
+        drop(state);
+        self.changed();
+        Ok(())
+    }
+
+    /// Ends requests that nobody has to decide any more, for this reason.
+    pub fn supersede(&self, reason: &str, which: impl Fn(&HoldView) -> bool) {
+        let mut state = self.state();
+        let found = state.entries.iter().filter(|(_, entry)| which(&entry.view));
+        let found: Vec<u64> = found.map(|(id, _)| *id).collect();
+        let answer = Answer::Superseded {
+            reason: reason.into(),
+        };
+        let mut names = Vec::new();
+        for id in &found {
+            let ended = self.end(&mut state, *id, &answer, &Closing::Superseded);
+            names.extend(ended.map(|view| view.request.name));
+        }
+        drop(state);
+        for name in names {
+            self.tell(&name, Closing::Superseded);
+        }
+        self.changed();
+    }
+
+    /// The deadline of a request is over.
+    fn expire(&self, id: u64) {
+        let mut state = self.state();
+        self.end(&mut state, id, &Answer::Expired, &Closing::Expired);
+        drop(state);
+        self.changed();
+    }
+
+    /// Somebody waits no longer; the last one closes the request.
+    fn leave(&self, id: u64, waiter: u64, closing: Closing) {
+        let mut state = self.state();
+        let Some(entry) = state.entries.get_mut(&id) else {
+            return;
+        };
+        entry.waiters.remove(&waiter);
+        if !entry.waiters.is_empty() || !entry.is_raised() {
+            return;
+        }
+        let ended = self.end(&mut state, id, &Answer::Expired, &closing);
+        drop(state);
+        if let Some(view) = ended {
+            self.tell(&view.request.name, closing);
+        }
+        self.changed();
+    }
+
+    /// Answers whoever waits, and keeps what became of the request.
+    fn end(
+        &self,
+        state: &mut State,
+        id: u64,
+        answer: &Answer,
+        closing: &Closing,
+    ) -> Option<HoldView> {
+        let mut entry = state.entries.remove(&id)?;
+        entry.view.phase = phase_of(*closing);
+        entry.answer(answer);
+        let held = entry.since.elapsed().as_millis();
+        let closed = AccessRequestClosed {
+            name: Arc::clone(entry.name()),
+            closing: *closing,
+            held_ms: u64::try_from(held).unwrap_or(u64::MAX),
+        };
+        let session = Arc::clone(&entry.view.session);
+        let record = Record::session(SystemTime::now().into(), session, closed);
+        if let Err(error) = self.inner.audit.record(record) {
+            let request = entry.name();
+            tracing::error!(%error, %request, "the end of a request was not recorded");
+        }
+        if state.closed.len() >= CLOSED {
+            state.closed.pop_front();
+        }
+        state.closed.push_back(entry.view.clone());
+        Some(entry.view)
+    }
+
+    fn tell(&self, name: &str, closing: Closing) {
+        if let Some(hook) = self.inner.hook.get() {
+            hook(name, closing);
+        }
+    }
+
+    fn changed(&self) {
+        self.inner.changes.send_modify(|changes| *changes += 1);
     }
 
     fn free_name(&self, session: SessionId) -> Arc<str> {
-        let waiting = self.waiting();
-        let mut salt = waiting.len() as u64;
+        let state = self.state();
+        let mut salt = state.next;
         loop {
             let drawn = self.inner.random.hash_one((session, salt, Instant::now()));
             let text = SessionId::new(drawn).to_string();
             let name: Arc<str> = format!("weir-{}", text.get(7..).unwrap_or(&text)).into();
-            if !waiting.contains_key(&name) {
+            let taken = state.closed.iter().any(|view| view.request.name == name);
+            if state.named(&name).is_none() && !taken {
                 return name;
             }
             salt = salt.wrapping_add(1);
         }
     }
 
-    fn waiting(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, Entry>> {
+    fn uid(&self, session: SessionId, id: u64) -> Arc<str> {
+        let drawn = |salt: u8| {
+            let now = SystemTime::now();
+            self.inner.random.hash_one((session, id, now, salt))
+        };
+        format!("{:016x}{:016x}", drawn(0), drawn(1)).into()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
         self.inner
-            .waiting
+            .state
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Entry {
-    fn check(
-        &self,
-        approver: &str,
-        groups: Option<&Names>,
-        ruling: &Ruling,
-    ) -> Result<(), DecideError> {
-        let identity = &self.view.session.identity;
-        let own = [
-            Some(&identity.name),
-            identity.subject.as_ref(),
-            identity.email.as_ref(),
-            identity.owner.as_ref(),
-        ];
-        if own
-            .into_iter()
-            .flatten()
-            .any(|name| name.eq_ignore_ascii_case(approver))
-        {
-            return Err(DecideError::Requester(approver.to_owned()));
-        }
-        let allowed = &self.view.request.groups;
-        if let Some(groups) = groups
-            && !allowed.is_empty()
-            && !groups.iter().any(|group| allowed.contains(group))
-        {
-            return Err(DecideError::Group(approver.to_owned()));
-        }
-        let again = self
-            .view
-            .approvers
-            .iter()
-            .any(|have| have.eq_ignore_ascii_case(approver));
-        if again && matches!(ruling, Ruling::Approve { .. }) {
-            return Err(DecideError::Again(approver.to_owned()));
-        }
-        Ok(())
-    }
-
-    /// The decisions behind the controller's ruling, one for each approver.
-    fn rulings(&self, ruling: &RequestRuling) -> Vec<Record> {
-        let decided = match &ruling.ending {
-            Ending::Approved { rows } => Ruling::Approve { rows: *rows },
-            Ending::Denied { reason } => Ruling::Deny {
-                reason: reason.as_str().into(),
-            },
-            Ending::Expired => return Vec::new(),
-        };
-        let approves = matches!(decided, Ruling::Approve { .. });
-        let decision = |(n, approver): (usize, &String)| {
-            let approvals = if approves { n.saturating_add(1) } else { 0 };
-            let event = AccessRequestDecided {
-                name: Arc::clone(&self.view.request.name),
-                approver: approver.as_str().into(),
-                ruling: decided.clone(),
-                approvals: u32::try_from(approvals).unwrap_or(u32::MAX),
-                needed: self.view.request.approvals,
-            };
-            Record::session(
-                SystemTime::now().into(),
-                Arc::clone(&self.view.session),
-                event,
-            )
-        };
-        ruling.approvers.iter().enumerate().map(decision).collect()
-    }
-
-    fn record(&self, approver: &str, ruling: &Ruling) -> (Record, usize) {
-        let before = u32::try_from(self.view.approvers.len()).unwrap_or(u32::MAX);
-        let needed = self.view.request.approvals;
-        let approves = u32::from(matches!(ruling, Ruling::Approve { .. }));
-        let decided = AccessRequestDecided {
-            name: Arc::clone(&self.view.request.name),
-            approver: approver.into(),
-            ruling: ruling.clone(),
-            approvals: before.saturating_add(approves),
-            needed,
-        };
-        let session = Arc::clone(&self.view.session);
-        let record = Record::session(SystemTime::now().into(), session, decided);
-        (record, usize::try_from(needed).unwrap_or(usize::MAX))
+const fn phase_of(closing: Closing) -> AccessRequestPhase {
+    match closing {
+        Closing::Approved => AccessRequestPhase::Approved,
+        Closing::Denied => AccessRequestPhase::Denied,
+        Closing::Expired => AccessRequestPhase::Expired,
+        Closing::ClientGone | Closing::Stopped => AccessRequestPhase::Withdrawn,
+        Closing::Superseded => AccessRequestPhase::Superseded,
     }
 }
 
-impl HoldTicket {
-    /// The request's name, for the notice to the client.
+/// How a request ends by an answer.
+trait FromAnswer {
+    fn from_answer(answer: &Answer) -> Self;
+}
+
+impl FromAnswer for Closing {
+    fn from_answer(answer: &Answer) -> Self {
+        match answer {
+            Answer::Approved { .. } | Answer::Other => Self::Approved,
+            Answer::Denied { .. } => Self::Denied,
+            Answer::Expired => Self::Expired,
+            Answer::Superseded { .. } => Self::Superseded,
+        }
+    }
+}
+
+/// Must raise the request that it and others wait for; dropped, all of them are refused.
+pub struct Leading {
+    holds: Holds,
+    id: u64,
+    hold: Option<NewHold>,
+}
+
+impl Leading {
+    /// A name that no request here has.
     #[must_use]
-    pub fn name(&self) -> &Arc<str> {
-        &self.name
+    pub fn free_name(&self) -> Arc<str> {
+        let session = self.hold.as_ref().map(|hold| hold.session.id);
+        self.holds.free_name(session.unwrap_or_default())
     }
 
-    /// Waits for the answer or the deadline. Cancel safe: it may be called again.
-    pub async fn answer(&mut self) -> Answer {
-        let answer = match tokio::time::timeout_at(self.until, &mut self.answer).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_)) | Err(_) => Answer::Expired,
+    /// The request under this name. It is on disk, and can be decided, when this returns.
+    ///
+    /// # Errors
+    /// When it cannot be recorded.
+    pub async fn raise(mut self, name: Arc<str>) -> Result<HoldTicket, OpenError> {
+        let Some(hold) = self.hold.as_ref() else {
+            return Err(OpenError::NotRaised("it was raised before".into()));
         };
-        self.closing = Some(match &answer {
-            Answer::Approved { .. } => Closing::Approved,
-            Answer::Denied { .. } => Closing::Denied,
-            Answer::Expired => Closing::Expired,
-        });
-        answer
-    }
-
-    /// Closes the hold because the engine stops.
-    pub fn stop(mut self) {
-        self.closing.get_or_insert(Closing::Stopped);
-    }
-}
-
-impl Drop for HoldTicket {
-    fn drop(&mut self) {
-        self.holds.waiting().remove(&self.name);
-        let held = self.since.elapsed().as_millis();
-        let closed = AccessRequestClosed {
-            name: Arc::clone(&self.name),
-            closing: self.closing.unwrap_or(Closing::ClientGone),
-            held_ms: u64::try_from(held).unwrap_or(u64::MAX),
+        let now = Timestamp::from(SystemTime::now());
+        let mut request = hold.request.clone();
+        request.approvals = request.approvals.max(1);
+        request.deadline = now.plus(hold.patience);
+        request.name = Arc::clone(&name);
+        let record = Record::session(now, Arc::clone(&hold.session), request.clone());
+        let recorded = self.holds.inner.audit.append_durable(record).await;
+        if let Err(error) = recorded {
+            self.fail(&error.to_string());
+            return Err(error.into());
+        }
+        let (waiter, answer) = Waiter::new(hold);
+        let mut state = self.holds.state();
+        let Some(entry) = state.entries.get_mut(&self.id) else {
+            return Err(OpenError::NotRaised("it was not raised".into()));
         };
-        let session = Arc::clone(&self.session);
-        let record = Record::session(SystemTime::now().into(), session, closed);
-        if let Err(error) = self.holds.inner.audit.record(record) {
-            tracing::error!(%error, request = %self.name, "the end of a request was not recorded");
+        entry.view.request = request;
+        entry.view.created = now;
+        let number = entry.lead(waiter);
+        entry.raised.send_replace(Some(Ok(Arc::clone(&name))));
+        let until = entry.until;
+        drop(state);
+        self.hold = None;
+        self.holds.changed();
+        let ticket = HoldTicket::new(self.holds.clone(), self.id, number, answer, until);
+        Ok(ticket.named(name))
+    }
+
+    /// There will be no request, for this reason.
+    pub fn fail(&mut self, reason: &str) {
+        if self.hold.take().is_none() {
+            return;
+        }
+        let entry = self.holds.state().entries.remove(&self.id);
+        if let Some(entry) = entry {
+            entry.raised.send_replace(Some(Err(reason.into())));
         }
     }
 }
+
+impl Drop for Leading {
+    fn drop(&mut self) {
+        self.fail("whoever asked first went away");
+    }
+}
+
+/// Whoever waits, waits here.
+type Sender = oneshot::Sender<Answer>;
 
 #[cfg(test)]
 mod tests;

@@ -196,11 +196,7 @@ struct Outgoing<'a> {
 }
 
 impl<'a> Outgoing<'a> {
-    fn new(
-        engine: &'a EngineId,
-        run: &[Frame],
-        signature: String,
-    ) -> Result<Self, SinkError> {
+    fn new(engine: &'a EngineId, run: &[Frame], signature: String) -> Result<Self, SinkError> {
         let mut body = Vec::with_capacity(run.iter().map(Frame::stored_len).sum());
         run.iter().for_each(|frame| frame.write_to(&mut body));
         let packed = body.len() >= PACK;

@@ -20,7 +20,10 @@ mod ledger;
 mod ship;
 mod spool;
 
-pub use holds::{Answer, DecideError, HoldTicket, HoldView, Holds, NewHold};
+pub use holds::{
+    Answer, Approving, DecideError, Decision, GrantError, Grants, HoldTicket, HoldView, Holds,
+    Leading, NewHold, OpenError, Opened, decision, spec,
+};
 pub use identity::{IdentityConfig, IdentityError, IdentitySource, KeySource, TokenConfig};
 pub use lease::LeaseLedger;
 pub use ledger::{CounterRow, CounterStore, LedgerError};

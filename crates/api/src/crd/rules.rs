@@ -38,11 +38,34 @@ pub(crate) fn not_zero(schema: &mut Schema) {
     add(schema, &[("self.matches('[1-9]')", "must not be zero")]);
 }
 
-pub(crate) fn immutable(schema: &mut Schema) {
+pub(crate) fn access_request(schema: &mut Schema) {
+    let someone = any_entry(&["groups", "users"]);
     add(
         schema,
-        &[("self == oldSelf", "what is asked for cannot be changed")],
+        &[
+            ("self == oldSelf", "what is asked for cannot be changed"),
+            (&someone, "nobody may decide: groups or users must be named"),
+            (
+                "!has(self.binding) || self.binding != 'Shape' || (has(self.maxMinutes) && has(self.shape))",
+                "a shape that may be approved needs `shape` and `maxMinutes`",
+            ),
+        ],
     );
+}
+
+pub(crate) fn approver_decision(schema: &mut Schema) {
+    add(
+        schema,
+        &[(
+            "has(self.minutes) == (has(self.binding) && self.binding == 'Shape')",
+            "`minutes` belongs to an approval of a shape, which needs it",
+        )],
+    );
+}
+
+/// A list whose entries are told apart by `label`.
+pub(crate) fn by_label(schema: &mut Schema) {
+    keyed(schema, "label");
 }
 
 /// A list whose entries are told apart by `name`.

@@ -11,7 +11,7 @@ use super::status::Condition;
 /// nobody changes what it asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
-#[cfg_attr(feature = "crds", schemars(transform = crate::crd::rules::immutable))]
+#[cfg_attr(feature = "crds", schemars(transform = crate::crd::rules::access_request))]
 #[serde(rename_all = "camelCase")]
 pub struct AccessRequestSpec {
     /// Who asks, as attested and not as claimed.
@@ -23,6 +23,23 @@ pub struct AccessRequestSpec {
     /// The Target.
     #[cfg_attr(feature = "crds", schemars(length(min = 1)))]
     pub target: String,
+    /// What it speaks: `postgresql`, `ssh` or `kubernetes`.
+    #[serde(default)]
+    #[cfg_attr(feature = "crds", schemars(length(max = 63)))]
+    pub protocol: Option<String>,
+    /// The database, as the client asked for it.
+    #[serde(default)]
+    pub database: Option<String>,
+    /// The user at the Target, as the client claims it or as Weir logs in. It proves nothing.
+    #[serde(default)]
+    pub login: Option<String>,
+    /// The session that it is of, as evidence names it.
+    #[serde(default)]
+    #[cfg_attr(feature = "crds", schemars(length(max = 63)))]
+    pub session: Option<String>,
+    /// The number of the statement in its session.
+    #[serde(default)]
+    pub number: Option<u64>,
     /// The policy whose rule holds it.
     #[cfg_attr(feature = "crds", schemars(length(min = 1, max = 317)))]
     pub policy: String,
@@ -39,33 +56,87 @@ pub struct AccessRequestSpec {
         schemars(length(max = 1024), inner(length(max = 8192)))
     )]
     pub parameters: Vec<Option<String>>,
-    /// The shape of the statement: equal for statements that differ in literals only.
+    /// A number for the shape of the statement: equal for statements that differ in literals only.
     #[serde(default)]
     pub fingerprint: Option<String>,
+    /// What it does, such as `Read` or `Delete`.
+    #[serde(default)]
+    #[cfg_attr(feature = "crds", schemars(inner(length(max = 63))))]
+    pub effects: Vec<String>,
+    /// The tables that it touches. Where there are too many to name, the last entry says how many
+    /// more there are.
+    #[serde(default)]
+    #[cfg_attr(
+        feature = "crds",
+        schemars(length(max = 256), inner(length(max = 512)))
+    )]
+    pub tables: Vec<String>,
     /// The DataLabels that it touches.
     #[serde(default)]
     pub labels: Vec<String>,
+    /// The columns behind those labels, as far as they are known.
+    #[serde(default)]
+    #[cfg_attr(feature = "crds", schemars(transform = crate::crd::rules::by_label))]
+    pub columns: Vec<LabelledColumns>,
     /// How many rows the server expects.
     #[serde(default)]
     pub estimated_rows: Option<u64>,
     /// How many rows were delivered before it was held.
     #[serde(default)]
     pub delivered_rows: Option<u64>,
+    /// How many bytes were delivered before it was held.
+    #[serde(default)]
+    pub delivered_bytes: Option<u64>,
     /// Why it is held.
     #[cfg_attr(feature = "crds", schemars(length(max = 1024)))]
     pub reason: String,
     /// Until when it waits, as an RFC 3339 time. Undecided by then, it is refused.
     #[cfg_attr(feature = "crds", schemars(length(max = 64), extend("format" = "date-time")))]
     pub deadline: String,
-    /// What an approval is good for.
+    /// The widest that an approval may be: of this very statement, or of its shape.
     #[serde(default)]
     pub binding: Binding,
-    /// The groups of which an approver must be in one.
-    #[cfg_attr(feature = "crds", schemars(length(min = 1)))]
+    /// With `binding: Shape`: for how many minutes a shape may be approved at most.
+    #[serde(default)]
+    #[cfg_attr(feature = "crds", schemars(range(min = 1)))]
+    pub max_minutes: Option<u32>,
+    /// With `binding: Shape`: the statement with its free literals replaced. An approval of the shape
+    /// lets through whatever reads like it.
+    #[serde(default)]
+    #[cfg_attr(feature = "crds", schemars(length(max = 1_048_576)))]
+    pub shape: Option<String>,
+    /// With `binding: Shape`: the literals and parameters of this statement that would be free. Where
+    /// there are too many to name, the last entry says how many more there are.
+    #[serde(default)]
+    #[cfg_attr(
+        feature = "crds",
+        schemars(length(max = 256), inner(length(max = 1024)))
+    )]
+    pub free_literals: Vec<String>,
+    /// The groups of which an approver must be in one, unless `users` names them.
+    #[serde(default)]
     pub groups: Vec<String>,
+    /// Who may approve beside the members of `groups`.
+    #[serde(default)]
+    pub users: Vec<String>,
     /// How many different people must approve.
     #[cfg_attr(feature = "crds", schemars(range(min = 1)))]
     pub count: u32,
+}
+
+/// Columns that carry one label.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct LabelledColumns {
+    /// The label.
+    #[cfg_attr(feature = "crds", schemars(length(min = 1)))]
+    pub label: String,
+    /// Its columns, such as `public.customers.ssn`. Where there are too many to name, the last entry
+    /// says how many more there are.
+    #[serde(default)]
+    #[cfg_attr(feature = "crds", schemars(inner(length(max = 512))))]
+    pub columns: Vec<String>,
 }
 
 /// Who asks.
@@ -86,16 +157,20 @@ pub struct Requester {
     /// Its pod.
     #[serde(default)]
     pub pod: Option<String>,
+    /// What its pod belongs to, such as `Deployment/reports`.
+    #[serde(default)]
+    #[cfg_attr(feature = "crds", schemars(length(max = 317)))]
+    pub workload: Option<String>,
 }
 
 /// What an approval is good for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 pub enum Binding {
-    /// This very statement.
+    /// This very statement, once.
     #[default]
     Exact,
-    /// Statements of the same shape.
+    /// Statements of the same shape, by the same identity, login, Target and rule, for some minutes.
     Shape,
 }
 
@@ -123,6 +198,9 @@ pub struct AccessRequestStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "crds", schemars(length(max = 40), inner(length(max = 32))))]
     pub notified: Vec<String>,
+    /// How many more of the same wait for this request: same identity, Target, rule and shape.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub repeats: u32,
 }
 
 /// Where a request stands.
@@ -139,6 +217,8 @@ pub enum AccessRequestPhase {
     Expired,
     /// The requester went away.
     Withdrawn,
+    /// The requester asks for something else instead, or the policy no longer holds it.
+    Superseded,
 }
 
 /// One person's decision.
@@ -160,6 +240,31 @@ pub struct ApproverDecision {
     /// For how many rows. Left out: for all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rows: Option<u64>,
+    /// What an approval is good for. Left out: this very statement.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub binding: Option<Binding>,
+    /// With `binding: Shape`: for how many minutes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "crds", schemars(range(min = 1)))]
+    pub minutes: Option<u32>,
+    /// How the approver was proved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub via: Option<DecisionVia>,
+}
+
+/// How an approver was proved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum DecisionVia {
+    /// The API server authenticated them.
+    Kubernetes,
+    /// An ID token of the identity provider, which Weir verified.
+    Oidc,
+    /// The socket of a standalone engine: the kernel says who is at the other end.
+    Socket,
+    /// A button in Slack, whose signature was verified.
+    Slack,
 }
 
 /// Yes or no.
@@ -170,4 +275,12 @@ pub enum RequestDecision {
     Approve,
     /// No.
     Deny,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature that serde asks for"
+)]
+const fn is_zero(number: &u32) -> bool {
+    *number == 0
 }

@@ -1,13 +1,15 @@
-//! Field order of each event in a frame. Adding a field or a kind is a new schema version; a version
-//! that only adds kinds and values leaves the older ones readable, one that changes a field does not.
+//! Field order of each event in a frame. Adding a field or a kind is a new schema version. Kinds and
+//! values that are added leave the older versions readable, and so do fields behind `since`: in a frame
+//! of an older version they have their default. Changing a field does not.
 
 use std::sync::Arc;
 
 use super::{DecodeError, Reader, Wire, Writer};
 use crate::control::{
-    AccessRequestClosed, AccessRequestCreated, AccessRequestDecided, BudgetsReset, Closing,
-    EngineStarted, EngineStopped, EvidenceRead, Finding, FindingCode, Heartbeat, PolicyChanged,
-    Previous, QuarantineChanged, Ruling,
+    AccessRequestClosed, AccessRequestCreated, AccessRequestDecided, AccessRequestRepeated,
+    Binding, BudgetsReset, Closing, EngineStarted, EngineStopped, EvidenceRead, Finding,
+    FindingCode, Heartbeat, LabelledColumns, PolicyChanged, Previous, QuarantineChanged, Ruling,
+    Via,
 };
 use crate::event::{Body, ConnectionClosed, ConnectionOpened, ConnectionRefused};
 use crate::file::{Digest, Direction, FileTransferred, TransferProtocol};
@@ -18,16 +20,20 @@ use crate::statement::{Decision, Outcome, Statement, StatementFinished, Statemen
 use crate::text::{Names, Timestamp};
 
 macro_rules! wire_struct {
-    ($($name:ident { $($field:ident),* })*) => {$(
+    ($($name:ident { $($field:ident),* $(; since $version:literal: $($newer:ident),*)* })*) => {$(
         impl Wire for $name {
             fn put<'a>(&'a self, writer: &mut Writer<'a>) {
-                let Self { $($field),* } = self;
+                let Self { $($field,)* $($($newer,)*)* } = self;
                 $($field.put(writer);)*
+                $($($newer.put(writer);)*)*
                 let _ = writer;
             }
             fn take(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
                 let _ = &reader;
-                Ok(Self { $($field: Wire::take(reader)?),* })
+                Ok(Self {
+                    $($field: Wire::take(reader)?,)*
+                    $($($newer: reader.since($version)?,)*)*
+                })
             }
         }
     )*};
@@ -110,9 +116,16 @@ wire_struct! {
     }
     AccessRequestCreated {
         name, number, statement, parameters, fingerprint, rules, reason, labels, rows, estimate,
-        groups, approvals, deadline
+        groups, approvals, deadline;
+        since 5: users, effects, tables, columns, bytes, summary, binding, max_minutes, shape,
+        free_literals
     }
-    AccessRequestDecided { name, approver, ruling, approvals, needed }
+    LabelledColumns { label, columns }
+    AccessRequestDecided {
+        name, approver, ruling, approvals, needed;
+        since 5: binding, minutes, via, comment
+    }
+    AccessRequestRepeated { name, number, count }
     AccessRequestClosed { name, closing, held_ms }
     PolicyChanged { revision, digest, refused }
     BudgetsReset { operator }
@@ -133,7 +146,9 @@ wire_enum! {
     }
     Direction { Download = 0, Upload = 1 }
     TransferProtocol { Sftp = 0, Scp = 1, Rsync = 2, Git = 3 }
-    Closing { Approved = 0, Denied = 1, Expired = 2, ClientGone = 3, Stopped = 4 }
+    Closing { Approved = 0, Denied = 1, Expired = 2, ClientGone = 3, Stopped = 4, Superseded = 5 }
+    Binding { Exact = 0, Shape = 1 }
+    Via { Kubernetes = 0, Oidc = 1, Socket = 2, Slack = 3 }
     FindingCode {
         Gap = 0, GapClosed = 1, ChainBroken = 2, TornTail = 3, UncleanShutdown = 4,
         UnclosedSession = 5, EngineSilent = 6, SpoolFull = 7, EventsLost = 8,
@@ -183,6 +198,7 @@ wire_body!(
     Heartbeat = 14,
     FileTransferred = 15,
     KubernetesAnswered = 16,
+    AccessRequestRepeated = 19,
     EvidenceRead = 20,
     QuarantineChanged = 22
 );

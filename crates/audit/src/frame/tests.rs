@@ -84,6 +84,7 @@ pub(crate) fn every_kind() -> Vec<Record> {
         groups: ["stewards"].into_iter().collect(),
         approvals: 2,
         deadline: at(9),
+        ..AccessRequestCreated::default()
     };
     let finished = StatementFinished {
         statement: statement(),
@@ -130,6 +131,10 @@ pub(crate) fn every_kind() -> Vec<Record> {
             ruling: Ruling::Approve { rows: Some(5) },
             approvals: 1,
             needed: 2,
+            binding: Binding::Exact,
+            minutes: None,
+            via: None,
+            comment: None,
         }
         .into(),
         AccessRequestDecided {
@@ -140,6 +145,10 @@ pub(crate) fn every_kind() -> Vec<Record> {
             },
             approvals: 1,
             needed: 2,
+            binding: Binding::Exact,
+            minutes: None,
+            via: None,
+            comment: None,
         }
         .into(),
         AccessRequestClosed {
@@ -188,6 +197,52 @@ pub(crate) fn every_kind() -> Vec<Record> {
     records
 }
 
+/// What schema 5 says of access requests.
+fn requests() -> Vec<Body> {
+    let created = AccessRequestCreated {
+        name: "weir-abcde".into(),
+        users: ["jane"].into_iter().collect(),
+        effects: ["Read"].into_iter().collect(),
+        tables: ["public.customers"].into_iter().collect(),
+        columns: vec![LabelledColumns {
+            label: "pii.ssn".into(),
+            columns: ["public.customers.ssn"].into_iter().collect(),
+        }],
+        bytes: 9,
+        summary: vec!["who".into(), "what".into()],
+        binding: Binding::Shape,
+        max_minutes: Some(30),
+        shape: Some("select ?".into()),
+        free_literals: vec!["1".into()],
+        ..AccessRequestCreated::default()
+    };
+    let decided = |via| AccessRequestDecided {
+        name: "weir-abcde".into(),
+        approver: "jane".into(),
+        ruling: Ruling::Approve { rows: None },
+        approvals: 1,
+        needed: 1,
+        binding: Binding::Shape,
+        minutes: Some(10),
+        via: Some(via),
+        comment: Some("month end".into()),
+    };
+    let closed = AccessRequestClosed {
+        name: "weir-abcde".into(),
+        closing: Closing::Superseded,
+        held_ms: 5,
+    };
+    let repeated = AccessRequestRepeated {
+        name: "weir-abcde".into(),
+        number: 4,
+        count: 2,
+    };
+    let mut bodies: Vec<Body> = vec![created.into(), closed.into(), repeated.into()];
+    let via = [Via::Kubernetes, Via::Oidc, Via::Socket, Via::Slack];
+    bodies.extend(via.map(decided).map(Body::from));
+    bodies
+}
+
 /// What sessions with channels and files add: kinds of schema 3, behind all of schema 2.
 fn channels() -> Vec<Body> {
     let mut channel = ChannelRecorder::new(4, 100, true);
@@ -222,6 +277,7 @@ fn channels() -> Vec<Body> {
         };
         bodies.push(file.into());
     }
+    bodies.extend(requests());
     for code in FindingCode::ALL.iter().copied() {
         let finding = Finding {
             code,
@@ -390,6 +446,39 @@ fn a_frame_that_was_sealed_by_version_2_is_read_as_it_was_written() {
             (record.at, &record.session, &record.body)
         );
     }
+}
+
+#[test]
+fn fields_that_a_version_added_have_their_default_in_older_frames() {
+    let bytes = |body: &AccessRequestDecided| {
+        let mut writer = crate::codec::Writer::default();
+        crate::codec::Wire::put(body, &mut writer);
+        writer.out
+    };
+    let decided = AccessRequestDecided {
+        name: "n".into(),
+        approver: "a".into(),
+        ruling: Ruling::Approve { rows: None },
+        approvals: 1,
+        needed: 1,
+        binding: Binding::Exact,
+        minutes: None,
+        via: None,
+        comment: None,
+    };
+    let new = bytes(&decided);
+    // Four fields of one byte each.
+    let (old, _) = new.split_at(new.len() - 4);
+    let read = |bytes: &[u8], version| {
+        let mut reader = crate::codec::Reader::new(bytes);
+        reader.written_in(version);
+        let read: Result<AccessRequestDecided, _> = crate::codec::Wire::take(&mut reader);
+        read.map(|read| (read, reader.is_empty()))
+    };
+    assert_eq!(read(&new, 5), Ok((decided.clone(), true)));
+    assert_eq!(read(old, 4), Ok((decided.clone(), true)));
+    assert_eq!(read(&new, 4), Ok((decided, false)));
+    assert_eq!(read(old, 5), Err(DecodeError::Short));
 }
 
 #[test]

@@ -99,7 +99,7 @@ pub fn root_of<T: Subtrees + ?Sized>(tree: &T, from: u64, to: u64) -> Result<Has
     if size == 0 {
         return Ok(empty_root());
     }
-    if size.is_power_of_two() && from % size == 0 {
+    if size.is_power_of_two() && from.is_multiple_of(size) {
         let level = size.trailing_zeros();
         return tree.complete(level, from >> level);
     }

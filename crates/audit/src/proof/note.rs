@@ -9,7 +9,6 @@ use sha2::{Digest as _, Sha256};
 
 use super::{from_base64, to_base64};
 use crate::frame::Hash;
-use crate::text::Timestamp;
 
 /// Lines with signatures that a reader takes.
 const MAX_SIGNATURES: usize = 100;
@@ -209,11 +208,7 @@ pub struct Checkpoint {
     pub size: u64,
     /// The root over them.
     pub root: Hash,
-    /// When it was made, by the collector's clock: an extension line.
-    pub time: Option<Timestamp>,
 }
-
-const TIME: &str = "weir-time ";
 
 impl fmt::Display for Checkpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -223,11 +218,7 @@ impl fmt::Display for Checkpoint {
             self.origin,
             self.size,
             to_base64(&self.root)
-        )?;
-        match self.time {
-            Some(time) => writeln!(f, "{TIME}{}", time.as_micros()),
-            None => Ok(()),
-        }
+        )
     }
 }
 
@@ -241,13 +232,6 @@ impl FromStr for Checkpoint {
                 origin: lines.next().filter(|origin| !origin.is_empty())?.to_owned(),
                 size: lines.next()?.parse().ok()?,
                 root: from_base64(lines.next()?)?,
-                time: match lines.next() {
-                    Some(line) => {
-                        let time = line.strip_prefix(TIME)?.parse().ok()?;
-                        Some(Timestamp::from_micros(time))
-                    }
-                    None => None,
-                },
             };
             (checkpoint.to_string() == text).then_some(checkpoint)
         };
@@ -310,23 +294,17 @@ mod tests {
             origin: "example.org/log".into(),
             size: 20,
             root: Hash([1; 32]),
-            time: Some(Timestamp::from_micros(5)),
         };
         let text = whole.to_string();
-        assert_eq!(text.parse(), Ok(whole.clone()));
+        assert_eq!(text.parse(), Ok(whole));
         for other in [
             text.replace("\n20\n", "\n020\n"),
             text.replace("\n20\n", "\n+20\n"),
             text.trim_end().to_owned(),
             format!("{text}more\n"),
-            text.replace("weir-time", "time"),
+            text.replacen("example.org/log", "", 1),
         ] {
             assert!(other.parse::<Checkpoint>().is_err(), "{other}");
         }
-        let plain = Checkpoint {
-            time: None,
-            ..whole
-        };
-        assert_eq!(plain.to_string().parse(), Ok(plain));
     }
 }

@@ -13,7 +13,7 @@ use super::error::ClusterError;
 use super::object::{full_name, is_name, list, name, number, text};
 use super::weir_path;
 use crate::commands::table::{Screen, Style};
-use crate::commands::text::{counted, duration, one_line, shorten, width};
+use crate::commands::text::{counted, duration, grouped, one_line, shorten, width};
 use crate::commands::time::between;
 
 /// Stands where admission writes who decided.
@@ -30,6 +30,8 @@ pub(crate) struct Decision {
     pub(crate) rows: Option<u64>,
     /// Why.
     pub(crate) reason: Option<String>,
+    /// For its shape, for so many minutes; for this statement alone, if left out.
+    pub(crate) minutes: Option<u32>,
 }
 
 /// A decision that was taken.
@@ -149,6 +151,10 @@ fn patch(request: &Value, decision: &Decision, now: Timestamp) -> Value {
         if let Some(rows) = decision.rows {
             mine.insert("rows".to_owned(), json!(rows));
         }
+        if let Some(minutes) = decision.minutes {
+            mine.insert("binding".to_owned(), json!("Shape"));
+            mine.insert("minutes".to_owned(), json!(minutes));
+        }
     }
     let mut decisions = list(request, "/status/decisions").to_vec();
     decisions.push(mine);
@@ -163,7 +169,7 @@ fn patch(request: &Value, decision: &Decision, now: Timestamp) -> Value {
 }
 
 /// What became of a decision, and what is still missing.
-fn said(request: &Value, decision: &Decision) -> Result<String, ClusterError> {
+pub(crate) fn said(request: &Value, decision: &Decision) -> Result<String, ClusterError> {
     let mine = list(request, "/status/decisions").last();
     let approver = mine.map(|mine| text(mine, "/approver")).unwrap_or_default();
     if matches!(approver, "" | UNSTAMPED) {
@@ -192,10 +198,23 @@ fn said(request: &Value, decision: &Decision) -> Result<String, ClusterError> {
         Some(rows) => format!("for {} more", counted(rows, "row")),
         None => "to its end".to_owned(),
     };
-    Ok(format!(
-        "approved {request_name} as {approver}: {}'s statement goes on {until}\n",
-        who(request)
-    ))
+    let who = who(request);
+    let what = match minutes(request) {
+        Some(minutes) => format!(
+            "{who}'s statements of this shape go on {}, for {}",
+            until.replace("its", "their"),
+            counted(minutes, "minute")
+        ),
+        None => format!("{who}'s statement goes on {until}"),
+    };
+    Ok(format!("approved {request_name} as {approver}: {what}\n"))
+}
+
+/// For how many minutes the shape is approved, if all who approved meant the shape.
+fn minutes(request: &Value) -> Option<u64> {
+    let decisions = list(request, "/status/decisions").iter();
+    let minutes = decisions.map(|decision| number(decision, "/minutes"));
+    minutes.min().filter(|minutes| *minutes > 0)
 }
 
 /// The different people who approved.
@@ -253,9 +272,26 @@ fn card(request: &Value, now: Timestamp, screen: Screen) -> String {
     }
     if summary.is_empty() {
         line("who", &who(request));
-        line("target", text(request, "/spec/target"));
         line("reason", text(request, "/spec/reason"));
     }
+    let mut target = one_line(text(request, "/spec/target"));
+    for (before, field) in [(" (database ", "database"), (" (as ", "login")] {
+        let part = text(request, &format!("/spec/{field}"));
+        if !part.is_empty() {
+            let _ = write!(target, "{before}{})", one_line(part));
+        }
+    }
+    line("target", &target);
+    let rule = format!(
+        "{}/{}",
+        text(request, "/spec/policy"),
+        text(request, "/spec/rule")
+    );
+    line("rule", &rule);
+    line("does", &words(list(request, "/spec/effects")));
+    line("tables", &words(list(request, "/spec/tables")));
+    line("labels", &labels(request));
+    line("rows", &rows(request));
     line("statement", text(request, "/spec/statement"));
     let parameters: Vec<String> = list(request, "/spec/parameters")
         .iter()
@@ -266,6 +302,16 @@ fn card(request: &Value, now: Timestamp, screen: Screen) -> String {
         })
         .collect();
     line("parameters", &parameters.join(", "));
+    if text(request, "/spec/binding") == "Shape" {
+        let most = number(request, "/spec/maxMinutes");
+        let shape = text(request, "/spec/shape");
+        line("shape", &format!("for at most {most}m: {shape}"));
+        line("free", &words(list(request, "/spec/freeLiterals")));
+    }
+    match number(request, "/status/repeats") {
+        0 => {}
+        more => line("repeats", &format!("asked {} more", counted(more, "time"))),
+    }
     let (have, needed) = (approvers(request), number(request, "/spec/count").max(1));
     if needed > 1 || !have.is_empty() {
         let by = if have.is_empty() {
@@ -275,8 +321,51 @@ fn card(request: &Value, now: Timestamp, screen: Screen) -> String {
         };
         line("approvals", &format!("{} of {needed}{by}", have.len()));
     }
-    line("decided by", &words(list(request, "/spec/groups")));
+    let mut deciders = list(request, "/spec/groups").to_vec();
+    deciders.extend(list(request, "/spec/users").iter().cloned());
+    line("decided by", &words(&deciders));
+    let session = text(request, "/spec/session");
+    if !session.is_empty() {
+        let of = number(request, "/spec/number");
+        line("session", &format!("{session}/{of}"));
+    }
     out
+}
+
+/// The labels, with their columns where they are known.
+fn labels(request: &Value) -> String {
+    let columns = list(request, "/spec/columns");
+    let of = |label: &str| {
+        let mut known = columns.iter();
+        let known = known.find(|one| text(one, "/label") == label)?;
+        Some(words(list(known, "/columns"))).filter(|columns| !columns.is_empty())
+    };
+    let labels = list(request, "/spec/labels")
+        .iter()
+        .filter_map(Value::as_str);
+    let labels = labels.map(|label| match of(label) {
+        Some(columns) => format!("{} ({columns})", one_line(label)),
+        None => one_line(label),
+    });
+    labels.collect::<Vec<_>>().join(", ")
+}
+
+/// How much it is, as far as that is known.
+fn rows(request: &Value) -> String {
+    let known = |field: &str| request.pointer(&format!("/spec/{field}"))?.as_u64();
+    let delivered = match (known("deliveredRows"), known("deliveredBytes")) {
+        (None | Some(0), None | Some(0)) => "none delivered yet".to_owned(),
+        (rows, None | Some(0)) => format!("{} delivered", grouped(rows.unwrap_or_default())),
+        (rows, Some(bytes)) => format!(
+            "{} delivered ({})",
+            grouped(rows.unwrap_or_default()),
+            counted(bytes, "byte")
+        ),
+    };
+    match known("estimatedRows") {
+        Some(rows) => format!("{delivered}, about {} expected", grouped(rows)),
+        None => delivered,
+    }
 }
 
 /// Who asks: the pod where it is known.

@@ -423,11 +423,22 @@ pub(super) fn summary(event: &Event) -> (Cell, String) {
                 String::new()
             };
             let by = one_line(&decided.approver);
+            let shape = match decided.minutes {
+                Some(minutes) => format!(
+                    ", every statement of its shape, for {}",
+                    counted(u64::from(minutes), "minute")
+                ),
+                None => String::new(),
+            };
             (
                 Cell::styled(word, style),
-                format!("{} by {by}{many}{said}", decided.name),
+                format!("{} by {by}{many}{said}{shape}", decided.name),
             )
         }
+        Body::AccessRequestRepeated(repeated) => (
+            Cell::styled("held", Style::Waits),
+            format!("{} too: {} wait for it", repeated.name, repeated.count),
+        ),
         Body::AccessRequestClosed(closed) => {
             let held = duration(std::time::Duration::from_millis(closed.held_ms));
             let how = format!("{:?}", closed.closing).to_lowercase();

@@ -7,15 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weir_audit::{
-    AccessRequestCreated, Body, ChunkBuilder, Column, Decision, Event, Identity, Outcome,
-    RecordingChunk, Session, SessionId, Statement, StatementFinished, Stream, Timestamp,
+    Body, ChunkBuilder, Column, Decision, Event, Identity, Outcome, RecordingChunk, Session,
+    SessionId, Statement, StatementFinished, Stream, Timestamp,
 };
-use weir_collector::api::RequestView;
 
 use super::replay::{Pace, Player, Step};
 use super::table::Screen;
 use super::time::Moment;
-use super::{events, requests, text, values};
+use super::{events, text, values};
 
 const SCREEN: Screen = Screen {
     width: 160,
@@ -165,42 +164,6 @@ fn no_line_wraps_on_any_usual_screen() {
         assert!(drawn.contains("shop/no-blind-writes"), "{drawn}");
         assert!(drawn.contains("… (+"), "{drawn}");
     }
-}
-
-#[test]
-fn a_request_shows_what_its_reviewer_needs() {
-    let view = RequestView {
-        request: AccessRequestCreated {
-            name: "weir-7k2qd".into(),
-            number: 2,
-            statement: "SELECT *\nFROM orders".into(),
-            rules: ["shop/exports"].into_iter().collect(),
-            reason: "more than 10,000 rows".into(),
-            rows: 10_000,
-            approvals: 1,
-            deadline: Timestamp::from_micros(BEGAN + 900_000_000),
-            ..AccessRequestCreated::default()
-        },
-        created: Timestamp::from_micros(BEGAN),
-        approvers: Vec::new(),
-        session: session(),
-    };
-    let drawn = requests::cards(&[view], Timestamp::from_micros(BEGAN + 150_000_000), SCREEN);
-    let wanted = "\
-weir-7k2qd  waits 2m 30s, 12m 30s left
-  who        reporter as app
-  target     orders-db
-  rule       shop/exports
-  reason     more than 10,000 rows
-  rows       10,000 delivered
-  statement  SELECT * FROM orders
-  session    0000000000005/2
-";
-    assert_eq!(drawn, wanted);
-    assert_eq!(
-        requests::cards(&[], Timestamp::default(), SCREEN),
-        "no request waits\n"
-    );
 }
 
 fn column(name: &str, type_id: u32, binary: bool, masked: bool) -> Column {

@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use weir_oidc::Verifier;
+use weir_sidecar::part::{PartError, part};
+
 use super::notify::NotificationsConfig;
 use super::ui::{OidcSettings, UiSettings};
 
@@ -290,6 +293,12 @@ impl Config {
     /// How long a drain waits for sessions to end.
     pub(crate) fn drain(&self) -> Duration {
         Duration::from_secs(self.drain_seconds)
+    }
+
+    /// Who judges ID tokens, if a provider is configured.
+    pub(crate) fn oidc_verifier(&self) -> Result<Option<Verifier>, PartError> {
+        let verifier = self.oidc.as_ref().map(OidcSettings::verifier);
+        verifier.transpose().map_err(part("the identity provider"))
     }
 
     /// Where secrets are looked up.

@@ -10,12 +10,8 @@ use std::sync::Arc;
 use serde::Deserialize;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc};
-use weir_api::kinds::{
-    AccessRequestPhase, AccessRequestSpec, ApproverDecision, Binding, RequestDecision, Requester,
-};
-use weir_audit::{
-    AccessRequestCreated, AccessRequestDecided, Body, Closing, Event, Ruling, Session, Value,
-};
+use weir_api::kinds::{AccessRequestPhase, AccessRequestSpec, ApproverDecision};
+use weir_audit::{Body, Closing, Event};
 use weir_notify::{Courier, Event as News, Hold, Message, NotifyMetrics, WAITING, Webhook};
 
 /// Requests whose decisions and end are still to be told.
@@ -108,7 +104,7 @@ impl Requests {
         let (id, at) = (event.id.to_string(), event.time.to_string());
         match &event.body {
             Body::AccessRequestCreated(created) => {
-                let spec = spec(event.session.as_deref()?, created);
+                let spec = weir_uplink::spec(event.session.as_deref()?, created);
                 let message = message(&id, &at, &created.name, &spec, &News::Created);
                 if self.0.len() < OPEN {
                     let decisions = Vec::new();
@@ -119,7 +115,7 @@ impl Requests {
             }
             Body::AccessRequestDecided(decided) => {
                 let open = self.0.get_mut(&decided.name)?;
-                let decision = decision(decided, &at);
+                let decision = weir_uplink::decision(decided, event.time);
                 open.decisions.push(decision.clone());
                 let news = News::Decided {
                     decision: &decision,
@@ -163,72 +159,16 @@ fn phase(closing: Closing) -> AccessRequestPhase {
         Closing::Denied => AccessRequestPhase::Denied,
         Closing::Expired => AccessRequestPhase::Expired,
         Closing::ClientGone | Closing::Stopped => AccessRequestPhase::Withdrawn,
-    }
-}
-
-fn decision(decided: &AccessRequestDecided, at: &str) -> ApproverDecision {
-    let (decision, reason, rows) = match &decided.ruling {
-        Ruling::Approve { rows } => (RequestDecision::Approve, None, *rows),
-        Ruling::Deny { reason } => (RequestDecision::Deny, Some(reason.to_string()), None),
-    };
-    ApproverDecision {
-        approver: decided.approver.to_string(),
-        decision,
-        at: at.to_owned(),
-        reason,
-        rows,
-    }
-}
-
-/// A request as it would be an AccessRequest in a cluster.
-fn spec(session: &Session, created: &AccessRequestCreated) -> AccessRequestSpec {
-    let text = |field: &Option<Arc<str>>| field.as_deref().map(str::to_owned);
-    let names = |names: &weir_audit::Names| names.iter().map(|name| name.to_string()).collect();
-    let identity = &session.identity;
-    let rule = created.rules.iter().next().map(|rule| rule.to_string());
-    let rule = rule.unwrap_or_default();
-    let (policy, rule) = rule.rsplit_once('/').unwrap_or((&rule, ""));
-    let mut spec = AccessRequestSpec {
-        requester: Requester {
-            name: identity.name.to_string(),
-            namespace: text(&identity.namespace),
-            service_account: text(&identity.service_account),
-            pod: text(&identity.pod),
-        },
-        summary: Vec::new(),
-        target: text(&session.target).unwrap_or_default(),
-        policy: policy.to_owned(),
-        rule: rule.to_owned(),
-        statement: created.statement.to_string(),
-        parameters: created.parameters.iter().map(parameter).collect(),
-        fingerprint: created.fingerprint.map(|print| format!("{print:016x}")),
-        labels: names(&created.labels),
-        estimated_rows: created.estimate,
-        delivered_rows: Some(created.rows),
-        reason: created.reason.to_string(),
-        deadline: created.deadline.to_string(),
-        binding: Binding::Exact,
-        groups: names(&created.groups),
-        count: created.approvals,
-    };
-    spec.summary = weir_api::summary(&spec);
-    spec
-}
-
-fn parameter(value: &Value) -> Option<String> {
-    match value {
-        Value::Null => None,
-        Value::Text(text) => Some(text.to_string()),
-        Value::Binary(bytes) => {
-            let hex = bytes.iter().map(|byte| format!("{byte:02x}"));
-            Some(format!("\\x{}", hex.collect::<String>()))
-        }
+        Closing::Superseded => AccessRequestPhase::Superseded,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use weir_audit::{AccessRequestClosed, EventId, Identity, SCHEMA, Timestamp};
+    use weir_audit::{
+        AccessRequestClosed, AccessRequestCreated, AccessRequestDecided, Binding, EventId,
+        Identity, Ruling, SCHEMA, Session, Timestamp,
+    };
 
     use super::*;
 
@@ -272,6 +212,10 @@ mod tests {
             ruling: Ruling::Approve { rows: None },
             approvals: 1,
             needed: 1,
+            binding: Binding::Exact,
+            minutes: None,
+            via: None,
+            comment: None,
         };
         assert!(requests.news(&event(2, decided)).is_some());
         let closed = || AccessRequestClosed {
@@ -282,16 +226,5 @@ mod tests {
         assert!(requests.news(&event(3, closed())).is_some());
         assert!(requests.0.is_empty());
         assert!(requests.news(&event(4, closed())).is_none());
-    }
-
-    #[test]
-    fn a_request_says_who_asks_for_what_by_which_rule() {
-        let told = event(1, created());
-        let spec = spec(told.session.as_deref().unwrap(), &created());
-        assert_eq!(
-            (spec.policy.as_str(), spec.rule.as_str()),
-            ("billing:reporting", "bulk")
-        );
-        assert!(spec.summary.len() <= 3 && spec.summary[0].contains("reporter on shop"));
     }
 }

@@ -1,18 +1,16 @@
 //! What operators may do to the running engine.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use weir_audit::{BudgetsReset, Names, Record, Ruling};
+use weir_audit::{BudgetsReset, Record};
 use weir_collector::api::{
-    Approver, Operator, OperatorError, OperatorFuture, QuarantineView, RequestView, SpoolView,
-    StatusView,
+    Approver, Operator, OperatorError, OperatorFuture, QuarantineView, SpoolView, StatusView,
 };
 use weir_gateway::ports::Policies as _;
 use weir_sidecar::budgets::StoredBudgets;
 use weir_sidecar::metrics::EngineMetrics;
-use weir_uplink::{AuditHandle, DecideError, HoldView, Holds, IdentitySource};
+use weir_uplink::{AuditHandle, IdentitySource};
 
 use super::policies::LoadedPolicies;
 use super::quarantine::{QuarantineError, Quarantines};
@@ -20,13 +18,10 @@ use super::quarantine::{QuarantineError, Quarantines};
 /// The engine as its operators reach it.
 pub(crate) struct StandaloneOperator {
     pub(crate) audit: AuditHandle,
-    pub(crate) holds: Holds,
     pub(crate) budgets: Arc<StoredBudgets>,
     pub(crate) policies: Arc<LoadedPolicies>,
     pub(crate) identity: Arc<IdentitySource>,
     pub(crate) metrics: Arc<EngineMetrics>,
-    /// Approver groups from the configuration.
-    pub(crate) groups: BTreeMap<String, Vec<String>>,
     pub(crate) quarantines: Arc<Quarantines>,
 }
 
@@ -50,22 +45,6 @@ impl StandaloneOperator {
                 .map_err(refused)
         })
     }
-
-    /// The groups of an operating system's user: the system's and the configuration's.
-    fn groups_of(&self, approver: &Approver) -> Names {
-        let user = &*approver.name;
-        let system = system_groups(user);
-        let configured = self
-            .groups
-            .iter()
-            .filter(|(_, users)| users.iter().any(|name| name == user))
-            .map(|(group, _)| group.clone());
-        system
-            .into_iter()
-            .chain(configured)
-            .map(Arc::from)
-            .collect()
-    }
 }
 
 fn refused(error: QuarantineError) -> OperatorError {
@@ -80,67 +59,7 @@ fn refused(error: QuarantineError) -> OperatorError {
     }
 }
 
-/// The groups of a user by the system's files: the primary one, and those that list the user.
-fn system_groups(user: &str) -> Vec<String> {
-    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let primary = passwd.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        (fields.next()? == user).then(|| fields.nth(2).unwrap_or_default().to_owned())
-    });
-    let group = std::fs::read_to_string("/etc/group").unwrap_or_default();
-    group
-        .lines()
-        .filter_map(|line| {
-            let fields: Vec<&str> = line.split(':').collect();
-            let [name, _, number, members] = fields.as_slice() else {
-                return None;
-            };
-            let listed = members.split(',').any(|member| member == user);
-            (listed || primary.as_deref() == Some(*number)).then(|| (*name).to_owned())
-        })
-        .collect()
-}
-
-fn view(hold: HoldView) -> RequestView {
-    RequestView {
-        request: hold.request,
-        created: hold.created,
-        approvers: hold.approvers,
-        session: hold.session,
-    }
-}
-
 impl Operator for StandaloneOperator {
-    fn requests(&self) -> Vec<RequestView> {
-        self.holds.list().into_iter().map(view).collect()
-    }
-
-    fn decide<'a>(
-        &'a self,
-        name: &'a str,
-        approver: &'a Approver,
-        ruling: Ruling,
-    ) -> OperatorFuture<'a, RequestView> {
-        Box::pin(async move {
-            let groups = self.groups_of(approver);
-            let decided = self
-                .holds
-                .decide(name, &approver.name, Some(&groups), ruling)
-                .await;
-            decided.map(view).map_err(|error| {
-                let text = error.to_string();
-                match error {
-                    DecideError::Unknown(_) => OperatorError::NotFound(text),
-                    DecideError::Requester(_) | DecideError::Group(_) => {
-                        OperatorError::Forbidden(text)
-                    }
-                    DecideError::Again(_) => OperatorError::Conflict(text),
-                    DecideError::Unrecorded(_) => OperatorError::Unavailable(text),
-                }
-            })
-        })
-    }
-
     fn quarantines(&self) -> Result<Vec<QuarantineView>, OperatorError> {
         self.quarantines.list().map_err(refused)
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use weir_audit::Identity;
 use weir_collector::api::{Api, Approver, Desk, Operator, serve_socket, serve_tcp};
-use weir_collector::{Collector, CollectorConfig, LINK_LIFE, Ui};
+use weir_collector::{Collector, CollectorConfig, LINK_LIFE, OwnSink, Ui};
 use weir_gateway::ports::Policies as _;
 use weir_gateway::{Engine, EngineConfig, HostKeys, Placeholders, Unmatched};
 use weir_notify::NotifyMetrics;
@@ -30,6 +30,7 @@ use weir_uplink::{
 };
 
 use super::config::{Config, ConfigError, UnmatchedConfig};
+use super::desk::StandaloneDesk;
 use super::kubeconfig::kubeconfig;
 use super::notify;
 use super::operator::StandaloneOperator;
@@ -69,6 +70,7 @@ pub(crate) struct Standalone {
     registry: Registry,
     readiness: Readiness,
     operator: Arc<StandaloneOperator>,
+    desk: Arc<StandaloneDesk>,
     collector: Collector,
     ca_pem: String,
     placeholders: Arc<Placeholders>,
@@ -121,10 +123,13 @@ impl Standalone {
         store.max_bytes = config.collector.max_bytes.unwrap_or(store.max_bytes);
         let collector =
             Collector::open(&state.join("collector"), store).map_err(part("the collector"))?;
-        let shipper = Shipper::start(&audit, Arc::new(collector.clone()))
-            .map_err(part("shipping evidence"))?;
+        let sink = OwnSink::open(collector.clone(), &state, audit.engine())
+            .map_err(part("the signing key"))?;
+        let shipper = Shipper::start(&audit, Arc::new(sink)).map_err(part("shipping evidence"))?;
         let budgets = Arc::new(StoredBudgets::open(&state).map_err(part("the budgets"))?);
-        let holds = weir_uplink::Holds::new(audit.clone());
+        let grants = weir_uplink::Grants::open(&state.join("approvals"));
+        let grants = grants.map_err(part("the approved shapes"))?;
+        let holds = weir_uplink::Holds::new(audit.clone(), grants);
         let identity = Arc::new(IdentitySource::new(identity_config(&config)));
         if let Err(error) = identity.current() {
             tracing::warn!(%error, "no identity yet: connections are refused");
@@ -164,14 +169,17 @@ impl Standalone {
         });
         let metrics = Arc::new(EngineMetrics::new(&registry).map_err(part("metrics"))?);
         let (drain, drained) = drain();
+        let desk = StandaloneDesk {
+            holds,
+            groups: config.approver_groups.clone(),
+            verifier: config.oidc_verifier()?,
+        };
         let operator = StandaloneOperator {
             audit,
-            holds,
             budgets,
             policies: Arc::clone(&policies),
             identity,
             metrics: Arc::clone(&metrics),
-            groups: config.approver_groups.clone(),
             quarantines: Arc::new(quarantines),
         };
         let serving = Serving {
@@ -194,6 +202,7 @@ impl Standalone {
             registry,
             readiness,
             operator: Arc::new(operator),
+            desk: Arc::new(desk),
             collector,
             ca_pem,
             placeholders,
@@ -236,8 +245,9 @@ impl Standalone {
     /// Serves operators, auditors and probes.
     pub(crate) async fn serve_operators(&self) -> Result<(), StartError> {
         let state = &self.config.state_dir;
-        let operator = Arc::clone(&self.operator) as Arc<dyn Operator>;
-        let api = Api::new(self.collector.clone(), Some(operator));
+        let api = Api::new(self.collector.clone())
+            .with_operator(Arc::clone(&self.operator) as Arc<dyn Operator>)
+            .with_desk(Arc::clone(&self.desk) as Arc<dyn Desk>);
         let socket = socket_path(state);
         let ui = self.ui(&api).map_err(part("the web UI"))?;
         let on_socket = match &ui {
@@ -299,9 +309,8 @@ impl Standalone {
             return Ok(None);
         };
         let settings = collector.ui.clone().unwrap_or_default();
-        let oidc = self.config.oidc.as_ref();
-        let oidc = oidc.map(|oidc| oidc.verifier().map(|verifier| (oidc, verifier)));
-        let config = ui_config(address, &settings, oidc.transpose()?)?;
+        let oidc = self.config.oidc.as_ref().zip(self.desk.verifier.clone());
+        let config = ui_config(address, &settings, oidc)?;
         let desk = Arc::clone(&self.desk) as Arc<dyn Desk>;
         Ok(Some(Ui::of_machine(config, api.clone(), desk, settings.auditors)))
     }

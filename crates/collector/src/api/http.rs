@@ -9,10 +9,12 @@ use http_body_util::{BodyExt as _, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::{Request, Response, header};
 use tokio::sync::mpsc;
-use weir_audit::{EvidenceRead, Ruling, SessionId};
+use weir_api::kinds::RequestDecision;
+use weir_audit::{EvidenceRead, SessionId};
+use weir_uplink::control::{DecisionAsked, Person};
 
-use super::operator::{Approver, Decide, Operator, QuarantineView};
-use super::reply::{Refusal, json, line, stream};
+use super::operator::{Approver, Decide, Desk, Operator, QuarantineView};
+use super::reply::{Refusal, json, line, octets, plain, stream};
 use super::routes::{Found, Query, To, find};
 use crate::{Collector, CollectorError, Ui};
 use weir_serve::Body;
@@ -29,6 +31,7 @@ const RECHECK: Duration = Duration::from_secs(30);
 pub struct Api {
     collector: Collector,
     operator: Option<Arc<dyn Operator>>,
+    desk: Option<Arc<dyn Desk>>,
     ui: Option<Ui>,
 }
 
@@ -47,6 +50,8 @@ pub(crate) struct Scope {
     pub(crate) user: Arc<str>,
     /// Where they ask from.
     pub(crate) address: Arc<str>,
+    /// What they brought to prove it.
+    pub(crate) person: Person,
     /// This namespace, or all.
     pub(crate) namespace: Option<String>,
     /// Whether they still may.
@@ -81,6 +86,15 @@ impl Caller {
         }
     }
 
+    /// Who they are to the desk.
+    fn person(&self) -> Person {
+        match self {
+            Self::Operator(approver) => Person::of_user(&*approver.name, Vec::new()),
+            Self::Reader => Person::of_user(READER, Vec::new()),
+            Self::Auditor(scope) => scope.person.clone(),
+        }
+    }
+
     /// What is not of one namespace is for those who may read all.
     fn everywhere(&self) -> Result<(), Refusal> {
         match self.confined() {
@@ -93,13 +107,32 @@ impl Caller {
 }
 
 impl Api {
-    /// An API over a store, and the engine beside it if there is one.
+    /// An API over a store.
     #[must_use]
-    pub fn new(collector: Collector, operator: Option<Arc<dyn Operator>>) -> Self {
+    pub fn new(collector: Collector) -> Self {
         Self {
             collector,
-            operator,
+            operator: None,
+            desk: None,
             ui: None,
+        }
+    }
+
+    /// The same with the engine that runs beside the collector.
+    #[must_use]
+    pub fn with_operator(self, operator: Arc<dyn Operator>) -> Self {
+        Self {
+            operator: Some(operator),
+            ..self
+        }
+    }
+
+    /// The same with a place where holds are decided.
+    #[must_use]
+    pub fn with_desk(self, desk: Arc<dyn Desk>) -> Self {
+        Self {
+            desk: Some(desk),
+            ..self
         }
     }
 
@@ -164,6 +197,20 @@ impl Api {
                 caller.everywhere()?;
                 json(&self.blocking(|store| store.verify()).await?)
             }
+            To::Checkpoint => {
+                query.finish().map_err(Refusal::bad)?;
+                caller.everywhere()?;
+                let proof = self.blocking(|store| store.proof()).await?;
+                Ok(plain(proof.checkpoint))
+            }
+            To::Tile => {
+                query.finish().map_err(Refusal::bad)?;
+                caller.everywhere()?;
+                let none = || Refusal::not_found("the log has no such tile");
+                let tile = varying.parse().map_err(|_| none())?;
+                let bytes = self.blocking(move |store| store.tile(tile)).await?;
+                Ok(octets(bytes.ok_or_else(none)?))
+            }
             To::Replay => {
                 let mut namespace = query.namespace().map_err(Refusal::bad)?;
                 confine(&mut namespace, caller)?;
@@ -180,9 +227,15 @@ impl Api {
                 Ok(self.tail(filter, caller))
             }
             To::Requests => {
+                let (mut namespace, closed) = query.requests().map_err(Refusal::bad)?;
+                confine(&mut namespace, caller)?;
+                let listed = self.desk()?.requests(caller.person(), namespace, closed);
+                json(&listed.await?)
+            }
+            To::Coverage => {
                 query.finish().map_err(Refusal::bad)?;
-                caller.everywhere()?;
-                json(&serde_json::json!({"requests": self.operator()?.requests()}))
+                let coverage = self.desk()?.coverage(caller.person()).await?;
+                json(&coverage.ok_or_else(|| Refusal::not_found("there is no cluster here"))?)
             }
             To::Quarantines => {
                 query.finish().map_err(Refusal::bad)?;
@@ -204,9 +257,22 @@ impl Api {
                 let link = link.ok_or_else(|| Refusal::unavailable(NO_UI.into()))?;
                 json(&serde_json::json!({"link": link, "seconds": crate::LINK_LIFE.as_secs()}))
             }
-            To::Approve | To::Deny | To::ResetBudgets | To::Quarantine | To::Lift => {
+            To::Approve | To::Deny => {
+                if matches!(caller, Caller::Reader) {
+                    let message = "whoever only bears the collector's token does not decide";
+                    return Err(Refusal::forbidden(message.into()));
+                }
+                let decision = match to {
+                    To::Approve => RequestDecision::Approve,
+                    _ => RequestDecision::Deny,
+                };
+                let body = body(request).await?;
+                let asked = decision_asked(varying, caller, decision, &body)?;
+                json(&self.desk()?.decide(asked).await?)
+            }
+            To::ResetBudgets | To::Quarantine | To::Lift => {
                 let Caller::Operator(approver) = caller else {
-                    let message = "decisions are not taken here, but on the operators' socket";
+                    let message = "this is done on the operators' socket only";
                     return Err(Refusal::forbidden(message.into()));
                 };
                 let body = body(request).await?;
@@ -222,40 +288,33 @@ impl Api {
         approver: &Approver,
         body: &[u8],
     ) -> Result<Response<Body>, Refusal> {
-        if to == To::Quarantine {
-            let spec = serde_json::from_slice(body).map_err(|e| Refusal::bad(e.to_string()))?;
-            let name = name.to_owned();
-            let asked = QuarantineView { name, spec };
-            self.operator()?.quarantine(asked, approver).await?;
-            return json(&serde_json::json!({"quarantined": true}));
-        }
-        let decide: Decide = if body.iter().all(u8::is_ascii_whitespace) {
-            Decide::default()
-        } else {
-            serde_json::from_slice(body).map_err(|error| Refusal::bad(error.to_string()))?
-        };
         let operator = self.operator()?;
-        let ruling = match to {
-            To::ResetBudgets => {
-                operator.reset_budgets(approver).await?;
-                return json(&serde_json::json!({"reset": true}));
+        let unreadable = |error: serde_json::Error| Refusal::bad(error.to_string());
+        match to {
+            To::Quarantine => {
+                let spec = serde_json::from_slice(body).map_err(unreadable)?;
+                let name = name.to_owned();
+                let asked = QuarantineView { name, spec };
+                operator.quarantine(asked, approver).await?;
+                json(&serde_json::json!({"quarantined": true}))
             }
             To::Lift => {
+                let decide: Decide = serde_json::from_slice(body).map_err(unreadable)?;
                 let reason = decide.reason.unwrap_or_default();
                 operator.lift(name, &reason, approver).await?;
-                return json(&serde_json::json!({"lifted": true}));
+                json(&serde_json::json!({"lifted": true}))
             }
-            To::Deny => {
-                let reason = decide.reason.filter(|reason| !reason.trim().is_empty());
-                let reason =
-                    reason.ok_or_else(|| Refusal::bad("a denial needs a reason".into()))?;
-                Ruling::Deny {
-                    reason: reason.into(),
-                }
+            _ => {
+                operator.reset_budgets(approver).await?;
+                json(&serde_json::json!({"reset": true}))
             }
-            _ => Ruling::Approve { rows: decide.rows },
-        };
-        json(&operator.decide(name, approver, ruling).await?)
+        }
+    }
+
+    fn desk(&self) -> Result<&dyn Desk, Refusal> {
+        self.desk
+            .as_deref()
+            .ok_or_else(|| Refusal::unavailable("nothing is decided here".into()))
     }
 
     fn operator(&self) -> Result<&dyn Operator, Refusal> {
@@ -346,6 +405,37 @@ impl Api {
         });
         stream(None, lines)
     }
+}
+
+/// A decision on the request `name`, as the body words it.
+fn decision_asked(
+    name: &str,
+    caller: &Caller,
+    decision: RequestDecision,
+    body: &[u8],
+) -> Result<DecisionAsked, Refusal> {
+    let decide: Decide = if body.iter().all(u8::is_ascii_whitespace) {
+        Decide::default()
+    } else {
+        serde_json::from_slice(body).map_err(|error| Refusal::bad(error.to_string()))?
+    };
+    let reason = decide.reason.filter(|reason| !reason.trim().is_empty());
+    if decision == RequestDecision::Deny && reason.is_none() {
+        return Err(Refusal::bad("a denial needs a reason".into()));
+    }
+    let mut namespace = decide.namespace;
+    confine(&mut namespace, caller)?;
+    Ok(DecisionAsked {
+        person: caller.person(),
+        namespace: namespace.unwrap_or_default(),
+        name: name.to_owned(),
+        uid: decide.uid.unwrap_or_default(),
+        decision,
+        reason,
+        rows: decide.rows,
+        binding: decide.binding,
+        minutes: decide.minutes,
+    })
 }
 
 /// Whatever was asked for, no more than the caller may read.

@@ -1,30 +1,65 @@
-//! What the API asks of the engine that runs beside it.
+//! What the API asks of the engine that runs beside it, and of whoever lets people decide on holds.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use weir_api::kinds::QuarantineSpec;
-use weir_audit::{AccessRequestCreated, Ruling, Session, Timestamp};
+use weir_api::kinds::{Binding, QuarantineSpec};
+use weir_uplink::control::{Coverage, DecisionAsked, Person, RequestView, RequestsListed};
 
 /// An answer that takes time.
 pub type OperatorFuture<'a, T> =
     Pin<Box<dyn Future<Output = Result<T, OperatorError>> + Send + 'a>>;
 
+/// An answer of a [`Desk`] that takes time.
+pub type DeskFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, DeskError>> + Send + 'a>>;
+
+/// Where holds are decided: the controller, or the engine that runs beside the collector.
+///
+/// Whoever implements it proves the person and judges what they may; whoever asks says only which
+/// credential they brought.
+pub trait Desk: Send + Sync {
+    /// The requests that a person may see: those that wait, and with `closed` the last that are over.
+    fn requests(
+        &self,
+        person: Person,
+        namespace: Option<String>,
+        closed: bool,
+    ) -> DeskFuture<'_, RequestsListed>;
+
+    /// Decides on one; the request as it is afterwards.
+    fn decide(&self, asked: DecisionAsked) -> DeskFuture<'_, RequestView>;
+
+    /// Which pods are governed; none where there is no cluster.
+    fn coverage(&self, person: Person) -> DeskFuture<'_, Option<Coverage>>;
+}
+
+/// Why a person does not get what they ask for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DeskError {
+    /// The credential proves nobody.
+    #[error("{0}")]
+    Unauthenticated(String),
+    /// This person may not.
+    #[error("{0}")]
+    Forbidden(String),
+    /// There is nothing of that name.
+    #[error("{0}")]
+    NotFound(String),
+    /// It was decided before, or is not the request that the person saw.
+    #[error("{0}")]
+    Conflict(String),
+    /// The decision is not one that can be taken.
+    #[error("{0}")]
+    Invalid(String),
+    /// It is not known now.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
 /// The engine, as its operators reach it.
 pub trait Operator: Send + Sync {
-    /// Requests that wait for a decision.
-    fn requests(&self) -> Vec<RequestView>;
-
-    /// Decides one.
-    fn decide<'a>(
-        &'a self,
-        name: &'a str,
-        approver: &'a Approver,
-        ruling: Ruling,
-    ) -> OperatorFuture<'a, RequestView>;
-
     /// Who is cut off, and who was.
     ///
     /// # Errors
@@ -85,10 +120,7 @@ pub enum OperatorError {
     /// There is nothing of that name.
     #[error("{0}")]
     NotFound(String),
-    /// This person may not.
-    #[error("{0}")]
-    Forbidden(String),
-    /// It was decided before, or by the same person.
+    /// It was done before.
     #[error("{0}")]
     Conflict(String),
     /// It cannot be what it is meant to be.
@@ -97,21 +129,6 @@ pub enum OperatorError {
     /// The engine cannot do it now.
     #[error("{0}")]
     Unavailable(String),
-}
-
-/// A request that waits.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct RequestView {
-    /// What is asked.
-    #[serde(flatten)]
-    pub request: AccessRequestCreated,
-    /// When it was raised.
-    pub created: Timestamp,
-    /// Who approved so far.
-    #[serde(default)]
-    pub approvers: Vec<Arc<str>>,
-    /// In which session.
-    pub session: Arc<Session>,
 }
 
 /// A quarantine.
@@ -167,12 +184,24 @@ pub struct SpoolView {
 
 /// The body of a decision.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Decide {
     /// Approve only so many rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rows: Option<u64>,
-    /// Why it is denied; the client is told.
+    /// Why. A denial needs it, and the client is told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// What an approval is good for; left out: this very statement.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub binding: Option<Binding>,
+    /// With `binding: Shape`: for how many minutes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub minutes: Option<u32>,
+    /// The request's UID, so that the decision is about no other request of its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<String>,
+    /// The request's namespace, in a cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
 }

@@ -8,7 +8,7 @@ use hyper::{Response, StatusCode, header};
 use serde::Serialize;
 use tokio::sync::mpsc;
 
-use super::operator::OperatorError;
+use super::operator::{DeskError, OperatorError};
 use crate::CollectorError;
 use weir_serve::Body;
 
@@ -98,7 +98,6 @@ impl From<OperatorError> for Refusal {
         let message = error.to_string();
         match error {
             OperatorError::NotFound(_) => Self::not_found(&message),
-            OperatorError::Forbidden(_) => Self::forbidden(message),
             OperatorError::Conflict(_) => Self {
                 status: StatusCode::CONFLICT,
                 code: "conflict",
@@ -106,6 +105,25 @@ impl From<OperatorError> for Refusal {
             },
             OperatorError::Invalid(_) => Self::bad(message),
             OperatorError::Unavailable(_) => Self::unavailable(message),
+        }
+    }
+}
+
+impl From<DeskError> for Refusal {
+    fn from(error: DeskError) -> Self {
+        let message = error.to_string();
+        let (status, code) = match error {
+            DeskError::Unauthenticated(_) => return Self::unauthorized(message),
+            DeskError::Forbidden(_) => return Self::forbidden(message),
+            DeskError::NotFound(_) => return Self::not_found(&message),
+            DeskError::Unavailable(_) => return Self::unavailable(message),
+            DeskError::Conflict(_) => (StatusCode::CONFLICT, "conflict"),
+            DeskError::Invalid(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid"),
+        };
+        Self {
+            status,
+            code,
+            message,
         }
     }
 }
@@ -150,10 +168,28 @@ pub(crate) fn json(value: &impl Serialize) -> Result<Response<Body>, Refusal> {
     Ok(with(StatusCode::OK, bytes))
 }
 
+/// Text that changes.
+pub(super) fn plain(text: String) -> Response<Body> {
+    let mut response = of("text/plain; charset=utf-8", text.into_bytes());
+    let never = header::HeaderValue::from_static("no-store");
+    response.headers_mut().insert(header::CACHE_CONTROL, never);
+    response
+}
+
+/// Bytes that never change.
+pub(super) fn octets(bytes: Vec<u8>) -> Response<Body> {
+    of("application/octet-stream", bytes)
+}
+
 fn with(status: StatusCode, bytes: Vec<u8>) -> Response<Body> {
-    let mut response = Response::new(Full::new(Bytes::from(bytes)).boxed());
+    let mut response = of("application/json", bytes);
     *response.status_mut() = status;
-    let kind = header::HeaderValue::from_static("application/json");
+    response
+}
+
+fn of(kind: &'static str, bytes: Vec<u8>) -> Response<Body> {
+    let mut response = Response::new(Full::new(Bytes::from(bytes)).boxed());
+    let kind = header::HeaderValue::from_static(kind);
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     response
 }

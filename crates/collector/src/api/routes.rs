@@ -11,7 +11,7 @@ use crate::{Filter, SessionFilter};
 pub struct Route {
     /// `GET` or `POST`.
     pub method: &'static str,
-    /// The path, with `{name}` for a part that varies.
+    /// The path, with `{name}` for a part that varies; `{path}` is all that follows.
     pub path: &'static str,
     pub(super) to: To,
 }
@@ -25,6 +25,7 @@ pub(super) enum To {
     Requests,
     Approve,
     Deny,
+    Coverage,
     Status,
     ResetBudgets,
     UiLink,
@@ -32,6 +33,8 @@ pub(super) enum To {
     Quarantine,
     Lift,
     Verify,
+    Checkpoint,
+    Tile,
 }
 
 const fn get(path: &'static str, to: To) -> Route {
@@ -59,6 +62,7 @@ pub const ROUTES: &[Route] = &[
     get("/v1/requests", To::Requests),
     post("/v1/requests/{name}/approve", To::Approve),
     post("/v1/requests/{name}/deny", To::Deny),
+    get("/v1/coverage", To::Coverage),
     get("/v1/status", To::Status),
     post("/v1/budgets/reset", To::ResetBudgets),
     post("/v1/ui/link", To::UiLink),
@@ -66,6 +70,8 @@ pub const ROUTES: &[Route] = &[
     post("/v1/quarantines/{name}", To::Quarantine),
     post("/v1/quarantines/{name}/lift", To::Lift),
     get("/v1/verify", To::Verify),
+    get("/v1/log/checkpoint", To::Checkpoint),
+    get("/v1/log/tile/{path}", To::Tile),
 ];
 
 /// Where a path leads, and the part of it that varies.
@@ -91,6 +97,9 @@ pub(super) fn find<'a>(method: &str, path: &'a str) -> Found<'a> {
 }
 
 fn fit<'a>(template: &str, path: &'a str) -> Option<&'a str> {
+    if let Some(before) = template.strip_suffix("{path}") {
+        return path.strip_prefix(before).filter(|rest| !rest.is_empty());
+    }
     let mut varying = "";
     let (mut wanted, mut given) = (template.split('/'), path.split('/'));
     loop {
@@ -144,6 +153,14 @@ impl Query {
         let namespace = self.text("namespace");
         self.finish()?;
         Ok(namespace)
+    }
+
+    /// The namespace of requests, and whether those that are over are meant as well.
+    pub(super) fn requests(mut self) -> Result<(Option<String>, bool), String> {
+        let namespace = self.text("namespace");
+        let closed = self.parsed("closed")?.unwrap_or_default();
+        self.finish()?;
+        Ok((namespace, closed))
     }
 
     pub(super) fn events(mut self) -> Result<Filter, String> {

@@ -15,7 +15,7 @@ use std::time::Duration;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
-use weir_uplink::control::{Review, ReviewRequest};
+use weir_uplink::control::{Person, Review, ReviewRequest};
 
 use crate::api::Refusal;
 
@@ -45,6 +45,17 @@ pub(crate) enum Credential {
     Token(String),
     IdToken(String),
     User { name: String, groups: Vec<String> },
+}
+
+impl Credential {
+    /// The same, for the desk.
+    pub(super) fn person(&self) -> Person {
+        match self {
+            Self::Token(token) => Person::of_token(token),
+            Self::IdToken(token) => Person::of_id_token(token),
+            Self::User { name, groups } => Person::of_user(name, groups.clone()),
+        }
+    }
 }
 
 pub(crate) struct Allowed {

@@ -4,13 +4,17 @@
 //! verified, the first one against the header.
 
 use std::io::Read as _;
+use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use hyper::HeaderMap;
 use hyper::header::CONTENT_ENCODING;
-use weir_audit::{Batch, Body, EngineId, Event, FrameReader, Hash};
-use weir_uplink::ingest::{ENGINE, MAX_UNPACKED, PREVIOUS, ZSTD};
+use weir_audit::{Batch, Body, EngineId, Event, FrameReader, Hash, Timestamp};
+use weir_uplink::ingest::{ENGINE, MAX_UNPACKED, PREVIOUS, SIGNATURE, ZSTD};
 
 use super::refused::Refused;
+use crate::log::Signed;
 use crate::peer::Pod;
 
 /// Events of a batch; in memory an event is a hundred times as large as on the wire.
@@ -23,6 +27,8 @@ pub(super) struct Handed {
     pub(super) engine: EngineId,
     previous: Hash,
     packed: bool,
+    /// When the head was signed, and the signature.
+    signature: Option<(Timestamp, Vec<u8>)>,
 }
 
 impl Handed {
@@ -39,11 +45,29 @@ impl Handed {
             Some(encoding) if encoding == ZSTD.as_bytes() => true,
             Some(_) => return Err(Refused::malformed("the encoding is not known")),
         };
+        let signature = match headers.get(SIGNATURE) {
+            None => None,
+            Some(value) => {
+                let read = value.to_str().ok().and_then(signature);
+                Some(read.ok_or_else(|| Refused::malformed("the signature cannot be read"))?)
+            }
+        };
         Ok(Self {
             engine,
             previous,
             packed,
+            signature,
         })
+    }
+
+    /// The signature over the end of the batch, verified with the key that the pod proved.
+    pub(super) fn verify(&mut self, batch: &Batch, pod: &Pod) -> Result<Signed, Refused> {
+        let (time, bytes) = self
+            .signature
+            .take()
+            .ok_or_else(|| Refused::unsigned(pod, "it is not signed"))?;
+        let signed = Signed::verify(batch, time, bytes, Arc::clone(&pod.chain));
+        signed.map_err(|error| Refused::unsigned(pod, &error.to_string()))
     }
 
     /// The frames, linked and whole.
@@ -92,6 +116,12 @@ fn decompress(body: &[u8]) -> Result<Vec<u8>, Refused> {
         return Err(Refused::oversized());
     }
     Ok(bytes)
+}
+
+fn signature(text: &str) -> Option<(Timestamp, Vec<u8>)> {
+    let (time, bytes) = text.split_once(' ')?;
+    let time = Timestamp::from_micros(time.parse().ok()?);
+    Some((time, STANDARD.decode(bytes).ok()?))
 }
 
 fn hash(text: &str) -> Option<Hash> {

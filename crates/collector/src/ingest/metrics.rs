@@ -17,6 +17,8 @@ pub enum Reason {
     ForeignEngine,
     /// An event names another identity than the certificate.
     ForgedIdentity,
+    /// Its end is not signed by the pod.
+    Unsigned,
     /// The pod hands in too much.
     Quota,
     /// All pods together do.
@@ -34,6 +36,7 @@ impl Label for Reason {
         Self::Slow,
         Self::ForeignEngine,
         Self::ForgedIdentity,
+        Self::Unsigned,
         Self::Quota,
         Self::Busy,
         Self::Store,
@@ -47,6 +50,7 @@ impl Label for Reason {
             Self::Slow => "slow",
             Self::ForeignEngine => "foreign_engine",
             Self::ForgedIdentity => "forged_identity",
+            Self::Unsigned => "unsigned",
             Self::Quota => "quota",
             Self::Busy => "busy",
             Self::Store => "store",

@@ -96,6 +96,19 @@ impl Refused {
         }
     }
 
+    /// Nobody vouches for it: an older sidecar, or somebody between it and here.
+    pub(super) fn unsigned(pod: &Pod, why: &str) -> Self {
+        let message = format!("evidence is taken only with its engine's signature: {why}");
+        let finding = format!(
+            "{} of {} (pod {}) handed in evidence that it did not sign: {why}",
+            pod.name, pod.spiffe, pod.uid
+        );
+        Self {
+            finding: Some(finding),
+            ..Self::new(Reason::Unsigned, StatusCode::FORBIDDEN, "unsigned", message)
+        }
+    }
+
     /// What the store says: either an event may not be kept, or the sidecar must keep it for now.
     pub(super) fn store(pod: &Pod, error: CollectorError) -> Self {
         match error {

@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
+use std::path::Path;
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
+use rustls_pki_types::CertificateDer;
 use weir_audit::{
     Ack, Batch, Body, EngineId, Event, Finding, FindingCode, Frame, FrameBuilder, Hash, Record,
     SessionId, Timestamp, genesis,
@@ -15,6 +17,7 @@ use super::chain::{self, Found, Placed};
 use super::index::{BlockIndex, Kind};
 use super::maintain::merge_small;
 use super::sessions::save_session;
+use crate::log::{Log, LogKey, Run, Signed, Vouched};
 
 const LEVEL: i32 = 3;
 const BLOCK_BYTES: usize = 256 << 10;
@@ -27,6 +30,7 @@ pub(super) struct Ingest {
     pub(super) store: Connection,
     own: EngineId,
     keys: HashMap<(Kind, Arc<str>), i64>,
+    pub(super) log: Log,
 }
 
 pub(super) struct Done {
@@ -51,15 +55,15 @@ pub(super) type Check<'a> = dyn FnMut(&Event) -> Result<(), String> + 'a;
 /// Whose frames are stored.
 struct Source<'a> {
     engine: &'a EngineId,
-    /// The collector itself: it alone says what became of other engines' sessions.
-    own: bool,
+    /// Who vouches for them. The collector alone says what became of other engines' sessions.
+    vouched: Vouched<'a>,
 }
 
 /// Keys that a transaction made; they are cached only once it is committed.
 type NewKeys = Vec<((Kind, Arc<str>), i64)>;
 
 impl Ingest {
-    pub(super) fn new(store: Connection) -> Result<Self, CollectorError> {
+    pub(super) fn new(mut store: Connection, dir: &Path) -> Result<Self, CollectorError> {
         let drawn = SessionId::new(RandomState::new().hash_one("collector")).to_string();
         let drawn = format!("collector_{}", drawn.get(7..).unwrap_or(&drawn));
         store.execute("INSERT OR IGNORE INTO meta VALUES ('engine', ?1)", [&drawn])?;
@@ -67,17 +71,38 @@ impl Ingest {
             store.query_row("SELECT value FROM meta WHERE name = 'engine'", [], |row| {
                 row.get(0)
             })?;
-        let own = own.parse().map_err(std::io::Error::other)?;
+        let own: EngineId = own.parse().map_err(std::io::Error::other)?;
+        let key = LogKey::load_or_create(&dir.join("log.key"), &format!("weir.dev/log/{own}"))?;
+        let log = Log::open(&mut store, Arc::new(key))?;
         Ok(Self {
             store,
             own,
             keys: HashMap::new(),
+            log,
         })
+    }
+
+    pub(super) fn log_key(&self) -> &Arc<LogKey> {
+        self.log.key()
+    }
+
+    pub(super) fn trust(
+        &mut self,
+        roots: &[CertificateDer<'_>],
+        now: Timestamp,
+    ) -> Result<(), CollectorError> {
+        for root in roots {
+            self.store
+                .prepare_cached("INSERT OR IGNORE INTO log_roots VALUES (?1, ?2)")?
+                .execute(params![root.as_ref(), now.as_micros()])?;
+        }
+        Ok(())
     }
 
     pub(super) fn ingest(
         &mut self,
         batch: &Batch,
+        signed: Option<&Signed>,
         now: Timestamp,
         keep: bool,
         check: &mut Check<'_>,
@@ -92,7 +117,7 @@ impl Ingest {
                 keys,
                 &Source {
                     engine: &batch.engine,
-                    own: false,
+                    vouched: signed.map_or(Vouched::Nobody, Vouched::Engine),
                 },
                 &batch.frames,
                 now,
@@ -154,10 +179,13 @@ impl Ingest {
         let mut keys = Keys {
             cached: &self.keys,
             new: Vec::new(),
+            log: self.log.clone(),
         };
         act(&transaction, &mut keys)?;
-        let new = keys.new;
+        let Keys { new, mut log, .. } = keys;
+        log.seal(&transaction, std::time::SystemTime::now().into())?;
         transaction.commit()?;
+        self.log = log;
         self.keys.extend(new);
         Ok(())
     }
@@ -167,6 +195,8 @@ impl Ingest {
 pub(super) struct Keys<'a> {
     cached: &'a HashMap<(Kind, Arc<str>), i64>,
     new: NewKeys,
+    /// What becomes the log when the transaction is committed.
+    log: Log,
 }
 
 impl Keys<'_> {
@@ -216,6 +246,7 @@ fn store_frames(
     let key = keys.number(store, Kind::Engine, &engine.as_str().into())?;
     let mut block: Option<Block> = None;
     let mut deltas = HashMap::new();
+    let mut runs = Vec::new();
     for frame in frames {
         let Placed::New { continues } = chain::place(store, engine, key, frame, found)? else {
             continue;
@@ -235,8 +266,17 @@ fn store_frames(
         (block.last_seq, block.hash) = (frame.last_seq(), frame.hash());
         block.index.add(&events, &mut deltas);
         note_engine(store, key, frame.epoch(), &events, now)?;
+        let times = events.iter().map(|event| event.time);
+        let times = (times.clone().min(), times.max());
+        Run::add(
+            &mut runs,
+            frame,
+            (times.0.unwrap_or_default(), times.1.unwrap_or_default()),
+        );
         take(events)?;
     }
+    keys.log
+        .accept(store, (engine, key), runs, from.vouched, now)?;
     if let Some(block) = block {
         let small = block.bytes.len() < LARGE;
         block.save(store, keys, key)?;
@@ -245,7 +285,8 @@ fn store_frames(
         }
     }
     for (id, delta) in deltas {
-        if !save_session(store, keys, (key, from.own), id, &delta)? {
+        let own = matches!(from.vouched, Vouched::Own);
+        if !save_session(store, keys, (key, own), id, &delta)? {
             let id = SessionId::new(id);
             found.push(Found {
                 code: FindingCode::Other,
@@ -386,7 +427,7 @@ fn record(
     let frames: Vec<Frame> = builder.seal(previous).into_iter().collect();
     let from = Source {
         engine: own,
-        own: true,
+        vouched: Vouched::Own,
     };
     store_frames(store, keys, &from, &frames, now, &mut Vec::new(), take)
 }

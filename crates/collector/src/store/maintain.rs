@@ -1,9 +1,11 @@
 //! Upkeep: small blocks are merged, old evidence goes, silence becomes a finding.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rusqlite::{Connection, params};
-use weir_audit::{Finding, FindingCode, SessionId, Timestamp};
+use weir_audit::proof::RetentionLeaf;
+use weir_audit::{Finding, FindingCode, Hash, SessionId, Timestamp};
 
 use super::ingest::{Ingest, LARGE};
 use super::schema::unpack;
@@ -25,6 +27,17 @@ struct Small {
     last_time: i64,
     first_time: i64,
     bytes: Vec<u8>,
+}
+
+/// A block that retention deletes.
+struct Oldest {
+    id: i64,
+    engine: i64,
+    epoch: u32,
+    last_seq: u64,
+    hash: Hash,
+    last_time: u64,
+    name: String,
 }
 
 /// Merges an engine's small blocks, so that slow traffic is kept as compactly as fast traffic.
@@ -199,11 +212,13 @@ impl Ingest {
     fn prune(&mut self, config: &CollectorConfig, now: Timestamp) -> Result<(), CollectorError> {
         if let Some(age) = config.max_age {
             let before = now.minus(age).as_micros();
-            while self.prune_step("last_time < ?1", before)? {}
+            let reason = format!("age {}s", age.as_secs());
+            while self.prune_step(("last_time < ?1", before), &reason, now)? {}
             self.store
                 .execute("DELETE FROM sessions WHERE last < ?1", [before])?;
         }
-        while self.size()? > config.max_bytes && self.prune_step("?1", 1)? {}
+        let reason = format!("size {}", config.max_bytes);
+        while self.size()? > config.max_bytes && self.prune_step(("?1", 1), &reason, now)? {}
         Ok(())
     }
 
@@ -216,30 +231,67 @@ impl Ingest {
         Ok(pages.saturating_mul(number("page_size")?))
     }
 
-    /// Deletes some of the oldest blocks, and remembers their last link. Chains are cut from their
-    /// beginning only, so what stays can still be verified.
-    fn prune_step(&mut self, which: &str, value: u64) -> Result<bool, CollectorError> {
+    /// Deletes some of the oldest blocks, remembers their last link, and says so in the log. Chains are cut
+    /// from their beginning only, so what stays can still be verified.
+    fn prune_step(
+        &mut self,
+        (which, value): (&str, u64),
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<bool, CollectorError> {
+        let mut log = self.log.clone();
         let transaction = self.store.transaction()?;
-        let oldest: Vec<(i64, i64, i64, i64, Vec<u8>)> = transaction
+        let oldest: Vec<Oldest> = transaction
             .prepare_cached(&format!(
-                "SELECT id, engine, epoch, last_seq, hash FROM blocks b WHERE {which}
+                "SELECT id, engine, epoch, last_seq, hash, last_time,
+                   (SELECT text FROM keys WHERE keys.id = engine) FROM blocks b WHERE {which}
                  AND NOT EXISTS (SELECT 1 FROM blocks o WHERE o.engine = b.engine
                    AND (o.epoch, o.first_seq) < (b.epoch, b.first_seq) AND NOT (o.last_time <= b.last_time))
                  ORDER BY last_time, epoch, first_seq LIMIT {PRUNE_STEP}"
             ))?
             .query_map([value], |row| {
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
+                Ok(Oldest {
+                    id: row.get(0)?,
+                    engine: row.get(1)?,
+                    epoch: row.get(2)?,
+                    last_seq: row.get(3)?,
+                    hash: Hash(row.get(4)?),
+                    last_time: row.get(5)?,
+                    name: row.get(6)?,
+                })
             })?
             .collect::<Result<_, _>>()?;
-        for (id, engine, epoch, last, hash) in &oldest {
-            delete(&transaction, *id)?;
+        let mut cuts: BTreeMap<i64, &Oldest> = BTreeMap::new();
+        for block in &oldest {
+            delete(&transaction, block.id)?;
             transaction.execute(
                 "INSERT INTO pruned VALUES (?1, ?2, ?3, ?4) ON CONFLICT(engine) DO UPDATE SET
                  epoch = ?2, last_seq = ?3, hash = ?4 WHERE (?2, ?3) > (epoch, last_seq)",
-                params![engine, epoch, last, hash],
+                params![block.engine, block.epoch, block.last_seq, block.hash.0],
             )?;
+            let cut = cuts.entry(block.engine).or_insert(block);
+            if (cut.epoch, cut.last_seq) < (block.epoch, block.last_seq) {
+                *cut = block;
+            }
         }
+        for (engine, cut) in cuts {
+            let deleted = RetentionLeaf {
+                engine: cut
+                    .name
+                    .parse()
+                    .map_err(|_| CollectorError::Damaged(cut.id))?,
+                epoch: cut.epoch,
+                last_seq: cut.last_seq,
+                hash: cut.hash,
+                newest: Timestamp::from_micros(cut.last_time),
+                at: now,
+                reason: reason.to_owned(),
+            };
+            log.delete(&transaction, engine, deleted)?;
+        }
+        log.seal(&transaction, now)?;
         transaction.commit()?;
+        self.log = log;
         self.store
             .execute_batch("PRAGMA incremental_vacuum(4096)")?;
         Ok(!oldest.is_empty())

@@ -87,7 +87,7 @@ pub(super) fn open(path: &Path) -> Result<Connection, CollectorError> {
 }
 
 /// Unpacks a block.
-pub(super) fn unpack(block: i64, raw: i64, data: &[u8]) -> Result<Vec<u8>, CollectorError> {
+pub(crate) fn unpack(block: i64, raw: i64, data: &[u8]) -> Result<Vec<u8>, CollectorError> {
     let size = usize::try_from(raw).ok().filter(|size| *size <= MAX_BLOCK);
     let size = size.ok_or(CollectorError::Damaged(block))?;
     let bytes = zstd::bulk::decompress(data, size).map_err(|_| CollectorError::Damaged(block))?;

@@ -1,194 +1,373 @@
-//! Verification of what is at rest, from the sealed bytes alone.
+//! Verification of what is at rest: of the log from its entries, of events from their sealed bytes.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension as _};
 use serde::{Deserialize, Serialize};
-use weir_audit::{EngineId, Frame, FrameReader, Hash, genesis};
+use weir_audit::proof::{Evidence, Head, Leaf, RetentionLeaf, VerifierKey, merkle};
+use weir_audit::{EngineId, Hash, Timestamp};
 
 use super::schema::unpack;
 use super::{Collector, CollectorError};
+use crate::log::judge::{Claim, EngineReport, Judge, Leaves, Signature};
+use crate::log::{Chain, LATEST, Signer, Stored, Tree, unpack_chain, verify_note};
 
 const MAX_PROBLEMS: usize = 100;
 
 /// Whether the record is complete and unaltered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChainReport {
-    /// Whether no engine has a problem.
+    /// Whether there is no problem.
     pub ok: bool,
+    /// The log of proofs.
+    pub log: LogReport,
     /// Each engine's part.
     pub engines: Vec<EngineReport>,
 }
 
-/// One engine's chain.
+/// The log of proofs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EngineReport {
-    /// The engine.
-    pub engine: EngineId,
-    /// Epochs seen.
-    pub epochs: u32,
-    /// Frames verified.
-    pub frames: u64,
-    /// Events verified.
-    pub events: u64,
-    /// The last link.
-    pub head: String,
-    /// Whether retention cut the beginning off.
-    pub pruned: bool,
-    /// What is missing or does not chain; at most 100.
+pub struct LogReport {
+    /// The key that verifies its checkpoints: `NAME+ID+KEY`.
+    pub key: String,
+    /// How many entries it has.
+    pub size: u64,
+    /// The newest checkpoint, a signed note.
+    pub checkpoint: String,
+    /// Who else vouches for which size of it: archives and witnesses.
+    pub vouched: Vec<Vouched>,
+    /// What is missing or altered in it; at most 100.
     pub problems: Vec<String>,
 }
 
-/// Where a chain stands.
-struct Walk {
-    report: EngineReport,
-    hash: Hash,
-    at: (u32, u64),
+/// A checkpoint that somebody else has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Vouched {
+    /// `archive`, or a witness's name.
+    pub by: String,
+    /// The size of the log then.
+    pub size: u64,
+    /// When.
+    pub time: Timestamp,
+}
+
+impl Vouched {
+    pub(super) fn of(stored: &Stored) -> Self {
+        Self {
+            by: stored.name.clone(),
+            size: stored.checkpoint.size,
+            time: Timestamp::from_micros(stored.time),
+        }
+    }
 }
 
 impl Collector {
-    /// Verifies every link of every engine from what is at rest.
+    /// Verifies the log, and every event that the log says is there, from what is at rest.
     ///
     /// # Errors
     /// When the store cannot be read; damage is a problem in the report.
     pub fn verify(&self) -> Result<ChainReport, CollectorError> {
         let mut reader = self.reader()?;
-        // One snapshot for blocks and ranges.
+        // One snapshot for everything.
         let reader = reader.transaction()?;
-        let mut walks: HashMap<i64, Walk> = HashMap::new();
-        let mut select = reader.prepare(
-            "SELECT b.engine, k.text, b.id, b.epoch, b.first_seq, b.raw, b.data
-             FROM blocks b JOIN keys k ON k.id = b.engine ORDER BY b.engine, b.epoch, b.first_seq",
-        )?;
-        let mut rows = select.query([])?;
-        while let Some(row) = rows.next()? {
-            let key: i64 = row.get(0)?;
-            let text: String = row.get(1)?;
-            let id: i64 = row.get(2)?;
-            let walk = match walks.entry(key) {
-                Entry::Occupied(walk) => walk.into_mut(),
-                Entry::Vacant(free) => {
-                    let engine = text.parse().map_err(|_| CollectorError::Damaged(id))?;
-                    free.insert(Walk::begin(&reader, key, engine)?)
-                }
+        let key = self.log_key().public().clone();
+        let log = log(&reader, &key)?;
+        let own = self.log_key().name();
+        let signer = signer(&reader)?;
+        let mut chains = HashMap::new();
+        let mut engines = Vec::new();
+        for (number, name) in names(&reader)? {
+            let Ok(engine) = name.parse::<EngineId>() else {
+                continue;
             };
-            let data: Vec<u8> = row.get(6)?;
-            match unpack(id, row.get(5)?, &data) {
-                Ok(bytes) => walk.block(id, &bytes),
-                Err(_) => walk.problem(format!("block {id} cannot be unpacked")),
+            let leaves = leaves(&reader, number, &engine, &mut chains)?;
+            let is_own = own.ends_with(&format!("/{engine}"));
+            let mut judge = Judge::new(engine, is_own, leaves, &signer);
+            blocks(&reader, number, &mut judge)?;
+            let mut report = judge.end();
+            cut(&reader, number, &mut report)?;
+            engines.push(report);
+        }
+        engines.sort_by(|a, b| a.engine.cmp(&b.engine));
+        let intact = engines.iter().all(|engine| engine.problems.is_empty());
+        Ok(ChainReport {
+            ok: intact && log.problems.is_empty(),
+            log,
+            engines,
+        })
+    }
+}
+
+/// The roots that this collector ever trusted.
+pub(crate) fn signer(reader: &Connection) -> Result<Signer, CollectorError> {
+    let roots: Vec<Vec<u8>> = reader
+        .prepare("SELECT certificate FROM log_roots ORDER BY seen, certificate")?
+        .query_map([], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    Signer::new(roots.into_iter().map(Into::into).collect())
+        .map_err(|error| CollectorError::Log(error.to_string()))
+}
+
+/// Engines with a leaf or a block.
+fn names(reader: &Connection) -> Result<Vec<(i64, String)>, CollectorError> {
+    let names = reader
+        .prepare(
+            "SELECT id, text FROM keys WHERE kind = 0 AND (
+               EXISTS (SELECT 1 FROM log_leaves WHERE engine = id)
+               OR EXISTS (SELECT 1 FROM blocks WHERE engine = id)) ORDER BY id",
+        )?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<Result<_, _>>()?;
+    Ok(names)
+}
+
+/// The log from its first entry to its last, against every checkpoint that is known.
+fn log(reader: &Connection, key: &VerifierKey) -> Result<LogReport, CollectorError> {
+    let mut problems = Problems(Vec::new());
+    let kept = Tree(reader).checkpoints()?;
+    let mut roots: BTreeMap<u64, Option<Hash>> = kept
+        .iter()
+        .map(|stored| (stored.checkpoint.size, None))
+        .collect();
+    let mut tree = merkle::Frontier::default();
+    let mut nodes = reader.prepare("SELECT hash FROM log_nodes WHERE level = 1 AND number = ?1")?;
+    let mut group = merkle::Frontier::default();
+    let mut select = reader.prepare(
+        "SELECT l.number, l.leaf, k.text FROM log_leaves l LEFT JOIN keys k ON k.id = l.engine
+         ORDER BY l.number",
+    )?;
+    let mut rows = select.query([])?;
+    if let Some(root) = roots.get_mut(&0) {
+        *root = Some(tree.root());
+    }
+    while let Some(row) = rows.next()? {
+        let (number, text): (u64, String) = (row.get(0)?, row.get(1)?);
+        let engine: Option<String> = row.get(2)?;
+        if number != tree.size() {
+            problems.add(format!(
+                "entries {} to {} of the log are missing",
+                tree.size(),
+                number.saturating_sub(1)
+            ));
+            break;
+        }
+        match text.parse::<Leaf>() {
+            Ok(leaf) if engine.as_deref() == Some(leaf.engine().as_str()) => {}
+            _ => problems.add(format!("entry {number} of the log was altered")),
+        }
+        let hash = merkle::leaf_hash(text.as_bytes());
+        tree.push(hash);
+        group.push(hash);
+        if group.size() == 256 {
+            let have: Option<[u8; 32]> = nodes
+                .query_row([number / 256], |row| row.get(0))
+                .optional()?;
+            if have != Some(group.root().0) {
+                problems.add(format!(
+                    "entries {} to {number} of the log are not those of their tile",
+                    number - 255
+                ));
+            }
+            group = merkle::Frontier::default();
+        }
+        if let Some(root) = roots.get_mut(&tree.size()) {
+            *root = Some(tree.root());
+        }
+    }
+    for stored in &kept {
+        let root = roots.get(&stored.checkpoint.size).copied().flatten();
+        compare(stored, root, tree.size(), key, &mut problems);
+    }
+    let upper = upper_nodes(reader, tree.size())?;
+    problems.0.extend(upper);
+    let latest = kept.iter().find(|stored| stored.name == LATEST);
+    if latest.is_none() {
+        problems.add("the log has no checkpoint".into());
+    }
+    if latest.is_some_and(|latest| latest.checkpoint.size < tree.size()) {
+        problems.add("the log has entries beyond its newest checkpoint".into());
+    }
+    let vouched = kept.iter().filter(|stored| stored.name != LATEST);
+    Ok(LogReport {
+        key: key.to_string(),
+        size: tree.size(),
+        checkpoint: latest
+            .map(|latest| latest.note.to_string())
+            .unwrap_or_default(),
+        vouched: vouched.map(Vouched::of).collect(),
+        problems: problems.0,
+    })
+}
+
+struct Problems(Vec<String>);
+
+impl Problems {
+    fn add(&mut self, problem: String) {
+        if self.0.len() < MAX_PROBLEMS {
+            self.0.push(problem);
+        }
+    }
+}
+
+/// What a checkpoint says, and what the entries say.
+fn compare(
+    stored: &Stored,
+    root: Option<Hash>,
+    size: u64,
+    key: &VerifierKey,
+    problems: &mut Problems,
+) {
+    let (name, checkpoint) = (&stored.name, &stored.checkpoint);
+    if verify_note(&stored.note, key).is_err() || checkpoint.origin != key.name {
+        problems.add(format!(
+            "the checkpoint {name:?} is not signed by the log's key"
+        ));
+    } else if checkpoint.size > size {
+        problems.add(format!(
+            "the log has {size} entries, and had {} ({name}): its end is gone",
+            checkpoint.size
+        ));
+    } else if root.is_some_and(|root| root != checkpoint.root) {
+        problems.add(format!(
+            "the first {} entries of the log are not those that were signed ({name})",
+            checkpoint.size
+        ));
+    }
+}
+
+/// Tiles above the first level.
+fn upper_nodes(reader: &Connection, size: u64) -> Result<Vec<String>, CollectorError> {
+    let mut problems = Vec::new();
+    let mut select =
+        reader.prepare("SELECT number, hash FROM log_nodes WHERE level = ?1 ORDER BY number")?;
+    let mut below: Vec<(u64, Hash)> = Vec::new();
+    for level in 1..8_u32 {
+        let have: Vec<(u64, Hash)> = select
+            .query_map([level], |row| Ok((row.get(0)?, Hash(row.get(1)?))))?
+            .collect::<Result<_, _>>()?;
+        let whole = have.iter().zip(0..).all(|((at, _), place)| *at == place);
+        if !whole || have.len() as u64 != size >> (8 * level) {
+            problems.push(format!("tiles of level {level} of the log are missing"));
+            break;
+        }
+        let (full, _) = below.as_chunks::<256>();
+        for (tile, (number, hash)) in full.iter().zip(&have) {
+            let mut tree = merkle::Frontier::default();
+            tile.iter().for_each(|(_, hash)| tree.push(*hash));
+            if tree.root() != *hash {
+                problems.push(format!(
+                    "tile {number} of level {level} of the log was altered"
+                ));
             }
         }
-        for (key, walk) in &mut walks {
-            walk.end(&reader, *key)?;
-        }
-        let mut engines: Vec<EngineReport> = walks.into_values().map(|walk| walk.report).collect();
-        engines.sort_by(|a, b| a.engine.cmp(&b.engine));
-        let ok = engines.iter().all(|engine| engine.problems.is_empty());
-        Ok(ChainReport { ok, engines })
+        below = have;
     }
+    Ok(problems)
 }
 
-impl Walk {
-    fn begin(reader: &Connection, key: i64, engine: EngineId) -> Result<Self, CollectorError> {
-        use rusqlite::OptionalExtension as _;
-        let pruned: Option<(u32, u64, [u8; 32])> = reader
-            .query_row(
-                "SELECT epoch, last_seq, hash FROM pruned WHERE engine = ?1",
-                [key],
-                |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
-            )
-            .optional()?;
-        let (hash, at) = match pruned {
-            Some((epoch, last, hash)) => (Hash(hash), (epoch, last)),
-            None => (genesis(&engine), (0, 0)),
-        };
-        let report = EngineReport {
-            engine,
-            epochs: 0,
-            frames: 0,
-            events: 0,
-            head: hash.to_string(),
-            pruned: pruned.is_some(),
-            problems: Vec::new(),
-        };
-        Ok(Self { report, hash, at })
-    }
-
-    fn block(&mut self, id: i64, bytes: &[u8]) {
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            let mut reader = FrameReader::new(rest, self.hash);
-            let error = loop {
-                match reader.next_frame() {
-                    Ok(Some(frame)) => self.frame(&frame),
-                    Ok(None) => return,
-                    Err(error) => break error,
+/// What the log says about an engine. Entries that cannot be read are reported with the log.
+fn leaves(
+    reader: &Connection,
+    number: i64,
+    engine: &EngineId,
+    chains: &mut HashMap<i64, Option<Chain>>,
+) -> Result<Leaves, CollectorError> {
+    let mut claims = Vec::new();
+    let mut deleted: Option<RetentionLeaf> = None;
+    let mut select = reader.prepare(
+        "SELECT l.leaf, s.epoch, s.seq, s.hash, s.time, s.signature, s.chain
+         FROM log_leaves l LEFT JOIN log_signatures s ON s.id = l.signature
+         WHERE l.engine = ?1 ORDER BY l.epoch, l.first_seq, l.number",
+    )?;
+    let mut rows = select.query([number])?;
+    while let Some(row) = rows.next()? {
+        let text: String = row.get(0)?;
+        match text.parse() {
+            Ok(Leaf::Retention(leaf)) => {
+                let further = deleted
+                    .as_ref()
+                    .is_none_or(|have| (have.epoch, have.last_seq) < (leaf.epoch, leaf.last_seq));
+                if further {
+                    deleted = Some(leaf);
                 }
-            };
-            let (epoch, last) = self.at;
-            self.problem(format!(
-                "after epoch {epoch} event {last}, in block {id}: {error}"
-            ));
-            // Go on behind the frame, with the link that it claims, to find what else is wrong.
-            let Some((hash, behind)) = claimed(rest.get(reader.offset()..).unwrap_or_default())
-            else {
-                return;
-            };
-            self.hash = hash;
-            rest = behind;
+            }
+            Ok(Leaf::Range(leaf)) => {
+                let signature = match leaf.evidence {
+                    Evidence::Signed(_) => signature(reader, engine, row, chains)?,
+                    Evidence::Own | Evidence::Adopted | Evidence::None => None,
+                };
+                claims.push(Claim { leaf, signature });
+            }
+            Err(_) => {}
         }
     }
-
-    fn frame(&mut self, frame: &Frame) {
-        let (epoch, last) = self.at;
-        let next = if frame.epoch() == epoch { last + 1 } else { 1 };
-        if frame.epoch() < epoch || frame.first_seq() != next {
-            self.problem(format!(
-                "epoch {} event {} follows epoch {epoch} event {last}",
-                frame.epoch(),
-                frame.first_seq()
-            ));
-        }
-        if frame.epoch() != epoch {
-            self.report.epochs += 1;
-        }
-        self.at = (frame.epoch(), frame.last_seq());
-        self.hash = frame.hash();
-        self.report.head = frame.hash().to_string();
-        self.report.frames += 1;
-        self.report.events += frame.count();
-    }
-
-    /// What was acknowledged last must be there.
-    fn end(&mut self, reader: &Connection, key: i64) -> Result<(), CollectorError> {
-        let (epoch, last): (u32, u64) = reader.query_row(
-            "SELECT epoch, last_seq FROM ranges WHERE engine = ?1
-             ORDER BY epoch DESC, first_seq DESC LIMIT 1",
-            [key],
-            |row| Ok((row.get(0)?, row.get(1)?)),
-        )?;
-        if (epoch, last) != self.at {
-            let have = self.at;
-            self.problem(format!(
-                "epoch {epoch} event {last} was acknowledged, but the record ends at epoch {} event {}",
-                have.0, have.1
-            ));
-        }
-        Ok(())
-    }
-
-    fn problem(&mut self, problem: String) {
-        if self.report.problems.len() < MAX_PROBLEMS {
-            self.report.problems.push(problem);
-        }
-    }
+    Ok(Leaves {
+        claims,
+        deleted,
+        from_start: true,
+    })
 }
 
-/// The link that a stored frame claims, and what is behind it.
-fn claimed(bytes: &[u8]) -> Option<(Hash, &[u8])> {
-    let (length, rest) = bytes.split_first_chunk::<4>()?;
-    let (hash, rest) = rest.split_first_chunk::<32>()?;
-    let behind = rest.get(usize::try_from(u32::from_le_bytes(*length)).ok()?..)?;
-    Some((Hash(*hash), behind))
+fn signature(
+    reader: &Connection,
+    engine: &EngineId,
+    row: &rusqlite::Row<'_>,
+    chains: &mut HashMap<i64, Option<Chain>>,
+) -> Result<Option<Signature>, CollectorError> {
+    let Some(number) = row.get::<_, Option<i64>>(6)? else {
+        return Ok(None);
+    };
+    let chain = match chains.get(&number) {
+        Some(chain) => chain.clone(),
+        None => {
+            let packed: Option<Vec<u8>> = reader
+                .prepare_cached("SELECT certificates FROM log_chains WHERE id = ?1")?
+                .query_row([number], |row| row.get(0))
+                .optional()?;
+            let chain = packed.and_then(|packed| unpack_chain(&packed));
+            chains.insert(number, chain.clone());
+            chain
+        }
+    };
+    let head = Head {
+        engine: engine.clone(),
+        epoch: row.get(1)?,
+        seq: row.get(2)?,
+        hash: Hash(row.get(3)?),
+        time: Timestamp::from_micros(row.get(4)?),
+    };
+    let bytes = row.get(5)?;
+    Ok(chain.map(|chain| Signature { head, bytes, chain }))
+}
+
+fn blocks(reader: &Connection, number: i64, judge: &mut Judge<'_>) -> Result<(), CollectorError> {
+    let mut select = reader.prepare(
+        "SELECT id, epoch, first_seq, raw, data FROM blocks WHERE engine = ?1
+         ORDER BY epoch, first_seq",
+    )?;
+    let mut rows = select.query([number])?;
+    while let Some(row) = rows.next()? {
+        let id: i64 = row.get(0)?;
+        let place = (row.get(1)?, row.get(2)?);
+        let data: Vec<u8> = row.get(4)?;
+        match unpack(id, row.get(3)?, &data) {
+            Ok(bytes) => judge.block(&id.to_string(), place, &bytes),
+            Err(_) => judge.unreadable(&id.to_string(), place, "it cannot be unpacked"),
+        }
+    }
+    Ok(())
+}
+
+/// What upkeep says that it deleted must be in the log.
+fn cut(reader: &Connection, number: i64, report: &mut EngineReport) -> Result<(), CollectorError> {
+    let pruned: Option<i64> = reader
+        .query_row("SELECT 1 FROM pruned WHERE engine = ?1", [number], |row| {
+            row.get(0)
+        })
+        .optional()?;
+    if pruned.is_some() && !report.pruned {
+        let problem = "events were deleted as by retention, and the log does not say so";
+        report.problems.push(problem.into());
+    }
+    Ok(())
 }

@@ -16,6 +16,7 @@ use super::Inner;
 use super::access::Reads;
 use super::assets;
 use super::frame::{Frame, Here, page, see};
+use super::holds::person;
 use super::html::{self, Html, visible};
 use super::problem::Problem;
 use super::request::{Asked, Fields, way_back};
@@ -38,6 +39,7 @@ const KINDS: &[(&str, &str)] = &[
     ("file_transferred", "files"),
     ("kubernetes_answered", "requests to Kubernetes"),
     ("policy_changed", "policies changed"),
+    ("quarantine_changed", "quarantines"),
     ("finding", "findings"),
     ("evidence_read", "reads of evidence"),
     ("engine_started", "engines started"),
@@ -270,6 +272,7 @@ impl Inner {
         let (session, namespace) = (session.clone(), reads.namespace.clone());
         Scope {
             user: Arc::clone(&session.who.name),
+            person: person(&session.who),
             address: asked.from.ip().to_canonical().to_string().into(),
             namespace: reads.namespace,
             still: Arc::new(move || {

@@ -20,6 +20,7 @@ pub(super) enum Here {
     Sessions,
     Search,
     Findings,
+    Proof,
     Nowhere,
 }
 
@@ -50,6 +51,7 @@ impl Frame {
             (Here::Sessions, "/ui/sessions", "Sessions", self.evidence),
             (Here::Search, "/ui/search", "Search", self.evidence),
             (Here::Findings, "/ui/findings", "Findings", self.evidence),
+            (Here::Proof, "/ui/proof", "Proof", self.evidence),
         ];
         let shown = all.into_iter().filter(|(.., shown)| *shown);
         let tab = |(here, path, name, _)| Tab {

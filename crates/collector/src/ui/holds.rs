@@ -67,7 +67,6 @@ struct Detail {
     namespace: String,
     name: String,
     uid: String,
-    path: String,
     summary: Vec<Html>,
     text: Shown,
     whole: String,
@@ -98,8 +97,6 @@ struct State {
     decisions: Vec<Decided>,
     /// Equal for equal states.
     mark: String,
-    namespace: String,
-    name: String,
 }
 
 struct Decided {
@@ -153,7 +150,6 @@ impl Inner {
     pub(super) async fn holds_page(
         &self,
         session: &Session,
-        asked: &Asked,
         rest: &str,
     ) -> Result<Response<Body>, Problem> {
         let wanted = match rest {
@@ -180,7 +176,6 @@ impl Inner {
         let open = shown.map(path_of).unwrap_or_default();
         let detail = shown.map(|view| detail(view, &listed, now));
         let (items, over) = items(&listed, &open, now);
-        let _ = asked;
         page(&HoldsPage {
             frame: self.frame(session, Here::Holds).await,
             waiting: items.len(),
@@ -361,7 +356,7 @@ impl From<DeskError> for Problem {
 }
 
 /// Who acts, as the desk proves them.
-fn person(who: &Who) -> Person {
+pub(super) fn person(who: &Who) -> Person {
     match &who.proof {
         Proof::Token(token) => Person::of_token(&**token),
         Proof::Oidc(oidc) => Person::of_id_token(&*oidc.id_token),
@@ -490,8 +485,6 @@ fn state(view: &RequestView, now: Timestamp) -> State {
         approvals: format!("{approved} of {} approvals", view.spec.count),
         repeats,
         decisions: decisions.iter().map(decided).collect(),
-        namespace: view.namespace.clone(),
-        name: view.name.clone(),
     }
 }
 
@@ -540,7 +533,6 @@ fn detail(view: &RequestView, listed: &RequestsListed, now: Timestamp) -> Detail
     let most = spec.max_minutes.unwrap_or(MINUTES);
     let (history, held_before) = history(view, listed);
     Detail {
-        path: path_of(view),
         whole: format!(
             "/ui/hold/statement?namespace={}&name={}",
             encoded(&view.namespace),

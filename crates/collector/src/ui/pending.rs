@@ -37,7 +37,7 @@ impl Default for Logins {
     fn default() -> Self {
         // Without randomness no visit begins either (`secret::fresh`), so that no token is made of this.
         let mut bytes = [0; 32];
-        drop(aws_lc_rs::rand::fill(&mut bytes));
+        let _ = aws_lc_rs::rand::fill(&mut bytes);
         Self {
             key: hmac::Key::new(hmac::HMAC_SHA256, &bytes),
             begun: Mutex::default(),

@@ -47,10 +47,6 @@ impl Problem {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, text)
     }
 
-    pub(super) fn unavailable(text: impl Into<String>) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, text)
-    }
-
     /// What stands above the text.
     pub(super) fn title(&self) -> &'static str {
         match self.status {

@@ -79,7 +79,6 @@ struct Streamed {
 struct Tick {
     x: f64,
     tone: &'static str,
-    at_ms: u64,
 }
 
 #[derive(Template)]
@@ -229,7 +228,6 @@ impl Gathered {
             // Milliseconds of a session are far below what a double holds exactly.
             x: (step.at_ms as f64 / total_ms as f64 * 1000.0).clamp(0.0, 1000.0),
             tone: step.event.tone.class(),
-            at_ms: step.at_ms,
         });
         Some(ReplayPage {
             frame,

@@ -33,12 +33,6 @@ impl Fields {
             .filter(|value| !value.is_empty())
     }
 
-    /// A value as it stands.
-    pub(super) fn raw(&self, name: &str) -> Option<&str> {
-        let found = self.0.iter().rev().find(|(have, _)| have == name);
-        found.map(|(_, value)| value.as_str())
-    }
-
     pub(super) fn parsed<T: std::str::FromStr>(&self, name: &str) -> Result<Option<T>, Problem> {
         let parse = |text: &str| {
             let wrong = |_| Problem::bad(format!("{name} cannot be {text:?}"));

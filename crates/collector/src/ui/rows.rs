@@ -7,7 +7,7 @@ use weir_audit::{
 };
 
 use super::html::{Html, visible};
-use super::show::{between, clock, count, counted, moment, short_name, size, span};
+use super::show::{between, count, counted, moment, short_name, size, span};
 use super::sql::{self, Shown};
 use crate::SessionSummary;
 
@@ -84,9 +84,7 @@ impl Tone {
 
 /// An event in a list.
 pub(super) struct EventRow {
-    pub(super) id: String,
     pub(super) time: String,
-    pub(super) clock: String,
     pub(super) badge: String,
     pub(super) tone: Tone,
     pub(super) who: Option<Html>,
@@ -107,9 +105,7 @@ impl EventRow {
             None => format!("/ui/sessions/{}", session.id),
         });
         Self {
-            id: event.id.to_string(),
             time: moment(event.time),
-            clock: clock(event.time),
             badge: told.badge,
             tone: told.tone,
             who: session.map(|session| visible(short_name(&session.identity.name))),
@@ -268,12 +264,22 @@ fn told(body: &Body) -> Told {
         Body::EngineStarted(started) => {
             Told::new("engine started", Tone::Plain).fact(format!("version {}", started.version))
         }
-        Body::EngineStopped(_) => Told::new("engine stopped", Tone::Plain),
         Body::Heartbeat(heartbeat) => Told::new("heartbeat", Tone::Plain)
             .fact(counted(heartbeat.open_sessions, "open session", "open sessions")),
+        Body::AccessRequestRepeated(repeated) => Told::new("held again", Tone::Warn)
+            .fact(format!("request {}", repeated.name))
+            .fact(format!("{} wait for it", repeated.count)),
+        Body::QuarantineChanged(changed) => match changed.on {
+            true => Told::new("cut off", Tone::Bad),
+            false => Told::new("let in again", Tone::Good),
+        }
+        .fact(&*changed.subject)
+        .fact(format!("by {}", changed.by))
+        .fact(&*changed.reason),
         Body::EvidenceRead(read) => Told::new("evidence read", Tone::Plain)
             .fact(format!("by {}", read.reader))
             .fact(format!("{} {}", read.path, read.query)),
+        other => Told::new(other.kind().replace('_', " "), Tone::Plain),
     }
 }
 
@@ -285,6 +291,7 @@ pub(super) fn closing(closing: Closing) -> (&'static str, Tone) {
         Closing::Expired => ("expired", Tone::Warn),
         Closing::ClientGone => ("withdrawn", Tone::Plain),
         Closing::Stopped => ("stopped", Tone::Plain),
+        Closing::Superseded => ("superseded", Tone::Plain),
     }
 }
 

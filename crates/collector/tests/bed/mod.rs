@@ -19,12 +19,15 @@ use weir_audit::{
     Batch, ConnectionClosed, ConnectionOpened, EngineId, Frame, FrameBuilder, Hash, Identity,
     Record, Session, SessionId, Timestamp, genesis,
 };
+use weir_collector::api::{Desk, DeskError, DeskFuture};
 use weir_collector::client::{Client, Opening, TlsOptions};
 use weir_collector::{
     CollectorConfig, Credentials, Current, Quota, ReviewError, ReviewFuture, Reviewer, Service,
-    ServiceConfig,
+    ServiceConfig, UiConfig,
 };
-use weir_uplink::control::{Enrolment, Review, ReviewRequest};
+use weir_uplink::control::{
+    Coverage, DecisionAsked, Enrolment, Person, RequestView, RequestsListed, Review, ReviewRequest,
+};
 use weir_uplink::ingest::{CollectorPlace, Place, RemoteCollector};
 
 pub(crate) const DOMAIN: &str = "cluster.local";
@@ -297,6 +300,23 @@ pub(crate) async fn bed_with(quota: Quota) -> Bed {
 }
 
 /// A collector with credentials from elsewhere.
+/// Decides nothing.
+struct NoDesk;
+
+impl Desk for NoDesk {
+    fn requests(&self, _: Person, _: Option<String>, _: bool) -> DeskFuture<'_, RequestsListed> {
+        Box::pin(async { Err(DeskError::Unavailable("nothing is decided here".into())) })
+    }
+
+    fn decide(&self, _: DecisionAsked) -> DeskFuture<'_, RequestView> {
+        Box::pin(async { Err(DeskError::Unavailable("nothing is decided here".into())) })
+    }
+
+    fn coverage(&self, _: Person) -> DeskFuture<'_, Option<Coverage>> {
+        Box::pin(async { Ok(None) })
+    }
+}
+
 pub(crate) async fn bed_of(root: &Ca, current: Current) -> Running {
     run(root, current, Quota::default()).await
 }
@@ -315,9 +335,10 @@ async fn run(cluster: &Ca, current: Current, quota: Quota) -> Running {
         admin: any,
         trust_domain: DOMAIN.into(),
         client_ca: Some(client_ca.clone()),
+        ui: Some(UiConfig::new(None, true, None).unwrap()),
         quota,
     };
-    let service = Service::bind(config, current, Arc::clone(&rules) as _)
+    let service = Service::bind(config, current, Arc::clone(&rules) as _, Arc::new(NoDesk))
         .await
         .unwrap();
     let (ingest, auditors) = (

@@ -157,6 +157,7 @@ fn by_reviewer(question: &Question, now: Timestamp) -> Judged {
         observed_generation: None,
         conditions: Vec::new(),
         notified: Vec::new(),
+        repeats: 0,
     });
     if new.phase != old.phase {
         return Err("only Weir's controller changes the phase; add a decision".to_owned());
@@ -166,6 +167,9 @@ fn by_reviewer(question: &Question, now: Timestamp) -> Judged {
     }
     if new.notified != old.notified {
         return Err("only Weir's controller says who was notified".to_owned());
+    }
+    if new.repeats != old.repeats {
+        return Err("only Weir's controller says how many wait".to_owned());
     }
     let Some(added) = new.decisions.strip_prefix(old.decisions.as_slice()) else {
         return Err("decisions are final: those that were made cannot be changed".to_owned());

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use weir_api::kinds::{
-    AccessRequestPhase, AccessRequestSpec, AccessRequestStatus, RequestDecision,
+    AccessRequestPhase, AccessRequestSpec, AccessRequestStatus, ApproverDecision, RequestDecision,
 };
 use weir_uplink::control::Ending;
 
@@ -37,15 +37,16 @@ impl Terms {
     }
 }
 
-/// How a request ended, and who ended it; none while it waits or when nobody waits for it.
+/// How a request ended, and the decisions that ended it; none while it waits or when nobody waits for
+/// it.
 pub(crate) fn ruling(
     terms: Terms,
     status: Option<&AccessRequestStatus>,
-) -> Option<(Ending, Vec<String>)> {
+) -> Option<(Ending, Vec<ApproverDecision>)> {
     let status = status?;
     match status.phase {
         AccessRequestPhase::Expired => Some((Ending::Expired, Vec::new())),
-        AccessRequestPhase::Withdrawn => None,
+        AccessRequestPhase::Withdrawn | AccessRequestPhase::Superseded => None,
         AccessRequestPhase::Pending | AccessRequestPhase::Approved | AccessRequestPhase::Denied => {
             decided(terms, status)
         }
@@ -61,7 +62,9 @@ pub(crate) fn phase(
     if let Some(over) = status.map(|status| status.phase).filter(|phase| {
         matches!(
             phase,
-            AccessRequestPhase::Withdrawn | AccessRequestPhase::Expired
+            AccessRequestPhase::Withdrawn
+                | AccessRequestPhase::Expired
+                | AccessRequestPhase::Superseded
         )
     }) {
         return over;
@@ -75,8 +78,9 @@ pub(crate) fn phase(
     }
 }
 
-fn decided(terms: Terms, status: &AccessRequestStatus) -> Option<(Ending, Vec<String>)> {
+fn decided(terms: Terms, status: &AccessRequestStatus) -> Option<(Ending, Vec<ApproverDecision>)> {
     let mut approvers = BTreeSet::new();
+    let mut counted = Vec::new();
     let mut rows: Option<u64> = None;
     for decision in &status.decisions {
         let at: Result<Timestamp, _> = decision.at.parse();
@@ -86,19 +90,18 @@ fn decided(terms: Terms, status: &AccessRequestStatus) -> Option<(Ending, Vec<St
         match decision.decision {
             RequestDecision::Deny => {
                 let reason = decision.reason.clone().unwrap_or_default();
-                return Some((Ending::Denied { reason }, vec![decision.approver.clone()]));
+                return Some((Ending::Denied { reason }, vec![decision.clone()]));
             }
             RequestDecision::Approve => {
-                approvers.insert(decision.approver.clone());
-                rows = match (rows, decision.rows) {
-                    (Some(one), Some(other)) => Some(one.min(other)),
-                    (one, other) => one.or(other),
-                };
+                if approvers.insert(decision.approver.clone()) {
+                    counted.push(decision.clone());
+                }
+                rows = rows.into_iter().chain(decision.rows).min();
             }
         }
         let count = u32::try_from(approvers.len()).unwrap_or(u32::MAX);
         if count >= terms.count.max(1) {
-            return Some((Ending::Approved { rows }, approvers.into_iter().collect()));
+            return Some((Ending::Approved { rows }, counted));
         }
     }
     None
@@ -130,6 +133,9 @@ mod tests {
             at: "2026-11-27T11:00:00Z".to_owned(),
             reason: Some("because".to_owned()),
             rows,
+            binding: None,
+            minutes: None,
+            via: None,
         }
     }
 
@@ -140,10 +146,18 @@ mod tests {
             observed_generation: None,
             conditions: Vec::new(),
             notified: Vec::new(),
+            repeats: 0,
         }
     }
 
-    use AccessRequestPhase::{Approved, Denied, Expired, Pending, Withdrawn};
+    /// A ruling, and who made it.
+    fn ruled(terms: Terms, status: &AccessRequestStatus) -> Option<(Ending, Vec<String>)> {
+        let (ending, decisions) = ruling(terms, Some(status))?;
+        let approvers = decisions.into_iter().map(|one| one.approver).collect();
+        Some((ending, approvers))
+    }
+
+    use AccessRequestPhase::{Approved, Denied, Expired, Pending, Superseded, Withdrawn};
     use RequestDecision::{Approve, Deny};
 
     #[test]
@@ -152,7 +166,7 @@ mod tests {
         let one = decision("jane", Approve, Some(100));
         let twice = status(Pending, vec![one.clone(), one.clone()]);
         assert_eq!(phase(terms(2), Some(&twice), now), Pending);
-        assert_eq!(ruling(terms(2), Some(&twice)), None);
+        assert_eq!(ruled(terms(2), &twice), None);
         let both = vec![
             one,
             decision("joe", Approve, Some(10)),
@@ -162,7 +176,7 @@ mod tests {
         assert_eq!(phase(terms(2), Some(&both), now), Approved);
         let approvers = vec!["jane".to_owned(), "joe".to_owned()];
         let expected = (Ending::Approved { rows: Some(10) }, approvers);
-        assert_eq!(ruling(terms(2), Some(&both)), Some(expected));
+        assert_eq!(ruled(terms(2), &both), Some(expected));
     }
 
     #[test]
@@ -178,7 +192,7 @@ mod tests {
             reason: "because".to_owned(),
         };
         assert_eq!(
-            ruling(terms(2), Some(&status)),
+            ruled(terms(2), &status),
             Some((ending, vec!["joe".to_owned()]))
         );
     }
@@ -199,13 +213,13 @@ mod tests {
         after.at = "2026-11-27T12:00:01Z".to_owned();
         let after = status(Pending, vec![after]);
         assert_eq!(phase(terms(1), Some(&after), late), Expired);
-        assert_eq!(ruling(terms(1), Some(&after)), None);
+        assert_eq!(ruled(terms(1), &after), None);
     }
 
     #[test]
     fn a_phase_without_its_decisions_is_not_believed() {
         let forged = status(Approved, Vec::new());
-        assert_eq!(ruling(terms(1), Some(&forged)), None);
+        assert_eq!(ruled(terms(1), &forged), None);
         assert_eq!(
             phase(terms(1), Some(&forged), at("2026-11-27T11:00:00Z")),
             Pending
@@ -216,13 +230,13 @@ mod tests {
     fn what_is_withdrawn_or_expired_stays_so() {
         let now = at("2026-11-27T11:30:00Z");
         let approved = vec![decision("jane", Approve, None)];
-        for over in [Withdrawn, Expired] {
+        for over in [Withdrawn, Superseded, Expired] {
             let status = status(over, approved.clone());
             assert_eq!(phase(terms(1), Some(&status), now), over);
         }
         let withdrawn = status(Withdrawn, approved.clone());
-        assert_eq!(ruling(terms(1), Some(&withdrawn)), None);
-        let expired = ruling(terms(1), Some(&status(Expired, approved)));
+        assert_eq!(ruled(terms(1), &withdrawn), None);
+        let expired = ruled(terms(1), &status(Expired, approved));
         assert_eq!(expired, Some((Ending::Expired, Vec::new())));
     }
 }

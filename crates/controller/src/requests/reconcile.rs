@@ -88,6 +88,7 @@ pub(super) fn patch(entry: &Entry, phase: AccessRequestPhase, now: Timestamp) ->
         AccessRequestPhase::Denied => "it was refused",
         AccessRequestPhase::Expired => "nobody decided in time",
         AccessRequestPhase::Withdrawn => "the requester went away",
+        AccessRequestPhase::Superseded => "nobody has to decide it any more",
     };
     json!({
         "metadata": {"resourceVersion": entry.version},

@@ -19,7 +19,7 @@ use rustls::{ServerConfig, ServerConnection};
 use tokio::sync::mpsc;
 use weir_serve::{Body, Bounds, Site, Until};
 use weir_uplink::control::{
-    ACCESS_REQUESTS, LEASES, LeaseRequest, REPORT, REVIEW, Report, ReviewRequest, WATCH,
+    ACCESS_REQUESTS, LEASES, LeaseRequest, REPORT, REVIEW, Repeats, Report, ReviewRequest, WATCH,
 };
 
 use super::http::{self, Refusal};
@@ -35,6 +35,8 @@ use crate::sessions::Sessions;
 use crate::watches;
 
 const MAX_BODY: usize = 256 << 10;
+/// Ends the path at which a sidecar says how many wait for a request.
+const REPEATS: &str = "/repeats";
 /// A statement of 1 MiB, escaped, and its parameters.
 const MAX_ACCESS_REQUEST: usize = 4 << 20;
 /// Lines that wait for a peer to read them.
@@ -105,11 +107,16 @@ impl Control {
                 http::json(&self.requests.open(peer, &pod, spec).await?)
             }
             (Method::DELETE, path) => {
-                let rest = path.strip_prefix(ACCESS_REQUESTS);
-                let name = rest.and_then(|rest| rest.strip_prefix('/'));
-                let name = name.filter(|name| is_name(name));
+                let name = named(path).ok_or_else(|| Refusal::not_found("no such path"))?;
+                let superseded = request.uri().query() == Some("superseded=true");
+                self.requests.withdraw(peer, name, superseded).await?;
+                Ok(http::done())
+            }
+            (Method::POST, path) if path.ends_with(REPEATS) => {
+                let name = path.strip_suffix(REPEATS).and_then(named);
                 let name = name.ok_or_else(|| Refusal::not_found("no such path"))?;
-                self.requests.withdraw(peer, name).await?;
+                let told: Repeats = http::parsed(request, MAX_BODY).await?;
+                self.requests.repeated(peer, name, told.repeats).await?;
                 Ok(http::done())
             }
             (Method::POST, REVIEW) => {
@@ -174,6 +181,13 @@ impl Stream for Lines {
         let line = self.0.poll_recv(cx);
         line.map(|line| line.map(|line| Ok(Frame::data(line))))
     }
+}
+
+/// The name of a request in its path.
+fn named(path: &str) -> Option<&str> {
+    let rest = path.strip_prefix(ACCESS_REQUESTS);
+    let name = rest.and_then(|rest| rest.strip_prefix('/'));
+    name.filter(|name| is_name(name))
 }
 
 /// Names as Kubernetes takes them, so that none can be more than one segment of a path.

@@ -22,6 +22,7 @@ fn ruling(name: &str) -> RequestRuling {
         name: name.to_owned(),
         ending: Ending::Approved { rows: Some(5) },
         approvers: vec!["jane".to_owned()],
+        decisions: Vec::new(),
     }
 }
 

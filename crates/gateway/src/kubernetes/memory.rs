@@ -3,15 +3,16 @@
 //!
 //! Bounded: the oldest is forgotten first. What was forgotten is as if it had never been issued.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use sha2::{Digest as _, Sha256};
 use weir_policy::Amount;
 
 use super::refusal::Refusal;
-use crate::ports::Ruling;
+use crate::ports::Ruled;
 
 /// Lists that may go on.
 const MAX_LISTS: usize = 4096;
@@ -25,19 +26,24 @@ type Key = [u8; 32];
 const MAX_ASKED: usize = 1024;
 const RULED: Duration = Duration::from_secs(300);
 
-/// What is known of a request that people were asked about.
+/// What is known of a request that people are to be asked about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Asked {
-    /// They have not decided; the request's name.
-    Waits(Arc<str>),
+    /// Nobody has asked: whoever gets this asks.
+    First,
+    /// They have not decided; the request's name, once it has one.
+    Waits(Option<Arc<str>>),
     /// They have, which this takes.
-    Ruled(Arc<str>, Ruling),
+    Ruled(Ruled),
+    /// People are asked about too many.
+    Full,
 }
 
 /// One of them.
+#[derive(Default)]
 struct Question {
-    name: Arc<str>,
-    ruling: Option<(Ruling, Instant)>,
+    name: Option<Arc<str>>,
+    ruled: Option<(Ruled, Instant)>,
 }
 
 /// What the sessions of an engine remember together.
@@ -69,44 +75,53 @@ impl Memory {
             .map(|(_, amount)| *amount)
     }
 
-    /// What people say of a request that they were asked about before.
-    pub(super) fn asked(&self, whose: &str, what: &str) -> Option<Asked> {
-        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept = |question: &Question| match &question.ruling {
+    /// What people say of a request, if they were asked. Of many that ask the same at once one is
+    /// told to ask them.
+    pub(super) fn ask(&self, whose: &str, what: &str) -> Asked {
+        let mut asked = self.asked();
+        let kept = |question: &Question| match &question.ruled {
             Some((_, at)) => at.elapsed() < RULED,
             None => true,
         };
         asked.retain(|_, question| kept(question));
-        let key = key(whose, what);
-        if asked.get(&key)?.ruling.is_none() {
-            return asked.get(&key).map(|it| Asked::Waits(Arc::clone(&it.name)));
+        let full = asked.len() >= MAX_ASKED;
+        match asked.entry(key(whose, what)) {
+            Entry::Vacant(_) if full => Asked::Full,
+            Entry::Vacant(vacant) => {
+                vacant.insert(Question::default());
+                Asked::First
+            }
+            Entry::Occupied(mut question) => match question.get_mut().ruled.take() {
+                Some((ruled, _)) => {
+                    question.remove();
+                    Asked::Ruled(ruled)
+                }
+                None => Asked::Waits(question.get().name.clone()),
+            },
         }
-        let question = asked.remove(&key)?;
-        question
-            .ruling
-            .map(|(ruling, _)| Asked::Ruled(question.name, ruling))
     }
 
-    /// People are asked about a request. Not where too many are.
-    pub(super) fn ask(&self, whose: &str, what: &str, name: &Arc<str>) -> bool {
-        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        let question = Question {
-            name: Arc::clone(name),
-            ruling: None,
-        };
-        let fits = asked.len() < MAX_ASKED;
-        if fits {
-            asked.insert(key(whose, what), question);
+    /// They are asked, under this name.
+    pub(super) fn waits(&self, whose: &str, what: &str, name: &Arc<str>) {
+        if let Some(question) = self.asked().get_mut(&key(whose, what)) {
+            question.name = Some(Arc::clone(name));
         }
-        fits
+    }
+
+    /// They could not be asked.
+    pub(super) fn not_asked(&self, whose: &str, what: &str) {
+        self.asked().remove(&key(whose, what));
     }
 
     /// They have said so.
-    pub(super) fn ruled(&self, whose: &str, what: &str, ruling: Ruling) {
-        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(question) = asked.get_mut(&key(whose, what)) {
-            question.ruling = Some((ruling, Instant::now()));
+    pub(super) fn ruled(&self, whose: &str, what: &str, ruled: Ruled) {
+        if let Some(question) = self.asked().get_mut(&key(whose, what)) {
+            question.ruled = Some((ruled, Instant::now()));
         }
+    }
+
+    fn asked(&self) -> MutexGuard<'_, HashMap<Key, Question>> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What a stream was refused with.
@@ -147,6 +162,7 @@ fn key(whose: &str, what: &str) -> Key {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ports::Ruling;
 
     #[test]
     fn a_list_goes_on_only_for_whom_it_was_begun() {
@@ -166,20 +182,30 @@ mod tests {
     }
 
     #[test]
-    fn a_ruling_is_given_once_to_whom_it_was_asked_for() {
+    fn of_those_who_ask_the_same_one_asks_people_and_one_takes_what_they_say() {
         let memory = Memory::default();
-        let name: Arc<str> = "weir-1".into();
-        assert_eq!(memory.asked("a", "exec"), None);
-        assert!(memory.ask("a", "exec", &name));
-        assert_eq!(memory.asked("b", "exec"), None);
-        assert_eq!(
-            memory.asked("a", "exec"),
-            Some(Asked::Waits(Arc::clone(&name)))
-        );
-        memory.ruled("a", "exec", Ruling::Approved(None));
-        let ruled = Asked::Ruled(name, Ruling::Approved(None));
-        assert_eq!(memory.asked("a", "exec"), Some(ruled));
-        assert_eq!(memory.asked("a", "exec"), None);
+        let name: Arc<str> = "weir-x".into();
+        assert_eq!(memory.ask("a", "exec"), Asked::First);
+        assert_eq!(memory.ask("a", "exec"), Asked::Waits(None));
+        assert_eq!(memory.ask("b", "exec"), Asked::First);
+        memory.waits("a", "exec", &name);
+        let waits = Asked::Waits(Some(Arc::clone(&name)));
+        assert_eq!(memory.ask("a", "exec"), waits);
+        let ruled = Ruled {
+            name,
+            ruling: Ruling::Approved(None),
+        };
+        memory.ruled("a", "exec", ruled.clone());
+        assert_eq!(memory.ask("a", "exec"), Asked::Ruled(ruled));
+        assert_eq!(memory.ask("a", "exec"), Asked::First);
+    }
+
+    #[test]
+    fn whoever_could_not_ask_leaves_it_to_the_next() {
+        let memory = Memory::default();
+        assert_eq!(memory.ask("a", "exec"), Asked::First);
+        memory.not_asked("a", "exec");
+        assert_eq!(memory.ask("a", "exec"), Asked::First);
     }
 
     #[test]

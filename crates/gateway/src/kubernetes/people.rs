@@ -10,7 +10,7 @@ use super::refusal::Refusal;
 use super::statement::Active;
 use crate::engine::Shared;
 use crate::judge;
-use crate::ports::{Held, HoldRequest, Ruling};
+use crate::ports::{Held, HoldRequest, Ruled};
 
 /// What the client has left once it is told that nobody has decided yet.
 const ANSWER: Duration = Duration::from_secs(1);
@@ -48,18 +48,20 @@ impl Question<'_> {
     }
 
     async fn ask_now(&self, active: &mut Active, spec: &HoldSpec) -> Result<Release, Refusal> {
-        let held = self.open(active, spec).await?;
+        let mut held = self.open(active, spec).await?;
         let wait = self.patience;
         let wait = wait.map_or(Duration::MAX, |patience| patience.saturating_sub(ANSWER));
-        let ruling = match tokio::time::timeout(wait, held.ruling).await {
-            Ok(ruling) => ruling.unwrap_or(Ruling::Stopped),
+        let ruled = match tokio::time::timeout(wait, held.ruled()).await {
+            Ok(ruled) => ruled,
             Err(_) => {
                 let why = "nobody approved it within the client's timeout";
-                return Err(denied(spec, &held.name, why).too_many().again_after(AGAIN));
+                let name = Some(&*held.name);
+                return Err(denied(spec, name, why).too_many().again_after(AGAIN));
             }
         };
         drop(held.guard);
-        said(spec, &held.name, ruling)
+        active.record.request = Some(Arc::clone(&ruled.name));
+        said(spec, ruled)
     }
 
     /// The client is answered at once, and comes again. The request stays open meanwhile.
@@ -70,35 +72,40 @@ impl Question<'_> {
         exact: &str,
     ) -> Result<Release, Refusal> {
         let exact = format!("{} {exact}", spec.rule);
-        let later = |name: &str| {
+        let later = |name: Option<&str>| {
             denied(spec, name, "not decided yet")
                 .too_many()
                 .again_after(AGAIN)
         };
         let memory = &self.shared.kubernetes;
-        match memory.asked(self.whose, &exact) {
-            Some(Asked::Ruled(name, ruling)) => {
-                active.record.request = Some(Arc::clone(&name));
-                return said(spec, &name, ruling);
+        match memory.ask(self.whose, &exact) {
+            Asked::Ruled(ruled) => {
+                active.record.request = Some(Arc::clone(&ruled.name));
+                return said(spec, ruled);
             }
-            Some(Asked::Waits(name)) => {
-                active.record.request = Some(Arc::clone(&name));
-                return Err(later(&name));
+            Asked::Waits(name) => {
+                active.record.request.clone_from(&name);
+                return Err(later(name.as_deref()));
             }
-            None => {}
+            Asked::Full => return Err(Refusal::unjudged("too many requests wait for people")),
+            Asked::First => {}
         }
-        let held = self.open(active, spec).await?;
+        let asking = Asking {
+            shared: self.shared,
+            whose: self.whose,
+            exact: &exact,
+            waits: false,
+        };
+        let mut held = self.open(active, spec).await?;
         let name = Arc::clone(&held.name);
-        if !memory.ask(self.whose, &exact, &name) {
-            return Err(Refusal::unjudged("too many requests wait for people"));
-        }
+        asking.waits(&name);
         let (shared, whose) = (Arc::clone(self.shared), self.whose.to_owned());
         tokio::spawn(async move {
-            let ruling = held.ruling.await.unwrap_or(Ruling::Stopped);
+            let ruled = held.ruled().await;
             drop(held.guard);
-            shared.kubernetes.ruled(&whose, &exact, ruling);
+            shared.kubernetes.ruled(&whose, &exact, ruled);
         });
-        Err(later(&name))
+        Err(later(Some(&name)))
     }
 
     async fn open(&self, active: &mut Active, spec: &HoldSpec) -> Result<Held, Refusal> {
@@ -125,18 +132,38 @@ impl Question<'_> {
     }
 }
 
-fn denied(spec: &HoldSpec, name: &str, why: &str) -> Refusal {
-    let reason = format!("{} ({why})", spec.reason);
-    let hint = format!("access request {name}");
-    Refusal::forbidden(judge::Refusal::denied(&spec.rule, &reason, Some(&hint)))
+/// The first to ask: unless a request waits in the end, the next one is the first again.
+struct Asking<'a> {
+    shared: &'a Arc<Shared>,
+    whose: &'a str,
+    exact: &'a str,
+    waits: bool,
 }
 
-fn said(spec: &HoldSpec, name: &str, ruling: Ruling) -> Result<Release, Refusal> {
-    match ruling {
-        Ruling::Approved(None) => Ok(Release::ToEnd),
-        Ruling::Approved(Some(rows)) => Ok(Release::Rows(rows)),
-        Ruling::Denied(reason) => Err(denied(spec, name, &format!("not approved: {reason}"))),
-        Ruling::Expired => Err(denied(spec, name, "nobody approved it in time")),
-        Ruling::Stopped => Err(denied(spec, name, "weir is stopping")),
+impl Asking<'_> {
+    fn waits(mut self, name: &Arc<str>) {
+        self.shared.kubernetes.waits(self.whose, self.exact, name);
+        self.waits = true;
     }
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        if !self.waits {
+            self.shared.kubernetes.not_asked(self.whose, self.exact);
+        }
+    }
+}
+
+fn denied(spec: &HoldSpec, name: Option<&str>, why: &str) -> Refusal {
+    let reason = format!("{} ({why})", spec.reason);
+    let hint = name.map(|name| format!("access request {name}"));
+    Refusal::forbidden(judge::Refusal::denied(&spec.rule, &reason, hint.as_deref()))
+}
+
+fn said(spec: &HoldSpec, ruled: Ruled) -> Result<Release, Refusal> {
+    let Ruled { name, ruling } = ruled;
+    ruling
+        .release()
+        .map_err(|why| denied(spec, Some(&name), &why))
 }

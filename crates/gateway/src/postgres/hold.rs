@@ -5,7 +5,7 @@
 //! the request, and a CancelRequest ends the hold.
 
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use super::refusal::Refusal;
 use super::session::{Session, SessionEnd};
 use super::statement::Active;
 use crate::millis;
-use crate::ports::{HoldRequest, Ruling};
+use crate::ports::{Held, HoldRequest, Ruled};
 
 /// What reading rows ran into.
 #[derive(Debug, Clone, Copy)]
@@ -40,7 +40,7 @@ pub(super) enum Answer {
 }
 
 enum Wait {
-    Ruled(Ruling),
+    Ruled(Ruled),
     Cancelled,
     Gone,
 }
@@ -236,21 +236,16 @@ impl Session {
             };
             message::notice(out, &report);
         });
-        let ended = self.wait(&mut held.ruling).await?;
-        let denied = |reason: &str| {
-            let hint = Some(format!("access request {}", held.name));
-            Refusal::denied(why.rule, &format!("{} ({reason})", why.reason), hint)
-        };
+        let ended = self.wait(&mut held).await?;
         Ok(match ended {
-            Wait::Ruled(Ruling::Approved(None)) => Ok(Release::ToEnd),
-            Wait::Ruled(Ruling::Approved(Some(rows))) => Ok(Release::Rows(rows)),
-            Wait::Ruled(Ruling::Denied(reason)) => {
-                Err((denied(&format!("not approved: {reason}")), Outcome::Denied))
+            Wait::Ruled(Ruled { name, ruling }) => {
+                let hint = Some(format!("access request {name}"));
+                active.record_mut().request = Some(name);
+                ruling.release().map_err(|reason| {
+                    let reason = format!("{} ({reason})", why.reason);
+                    (Refusal::denied(why.rule, &reason, hint), Outcome::Denied)
+                })
             }
-            Wait::Ruled(Ruling::Expired) => {
-                Err((denied("nobody approved it in time"), Outcome::Denied))
-            }
-            Wait::Ruled(Ruling::Stopped) => Err((denied("weir is stopping"), Outcome::Denied)),
             Wait::Cancelled => Err((Refusal::cancelled(), Outcome::Cancelled)),
             Wait::Gone => {
                 return Err(SessionEnd::Ended(
@@ -260,15 +255,13 @@ impl Session {
         })
     }
 
-    async fn wait(
-        &mut self,
-        ruling: &mut tokio::sync::oneshot::Receiver<Ruling>,
-    ) -> Result<Wait, SessionEnd> {
+    async fn wait(&mut self, held: &mut Held) -> Result<Wait, SessionEnd> {
+        let mut ruled = pin!(held.ruled());
         let cancel = Arc::clone(&self.connection.cancelled);
         let mut cancelled = pin!(cancel.notified());
         poll_fn(|cx| {
-            if let Poll::Ready(ruled) = Pin::new(&mut *ruling).poll(cx) {
-                return Poll::Ready(Ok(Wait::Ruled(ruled.unwrap_or(Ruling::Stopped))));
+            if let Poll::Ready(ruled) = ruled.as_mut().poll(cx) {
+                return Poll::Ready(Ok(Wait::Ruled(ruled)));
             }
             if cancelled.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Ok(Wait::Cancelled));

@@ -515,7 +515,10 @@ impl Relay {
                 let Some(active) = self.counting(key, over) else {
                     return;
                 };
-                match ruling(&spec, active.record.request.as_deref(), ruled) {
+                if let Ok(ruled) = &ruled {
+                    active.record.request = Some(Arc::clone(&ruled.name));
+                }
+                match ruling(&spec, ruled) {
                     Ok(release) => {
                         if let Some(meter) = active.meter.as_mut() {
                             meter.release(index, release);

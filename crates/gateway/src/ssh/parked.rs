@@ -10,7 +10,7 @@ use super::judge::Refusal;
 use super::people::{self, ruling};
 use super::relay::{End, Relay, Subject};
 use super::requests::Answer;
-use crate::ports::Ruling;
+use crate::ports::Ruled;
 
 impl Relay {
     /// Asks people.
@@ -120,12 +120,15 @@ impl Relay {
         request: Request,
         (decision, mut record): (Decision, weir_audit::Statement),
         mut hold: Hold,
-        ruled: Result<Ruling, String>,
+        ruled: Result<Ruled, String>,
     ) -> Result<(), End> {
         let Some(spec) = hold.pending().first().cloned() else {
             return Ok(());
         };
-        match ruling(&spec, record.request.as_deref(), ruled) {
+        if let Ok(ruled) = &ruled {
+            record.request = Some(Arc::clone(&ruled.name));
+        }
+        match ruling(&spec, ruled) {
             Ok(_) => {
                 hold.grant(&spec.rule);
                 // What the policy says now counts, not what it said when people were asked.

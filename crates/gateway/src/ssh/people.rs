@@ -8,7 +8,7 @@ use weir_policy::HoldSpec;
 use super::judge::Refusal;
 use super::relay::{Relay, Subject};
 use super::requests::Answer;
-use crate::ports::{HoldRequest, Holds, Ruling};
+use crate::ports::{HoldRequest, Holds, Ruled};
 
 /// Opens a request for approval, says its name, and waits for the ruling.
 pub(super) async fn ask(
@@ -17,11 +17,11 @@ pub(super) async fn ask(
     answer: Box<dyn Fn(Answer) + Send + Sync>,
 ) {
     let ruled = match holds.open(request).await {
-        Ok(held) => {
+        Ok(mut held) => {
             answer(Answer::Waiting(Arc::clone(&held.name)));
-            let ruling = held.ruling.await.unwrap_or(Ruling::Stopped);
+            let ruled = held.ruled().await;
             drop(held.guard);
-            Ok(ruling)
+            Ok(ruled)
         }
         Err(reason) => Err(reason),
     };
@@ -89,20 +89,13 @@ pub(super) fn waiting_text(spec: &HoldSpec, name: &str) -> String {
 /// They do not.
 pub(super) fn ruling(
     spec: &HoldSpec,
-    name: Option<&str>,
-    ruled: Result<Ruling, String>,
+    ruled: Result<Ruled, String>,
 ) -> Result<weir_policy::Release, Refusal> {
-    let hint = name.map(|name| format!("access request {name}"));
-    let denied = |reason: &str| {
-        let reason = format!("{} ({reason})", spec.reason);
-        Err(Refusal::denied(&spec.rule, &reason, hint.as_deref()))
-    };
-    match ruled {
-        Ok(Ruling::Approved(None)) => Ok(weir_policy::Release::ToEnd),
-        Ok(Ruling::Approved(Some(rows))) => Ok(weir_policy::Release::Rows(rows)),
-        Ok(Ruling::Denied(reason)) => denied(&format!("not approved: {reason}")),
-        Ok(Ruling::Expired) => denied("nobody approved it in time"),
-        Ok(Ruling::Stopped) => denied("weir is stopping"),
-        Err(reason) => Err(Refusal::unjudged(&format!("it cannot be held: {reason}"))),
-    }
+    let unheld = |reason: String| Refusal::unjudged(&format!("it cannot be held: {reason}"));
+    let Ruled { name, ruling } = ruled.map_err(unheld)?;
+    let hint = format!("access request {name}");
+    ruling.release().map_err(|why| {
+        let reason = format!("{} ({why})", spec.reason);
+        Refusal::denied(&spec.rule, &reason, Some(&hint))
+    })
 }

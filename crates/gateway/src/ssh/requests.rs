@@ -16,7 +16,7 @@ use super::packet::{self, Build, Fields, Message, STDERR};
 use super::relay::{End, Relay, Subject};
 use super::scp::limits_of;
 use super::statement::Active;
-use crate::ports::Ruling;
+use crate::ports::Ruled;
 use crate::wall_clock;
 
 /// Variables of a channel that are remembered.
@@ -31,7 +31,7 @@ pub(super) enum Answer {
     /// People are asked, under this name.
     Waiting(Arc<str>),
     /// They have said.
-    Ruled(Result<Ruling, String>),
+    Ruled(Result<Ruled, String>),
     /// A pause is over.
     Rested,
 }

@@ -126,7 +126,9 @@ impl Sidecar {
         let budgets = Arc::new(budgets.map_err(part("the budgets"))?);
         let leasing = Arc::clone(&budgets);
         tokio::spawn(async move { leasing.keep().await });
-        let registry_of_holds = weir_uplink::Holds::new(audit.clone());
+        let grants = weir_uplink::Grants::open(&state.join("approvals"));
+        let grants = grants.map_err(part("the approved shapes"))?;
+        let registry_of_holds = weir_uplink::Holds::new(audit.clone(), grants);
         let holds = RemoteHolds::new(Arc::clone(&client), registry_of_holds);
         let engine = Engine::new(EngineConfig {
             policies: Arc::clone(&policies) as _,

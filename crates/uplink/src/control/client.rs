@@ -7,10 +7,12 @@ use serde::Serialize;
 use tokio::sync::Mutex;
 use weir_api::kinds::AccessRequestSpec;
 
-use super::line::{Endpoint, Sender, body, dial, parse, request, send};
+use super::line::{Endpoint, Sender, body, bulk, dial, parse, request, send};
 use super::{
-    ACCESS_REQUESTS, AccessRequestOpened, ControlError, Identity, LEASES, LeaseRequest, Leases,
-    REPORT, REVIEW, Report, Review, ReviewRequest,
+    ACCESS_REQUESTS, AccessRequestOpened, ControlError, Coverage, CoverageAsked, DecisionAsked,
+    DecisionTaken, Identity, LEASES, LeaseRequest, Leases, PEOPLE_COVERAGE, PEOPLE_DECIDE,
+    PEOPLE_REQUESTS, REPORT, REVIEW, Repeats, Report, RequestsAsked, RequestsListed, Review,
+    ReviewRequest,
 };
 
 /// The controller, as an enrolled process reaches it. Requests and the watch share one connection.
@@ -75,13 +77,25 @@ impl ControlClient {
         parse(&body(answer).await?)
     }
 
-    /// Says that nobody waits for a request any more.
+    /// Says that nobody waits for a request any more, or that nobody has to decide it.
     ///
     /// # Errors
     /// The controller was not told.
-    pub async fn withdraw(&self, name: &str) -> Result<(), ControlError> {
-        let path = format!("{ACCESS_REQUESTS}/{name}");
+    pub async fn withdraw(&self, name: &str, superseded: bool) -> Result<(), ControlError> {
+        let why = if superseded { "?superseded=true" } else { "" };
+        let path = format!("{ACCESS_REQUESTS}/{name}{why}");
         self.call(Method::DELETE, &path, NOTHING).await.map(drop)
+    }
+
+    /// Says how many more wait for a request.
+    ///
+    /// # Errors
+    /// The controller was not told.
+    pub async fn repeated(&self, name: &str, repeats: Repeats) -> Result<(), ControlError> {
+        let path = format!("{ACCESS_REQUESTS}/{name}/repeats");
+        self.call(Method::POST, &path, Some(&repeats))
+            .await
+            .map(drop)
     }
 
     /// Settles and leases budgets.
@@ -100,6 +114,37 @@ impl ControlClient {
     pub async fn review(&self, asked: &ReviewRequest) -> Result<Review, ControlError> {
         let answer = self.call(Method::POST, REVIEW, Some(asked)).await?;
         parse(&body(answer).await?)
+    }
+
+    /// The requests that a person may see.
+    ///
+    /// # Errors
+    /// The person is not known or may not see any, or it is not known now.
+    pub async fn requests(&self, asked: &RequestsAsked) -> Result<RequestsListed, ControlError> {
+        let answer = self
+            .call(Method::POST, PEOPLE_REQUESTS, Some(asked))
+            .await?;
+        parse(&bulk(answer).await?)
+    }
+
+    /// Decides on behalf of a person.
+    ///
+    /// # Errors
+    /// The decision does not count, or whether it does is not known.
+    pub async fn decide(&self, asked: &DecisionAsked) -> Result<DecisionTaken, ControlError> {
+        let answer = self.call(Method::POST, PEOPLE_DECIDE, Some(asked)).await?;
+        parse(&bulk(answer).await?)
+    }
+
+    /// Which pods are governed, as far as a person may know.
+    ///
+    /// # Errors
+    /// The person is not known, or it is not known now.
+    pub async fn coverage(&self, asked: &CoverageAsked) -> Result<Coverage, ControlError> {
+        let answer = self
+            .call(Method::POST, PEOPLE_COVERAGE, Some(asked))
+            .await?;
+        parse(&bulk(answer).await?)
     }
 
     pub(super) async fn call<B: Serialize>(

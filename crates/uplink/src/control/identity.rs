@@ -99,8 +99,81 @@ impl Key {
             .map_err(|error| ControlError::configuration("the signing request")(&error))
     }
 
+    /// This key with a certificate of its own making in `path`, made when there is none: for an engine
+    /// that no controller attests. The certificate names it and never expires.
+    ///
+    /// # Errors
+    /// When the file cannot be used, or its certificate is of another key.
+    pub fn self_signed(self, path: &Path, name: &str) -> Result<SelfSigned, ControlError> {
+        const WHAT: &str = "the signing certificate";
+        let failed = |source| ControlError::File {
+            path: path.to_owned(),
+            source,
+        };
+        let pem = match fs::read_to_string(path) {
+            Ok(pem) => pem,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let mut params = CertificateParams::default();
+                params.distinguished_name = rcgen::DistinguishedName::new();
+                params
+                    .distinguished_name
+                    .push(rcgen::DnType::CommonName, name);
+                let made = params.self_signed(&self.pair);
+                let pem = made
+                    .map_err(|error| ControlError::configuration(WHAT)(&error))?
+                    .pem();
+                fs::write(path, &pem).map_err(failed)?;
+                pem
+            }
+            Err(error) => return Err(failed(error)),
+        };
+        let certificate = certificates(WHAT, &pem)?.swap_remove(0);
+        let signer = provider()
+            .key_provider
+            .load_private_key(self.private())
+            .map_err(|error| ControlError::configuration(WHAT)(&error))?;
+        let certified = CertifiedKey::new(vec![certificate.clone()], signer);
+        certified
+            .keys_match()
+            .map_err(|error| ControlError::configuration(WHAT)(&error))?;
+        Ok(SelfSigned {
+            certified,
+            certificate,
+        })
+    }
+
     fn private(&self) -> PrivateKeyDer<'static> {
         PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.pair.serialize_der()))
+    }
+}
+
+/// A key with a certificate of its own making.
+#[derive(Debug)]
+pub struct SelfSigned {
+    certified: CertifiedKey,
+    certificate: CertificateDer<'static>,
+}
+
+impl SelfSigned {
+    /// The certificate.
+    #[must_use]
+    pub fn certificate(&self) -> &CertificateDer<'static> {
+        &self.certificate
+    }
+
+    /// Signs as [`crate::ingest::SCHEME`] says.
+    ///
+    /// # Errors
+    /// When the library cannot.
+    pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, ControlError> {
+        let wrong = |reason: String| ControlError::Configuration {
+            what: "the signing key",
+            reason,
+        };
+        let signer = self.certified.key.choose_scheme(&[crate::ingest::SCHEME]);
+        let signer = signer.ok_or_else(|| wrong("it is of another kind".to_owned()))?;
+        let signed = signer.sign(message);
+        signed.map_err(|error| wrong(error.to_string()))
     }
 }
 

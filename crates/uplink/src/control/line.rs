@@ -29,6 +29,8 @@ const KNOWN: Duration = Duration::from_secs(2);
 const ANSWER: Duration = Duration::from_secs(10);
 /// Most bytes of an answer; streams are bounded a line at a time.
 const MAX_ANSWER: usize = 4 << 20;
+/// Most bytes of an answer with many requests; the controller sends no more than half of it.
+const MAX_BULK: usize = 32 << 20;
 /// Most bytes of the reason that comes with a refusal.
 const MAX_REASON: usize = 512;
 
@@ -156,16 +158,34 @@ pub(crate) async fn send(
     }
     let status = response.status().as_u16();
     let body = body(response).await.unwrap_or_default();
-    let reason = String::from_utf8_lossy(&body);
+    let reason = reason(&body);
     Err(ControlError::Refused {
         status,
         reason: reason.trim().chars().take(MAX_REASON).collect(),
     })
 }
 
+/// The words of a refusal: its `message`, or all of it.
+fn reason(body: &[u8]) -> String {
+    let refusal: Option<serde_json::Value> = serde_json::from_slice(body).ok();
+    let message = refusal
+        .as_ref()
+        .and_then(|body| body.get("message")?.as_str());
+    message.map_or_else(|| String::from_utf8_lossy(body).into_owned(), str::to_owned)
+}
+
 /// Reads an answer whole.
 pub(crate) async fn body(response: Response<Incoming>) -> Result<Bytes, ControlError> {
-    let read = Limited::new(response.into_body(), MAX_ANSWER).collect();
+    whole(response, MAX_ANSWER).await
+}
+
+/// Reads an answer whole that carries many statements.
+pub(crate) async fn bulk(response: Response<Incoming>) -> Result<Bytes, ControlError> {
+    whole(response, MAX_BULK).await
+}
+
+async fn whole(response: Response<Incoming>, most: usize) -> Result<Bytes, ControlError> {
+    let read = Limited::new(response.into_body(), most).collect();
     match tokio::time::timeout(ANSWER, read).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) => Err(ControlError::Broken(error.to_string())),

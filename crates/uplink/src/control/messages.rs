@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
+use weir_api::kinds::ApproverDecision;
 use weir_audit::Identity;
 use weir_policy::Amount;
 
@@ -145,6 +146,9 @@ pub struct RequestRuling {
     /// Who decided, as the API server authenticated them.
     #[serde(default)]
     pub approvers: Vec<String>,
+    /// What they decided, those decisions that it took.
+    #[serde(default)]
+    pub decisions: Vec<ApproverDecision>,
 }
 
 /// How a request ended.
@@ -164,6 +168,14 @@ pub enum Ending {
     },
     /// Nobody decided in time.
     Expired,
+}
+
+/// More of the same wait for a request of this pod.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Repeats {
+    /// How many, so far.
+    pub repeats: u32,
 }
 
 /// What a sidecar has in force.
@@ -250,14 +262,17 @@ pub struct Lease {
     pub failed: Option<String>,
 }
 
-/// The collector asks whether somebody may read evidence. Either a token, or a user whom a client
-/// certificate of the cluster has proved.
+/// The collector asks whether somebody may read evidence: the bearer of a token, the bearer of an ID
+/// token, or a user whom a client certificate of the cluster has proved.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ReviewRequest {
     /// A bearer token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
+    /// An ID token of the identity provider.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id_token: Option<String>,
     /// A user name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
@@ -289,9 +304,13 @@ pub struct Review {
 mod tests {
     use serde::de::DeserializeOwned;
     use serde_json::{Value, json};
-    use weir_api::kinds::AccessRequestSpec;
+    use weir_api::kinds::{AccessRequestSpec, Binding, RequestDecision};
 
     use super::*;
+    use crate::control::{
+        Coverage, CoverageAsked, DecisionAsked, DecisionTaken, NamespaceCoverage, Person,
+        RequestView, RequestsAsked, RequestsListed,
+    };
 
     /// Adds a member that nobody knows to every object.
     fn newer(value: &mut Value) {
@@ -329,7 +348,9 @@ mod tests {
                 reason: "no".into(),
             },
             approvers: vec!["jane".into()],
+            decisions: Vec::new(),
         }));
+        understood(&Repeats { repeats: 1 });
         understood(&Push::Heartbeat);
         understood(&ResolvedService::default());
         understood(&Settings::default());
@@ -341,6 +362,27 @@ mod tests {
         understood(&Leases { budgets });
         understood(&ReviewRequest::default());
         understood(&Review::default());
+        let person = Person::of_user("jane", vec!["stewards".into()]);
+        understood(&RequestsAsked {
+            person: person.clone(),
+            namespace: None,
+            closed: true,
+        });
+        understood(&DecisionAsked {
+            person: person.clone(),
+            namespace: "billing".into(),
+            name: "weir-x".into(),
+            uid: "1".into(),
+            decision: RequestDecision::Approve,
+            reason: None,
+            rows: Some(1),
+            binding: Some(Binding::Shape),
+            minutes: Some(10),
+        });
+        understood(&CoverageAsked { person });
+        understood(&Coverage {
+            namespaces: vec![NamespaceCoverage::default()],
+        });
         let spec: AccessRequestSpec = serde_json::from_value(json!({
             "requester": {"name": "x"}, "target": "t", "policy": "p", "rule": "r",
             "statement": "select 1", "reason": "why", "deadline": "2126-11-27T12:00:00Z",
@@ -348,6 +390,25 @@ mod tests {
         }))
         .unwrap();
         understood(&spec);
+        let request = RequestView {
+            namespace: "billing".into(),
+            name: "weir-x".into(),
+            uid: "1".into(),
+            created: "2026-11-28T00:00:00Z".into(),
+            spec,
+            status: None,
+            may_decide: false,
+            why_not: Some("no".into()),
+        };
+        understood(&DecisionTaken {
+            request: request.clone(),
+        });
+        understood(&RequestsListed {
+            user: "jane".into(),
+            groups: vec!["stewards".into()],
+            requests: vec![request],
+            left_out: 1,
+        });
     }
 
     #[test]

@@ -33,6 +33,7 @@ fn yes(rows: Option<u64>) -> Decision {
         approve: true,
         rows,
         reason: None,
+        minutes: None,
     }
 }
 
@@ -49,6 +50,9 @@ billing/weir-7k2qd  waits 2m 30s, 12m 30s left
   summary    reporter-1 (Deployment/reporter) reads public.orders of orders-db
              10,000 rows delivered, about 50,000 expected
              reporting/bulk: more than 10,000 rows
+  target     orders-db
+  rule       reporting/bulk
+  rows       none delivered yet
   statement  SELECT * FROM orders WHERE id > $1
   parameters '7', null
   approvals  1 of 2 (alice)
@@ -98,4 +102,66 @@ fn an_answer_without_a_stamp_is_no_decision() {
     let unstamped = request(json!([{"approver": "-", "decision": "Approve"}]));
     assert!(said(&unstamped, &yes(None)).is_err());
     assert!(said(&request(json!([])), &yes(None)).is_err());
+}
+
+#[test]
+fn a_card_shows_what_is_touched_how_much_and_what_a_shape_would_free() {
+    let mut request = request(json!([]));
+    let facts = json!({
+        "database": "orders", "login": "app", "effects": ["Read"], "tables": ["public.customers"],
+        "labels": ["pii.ssn", "pii.email"],
+        "columns": [{"label": "pii.ssn", "columns": ["public.customers.ssn"]}],
+        "estimatedRows": 120_000, "deliveredRows": 10_000, "deliveredBytes": 2_048,
+        "binding": "Shape", "maxMinutes": 30, "shape": "SELECT * FROM orders WHERE id > $1",
+        "freeLiterals": ["$1 = '7'"], "session": "0000000000005", "number": 2, "users": ["olga"],
+    });
+    for (field, value) in facts.as_object().unwrap() {
+        request["spec"][field] = value.clone();
+    }
+    request["status"]["repeats"] = json!(11);
+    let drawn = cards(&[request], at("2026-11-27T10:02:30Z"), SCREEN);
+    let wanted = "\
+  target     orders-db (database orders) (as app)
+  rule       reporting/bulk
+  does       Read
+  tables     public.customers
+  labels     pii.ssn (public.customers.ssn), pii.email
+  rows       10,000 delivered (2,048 bytes), about 120,000 expected
+  statement  SELECT * FROM orders WHERE id > $1
+  parameters '7', null
+  shape      for at most 30m: SELECT * FROM orders WHERE id > $1
+  free       $1 = '7'
+  repeats    asked 11 times more
+  approvals  0 of 2
+  decided by data-stewards, olga
+  session    0000000000005/2
+";
+    assert!(drawn.ends_with(wanted), "{drawn}");
+    assert_eq!(
+        cards(&[], Timestamp::default(), SCREEN),
+        "no request waits\n"
+    );
+}
+
+#[test]
+fn an_approved_shape_says_for_how_long() {
+    let decisions = json!([
+        {"approver": "alice", "decision": "Approve", "binding": "Shape", "minutes": 30},
+        {"approver": "bob", "decision": "Approve", "binding": "Shape", "minutes": 10},
+    ]);
+    let decision = Decision {
+        minutes: Some(10),
+        ..yes(None)
+    };
+    let patch = patch(&request(json!([])), &decision, at("2026-11-27T10:02:30Z"));
+    let mine = &patch["status"]["decisions"][0];
+    assert_eq!(
+        (&mine["binding"], &mine["minutes"]),
+        (&json!("Shape"), &json!(10))
+    );
+    assert_eq!(
+        said(&request(decisions), &decision).unwrap(),
+        "approved billing/weir-7k2qd as bob: billing/reporter-1's statements of this shape go on to \
+         their end, for 10 minutes\n"
+    );
 }

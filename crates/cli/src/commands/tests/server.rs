@@ -65,7 +65,7 @@ async fn exit_codes_say_whether_it_was_done() {
     );
     let store = Collector::open(&dir.path().join("store"), CollectorConfig::default());
     let socket = dir.path().join("weir.sock");
-    let (api, at) = (Api::new(store.unwrap(), None), socket.clone());
+    let (api, at) = (Api::new(store.unwrap()), socket.clone());
     tokio::spawn(async move { serve_socket(api, &at).await.unwrap() });
     while !socket.exists() {
         tokio::task::yield_now().await;

@@ -26,8 +26,7 @@ fn opened(n: u64, session: &Arc<Session>) -> Record {
 
 fn send_as(store: &Collector, engine: &EngineId, epoch: u32, records: &[Record]) {
     let frames = chain(epoch, genesis(engine), 100, records);
-    let engine = engine.clone();
-    store.ingest(&Batch { engine, frames }).unwrap();
+    hand_in(store, engine, &frames).unwrap();
 }
 
 fn codes(store: &Collector, wanted: FindingCode) -> usize {
@@ -100,18 +99,12 @@ fn a_full_disk_refuses_evidence_and_loses_none() {
     limit(pages + 60);
     let mut taken = 0;
     let refused = frames.iter().find_map(|frame| {
-        let batch = Batch {
-            engine: engine(),
-            frames: vec![frame.clone()],
-        };
-        let refused = store.ingest(&batch).err();
+        let refused = hand_in(&store, &engine(), std::slice::from_ref(frame)).err();
         taken += usize::from(refused.is_none());
         refused
     });
-    assert!(
-        matches!(refused, Some(CollectorError::Store(_))),
-        "{refused:?}"
-    );
+    let refused = refused.unwrap().to_string();
+    assert!(refused.contains("the evidence store failed"), "{refused}");
     assert!(taken > 0);
     let kept = || {
         let filter = Filter {
@@ -168,7 +161,7 @@ fn each_of_many_silent_engines_is_found_once_and_its_sessions_are_closed() {
     builder.push(&closed);
     let frames = vec![builder.seal(first[0].hash()).unwrap()];
     let engine = engines[1].clone();
-    store.ingest(&Batch { engine, frames }).unwrap();
+    hand_in(&store, &engine, &frames).unwrap();
     let page = store.sessions(&SessionFilter {
         limit: Some(1000),
         ..SessionFilter::default()
@@ -250,7 +243,7 @@ fn a_session_belongs_to_the_engine_that_opened_it() {
     ];
     send_as(&store, &thief, 1, &records[..2]);
     let alone = FrameOf(&thief).after(&records[..2], &records[2..]);
-    store.ingest(&alone).unwrap();
+    hand_in(&store, &alone.engine, &alone.frames).unwrap();
     let page = store.sessions(&SessionFilter::default()).unwrap();
     assert_eq!(page.sessions.len(), 1);
     let line = &page.sessions[0];
@@ -294,7 +287,9 @@ fn what_is_refused_leaves_nothing_behind() {
         engine: engine(),
         frames,
     };
-    let refused = store.ingest_checked(&batch, &mut |event| {
+    let key = crate::OwnKey::load_or_create(keys(), &engine()).unwrap();
+    let signed = key.sign(&batch).unwrap();
+    let refused = store.ingest_signed(&batch, &signed, &mut |event| {
         if event.id.seq == 3 {
             Err("no".into())
         } else {
@@ -304,7 +299,7 @@ fn what_is_refused_leaves_nothing_behind() {
     assert!(matches!(refused, Err(CollectorError::Refused(why)) if why == "no"));
     assert_eq!(count(&store), 0);
     assert_eq!(store.verify().unwrap().engines, []);
-    store.ingest(&batch).unwrap();
+    hand_in(&store, &batch.engine, &batch.frames).unwrap();
     assert_eq!((count(&store), findings(&store)), (3, vec![]));
 }
 

@@ -1,0 +1,602 @@
+//! Whether an engine's events are what the log says: the one judge for a live store and for an export.
+//!
+//! The hashes in the log decide, not those beside the events: each leaf's frames are hashed anew from the
+//! link that the leaf begins with, so that what was altered is found in its own leaf even where every later
+//! link was rewritten to fit.
+
+use std::cmp::Ordering;
+
+use serde::{Deserialize, Serialize};
+use weir_audit::proof::{Evidence, Head, RangeLeaf, RetentionLeaf};
+use weir_audit::{EngineId, Frame, Hash, MAX_FRAME, Timestamp, genesis, link};
+
+use super::signed::{Chain, Signer};
+
+/// Ranges of one engine that a report lists; what is beyond counts all the same.
+const MAX_RANGES: usize = 1000;
+const MAX_PROBLEMS: usize = 100;
+
+/// What became of a range of events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Each event is there as it was sealed.
+    Complete,
+    /// As `complete`, and kept since before there was a log: no engine signed it.
+    Adopted,
+    /// Retention deleted it, and the log says so.
+    Deleted,
+    /// It is there as it was handed in, but nothing shows that its engine made it.
+    Unsigned,
+    /// What is there is not what was accepted.
+    Altered,
+    /// It was accepted, or must exist, and is not there.
+    Missing,
+    /// As `missing`, and nothing of its engine comes after it.
+    Truncated,
+}
+
+impl Status {
+    /// Whether the record is as it must be.
+    #[must_use]
+    pub fn is_ok(self) -> bool {
+        matches!(self, Self::Complete | Self::Adopted | Self::Deleted)
+    }
+
+    /// The word for people.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::Adopted => "adopted",
+            Self::Deleted => "deleted",
+            Self::Unsigned => "unsigned",
+            Self::Altered => "altered",
+            Self::Missing => "missing",
+            Self::Truncated => "truncated",
+        }
+    }
+}
+
+/// A range of events of one engine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RangeReport {
+    /// The epoch.
+    pub epoch: u32,
+    /// The first event.
+    pub first_seq: u64,
+    /// The last event.
+    pub last_seq: u64,
+    /// What became of it.
+    pub status: Status,
+    /// Where and how, or why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+/// One engine's chain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EngineReport {
+    /// The engine.
+    pub engine: EngineId,
+    /// Epochs seen.
+    pub epochs: u32,
+    /// Frames verified.
+    pub frames: u64,
+    /// Events verified.
+    pub events: u64,
+    /// The last link.
+    pub head: String,
+    /// Whether retention cut the beginning off.
+    pub pruned: bool,
+    /// Ranges of events, in order; at most 1,000.
+    pub ranges: Vec<RangeReport>,
+    /// What is missing or altered, in words; at most 100.
+    pub problems: Vec<String>,
+}
+
+/// A leaf of the log about events of the engine, and what vouches for it.
+pub(crate) struct Claim {
+    pub(crate) leaf: RangeLeaf,
+    /// Present where the leaf says that it is signed and the signature was found.
+    pub(crate) signature: Option<Signature>,
+}
+
+/// A signature at rest, not verified.
+#[derive(Clone, Debug)]
+pub(crate) struct Signature {
+    pub(crate) head: Head,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) chain: Chain,
+}
+
+/// How far the frames of a claim were read.
+struct Progress {
+    claim: Claim,
+    /// The first event that retention left.
+    starts: u64,
+    /// The next event that must come.
+    next: u64,
+    seen: bool,
+    running: Hash,
+    /// Events that should have been between others.
+    holes: Vec<(u64, u64)>,
+    /// What does not fit, and where.
+    wrong: Option<String>,
+    /// Whether a later signature of an unbroken chain vouches for it.
+    vouched: bool,
+}
+
+pub(crate) struct Judge<'a> {
+    engine: EngineId,
+    signer: &'a Signer,
+    /// The log's own engine, which signs by signing the log.
+    own: bool,
+    claims: Vec<Progress>,
+    deleted: Option<RetentionLeaf>,
+    /// Whether these are all claims about the engine, so that nothing may be beside them.
+    from_start: bool,
+    at: usize,
+    epoch: u32,
+    report: EngineReport,
+    strangers: Vec<RangeReport>,
+}
+
+/// The leaves about one engine.
+pub(crate) struct Leaves {
+    pub(crate) claims: Vec<Claim>,
+    pub(crate) deleted: Option<RetentionLeaf>,
+    /// Whether these are all leaves that the log ever had about it.
+    pub(crate) from_start: bool,
+}
+
+impl<'a> Judge<'a> {
+    pub(crate) fn new(engine: EngineId, own: bool, leaves: Leaves, signer: &'a Signer) -> Self {
+        let deleted = leaves.deleted;
+        let mut claims: Vec<Progress> = leaves
+            .claims
+            .into_iter()
+            .map(|claim| Progress {
+                starts: claim.leaf.first_seq,
+                next: claim.leaf.first_seq,
+                seen: false,
+                running: claim.leaf.previous,
+                holes: Vec::new(),
+                wrong: None,
+                vouched: false,
+                claim,
+            })
+            .collect();
+        claims.sort_by_key(|progress| (progress.claim.leaf.epoch, progress.claim.leaf.first_seq));
+        for progress in &mut claims {
+            let leaf = &progress.claim.leaf;
+            if let Some(cut) = &deleted
+                && cut.epoch == leaf.epoch
+                && (leaf.first_seq..leaf.last_seq).contains(&cut.last_seq)
+            {
+                progress.starts = cut.last_seq + 1;
+                progress.next = progress.starts;
+                progress.running = cut.hash;
+            }
+        }
+        let head = claims.last().map(|last| last.claim.leaf.hash);
+        let head = head.or(deleted.as_ref().map(|cut| cut.hash));
+        let report = EngineReport {
+            head: head.unwrap_or_else(|| genesis(&engine)).to_string(),
+            engine: engine.clone(),
+            epochs: 0,
+            frames: 0,
+            events: 0,
+            pruned: deleted.is_some(),
+            ranges: Vec::new(),
+            problems: Vec::new(),
+        };
+        Self {
+            engine,
+            signer,
+            own,
+            claims,
+            deleted,
+            from_start: leaves.from_start,
+            at: 0,
+            epoch: 0,
+            report,
+            strangers: Vec::new(),
+        }
+    }
+
+    /// Reads the frames of a block that claims to begin with this epoch and event; blocks come in the order
+    /// of these.
+    pub(crate) fn block(&mut self, name: &str, begins: (u32, u64), mut bytes: &[u8]) {
+        let mut place = begins;
+        while !bytes.is_empty() {
+            let Some((hash, payload, rest)) = split(bytes) else {
+                self.unreadable(name, place, "it ends in the middle of a frame");
+                return;
+            };
+            // What its link must be is looked at below.
+            let any = Hash([0; 32]);
+            match Frame::verify(any, link(&any, payload), payload.to_vec()) {
+                Ok(frame) => {
+                    self.frame(name, &frame, hash);
+                    place = (frame.epoch(), frame.last_seq() + 1);
+                }
+                Err(error) => self.unreadable(name, place, &error.to_string()),
+            }
+            bytes = rest;
+        }
+    }
+
+    /// A block that cannot be read from an event on.
+    pub(crate) fn unreadable(&mut self, name: &str, (epoch, seq): (u32, u64), why: &str) {
+        let detail = format!("block {name} cannot be read from event {seq} on: {why}");
+        let claim = self.claims.iter_mut().find(|progress| {
+            let leaf = &progress.claim.leaf;
+            leaf.epoch == epoch && (leaf.first_seq..=leaf.last_seq).contains(&seq)
+        });
+        match claim {
+            Some(progress) => {
+                progress.wrong.get_or_insert(detail);
+            }
+            None => self.problem(detail),
+        }
+    }
+
+    fn frame(&mut self, name: &str, frame: &Frame, stored: Hash) {
+        let (epoch, first, last) = (frame.epoch(), frame.first_seq(), frame.last_seq());
+        if !self.from_start && self.is_outside(epoch, first) {
+            return;
+        }
+        if epoch != self.epoch {
+            self.epoch = epoch;
+            self.report.epochs += 1;
+        }
+        self.report.frames += 1;
+        self.report.events += frame.count();
+        let behind = |progress: &Progress| {
+            let leaf = &progress.claim.leaf;
+            (leaf.epoch, leaf.last_seq) < (epoch, first)
+        };
+        let from = self.at.min(self.claims.len());
+        let past = self.claims.get(from..).unwrap_or_default();
+        self.at = from + past.iter().take_while(|progress| behind(progress)).count();
+        let Some(progress) = self.claims.get_mut(self.at).filter(|progress| {
+            let leaf = &progress.claim.leaf;
+            leaf.epoch == epoch && leaf.first_seq <= first && last <= leaf.last_seq
+        }) else {
+            self.strangers.push(RangeReport {
+                epoch,
+                first_seq: first,
+                last_seq: last,
+                status: Status::Altered,
+                detail: Some(format!("in block {name}, and in no entry of the log")),
+            });
+            return;
+        };
+        progress.seen = true;
+        let events = format!("events {first} to {last} in block {name}");
+        if first < progress.next {
+            let detail = format!("{events} are there again, or in another order");
+            progress.wrong.get_or_insert(detail);
+            return;
+        }
+        let whole = first == progress.next;
+        if !whole {
+            progress.holes.push((progress.next, first - 1));
+        }
+        progress.next = last + 1;
+        // Behind a hole its own link is all there is to go on from.
+        let link = if whole {
+            link(&progress.running, frame.payload())
+        } else {
+            stored
+        };
+        progress.running = link;
+        if link != stored {
+            let detail = format!("{events} are not what was sealed, or their link is not");
+            progress.wrong.get_or_insert(detail);
+        }
+        let leaf = &progress.claim.leaf;
+        if last == leaf.last_seq && link != leaf.hash {
+            let detail = format!("the events up to {last} do not end with the hash in the log");
+            progress.wrong.get_or_insert(detail);
+        }
+    }
+
+    /// Whether an event is before or behind everything that is judged: blocks reach further.
+    fn is_outside(&self, epoch: u32, seq: u64) -> bool {
+        let (Some(first), Some(last)) = (self.claims.first(), self.claims.last()) else {
+            return true;
+        };
+        let (first, last) = (&first.claim.leaf, &last.claim.leaf);
+        (epoch, seq) < (first.epoch, first.first_seq) || (epoch, seq) > (last.epoch, last.last_seq)
+    }
+
+    fn problem(&mut self, problem: String) {
+        if self.report.problems.len() < MAX_PROBLEMS {
+            self.report.problems.push(problem);
+        }
+    }
+
+    /// The verdict, once every block was read.
+    pub(crate) fn end(mut self) -> EngineReport {
+        self.vouch();
+        let mut ranges = Vec::new();
+        self.beginning(&mut ranges);
+        let last_seen = self.claims.iter().rposition(|progress| progress.seen);
+        let cut = self.deleted.take();
+        let mut before: Option<&RangeLeaf> = None;
+        for (place, progress) in self.claims.iter().enumerate() {
+            let leaf = &progress.claim.leaf;
+            between(before, leaf, &mut ranges);
+            let no_later = last_seen.is_none_or(|seen| place >= seen);
+            progress.judge(cut.as_ref(), no_later, &mut ranges);
+            before = Some(leaf);
+        }
+        ranges.append(&mut self.strangers);
+        ranges.sort_by_key(|range| (range.epoch, range.first_seq));
+        for range in &ranges {
+            if !range.status.is_ok() {
+                let detail = range.detail.as_ref();
+                let detail = detail
+                    .map(|detail| format!(": {detail}"))
+                    .unwrap_or_default();
+                self.problem(format!(
+                    "{} epoch {} events {} to {}{detail}",
+                    range.status.as_str(),
+                    range.epoch,
+                    range.first_seq,
+                    range.last_seq
+                ));
+            }
+        }
+        self.report.ranges = merged(ranges);
+        self.report
+    }
+
+    /// Finds for each claim a signature of its own or of a later one that covers it.
+    fn vouch(&mut self) {
+        let mut covered_from: Option<usize> = None;
+        for place in (0..self.claims.len()).rev() {
+            let linked = covered_from == Some(place + 1) && self.is_linked(place);
+            let valid = linked || self.has_valid_signature(place);
+            if let Some(progress) = self.claims.get_mut(place) {
+                progress.vouched = valid;
+            }
+            if valid {
+                covered_from = Some(place);
+            }
+        }
+    }
+
+    /// Whether the claim after this one continues it.
+    fn is_linked(&self, place: usize) -> bool {
+        match self.claims.get(place..place + 2) {
+            Some([one, next]) => {
+                let (one, next) = (&one.claim.leaf, &next.claim.leaf);
+                let follows = if one.epoch == next.epoch {
+                    one.last_seq + 1 == next.first_seq
+                } else {
+                    next.first_seq == 1
+                };
+                follows && one.hash == next.previous
+            }
+            _ => false,
+        }
+    }
+
+    fn has_valid_signature(&mut self, place: usize) -> bool {
+        let Some(progress) = self.claims.get(place) else {
+            return false;
+        };
+        let claim = &progress.claim;
+        let evidence = match claim.leaf.evidence {
+            Evidence::Own => return self.own,
+            Evidence::Adopted | Evidence::None => return false,
+            Evidence::Signed(evidence) => evidence,
+        };
+        let wrong = match &claim.signature {
+            None => Some("its signature is missing".to_owned()),
+            Some(signature) => {
+                let ends = |other: &&Progress| {
+                    let leaf = &other.claim.leaf;
+                    let head = &signature.head;
+                    leaf.epoch == head.epoch && leaf.last_seq == head.seq && leaf.hash == head.hash
+                };
+                let chain = signature.chain.iter().map(|one| one.as_ref());
+                let later = self.claims.get(place..).unwrap_or_default();
+                if signature.head.evidence(&signature.bytes, chain) != evidence {
+                    Some("its signature is not the one in the log".to_owned())
+                } else if !later.iter().any(|other| ends(&other)) {
+                    Some("its signature is over another head".to_owned())
+                } else {
+                    verify(self.signer, &self.engine, signature, claim.leaf.received)
+                }
+            }
+        };
+        if let (Some(why), Some(progress)) = (wrong, self.claims.get_mut(place)) {
+            progress.wrong.get_or_insert(why);
+            return false;
+        }
+        true
+    }
+
+    /// What must have been before the first claim.
+    fn beginning(&self, ranges: &mut Vec<RangeReport>) {
+        let Some(first) = self.claims.first().map(|first| &first.claim.leaf) else {
+            return;
+        };
+        if !self.from_start || self.deleted.is_some() {
+            return;
+        }
+        if first.first_seq > 1 {
+            ranges.push(RangeReport {
+                epoch: first.epoch,
+                first_seq: 1,
+                last_seq: first.first_seq - 1,
+                status: Status::Missing,
+                detail: Some("they were never received".into()),
+            });
+        } else if first.previous != genesis(&self.engine) {
+            ranges.push(RangeReport {
+                epoch: first.epoch.saturating_sub(1),
+                first_seq: 1,
+                last_seq: 1,
+                status: Status::Missing,
+                detail: Some("from here on to the epoch after it, they were never received".into()),
+            });
+        }
+    }
+}
+
+fn verify(
+    signer: &Signer,
+    engine: &EngineId,
+    signature: &Signature,
+    at: Timestamp,
+) -> Option<String> {
+    let chain = &signature.chain;
+    let verified = signer
+        .verify_chain(engine, chain, at)
+        .and_then(|()| Signer::verify_head(&signature.head, &signature.bytes, chain));
+    verified.err().map(|error| error.to_string())
+}
+
+/// What must have been between two claims.
+fn between(before: Option<&RangeLeaf>, leaf: &RangeLeaf, ranges: &mut Vec<RangeReport>) {
+    let Some(before) = before else {
+        return;
+    };
+    let (epoch, next) = if before.epoch == leaf.epoch {
+        (leaf.epoch, before.last_seq + 1)
+    } else {
+        (leaf.epoch, 1)
+    };
+    let mut say = |epoch: u32, first: u64, last: u64, status: Status, detail: &str| {
+        ranges.push(RangeReport {
+            epoch,
+            first_seq: first,
+            last_seq: last,
+            status,
+            detail: Some(detail.to_owned()),
+        });
+    };
+    if leaf.first_seq > next {
+        let last = leaf.first_seq - 1;
+        say(
+            epoch,
+            next,
+            last,
+            Status::Missing,
+            "they were never received",
+        );
+    } else if before.hash == leaf.previous {
+        // It continues.
+    } else if before.epoch == leaf.epoch {
+        let detail = "they do not continue the events before them";
+        say(
+            epoch,
+            leaf.first_seq,
+            leaf.last_seq,
+            Status::Altered,
+            detail,
+        );
+    } else {
+        let first = before.last_seq + 1;
+        let detail = "from here on to the end of the epoch, they were never received";
+        say(before.epoch, first, first, Status::Missing, detail);
+    }
+}
+
+impl Progress {
+    /// Says what became of each event; `no_later` if no claim after this one has any.
+    fn judge(&self, cut: Option<&RetentionLeaf>, no_later: bool, ranges: &mut Vec<RangeReport>) {
+        let leaf = &self.claim.leaf;
+        let mut say = |first: u64, last: u64, status: Status, detail: Option<String>| {
+            if first <= last {
+                ranges.push(RangeReport {
+                    epoch: leaf.epoch,
+                    first_seq: first,
+                    last_seq: last,
+                    status,
+                    detail,
+                });
+            }
+        };
+        if let Some(wrong) = &self.wrong {
+            say(
+                leaf.first_seq,
+                leaf.last_seq,
+                Status::Altered,
+                Some(wrong.clone()),
+            );
+            return;
+        }
+        let present = match leaf.evidence {
+            _ if self.vouched => Status::Complete,
+            Evidence::Adopted => Status::Adopted,
+            Evidence::Own | Evidence::None | Evidence::Signed(_) => Status::Unsigned,
+        };
+        let deleted = cut.map_or(0, |cut| match cut.epoch.cmp(&leaf.epoch) {
+            Ordering::Less => 0,
+            Ordering::Equal => cut.last_seq,
+            Ordering::Greater => u64::MAX,
+        });
+        let mut absent = self.holes.clone();
+        if self.starts > leaf.first_seq {
+            absent.insert(0, (leaf.first_seq, self.starts - 1));
+        }
+        if self.next <= leaf.last_seq {
+            absent.push((self.next, leaf.last_seq));
+        }
+        let mut from = leaf.first_seq;
+        for (first, last) in absent {
+            say(from, first - 1, present, None);
+            let gone = cut.map(|cut| format!("at {} ({})", cut.at, cut.reason));
+            say(first, last.min(deleted), Status::Deleted, gone);
+            let (status, detail) = if no_later && last == leaf.last_seq {
+                (Status::Truncated, "they were accepted, and the end is gone")
+            } else {
+                (Status::Missing, "they were accepted, and are gone")
+            };
+            say(
+                first.max(deleted.saturating_add(1)),
+                last,
+                status,
+                Some(detail.into()),
+            );
+            from = last + 1;
+        }
+        say(from, leaf.last_seq, present, None);
+    }
+}
+
+/// Neighbours that say the same become one.
+fn merged(ranges: Vec<RangeReport>) -> Vec<RangeReport> {
+    let mut out: Vec<RangeReport> = Vec::new();
+    for range in ranges {
+        if let Some(last) = out.last_mut()
+            && last.epoch == range.epoch
+            && last.last_seq + 1 == range.first_seq
+            && last.status == range.status
+            && last.detail == range.detail
+        {
+            last.last_seq = range.last_seq;
+        } else if out.len() < MAX_RANGES {
+            out.push(range);
+        }
+    }
+    out
+}
+
+/// The link that a stored frame claims, its sealed bytes, and what is behind it.
+fn split(bytes: &[u8]) -> Option<(Hash, &[u8], &[u8])> {
+    let (length, rest) = bytes.split_first_chunk::<4>()?;
+    let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
+    let (hash, rest) = rest.split_first_chunk::<32>()?;
+    let payload = rest.get(..length).filter(|_| length <= MAX_FRAME)?;
+    Some((Hash(*hash), payload, rest.get(length..)?))
+}
+
+#[cfg(test)]
+mod tests;
