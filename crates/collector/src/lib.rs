@@ -30,6 +30,7 @@ mod questions;
 mod service;
 mod store;
 mod tls;
+mod ui;
 
 pub use auditors::{Auditors, ReviewError, ReviewFuture, Reviewer};
 pub use controller::Controller;
@@ -46,3 +47,4 @@ pub use store::{
     SessionSummary, Traffic, Vouched,
 };
 pub use tls::{Credentials, Current, TlsError};
+pub use ui::{LINK_LIFE, Ui, UiConfig};
