@@ -22,6 +22,7 @@ mod auditors;
 pub mod client;
 mod controller;
 pub mod exports;
+pub mod findings;
 mod ingest;
 mod log;
 mod peer;

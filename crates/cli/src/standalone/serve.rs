@@ -286,7 +286,12 @@ impl Standalone {
             let receivers = told.receivers().map_err(part("the configuration"))?;
             let metrics = NotifyMetrics::new(&self.registry).map_err(part("metrics"))?;
             let holds = self.desk.holds.clone();
-            tokio::spawn(notify::tell(receivers, metrics, holds, self.collector.tail()));
+            tokio::spawn(notify::tell(
+                receivers,
+                metrics,
+                holds,
+                self.collector.tail(),
+            ));
         }
         self.serving.engine.resolve_names().await;
         publish_known_hosts(&self.serving.engine, &self.config).map_err(part("the known hosts"))?;

@@ -336,6 +336,7 @@ async fn run(cluster: &Ca, current: Current, quota: Quota) -> Running {
         trust_domain: DOMAIN.into(),
         client_ca: Some(client_ca.clone()),
         quota,
+        findings: weir_collector::findings::FindingsConfig::default(),
     };
     let service = Service::bind(config, current, Arc::clone(&rules) as _, Arc::new(NoDesk))
         .await
