@@ -22,7 +22,7 @@ use crate::findings::{self, Alert, FindingMetrics, FindingsConfig};
 use crate::api::{Api, Desk};
 use crate::ingest::{Ingest, IngestMetrics, Quota};
 use crate::tls::Current;
-use crate::{Auditors, Collector, CollectorConfig, CollectorError, Reviewer};
+use crate::{Auditors, Collector, CollectorConfig, CollectorError, Reviewer, UiConfig};
 
 /// Sidecars; how many connections each pod may have is said by its quota.
 const SIDECARS: Bounds = bounds(8192);
@@ -47,6 +47,8 @@ pub struct ServiceConfig {
     pub trust_domain: String,
     /// File with the roots of the cluster's client certificates.
     pub client_ca: Option<PathBuf>,
+    /// The web UI on the auditors' port, if there is one.
+    pub ui: Option<UiConfig>,
     /// What each pod may hand in.
     pub quota: Quota,
     /// What is looked for in evidence.
@@ -126,11 +128,15 @@ impl Service {
             metrics,
         );
         let auditors = Auditors::new(
-            Api::new(store.clone()).with_desk(desk),
+            Api::new(store.clone()).with_desk(Arc::clone(&desk)),
             credentials.clone(),
             config.client_ca,
             reviewer,
         );
+        let auditors = match config.ui {
+            Some(ui) => auditors.with_ui(ui, desk),
+            None => auditors,
+        };
         Ok(Self {
             store,
             ingest: (listen(config.ingest).await?, ingest),
