@@ -21,7 +21,7 @@ pub use compile::{CompileOptions, Compiled, References, Services, compile};
 pub use concern::{concerning, granted_objects};
 pub use diagnostic::{Diagnostic, Reason, Severity};
 pub use load::{Resource, Resources, load, load_str};
-pub use summary::summary;
+pub use summary::{is_hidden, summary};
 pub use tree::Origin;
 pub use units::{Size, Span};
 

@@ -78,7 +78,9 @@ fn plain(text: &str) -> String {
     words.join(" ")
 }
 
-fn visible(c: char) -> char {
+/// Whether people would not see a character, or would see others elsewhere because of it.
+#[must_use]
+pub fn is_hidden(c: char) -> bool {
     let hidden = matches!(
         c,
         '\u{ad}'
@@ -91,7 +93,11 @@ fn visible(c: char) -> char {
             | '\u{fff9}'..='\u{fffb}'
             | '\u{e0000}'..='\u{e007f}'
     );
-    if hidden || c.is_control() {
+    hidden || c.is_control()
+}
+
+fn visible(c: char) -> char {
+    if is_hidden(c) {
         char::REPLACEMENT_CHARACTER
     } else {
         c

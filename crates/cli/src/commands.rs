@@ -9,6 +9,7 @@ mod engine;
 mod events;
 mod quarantine;
 mod query;
+mod questions;
 mod replay;
 mod requests;
 mod sessions;
@@ -40,6 +41,10 @@ pub(crate) enum ClientCommand {
     Sessions(sessions::SessionsArgs),
     /// Find statements and other events, newest first
     Query(query::QueryArgs),
+    /// List the questions that can be asked
+    Questions(engine::PlainArgs),
+    /// Answer one of them, such as who read data of a label
+    Ask(questions::AskArgs),
     /// Show a session as its client saw it
     Replay(replay::ReplayArgs),
     /// Show events as they arrive
@@ -65,6 +70,8 @@ pub(crate) async fn run(command: ClientCommand, home: Home) -> ExitCode {
         ClientCommand::Deny(args) => requests::deny(args, home).await,
         ClientCommand::Sessions(args) => sessions::list(args, home).await,
         ClientCommand::Query(args) => query::query(args, home).await,
+        ClientCommand::Questions(args) => questions::list(args, home).await,
+        ClientCommand::Ask(args) => questions::ask(args, home).await,
         ClientCommand::Replay(args) => replay::replay(args, home).await,
         ClientCommand::Tail(args) => query::tail(args, home).await,
         ClientCommand::Quarantine(args) => quarantine::run(args, home).await,

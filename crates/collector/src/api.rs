@@ -8,12 +8,14 @@
 //! - Holders of the token of the TCP port read, and change nothing.
 //! - A caller who is confined to a namespace sees nothing of others, whatever is asked for.
 
+mod door;
 mod http;
 mod operator;
 mod reply;
 mod routes;
 mod serve;
 
+pub use door::{Door, DoorFuture};
 pub use http::Api;
 pub(crate) use http::{Caller, Scope};
 pub use operator::{

@@ -21,9 +21,12 @@ pub mod api;
 mod auditors;
 pub mod client;
 mod controller;
+pub mod csv;
+pub mod exports;
 mod ingest;
 mod log;
 mod peer;
+mod questions;
 mod service;
 mod store;
 mod tls;
@@ -36,10 +39,12 @@ pub use log::{
     BundleError, BundleReport, Chain, EngineReport, KeyError, LogKey, Manifest, OwnKey, OwnSink,
     RangeReport, Selection, SignatureError, Signed, Signer, Status, Trusted, verify_bundle,
 };
+pub use questions::{About, Answer, Question};
 pub use service::{Service, ServiceConfig, ServiceError};
 pub use store::{
-    ChainReport, Collector, CollectorConfig, CollectorError, EventPage, Filter, LogReport, Proof,
-    SessionFilter, SessionPage, SessionSummary, Vouched,
+    ChainReport, Collector, CollectorConfig, CollectorError, Day, EventPage, Filter, FindingCount,
+    HoldTotals, LabelDay, LogReport, Overview, PolicyCount, Proof, SessionFilter, SessionPage,
+    SessionSummary, Traffic, Vouched,
 };
 pub use ui::{LINK_LIFE, Ui, UiConfig};
 pub use tls::{Credentials, Current, TlsError};

@@ -4,10 +4,14 @@
 //! long query never stops ingest.
 
 mod chain;
+mod holds;
 mod index;
 mod ingest;
 mod maintain;
+mod migrate;
+mod overview;
 mod query;
+mod rollup;
 mod schema;
 mod sessions;
 mod verify;
@@ -27,6 +31,7 @@ use weir_audit::{
 
 use crate::log::{LATEST, LogKey, Signed, Tree, kept};
 
+pub use overview::{Day, FindingCount, HoldTotals, LabelDay, Overview, PolicyCount, Traffic};
 pub use query::{EventPage, Filter};
 pub(crate) use schema::unpack as unpack_block;
 pub use sessions::{SessionFilter, SessionPage, SessionSummary};
@@ -83,6 +88,9 @@ pub enum CollectorError {
     /// The cursor is not one that was given.
     #[error("the cursor is not valid")]
     Cursor,
+    /// The question cannot be asked so.
+    #[error("{0}")]
+    Question(String),
     /// No such session.
     #[error("no session {0}")]
     NoSession(String),
@@ -308,6 +316,12 @@ impl Collector {
         reader.busy_timeout(Duration::from_secs(5))?;
         Ok(reader)
     }
+}
+
+/// What answers to questions are made of.
+pub(crate) mod answering {
+    pub(crate) use super::overview::{Days, IN_DAYS, rule_name, sum};
+    pub(crate) use super::rollup::{begin_of, day_of};
 }
 
 fn lock(dir: &Path) -> Result<File, CollectorError> {

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clap::Parser;
 use serde_json::Value;
 use weir_injection::Kubernetes;
-use weir_notify::{EndpointError, Webhook, WebhookConfig};
+use weir_notify::Notifications;
 use weir_telemetry::LogFormat;
 use weir_uplink::control::{Settings, UnmatchedSetting};
 
@@ -102,18 +102,10 @@ pub struct Args {
     /// Seconds that a sidecar waits for sessions to end when it stops.
     #[arg(long, default_value_t = 10)]
     drain: u64,
-    /// Where reviewers are told of holds: a webhook of the Standard Webhooks specification.
-    #[arg(long, value_name = "URL", requires = "notify_key_file")]
-    notify_url: Option<String>,
-    /// File with the keys that its messages are signed with, each `whsec_` and Base64.
-    #[arg(long, value_name = "FILE", requires = "notify_url")]
-    notify_key_file: Option<PathBuf>,
-    /// A PEM file with the authorities of the webhook's receiver, in place of Mozilla's.
-    #[arg(long, value_name = "FILE", requires = "notify_url")]
-    notify_ca_file: Option<PathBuf>,
-    /// Speak plain HTTP to the webhook, if it is a Service or on loopback.
-    #[arg(long, requires = "notify_url")]
-    notify_allow_http: bool,
+    /// A JSON file that says who is told of holds and findings: a webhook, Slack, mail. Paths in it are
+    /// relative to its directory.
+    #[arg(long, value_name = "FILE")]
+    notifications: Option<PathBuf>,
     /// This pod's UID, which its evidence goes by.
     #[arg(long)]
     pod_uid: String,
@@ -147,8 +139,8 @@ pub struct Config {
     /// What is injected; the root is filled in.
     pub(crate) injection: weir_injection::Settings,
     pub(crate) evidence: EvidenceConfig,
-    /// Where reviewers are told.
-    pub(crate) notify: Option<Webhook>,
+    /// Who is told of holds and findings.
+    pub(crate) notifications: Notifications,
 }
 
 /// Why the command line cannot be used.
@@ -165,9 +157,14 @@ pub enum ConfigError {
     /// The sidecar's resources are not what they should be.
     #[error("--sidecar-resources: {0}")]
     Resources(serde_json::Error),
-    /// Messages may not go to the webhook's URL.
-    #[error("--notify-url: {0}")]
-    Notify(EndpointError),
+    /// Nobody can be told that way.
+    #[error("--notifications: {}: {why}", path.display())]
+    Notifications {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
 }
 
 impl Args {
@@ -207,16 +204,12 @@ impl TryFrom<Args> for Config {
             state_size: args.sidecar_state_size,
             kubernetes,
         };
-        let notify = args.notify_url.zip(args.notify_key_file);
-        let notify = notify.map(|(url, key_file)| {
-            Webhook::new(WebhookConfig {
-                url,
-                key_file,
-                ca_file: args.notify_ca_file,
-                allow_http: args.notify_allow_http,
-            })
-        });
-        let notify = notify.transpose().map_err(ConfigError::Notify)?;
+        let notifications = match args.notifications {
+            Some(path) => {
+                notifications(&path).map_err(|why| ConfigError::Notifications { path, why })?
+            }
+            None => Notifications::default(),
+        };
         let names = |service: &str| service_names(service, &args.namespace, &args.cluster_domain);
         let mut own_names = names(&args.service);
         own_names.push("localhost".to_owned());
@@ -269,7 +262,7 @@ impl TryFrom<Args> for Config {
                 dir: args.state_dir,
                 collector,
             },
-            notify,
+            notifications,
             injection,
             namespace: args.namespace,
             trust_domain: args.trust_domain,
@@ -298,6 +291,14 @@ fn audiences(token: &Path, configured: Vec<String>) -> Vec<String> {
     all.sort();
     all.dedup();
     all
+}
+
+fn notifications(path: &Path) -> Result<Notifications, String> {
+    let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+    let mut read: Notifications = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+    read.rebase(path.parent().unwrap_or(Path::new("")));
+    read.receivers().map_err(|error| error.to_string())?;
+    Ok(read)
 }
 
 /// The names of a Service in the cluster's DNS.
@@ -368,24 +369,33 @@ mod tests {
         ]);
         assert!(Config::try_from(args).is_err());
     }
+
     #[test]
-    fn a_webhook_needs_its_key_and_a_url_that_messages_may_go_to() {
-        let args = |more: &[&str]| {
-            let own = [
+    fn a_file_that_tells_nobody_ends_the_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("notifications.json");
+        let config = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            let args = Args::parse_from([
                 "weir-controller",
                 "--identity=a",
                 "--pod-uid=1",
                 "--sidecar-image=a",
-            ];
-            Args::try_parse_from(own.iter().chain(more))
+                &format!("--notifications={}", path.display()),
+            ]);
+            Config::try_from(args)
         };
-        assert!(args(&["--notify-url=https://hooks.example/x"]).is_err());
-        assert!(args(&["--notify-key-file=/x"]).is_err());
-        let config = |url: &str| {
-            let args = args(&["--notify-key-file=/x", &format!("--notify-url={url}")]);
-            Config::try_from(args.unwrap())
-        };
-        assert!(config("https://hooks.example/x").unwrap().notify.is_some());
-        assert!(config("http://hooks.chat.svc/x").is_err());
+        let webhook = |url: &str| format!(r#"{{"webhook":{{"url":"{url}","keyFile":"key"}}}}"#);
+        let told = config(&webhook("https://hooks.example/x")).unwrap();
+        assert_eq!(told.notifications.receivers().unwrap().len(), 1);
+        assert!(config("{}").unwrap().notifications.is_empty());
+        for wrong in [
+            "",
+            r#"{"webhok":{}}"#,
+            r#"{"webhook":{"url":"https://hooks.example/x"}}"#,
+            &webhook("http://hooks.chat.svc/x"),
+        ] {
+            assert!(config(wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use kube::Client;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use weir_notify::{Courier, NotifyMetrics};
+use weir_notify::{Courier, Notifications, NotifyMetrics};
 use weir_serve::serve;
 use weir_telemetry::{Admin, AdminConfig, Readiness, ReadinessGuard, Registry};
 
@@ -52,6 +52,9 @@ pub enum RunError {
     /// Findings cannot become evidence.
     #[error("evidence: {0}")]
     Evidence(String),
+    /// Nobody can be told as it is configured.
+    #[error("{0}")]
+    Notifications(String),
 }
 
 impl From<EvidenceError> for RunError {
@@ -99,17 +102,8 @@ pub async fn run(
         &config.namespace,
         &registry,
     )?;
-    let notifier = match config.notify.clone() {
-        Some(webhook) => {
-            // A receiver that cannot be told is no reason not to serve.
-            if let Err(error) = webhook.check().await {
-                tracing::error!(%error, "reviewers cannot be told");
-            }
-            let courier = Courier::new(webhook, NotifyMetrics::new(&registry)?);
-            Some(Notifier::new(parts.requests.clone(), courier))
-        }
-        None => None,
-    };
+    let couriers = couriers(&config.notifications, &registry).await?;
+    let notifier = Notifier::new(parts.requests.clone(), couriers.clone());
     let bundles = Bundles::new(
         parts.store.clone(),
         config.namespace.clone(),
@@ -159,7 +153,7 @@ pub async fn run(
             while_leading(leading.clone(), || publisher.run()),
             while_leading(leading.clone(), || parts.requests.reconcile()),
             while_leading(leading.clone(), || unprotected.run()),
-            while_leading(leading.clone(), || tell(notifier.as_ref())),
+            while_leading(leading.clone(), || notifier.run()),
             while_leading(leading.clone(), || budgets.tidy()),
             while_leading(leading.clone(), || {
                 statuses::run(client.clone(), parts.store.clone(), current.clone())
@@ -238,12 +232,19 @@ impl Parts {
     }
 }
 
-/// Tells reviewers, if they are to be told.
-async fn tell(notifier: Option<&Notifier>) {
-    match notifier {
-        Some(notifier) => notifier.run().await,
-        None => std::future::pending().await,
+/// Who delivers messages. What keeps one from it is in the log.
+async fn couriers(config: &Notifications, registry: &Registry) -> Result<Vec<Courier>, RunError> {
+    let metrics = NotifyMetrics::new(registry)?;
+    let receivers = config.receivers();
+    let receivers = receivers.map_err(|error| RunError::Notifications(error.to_string()))?;
+    let couriers = receivers
+        .into_iter()
+        .map(|receiver| Courier::new(receiver, metrics.clone()));
+    let couriers: Vec<Courier> = couriers.collect();
+    for courier in &couriers {
+        courier.check().await;
     }
+    Ok(couriers)
 }
 
 /// Ready once there are inputs and all pods are known.

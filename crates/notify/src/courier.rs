@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
-use weir_telemetry::{Counters, Label, Registry};
+use weir_telemetry::{Label, PairCounters, Registry};
 
 use crate::message::Message;
-use crate::send::{SendError, Webhook};
+use crate::receiver::{Channel, Progress, Receiver};
 
 /// Messages that may wait to be taken by a [`Courier`].
 pub const WAITING: usize = 256;
@@ -20,6 +20,8 @@ const HELD: usize = 1024;
 const AT_ONCE: usize = 8;
 /// Seconds between attempts: ten of them in a quarter of an hour.
 const PAUSES: [u64; 9] = [1, 2, 5, 10, 30, 60, 120, 300, 300];
+/// A receiver that asks for longer is asked again all the same.
+const LONGEST: Duration = Duration::from_secs(300);
 
 /// What became of messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +48,7 @@ impl Label for Outcome {
 
 /// Counts of notifications.
 #[derive(Clone)]
-pub struct NotifyMetrics(Counters<Outcome>);
+pub struct NotifyMetrics(PairCounters<Channel, Outcome>);
 
 impl NotifyMetrics {
     /// Counts in this registry.
@@ -54,17 +56,17 @@ impl NotifyMetrics {
     /// # Errors
     /// A metric of the name exists.
     pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let counters = registry.counters(
+        let counters = registry.counters_by(
             "weir_notifications_total",
-            "Messages to reviewers: sent, attempts that are retried, given up, and dropped for \
-             want of room.",
+            "Messages to people: sent, attempts that are retried, given up, and dropped for want \
+             of room.",
         )?;
         Ok(Self(counters))
     }
 
-    /// A message found no room.
-    pub fn dropped(&self) {
-        self.0.inc(Outcome::Dropped);
+    /// A message to a receiver of this kind found no room.
+    pub fn dropped(&self, channel: Channel) {
+        self.0.inc(channel, Outcome::Dropped);
     }
 }
 
@@ -73,6 +75,8 @@ impl NotifyMetrics {
 pub struct Delivery {
     /// Its `webhook-id`.
     pub id: Arc<str>,
+    /// To which receiver.
+    pub channel: Channel,
     /// Whether the receiver took it; if not, it was given up.
     pub delivered: bool,
 }
@@ -80,7 +84,7 @@ pub struct Delivery {
 /// Delivers messages to one receiver.
 #[derive(Clone)]
 pub struct Courier {
-    webhook: Arc<Webhook>,
+    receiver: Arc<Receiver>,
     metrics: NotifyMetrics,
     slots: Arc<Semaphore>,
 }
@@ -88,11 +92,26 @@ pub struct Courier {
 impl Courier {
     /// A courier that counts here.
     #[must_use]
-    pub fn new(webhook: Webhook, metrics: NotifyMetrics) -> Self {
+    pub fn new(receiver: Receiver, metrics: NotifyMetrics) -> Self {
         Self {
-            webhook: Arc::new(webhook),
+            receiver: Arc::new(receiver),
             metrics,
             slots: Arc::new(Semaphore::new(AT_ONCE)),
+        }
+    }
+
+    /// What kind of receiver it delivers to.
+    #[must_use]
+    pub fn channel(&self) -> Channel {
+        self.receiver.channel()
+    }
+
+    /// Says in the log what would keep messages from being delivered. A receiver that cannot be told is
+    /// no reason not to serve.
+    pub async fn check(&self) {
+        if let Err(error) = self.receiver.check().await {
+            let receiver = self.receiver.place();
+            tracing::error!(%error, receiver, "people cannot be told");
         }
     }
 
@@ -116,7 +135,7 @@ impl Courier {
                     } else {
                         lanes.remove(&message.lane);
                     }
-                    done(Delivery { id: message.id, delivered });
+                    done(self.delivery(&message, delivered));
                 }
             }
         }
@@ -131,12 +150,9 @@ impl Courier {
     ) {
         let held = going.len() + lanes.values().map(VecDeque::len).sum::<usize>();
         if held >= HELD {
-            self.metrics.dropped();
+            self.metrics.dropped(self.channel());
             tracing::error!(id = %message.id, kind = message.kind, "no room for a notification");
-            done(Delivery {
-                id: message.id,
-                delivered: false,
-            });
+            done(self.delivery(&message, false));
             return;
         }
         if let Some(lane) = lanes.get_mut(&message.lane) {
@@ -147,47 +163,52 @@ impl Courier {
         going.spawn(self.clone().deliver(message));
     }
 
+    fn delivery(&self, message: &Message, delivered: bool) -> Delivery {
+        Delivery {
+            id: Arc::clone(&message.id),
+            channel: self.channel(),
+            delivered,
+        }
+    }
+
     async fn deliver(self, message: Message) -> (Message, bool) {
-        let mut pauses = PAUSES.into_iter();
+        let (mut pauses, mut progress) = (PAUSES.into_iter(), Progress::default());
+        let (channel, receiver) = (self.channel(), self.receiver.place());
         loop {
             let attempt = async {
                 let _slot = self.slots.acquire().await;
-                self.webhook.send(&message).await
+                self.receiver.send(&message, &mut progress).await
             };
             let error = match attempt.await {
                 Ok(()) => {
-                    self.metrics.0.inc(Outcome::Sent);
+                    self.metrics.0.inc(channel, Outcome::Sent);
                     tracing::info!(
-                        id = %message.id, kind = message.kind, request = %message.lane,
-                        receiver = self.webhook.place(), "reviewers were told"
+                        id = %message.id, kind = message.kind, about = %message.lane, receiver,
+                        "people were told"
                     );
                     return (message, true);
                 }
                 Err(error) => error,
             };
-            let pause = pauses.next().filter(|_| is_worth_trying_again(&error));
+            let pause = pauses.next().filter(|_| error.is_worth_trying_again());
             let Some(pause) = pause else {
-                self.metrics.0.inc(Outcome::Failed);
+                self.metrics.0.inc(channel, Outcome::Failed);
                 tracing::error!(
-                    id = %message.id, kind = message.kind, request = %message.lane,
-                    receiver = self.webhook.place(), %error, "reviewers were not told"
+                    id = %message.id, kind = message.kind, about = %message.lane, receiver, %error,
+                    "people were not told"
                 );
                 return (message, false);
             };
-            self.metrics.0.inc(Outcome::Retried);
+            let asked = error.pause().min(LONGEST);
+            let pause = spread(Duration::from_secs(pause)).max(asked);
+            self.metrics.0.inc(channel, Outcome::Retried);
             tracing::warn!(
-                id = %message.id, kind = message.kind, request = %message.lane,
-                receiver = self.webhook.place(), %error, again_in_s = pause,
-                "reviewers were not told yet"
+                id = %message.id, kind = message.kind, about = %message.lane, receiver, %error,
+                again_in_s = pause.as_secs(), "people were not told yet"
             );
-            tokio::time::sleep(spread(Duration::from_secs(pause))).await;
+            tokio::time::sleep(pause).await;
         }
     }
-}
-
-/// By the specification, `410 Gone` says that nobody wants to hear any more.
-fn is_worth_trying_again(error: &SendError) -> bool {
-    !matches!(error, SendError::Refused(status) if status.as_u16() == 410)
 }
 
 /// Half of it for certain and half by chance, so that messages do not come back all at once.
@@ -198,8 +219,6 @@ fn spread(pause: Duration) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use weir_fetch::FetchError;
-
     use super::*;
 
     #[test]
@@ -209,17 +228,5 @@ mod tests {
             let pause = spread(second);
             assert!(pause >= second / 2 && pause <= second, "{pause:?}");
         }
-    }
-
-    #[test]
-    fn a_receiver_that_is_gone_is_not_asked_again() {
-        let refused = |status| SendError::Refused(hyper::StatusCode::from_u16(status).unwrap());
-        assert!(!is_worth_trying_again(&refused(410)));
-        for status in [301, 400, 404, 429, 500, 503] {
-            assert!(is_worth_trying_again(&refused(status)));
-        }
-        assert!(is_worth_trying_again(&SendError::Fetch(
-            FetchError::Timeout(Duration::from_secs(1))
-        )));
     }
 }

@@ -1,13 +1,15 @@
-//! What reviewers are told of a hold.
+//! What people are told: of a hold, and of a finding.
 //!
-//! A message is the request as people see it (who, what, why, until when) and how to decide. Nothing
-//! of a result is in it: an AccessRequest has none.
+//! A message is what happened, and who asks for what by which rule; each receiver puts it into its own
+//! form when it is sent. Nothing of a result is in it: an AccessRequest has none, and a finding is a
+//! sentence.
 
 use std::sync::Arc;
 
 use hyper::body::Bytes;
 use serde::Serialize;
 use weir_api::kinds::{AccessRequestPhase, AccessRequestSpec, ApproverDecision};
+use weir_audit::{FindingCode, Severity};
 
 /// A hold, and where it is decided.
 #[derive(Clone, Debug)]
@@ -16,19 +18,21 @@ pub struct Hold<'a> {
     pub name: &'a str,
     /// Its namespace; none outside of a cluster.
     pub namespace: Option<&'a str>,
+    /// Tells it from every other that has or had the name.
+    pub uid: &'a str,
     /// What is asked for.
     pub spec: &'a AccessRequestSpec,
 }
 
 /// What happened to it.
 #[derive(Clone, Debug)]
-pub enum Event<'a> {
+pub enum Event {
     /// It waits for people.
     Created,
     /// Somebody decided.
     Decided {
         /// Their decision.
-        decision: &'a ApproverDecision,
+        decision: ApproverDecision,
         /// How many have approved, with this one.
         approvals: u32,
     },
@@ -37,25 +41,68 @@ pub enum Event<'a> {
         /// How it ended.
         phase: AccessRequestPhase,
         /// What people decided.
-        decisions: &'a [ApproverDecision],
+        decisions: Vec<ApproverDecision>,
     },
 }
 
-/// A message, as it is sent however often.
+/// A finding, as people are told of it.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Found {
+    /// Id of its event.
+    pub id: String,
+    /// What kind of thing.
+    pub code: FindingCode,
+    /// How soon somebody must look.
+    pub severity: Severity,
+    /// In one sentence.
+    pub message: String,
+    /// The engine concerned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub engine: Option<String>,
+    /// The session concerned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
+    /// Who, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
+    /// Others of the same kind, shortly before, of which nobody was told one by one.
+    pub more: u64,
+}
+
+/// A message, as it is sent however often. Clones are one.
 #[derive(Clone, Debug)]
 pub struct Message {
     pub(crate) id: Arc<str>,
     /// Messages of one lane are sent one after another.
     pub(crate) lane: Arc<str>,
     pub(crate) kind: &'static str,
-    pub(crate) body: Bytes,
+    /// When it happened.
+    pub(crate) timestamp: Arc<str>,
+    pub(crate) subject: Arc<Subject>,
+}
+
+#[derive(Debug)]
+pub(crate) enum Subject {
+    Hold(HoldNews),
+    Found(Found),
+}
+
+/// A hold, and what happened to it.
+#[derive(Debug)]
+pub(crate) struct HoldNews {
+    pub(crate) name: String,
+    pub(crate) namespace: Option<String>,
+    pub(crate) uid: String,
+    pub(crate) spec: AccessRequestSpec,
+    pub(crate) event: Event,
 }
 
 #[derive(Serialize)]
-struct Payload<'a> {
+struct Payload<'a, T> {
     r#type: &'static str,
     timestamp: &'a str,
-    data: Data<'a>,
+    data: T,
 }
 
 #[derive(Serialize)]
@@ -75,73 +122,53 @@ struct Data<'a> {
     decisions: Option<&'a [ApproverDecision]>,
     /// While it waits.
     #[serde(skip_serializing_if = "Option::is_none")]
-    decide: Option<Decide>,
+    decide: Option<Commands>,
 }
 
 /// The commands of reviewers.
 #[derive(Serialize)]
-struct Decide {
-    approve: String,
-    deny: String,
+pub(crate) struct Commands {
+    pub(crate) approve: String,
+    pub(crate) deny: String,
 }
 
 impl Message {
     /// A message about `hold`. `id` names what happened and nothing else: letters, digits, `_` and
     /// `-`; what else is in it becomes `_`. `timestamp` (RFC 3339) is when it happened.
-    ///
-    /// # Errors
-    /// When it cannot be written as JSON.
-    pub fn new(
-        id: &str,
-        timestamp: &str,
-        hold: &Hold<'_>,
-        event: &Event<'_>,
-    ) -> Result<Self, serde_json::Error> {
+    #[must_use]
+    pub fn of_hold(id: &str, timestamp: &str, hold: &Hold<'_>, event: Event) -> Self {
         let kind = match event {
             Event::Created => "access_request.created",
             Event::Decided { .. } => "access_request.decided",
             Event::Closed { .. } => "access_request.closed",
         };
-        let mut data = Data {
-            name: hold.name,
-            namespace: hold.namespace,
-            phase: AccessRequestPhase::Pending,
-            spec: hold.spec,
-            decision: None,
-            approvals: None,
-            decisions: None,
-            decide: Some(decide(hold)),
-        };
-        match *event {
-            Event::Created => {}
-            Event::Decided {
-                decision,
-                approvals,
-            } => (data.decision, data.approvals) = (Some(decision), Some(approvals)),
-            Event::Closed { phase, decisions } => {
-                (data.phase, data.decisions, data.decide) = (phase, Some(decisions), None);
-            }
-        }
-        let body = serde_json::to_vec(&Payload {
-            r#type: kind,
-            timestamp,
-            data,
-        })?;
-        // The parts of what is signed have dots between them.
-        let plain = |c: char| {
-            if c.is_ascii_alphanumeric() || c == '-' {
-                c
-            } else {
-                '_'
-            }
-        };
         let lane = format!("{}/{}", hold.namespace.unwrap_or_default(), hold.name);
-        Ok(Self {
-            id: id.chars().map(plain).collect::<String>().into(),
+        let news = HoldNews {
+            name: hold.name.to_owned(),
+            namespace: hold.namespace.map(str::to_owned),
+            uid: hold.uid.to_owned(),
+            spec: hold.spec.clone(),
+            event,
+        };
+        Self {
+            id: plain(id),
             lane: lane.into(),
             kind,
-            body: body.into(),
-        })
+            timestamp: timestamp.into(),
+            subject: Arc::new(Subject::Hold(news)),
+        }
+    }
+
+    /// A message about a finding that was made at `timestamp` (RFC 3339).
+    #[must_use]
+    pub fn of_finding(timestamp: &str, found: Found) -> Self {
+        Self {
+            id: plain(&format!("finding_{}", found.id)),
+            lane: format!("finding/{}", found.code.as_str()).into(),
+            kind: "finding.raised",
+            timestamp: timestamp.into(),
+            subject: Arc::new(Subject::Found(found)),
+        }
     }
 
     /// Its `webhook-id`.
@@ -149,24 +176,91 @@ impl Message {
     pub fn id(&self) -> &Arc<str> {
         &self.id
     }
+
+    /// The body of the webhook.
+    pub(crate) fn body(&self) -> Result<Bytes, serde_json::Error> {
+        let (kind, timestamp) = (self.kind, &*self.timestamp);
+        let body = match &*self.subject {
+            Subject::Hold(news) => serde_json::to_vec(&Payload {
+                r#type: kind,
+                timestamp,
+                data: news.data(),
+            }),
+            Subject::Found(found) => serde_json::to_vec(&Payload {
+                r#type: kind,
+                timestamp,
+                data: found,
+            }),
+        };
+        body.map(Bytes::from)
+    }
 }
 
-fn decide(hold: &Hold<'_>) -> Decide {
-    let name = hold.name;
-    let (program, place) = match hold.namespace {
-        Some(namespace) => ("kubectl weir", format!(" -n {namespace}")),
-        None => ("weir", String::new()),
+/// The parts of what is signed have dots between them.
+pub(crate) fn plain(id: &str) -> Arc<str> {
+    let plain = |c: char| {
+        if c.is_ascii_alphanumeric() || c == '-' {
+            c
+        } else {
+            '_'
+        }
     };
-    Decide {
-        approve: format!("{program} approve {name}{place}"),
-        deny: format!("{program} deny {name}{place} --reason REASON"),
+    id.chars().map(plain).collect::<String>().into()
+}
+
+impl HoldNews {
+    fn data(&self) -> Data<'_> {
+        let mut data = Data {
+            name: &self.name,
+            namespace: self.namespace.as_deref(),
+            phase: AccessRequestPhase::Pending,
+            spec: &self.spec,
+            decision: None,
+            approvals: None,
+            decisions: None,
+            decide: Some(self.commands()),
+        };
+        match &self.event {
+            Event::Created => {}
+            Event::Decided {
+                decision,
+                approvals,
+            } => (data.decision, data.approvals) = (Some(decision), Some(*approvals)),
+            Event::Closed { phase, decisions } => {
+                (data.phase, data.decisions, data.decide) =
+                    (*phase, Some(decisions.as_slice()), None);
+            }
+        }
+        data
+    }
+
+    /// The command that shows all of it.
+    pub(crate) fn whole(&self) -> String {
+        match &self.namespace {
+            Some(namespace) => format!(
+                "kubectl get accessrequest {} -n {namespace} -o yaml",
+                self.name
+            ),
+            None => "weir requests -o json".to_owned(),
+        }
+    }
+
+    pub(crate) fn commands(&self) -> Commands {
+        let name = &self.name;
+        let (program, place) = match &self.namespace {
+            Some(namespace) => ("kubectl weir", format!(" -n {namespace}")),
+            None => ("weir", String::new()),
+        };
+        Commands {
+            approve: format!("{program} approve {name}{place}"),
+            deny: format!("{program} deny {name}{place} --reason REASON"),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
-    use weir_api::kinds::RequestDecision;
 
     use super::*;
 
@@ -182,21 +276,22 @@ mod tests {
         .unwrap()
     }
 
-    fn sent(event: &Event<'_>, namespace: Option<&str>) -> Value {
+    fn sent(event: Event, namespace: Option<&str>) -> Value {
         let spec = spec();
         let hold = Hold {
             name: "weir-x",
             namespace,
+            uid: "1-2",
             spec: &spec,
         };
-        let message = Message::new("a.b", "2026-11-27T11:00:00Z", &hold, event).unwrap();
+        let message = Message::of_hold("a.b", "2026-11-27T11:00:00Z", &hold, event);
         assert_eq!(&*message.id, "a_b");
-        serde_json::from_slice(&message.body).unwrap()
+        serde_json::from_slice(&message.body().unwrap()).unwrap()
     }
 
     #[test]
     fn reviewers_learn_who_what_why_until_when_and_how_to_decide() {
-        let sent = sent(&Event::Created, Some("billing"));
+        let sent = sent(Event::Created, Some("billing"));
         assert_eq!(sent["type"], "access_request.created");
         assert_eq!(sent["timestamp"], "2026-11-27T11:00:00Z");
         let data = &sent["data"];
@@ -211,23 +306,19 @@ mod tests {
 
     #[test]
     fn outside_of_a_cluster_there_is_no_namespace() {
-        let sent = sent(&Event::Created, None);
+        let sent = sent(Event::Created, None);
         assert!(sent["data"].get("namespace").is_none());
         assert_eq!(sent["data"]["decide"]["approve"], "weir approve weir-x");
     }
 
     #[test]
     fn decisions_and_the_end_say_who_decided_what() {
-        let decision = ApproverDecision {
-            approver: "jane".to_owned(),
-            decision: RequestDecision::Approve,
-            at: "2026-11-27T11:30:00Z".to_owned(),
-            reason: None,
-            rows: Some(5),
-        };
+        let decision: ApproverDecision = serde_json::from_value(json!({"approver": "jane",
+            "decision": "Approve", "at": "2026-11-27T11:30:00Z", "rows": 5}))
+        .unwrap();
         let decided = sent(
-            &Event::Decided {
-                decision: &decision,
+            Event::Decided {
+                decision: decision.clone(),
                 approvals: 1,
             },
             None,
@@ -238,14 +329,35 @@ mod tests {
             (&json!(1), &json!(2))
         );
         let closed = sent(
-            &Event::Closed {
+            Event::Closed {
                 phase: AccessRequestPhase::Approved,
-                decisions: std::slice::from_ref(&decision),
+                decisions: vec![decision],
             },
             None,
         );
         assert_eq!(closed["data"]["phase"], "Approved");
         assert_eq!(closed["data"]["decisions"][0]["rows"], 5);
         assert!(closed["data"].get("decide").is_none());
+    }
+
+    #[test]
+    fn a_finding_says_what_how_bad_and_where() {
+        let found = Found {
+            id: "pod_1-1-5".to_owned(),
+            code: FindingCode::Gap,
+            severity: FindingCode::Gap.severity(),
+            message: "3 events are missing".to_owned(),
+            engine: Some("pod_1".to_owned()),
+            session: None,
+            identity: None,
+            more: 2,
+        };
+        let message = Message::of_finding("2026-11-27T11:00:00Z", found);
+        assert_eq!(&**message.id(), "finding_pod_1-1-5");
+        let sent: Value = serde_json::from_slice(&message.body().unwrap()).unwrap();
+        assert_eq!(sent["type"], "finding.raised");
+        let data = json!({"id": "pod_1-1-5", "code": "gap", "severity": "high", "more": 2,
+            "message": "3 events are missing", "engine": "pod_1"});
+        assert_eq!(sent["data"], data);
     }
 }

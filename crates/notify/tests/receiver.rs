@@ -12,7 +12,9 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use serde_json::Value;
 use tokio::sync::mpsc;
 use weir_api::kinds::AccessRequestSpec;
-use weir_notify::{Courier, Event, Hold, Message, NotifyMetrics, Webhook, WebhookConfig};
+use weir_notify::{
+    Courier, Event, Hold, Message, NotifyMetrics, Receiver as To, Webhook, WebhookConfig,
+};
 use weir_telemetry::Registry;
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -120,9 +122,10 @@ fn message(id: &str, name: &str) -> Message {
     let hold = Hold {
         name,
         namespace: Some("billing"),
+        uid: "1-2",
         spec: &spec,
     };
-    Message::new(id, "2026-11-27T11:00:00Z", &hold, &Event::Created).unwrap()
+    Message::of_hold(id, "2026-11-27T11:00:00Z", &hold, Event::Created)
 }
 
 #[tokio::test]
@@ -189,7 +192,7 @@ async fn a_message_that_was_refused_comes_again_under_the_same_id_and_in_order()
     let mut receiver = bed.receiver(2);
     let webhook = bed.webhook(&format!("https://localhost:{}/", receiver.port), true);
     let registry = Registry::default();
-    let courier = Courier::new(webhook, NotifyMetrics::new(&registry).unwrap());
+    let courier = Courier::new(To::Webhook(webhook), NotifyMetrics::new(&registry).unwrap());
     let (queue, messages) = mpsc::channel(8);
     let done = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&done);
@@ -221,11 +224,11 @@ async fn a_message_that_was_refused_comes_again_under_the_same_id_and_in_order()
     assert_eq!(done, [("one".to_owned(), true), ("two".to_owned(), true)]);
     let text = registry.render().unwrap();
     assert!(
-        text.contains("weir_notifications_total{outcome=\"sent\"} 2"),
+        text.contains("weir_notifications_total{channel=\"webhook\",outcome=\"sent\"} 2"),
         "{text}"
     );
     assert!(
-        text.contains("weir_notifications_total{outcome=\"retried\"} 2"),
+        text.contains("weir_notifications_total{channel=\"webhook\",outcome=\"retried\"} 2"),
         "{text}"
     );
 }
@@ -238,7 +241,7 @@ async fn a_dead_receiver_of_one_hold_does_not_delay_the_others_or_whoever_hands_
     drop(dead);
     let webhook = bed.webhook(&format!("https://localhost:{port}/"), true);
     let registry = Registry::default();
-    let courier = Courier::new(webhook, NotifyMetrics::new(&registry).unwrap());
+    let courier = Courier::new(To::Webhook(webhook), NotifyMetrics::new(&registry).unwrap());
     let (queue, messages) = mpsc::channel(8);
     let running = tokio::spawn(async move { courier.run(messages, |_| {}).await });
     let begun = Instant::now();
@@ -252,9 +255,8 @@ async fn a_dead_receiver_of_one_hold_does_not_delay_the_others_or_whoever_hands_
     // More than is kept is dropped and counted.
     let dropped = || {
         let text = registry.render().unwrap();
-        let line = text
-            .lines()
-            .find_map(|line| line.strip_prefix("weir_notifications_total{outcome=\"dropped\"} "));
+        let name = "weir_notifications_total{channel=\"webhook\",outcome=\"dropped\"} ";
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
         line.unwrap().parse::<u64>().unwrap()
     };
     while dropped() < 900 {

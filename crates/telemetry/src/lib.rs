@@ -15,6 +15,6 @@ mod readiness;
 
 pub use admin::{Admin, AdminConfig};
 pub use logging::{LogError, LogFormat};
-pub use metrics::{Counters, Gauges, Histograms, Label, Registry};
+pub use metrics::{Counters, Gauges, Histograms, Label, PairCounters, Registry};
 pub use prometheus::{Histogram, IntCounter, IntGauge};
 pub use readiness::{Readiness, ReadinessGuard, ReadinessReport};

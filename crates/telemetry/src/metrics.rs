@@ -59,6 +59,27 @@ impl Registry {
         .map(Counters)
     }
 
+    /// A counter for every pair of values of two labels.
+    pub fn counters_by<A: Label, B: Label>(
+        &self,
+        name: &str,
+        help: &str,
+    ) -> Result<PairCounters<A, B>, prometheus::Error> {
+        let row = |first: A| {
+            let row = self.family(|second| {
+                let opts = Opts::new(name, help).const_label(A::NAME, first.as_str());
+                IntCounter::with_opts(opts.const_label(B::NAME, second))
+            });
+            Ok((first, Counters(row?)))
+        };
+        A::ALL
+            .iter()
+            .copied()
+            .map(row)
+            .collect::<Result<_, _>>()
+            .map(PairCounters)
+    }
+
     /// A gauge for every value of a label.
     pub fn gauges<L: Label>(&self, name: &str, help: &str) -> Result<Gauges<L>, prometheus::Error> {
         self.family(|label| IntGauge::with_opts(Opts::new(name, help).const_label(L::NAME, label)))
@@ -130,6 +151,27 @@ impl<L: Label> Counters<L> {
     #[must_use]
     pub fn value(&self, label: L) -> u64 {
         child(&self.0, label).map_or(0, IntCounter::get)
+    }
+}
+
+/// One counter for every pair of values of `A` and `B`.
+#[derive(Debug, Clone)]
+pub struct PairCounters<A, B>(Vec<(A, Counters<B>)>);
+
+impl<A: Label, B: Label> PairCounters<A, B> {
+    /// Counts one.
+    pub fn inc(&self, first: A, second: B) {
+        let row = self.0.iter().find(|(label, _)| *label == first);
+        if let Some((_, counters)) = row {
+            counters.inc(second);
+        }
+    }
+
+    /// What was counted so far.
+    #[must_use]
+    pub fn value(&self, first: A, second: B) -> u64 {
+        let row = self.0.iter().find(|(label, _)| *label == first);
+        row.map_or(0, |(_, counters)| counters.value(second))
     }
 }
 
@@ -230,6 +272,39 @@ mod tests {
         assert!(text.contains("weir_open{outcome=\"denied\"} 3"));
         assert!(text.contains("weir_wait_seconds_bucket{outcome=\"permitted\",le=\"1\"} 1"));
         assert!(text.contains("weir_size_bytes_bucket{le=\"+Inf\"} 1"));
+    }
+
+    #[derive(Clone, Copy, PartialEq, Eq)]
+    enum Way {
+        In,
+        Out,
+    }
+
+    impl Label for Way {
+        const NAME: &'static str = "way";
+        const ALL: &'static [Self] = &[Self::In, Self::Out];
+
+        fn as_str(self) -> &'static str {
+            match self {
+                Self::In => "in",
+                Self::Out => "out",
+            }
+        }
+    }
+
+    #[test]
+    fn a_family_of_two_labels_has_every_pair() {
+        let registry = Registry::default();
+        let pairs = registry.counters_by::<Way, Outcome>("weir_pairs_total", "Pairs.");
+        let pairs = pairs.unwrap();
+        pairs.inc(Way::Out, Outcome::Denied);
+        let text = registry.render().unwrap();
+        let line = |way, outcome, n| {
+            format!("weir_pairs_total{{outcome=\"{outcome}\",way=\"{way}\"}} {n}")
+        };
+        assert!(text.contains(&line("in", "permitted", 0)), "{text}");
+        assert!(text.contains(&line("out", "denied", 1)), "{text}");
+        assert_eq!(pairs.value(Way::Out, Outcome::Denied), 1);
     }
 
     #[test]

@@ -193,10 +193,11 @@ pub struct AccessRequestStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "crds", schemars(length(max = 16), transform = crate::crd::rules::by_type))]
     pub conditions: Vec<Condition>,
-    /// What the reviewers' webhook was told of it, in order: `created`, `decided-1` and so on,
-    /// `closed`. What could not be delivered ends with `-failed`.
+    /// What reviewers were told of it, in order: `created`, `decided-1` and so on, `closed` by the
+    /// webhook, `slack:created`, `email:created` and so on by the others. What could not be delivered
+    /// ends with `-failed`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[cfg_attr(feature = "crds", schemars(length(max = 40), inner(length(max = 32))))]
+    #[cfg_attr(feature = "crds", schemars(length(max = 128), inner(length(max = 32))))]
     pub notified: Vec<String>,
     /// How many more of the same wait for this request: same identity, Target, rule and shape.
     #[serde(default, skip_serializing_if = "is_zero")]

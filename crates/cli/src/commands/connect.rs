@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use weir_collector::client::{Client, ClientError};
+use weir_collector::exports::asciicast::CastError;
 
 use crate::cluster::{Cluster, ClusterError, Home, KubeArgs, tunnel};
 
@@ -75,6 +76,8 @@ pub(crate) enum Form {
     Json,
     /// YAML
     Yaml,
+    /// A table for spreadsheets: of sessions, query and ask
+    Csv,
 }
 
 /// Why a command failed.
@@ -103,20 +106,28 @@ pub(crate) enum Failure {
     },
     #[error("no session {0}")]
     NoSession(String),
-    #[error("nothing of a terminal was recorded in this session")]
-    NoTerminal,
-    /// One has to be chosen.
-    #[error("this session has several terminals, name one as SESSION/NUMBER: {0}")]
-    Terminals(String),
-    #[error("the recording is damaged")]
-    Damaged,
-    #[error("the recording is larger than 512 MiB: name one statement as SESSION/NUMBER")]
-    TooMuch,
+    /// No asciicast, or one has to be chosen.
+    #[error("{}", cast(.0))]
+    Cast(#[from] CastError),
+    #[error("csv is a form of sessions, query and ask only")]
+    NoTable,
     #[error("cannot write the answer: {0}")]
     Write(String),
     /// The reader of standard output has seen enough.
     #[error("the output was closed")]
     Enough,
+}
+
+fn cast(error: &CastError) -> String {
+    match error {
+        CastError::Several(numbers) => {
+            let numbers: Vec<String> = numbers.iter().map(u64::to_string).collect();
+            let numbers = numbers.join(", ");
+            format!("this session has several terminals, name one as SESSION/NUMBER: {numbers}")
+        }
+        CastError::TooMuch => format!("{error}: name one statement as SESSION/NUMBER"),
+        CastError::NoTerminal | CastError::Damaged => error.to_string(),
+    }
 }
 
 fn address(text: &str) -> Result<String, String> {
@@ -286,6 +297,9 @@ pub(super) fn write_to(file: Option<&Path>, text: &str) -> Result<(), Failure> {
 
 /// A value as one JSON or YAML document.
 pub(crate) fn document(value: &impl Serialize, form: Form) -> Result<String, Failure> {
+    if form == Form::Csv {
+        return Err(Failure::NoTable);
+    }
     if form == Form::Yaml {
         let text = serde_saphyr::to_string(value);
         return text.map_err(|error| Failure::Write(error.to_string()));
@@ -297,6 +311,9 @@ pub(crate) fn document(value: &impl Serialize, form: Form) -> Result<String, Fai
 
 /// Values as weir sent them: a JSON array with one of them per line, or a YAML list.
 pub(crate) fn raw_list(values: &[Box<RawValue>], form: Form) -> Result<String, Failure> {
+    if form == Form::Csv {
+        return Err(Failure::NoTable);
+    }
     if form == Form::Yaml {
         let parsed: Result<Vec<serde_json::Value>, _> = values
             .iter()

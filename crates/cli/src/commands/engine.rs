@@ -16,7 +16,7 @@ use super::time::now;
 #[derive(Debug, clap::Args)]
 pub(crate) struct PlainArgs {
     #[command(flatten)]
-    connect: Connect,
+    pub(super) connect: Connect,
 }
 
 /// What to do with budgets.

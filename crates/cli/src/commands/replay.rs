@@ -4,7 +4,6 @@
 //! statement before its end is bounded, a larger result is shown as it comes; a recorded terminal
 //! draws on the reader's only if that is one, and never reaches beyond its screen.
 
-pub(super) mod asciicast;
 mod channel;
 
 use std::collections::BTreeMap;
@@ -19,6 +18,8 @@ use weir_audit::{
 };
 
 use weir_collector::client::path_with;
+use weir_collector::exports::asciicast::{Export, Version};
+use weir_collector::exports::merged;
 
 use crate::cluster::Home;
 
@@ -28,7 +29,7 @@ use super::table::{Screen, Style};
 use super::text::{duration, lines, offset, one_line, shorten, width};
 use super::time::between;
 use super::values::{is_number, result_cell, value};
-use channel::{Shown, merged};
+use channel::Shown;
 
 /// Bytes of results that are kept until their statement ends.
 const KEPT: usize = 16 << 20;
@@ -86,6 +87,17 @@ impl Raw {
 enum Format {
     /// asciicast v3, for asciinema and its players
     Asciicast,
+    /// asciicast v2, for older ones
+    AsciicastV2,
+}
+
+impl From<Format> for Version {
+    fn from(format: Format) -> Self {
+        match format {
+            Format::Asciicast => Self::V3,
+            Format::AsciicastV2 => Self::V2,
+        }
+    }
 }
 
 /// The longest wait in a shell that is played unasked.
@@ -126,8 +138,8 @@ pub(super) async fn replay(args: ReplayArgs, home: Home) -> Result<(), Failure> 
         &format!("/v1/sessions/{session}/replay"),
         &[("namespace", args.connect.namespace())],
     );
-    if args.export.is_some() {
-        let mut export = asciicast::Export::new(number);
+    if let Some(format) = args.export {
+        let mut export = Export::new(number);
         let mut result = Ok(());
         let streamed = client
             .stream(&path, |event: Event| {
@@ -137,7 +149,7 @@ pub(super) async fn replay(args: ReplayArgs, home: Home) -> Result<(), Failure> 
             .await;
         streamed?;
         result?;
-        return write_to(args.file.as_deref(), &export.cast()?);
+        return write_to(args.file.as_deref(), &export.cast(format.into())?);
     }
     let form = args.connect.output;
     let pace = Pace {
@@ -171,6 +183,7 @@ pub(super) async fn replay(args: ReplayArgs, home: Home) -> Result<(), Failure> 
                     write(&format!("{before}{}", raw.get()))
                 }
                 Form::Yaml => parsed(&raw).map(|value| all.push(value)),
+                Form::Csv => Err(Failure::NoTable),
             };
             result.is_ok()
         })
@@ -180,7 +193,7 @@ pub(super) async fn replay(args: ReplayArgs, home: Home) -> Result<(), Failure> 
     match form {
         Form::Table => write(&player.rest()),
         Form::Json => write(if first { "[]\n" } else { "\n]\n" }),
-        Form::Yaml => write(&document(&all, form)?),
+        Form::Yaml | Form::Csv => write(&document(&all, form)?),
     }
 }
 

@@ -8,6 +8,8 @@
 //! Invariants: a control sequence passes only if it is listed here; control strings (OSC, DCS and
 //! their like) and 8-bit controls never do; a piece may end anywhere, in a character or a sequence.
 
+use weir_collector::exports::Utf8;
+
 /// A longer sequence is none that a terminal knows.
 const LONGEST: usize = 256;
 
@@ -20,43 +22,6 @@ const DRAWS: &str = "@ABCDEFGHIJKLMPSTXZ`abdefmr";
 /// Modes (DEC private) that only draw: none makes the terminal send something, and [`RESTORE`] ends
 /// each.
 const MODES: [&str; 8] = ["1", "6", "7", "12", "25", "47", "1047", "1049"];
-
-/// Bytes to text, whole characters at a time; what is not UTF-8 is replaced.
-#[derive(Debug, Default)]
-pub(crate) struct Utf8 {
-    rest: Vec<u8>,
-}
-
-impl Utf8 {
-    pub(crate) fn text(&mut self, bytes: &[u8]) -> String {
-        self.rest.extend_from_slice(bytes);
-        let mut out = String::with_capacity(self.rest.len());
-        let mut valid = 0;
-        for chunk in self.rest.utf8_chunks() {
-            out.push_str(chunk.valid());
-            valid += chunk.valid().len();
-            let invalid = chunk.invalid();
-            let open = valid + invalid.len() == self.rest.len() && is_open(invalid);
-            if !invalid.is_empty() && !open {
-                out.push(char::REPLACEMENT_CHARACTER);
-                valid += invalid.len();
-            }
-        }
-        self.rest.drain(..valid.min(self.rest.len()));
-        out
-    }
-}
-
-/// Whether bytes are the start of a character.
-fn is_open(bytes: &[u8]) -> bool {
-    let wanted = match bytes.first() {
-        Some(0xc2..=0xdf) => 2,
-        Some(0xe0..=0xef) => 3,
-        Some(0xf0..=0xf4) => 4,
-        _ => 0,
-    };
-    bytes.len() < wanted
-}
 
 /// What a terminal's stream consists of.
 enum Piece<'a> {
@@ -273,16 +238,6 @@ mod tests {
         }
         assert_eq!(played, expected);
         assert_eq!(kept, "ér€\nend");
-    }
-
-    #[test]
-    fn what_is_not_text_is_replaced_and_held_no_longer_than_a_character() {
-        let mut utf8 = Utf8::default();
-        assert_eq!(utf8.text(b"a\xff\xe2\x82"), "a\u{fffd}");
-        assert_eq!(utf8.text(b"\xac\xe2"), "€");
-        assert_eq!(utf8.text(b"z\xc3"), "\u{fffd}z");
-        assert_eq!(utf8.text(b""), "");
-        assert_eq!(utf8.text(b"\xa9"), "é");
     }
 
     #[test]

@@ -6,11 +6,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
-
+use weir_notify::Notifications;
 use weir_oidc::Verifier;
 use weir_sidecar::part::{PartError, part};
 
-use super::notify::NotificationsConfig;
 use super::ui::{OidcSettings, UiSettings};
 
 /// The file as it is written.
@@ -54,9 +53,9 @@ pub(crate) struct Config {
     /// Approver groups and the operating system's users in them, beside the system's own groups.
     #[serde(default)]
     pub(crate) approver_groups: BTreeMap<String, Vec<String>>,
-    /// Who is told of holds.
+    /// Who is told of holds and findings.
     #[serde(default)]
-    pub(crate) notifications: NotificationsConfig,
+    pub(crate) notifications: Notifications,
     /// Who logs people in to the web UI, beside this machine.
     #[serde(default)]
     pub(crate) oidc: Option<OidcSettings>,
@@ -249,10 +248,7 @@ impl Config {
         ];
         files.into_iter().flatten().for_each(rebase);
         self.oidc.iter_mut().for_each(|oidc| oidc.rebase(base));
-        if let Some(webhook) = &mut self.notifications.webhook {
-            rebase(&mut webhook.key_file);
-            webhook.ca_file.iter_mut().for_each(rebase);
-        }
+        self.notifications.rebase(base);
     }
 
     fn check(&self) -> Result<(), String> {
@@ -281,9 +277,8 @@ impl Config {
             }
             _ => {}
         }
-        if let Some(webhook) = &self.notifications.webhook {
-            webhook.webhook()?;
-        }
+        let told = self.notifications.receivers();
+        told.map_err(|error| error.to_string())?;
         if self.max_connections == 0 {
             return Err("maxConnections: must be at least 1".to_owned());
         }
@@ -372,15 +367,14 @@ mod tests {
     }
 
     #[test]
-    fn a_webhook_is_checked_at_the_start_and_its_files_are_relative_too() {
+    fn receivers_are_checked_at_the_start() {
         let with = |url: &str| {
             let text = "identity: {name: a}\nresources: []\nnotifications:\n  webhook:\n    \
                         {keyFile: key, caFile: ca.pem, url: ";
             read(&format!("{text}'{url}'}}\n"))
         };
         let config = with("https://hooks.example/x").unwrap();
-        let webhook = config.notifications.webhook.unwrap();
-        assert!(webhook.key_file.is_absolute() && webhook.ca_file.unwrap().is_absolute());
+        assert_eq!(config.notifications.receivers().unwrap().len(), 1);
         let refused = with("http://127.0.0.1/x").unwrap_err();
         assert!(refused.contains("plain HTTP is not allowed"), "{refused}");
     }

@@ -1,99 +1,152 @@
-//! Reviewers are told of holds by a webhook: what the collector has committed, it is told.
+//! People are told of holds by every receiver that there is: what the collector has committed, it is
+//! told. What they decide in Slack is decided here.
 //!
 //! Invariants: a receiver that does not answer delays no hold and no evidence. Refuses: to outlive
 //! the process; what was not told when it ends is not told.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use serde::Deserialize;
+use hyper::HeaderMap;
+use hyper::body::Bytes;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc};
+use tokio::task::JoinSet;
 use weir_api::kinds::{AccessRequestPhase, AccessRequestSpec, ApproverDecision};
-use weir_audit::{Body, Closing, Event};
-use weir_notify::{Courier, Event as News, Hold, Message, NotifyMetrics, WAITING, Webhook};
+use weir_audit::{Body, Closing, Event, Names, Ruling, Via};
+use weir_collector::api::{Door, DoorFuture};
+use weir_notify::{
+    Courier, Decider, Deciding, Event as News, Hold, INTERACTIONS, Interactions, MAX_INTERACTION,
+    Message, NotifyMetrics, Receiver, Reply, Standing, Verdict, WAITING,
+};
+use weir_uplink::{Approving, Decision, Holds};
 
 /// Requests whose decisions and end are still to be told.
 const OPEN: usize = 4096;
 
-/// Where reviewers are told.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(crate) struct NotificationsConfig {
-    /// A webhook of the Standard Webhooks specification.
-    #[serde(default)]
-    pub(crate) webhook: Option<WebhookConfig>,
-}
-
-/// The webhook.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(crate) struct WebhookConfig {
-    /// Where.
-    pub(crate) url: String,
-    /// File with the keys of its signatures, each `whsec_` and Base64.
-    pub(crate) key_file: PathBuf,
-    /// PEM file with the authorities of the receiver, in place of Mozilla's.
-    #[serde(default)]
-    pub(crate) ca_file: Option<PathBuf>,
-    /// Whether plain HTTP may be spoken to loopback.
-    #[serde(default, rename = "allowHTTP")]
-    pub(crate) allow_http: bool,
-}
-
-impl WebhookConfig {
-    /// The receiver.
-    pub(crate) fn webhook(&self) -> Result<Webhook, String> {
-        let config = weir_notify::WebhookConfig {
-            url: self.url.clone(),
-            key_file: self.key_file.clone(),
-            ca_file: self.ca_file.clone(),
-            allow_http: self.allow_http,
-        };
-        Webhook::new(config).map_err(|error| format!("notifications.webhook.url: {error}"))
-    }
-}
-
-/// Tells `webhook` of what comes in. Returns when nothing more can come.
+/// Tells `receivers` of what comes in. Returns when nothing more can come.
 pub(crate) async fn tell(
-    webhook: Webhook,
+    receivers: Vec<Receiver>,
     metrics: NotifyMetrics,
+    holds: Holds,
     mut events: broadcast::Receiver<Arc<[Event]>>,
 ) {
-    if let Err(error) = webhook.check().await {
-        tracing::error!(%error, "reviewers cannot be told");
+    let couriers = receivers.into_iter();
+    let couriers: Vec<Courier> = couriers
+        .map(|receiver| Courier::new(receiver, metrics.clone()))
+        .collect();
+    let mut queues = Vec::new();
+    let mut delivering = JoinSet::new();
+    for courier in couriers {
+        let (queue, messages) = mpsc::channel(WAITING);
+        queues.push((courier.channel(), queue));
+        delivering.spawn(async move {
+            courier.check().await;
+            courier.run(messages, |_| {}).await;
+        });
     }
-    let (queue, messages) = mpsc::channel(WAITING);
-    let courier = Courier::new(webhook, metrics.clone());
-    let following = async move {
-        let mut requests = Requests::default();
-        loop {
-            match events.recv().await {
-                Ok(batch) => {
-                    for message in batch.iter().filter_map(|event| requests.news(event)) {
+    let mut requests = Requests {
+        uids: Box::new(move |name| uid(&holds, name)),
+        open: HashMap::new(),
+    };
+    loop {
+        match events.recv().await {
+            Ok(batch) => {
+                for message in batch.iter().filter_map(|event| requests.news(event)) {
+                    for (_, queue) in &queues {
                         // A courier that takes no more drops by itself, and counts.
-                        if queue.send(message).await.is_err() {
+                        if queue.send(message.clone()).await.is_err() {
                             return;
                         }
                     }
                 }
-                Err(RecvError::Lagged(batches)) => {
-                    metrics.dropped();
-                    tracing::error!(batches, "reviewers were not told of all that was asked");
-                }
-                Err(RecvError::Closed) => return,
             }
+            Err(RecvError::Lagged(batches)) => {
+                queues
+                    .iter()
+                    .for_each(|(channel, _)| metrics.dropped(*channel));
+                tracing::error!(batches, "people were not told of all that was asked");
+            }
+            Err(RecvError::Closed) => break,
         }
-    };
-    tokio::join!(courier.run(messages, |_| {}), following);
+    }
+    drop(queues);
+    while delivering.join_next().await.is_some() {}
+}
+
+fn uid(holds: &Holds, name: &str) -> String {
+    let waiting = holds.list();
+    let hold = waiting.iter().find(|hold| &*hold.request.name == name);
+    hold.map(|hold| hold.uid.to_string()).unwrap_or_default()
+}
+
+/// Decisions that are made in Slack.
+pub(crate) struct SlackDecisions {
+    pub(crate) holds: Holds,
+}
+
+impl Decider for SlackDecisions {
+    fn decide(&self, verdict: Verdict) -> Deciding<'_> {
+        Box::pin(async move {
+            let groups: Names = verdict.groups.iter().map(|one| Arc::from(&**one)).collect();
+            let ruling = match verdict.ruling {
+                Ok(()) => Ruling::Approve { rows: None },
+                Err(reason) => Ruling::Deny {
+                    reason: reason.into(),
+                },
+            };
+            let by = Approving {
+                name: &verdict.user,
+                groups: Some(&groups),
+                via: Via::Slack,
+            };
+            let uid = Some(verdict.uid.as_str()).filter(|uid| !uid.is_empty());
+            let decided = self
+                .holds
+                .decide(&verdict.name, uid, by, &Decision::from(ruling))
+                .await;
+            let hold = decided.map_err(|error| error.to_string())?;
+            Ok(Standing {
+                phase: hold.phase,
+                approvals: u32::try_from(hold.approvers().count()).unwrap_or(u32::MAX),
+                needed: hold.request.approvals,
+            })
+        })
+    }
+}
+
+/// Slack's buttons, at the collector's address.
+pub(crate) struct SlackDoor(pub(crate) Arc<Interactions>);
+
+impl Door for SlackDoor {
+    fn path(&self) -> &'static str {
+        INTERACTIONS
+    }
+
+    fn longest(&self) -> usize {
+        MAX_INTERACTION
+    }
+
+    fn answer<'a>(&'a self, headers: &'a HeaderMap, body: Bytes) -> DoorFuture<'a> {
+        Box::pin(async move {
+            let Reply { status, body } = self.0.answer(headers, &body).await;
+            (status, body)
+        })
+    }
 }
 
 /// The requests that wait.
-#[derive(Default)]
-struct Requests(HashMap<Arc<str>, Open>);
+struct Requests {
+    uids: Uids,
+    open: HashMap<Arc<str>, Open>,
+}
+
+/// Says the uid of the request of a name that waits; empty if it waits no more.
+type Uids = Box<dyn Fn(&str) -> String + Send>;
 
 struct Open {
+    /// Tells it from others that had its name.
+    uid: String,
     spec: AccessRequestSpec,
     decisions: Vec<ApproverDecision>,
 }
@@ -104,53 +157,48 @@ impl Requests {
         let (id, at) = (event.id.to_string(), event.time.to_string());
         match &event.body {
             Body::AccessRequestCreated(created) => {
-                let spec = weir_uplink::spec(event.session.as_deref()?, created);
-                let message = message(&id, &at, &created.name, &spec, &News::Created);
-                if self.0.len() < OPEN {
-                    let decisions = Vec::new();
-                    self.0
-                        .insert(Arc::clone(&created.name), Open { spec, decisions });
+                let open = Open {
+                    uid: (self.uids)(&created.name),
+                    spec: weir_uplink::spec(event.session.as_deref()?, created),
+                    decisions: Vec::new(),
+                };
+                let message = message(&id, &at, &created.name, &open, News::Created);
+                if self.open.len() < OPEN {
+                    self.open.insert(Arc::clone(&created.name), open);
                 }
-                message
+                Some(message)
             }
             Body::AccessRequestDecided(decided) => {
-                let open = self.0.get_mut(&decided.name)?;
+                let open = self.open.get_mut(&decided.name)?;
                 let decision = weir_uplink::decision(decided, event.time);
                 open.decisions.push(decision.clone());
                 let news = News::Decided {
-                    decision: &decision,
+                    decision,
                     approvals: decided.approvals,
                 };
-                message(&id, &at, &decided.name, &open.spec, &news)
+                Some(message(&id, &at, &decided.name, open, news))
             }
             Body::AccessRequestClosed(closed) => {
-                let open = self.0.remove(&closed.name)?;
+                let mut open = self.open.remove(&closed.name)?;
                 let news = News::Closed {
                     phase: phase(closed.closing),
-                    decisions: &open.decisions,
+                    decisions: std::mem::take(&mut open.decisions),
                 };
-                message(&id, &at, &closed.name, &open.spec, &news)
+                Some(message(&id, &at, &closed.name, &open, news))
             }
             _ => None,
         }
     }
 }
 
-fn message(
-    id: &str,
-    at: &str,
-    name: &str,
-    spec: &AccessRequestSpec,
-    news: &News<'_>,
-) -> Option<Message> {
+fn message(id: &str, at: &str, name: &str, open: &Open, news: News) -> Message {
     let hold = Hold {
         name,
         namespace: None,
-        spec,
+        uid: &open.uid,
+        spec: &open.spec,
     };
-    Message::new(&format!("hold_{id}"), at, &hold, news)
-        .inspect_err(|error| tracing::error!(%error, name, "reviewers cannot be told"))
-        .ok()
+    Message::of_hold(&format!("hold_{id}"), at, &hold, news)
 }
 
 fn phase(closing: Closing) -> AccessRequestPhase {
@@ -167,7 +215,7 @@ fn phase(closing: Closing) -> AccessRequestPhase {
 mod tests {
     use weir_audit::{
         AccessRequestClosed, AccessRequestCreated, AccessRequestDecided, Binding, EventId,
-        Identity, Ruling, SCHEMA, Session, Timestamp,
+        Identity, SCHEMA, Session, Timestamp,
     };
 
     use super::*;
@@ -203,7 +251,10 @@ mod tests {
 
     #[test]
     fn a_request_is_told_of_from_its_beginning_to_its_end() {
-        let mut requests = Requests::default();
+        let mut requests = Requests {
+            uids: Box::new(|_| "1-2".to_owned()),
+            open: HashMap::new(),
+        };
         let first = requests.news(&event(1, created())).unwrap();
         assert_eq!(&**first.id(), "hold_weir-1-1");
         let decided = AccessRequestDecided {
@@ -224,7 +275,7 @@ mod tests {
             held_ms: 1,
         };
         assert!(requests.news(&event(3, closed())).is_some());
-        assert!(requests.0.is_empty());
+        assert!(requests.open.is_empty());
         assert!(requests.news(&event(4, closed())).is_none());
     }
 }

@@ -11,7 +11,7 @@ use weir_collector::api::{Api, Approver, Desk, Operator, serve_socket, serve_tcp
 use weir_collector::{Collector, CollectorConfig, LINK_LIFE, OwnSink, Ui};
 use weir_gateway::ports::Policies as _;
 use weir_gateway::{Engine, EngineConfig, HostKeys, Placeholders, Unmatched};
-use weir_notify::NotifyMetrics;
+use weir_notify::{Decider, NotifyMetrics};
 use weir_sidecar::adapters::{OneIdentity, Spooled, announce};
 use weir_sidecar::budgets::StoredBudgets;
 use weir_sidecar::files::{private_dir, secret_file};
@@ -32,7 +32,7 @@ use weir_uplink::{
 use super::config::{Config, ConfigError, UnmatchedConfig};
 use super::desk::StandaloneDesk;
 use super::kubeconfig::kubeconfig;
-use super::notify;
+use super::notify::{self, SlackDecisions, SlackDoor};
 use super::operator::StandaloneOperator;
 use super::policies::{LoadedPolicies, render};
 use super::quarantine::Quarantines;
@@ -245,9 +245,18 @@ impl Standalone {
     /// Serves operators, auditors and probes.
     pub(crate) async fn serve_operators(&self) -> Result<(), StartError> {
         let state = &self.config.state_dir;
-        let api = Api::new(self.collector.clone())
+        let mut api = Api::new(self.collector.clone())
             .with_operator(Arc::clone(&self.operator) as Arc<dyn Operator>)
             .with_desk(Arc::clone(&self.desk) as Arc<dyn Desk>);
+        let decisions = || {
+            let holds = self.desk.holds.clone();
+            Arc::new(SlackDecisions { holds }) as Arc<dyn Decider>
+        };
+        let told = &self.config.notifications;
+        let buttons = told.interactions(decisions);
+        if let Some(buttons) = buttons.map_err(part("the configuration"))? {
+            api = api.with_door(Arc::new(SlackDoor(buttons)));
+        }
         let socket = socket_path(state);
         let ui = self.ui(&api).map_err(part("the web UI"))?;
         let on_socket = match &ui {
@@ -284,10 +293,16 @@ impl Standalone {
                 .map_err(part("the admin address"))?;
             tokio::spawn(admin.serve(std::future::pending()));
         }
-        if let Some(webhook) = &self.config.notifications.webhook {
-            let webhook = webhook.webhook().map_err(part("the configuration"))?;
+        if !told.is_empty() {
+            let receivers = told.receivers().map_err(part("the configuration"))?;
             let metrics = NotifyMetrics::new(&self.registry).map_err(part("metrics"))?;
-            tokio::spawn(notify::tell(webhook, metrics, self.collector.tail()));
+            let holds = self.desk.holds.clone();
+            tokio::spawn(notify::tell(
+                receivers,
+                metrics,
+                holds,
+                self.collector.tail(),
+            ));
         }
         self.serving.engine.resolve_names().await;
         publish_known_hosts(&self.serving.engine, &self.config).map_err(part("the known hosts"))?;

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::{Bytes, Incoming};
@@ -13,16 +13,19 @@ use weir_api::kinds::RequestDecision;
 use weir_audit::{EvidenceRead, SessionId};
 use weir_uplink::control::{DecisionAsked, Person};
 
+use super::door::{Door, through};
 use super::operator::{Approver, Decide, Desk, Operator, QuarantineView};
-use super::reply::{Refusal, json, line, octets, plain, stream};
-use super::routes::{Found, Query, To, find};
-use crate::{Collector, CollectorError, Ui};
+use super::reply::{Refusal, csv, json, line, octets, plain, stream};
+use super::routes::{Form, Found, Query, To, find};
+use crate::{About, Collector, CollectorError, Ui, csv as table};
 use weir_serve::Body;
 
 const MAX_BODY: usize = 64 << 10;
 const NO_UI: &str = "there is no web UI: collector.address is not set, or is not loopback";
 /// Whoever bears the collector's token.
 const READER: &str = "collector.token";
+/// What an overview shows unless it is said.
+const A_MONTH: Duration = Duration::from_secs(30 * 24 * 3600);
 /// A stream of a caller whose rights are others' to change asks for them this often.
 const RECHECK: Duration = Duration::from_secs(30);
 
@@ -33,6 +36,7 @@ pub struct Api {
     operator: Option<Arc<dyn Operator>>,
     desk: Option<Arc<dyn Desk>>,
     ui: Option<Ui>,
+    door: Option<Arc<dyn Door>>,
 }
 
 /// Who is asking.
@@ -115,6 +119,16 @@ impl Api {
             operator: None,
             desk: None,
             ui: None,
+            door: None,
+        }
+    }
+
+    /// The same with a path of its own, beside those of the API, over TCP.
+    #[must_use]
+    pub fn with_door(self, door: Arc<dyn Door>) -> Self {
+        Self {
+            door: Some(door),
+            ..self
         }
     }
 
@@ -156,6 +170,12 @@ impl Api {
         caller: &Caller,
         token: Option<&str>,
     ) -> Response<Body> {
+        if let (Some(door), Some(_)) = (&self.door, token)
+            && request.uri().path() == door.path()
+        {
+            let answer = through(door.as_ref(), request).await;
+            return answer.unwrap_or_else(|refusal| refusal.answer());
+        }
         if let Some(token) = token
             && !bears(&request, token)
         {
@@ -177,20 +197,70 @@ impl Api {
             Found::Nothing => return Err(Refusal::not_found("no such path")),
         };
         let text = request.uri().query().unwrap_or_default().to_owned();
-        let query = Query::parse(Some(&text)).map_err(Refusal::bad)?;
+        let mut query = Query::parse(Some(&text)).map_err(Refusal::bad)?;
         let read = || self.read_by(caller.reads(&path, &text));
         match to {
             To::Events => {
+                let form = query.form().map_err(Refusal::bad)?;
                 let mut filter = query.events().map_err(Refusal::bad)?;
                 confine(&mut filter.namespace, caller)?;
                 read().await?;
-                json(&self.blocking(move |store| store.query(&filter)).await?)
+                let page = self.blocking(move |store| store.query(&filter)).await?;
+                match form {
+                    Form::Json => json(&page),
+                    Form::Csv => csv("events", table::events(&page.events), page.next.as_deref()),
+                }
             }
             To::Sessions => {
+                let form = query.form().map_err(Refusal::bad)?;
                 let mut filter = query.sessions().map_err(Refusal::bad)?;
                 confine(&mut filter.namespace, caller)?;
                 read().await?;
-                json(&self.blocking(move |store| store.sessions(&filter)).await?)
+                let page = self.blocking(move |store| store.sessions(&filter)).await?;
+                match form {
+                    Form::Json => json(&page),
+                    Form::Csv => {
+                        let sessions = table::sessions(&page.sessions);
+                        csv("sessions", sessions, page.next.as_deref())
+                    }
+                }
+            }
+            To::Overview => {
+                let (since, until, mut namespace) = query.overview().map_err(Refusal::bad)?;
+                confine(&mut namespace, caller)?;
+                read().await?;
+                let until = until.unwrap_or_else(|| SystemTime::now().into());
+                let since = since.unwrap_or_else(|| until.minus(A_MONTH));
+                let overview =
+                    self.blocking(move |store| store.overview(since, until, namespace.as_deref()));
+                json(&overview.await?)
+            }
+            To::Questions => {
+                query.finish().map_err(Refusal::bad)?;
+                json(&serde_json::json!({"questions": About::ALL.map(described)}))
+            }
+            To::Ask => {
+                let about: About = varying
+                    .parse()
+                    .map_err(|_| Refusal::not_found("no such question"))?;
+                let form = query.form().map_err(Refusal::bad)?;
+                let mut question = query.question(about).map_err(Refusal::bad)?;
+                question.check().map_err(Refusal::bad)?;
+                if about.is_of_everywhere() {
+                    caller.everywhere()?;
+                } else {
+                    confine(&mut question.namespace, caller)?;
+                }
+                read().await?;
+                let answer = self.blocking(move |store| store.ask(&question)).await?;
+                match form {
+                    Form::Json => json(&answer),
+                    Form::Csv => csv(
+                        about.name(),
+                        table::answer(&answer),
+                        answer.more.then_some("more"),
+                    ),
+                }
             }
             To::Verify => {
                 query.finish().map_err(Refusal::bad)?;
@@ -405,6 +475,15 @@ impl Api {
         });
         stream(None, lines)
     }
+}
+
+fn described(about: About) -> serde_json::Value {
+    serde_json::json!({
+        "name": about.name(),
+        "title": about.title(),
+        "parameters": about.parameters(),
+        "needs": about.needs(),
+    })
 }
 
 /// A decision on the request `name`, as the body words it.

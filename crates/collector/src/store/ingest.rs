@@ -16,6 +16,7 @@ use super::CollectorError;
 use super::chain::{self, Found, Placed};
 use super::index::{BlockIndex, Kind};
 use super::maintain::merge_small;
+use super::rollup::Rollup;
 use super::sessions::save_session;
 use crate::log::{Log, LogKey, Run, Signed, Vouched};
 
@@ -110,11 +111,11 @@ impl Ingest {
         let mut ack = Ack { epoch: 0, seq: 0 };
         let mut events = Vec::new();
         let own = self.own.clone();
-        self.transaction(|store, keys| {
+        self.transaction(|store, work| {
             let mut found = Vec::new();
             store_frames(
                 store,
-                keys,
+                work,
                 &Source {
                     engine: &batch.engine,
                     vouched: signed.map_or(Vouched::Nobody, Vouched::Engine),
@@ -138,7 +139,7 @@ impl Ingest {
                     seq: frame.last_seq(),
                 });
             }
-            report(store, keys, &own, found, now, &mut |seen| {
+            report(store, work, &own, found, now, &mut |seen| {
                 if keep {
                     events.extend(seen);
                 }
@@ -165,24 +166,24 @@ impl Ingest {
         now: Timestamp,
     ) -> Result<(), CollectorError> {
         let own = self.own.clone();
-        self.transaction(|store, keys| record(store, keys, &own, records, now, &mut |_| Ok(())))
+        self.transaction(|store, work| record(store, work, &own, records, now, &mut |_| Ok(())))
     }
 
     fn transaction(
         &mut self,
-        act: impl FnOnce(&Connection, &mut Keys<'_>) -> Result<(), CollectorError>,
+        act: impl FnOnce(&Connection, &mut Work<'_>) -> Result<(), CollectorError>,
     ) -> Result<(), CollectorError> {
         if self.keys.len() > CACHED_KEYS {
             self.keys.clear();
         }
         let transaction = self.store.transaction()?;
-        let mut keys = Keys {
-            cached: &self.keys,
-            new: Vec::new(),
+        let mut work = Work {
+            keys: Keys::new(&self.keys),
             log: self.log.clone(),
         };
-        act(&transaction, &mut keys)?;
-        let Keys { new, mut log, .. } = keys;
+        act(&transaction, &mut work)?;
+        let Work { keys, mut log } = work;
+        let new = keys.new;
         log.seal(&transaction, std::time::SystemTime::now().into())?;
         transaction.commit()?;
         self.log = log;
@@ -195,11 +196,24 @@ impl Ingest {
 pub(super) struct Keys<'a> {
     cached: &'a HashMap<(Kind, Arc<str>), i64>,
     new: NewKeys,
+}
+
+/// What a transaction works on.
+struct Work<'a> {
+    keys: Keys<'a>,
     /// What becomes the log when the transaction is committed.
     log: Log,
 }
 
-impl Keys<'_> {
+impl<'a> Keys<'a> {
+    /// Keys with nothing to say yet but what `cached` has.
+    pub(super) fn new(cached: &'a HashMap<(Kind, Arc<str>), i64>) -> Self {
+        Self {
+            cached,
+            new: Vec::new(),
+        }
+    }
+
     pub(super) fn number(
         &mut self,
         store: &Connection,
@@ -235,17 +249,19 @@ type Take<'a> = dyn FnMut(Vec<Event>) -> Result<(), CollectorError> + 'a;
 
 fn store_frames(
     store: &Connection,
-    keys: &mut Keys<'_>,
+    work: &mut Work<'_>,
     from: &Source<'_>,
     frames: &[Frame],
     now: Timestamp,
     found: &mut Vec<Found>,
     take: &mut Take<'_>,
 ) -> Result<(), CollectorError> {
+    let Work { keys, log } = work;
     let engine = from.engine;
     let key = keys.number(store, Kind::Engine, &engine.as_str().into())?;
     let mut block: Option<Block> = None;
     let mut deltas = HashMap::new();
+    let mut rollup = Rollup::new(now);
     let mut runs = Vec::new();
     for frame in frames {
         let Placed::New { continues } = chain::place(store, engine, key, frame, found)? else {
@@ -265,6 +281,7 @@ fn store_frames(
         frame.write_to(&mut block.bytes);
         (block.last_seq, block.hash) = (frame.last_seq(), frame.hash());
         block.index.add(&events, &mut deltas);
+        rollup.add(&events);
         note_engine(store, key, frame.epoch(), &events, now)?;
         let times = events.iter().map(|event| event.time);
         let times = (times.clone().min(), times.max());
@@ -275,8 +292,7 @@ fn store_frames(
         );
         take(events)?;
     }
-    keys.log
-        .accept(store, (engine, key), runs, from.vouched, now)?;
+    log.accept(store, (engine, key), runs, from.vouched, now)?;
     if let Some(block) = block {
         let small = block.bytes.len() < LARGE;
         block.save(store, keys, key)?;
@@ -284,6 +300,7 @@ fn store_frames(
             merge_small(store, key)?;
         }
     }
+    rollup.save(store, keys, key)?;
     for (id, delta) in deltas {
         let own = matches!(from.vouched, Vouched::Own);
         if !save_session(store, keys, (key, own), id, &delta)? {
@@ -381,7 +398,7 @@ fn note_engine(
 
 fn report(
     store: &Connection,
-    keys: &mut Keys<'_>,
+    work: &mut Work<'_>,
     own: &EngineId,
     found: Vec<Found>,
     now: Timestamp,
@@ -394,12 +411,12 @@ fn report(
         engine: None,
     });
     let records = findings.map(|finding| Record::engine(now, finding));
-    record(store, keys, own, records.collect(), now, take)
+    record(store, work, own, records.collect(), now, take)
 }
 
 fn record(
     store: &Connection,
-    keys: &mut Keys<'_>,
+    work: &mut Work<'_>,
     own: &EngineId,
     records: Vec<Record>,
     now: Timestamp,
@@ -413,7 +430,9 @@ fn record(
             tracing::warn!(code = ?finding.code, "finding: {}", finding.message);
         }
     }
-    let key = keys.number(store, Kind::Engine, &own.as_str().into())?;
+    let key = work
+        .keys
+        .number(store, Kind::Engine, &own.as_str().into())?;
     let last: Option<(u64, [u8; 32])> = store
         .prepare_cached(
             "SELECT last_seq, hash FROM ranges WHERE engine = ?1 AND epoch = 1
@@ -429,5 +448,5 @@ fn record(
         engine: own,
         vouched: Vouched::Own,
     };
-    store_frames(store, keys, &from, &frames, now, &mut Vec::new(), take)
+    store_frames(store, work, &from, &frames, now, &mut Vec::new(), take)
 }

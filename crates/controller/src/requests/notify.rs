@@ -1,14 +1,15 @@
-//! The leader's part: reviewers are told of requests, by a webhook.
+//! The leader's part: reviewers are told of requests, by every receiver that there is.
 //!
-//! What is to be told follows from a request itself, and what was told stands in its status: another
-//! leader goes on where this one ended. It may tell again what this one told and could not write down,
-//! under the same id.
-//! Invariants: a request is told of in order; nothing waits for the webhook but the webhook.
+//! What is to be told follows from a request itself, and what each receiver was told stands in its
+//! status: another leader goes on where this one ended. It may tell again what this one told and could
+//! not write down, under the same id.
+//! Invariants: a request is told of in order; nothing waits for a receiver but what is for it.
 //! Refuses: to tell old news. A request that has been over for a while is left alone.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 use kube::api::{Patch, PatchParams};
 use serde::Deserialize as _;
@@ -17,7 +18,8 @@ use tokio::sync::mpsc;
 use weir_api::kinds::{
     AccessRequestPhase, AccessRequestSpec, AccessRequestStatus, RequestDecision,
 };
-use weir_notify::{Courier, Delivery, Event, Hold, Message, WAITING};
+use weir_notify::{Channel, Courier, Delivery, Event, Hold, Message, WAITING};
+use weir_telemetry::Label as _;
 
 use super::reconcile::gone_or_newer;
 use super::{Entry, Requests};
@@ -28,7 +30,7 @@ use crate::text::why;
 const PERIOD: Duration = Duration::from_secs(1);
 /// Requests that have been over for longer are no news.
 const NEWS: SignedDuration = SignedDuration::from_mins(15);
-/// What the status adds where the webhook did not take it.
+/// What the status adds where the receiver did not take it.
 const FAILED: &str = "-failed";
 
 /// One thing to tell of a request, in order.
@@ -40,8 +42,25 @@ enum Step {
     Closed,
 }
 
-impl Step {
+/// One thing to tell one receiver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Due {
+    channel: Channel,
+    step: Step,
+}
+
+impl Due {
     /// As the status names it.
+    fn name(self) -> String {
+        let step = self.step.name();
+        match self.channel {
+            Channel::Webhook => step,
+            Channel::Slack | Channel::Email => format!("{}:{step}", self.channel.as_str()),
+        }
+    }
+}
+
+impl Step {
     fn name(self) -> String {
         match self {
             Self::Created => "created".to_owned(),
@@ -67,35 +86,46 @@ enum State {
 }
 
 /// What this leader has done, by UID of the request.
-type Book = HashMap<String, BTreeMap<Step, State>>;
+type Book = HashMap<String, BTreeMap<Due, State>>;
+/// By receiver and id of the message: whose step it is.
+type Going = HashMap<(Channel, String), (String, Step)>;
+/// Where messages are handed over.
+type Queues = Vec<(Channel, mpsc::Sender<Message>)>;
 
 /// Tells reviewers.
 pub(crate) struct Notifier {
     requests: Requests,
-    courier: Courier,
+    couriers: Vec<Courier>,
 }
 
 impl Notifier {
-    pub(crate) fn new(requests: Requests, courier: Courier) -> Self {
-        Self { requests, courier }
+    pub(crate) fn new(requests: Requests, couriers: Vec<Courier>) -> Self {
+        Self { requests, couriers }
     }
 
     /// Tells while this replica leads. Never returns.
     pub(crate) async fn run(&self) {
-        let (queue, messages) = mpsc::channel(WAITING);
+        if self.couriers.is_empty() {
+            return std::future::pending().await;
+        }
         let (finished, mut ended) = mpsc::unbounded_channel::<Delivery>();
-        let delivering = self.courier.run(messages, move |delivery| {
-            // Its reader is in the same future.
-            let _ = finished.send(delivery);
+        let mut queues = Queues::new();
+        let delivering = self.couriers.iter().map(|courier| {
+            let (queue, messages) = mpsc::channel(WAITING);
+            queues.push((courier.channel(), queue));
+            let finished = finished.clone();
+            courier.run(messages, move |delivery| {
+                // Its reader is in the same future.
+                let _ = finished.send(delivery);
+            })
         });
+        let delivering = join_all(delivering);
         let mut changed = self.requests.changed.subscribe();
         let following = async {
-            let mut book = Book::new();
-            // By id: whose step it is.
-            let mut going: HashMap<String, (String, Step)> = HashMap::new();
+            let (mut book, mut going) = (Book::new(), Going::new());
             loop {
                 changed.mark_unchanged();
-                self.pass(&queue, &mut book, &mut going).await;
+                self.pass(&queues, &mut book, &mut going).await;
                 tokio::select! {
                     _ = changed.changed() => {}
                     Some(delivery) = ended.recv() => note(&mut book, &mut going, &delivery),
@@ -106,12 +136,7 @@ impl Notifier {
         tokio::join!(delivering, following);
     }
 
-    async fn pass(
-        &self,
-        queue: &mpsc::Sender<Message>,
-        book: &mut Book,
-        going: &mut HashMap<String, (String, Step)>,
-    ) {
+    async fn pass(&self, queues: &Queues, book: &mut Book, going: &mut Going) {
         let entries = self.requests.entries();
         let live: BTreeSet<&str> = entries
             .iter()
@@ -120,14 +145,14 @@ impl Notifier {
         book.retain(|uid, _| live.contains(uid.as_str()));
         let now = Timestamp::now();
         for (key, entry) in &entries {
-            let due = due(entry, now);
+            let due = due(entry, queues.iter().map(|(channel, _)| *channel), now);
             if due.is_empty() {
                 continue;
             }
             let known = book.entry(entry.uid.clone()).or_default();
             let outcome = self.settle(key, entry, &due, known).await;
             let outcome = match outcome {
-                Ok(()) => self.tell(key, entry, &due, known, queue, going).await,
+                Ok(()) => self.tell(key, entry, &due, known, queues, going).await,
                 failed => failed,
             };
             if let Err(error) = outcome {
@@ -142,12 +167,12 @@ impl Notifier {
         &self,
         (namespace, name): &Key,
         entry: &Entry,
-        due: &[Step],
-        known: &BTreeMap<Step, State>,
+        due: &[Due],
+        known: &BTreeMap<Due, State>,
     ) -> Result<(), String> {
-        let over = |step: &Step| match known.get(step) {
-            Some(State::Over { delivered: true }) => Some(step.name()),
-            Some(State::Over { delivered: false }) => Some(format!("{}{FAILED}", step.name())),
+        let over = |due: &Due| match known.get(due) {
+            Some(State::Over { delivered: true }) => Some(due.name()),
+            Some(State::Over { delivered: false }) => Some(format!("{}{FAILED}", due.name())),
             Some(State::Going) | None => None,
         };
         let new: Vec<String> = due.iter().filter_map(over).collect();
@@ -169,15 +194,15 @@ impl Notifier {
         &self,
         (namespace, name): &Key,
         entry: &Entry,
-        due: &[Step],
-        known: &mut BTreeMap<Step, State>,
-        queue: &mpsc::Sender<Message>,
-        going: &mut HashMap<String, (String, Step)>,
+        due: &[Due],
+        known: &mut BTreeMap<Due, State>,
+        queues: &Queues,
+        going: &mut Going,
     ) -> Result<(), String> {
-        let new: Vec<Step> = due
+        let new: Vec<Due> = due
             .iter()
             .copied()
-            .filter(|step| !known.contains_key(step))
+            .filter(|due| !known.contains_key(due))
             .collect();
         let (Some(status), false) = (&entry.status, new.is_empty()) else {
             return Ok(());
@@ -194,36 +219,51 @@ impl Notifier {
         let hold = Hold {
             name,
             namespace: Some(namespace),
+            uid: &entry.uid,
             spec: &spec,
         };
-        for step in new {
-            let Some((at, event)) = news(step, entry, status) else {
+        let mut made: BTreeMap<Step, Message> = BTreeMap::new();
+        for due in new {
+            let Due { channel, step } = due;
+            let mut queues = queues.iter();
+            let Some((_, queue)) = queues.find(|(other, _)| *other == channel) else {
                 continue;
             };
-            let message = Message::new(&step.id(entry), &at, &hold, &event);
-            let message = message.map_err(|error| error.to_string())?;
-            going.insert(message.id().to_string(), (entry.uid.clone(), step));
-            known.insert(step, State::Going);
-            queue
-                .send(message)
-                .await
-                .map_err(|error| error.to_string())?;
+            if let std::collections::btree_map::Entry::Vacant(place) = made.entry(step) {
+                let Some((at, event)) = news(step, entry, status) else {
+                    continue;
+                };
+                place.insert(Message::of_hold(&step.id(entry), &at, &hold, event));
+            }
+            let Some(message) = made.get(&step) else {
+                continue;
+            };
+            let id = (channel, message.id().to_string());
+            going.insert(id, (entry.uid.clone(), step));
+            known.insert(due, State::Going);
+            let sent = queue.send(message.clone()).await;
+            sent.map_err(|error| error.to_string())?;
         }
         Ok(())
     }
 }
 
-fn note(book: &mut Book, going: &mut HashMap<String, (String, Step)>, delivery: &Delivery) {
-    if let Some((uid, step)) = going.remove(&*delivery.id)
+fn note(book: &mut Book, going: &mut Going, delivery: &Delivery) {
+    let Delivery {
+        id,
+        channel,
+        delivered,
+    } = delivery;
+    if let Some((uid, step)) = going.remove(&(*channel, id.to_string()))
         && let Some(known) = book.get_mut(&uid)
     {
-        let delivered = delivery.delivered;
-        known.insert(step, State::Over { delivered });
+        let (channel, delivered) = (*channel, *delivered);
+        known.insert(Due { channel, step }, State::Over { delivered });
     }
 }
 
-/// What is to be told of a request and does not stand in its status.
-fn due(entry: &Entry, now: Timestamp) -> Vec<Step> {
+/// What is to be told of a request to these receivers and does not stand in its status, in order.
+fn due(entry: &Entry, channels: impl Iterator<Item = Channel>, now: Timestamp) -> Vec<Due> {
     let (Some(status), Some(_)) = (&entry.status, entry.terms) else {
         return Vec::new();
     };
@@ -233,13 +273,18 @@ fn due(entry: &Entry, now: Timestamp) -> Vec<Step> {
     }
     let decided = (1..=status.decisions.len()).map(Step::Decided);
     let closed = over.then_some(Step::Closed);
-    let steps = std::iter::once(Step::Created).chain(decided).chain(closed);
-    let told = |step: &Step| {
-        let name = step.name();
+    let steps: Vec<Step> = std::iter::once(Step::Created)
+        .chain(decided)
+        .chain(closed)
+        .collect();
+    let told = |due: &Due| {
+        let name = due.name();
         let mut all = status.notified.iter();
         all.any(|told| told.strip_suffix(FAILED).unwrap_or(told) == name)
     };
-    steps.filter(|step| !told(step)).collect()
+    let all = channels.flat_map(|channel| steps.iter().map(move |step| (channel, *step)));
+    let all = all.map(|(channel, step)| Due { channel, step });
+    all.filter(|due| !told(due)).collect()
 }
 
 /// When a request got its last phase.
@@ -250,11 +295,7 @@ fn over_since(status: &AccessRequestStatus) -> Option<Timestamp> {
 }
 
 /// When it happened, and what.
-fn news<'a>(
-    step: Step,
-    entry: &Entry,
-    status: &'a AccessRequestStatus,
-) -> Option<(String, Event<'a>)> {
+fn news(step: Step, entry: &Entry, status: &AccessRequestStatus) -> Option<(String, Event)> {
     let time = |at: Option<Timestamp>| at.unwrap_or_else(Timestamp::now).to_string();
     Some(match step {
         Step::Created => (time(entry.created), Event::Created),
@@ -267,7 +308,7 @@ fn news<'a>(
                 .count();
             let approvals = u32::try_from(approvals).unwrap_or(u32::MAX);
             let event = Event::Decided {
-                decision,
+                decision: decision.clone(),
                 approvals,
             };
             (decision.at.clone(), event)
@@ -275,7 +316,7 @@ fn news<'a>(
         Step::Closed => {
             let event = Event::Closed {
                 phase: status.phase,
-                decisions: &status.decisions,
+                decisions: status.decisions.clone(),
             };
             (time(over_since(status)), event)
         }
@@ -301,9 +342,14 @@ mod tests {
         entry(serde_json::from_value(object).unwrap(), None)
     }
 
+    fn names(status: Value, channels: &[Channel]) -> Vec<String> {
+        let now = NOW.parse().unwrap();
+        let due = due(&request(status), channels.iter().copied(), now);
+        due.into_iter().map(Due::name).collect()
+    }
+
     fn steps(status: Value) -> Vec<String> {
-        let due = due(&request(status), NOW.parse().unwrap());
-        due.into_iter().map(Step::name).collect()
+        names(status, &[Channel::Webhook])
     }
 
     fn decision(decision: &str) -> Value {
@@ -334,6 +380,18 @@ mod tests {
     }
 
     #[test]
+    fn each_receiver_has_its_own_progress() {
+        let told = json!(["created", "slack:created-failed", "email:created", "closed"]);
+        let status = json!({"phase": "Expired", "conditions": over(NOW), "notified": told});
+        let all = [Channel::Webhook, Channel::Slack, Channel::Email];
+        assert_eq!(
+            names(status.clone(), &all),
+            ["slack:closed", "email:closed"]
+        );
+        assert_eq!(names(status, &[]).len(), 0);
+    }
+
+    #[test]
     fn old_requests_are_no_news_but_one_that_waits_is() {
         let old = |phase| json!({"phase": phase, "conditions": over("2026-11-27T11:44:00Z")});
         assert_eq!(steps(old("Expired")).len(), 0);
@@ -361,23 +419,22 @@ mod tests {
 
     #[test]
     fn a_delivery_is_remembered_with_its_outcome() {
-        let (mut book, mut going) = (Book::new(), HashMap::new());
-        book.entry("1-2".to_owned())
-            .or_default()
-            .insert(Step::Created, State::Going);
-        going.insert(
-            "hold_1-2_created".to_owned(),
-            ("1-2".to_owned(), Step::Created),
-        );
-        let delivery = Delivery {
-            id: "hold_1-2_created".into(),
+        let (mut book, mut going) = (Book::new(), Going::new());
+        let (channel, step) = (Channel::Slack, Step::Created);
+        let due = Due { channel, step };
+        let known = book.entry("1-2".to_owned()).or_default();
+        known.insert(due, State::Going);
+        let id = "hold_1-2_created";
+        going.insert((channel, id.to_owned()), ("1-2".to_owned(), step));
+        let delivery = |channel| Delivery {
+            id: id.into(),
+            channel,
             delivered: false,
         };
-        note(&mut book, &mut going, &delivery);
-        assert_eq!(
-            book["1-2"][&Step::Created],
-            State::Over { delivered: false }
-        );
+        note(&mut book, &mut going, &delivery(Channel::Webhook));
+        assert_eq!(book["1-2"][&due], State::Going);
+        note(&mut book, &mut going, &delivery(channel));
+        assert_eq!(book["1-2"][&due], State::Over { delivered: false });
         assert!(going.is_empty());
     }
 }

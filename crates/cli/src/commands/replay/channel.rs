@@ -1,50 +1,11 @@
 //! The recording of a channel: what a command or a terminal wrote and read, in the order of time.
 
-use std::time::Duration;
-
-use weir_audit::{RecordingChunk, Stream};
+use weir_audit::Stream;
+use weir_collector::exports::{Piece, Utf8};
 
 use super::super::table::{Screen, Style};
-use super::super::terminal::{Plain, Playback, RESTORE, Utf8};
+use super::super::terminal::{Plain, Playback, RESTORE};
 use super::super::text::lines;
-
-/// What went by at one time.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Piece {
-    pub(crate) at: Duration,
-    pub(crate) stream: Stream,
-    pub(crate) bytes: Vec<u8>,
-}
-
-impl Piece {
-    /// Columns and rows, if this is a terminal's size.
-    pub(crate) fn size(&self) -> Option<(u32, u32)> {
-        if self.stream != Stream::TerminalResize {
-            return None;
-        }
-        let moment = weir_audit::Moment {
-            at_ms: 0,
-            bytes: &self.bytes,
-        };
-        moment.size()
-    }
-}
-
-/// Chunks' moments merged by time; `None` if one of them is damaged.
-pub(crate) fn merged(chunks: &[RecordingChunk]) -> Option<Vec<Piece>> {
-    let mut pieces = Vec::new();
-    for chunk in chunks {
-        for moment in chunk.rows.moments().ok()? {
-            pieces.push(Piece {
-                at: Duration::from_millis(moment.at_ms),
-                stream: chunk.stream,
-                bytes: moment.bytes.to_vec(),
-            });
-        }
-    }
-    pieces.sort_by_key(|piece| piece.at);
-    Some(pieces)
-}
 
 /// How a channel is shown.
 #[derive(Debug)]

@@ -5,7 +5,9 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 use weir_audit::{ChannelRecorder, Digest, FileTransferred, Value};
 
-use super::super::replay::asciicast::Export;
+use weir_collector::exports::asciicast::{CastError, Export, Version};
+
+use super::super::connect::Failure;
 use super::super::replay::{Pace, Player, Step};
 use super::*;
 
@@ -200,12 +202,20 @@ fn what_ssh_asks_for_is_said_with_its_path() {
     assert!(asked("shell", None).ends_with("  shell"));
 }
 
-fn exported(events: Vec<Event>, only: Option<u64>) -> Result<Vec<Json>, String> {
+fn exported(events: Vec<Event>, only: Option<u64>) -> Result<Vec<Json>, CastError> {
+    exported_as(Version::V3, events, only)
+}
+
+fn exported_as(
+    version: Version,
+    events: Vec<Event>,
+    only: Option<u64>,
+) -> Result<Vec<Json>, CastError> {
     let mut export = Export::new(only);
     for event in events {
         export.event(event).unwrap();
     }
-    let cast = export.cast().map_err(|failure| failure.to_string())?;
+    let cast = export.cast(version)?;
     Ok(cast
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
@@ -234,13 +244,33 @@ fn a_shell_becomes_an_asciicast() {
 }
 
 #[test]
+fn older_players_get_the_time_since_the_beginning() {
+    let lines = exported_as(Version::V2, shell(2), None).unwrap();
+    let header = json!({
+        "version": 2, "width": 100, "height": 30, "env": {"TERM": "xterm"},
+        "timestamp": 1_700_000_000,
+        "title": "reporter as app on orders-db, session 0000000000005",
+    });
+    assert_eq!(lines[0], header);
+    let wanted = [
+        json!([0.1, "o", "\u{1b}[1m$ \u{1b}[0m"]),
+        json!([0.6, "i", "ls\r"]),
+        json!([0.65, "o", "ls\r\n"]),
+        json!([0.7, "o", "€\u{1b}]52;c;eA==\u{7}\r\n$ "]),
+        json!([0.8, "r", "120x40"]),
+        json!([9.7, "o", "exit\r\n"]),
+    ];
+    assert_eq!(lines[1..], wanted);
+}
+
+#[test]
 fn an_export_is_of_one_terminal() {
     let mut both = shell(2);
     both.extend(shell(6));
-    let refused = exported(both.clone(), None).unwrap_err();
+    let refused = Failure::from(exported(both.clone(), None).unwrap_err()).to_string();
     assert!(refused.ends_with("SESSION/NUMBER: 2, 6"), "{refused}");
     assert_eq!(exported(both, Some(6)).unwrap().len(), 8);
-    let refused = exported(shell(2), Some(3)).unwrap_err();
+    let refused = Failure::from(exported(shell(2), Some(3)).unwrap_err()).to_string();
     assert!(refused.contains("nothing of a terminal"), "{refused}");
 }
 

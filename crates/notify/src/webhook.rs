@@ -1,15 +1,15 @@
-//! One attempt: a connection, a request, an answer.
+//! The webhook: one signed request for each attempt.
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use hyper::Method;
 use hyper::header::CONTENT_TYPE;
-use hyper::{Method, StatusCode};
-use weir_fetch::{Endpoint, EndpointError, FetchError, Fetcher};
+use weir_fetch::{Endpoint, EndpointError, Fetcher};
 
+use crate::error::{SendError, read};
 use crate::message::Message;
-use crate::sign::{KeyError, Keys};
+use crate::sign::Keys;
 
 /// Where messages go and what they are signed with.
 #[derive(Clone, Debug)]
@@ -22,36 +22,6 @@ pub struct WebhookConfig {
     pub ca_file: Option<PathBuf>,
     /// Whether plain HTTP may be spoken to loopback and to Services of the cluster.
     pub allow_http: bool,
-}
-
-/// Why an attempt failed. Nothing of the URL but its host is in it.
-#[derive(Debug, thiserror::Error)]
-pub enum SendError {
-    /// The key cannot be used.
-    #[error("the key in {}: {source}", path.display())]
-    Key {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        source: KeyError,
-    },
-    /// A file cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
-    /// The receiver gave no answer.
-    #[error(transparent)]
-    Fetch(#[from] FetchError),
-    /// The receiver does not want it.
-    #[error("the receiver answered {0}")]
-    Refused(StatusCode),
-    /// The message cannot be a request.
-    #[error("the message cannot be sent: {0}")]
-    Message(#[from] hyper::http::Error),
 }
 
 /// A receiver.
@@ -96,6 +66,7 @@ impl Webhook {
     /// When it was not delivered, or that is not known.
     pub async fn send(&self, message: &Message) -> Result<(), SendError> {
         let keys = self.keys().await?;
+        let body = message.body()?;
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
         let timestamp = since.unwrap_or_default().as_secs();
         let request = self
@@ -106,9 +77,9 @@ impl Webhook {
             .header("webhook-timestamp", timestamp)
             .header(
                 "webhook-signature",
-                keys.sign(&message.id, timestamp, &message.body),
+                keys.sign(&message.id, timestamp, &body),
             )
-            .body(message.body.clone())?;
+            .body(body.clone())?;
         let status = self.fetcher.tell(&self.endpoint, request).await?;
         if status.is_success() {
             Ok(())
@@ -124,12 +95,4 @@ impl Webhook {
             source,
         })
     }
-}
-
-async fn read(path: &Path) -> Result<String, SendError> {
-    let text = tokio::fs::read_to_string(path).await;
-    text.map_err(|source| SendError::File {
-        path: path.to_owned(),
-        source,
-    })
 }

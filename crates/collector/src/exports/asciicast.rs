@@ -1,6 +1,7 @@
-//! A terminal's recording as an asciicast (version 3): a header and one JSON array per event,
-//! `[seconds since the event before, code, data]`, as players of asciinema read them
-//! (<https://docs.asciinema.org/manual/asciicast/v3/>).
+//! A terminal's recording as an asciicast: a header and one JSON array per event, as players of
+//! asciinema read them. In version 3 (<https://docs.asciinema.org/manual/asciicast/v3/>) an event says how
+//! many seconds after the one before it came, in version 2
+//! (<https://docs.asciinema.org/manual/asciicast/v2/>) how many after the beginning.
 //!
 //! Invariants: one statement per file; what is kept of it in memory is bounded; bytes that are not
 //! UTF-8 are replaced, and a character is never cut in two.
@@ -12,19 +13,47 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use weir_audit::{Body, Event, Outcome, RecordingChunk, Session, StatementFinished, Stream};
 
-use super::super::connect::Failure;
-use super::super::terminal::Utf8;
-use super::super::time::between;
-use super::channel::{Piece, merged};
+use super::moments::{Piece, Utf8, merged};
 
 /// Bytes of recordings that are kept until the session's end.
 const KEPT: usize = 512 << 20;
 /// The size of a terminal that never said one.
 const SIZE: (u32, u32) = (80, 24);
 
+/// The version of the format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// For older players. It has no exit status.
+    V2,
+    /// The newest.
+    V3,
+}
+
+/// Why there is no asciicast.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CastError {
+    /// Nothing of a terminal was recorded.
+    #[error("nothing of a terminal is recorded")]
+    NoTerminal,
+    /// There are several, with these numbers.
+    #[error("there are several terminals: {}", list(.0))]
+    Several(Vec<u64>),
+    /// A recording cannot be read.
+    #[error("a recording is damaged")]
+    Damaged,
+    /// It is more than is kept in memory.
+    #[error("the recordings of the session have more than {KEPT} bytes")]
+    TooMuch,
+}
+
+fn list(numbers: &[u64]) -> String {
+    let numbers: Vec<String> = numbers.iter().map(u64::to_string).collect();
+    numbers.join(", ")
+}
+
 /// Collects the channels of a session.
 #[derive(Default)]
-pub(crate) struct Export {
+pub struct Export {
     /// The one that is asked for.
     only: Option<u64>,
     statements: BTreeMap<u64, Recorded>,
@@ -47,20 +76,26 @@ impl Recorded {
 }
 
 impl Export {
-    pub(crate) fn new(only: Option<u64>) -> Self {
+    /// Of the statement with this number, or of the only terminal.
+    #[must_use]
+    pub fn new(only: Option<u64>) -> Self {
         Self {
             only,
             ..Self::default()
         }
     }
 
-    pub(crate) fn event(&mut self, mut event: Event) -> Result<(), Failure> {
+    /// Takes the session's next event.
+    ///
+    /// # Errors
+    /// When there is too much to keep.
+    pub fn event(&mut self, mut event: Event) -> Result<(), CastError> {
         let wanted = |number: u64| self.only.is_none_or(|only| only == number);
         match std::mem::replace(&mut event.body, Body::Heartbeat(Default::default())) {
             Body::RecordingChunk(chunk) if chunk.stream.is_timed() && wanted(chunk.statement) => {
                 self.kept += chunk.rows.byte_len();
                 if self.kept > KEPT {
-                    return Err(Failure::TooMuch);
+                    return Err(CastError::TooMuch);
                 }
                 let recorded = self.statements.entry(chunk.statement).or_default();
                 recorded.chunks.push(chunk);
@@ -77,28 +112,30 @@ impl Export {
     }
 
     /// The asciicast of the terminal that was asked for, or of the only one.
-    pub(crate) fn cast(self) -> Result<String, Failure> {
+    ///
+    /// # Errors
+    /// When there is none, more than one, or a damaged one.
+    pub fn cast(self, version: Version) -> Result<String, CastError> {
         let asked = self.only.is_some();
         let mut found = self.statements.into_iter();
         let mut terminals = found
             .by_ref()
             .filter(|(_, recorded)| asked || recorded.is_terminal());
         let Some((number, recorded)) = terminals.next() else {
-            return Err(Failure::NoTerminal);
+            return Err(CastError::NoTerminal);
         };
         let others: Vec<u64> = terminals.map(|(number, _)| number).collect();
         if !others.is_empty() {
             let all = std::iter::once(number).chain(others);
-            let all: Vec<String> = all.map(|number| number.to_string()).collect();
-            return Err(Failure::Terminals(all.join(", ")));
+            return Err(CastError::Several(all.collect()));
         }
-        written(&recorded)
+        written(&recorded, version)
     }
 }
 
-fn written(recorded: &Recorded) -> Result<String, Failure> {
-    let pieces = merged(&recorded.chunks).ok_or(Failure::Damaged)?;
-    let mut out = format!("{}\n", header(recorded, &pieces));
+fn written(recorded: &Recorded, version: Version) -> Result<String, CastError> {
+    let pieces = merged(&recorded.chunks).ok_or(CastError::Damaged)?;
+    let mut out = format!("{}\n", header(recorded, &pieces, version));
     let mut texts: [Utf8; 4] = Default::default();
     let mut before = Duration::ZERO;
     let mut sized = false;
@@ -120,10 +157,15 @@ fn written(recorded: &Recorded) -> Result<String, Failure> {
             // Without a terminal nobody put the carriage back.
             text = text.replace('\n', "\r\n");
         }
-        line(&mut out, piece.at.saturating_sub(before), code, &text);
+        let at = match version {
+            Version::V2 => piece.at.max(before),
+            Version::V3 => piece.at.saturating_sub(before),
+        };
+        line(&mut out, at, code, &text);
         before = before.max(piece.at);
     }
-    if let Some((_, finished)) = &recorded.finished
+    if version == Version::V3
+        && let Some((_, finished)) = &recorded.finished
         && let Some(status) = status(&finished.outcome)
     {
         let end = Duration::from_micros(finished.duration_us);
@@ -132,14 +174,17 @@ fn written(recorded: &Recorded) -> Result<String, Failure> {
     Ok(out)
 }
 
-fn line(out: &mut String, wait: Duration, code: &str, data: &str) {
-    let (seconds, millis) = (wait.as_secs(), wait.subsec_millis());
+fn line(out: &mut String, at: Duration, code: &str, data: &str) {
+    let (seconds, millis) = (at.as_secs(), at.subsec_millis());
     let _ = writeln!(out, "[{seconds}.{millis:03}, \"{code}\", {}]", json!(data));
 }
 
-fn header(recorded: &Recorded, pieces: &[Piece]) -> Value {
+fn header(recorded: &Recorded, pieces: &[Piece], version: Version) -> Value {
     let (columns, rows) = pieces.iter().find_map(Piece::size).unwrap_or(SIZE);
-    let mut header = json!({"version": 3, "term": {"cols": columns, "rows": rows}});
+    let mut header = match version {
+        Version::V2 => json!({"version": 2, "width": columns, "height": rows}),
+        Version::V3 => json!({"version": 3, "term": {"cols": columns, "rows": rows}}),
+    };
     let began = match (&recorded.finished, &recorded.seen) {
         (Some((event, finished)), _) => Some(
             event
@@ -150,8 +195,11 @@ fn header(recorded: &Recorded, pieces: &[Piece]) -> Value {
         (None, None) => None,
     };
     if let Some(began) = began {
-        let since = between(weir_audit::Timestamp::default(), began);
-        put(&mut header, "timestamp", json!(since.as_secs()));
+        put(
+            &mut header,
+            "timestamp",
+            json!(began.as_micros() / 1_000_000),
+        );
     }
     let event = recorded.finished.as_ref().map(|(event, _)| event);
     let session = event
@@ -174,8 +222,16 @@ fn header(recorded: &Recorded, pieces: &[Piece]) -> Value {
             weir_audit::Value::Text(text) => text.strip_prefix("TERM="),
             _ => None,
         });
-    if let (Some(term), Some(fields)) = (term, header.get_mut("term")) {
-        put(fields, "type", json!(term));
+    let Some(term) = term else {
+        return header;
+    };
+    match version {
+        Version::V2 => put(&mut header, "env", json!({ "TERM": term })),
+        Version::V3 => {
+            if let Some(fields) = header.get_mut("term") {
+                put(fields, "type", json!(term));
+            }
+        }
     }
     header
 }
