@@ -23,6 +23,7 @@ pub mod client;
 mod controller;
 pub mod csv;
 pub mod exports;
+pub mod findings;
 mod ingest;
 mod log;
 mod peer;
@@ -46,5 +47,5 @@ pub use store::{
     HoldTotals, LabelDay, LogReport, Overview, PolicyCount, Proof, SessionFilter, SessionPage,
     SessionSummary, Traffic, Vouched,
 };
-pub use ui::{LINK_LIFE, Ui, UiConfig};
 pub use tls::{Credentials, Current, TlsError};
+pub use ui::{LINK_LIFE, Ui, UiConfig};

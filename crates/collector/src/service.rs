@@ -13,11 +13,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 use weir_serve::{Bounds, serve};
 use weir_telemetry::{Admin, AdminConfig, IntGauge, Readiness, Registry};
 
+use crate::findings::{self, Alert, FindingMetrics, FindingsConfig};
 use crate::api::{Api, Desk};
 use crate::ingest::{Ingest, IngestMetrics, Quota};
 use crate::tls::Current;
@@ -50,6 +51,8 @@ pub struct ServiceConfig {
     pub ui: Option<UiConfig>,
     /// What each pod may hand in.
     pub quota: Quota,
+    /// What is looked for in evidence.
+    pub findings: FindingsConfig,
 }
 
 /// Why the service cannot start.
@@ -89,6 +92,8 @@ pub struct Service {
     readiness: Readiness,
     credentials: Current,
     store_bytes: IntGauge,
+    findings: (FindingsConfig, FindingMetrics),
+    alerts: Option<mpsc::Sender<Alert>>,
 }
 
 impl Service {
@@ -107,6 +112,8 @@ impl Service {
         let metrics = IngestMetrics::new(&registry).map_err(ServiceError::Metrics)?;
         let store_bytes = registry
             .gauge("weir_collector_store_bytes", "Bytes that the store takes.")
+            .map_err(|error| ServiceError::Metrics(error.to_string()))?;
+        let metrics_of_findings = FindingMetrics::new(&registry)
             .map_err(|error| ServiceError::Metrics(error.to_string()))?;
         let readiness = Readiness::default();
         let admin = AdminConfig {
@@ -141,7 +148,18 @@ impl Service {
             readiness,
             credentials,
             store_bytes,
+            findings: (config.findings, metrics_of_findings),
+            alerts: None,
         })
+    }
+
+    /// The same, with somebody who has people told of findings.
+    #[must_use]
+    pub fn with_alerts(self, alerts: mpsc::Sender<Alert>) -> Self {
+        Self {
+            alerts: Some(alerts),
+            ..self
+        }
     }
 
     /// Where sidecars send evidence.
@@ -172,6 +190,13 @@ impl Service {
             }
             remember_roots(store, credentials).await;
         });
+        let (config, counts) = self.findings;
+        let findings = tokio::spawn(findings::watch(
+            self.store.clone(),
+            config,
+            counts,
+            self.alerts,
+        ));
         let upkeep = tokio::spawn(upkeep(self.store.clone(), self.store_bytes));
         let (listener, site) = self.ingest;
         let ingest = tokio::spawn(serve(listener, Arc::new(site), SIDECARS, stopped.clone()));
@@ -186,6 +211,7 @@ impl Service {
         self.readiness.drain();
         let _ = stop.send(true);
         upkeep.abort();
+        findings.abort();
         enrolled.abort();
         for port in [ingest, auditors, admin] {
             if let Err(error) = port.await {

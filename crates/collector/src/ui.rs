@@ -77,7 +77,8 @@ impl UiConfig {
     pub fn new(url: Option<String>, tls: bool, login: Option<Login>) -> Result<Self, String> {
         let url = url.map(|url| url.trim_end_matches('/').to_ascii_lowercase());
         if let Some(url) = &url {
-            let origin = Endpoint::parse(url, true).map_err(|error| format!("the address: {error}"))?;
+            let origin =
+                Endpoint::parse(url, true).map_err(|error| format!("the address: {error}"))?;
             if origin.path() != "/" || url.contains(['?', '#']) {
                 return Err("the address has no path: the pages are below /ui".to_owned());
             }
@@ -144,7 +145,10 @@ impl Ui {
     pub(crate) fn new(config: UiConfig, parts: Parts) -> Self {
         let url = config.url;
         let secure = config.tls || url.as_ref().is_some_and(|url| url.starts_with("https://"));
-        let provider = config.login.as_ref().map(|login| host(login.issuer()).to_owned());
+        let provider = config
+            .login
+            .as_ref()
+            .map(|login| host(login.issuer()).to_owned());
         Self {
             inner: Arc::new(Inner {
                 store: parts.api.store().clone(),
@@ -213,7 +217,12 @@ impl Inner {
         let get = match asked.method {
             Method::GET | Method::HEAD => true,
             Method::POST => false,
-            _ => return Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "There is no such method here.")),
+            _ => {
+                return Err(Problem::new(
+                    StatusCode::METHOD_NOT_ALLOWED,
+                    "There is no such method here.",
+                ));
+            }
         };
         if get && path.starts_with("/ui/assets/") {
             return assets::at(path).ok_or_else(|| Problem::not_found("There is no such file."));
@@ -237,7 +246,11 @@ impl Inner {
             };
         }
         match path {
-            "/ui/" => Ok(see(if self.desk.is_some() { "/ui/holds" } else { "/ui/sessions" })),
+            "/ui/" => Ok(see(if self.desk.is_some() {
+                "/ui/holds"
+            } else {
+                "/ui/sessions"
+            })),
             "/ui/hold/list" => self.hold_list(session, asked).await,
             "/ui/hold/state" => self.hold_state(session, asked).await,
             "/ui/hold/statement" => self.hold_statement(session, asked).await,

@@ -31,7 +31,10 @@ struct Answer {
 impl Answer {
     fn header(&self, name: &str) -> &str {
         let wanted = format!("{name}: ");
-        let found = self.head.lines().find_map(|line| line.strip_prefix(&wanted));
+        let found = self
+            .head
+            .lines()
+            .find_map(|line| line.strip_prefix(&wanted));
         found.unwrap_or_default()
     }
 
@@ -61,7 +64,8 @@ impl<'a> Browser<'a> {
 
     async fn post(&mut self, path: &str, form: &str) -> Answer {
         let origin = self.origin();
-        self.send("POST", path, form, &format!("Origin: {origin}\r\n")).await
+        self.send("POST", path, form, &format!("Origin: {origin}\r\n"))
+            .await
     }
 
     async fn send(&mut self, method: &str, path: &str, form: &str, more: &str) -> Answer {
@@ -71,7 +75,11 @@ impl<'a> Browser<'a> {
         let name = ServerName::try_from(NAME).unwrap();
         let connector = TlsConnector::from(Arc::new(config));
         let mut stream = connector.connect(name, stream).await.unwrap();
-        let cookies: Vec<_> = self.cookies.iter().map(|(k, v)| format!("{k}={v}")).collect();
+        let cookies: Vec<_> = self
+            .cookies
+            .iter()
+            .map(|(k, v)| format!("{k}={v}"))
+            .collect();
         let request = format!(
             "{method} {path} HTTP/1.1\r\nHost: {NAME}:{}\r\nCookie: {}\r\n{more}Connection: close\r\n\
              Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{form}",
@@ -138,7 +146,10 @@ async fn reads(bed: &Bed) -> Vec<EvidenceRead> {
         Body::EvidenceRead(read) => Some(*read),
         _ => None,
     };
-    page.events.into_iter().filter_map(|event| read(event.body)).collect()
+    page.events
+        .into_iter()
+        .filter_map(|event| read(event.body))
+        .collect()
 }
 
 #[tokio::test]
@@ -148,20 +159,34 @@ async fn a_token_of_the_cluster_logs_in_and_reading_is_evidence_under_its_name()
     let led = browser.get("/").await;
     assert_eq!((led.status, led.header("location")), (303, "/ui/"));
     let led = browser.get("/ui/sessions?target=x").await;
-    assert_eq!(led.header("location"), "/ui/login?next=%2Fui%2Fsessions%3Ftarget%3Dx");
+    assert_eq!(
+        led.header("location"),
+        "/ui/login?next=%2Fui%2Fsessions%3Ftarget%3Dx"
+    );
     let entered = browser.log_in("admin").await;
-    assert_eq!((entered.status, entered.header("location")), (303, "/ui/sessions"));
+    assert_eq!(
+        (entered.status, entered.header("location")),
+        (303, "/ui/sessions")
+    );
     let page = browser.get("/ui/sessions").await;
     assert_eq!(page.status, 200);
     assert!(page.body.contains("billing") && page.body.contains("shipping"));
     let read = reads(&bed).await;
-    let read = read.iter().find(|read| &*read.path == "/ui/sessions").unwrap();
+    let read = read
+        .iter()
+        .find(|read| &*read.path == "/ui/sessions")
+        .unwrap();
     assert_eq!(&*read.reader, "admin");
     assert_eq!(read.address.as_deref(), Some("127.0.0.1"));
     // The same session asks the API, and its reads are on record as well.
     let page = browser.get("/ui/api/v1/sessions").await;
     assert!(page.status == 200 && page.body.contains("shipping"));
-    assert!(reads(&bed).await.iter().any(|read| &*read.path == "/v1/sessions" && &*read.reader == "admin"));
+    assert!(
+        reads(&bed)
+            .await
+            .iter()
+            .any(|read| &*read.path == "/v1/sessions" && &*read.reader == "admin")
+    );
     let out = browser.get("/ui/holds").await;
     assert_eq!(out.status, 503, "the desk of this test decides nothing");
 }
@@ -188,7 +213,11 @@ async fn whoever_may_read_one_namespace_names_it_and_sees_no_other() {
     assert_eq!(other.status, 403);
     let own = browser.get("/ui/api/v1/events").await;
     assert!(own.status == 200 && !own.body.contains("shipping"));
-    assert_eq!(browser.get("/ui/proof").await.status, 403, "of the whole record");
+    assert_eq!(
+        browser.get("/ui/proof").await.status,
+        403,
+        "of the whole record"
+    );
 }
 
 #[tokio::test]
@@ -214,9 +243,21 @@ async fn nobody_is_logged_in_by_a_form_of_another_site_or_of_another_visit() {
     let form = format!("csrf={}&token=admin", door.field("csrf"));
     assert_eq!(other.post("/ui/login/token", &form).await.status, 403);
     let foreign = "Origin: https://evil.example\r\n";
-    assert_eq!(mine.send("POST", "/ui/login/token", &form, foreign).await.status, 403);
-    assert_eq!(mine.send("POST", "/ui/login/token", &form, "").await.status, 403);
-    assert_eq!(mine.post("/ui/login/token", &form).await.status, 303, "the control");
+    assert_eq!(
+        mine.send("POST", "/ui/login/token", &form, foreign)
+            .await
+            .status,
+        403
+    );
+    assert_eq!(
+        mine.send("POST", "/ui/login/token", &form, "").await.status,
+        403
+    );
+    assert_eq!(
+        mine.post("/ui/login/token", &form).await.status,
+        303,
+        "the control"
+    );
 }
 
 #[tokio::test]
@@ -224,11 +265,25 @@ async fn a_bearer_token_is_for_the_api_and_a_session_for_the_pages() {
     let bed = two_namespaces().await;
     let mut browser = Browser::new(&bed);
     let bearer = "Authorization: Bearer admin\r\n";
-    assert_eq!(browser.send("GET", "/ui/sessions", "", bearer).await.status, 303);
-    assert_eq!(browser.send("GET", "/v1/sessions", "", bearer).await.status, 200);
+    assert_eq!(
+        browser.send("GET", "/ui/sessions", "", bearer).await.status,
+        303
+    );
+    assert_eq!(
+        browser.send("GET", "/v1/sessions", "", bearer).await.status,
+        200
+    );
     browser.log_in("admin").await;
-    assert_eq!(browser.get("/v1/sessions").await.status, 401, "a cookie is no token");
-    for (method, path) in [("PUT", "/ui/holds"), ("DELETE", "/ui/"), ("OPTIONS", "/ui/login")] {
+    assert_eq!(
+        browser.get("/v1/sessions").await.status,
+        401,
+        "a cookie is no token"
+    );
+    for (method, path) in [
+        ("PUT", "/ui/holds"),
+        ("DELETE", "/ui/"),
+        ("OPTIONS", "/ui/login"),
+    ] {
         assert_eq!(browser.send(method, path, "", "").await.status, 405);
     }
 }

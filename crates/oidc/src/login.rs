@@ -274,7 +274,9 @@ impl Login {
             }
         }
         let request = request
-            .body(Bytes::from(Serializer::new(String::new()).extend_pairs(form).finish()))
+            .body(Bytes::from(
+                Serializer::new(String::new()).extend_pairs(form).finish(),
+            ))
             .map_err(|error| LoginError::Local(error.to_string()))?;
         let answer = self.verifier.fetcher().send(&provider.token, request).await;
         let answer = answer.map_err(|error| LoginError::Exchange(error.to_string()))?;

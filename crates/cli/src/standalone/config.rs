@@ -247,8 +247,8 @@ impl Config {
             &mut identity.ca_file,
         ];
         files.into_iter().flatten().for_each(rebase);
-        self.oidc.iter_mut().for_each(|oidc| oidc.rebase(base));
         self.notifications.rebase(base);
+        self.oidc.iter_mut().for_each(|oidc| oidc.rebase(base));
     }
 
     fn check(&self) -> Result<(), String> {
@@ -266,6 +266,8 @@ impl Config {
         if self.redirect.as_ref().is_some_and(|it| it.port == 0) {
             return Err("redirect: port must be at least 1".to_owned());
         }
+        let told = self.notifications.receivers();
+        told.map_err(|error| error.to_string())?;
         if let Some(oidc) = &self.oidc {
             oidc.verifier()?;
         }
@@ -277,8 +279,6 @@ impl Config {
             }
             _ => {}
         }
-        let told = self.notifications.receivers();
-        told.map_err(|error| error.to_string())?;
         if self.max_connections == 0 {
             return Err("maxConnections: must be at least 1".to_owned());
         }
@@ -357,13 +357,23 @@ mod tests {
         let with = |rest: &str| read(&format!("identity: {{name: a}}\nresources: []\n{rest}"));
         let far = "collector: {address: '0.0.0.0:8446', ui: {}}\n";
         assert!(with(far).unwrap_err().contains("loopback"));
-        assert!(with("collector: {ui: {}}\n").unwrap_err().contains("address"));
+        assert!(
+            with("collector: {ui: {}}\n")
+                .unwrap_err()
+                .contains("address")
+        );
         let provider = |issuer: &str| {
-            with(&format!("oidc: {{clientId: weir, caFile: ca.pem, issuer: '{issuer}'}}\n"))
+            with(&format!(
+                "oidc: {{clientId: weir, caFile: ca.pem, issuer: '{issuer}'}}\n"
+            ))
         };
         let config = provider("https://id.example").unwrap();
         assert!(config.oidc.unwrap().ca_file.unwrap().is_absolute());
-        assert!(provider("http://id.example").unwrap_err().contains("oidc: the issuer"));
+        assert!(
+            provider("http://id.example")
+                .unwrap_err()
+                .contains("oidc: the issuer")
+        );
     }
 
     #[test]

@@ -275,8 +275,12 @@ impl Standalone {
                 .map_err(part("the collector's address"))?;
             if let Some(link) = ui.as_ref().and_then(|ui| ui.link(&own_user().name)) {
                 let minutes = LINK_LIFE.as_secs() / 60;
-                let said = format!("weir: open {link}\nweir: the link works once, for {minutes} minutes");
-                drop(writeln!(std::io::stderr(), "{said}; `weir ui` prints another"));
+                let said =
+                    format!("weir: open {link}\nweir: the link works once, for {minutes} minutes");
+                drop(writeln!(
+                    std::io::stderr(),
+                    "{said}; `weir ui` prints another"
+                ));
             }
             tokio::spawn(async move {
                 if let Err(error) = serve_tcp(api, ui, listener, token.into()).await {
@@ -320,14 +324,22 @@ impl Standalone {
     /// The web UI, where this machine alone reaches it.
     fn ui(&self, api: &Api) -> Result<Option<Ui>, String> {
         let collector = &self.config.collector;
-        let Some(address) = collector.address.filter(|address| address.ip().is_loopback()) else {
+        let Some(address) = collector
+            .address
+            .filter(|address| address.ip().is_loopback())
+        else {
             return Ok(None);
         };
         let settings = collector.ui.clone().unwrap_or_default();
         let oidc = self.config.oidc.as_ref().zip(self.desk.verifier.clone());
         let config = ui_config(address, &settings, oidc)?;
         let desk = Arc::clone(&self.desk) as Arc<dyn Desk>;
-        Ok(Some(Ui::of_machine(config, api.clone(), desk, settings.auditors)))
+        Ok(Some(Ui::of_machine(
+            config,
+            api.clone(),
+            desk,
+            settings.auditors,
+        )))
     }
 
     /// Follows the policy files and the targets' names.

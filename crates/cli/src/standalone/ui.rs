@@ -103,7 +103,10 @@ pub(crate) fn ui_config(
     settings: &UiSettings,
     oidc: Option<(&OidcSettings, Verifier)>,
 ) -> Result<UiConfig, String> {
-    let url = settings.url.clone().unwrap_or_else(|| format!("http://{address}"));
+    let url = settings
+        .url
+        .clone()
+        .unwrap_or_else(|| format!("http://{address}"));
     let login = oidc.map(|(settings, verifier)| settings.login(verifier));
     UiConfig::new(Some(url), false, login).map_err(|error| format!("collector.ui: {error}"))
 }

@@ -35,8 +35,8 @@ pub struct Api {
     collector: Collector,
     operator: Option<Arc<dyn Operator>>,
     desk: Option<Arc<dyn Desk>>,
-    ui: Option<Ui>,
     door: Option<Arc<dyn Door>>,
+    ui: Option<Ui>,
 }
 
 /// Who is asking.
@@ -118,8 +118,8 @@ impl Api {
             collector,
             operator: None,
             desk: None,
-            ui: None,
             door: None,
+            ui: None,
         }
     }
 

@@ -35,7 +35,10 @@ impl Access {
     /// The name of whoever a token proves.
     pub(super) async fn name_of(&self, proof: &Proof) -> Result<Arc<str>, Problem> {
         let (Self::Cluster(gate), Some(credential)) = (self, credential(proof)) else {
-            return Err(Problem::new(StatusCode::FORBIDDEN, "Tokens are not taken here."));
+            return Err(Problem::new(
+                StatusCode::FORBIDDEN,
+                "Tokens are not taken here.",
+            ));
         };
         match gate.admit(&credential, None).await {
             Ok(allowed) => Ok(allowed.user.into()),
@@ -59,9 +62,11 @@ impl Access {
             Self::Machine { auditors } => {
                 let may = match &who.proof {
                     Proof::Local => true,
-                    Proof::Oidc(oidc) => {
-                        oidc.claims.groups.iter().any(|group| auditors.contains(group))
-                    }
+                    Proof::Oidc(oidc) => oidc
+                        .claims
+                        .groups
+                        .iter()
+                        .any(|group| auditors.contains(group)),
                     Proof::Token(_) => false,
                 };
                 if may {

@@ -44,7 +44,11 @@ assets! {
 impl Asset {
     fn new(stem: &str, extension: &str, kind: &'static str, bytes: &'static [u8]) -> Self {
         let hash = Sha256::digest(bytes);
-        let short: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        let short: String = hash
+            .iter()
+            .take(8)
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
         Self {
             path: format!("/ui/assets/{stem}-{short}.{extension}"),
             kind,
@@ -58,7 +62,10 @@ pub(super) fn at(path: &str) -> Option<Response<Body>> {
     let asset = all().find(|asset| asset.path == path)?;
     let mut response = Response::new(Full::new(Bytes::from_static(asset.bytes)).boxed());
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static(asset.kind));
+    headers.insert(
+        header::CONTENT_TYPE,
+        header::HeaderValue::from_static(asset.kind),
+    );
     let for_good = header::HeaderValue::from_static("public, max-age=31536000, immutable");
     headers.insert(header::CACHE_CONTROL, for_good);
     Some(response)
@@ -72,7 +79,10 @@ mod tests {
     fn what_others_wrote_is_what_the_list_says() {
         let list = include_str!("../../assets/README.md");
         for bytes in [HTMX.bytes, PLAYER.bytes, PLAYER_STYLE.bytes] {
-            let hash: String = Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect();
+            let hash: String = Sha256::digest(bytes)
+                .iter()
+                .map(|b| format!("{b:02x}"))
+                .collect();
             assert!(list.contains(&hash), "{hash}");
         }
     }

@@ -100,7 +100,9 @@ impl Inner {
             good: true,
             text: "You are logged out.".to_owned(),
         });
-        let status = said.as_ref().map_or(StatusCode::OK, |_| StatusCode::UNAUTHORIZED);
+        let status = said
+            .as_ref()
+            .map_or(StatusCode::OK, |_| StatusCode::UNAUTHORIZED);
         let mut response = page(&LoginPage {
             said: said.or(out),
             provider: self.provider.as_deref(),
@@ -232,7 +234,10 @@ impl Inner {
         let cookie = self.sessions.begin(who).ok_or_else(no_randomness)?;
         let cookie = self.cookie(self.cookie_name(), &cookie, LONGEST.as_secs());
         let gone = self.cookie(self.visit_name(), "", 0);
-        Ok(with_cookie(with_cookie(see(next), Some(cookie)), Some(gone)))
+        Ok(with_cookie(
+            with_cookie(see(next), Some(cookie)),
+            Some(gone),
+        ))
     }
 
     pub(super) fn log_out(&self, session: &Session) -> Response<Body> {
@@ -243,7 +248,10 @@ impl Inner {
 
     /// The visit of a browser, and the cookie that begins one if there is none.
     fn visit(&self, asked: &Asked) -> Result<(String, Option<String>), Problem> {
-        if let Some(visit) = asked.cookie(self.visit_name()).filter(|visit| visit.len() == 43) {
+        if let Some(visit) = asked
+            .cookie(self.visit_name())
+            .filter(|visit| visit.len() == 43)
+        {
             return Ok((visit.to_owned(), None));
         }
         let visit = secret::fresh().ok_or_else(no_randomness)?;
@@ -261,7 +269,11 @@ impl Inner {
         let visit = asked.cookie(self.visit_name());
         let given = form.text("csrf").unwrap_or_default();
         let good = visit.is_some_and(|visit| secret::same(given, &self.logins.csrf(visit)));
-        if good { Ok(form) } else { Err(Problem::foreign()) }
+        if good {
+            Ok(form)
+        } else {
+            Err(Problem::foreign())
+        }
     }
 
     /// A form of somebody who is logged in.
@@ -282,7 +294,11 @@ impl Inner {
     }
 
     fn visit_name(&self) -> &'static str {
-        if self.secure { "__Host-weir-visit" } else { "weir-visit" }
+        if self.secure {
+            "__Host-weir-visit"
+        } else {
+            "weir-visit"
+        }
     }
 
     fn cookie(&self, name: &str, value: &str, seconds: u64) -> String {
@@ -305,15 +321,20 @@ fn said(error: &LoginError) -> Notice {
     let first = letters.next().map(|c| c.to_ascii_uppercase());
     Notice {
         good: false,
-        text: format!("{}{}.", first.into_iter().collect::<String>(), letters.as_str()),
+        text: format!(
+            "{}{}.",
+            first.into_iter().collect::<String>(),
+            letters.as_str()
+        ),
     }
 }
 
 fn spent() -> Notice {
     Notice {
         good: false,
-        text: "This link was used before, or is older than ten minutes. `weir ui` prints a new one."
-            .to_owned(),
+        text:
+            "This link was used before, or is older than ten minutes. `weir ui` prints a new one."
+                .to_owned(),
     }
 }
 

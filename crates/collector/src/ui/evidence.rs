@@ -161,7 +161,9 @@ impl Inner {
             frame: self.frame(session, Here::Sessions).await,
             filled: Filled::read(fields),
             sessions: found.sessions.iter().map(SessionRow::from).collect(),
-            next: found.next.map(|cursor| further("/ui/sessions", &asked.query, &cursor)),
+            next: found
+                .next
+                .map(|cursor| further("/ui/sessions", &asked.query, &cursor)),
             export: export("sessions", fields, session)?,
             first: fields.text("cursor").is_none(),
         })
@@ -193,7 +195,9 @@ impl Inner {
         let found = self.blocking(move |store| store.query(&filter)).await?;
         page(&SearchPage {
             events: found.events.iter().map(EventRow::new).collect(),
-            next: found.next.map(|cursor| further("/ui/search", &asked.query, &cursor)),
+            next: found
+                .next
+                .map(|cursor| further("/ui/search", &asked.query, &cursor)),
             export: export("events", fields, session)?,
             ..frame_only
         })
@@ -223,7 +227,10 @@ impl Inner {
             })
             .collect();
         let kinds = FindingCode::ALL.iter().filter_map(|code| {
-            let number = findings.iter().filter(|(_, finding)| finding.code == *code).count();
+            let number = findings
+                .iter()
+                .filter(|(_, finding)| finding.code == *code)
+                .count();
             (number > 0).then(|| Kind {
                 code: code.as_str(),
                 name: code.as_str().replace('_', " "),
@@ -289,11 +296,7 @@ impl Inner {
     }
 
     /// What this person may read, put on record as read.
-    pub(super) async fn reading(
-        &self,
-        session: &Session,
-        asked: &Asked,
-    ) -> Result<Reads, Problem> {
+    pub(super) async fn reading(&self, session: &Session, asked: &Asked) -> Result<Reads, Problem> {
         let reads = self.reads(session, asked).await?;
         let read = EvidenceRead {
             reader: Arc::clone(&session.who.name),
@@ -431,7 +434,9 @@ fn export(what: &str, fields: &Fields, session: &Session) -> Result<String, Prob
     }
     let names: &[&str] = match what {
         "sessions" => &["identity", "target"],
-        _ => &["identity", "target", "table", "label", "decision", "kind", "approver", "text", "session", "sha256"],
+        _ => &[
+            "identity", "target", "table", "label", "decision", "kind", "approver", "text", "session", "sha256",
+        ],
     };
     for name in names {
         if let Some(value) = fields.text(name) {
@@ -457,7 +462,8 @@ mod tests {
             "2026-11-28T09:41:00",
             "2026-11-28T10:41:00+01:00",
         ] {
-            let fields = Fields::parse(format!("since={}", super::super::door::encoded(text)).as_bytes());
+            let fields =
+                Fields::parse(format!("since={}", super::super::door::encoded(text)).as_bytes());
             let since = window(&fields).ok().unwrap().0.unwrap();
             assert_eq!(since.to_string(), "2026-11-28T09:41:00.000000Z", "{text}");
         }

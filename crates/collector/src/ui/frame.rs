@@ -84,7 +84,11 @@ struct Framed<'a> {
 pub(super) fn page(template: &impl Template) -> Result<Response<Body>, Problem> {
     let html = template.render();
     let html = html.map_err(|error| Problem::failed(error.to_string()))?;
-    Ok(answer(StatusCode::OK, "text/html; charset=utf-8", html.into()))
+    Ok(answer(
+        StatusCode::OK,
+        "text/html; charset=utf-8",
+        html.into(),
+    ))
 }
 
 /// Why there is no page, inside of the frame where there is one.

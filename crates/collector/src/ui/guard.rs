@@ -21,14 +21,20 @@ pub(super) fn guarded(mut response: Response<Body>) -> Response<Body> {
     let mut set = |name: &'static str, value: &'static str| {
         headers.insert(name, header::HeaderValue::from_static(value));
     };
-    set("content-security-policy", if player { CSP_PLAYER } else { CSP });
+    set(
+        "content-security-policy",
+        if player { CSP_PLAYER } else { CSP },
+    );
     set("x-frame-options", "DENY");
     set("x-content-type-options", "nosniff");
     // With `no-referrer` browsers would not say where a form comes from.
     set("referrer-policy", "same-origin");
     set("cross-origin-opener-policy", "same-origin");
     set("cross-origin-resource-policy", "same-origin");
-    set("permissions-policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()");
+    set(
+        "permissions-policy",
+        "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+    );
     set("x-robots-tag", "noindex");
     if !headers.contains_key(header::CACHE_CONTROL) {
         let never = header::HeaderValue::from_static("no-store");

@@ -15,9 +15,7 @@ use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::{Bytes, Frame as Chunk};
 use hyper::{Response, StatusCode, header};
 use tokio::sync::mpsc;
-use weir_api::kinds::{
-    AccessRequestPhase, AccessRequestStatus, Binding, RequestDecision,
-};
+use weir_api::kinds::{AccessRequestPhase, AccessRequestStatus, Binding, RequestDecision};
 use weir_audit::{Body as What, Timestamp};
 use weir_serve::Body;
 use weir_uplink::control::{DecisionAsked, Person, RequestView, RequestsListed};
@@ -171,7 +169,12 @@ impl Inner {
                 .requests
                 .iter()
                 .find(|view| waits(view.status.as_ref()) && view.may_decide)
-                .or_else(|| listed.requests.iter().find(|view| waits(view.status.as_ref()))),
+                .or_else(|| {
+                    listed
+                        .requests
+                        .iter()
+                        .find(|view| waits(view.status.as_ref()))
+                }),
         };
         let open = shown.map(path_of).unwrap_or_default();
         let detail = shown.map(|view| detail(view, &listed, now));
@@ -257,7 +260,9 @@ impl Inner {
             },
         };
         if asked.uid.is_empty() {
-            return Err(Problem::bad("The form does not say which request it is about.".to_owned()));
+            return Err(Problem::bad(
+                "The form does not say which request it is about.".to_owned(),
+            ));
         }
         let back = path(&asked.namespace, &asked.name);
         let notice = match self.desk()?.decide(asked).await {
@@ -305,7 +310,11 @@ impl Inner {
                         Err(RecvError::Closed) => return,
                     },
                 };
-                if sender.send(Bytes::from_static(says.as_bytes())).await.is_err() {
+                if sender
+                    .send(Bytes::from_static(says.as_bytes()))
+                    .await
+                    .is_err()
+                {
                     return;
                 }
             }
@@ -324,7 +333,10 @@ impl Inner {
 
     async fn listed(&self, session: &Session, closed: bool) -> Result<RequestsListed, Problem> {
         let namespace = session.namespace.as_deref().map(str::to_owned);
-        let listed = self.desk()?.requests(person(&session.who), namespace, closed).await;
+        let listed = self
+            .desk()?
+            .requests(person(&session.who), namespace, closed)
+            .await;
         listed.map_err(Problem::from)
     }
 
@@ -381,7 +393,9 @@ impl futures_core::Stream for Live {
 fn concerns_holds(body: &What) -> bool {
     matches!(
         body,
-        What::AccessRequestCreated(_) | What::AccessRequestDecided(_) | What::AccessRequestClosed(_)
+        What::AccessRequestCreated(_)
+            | What::AccessRequestDecided(_)
+            | What::AccessRequestClosed(_)
     )
 }
 
@@ -462,7 +476,10 @@ fn left(deadline: &str, now: Timestamp) -> (Option<u64>, String) {
         return (None, String::new());
     };
     let left = between(now, deadline);
-    (u64::try_from(left.as_millis()).ok(), span(Duration::from_secs(left.as_secs())))
+    (
+        u64::try_from(left.as_millis()).ok(),
+        span(Duration::from_secs(left.as_secs())),
+    )
 }
 
 fn state(view: &RequestView, now: Timestamp) -> State {
@@ -470,7 +487,10 @@ fn state(view: &RequestView, now: Timestamp) -> State {
     let (phase, tone) = phase(status);
     let (left_ms, left) = left(&view.spec.deadline, now);
     let decisions = status.map_or(&[][..], |status| &status.decisions);
-    let approved = decisions.iter().filter(|one| one.decision == RequestDecision::Approve).count();
+    let approved = decisions
+        .iter()
+        .filter(|one| one.decision == RequestDecision::Approve)
+        .count();
     let repeats = status.map_or(0, |status| status.repeats);
     State {
         mark: format!("{phase}-{}-{repeats}-{}", decisions.len(), view.may_decide),
@@ -495,7 +515,10 @@ fn decided(decision: &weir_api::kinds::ApproverDecision) -> Decided {
     };
     if let (Some(Binding::Shape), minutes) = (decision.binding, decision.minutes) {
         let minutes = u64::from(minutes.unwrap_or_default());
-        what = format!("{what} the shape for {}", counted(minutes, "minute", "minutes"));
+        what = format!(
+            "{what} the shape for {}",
+            counted(minutes, "minute", "minutes")
+        );
     }
     if let Some(rows) = decision.rows {
         what = format!("{what}, {} at most", counted(rows, "row", "rows"));
@@ -504,7 +527,10 @@ fn decided(decision: &weir_api::kinds::ApproverDecision) -> Decided {
         who: visible(&decision.approver),
         tone,
         what,
-        when: decision.at.parse().map_or_else(|_| decision.at.clone(), moment),
+        when: decision
+            .at
+            .parse()
+            .map_or_else(|_| decision.at.clone(), moment),
         reason: decision.reason.as_deref().map(visible),
     }
 }
@@ -520,7 +546,9 @@ fn took(view: &RequestView, approves: bool, binding: Binding) -> String {
         ),
         (true, false) if phase == "approved" => match binding {
             Binding::Exact => format!("Approved: {who} goes on with this statement, once."),
-            Binding::Shape => format!("Approved: {who} goes on, and so do statements of this shape."),
+            Binding::Shape => {
+                format!("Approved: {who} goes on, and so do statements of this shape.")
+            }
         },
         (false, false) if phase == "denied" => format!("Denied: {who} was told your reason."),
         _ => format!("Your decision was taken; the request is now {phase}."),
@@ -556,14 +584,28 @@ fn detail(view: &RequestView, listed: &RequestsListed, now: Timestamp) -> Detail
             .labels
             .iter()
             .map(|label| {
-                let columns = spec.columns.iter().filter(|columns| columns.label == *label);
-                let columns: Vec<_> = columns.flat_map(|c| c.columns.iter().map(String::as_str)).collect();
+                let columns = spec
+                    .columns
+                    .iter()
+                    .filter(|columns| columns.label == *label);
+                let columns: Vec<_> = columns
+                    .flat_map(|c| c.columns.iter().map(String::as_str))
+                    .collect();
                 (visible(label), visible(&columns.join(", ")))
             })
             .collect(),
         tables: spec.tables.iter().map(|table| visible(table)).collect(),
-        shape: spec.shape.as_deref().filter(|_| shapes).map(|text| sql::shown(text, TEXT)),
-        free: spec.free_literals.iter().filter(|_| shapes).map(|one| visible(one)).collect(),
+        shape: spec
+            .shape
+            .as_deref()
+            .filter(|_| shapes)
+            .map(|text| sql::shown(text, TEXT)),
+        free: spec
+            .free_literals
+            .iter()
+            .filter(|_| shapes)
+            .map(|one| visible(one))
+            .collect(),
         minutes: shapes.then_some((most.min(MINUTES), most)),
         state: state(view, now),
         history,
@@ -573,18 +615,28 @@ fn detail(view: &RequestView, listed: &RequestsListed, now: Timestamp) -> Detail
 
 fn facts(view: &RequestView) -> Vec<(&'static str, Html)> {
     let spec = &view.spec;
-    let rows = spec.estimated_rows.map(|rows| format!("about {}", count(rows)));
+    let rows = spec
+        .estimated_rows
+        .map(|rows| format!("about {}", count(rows)));
     let delivered = spec.delivered_rows.map(|rows| match spec.delivered_bytes {
         Some(bytes) => format!("{} ({})", counted(rows, "row", "rows"), size(bytes)),
         None => counted(rows, "row", "rows"),
     });
-    let created = view.created.parse().map_or_else(|_| view.created.clone(), moment);
+    let created = view
+        .created
+        .parse()
+        .map_or_else(|_| view.created.clone(), moment);
     let login = match (&spec.login, &spec.database) {
         (Some(login), Some(database)) => Some(format!("{login} in {database}")),
         (login, database) => login.clone().or_else(|| database.clone()),
     };
     let who = &spec.requester;
-    let approvers: Vec<_> = spec.groups.iter().chain(&spec.users).map(String::as_str).collect();
+    let approvers: Vec<_> = spec
+        .groups
+        .iter()
+        .chain(&spec.users)
+        .map(String::as_str)
+        .collect();
     let optional = [
         ("Identity", Some(who.name.clone())),
         ("Pod", who.pod.clone()),
@@ -593,20 +645,31 @@ fn facts(view: &RequestView) -> Vec<(&'static str, Html)> {
         ("Login", login),
         ("Rows expected", rows),
         ("Delivered so far", delivered),
-        ("Effects", Some(spec.effects.join(", ")).filter(|all| !all.is_empty())),
+        (
+            "Effects",
+            Some(spec.effects.join(", ")).filter(|all| !all.is_empty()),
+        ),
         ("Policy", Some(format!("{} / {}", spec.policy, spec.rule))),
         ("Why", Some(spec.reason.clone())),
-        ("Who may approve", Some(approvers.join(", ")).filter(|all| !all.is_empty())),
+        (
+            "Who may approve",
+            Some(approvers.join(", ")).filter(|all| !all.is_empty()),
+        ),
         ("Raised", Some(created)),
     ];
-    let shown = optional.into_iter().filter_map(|(name, value)| Some((name, value?)));
+    let shown = optional
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)));
     shown.map(|(name, value)| (name, visible(&value))).collect()
 }
 
 /// What became of others of the same shape.
 fn history(view: &RequestView, listed: &RequestsListed) -> (Vec<Past>, String) {
     let Some(shape) = &view.spec.fingerprint else {
-        return (Vec::new(), "This statement has no shape that others could share.".to_owned());
+        return (
+            Vec::new(),
+            "This statement has no shape that others could share.".to_owned(),
+        );
     };
     let same = listed.requests.iter().filter(|other| {
         other.spec.fingerprint.as_ref() == Some(shape)
@@ -629,11 +692,17 @@ fn history(view: &RequestView, listed: &RequestsListed) -> (Vec<Past>, String) {
     };
     let past = same.into_iter().take(HISTORY).map(|other| {
         let (phase, tone) = phase(other.status.as_ref());
-        let decisions = other.status.as_ref().map_or(&[][..], |status| &status.decisions);
+        let decisions = other
+            .status
+            .as_ref()
+            .map_or(&[][..], |status| &status.decisions);
         let by: Vec<_> = decisions.iter().map(|one| one.approver.as_str()).collect();
         Past {
             path: path_of(other),
-            when: other.created.parse().map_or_else(|_| other.created.clone(), moment),
+            when: other
+                .created
+                .parse()
+                .map_or_else(|_| other.created.clone(), moment),
             phase,
             tone,
             who: visible(short_name(&other.spec.requester.name)),

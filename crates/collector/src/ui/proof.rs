@@ -22,7 +22,6 @@ use crate::{ChainReport, Proof};
 struct ProofPage {
     frame: Frame,
     size: String,
-    root: String,
     grown: String,
     key: Html,
     checkpoint: Html,
@@ -57,9 +56,7 @@ impl Inner {
     ) -> Result<Response<Body>, Problem> {
         let reads = self.reading(session, asked).await?;
         if let Some(namespace) = reads.namespace {
-            let text = format!(
-                "The proof is of the whole record; you look at {namespace} alone."
-            );
+            let text = format!("The proof is of the whole record; you look at {namespace} alone.");
             return Err(Problem::new(StatusCode::FORBIDDEN, text));
         }
         let proof = self.blocking(|store| store.proof()).await?;
@@ -77,19 +74,27 @@ fn shown(frame: Frame, proof: &Proof, verified: Option<&ChainReport>) -> ProofPa
         by: visible(&one.by),
         size: count(one.size),
         when: moment(one.time),
-        behind: proof.size.checked_sub(one.size).filter(|gap| *gap > 0).map(count),
+        behind: proof
+            .size
+            .checked_sub(one.size)
+            .filter(|gap| *gap > 0)
+            .map(count),
     });
     ProofPage {
         frame,
         size: count(proof.size),
-        root: proof.root.to_string(),
         grown: moment(proof.time),
         key: visible(&proof.key),
         checkpoint: visible(&proof.checkpoint),
         vouched: vouched.collect(),
         verified: verified.map(|report| Verified {
             ok: report.ok,
-            problems: report.log.problems.iter().map(|text| visible(text)).collect(),
+            problems: report
+                .log
+                .problems
+                .iter()
+                .map(|text| visible(text))
+                .collect(),
             engines: report
                 .engines
                 .iter()

@@ -128,7 +128,9 @@ impl Inner {
                 skip,
                 ..Gathered::default()
             };
-            store.replay(id, reads.namespace.as_deref(), &mut |event| gathered.take(event))?;
+            store.replay(id, reads.namespace.as_deref(), &mut |event| {
+                gathered.take(event)
+            })?;
             Ok(gathered)
         });
         let gathered = gathered.await?;
@@ -149,7 +151,10 @@ impl Gathered {
             What::RecordingChunk(chunk) => {
                 self.kept += chunk.rows.byte_len();
                 if self.kept <= KEPT && self.skip == 0 {
-                    self.chunks.entry(chunk.statement).or_default().push(chunk.clone());
+                    self.chunks
+                        .entry(chunk.statement)
+                        .or_default()
+                        .push(chunk.clone());
                 }
                 return true;
             }
@@ -199,7 +204,9 @@ impl Gathered {
         };
         let number = finished.statement.number;
         let chunks = self.chunks.remove(&number).unwrap_or_default();
-        let at = event.time.minus(Duration::from_micros(finished.duration_us));
+        let at = event
+            .time
+            .minus(Duration::from_micros(finished.duration_us));
         let is_sql = !chunks.iter().any(|chunk| chunk.stream.is_timed());
         let text = finished.statement.text.as_deref();
         Step {
@@ -214,7 +221,9 @@ impl Gathered {
             parameters: finished.statement.parameters.iter().map(value).collect(),
             result: table(&chunks, finished),
             streams: streams(&chunks),
-            terminal: chunks.iter().any(|chunk| chunk.stream == Stream::TerminalOutput),
+            terminal: chunks
+                .iter()
+                .any(|chunk| chunk.stream == Stream::TerminalOutput),
             noted: self.noted.remove(&number).unwrap_or_default(),
         }
     }
@@ -251,12 +260,18 @@ fn facts(connection: &Connection) -> Vec<(&'static str, Html)> {
     let groups = identity.groups.iter().collect::<Vec<_>>().join(", ");
     let optional = [
         ("Identity", Some(short_name(&identity.name))),
-        ("Full name", Some(&*identity.name).filter(|name| short_name(name) != *name)),
+        (
+            "Full name",
+            Some(&*identity.name).filter(|name| short_name(name) != *name),
+        ),
         ("Pod", identity.pod.as_deref()),
         ("Workload", identity.workload.as_deref()),
         ("E-mail", identity.email.as_deref()),
         ("Owner", identity.owner.as_deref()),
-        ("Groups", Some(groups.as_str()).filter(|groups| !groups.is_empty())),
+        (
+            "Groups",
+            Some(groups.as_str()).filter(|groups| !groups.is_empty()),
+        ),
         ("Target", connection.target.as_deref()),
         ("Protocol", connection.protocol.as_deref()),
         ("Destination", connection.destination.as_deref()),
@@ -274,7 +289,9 @@ fn facts(connection: &Connection) -> Vec<(&'static str, Html)> {
 fn table(chunks: &[RecordingChunk], finished: &StatementFinished) -> Option<Table> {
     let results = || chunks.iter().filter(|chunk| !chunk.stream.is_timed());
     let first = results().next()?;
-    let columns: &[Column] = results().find_map(|c| c.columns.as_deref()).unwrap_or_default();
+    let columns: &[Column] = results()
+        .find_map(|c| c.columns.as_deref())
+        .unwrap_or_default();
     let masked = |at: usize| columns.get(at).is_some_and(|column| column.masked);
     let mut rows = Vec::new();
     let mut recorded = 0;
@@ -284,15 +301,26 @@ fn table(chunks: &[RecordingChunk], finished: &StatementFinished) -> Option<Tabl
         if room == 0 {
             continue;
         }
-        for row in chunk.rows.decode().unwrap_or_default().into_iter().take(room) {
-            let cells = row.into_iter().enumerate().map(|(at, cell)| Cell::new(cell, masked(at)));
+        for row in chunk
+            .rows
+            .decode()
+            .unwrap_or_default()
+            .into_iter()
+            .take(room)
+        {
+            let cells = row
+                .into_iter()
+                .enumerate()
+                .map(|(at, cell)| Cell::new(cell, masked(at)));
             rows.push(cells.collect());
         }
     }
     let hidden = recorded.saturating_sub(rows.len());
     let hidden = u64::try_from(hidden).unwrap_or(u64::MAX);
     let truncated = results().any(|chunk| chunk.rows.is_truncated());
-    let unrecorded = finished.rows.saturating_sub(u64::try_from(recorded).unwrap_or(u64::MAX));
+    let unrecorded = finished
+        .rows
+        .saturating_sub(u64::try_from(recorded).unwrap_or(u64::MAX));
     let is_copy = first.stream != Stream::Result;
     let left = match (hidden, if is_copy { 0 } else { unrecorded }) {
         (0, 0) => None,
@@ -334,8 +362,15 @@ impl Cell {
                 (visible(&shown), text.chars().count().saturating_sub(CELL))
             }
             Err(_) => {
-                let hex: String = bytes.iter().take(CELL / 2).map(|b| format!("{b:02x}")).collect();
-                (visible(&format!("\\x{hex}")), bytes.len().saturating_sub(CELL / 2))
+                let hex: String = bytes
+                    .iter()
+                    .take(CELL / 2)
+                    .map(|b| format!("{b:02x}"))
+                    .collect();
+                (
+                    visible(&format!("\\x{hex}")),
+                    bytes.len().saturating_sub(CELL / 2),
+                )
             }
         };
         let hidden = u64::try_from(hidden).unwrap_or(u64::MAX);

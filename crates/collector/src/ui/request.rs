@@ -125,7 +125,10 @@ pub(super) async fn form(request: Request<Incoming>) -> Result<Fields, Problem> 
     }
     let body = Limited::new(request.into_body(), MAX_FORM).collect().await;
     let body = body.map_err(|_| {
-        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "The form is longer than 64 KiB.")
+        Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "The form is longer than 64 KiB.",
+        )
     })?;
     Ok(Fields::parse(&body.to_bytes()))
 }
@@ -135,7 +138,8 @@ pub(super) fn way_back(wanted: Option<&str>) -> &str {
     let plain = |path: &&str| {
         let rest = path.strip_prefix("/ui/").unwrap_or("/");
         // No second slash or backslash at the beginning, no escape that a browser might see through.
-        path.bytes().all(|byte| (b'!'..=b'~').contains(&byte) && byte != b'\\')
+        path.bytes()
+            .all(|byte| (b'!'..=b'~').contains(&byte) && byte != b'\\')
             && !rest.starts_with(['/', '.'])
             && !rest.contains("/.")
             && !rest.starts_with("login")
@@ -150,13 +154,30 @@ mod tests {
 
     #[test]
     fn a_login_leads_to_our_own_pages_only() {
-        for good in ["/ui/", "/ui/holds/billing/weir-1", "/ui/search?text=a%20b&since=2026"] {
+        for good in [
+            "/ui/",
+            "/ui/holds/billing/weir-1",
+            "/ui/search?text=a%20b&since=2026",
+        ] {
             assert_eq!(way_back(Some(good)), good);
         }
         for bad in [
-            "", "/", "//evil.example", "/\\evil.example", "https://evil.example/ui/", "/ui//evil.example",
-            "/ui/\\evil.example", "/ui/../x", "/ui/a/../../x", "javascript:alert(1)", "/ui/\r\nx", "/uix",
-            "/ui/login?next=/ui/", "/ui/logout", "\\\\evil.example", "/ui/é",
+            "",
+            "/",
+            "//evil.example",
+            "/\\evil.example",
+            "https://evil.example/ui/",
+            "/ui//evil.example",
+            "/ui/\\evil.example",
+            "/ui/../x",
+            "/ui/a/../../x",
+            "javascript:alert(1)",
+            "/ui/\r\nx",
+            "/uix",
+            "/ui/login?next=/ui/",
+            "/ui/logout",
+            "\\\\evil.example",
+            "/ui/é",
         ] {
             assert_eq!(way_back(Some(bad)), "/ui/", "{bad:?}");
         }
@@ -182,14 +203,17 @@ mod tests {
     #[test]
     fn what_another_sites_page_sent_is_refused() {
         let own = ["https://weir.example".to_owned()];
-        let ours = |headers| asked(headers).from_our_page(&own).is_ok();
+        let ours = |headers: &[(&'static str, &'static str)]| asked(headers).from_our_page(&own).is_ok();
         assert!(ours(&[("origin", "https://weir.example")]));
         assert!(ours(&[("sec-fetch-site", "same-origin")]));
         assert!(!ours(&[]), "whoever does not say it");
         assert!(!ours(&[("origin", "null")]));
         assert!(!ours(&[("origin", "https://evil.example")]));
         assert!(!ours(&[("origin", "https://weir.example.evil.example")]));
-        assert!(!ours(&[("origin", "http://weir.example"), ("sec-fetch-site", "same-origin")]));
+        assert!(!ours(&[
+            ("origin", "http://weir.example"),
+            ("sec-fetch-site", "same-origin")
+        ]));
         for site in ["same-site", "cross-site", "none", ""] {
             assert!(!ours(&[("sec-fetch-site", site)]), "{site}");
         }

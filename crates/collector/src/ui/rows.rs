@@ -45,7 +45,10 @@ impl From<&SessionSummary> for SessionRow {
             rows: count(summary.rows),
             denials: summary.denials,
             holds: summary.holds,
-            lasted: span(between(summary.opened, summary.closed.unwrap_or(summary.last))),
+            lasted: span(between(
+                summary.opened,
+                summary.closed.unwrap_or(summary.last),
+            )),
             open: summary.closed.is_none(),
             outcome: visible(summary.outcome.as_deref().unwrap_or_default()),
         }
@@ -109,7 +112,11 @@ impl EventRow {
             badge: told.badge,
             tone: told.tone,
             who: session.map(|session| visible(short_name(&session.identity.name))),
-            target: visible(session.and_then(|s| s.target.as_deref()).unwrap_or_default()),
+            target: visible(
+                session
+                    .and_then(|s| s.target.as_deref())
+                    .unwrap_or_default(),
+            ),
             replay,
             text: told.text,
             facts: told.facts.iter().map(|fact| visible(fact)).collect(),
@@ -165,10 +172,14 @@ pub(super) fn outcome(decision: Decision, outcome: &Outcome) -> (String, Tone) {
 
 fn statement(mut told: Told, statement: &Statement, limit: usize) -> Told {
     told.statement = Some(statement.number);
-    told.text = statement.text.as_deref().map(|text| sql::shown(text, limit));
+    told.text = statement
+        .text
+        .as_deref()
+        .map(|text| sql::shown(text, limit));
     if told.text.is_none() {
         let command = statement.command.as_deref().unwrap_or("a statement");
-        told.facts.push(format!("{command}; its text was not recorded"));
+        told.facts
+            .push(format!("{command}; its text was not recorded"));
     }
     if let Some(reason) = &statement.reason {
         told.facts.push(reason.to_string());
@@ -183,8 +194,16 @@ fn statement(mut told: Told, statement: &Statement, limit: usize) -> Told {
 fn told(body: &Body) -> Told {
     match body {
         Body::ConnectionOpened(opened) => Told::new("connected", Tone::Plain)
-            .fact(if opened.client_tls { "TLS from the client" } else { "no TLS from the client" })
-            .fact(if opened.upstream_tls { "TLS to the server" } else { "no TLS to the server" })
+            .fact(if opened.client_tls {
+                "TLS from the client"
+            } else {
+                "no TLS from the client"
+            })
+            .fact(if opened.upstream_tls {
+                "TLS to the server"
+            } else {
+                "no TLS to the server"
+            })
             .names("policies", opened.policies.iter()),
         Body::ConnectionClosed(closed) => Told::new("closed", Tone::Plain)
             .fact(&*closed.reason)
@@ -195,9 +214,11 @@ fn told(body: &Body) -> Told {
         Body::ConnectionRefused(refused) => Told::new("refused", Tone::Bad)
             .fact(&*refused.reason)
             .names("rules", refused.rules.iter()),
-        Body::StatementStarted(started) => {
-            statement(Told::new("started", Tone::Plain), &started.statement, IN_A_LIST)
-        }
+        Body::StatementStarted(started) => statement(
+            Told::new("started", Tone::Plain),
+            &started.statement,
+            IN_A_LIST,
+        ),
         Body::StatementFinished(finished) => {
             let (badge, tone) = outcome(finished.statement.decision, &finished.outcome);
             statement(Told::new(badge, tone), &finished.statement, IN_A_LIST)
@@ -214,11 +235,27 @@ fn told(body: &Body) -> Told {
         Body::FileTransferred(file) => Told::new(file.direction.as_str(), Tone::Plain)
             .fact(&*file.path)
             .fact(size(file.bytes))
-            .fact(if file.complete { "complete" } else { "not complete" })
-            .fact(file.sha256.map_or("no digest".to_owned(), |sha| format!("sha256 {sha}"))),
+            .fact(if file.complete {
+                "complete"
+            } else {
+                "not complete"
+            })
+            .fact(
+                file.sha256
+                    .map_or("no digest".to_owned(), |sha| format!("sha256 {sha}")),
+            ),
         Body::KubernetesAnswered(answered) => {
-            let tone = if answered.code < 400 { Tone::Good } else { Tone::Warn };
-            let place = [&*answered.namespace, &*answered.resource, &*answered.subresource, &*answered.name];
+            let tone = if answered.code < 400 {
+                Tone::Good
+            } else {
+                Tone::Warn
+            };
+            let place = [
+                &*answered.namespace,
+                &*answered.resource,
+                &*answered.subresource,
+                &*answered.name,
+            ];
             let place: Vec<_> = place.into_iter().filter(|part| !part.is_empty()).collect();
             Told::new(format!("{} {}", answered.verb, answered.code), tone).fact(place.join(" / "))
         }
@@ -239,14 +276,19 @@ fn told(body: &Body) -> Told {
         .fact(format!("request {}", decided.name))
         .fact(match &decided.ruling {
             Ruling::Approve { rows: Some(rows) } => counted(*rows, "row at most", "rows at most"),
-            Ruling::Approve { rows: None } => format!("{} of {}", decided.approvals, decided.needed),
+            Ruling::Approve { rows: None } => {
+                format!("{} of {}", decided.approvals, decided.needed)
+            }
             Ruling::Deny { reason } => reason.to_string(),
         }),
         Body::AccessRequestClosed(closed) => {
             let (badge, tone) = closing(closed.closing);
             Told::new(format!("hold {badge}"), tone)
                 .fact(format!("request {}", closed.name))
-                .fact(format!("after {}", span(Duration::from_millis(closed.held_ms))))
+                .fact(format!(
+                    "after {}",
+                    span(Duration::from_millis(closed.held_ms))
+                ))
         }
         Body::PolicyChanged(changed) => match &changed.refused {
             Some(why) => Told::new("policy refused", Tone::Bad).fact(&**why),
@@ -257,15 +299,19 @@ fn told(body: &Body) -> Told {
         Body::BudgetsReset(reset) => {
             Told::new("budgets reset", Tone::Warn).fact(format!("by {}", reset.operator))
         }
-        Body::Finding(finding) => {
-            Told::new(finding.code.as_str().replace('_', " "), tone_of(finding.code.severity()))
-                .fact(&*finding.message)
-        }
+        Body::Finding(finding) => Told::new(
+            finding.code.as_str().replace('_', " "),
+            tone_of(finding.code.severity()),
+        )
+        .fact(&*finding.message),
         Body::EngineStarted(started) => {
             Told::new("engine started", Tone::Plain).fact(format!("version {}", started.version))
         }
-        Body::Heartbeat(heartbeat) => Told::new("heartbeat", Tone::Plain)
-            .fact(counted(heartbeat.open_sessions, "open session", "open sessions")),
+        Body::Heartbeat(heartbeat) => Told::new("heartbeat", Tone::Plain).fact(counted(
+            heartbeat.open_sessions,
+            "open session",
+            "open sessions",
+        )),
         Body::AccessRequestRepeated(repeated) => Told::new("held again", Tone::Warn)
             .fact(format!("request {}", repeated.name))
             .fact(format!("{} wait for it", repeated.count)),

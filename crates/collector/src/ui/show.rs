@@ -82,7 +82,9 @@ pub(super) fn between(from: Timestamp, to: Timestamp) -> Duration {
 /// An identity's name in the form that people know it by: `reporter` in `billing` for a SPIFFE name of
 /// a service account, else the name.
 pub(super) fn short_name(name: &str) -> &str {
-    let path = name.strip_prefix("spiffe://").and_then(|rest| rest.split_once("/ns/"));
+    let path = name
+        .strip_prefix("spiffe://")
+        .and_then(|rest| rest.split_once("/ns/"));
     path.map_or(name, |(_, path)| path)
 }
 
@@ -105,8 +107,13 @@ mod tests {
     #[test]
     fn spans_have_two_units() {
         let cases = [
-            (0, "0 s"), (250, "250 ms"), (59_999, "59 s"), (60_000, "1 min"), (200_000, "3 min 20 s"),
-            (7_500_000, "2 h 5 min"), (356_400_000, "4 d 3 h"),
+            (0, "0 s"),
+            (250, "250 ms"),
+            (59_999, "59 s"),
+            (60_000, "1 min"),
+            (200_000, "3 min 20 s"),
+            (7_500_000, "2 h 5 min"),
+            (356_400_000, "4 d 3 h"),
         ];
         for (millis, text) in cases {
             assert_eq!(span(Duration::from_millis(millis)), text);
@@ -119,12 +126,18 @@ mod tests {
         let time: Timestamp = "2026-11-28T09:41:07.123456Z".parse().unwrap();
         assert_eq!(moment(time), "2026-11-28 09:41:07");
         assert_eq!(clock(time), "09:41:07.123");
-        assert_eq!(moment(Timestamp::from_micros(u64::MAX)), "18446744073709551615us");
+        assert_eq!(
+            moment(Timestamp::from_micros(u64::MAX)),
+            "18446744073709551615us"
+        );
     }
 
     #[test]
     fn a_service_account_is_known_by_its_place() {
-        assert_eq!(short_name("spiffe://cluster.local/ns/billing/sa/reporter"), "billing/sa/reporter");
+        assert_eq!(
+            short_name("spiffe://cluster.local/ns/billing/sa/reporter"),
+            "billing/sa/reporter"
+        );
         assert_eq!(short_name("jane"), "jane");
     }
 }

@@ -26,8 +26,12 @@ pub(super) fn plain(text: &str, limit: usize) -> Shown {
 }
 
 fn painted(text: &str, limit: usize, paint: impl Fn(&mut Html, &str)) -> Shown {
-    let end = (0..=limit.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
-    let (head, rest) = text.split_at_checked(end.unwrap_or_default()).unwrap_or((text, ""));
+    let end = (0..=limit.min(text.len()))
+        .rev()
+        .find(|at| text.is_char_boundary(*at));
+    let (head, rest) = text
+        .split_at_checked(end.unwrap_or_default())
+        .unwrap_or((text, ""));
     let mut html = Html::default();
     paint(&mut html, head);
     let hidden = rest.chars().count();
@@ -68,9 +72,17 @@ fn token(text: &str, first: char) -> (usize, Option<&'static str>) {
     }
     match first {
         '\'' => (quoted(text, 1, false), STRING),
-        '"' => (text.get(1..).and_then(|rest| rest.find('"')).map_or(text.len(), |at| at + 2), None),
+        '"' => (
+            text.get(1..)
+                .and_then(|rest| rest.find('"'))
+                .map_or(text.len(), |at| at + 2),
+            None,
+        ),
         '$' => dollar(text),
-        '0'..='9' => (run(text, |c| c.is_ascii_alphanumeric() || c == '.' || c == '_'), NUMBER),
+        '0'..='9' => (
+            run(text, |c| c.is_ascii_alphanumeric() || c == '.' || c == '_'),
+            NUMBER,
+        ),
         c if c.is_alphabetic() || c == '_' => word(text),
         _ => (first.len_utf8(), None),
     }
@@ -83,7 +95,9 @@ fn run(text: &str, belongs: impl Fn(char) -> bool) -> usize {
 fn word(text: &str) -> (usize, Option<&'static str>) {
     let length = run(text, |c| c.is_alphanumeric() || c == '_' || c == '$');
     let word = text.get(..length).unwrap_or(text);
-    let quote = text.get(length..).is_some_and(|rest| rest.starts_with('\''));
+    let quote = text
+        .get(length..)
+        .is_some_and(|rest| rest.starts_with('\''));
     if quote && matches!(word, "e" | "E") {
         return (quoted(text, length + 1, true), STRING);
     }
@@ -120,7 +134,11 @@ fn comment(text: &str) -> usize {
             (_, None) => return text.len(),
         };
         at += next.0 + 2;
-        depth = if next.1 { depth + 1 } else { depth.saturating_sub(1) };
+        depth = if next.1 {
+            depth + 1
+        } else {
+            depth.saturating_sub(1)
+        };
         if depth == 0 {
             return at;
         }
@@ -146,18 +164,129 @@ fn dollar(text: &str) -> (usize, Option<&'static str>) {
 
 /// Words that carry a statement's meaning, in order.
 const KEYWORDS: &[&str] = &[
-    "ABORT", "ALL", "ALTER", "ANALYZE", "AND", "ANY", "ARRAY", "AS", "ASC", "BEGIN", "BETWEEN", "BY",
-    "CALL", "CASCADE", "CASE", "CAST", "COALESCE", "COMMIT", "CONFLICT", "COPY", "CREATE", "CROSS",
-    "CURSOR", "DATABASE", "DEALLOCATE", "DECLARE", "DEFAULT", "DELETE", "DESC", "DISTINCT", "DO", "DROP",
-    "ELSE", "END", "EXCEPT", "EXECUTE", "EXISTS", "EXPLAIN", "FALSE", "FETCH", "FILTER", "FOR", "FROM",
-    "FULL", "FUNCTION", "GRANT", "GROUP", "HAVING", "ILIKE", "IN", "INDEX", "INNER", "INSERT",
-    "INTERSECT", "INTO", "IS", "ISNULL", "JOIN", "LATERAL", "LEFT", "LIKE", "LIMIT", "LISTEN", "LOCK",
-    "MATERIALIZED", "MERGE", "NATURAL", "NOT", "NOTHING", "NOTIFY", "NOTNULL", "NULL", "OFFSET", "ON",
-    "OR", "ORDER", "OUTER", "OVER", "PARTITION", "PREPARE", "PROCEDURE", "PROGRAM", "RECURSIVE",
-    "REFRESH", "RENAME", "RESET", "RETURNING", "REVOKE", "RIGHT", "ROLE", "ROLLBACK", "ROW", "SAVEPOINT",
-    "SCHEMA", "SELECT", "SET", "SHOW", "SIMILAR", "SOME", "START", "STDIN", "STDOUT", "TABLE", "TEMP",
-    "TEMPORARY", "THEN", "TO", "TRANSACTION", "TRIGGER", "TRUE", "TRUNCATE", "UNION", "UNIQUE",
-    "UPDATE", "USER", "USING", "VACUUM", "VALUES", "VIEW", "WHEN", "WHERE", "WINDOW", "WITH",
+    "ABORT",
+    "ALL",
+    "ALTER",
+    "ANALYZE",
+    "AND",
+    "ANY",
+    "ARRAY",
+    "AS",
+    "ASC",
+    "BEGIN",
+    "BETWEEN",
+    "BY",
+    "CALL",
+    "CASCADE",
+    "CASE",
+    "CAST",
+    "COALESCE",
+    "COMMIT",
+    "CONFLICT",
+    "COPY",
+    "CREATE",
+    "CROSS",
+    "CURSOR",
+    "DATABASE",
+    "DEALLOCATE",
+    "DECLARE",
+    "DEFAULT",
+    "DELETE",
+    "DESC",
+    "DISTINCT",
+    "DO",
+    "DROP",
+    "ELSE",
+    "END",
+    "EXCEPT",
+    "EXECUTE",
+    "EXISTS",
+    "EXPLAIN",
+    "FALSE",
+    "FETCH",
+    "FILTER",
+    "FOR",
+    "FROM",
+    "FULL",
+    "FUNCTION",
+    "GRANT",
+    "GROUP",
+    "HAVING",
+    "ILIKE",
+    "IN",
+    "INDEX",
+    "INNER",
+    "INSERT",
+    "INTERSECT",
+    "INTO",
+    "IS",
+    "ISNULL",
+    "JOIN",
+    "LATERAL",
+    "LEFT",
+    "LIKE",
+    "LIMIT",
+    "LISTEN",
+    "LOCK",
+    "MATERIALIZED",
+    "MERGE",
+    "NATURAL",
+    "NOT",
+    "NOTHING",
+    "NOTIFY",
+    "NOTNULL",
+    "NULL",
+    "OFFSET",
+    "ON",
+    "OR",
+    "ORDER",
+    "OUTER",
+    "OVER",
+    "PARTITION",
+    "PREPARE",
+    "PROCEDURE",
+    "PROGRAM",
+    "RECURSIVE",
+    "REFRESH",
+    "RENAME",
+    "RESET",
+    "RETURNING",
+    "REVOKE",
+    "RIGHT",
+    "ROLE",
+    "ROLLBACK",
+    "ROW",
+    "SAVEPOINT",
+    "SCHEMA",
+    "SELECT",
+    "SET",
+    "SHOW",
+    "SIMILAR",
+    "SOME",
+    "START",
+    "STDIN",
+    "STDOUT",
+    "TABLE",
+    "TEMP",
+    "TEMPORARY",
+    "THEN",
+    "TO",
+    "TRANSACTION",
+    "TRIGGER",
+    "TRUE",
+    "TRUNCATE",
+    "UNION",
+    "UNIQUE",
+    "UPDATE",
+    "USER",
+    "USING",
+    "VACUUM",
+    "VALUES",
+    "VIEW",
+    "WHEN",
+    "WHERE",
+    "WINDOW",
+    "WITH",
 ];
 
 #[cfg(test)]
@@ -196,11 +325,26 @@ mod tests {
 
     #[test]
     fn strings_comments_numbers_and_parameters_have_colours() {
-        assert_eq!(html("'a''b'x"), "<span class=\"s\">&#39;a&#39;&#39;b&#39;</span>x");
-        assert_eq!(html("E'a\\'b'x"), "<span class=\"s\">E&#39;a\\&#39;b&#39;</span>x");
-        assert_eq!(html("$q$it's$q$x"), "<span class=\"s\">$q$it&#39;s$q$</span>x");
-        assert_eq!(html("$1,12.5"), "<span class=\"p\">$1</span>,<span class=\"n\">12.5</span>");
-        assert_eq!(html("/*a/*b*/c*/d"), "<span class=\"c\">/*a/*b*/c*/</span>d");
+        assert_eq!(
+            html("'a''b'x"),
+            "<span class=\"s\">&#39;a&#39;&#39;b&#39;</span>x"
+        );
+        assert_eq!(
+            html("E'a\\'b'x"),
+            "<span class=\"s\">E&#39;a\\&#39;b&#39;</span>x"
+        );
+        assert_eq!(
+            html("$q$it's$q$x"),
+            "<span class=\"s\">$q$it&#39;s$q$</span>x"
+        );
+        assert_eq!(
+            html("$1,12.5"),
+            "<span class=\"p\">$1</span>,<span class=\"n\">12.5</span>"
+        );
+        assert_eq!(
+            html("/*a/*b*/c*/d"),
+            "<span class=\"c\">/*a/*b*/c*/</span>d"
+        );
         assert_eq!(html("--a\nb"), "<span class=\"c\">--a</span>\nb");
         assert_eq!(html("\"select\""), "&quot;select&quot;");
     }
@@ -209,8 +353,27 @@ mod tests {
     fn every_character_of_a_text_is_shown_however_wrong_it_is() {
         for text in [
             "select * from t where a = 'x' and b <> 7 -- end",
-            "'never closed <b>", "\"never", "/* never /* closed */", "$tag$ never", "$", "$$", "$$x", "E'\\",
-            "é$1ü'ß'", "'é", "\"é", "--é", "x'é'", "1é", "$é$x$é$", "<!--", "-", "/", "*/", "e", "E",
+            "'never closed <b>",
+            "\"never",
+            "/* never /* closed */",
+            "$tag$ never",
+            "$",
+            "$$",
+            "$$x",
+            "E'\\",
+            "é$1ü'ß'",
+            "'é",
+            "\"é",
+            "--é",
+            "x'é'",
+            "1é",
+            "$é$x$é$",
+            "<!--",
+            "-",
+            "/",
+            "*/",
+            "e",
+            "E",
         ] {
             assert_eq!(read(&html(text)), text, "{text}");
         }
