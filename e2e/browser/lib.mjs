@@ -118,8 +118,10 @@ export async function throughProvider(page, name) {
     await page.fill("input[name=password]", "any");
     await page.click("button[type=submit]");
   }
-  await page.waitForLoadState();
-  if (page.url().startsWith(scene.issuer)) await page.click("button[type=submit]");
+  const consent = page.locator("button:has-text('Continue')");
+  const there = () => page.url().startsWith(scene.issuer);
+  await until(async () => !there() || (await consent.count().catch(() => 0)), "the provider asks for consent");
+  if (there()) await consent.click();
 }
 /** A one-time link of the operating system's user. */
 export async function link() {
@@ -149,6 +151,8 @@ export function start(argv, { env = process.env, input } = {}) {
 }
 /** psql through Weir. */
 export const psql = (...sql) => start([scene.psql, "-X", "-A", "-t", ...sql.flatMap((one) => ["-c", one])], { env: scene.env });
+/** psql through Weir, with a script. */
+export const psqlReads = (input) => start([scene.psql, "-X", "-A", "-t"], { env: scene.env, input });
 /** The requests that wait. */
 export async function waiting() {
   const said = await run([scene.weir, "requests", "--state-dir", scene.state, "--output", "json"]);
