@@ -123,6 +123,10 @@ policy: release ## what policies do, through real clients
 ssh: release ## SSH through Weir, seen by stock clients (root)
 	python3 e2e/ssh/run.py --weir $(WEIR) $(if $(ONLY),--only "$(ONLY)")
 
+.PHONY: browser
+browser: release ## the web UI in Chromium, with a real identity provider; pictures in target/browser (root)
+	python3 e2e/browser/run.py --weir $(WEIR) $(if $(ONLY),--only "$(ONLY)")
+
 .PHONY: faults
 faults: release ## bad input and faults
 	python3 e2e/faults/run.py --weir $(WEIR) $(if $(FULL),--full) $(if $(ONLY),--only "$(ONLY)")

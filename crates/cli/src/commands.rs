@@ -10,6 +10,7 @@ mod events;
 mod export;
 mod quarantine;
 mod query;
+mod questions;
 mod replay;
 mod requests;
 mod sessions;
@@ -42,12 +43,18 @@ pub(crate) enum ClientCommand {
     Sessions(sessions::SessionsArgs),
     /// Find statements and other events, newest first
     Query(query::QueryArgs),
+    /// List the questions that can be asked
+    Questions(engine::PlainArgs),
+    /// Answer one of them, such as who read data of a label
+    Ask(questions::AskArgs),
     /// Show a session as its client saw it
     Replay(replay::ReplayArgs),
     /// Show events as they arrive
     Tail(query::TailArgs),
     /// Cut an identity off at once, or let it in again
     Quarantine(quarantine::QuarantineArgs),
+    /// Print a link that logs you in to the web UI, once
+    Ui(engine::PlainArgs),
     /// Act on budgets
     #[command(subcommand)]
     Budgets(engine::BudgetsCommand),
@@ -67,12 +74,15 @@ pub(crate) async fn run(command: ClientCommand, home: Home) -> ExitCode {
         ClientCommand::Deny(args) => requests::deny(args, home).await,
         ClientCommand::Sessions(args) => sessions::list(args, home).await,
         ClientCommand::Query(args) => query::query(args, home).await,
+        ClientCommand::Questions(args) => questions::list(args, home).await,
+        ClientCommand::Ask(args) => questions::ask(args, home).await,
         ClientCommand::Replay(args) => replay::replay(args, home).await,
         ClientCommand::Tail(args) => query::tail(args, home).await,
         ClientCommand::Quarantine(args) => quarantine::run(args, home).await,
         ClientCommand::Budgets(engine::BudgetsCommand::Reset(args)) => {
             engine::reset_budgets(args, home).await
         }
+        ClientCommand::Ui(args) => engine::ui(args, home).await,
         ClientCommand::Status(args) => engine::status(args, home).await,
         ClientCommand::Export(args) => export::export(args, home).await,
         ClientCommand::Verify(args) => return verify::verify(args, home).await,

@@ -22,13 +22,17 @@ mod archive;
 mod auditors;
 pub mod client;
 mod controller;
+pub mod csv;
 pub mod exports;
+pub mod findings;
 mod ingest;
 mod log;
 mod peer;
+mod questions;
 mod service;
 mod store;
 mod tls;
+mod ui;
 
 pub use archive::{ArchiveConfig, Keepers, PlaceError, WitnessConfig};
 pub use auditors::{Auditors, ReviewError, ReviewFuture, Reviewer};
@@ -39,9 +43,12 @@ pub use log::{
     RangeReport, Selection, SignatureError, Signed, Signer, Status, Trusted, read_bundle,
     verify_bundle, verify_note,
 };
+pub use questions::{About, Answer, Question};
 pub use service::{Service, ServiceConfig, ServiceError};
 pub use store::{
-    ChainReport, Collector, CollectorConfig, CollectorError, EventPage, Filter, LogReport, Proof,
-    SessionFilter, SessionPage, SessionSummary, Vouched,
+    ChainReport, Collector, CollectorConfig, CollectorError, Day, EventPage, Filter, FindingCount,
+    HoldTotals, LabelDay, LogReport, Overview, PolicyCount, Proof, SessionFilter, SessionPage,
+    SessionSummary, Traffic, Vouched,
 };
 pub use tls::{Credentials, Current, TlsError};
+pub use ui::{LINK_LIFE, Ui, UiConfig};

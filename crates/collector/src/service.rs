@@ -13,15 +13,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 use weir_serve::{Bounds, serve};
 use weir_telemetry::{Admin, AdminConfig, IntGauge, Readiness, Registry};
 
 use crate::api::{Api, Desk};
+use crate::findings::{self, Alert, FindingMetrics, FindingsConfig};
 use crate::ingest::{Ingest, IngestMetrics, Quota};
 use crate::tls::Current;
-use crate::{Auditors, Collector, CollectorConfig, CollectorError, Keepers, Reviewer};
+use crate::{Auditors, Collector, CollectorConfig, CollectorError, Keepers, Reviewer, UiConfig};
 
 /// Sidecars; how many connections each pod may have is said by its quota.
 const SIDECARS: Bounds = bounds(8192);
@@ -46,10 +47,14 @@ pub struct ServiceConfig {
     pub trust_domain: String,
     /// File with the roots of the cluster's client certificates.
     pub client_ca: Option<PathBuf>,
+    /// The web UI on the auditors' port, if there is one.
+    pub ui: Option<UiConfig>,
     /// What each pod may hand in.
     pub quota: Quota,
     /// Who keeps proofs elsewhere.
     pub keepers: Keepers,
+    /// What is looked for in evidence.
+    pub findings: FindingsConfig,
 }
 
 /// Why the service cannot start.
@@ -90,6 +95,8 @@ pub struct Service {
     credentials: Current,
     keepers: Keepers,
     store_bytes: IntGauge,
+    findings: (FindingsConfig, FindingMetrics),
+    alerts: Option<mpsc::Sender<Alert>>,
 }
 
 impl Service {
@@ -110,6 +117,8 @@ impl Service {
         let store_bytes = registry
             .gauge("weir_collector_store_bytes", "Bytes that the store takes.")
             .map_err(|error| ServiceError::Metrics(error.to_string()))?;
+        let metrics_of_findings = FindingMetrics::new(&registry)
+            .map_err(|error| ServiceError::Metrics(error.to_string()))?;
         let readiness = Readiness::default();
         let admin = AdminConfig {
             address: config.admin,
@@ -123,11 +132,15 @@ impl Service {
             metrics,
         );
         let auditors = Auditors::new(
-            Api::new(store.clone()).with_desk(desk),
+            Api::new(store.clone()).with_desk(Arc::clone(&desk)),
             credentials.clone(),
             config.client_ca,
             reviewer,
         );
+        let auditors = match config.ui {
+            Some(ui) => auditors.with_ui(ui, desk),
+            None => auditors,
+        };
         Ok(Self {
             store,
             ingest: (listen(config.ingest).await?, ingest),
@@ -140,7 +153,18 @@ impl Service {
             credentials,
             keepers: config.keepers,
             store_bytes,
+            findings: (config.findings, metrics_of_findings),
+            alerts: None,
         })
+    }
+
+    /// The same, with somebody who has people told of findings.
+    #[must_use]
+    pub fn with_alerts(self, alerts: mpsc::Sender<Alert>) -> Self {
+        Self {
+            alerts: Some(alerts),
+            ..self
+        }
     }
 
     /// Where sidecars send evidence.
@@ -171,6 +195,13 @@ impl Service {
             }
             remember_roots(store, credentials).await;
         });
+        let (config, counts) = self.findings;
+        let findings = tokio::spawn(findings::watch(
+            self.store.clone(),
+            config,
+            counts,
+            self.alerts,
+        ));
         let upkeep = tokio::spawn(upkeep(self.store.clone(), self.store_bytes));
         let keeping = tokio::spawn(keep_elsewhere(self.store.clone(), self.keepers));
         let (listener, site) = self.ingest;
@@ -187,6 +218,7 @@ impl Service {
         let _ = stop.send(true);
         upkeep.abort();
         keeping.abort();
+        findings.abort();
         enrolled.abort();
         for port in [ingest, auditors, admin] {
             if let Err(error) = port.await {

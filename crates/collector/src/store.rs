@@ -4,10 +4,14 @@
 //! long query never stops ingest.
 
 mod chain;
+mod holds;
 mod index;
 mod ingest;
 mod maintain;
+mod migrate;
+mod overview;
 mod query;
+mod rollup;
 mod schema;
 mod sessions;
 mod verify;
@@ -22,11 +26,13 @@ use rustls_pki_types::CertificateDer;
 use tokio::sync::broadcast;
 use weir_audit::proof::{Checkpoint, Note, Tile, merkle};
 use weir_audit::{
-    Ack, Batch, DecodeError, Event, EvidenceRead, Finding, FindingCode, Hash, Record, Timestamp,
+    Ack, Batch, DecodeError, EngineId, Event, EvidenceRead, Finding, FindingCode, Hash, Record,
+    Timestamp,
 };
 
 use crate::log::{LATEST, LogKey, Signed, Tree, kept};
 
+pub use overview::{Day, FindingCount, HoldTotals, LabelDay, Overview, PolicyCount, Traffic};
 pub use query::{EventPage, Filter};
 pub(crate) use schema::unpack as unpack_block;
 pub use sessions::{SessionFilter, SessionPage, SessionSummary};
@@ -83,6 +89,9 @@ pub enum CollectorError {
     /// The cursor is not one that was given.
     #[error("the cursor is not valid")]
     Cursor,
+    /// The question cannot be asked so.
+    #[error("{0}")]
+    Question(String),
     /// No such session.
     #[error("no session {0}")]
     NoSession(String),
@@ -229,7 +238,35 @@ impl Collector {
     /// When the store failed.
     pub fn report(&self, finding: Finding) -> Result<(), CollectorError> {
         let now = std::time::SystemTime::now().into();
-        self.writer().find(vec![finding], now)
+        let mut writer = self.writer();
+        writer.find(vec![finding], now)?;
+        self.tell(writer.take_found());
+        Ok(())
+    }
+
+    /// Tells followers of findings of the collector's own.
+    fn tell(&self, found: Vec<Event>) {
+        if !found.is_empty() {
+            let _ = self.inner.tail.send(found.into());
+        }
+    }
+
+    /// How many follow what is committed.
+    #[must_use]
+    pub fn listeners(&self) -> usize {
+        self.inner.tail.receiver_count()
+    }
+
+    /// Where the store is: files that belong to it may lie there, too.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.inner.dir
+    }
+
+    /// Whether an engine is this collector itself.
+    #[must_use]
+    pub fn is_own(&self, engine: &EngineId) -> bool {
+        engine.as_str().starts_with(ingest::OWN)
     }
 
     /// Records that somebody reads evidence; they get it after this.
@@ -264,6 +301,7 @@ impl Collector {
         let now = std::time::SystemTime::now().into();
         let mut writer = self.writer();
         writer.maintain(&self.inner.config, now)?;
+        self.tell(writer.take_found());
         kept::write(&writer.store, &self.inner.dir)
     }
 
@@ -396,6 +434,12 @@ impl Collector {
 
 fn damaged_note() -> CollectorError {
     CollectorError::Log("a checkpoint cannot be read".into())
+}
+
+/// What answers to questions are made of.
+pub(crate) mod answering {
+    pub(crate) use super::overview::{Days, IN_DAYS, rule_name, sum};
+    pub(crate) use super::rollup::{begin_of, day_of};
 }
 
 fn lock(dir: &Path) -> Result<File, CollectorError> {

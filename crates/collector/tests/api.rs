@@ -13,11 +13,14 @@ use weir_audit::{
     Session, SessionId, Timestamp, genesis,
 };
 use weir_collector::api::{
-    Api, Approver, Desk, DeskError, DeskFuture, Operator, OperatorError, OperatorFuture, ROUTES,
-    StatusView, serve_socket, serve_tcp,
+    Api, Approver, Desk, DeskError, DeskFuture, Operator, OperatorError, OperatorFuture,
+    QuarantineView, ROUTES, StatusView, serve_socket, serve_tcp,
 };
 use weir_collector::client::{Client, ClientError, path_with};
-use weir_collector::{ChainReport, Collector, CollectorConfig, EventPage, OwnSink, SessionPage};
+use weir_collector::{
+    About, Answer, ChainReport, Collector, CollectorConfig, EventPage, Overview, OwnSink,
+    SessionPage,
+};
 use weir_uplink::control::{Coverage, DecisionAsked, Person, RequestView, RequestsListed};
 
 #[derive(Default)]
@@ -74,6 +77,27 @@ impl Desk for Engine {
 }
 
 impl Operator for Engine {
+    fn quarantines(&self) -> Result<Vec<QuarantineView>, OperatorError> {
+        Ok(Vec::new())
+    }
+
+    fn quarantine<'a>(
+        &'a self,
+        _asked: QuarantineView,
+        _approver: &'a Approver,
+    ) -> OperatorFuture<'a, ()> {
+        Box::pin(async { Err(OperatorError::Unavailable("not now".into())) })
+    }
+
+    fn lift<'a>(
+        &'a self,
+        name: &'a str,
+        _reason: &'a str,
+        _approver: &'a Approver,
+    ) -> OperatorFuture<'a, ()> {
+        Box::pin(async move { Err(OperatorError::NotFound(format!("no quarantine {name}"))) })
+    }
+
     fn status(&self) -> StatusView {
         StatusView {
             engine: "e1".into(),
@@ -110,7 +134,11 @@ async fn fixture() -> Fixture {
     let address = listener.local_addr().unwrap().to_string();
     let (on_socket, at) = (api.clone(), path.clone());
     tokio::spawn(async move { serve_socket(on_socket, &at).await.unwrap() });
-    tokio::spawn(async move { serve_tcp(api, listener, "secret".into()).await.unwrap() });
+    tokio::spawn(async move {
+        serve_tcp(api, None, listener, "secret".into())
+            .await
+            .unwrap()
+    });
     while !path.exists() {
         tokio::task::yield_now().await;
     }
@@ -277,6 +305,77 @@ async fn each_reading_path_answers() {
 }
 
 #[tokio::test]
+async fn overview_questions_and_tables_answer() {
+    let f = fixture().await;
+    let overview: Overview = f.socket.get("/v1/overview").await.unwrap();
+    assert_eq!(overview.holds.raised, 0);
+    let listed: Value = f.socket.get("/v1/questions").await.unwrap();
+    assert_eq!(
+        listed["questions"].as_array().unwrap().len(),
+        About::ALL.len()
+    );
+    for about in About::ALL {
+        let path = match about.needs() {
+            Some(name) => format!("/v1/questions/{about}?{name}=x"),
+            None => format!("/v1/questions/{about}"),
+        };
+        let answer: Answer = f.socket.get(&path).await.unwrap();
+        assert!(!answer.columns.is_empty());
+    }
+    let path = "/v1/questions/who-read-evidence";
+    let answer: Answer = f.socket.get(path).await.unwrap();
+    let read: Vec<&str> = answer.rows.iter().map(|row| row[3].as_str()).collect();
+    assert_eq!(read[0], path, "the question itself is a read");
+    assert!(read.contains(&"/v1/overview"), "{read:?}");
+}
+
+#[tokio::test]
+async fn tables_are_files_that_are_safe_to_open() {
+    let f = fixture().await;
+    let engine: EngineId = "e2".parse().unwrap();
+    let session = Session {
+        id: SessionId::new(6),
+        identity: Arc::new(Identity::named("=HYPERLINK(\"http://x\")")),
+        ..Session::default()
+    };
+    let now = std::time::SystemTime::now().into();
+    let record = Record::session(now, Arc::new(session), ConnectionOpened::default());
+    let mut builder = FrameBuilder::new(1, 1);
+    builder.push(&record);
+    let frames = vec![builder.seal(genesis(&engine)).unwrap()];
+    f.store.ingest(&Batch { engine, frames }).unwrap();
+    for path in [
+        "/v1/events?format=csv&kind=connection_opened&limit=1",
+        "/v1/sessions?format=csv&limit=1",
+    ] {
+        let answer = raw(&f.address, path).await;
+        for part in [
+            "content-type: text/csv; charset=utf-8; header=present\r\n",
+            "content-disposition: attachment; filename=\"weir-",
+            "weir-next: ",
+            "\"'=HYPERLINK(\"\"http://x\"\")\"",
+        ] {
+            assert!(answer.contains(part), "{path}: {part}: {answer}");
+        }
+    }
+    let answer = raw(&f.address, "/v1/questions/who-read-evidence?format=csv").await;
+    assert!(answer.contains("\"time\",\"reader\""), "{answer}");
+}
+
+/// An answer as it is on the wire.
+async fn raw(address: &str, path: &str) -> String {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let head = format!(
+        "GET {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer secret\r\nconnection: close\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test]
 async fn tail_streams_what_comes() {
     let f = fixture().await;
     let (seen, reading) = (Arc::new(Mutex::new(None)), f.socket.clone());
@@ -314,6 +413,12 @@ async fn errors_are_json_with_a_code() {
         ("/v1/events?text=%zz", 400, "bad_request"),
         ("/v1/events?text=a&text=b", 400, "bad_request"),
         ("/v1/events?cursor=x", 400, "bad_request"),
+        ("/v1/events?format=xml", 400, "bad_request"),
+        ("/v1/verify?format=csv", 400, "bad_request"),
+        ("/v1/questions/who", 404, "not_found"),
+        ("/v1/questions/what-did-identity-touch", 400, "bad_request"),
+        ("/v1/questions/policy-changes?label=x", 400, "bad_request"),
+        ("/v1/overview?label=x", 400, "bad_request"),
     ] {
         assert_eq!(
             refusal(f.socket.get(path).await),

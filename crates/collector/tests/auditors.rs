@@ -102,6 +102,10 @@ async fn whoever_may_list_in_one_namespace_sees_that_one_and_names_it() {
     for path in [
         "/v1/events?namespace=shipping",
         "/v1/sessions?namespace=shipping",
+        "/v1/overview?namespace=shipping",
+        "/v1/questions/who-read-label?namespace=shipping",
+        "/v1/questions/policy-changes?namespace=billing",
+        "/v1/questions/who-read-evidence?namespace=billing",
         "/v1/sessions",
         "/v1/verify",
         "/v1/status",

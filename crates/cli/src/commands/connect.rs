@@ -76,6 +76,8 @@ pub(crate) enum Form {
     Json,
     /// YAML
     Yaml,
+    /// A table for spreadsheets: of sessions, query and ask
+    Csv,
 }
 
 /// Why a command failed.
@@ -109,6 +111,8 @@ pub(crate) enum Failure {
     /// No asciicast, or one has to be chosen.
     #[error("{}", cast(.0))]
     Cast(#[from] CastError),
+    #[error("csv is a form of sessions, query and ask only")]
+    NoTable,
     #[error("cannot write the answer: {0}")]
     Write(String),
     /// The reader of standard output has seen enough.
@@ -305,6 +309,9 @@ pub(super) fn write_to(file: Option<&Path>, text: &str) -> Result<(), Failure> {
 
 /// A value as one JSON or YAML document.
 pub(crate) fn document(value: &impl Serialize, form: Form) -> Result<String, Failure> {
+    if form == Form::Csv {
+        return Err(Failure::NoTable);
+    }
     if form == Form::Yaml {
         let text = serde_saphyr::to_string(value);
         return text.map_err(|error| Failure::Write(error.to_string()));
@@ -316,6 +323,9 @@ pub(crate) fn document(value: &impl Serialize, form: Form) -> Result<String, Fai
 
 /// Values as weir sent them: a JSON array with one of them per line, or a YAML list.
 pub(crate) fn raw_list(values: &[Box<RawValue>], form: Form) -> Result<String, Failure> {
+    if form == Form::Csv {
+        return Err(Failure::NoTable);
+    }
     if form == Form::Yaml {
         let parsed: Result<Vec<serde_json::Value>, _> = values
             .iter()

@@ -15,7 +15,7 @@ use super::time::now;
 #[derive(Debug, clap::Args)]
 pub(crate) struct PlainArgs {
     #[command(flatten)]
-    connect: Connect,
+    pub(super) connect: Connect,
 }
 
 /// What to do with budgets.
@@ -38,6 +38,30 @@ pub(super) async fn reset_budgets(args: PlainArgs, home: Home) -> Result<(), Fai
     write(&match args.connect.output {
         Form::Table => "all budgets are back to nothing used\n".to_owned(),
         form => document(&done, form)?,
+    })
+}
+
+/// A link to the web UI that logs this user in.
+pub(super) async fn ui(args: PlainArgs, home: Home) -> Result<(), Failure> {
+    #[derive(serde::Serialize, serde::Deserialize)]
+    struct Link {
+        link: String,
+        seconds: u64,
+    }
+    if args.connect.place(home)? == Home::Cluster {
+        return Err(Failure::Elsewhere(
+            "in a cluster people log in to the web UI at its address: docs/ui.md",
+        ));
+    }
+    let client = args.connect.source(home).await?;
+    let made: Link = client.post("/v1/ui/link", &serde_json::json!({})).await?;
+    write(&match args.connect.output {
+        Form::Table => format!(
+            "{}\nIt works once, for {} minutes.\n",
+            made.link,
+            made.seconds / 60
+        ),
+        form => document(&made, form)?,
     })
 }
 

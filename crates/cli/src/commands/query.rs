@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use weir_audit::{Digest, Event, SessionId, Timestamp};
 use weir_collector::client::path_with;
+use weir_collector::csv;
 
 use crate::cluster::Home;
 
@@ -37,6 +38,9 @@ pub(crate) struct Conditions {
     /// Statements with this decision
     #[arg(long, value_name = "DECISION", value_parser = ["permit", "deny", "hold"])]
     decision: Option<String>,
+    /// Decisions of this person on access requests
+    #[arg(long, value_name = "NAME")]
+    approver: Option<String>,
     /// With this in the statement, in a file's path, or in a finding
     #[arg(long, value_name = "TEXT")]
     text: Option<String>,
@@ -79,6 +83,7 @@ impl Conditions {
                 ("table", self.table.clone()),
                 ("label", self.label.clone()),
                 ("decision", self.decision.clone()),
+                ("approver", self.approver.clone()),
                 ("text", self.text.clone()),
                 ("sha256", self.sha256.map(|digest| digest.to_string())),
                 ("session", self.session.map(|id| id.to_string())),
@@ -137,6 +142,9 @@ struct Page {
 }
 
 fn names(kinds: &[Kind], conditions: &Conditions) -> Vec<&'static str> {
+    if conditions.approver.is_some() {
+        return vec!["access_request_decided"];
+    }
     let files = [Kind::Files];
     let kinds = match conditions.sha256 {
         Some(_) => &files,
@@ -188,6 +196,7 @@ pub(super) async fn query(args: QueryArgs, home: Home) -> Result<(), Failure> {
     let (events, raws): (Vec<Event>, Vec<Box<RawValue>>) = found.into_iter().unzip();
     write(&match args.connect.output {
         Form::Table => render(&events, more, Screen::of_stdout()),
+        Form::Csv => csv::events(&events),
         form => raw_list(&raws, form)?,
     })
 }
@@ -240,6 +249,7 @@ fn shown(raw: &RawValue, names: &[&str], form: Form, screen: Screen) -> Result<S
             "---\n{}",
             document(&parsed::<serde_json::Value>(raw)?, form)?
         )),
+        Form::Csv => Err(Failure::NoTable),
         Form::Table if lagged => {
             let text = "… too much at once: some events are not shown here";
             Ok(screen.paint(text, Style::Waits) + "\n")

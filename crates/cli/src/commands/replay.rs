@@ -183,6 +183,7 @@ pub(super) async fn replay(args: ReplayArgs, home: Home) -> Result<(), Failure> 
                     write(&format!("{before}{}", raw.get()))
                 }
                 Form::Yaml => parsed(&raw).map(|value| all.push(value)),
+                Form::Csv => Err(Failure::NoTable),
             };
             result.is_ok()
         })
@@ -192,7 +193,7 @@ pub(super) async fn replay(args: ReplayArgs, home: Home) -> Result<(), Failure> 
     match form {
         Form::Table => write(&player.rest()),
         Form::Json => write(if first { "[]\n" } else { "\n]\n" }),
-        Form::Yaml => write(&document(&all, form)?),
+        Form::Yaml | Form::Csv => write(&document(&all, form)?),
     }
 }
 

@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use weir_collector::SessionSummary;
 use weir_collector::client::path_with;
+use weir_collector::csv;
 
 use crate::cluster::Home;
 
@@ -71,12 +72,14 @@ pub(super) async fn list(args: SessionsArgs, home: Home) -> Result<(), Failure> 
             break cursor.is_some();
         }
     };
-    if args.connect.output != Form::Table {
-        return write(&raw_list(&found, args.connect.output)?);
-    }
-    let sessions: Result<Vec<SessionSummary>, Failure> =
-        found.iter().map(|raw| parsed(raw)).collect();
-    write(&render(&sessions?, more, Screen::of_stdout()))
+    let sessions = || -> Result<Vec<SessionSummary>, Failure> {
+        found.iter().map(|raw| parsed(raw)).collect()
+    };
+    write(&match args.connect.output {
+        Form::Table => render(&sessions()?, more, Screen::of_stdout()),
+        Form::Csv => csv::sessions(&sessions()?),
+        form => raw_list(&found, form)?,
+    })
 }
 
 const COLUMNS: [Column; 11] = [

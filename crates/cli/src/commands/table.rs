@@ -63,14 +63,14 @@ impl Screen {
 
 /// A column.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Column {
-    title: &'static str,
+pub(crate) struct Column<'a> {
+    title: &'a str,
     right: bool,
     detail: bool,
 }
 
-impl Column {
-    pub(crate) const fn text(title: &'static str) -> Self {
+impl<'a> Column<'a> {
+    pub(crate) const fn text(title: &'a str) -> Self {
         Self {
             title,
             right: false,
@@ -78,7 +78,7 @@ impl Column {
         }
     }
 
-    pub(crate) const fn number(title: &'static str) -> Self {
+    pub(crate) const fn number(title: &'a str) -> Self {
         Self {
             title,
             right: true,
@@ -87,7 +87,7 @@ impl Column {
     }
 
     /// May move beneath the row.
-    pub(crate) const fn detail(title: &'static str) -> Self {
+    pub(crate) const fn detail(title: &'a str) -> Self {
         Self {
             title,
             right: false,
@@ -127,7 +127,7 @@ impl<T: Into<String>> From<T> for Cell {
 }
 
 /// Draws rows under their titles. The last column takes the room that is left.
-pub(crate) fn draw(columns: &[Column], rows: &[Vec<Cell>], screen: Screen) -> String {
+pub(crate) fn draw(columns: &[Column<'_>], rows: &[Vec<Cell>], screen: Screen) -> String {
     let mut widths: Vec<usize> = columns.iter().map(|column| width(column.title)).collect();
     for row in rows {
         for (have, cell) in widths.iter_mut().zip(row) {
@@ -166,7 +166,7 @@ pub(crate) fn draw(columns: &[Column], rows: &[Vec<Cell>], screen: Screen) -> St
 }
 
 fn line(
-    columns: &[Column],
+    columns: &[Column<'_>],
     widths: &[usize],
     row: &[Cell],
     beneath: bool,

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::{Bytes, Incoming};
@@ -15,16 +15,19 @@ use weir_uplink::control::{DecisionAsked, Person};
 
 use super::door::{Door, through};
 use super::operator::{Approver, Decide, Desk, Operator, QuarantineView};
-use super::reply::{Refusal, json, line, octets, plain, stream};
-use super::routes::{Found, Query, To, find};
-use crate::{Collector, CollectorError, Selection};
+use super::reply::{Refusal, csv, json, line, octets, plain, stream};
+use super::routes::{Form, Found, Query, To, find};
+use crate::{About, Collector, CollectorError, Selection, Ui, csv as table};
 use weir_serve::Body;
 
 const MAX_BODY: usize = 64 << 10;
 /// A part of an export.
 const PART: usize = 64 << 10;
+const NO_UI: &str = "there is no web UI: collector.address is not set, or is not loopback";
 /// Whoever bears the collector's token.
 const READER: &str = "collector.token";
+/// What an overview shows unless it is said.
+const A_MONTH: Duration = Duration::from_secs(30 * 24 * 3600);
 /// A stream of a caller whose rights are others' to change asks for them this often.
 const RECHECK: Duration = Duration::from_secs(30);
 
@@ -35,6 +38,7 @@ pub struct Api {
     operator: Option<Arc<dyn Operator>>,
     desk: Option<Arc<dyn Desk>>,
     door: Option<Arc<dyn Door>>,
+    ui: Option<Ui>,
 }
 
 /// Who is asking.
@@ -117,6 +121,7 @@ impl Api {
             operator: None,
             desk: None,
             door: None,
+            ui: None,
         }
     }
 
@@ -145,6 +150,20 @@ impl Api {
             desk: Some(desk),
             ..self
         }
+    }
+
+    /// The same, that hands out links to a web UI.
+    #[must_use]
+    pub fn with_ui(self, ui: Ui) -> Self {
+        Self {
+            ui: Some(ui),
+            ..self
+        }
+    }
+
+    /// What it serves.
+    pub(crate) fn store(&self) -> &Collector {
+        &self.collector
     }
 
     pub(super) async fn answer(
@@ -180,20 +199,70 @@ impl Api {
             Found::Nothing => return Err(Refusal::not_found("no such path")),
         };
         let text = request.uri().query().unwrap_or_default().to_owned();
-        let query = Query::parse(Some(&text)).map_err(Refusal::bad)?;
+        let mut query = Query::parse(Some(&text)).map_err(Refusal::bad)?;
         let read = || self.read_by(caller.reads(&path, &text));
         match to {
             To::Events => {
+                let form = query.form().map_err(Refusal::bad)?;
                 let mut filter = query.events().map_err(Refusal::bad)?;
                 confine(&mut filter.namespace, caller)?;
                 read().await?;
-                json(&self.blocking(move |store| store.query(&filter)).await?)
+                let page = self.blocking(move |store| store.query(&filter)).await?;
+                match form {
+                    Form::Json => json(&page),
+                    Form::Csv => csv("events", table::events(&page.events), page.next.as_deref()),
+                }
             }
             To::Sessions => {
+                let form = query.form().map_err(Refusal::bad)?;
                 let mut filter = query.sessions().map_err(Refusal::bad)?;
                 confine(&mut filter.namespace, caller)?;
                 read().await?;
-                json(&self.blocking(move |store| store.sessions(&filter)).await?)
+                let page = self.blocking(move |store| store.sessions(&filter)).await?;
+                match form {
+                    Form::Json => json(&page),
+                    Form::Csv => {
+                        let sessions = table::sessions(&page.sessions);
+                        csv("sessions", sessions, page.next.as_deref())
+                    }
+                }
+            }
+            To::Overview => {
+                let (since, until, mut namespace) = query.overview().map_err(Refusal::bad)?;
+                confine(&mut namespace, caller)?;
+                read().await?;
+                let until = until.unwrap_or_else(|| SystemTime::now().into());
+                let since = since.unwrap_or_else(|| until.minus(A_MONTH));
+                let overview =
+                    self.blocking(move |store| store.overview(since, until, namespace.as_deref()));
+                json(&overview.await?)
+            }
+            To::Questions => {
+                query.finish().map_err(Refusal::bad)?;
+                json(&serde_json::json!({"questions": About::ALL.map(described)}))
+            }
+            To::Ask => {
+                let about: About = varying
+                    .parse()
+                    .map_err(|_| Refusal::not_found("no such question"))?;
+                let form = query.form().map_err(Refusal::bad)?;
+                let mut question = query.question(about).map_err(Refusal::bad)?;
+                question.check().map_err(Refusal::bad)?;
+                if about.is_of_everywhere() {
+                    caller.everywhere()?;
+                } else {
+                    confine(&mut question.namespace, caller)?;
+                }
+                read().await?;
+                let answer = self.blocking(move |store| store.ask(&question)).await?;
+                match form {
+                    Form::Json => json(&answer),
+                    Form::Csv => csv(
+                        about.name(),
+                        table::answer(&answer),
+                        answer.more.then_some("more"),
+                    ),
+                }
             }
             To::Verify => {
                 query.finish().map_err(Refusal::bad)?;
@@ -263,6 +332,16 @@ impl Api {
                 query.finish().map_err(Refusal::bad)?;
                 caller.everywhere()?;
                 json(&self.operator()?.status())
+            }
+            To::UiLink => {
+                query.finish().map_err(Refusal::bad)?;
+                let Caller::Operator(user) = caller else {
+                    let message = "links are given on the operators' socket only";
+                    return Err(Refusal::forbidden(message.into()));
+                };
+                let link = self.ui.as_ref().and_then(|ui| ui.link(&user.name));
+                let link = link.ok_or_else(|| Refusal::unavailable(NO_UI.into()))?;
+                json(&serde_json::json!({"link": link, "seconds": crate::LINK_LIFE.as_secs()}))
             }
             To::Approve | To::Deny => {
                 if matches!(caller, Caller::Reader) {
@@ -443,6 +522,15 @@ impl std::io::Write for Parts {
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
     }
+}
+
+fn described(about: About) -> serde_json::Value {
+    serde_json::json!({
+        "name": about.name(),
+        "title": about.title(),
+        "parameters": about.parameters(),
+        "needs": about.needs(),
+    })
 }
 
 /// A decision on the request `name`, as the body words it.

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::{Bytes, Frame};
+use hyper::header::HeaderValue;
 use hyper::{Response, StatusCode, header};
 use serde::Serialize;
 use tokio::sync::mpsc;
@@ -86,7 +87,7 @@ impl From<CollectorError> for Refusal {
     fn from(error: CollectorError) -> Self {
         let message = error.to_string();
         match error {
-            CollectorError::Cursor => Self::bad(message),
+            CollectorError::Cursor | CollectorError::Question(_) => Self::bad(message),
             CollectorError::NoSession(_) => Self::not_found(&message),
             _ => Self::failed(message),
         }
@@ -137,7 +138,7 @@ pub(super) fn line(value: &impl Serialize) -> Option<Bytes> {
 pub(super) fn stream(first: Option<Bytes>, lines: mpsc::Receiver<Bytes>) -> Response<Body> {
     let frames = Lines { first, lines };
     let mut response = Response::new(StreamBody::new(frames).boxed());
-    let kind = header::HeaderValue::from_static("application/x-ndjson");
+    let kind = HeaderValue::from_static("application/x-ndjson");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     response
 }
@@ -168,10 +169,34 @@ pub(crate) fn json(value: &impl Serialize) -> Result<Response<Body>, Refusal> {
     Ok(with(StatusCode::OK, bytes))
 }
 
+/// A table to keep as a file. Where there is more, the header `weir-next` has the next cursor, or
+/// `more`.
+pub(super) fn csv(
+    name: &str,
+    table: String,
+    next: Option<&str>,
+) -> Result<Response<Body>, Refusal> {
+    let value = |text: &str| {
+        HeaderValue::from_str(text).map_err(|error| Refusal::failed(error.to_string()))
+    };
+    let mut response = Response::new(Full::new(Bytes::from(table)).boxed());
+    let headers = response.headers_mut();
+    let kind = HeaderValue::from_static("text/csv; charset=utf-8; header=present");
+    headers.insert(header::CONTENT_TYPE, kind);
+    let nosniff = HeaderValue::from_static("nosniff");
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
+    let file = value(&format!("attachment; filename=\"weir-{name}.csv\""))?;
+    headers.insert(header::CONTENT_DISPOSITION, file);
+    if let Some(next) = next {
+        headers.insert("weir-next", value(next)?);
+    }
+    Ok(response)
+}
+
 /// Text that changes.
 pub(super) fn plain(text: String) -> Response<Body> {
     let mut response = of("text/plain; charset=utf-8", text.into_bytes());
-    let never = header::HeaderValue::from_static("no-store");
+    let never = HeaderValue::from_static("no-store");
     response.headers_mut().insert(header::CACHE_CONTROL, never);
     response
 }
@@ -189,7 +214,7 @@ fn with(status: StatusCode, bytes: Vec<u8>) -> Response<Body> {
 
 fn of(kind: &'static str, bytes: Vec<u8>) -> Response<Body> {
     let mut response = Response::new(Full::new(Bytes::from(bytes)).boxed());
-    let kind = header::HeaderValue::from_static(kind);
+    let kind = HeaderValue::from_static(kind);
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     response
 }

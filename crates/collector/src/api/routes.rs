@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use weir_audit::SessionId;
+use weir_audit::{SessionId, Timestamp};
 
-use crate::{Filter, Selection, SessionFilter};
+use crate::{About, Filter, Question, Selection, SessionFilter};
 
 /// A documented path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,14 +28,25 @@ pub(super) enum To {
     Coverage,
     Status,
     ResetBudgets,
+    UiLink,
     Quarantines,
     Quarantine,
     Lift,
     Verify,
+    Overview,
+    Questions,
+    Ask,
     Checkpoint,
     Consistency,
     Tile,
     Export,
+}
+
+/// The form of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    Json,
+    Csv,
 }
 
 const fn get(path: &'static str, to: To) -> Route {
@@ -66,10 +77,14 @@ pub const ROUTES: &[Route] = &[
     get("/v1/coverage", To::Coverage),
     get("/v1/status", To::Status),
     post("/v1/budgets/reset", To::ResetBudgets),
+    post("/v1/ui/link", To::UiLink),
     get("/v1/quarantines", To::Quarantines),
     post("/v1/quarantines/{name}", To::Quarantine),
     post("/v1/quarantines/{name}/lift", To::Lift),
     get("/v1/verify", To::Verify),
+    get("/v1/overview", To::Overview),
+    get("/v1/questions", To::Questions),
+    get("/v1/questions/{name}", To::Ask),
     get("/v1/log/checkpoint", To::Checkpoint),
     get("/v1/log/consistency/{size}", To::Consistency),
     get("/v1/log/tile/{path}", To::Tile),
@@ -150,6 +165,44 @@ impl Query {
             .map_or(Ok(()), |name| Err(format!("{name} is not known")))
     }
 
+    /// `format`: JSON unless CSV is asked for.
+    pub(super) fn form(&mut self) -> Result<Form, String> {
+        match self.text("format").as_deref() {
+            None | Some("json") => Ok(Form::Json),
+            Some("csv") => Ok(Form::Csv),
+            Some(_) => Err("format is json or csv".to_owned()),
+        }
+    }
+
+    /// Range and namespace of an overview.
+    pub(super) fn overview(
+        mut self,
+    ) -> Result<(Option<Timestamp>, Option<Timestamp>, Option<String>), String> {
+        let range = (
+            self.parsed("since")?,
+            self.parsed("until")?,
+            self.text("namespace"),
+        );
+        self.finish()?;
+        Ok(range)
+    }
+
+    pub(super) fn question(mut self, about: About) -> Result<Question, String> {
+        let question = Question {
+            about,
+            since: self.parsed("since")?,
+            until: self.parsed("until")?,
+            namespace: self.text("namespace"),
+            identity: self.text("identity"),
+            target: self.text("target"),
+            label: self.text("label"),
+            approver: self.text("approver"),
+            limit: self.parsed("limit")?,
+        };
+        self.finish()?;
+        Ok(question)
+    }
+
     /// The namespace, as the only parameter.
     pub(super) fn namespace(mut self) -> Result<Option<String>, String> {
         let namespace = self.text("namespace");
@@ -175,6 +228,7 @@ impl Query {
             table: self.text("table"),
             label: self.text("label"),
             decision: self.text("decision"),
+            approver: self.text("approver"),
             kind: self.text("kind"),
             text: self.text("text"),
             sha256: self.parsed("sha256")?,

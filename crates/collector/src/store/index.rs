@@ -19,6 +19,10 @@ pub(super) enum Kind {
     Decision = 5,
     Body = 6,
     Namespace = 7,
+    /// `policy/rule`; in sums only.
+    Rule = 8,
+    /// Who ruled on a hold.
+    Approver = 9,
 }
 
 /// What one batch adds to a session.
@@ -80,6 +84,10 @@ impl BlockIndex {
             }
             if let Body::AccessRequestCreated(request) = &event.body {
                 self.names(&mut seen, Kind::Label, &request.labels);
+            }
+            if let Body::AccessRequestDecided(decided) = &event.body {
+                self.keys
+                    .insert((Kind::Approver, Arc::clone(&decided.approver)));
             }
             note_session(event, deltas);
         }

@@ -16,6 +16,7 @@ use super::CollectorError;
 use super::chain::{self, Found, Placed};
 use super::index::{BlockIndex, Kind};
 use super::maintain::merge_small;
+use super::rollup::Rollup;
 use super::sessions::save_session;
 use crate::log::{Log, LogKey, Run, Signed, Vouched};
 
@@ -24,6 +25,8 @@ const BLOCK_BYTES: usize = 256 << 10;
 /// Blocks of at least this size are never merged.
 pub(super) const LARGE: usize = 128 << 10;
 const CACHED_KEYS: usize = 100_000;
+/// How the collector's own engine is called at the beginning.
+pub(super) const OWN: &str = "collector_";
 
 /// The writer's side of the store.
 pub(super) struct Ingest {
@@ -31,6 +34,8 @@ pub(super) struct Ingest {
     own: EngineId,
     keys: HashMap<(Kind, Arc<str>), i64>,
     pub(super) log: Log,
+    /// Findings of the collector's own, for those who follow.
+    found: Vec<Event>,
 }
 
 pub(super) struct Done {
@@ -65,7 +70,7 @@ type NewKeys = Vec<((Kind, Arc<str>), i64)>;
 impl Ingest {
     pub(super) fn new(mut store: Connection, dir: &Path) -> Result<Self, CollectorError> {
         let drawn = SessionId::new(RandomState::new().hash_one("collector")).to_string();
-        let drawn = format!("collector_{}", drawn.get(7..).unwrap_or(&drawn));
+        let drawn = format!("{OWN}{}", drawn.get(7..).unwrap_or(&drawn));
         store.execute("INSERT OR IGNORE INTO meta VALUES ('engine', ?1)", [&drawn])?;
         let own: String =
             store.query_row("SELECT value FROM meta WHERE name = 'engine'", [], |row| {
@@ -79,7 +84,13 @@ impl Ingest {
             own,
             keys: HashMap::new(),
             log,
+            found: Vec::new(),
         })
+    }
+
+    /// The findings that were added to the collector's own chain since this was called last.
+    pub(super) fn take_found(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.found)
     }
 
     pub(super) fn log_key(&self) -> &Arc<LogKey> {
@@ -110,11 +121,11 @@ impl Ingest {
         let mut ack = Ack { epoch: 0, seq: 0 };
         let mut events = Vec::new();
         let own = self.own.clone();
-        self.transaction(|store, keys| {
+        self.transaction(|store, work| {
             let mut found = Vec::new();
             store_frames(
                 store,
-                keys,
+                work,
                 &Source {
                     engine: &batch.engine,
                     vouched: signed.map_or(Vouched::Nobody, Vouched::Engine),
@@ -138,7 +149,7 @@ impl Ingest {
                     seq: frame.last_seq(),
                 });
             }
-            report(store, keys, &own, found, now, &mut |seen| {
+            report(store, work, &own, found, now, &mut |seen| {
                 if keep {
                     events.extend(seen);
                 }
@@ -165,24 +176,32 @@ impl Ingest {
         now: Timestamp,
     ) -> Result<(), CollectorError> {
         let own = self.own.clone();
-        self.transaction(|store, keys| record(store, keys, &own, records, now, &mut |_| Ok(())))
+        let mut found = Vec::new();
+        self.transaction(|store, work| {
+            record(store, work, &own, records, now, &mut |events| {
+                found.extend(events.into_iter().filter(is_finding));
+                Ok(())
+            })
+        })?;
+        self.found.extend(found);
+        Ok(())
     }
 
     fn transaction(
         &mut self,
-        act: impl FnOnce(&Connection, &mut Keys<'_>) -> Result<(), CollectorError>,
+        act: impl FnOnce(&Connection, &mut Work<'_>) -> Result<(), CollectorError>,
     ) -> Result<(), CollectorError> {
         if self.keys.len() > CACHED_KEYS {
             self.keys.clear();
         }
         let transaction = self.store.transaction()?;
-        let mut keys = Keys {
-            cached: &self.keys,
-            new: Vec::new(),
+        let mut work = Work {
+            keys: Keys::new(&self.keys),
             log: self.log.clone(),
         };
-        act(&transaction, &mut keys)?;
-        let Keys { new, mut log, .. } = keys;
+        act(&transaction, &mut work)?;
+        let Work { keys, mut log } = work;
+        let new = keys.new;
         log.seal(&transaction, std::time::SystemTime::now().into())?;
         transaction.commit()?;
         self.log = log;
@@ -191,15 +210,32 @@ impl Ingest {
     }
 }
 
+fn is_finding(event: &Event) -> bool {
+    matches!(event.body, Body::Finding(_))
+}
+
 /// Numbers of keys: from the cache, else from the store, else new.
 pub(super) struct Keys<'a> {
     cached: &'a HashMap<(Kind, Arc<str>), i64>,
     new: NewKeys,
+}
+
+/// What a transaction works on.
+struct Work<'a> {
+    keys: Keys<'a>,
     /// What becomes the log when the transaction is committed.
     log: Log,
 }
 
-impl Keys<'_> {
+impl<'a> Keys<'a> {
+    /// Keys with nothing to say yet but what `cached` has.
+    pub(super) fn new(cached: &'a HashMap<(Kind, Arc<str>), i64>) -> Self {
+        Self {
+            cached,
+            new: Vec::new(),
+        }
+    }
+
     pub(super) fn number(
         &mut self,
         store: &Connection,
@@ -235,17 +271,19 @@ type Take<'a> = dyn FnMut(Vec<Event>) -> Result<(), CollectorError> + 'a;
 
 fn store_frames(
     store: &Connection,
-    keys: &mut Keys<'_>,
+    work: &mut Work<'_>,
     from: &Source<'_>,
     frames: &[Frame],
     now: Timestamp,
     found: &mut Vec<Found>,
     take: &mut Take<'_>,
 ) -> Result<(), CollectorError> {
+    let Work { keys, log } = work;
     let engine = from.engine;
     let key = keys.number(store, Kind::Engine, &engine.as_str().into())?;
     let mut block: Option<Block> = None;
     let mut deltas = HashMap::new();
+    let mut rollup = Rollup::new(now);
     let mut runs = Vec::new();
     for frame in frames {
         let Placed::New { continues } = chain::place(store, engine, key, frame, found)? else {
@@ -265,6 +303,7 @@ fn store_frames(
         frame.write_to(&mut block.bytes);
         (block.last_seq, block.hash) = (frame.last_seq(), frame.hash());
         block.index.add(&events, &mut deltas);
+        rollup.add(&events);
         note_engine(store, key, frame.epoch(), &events, now)?;
         let times = events.iter().map(|event| event.time);
         let times = (times.clone().min(), times.max());
@@ -275,8 +314,7 @@ fn store_frames(
         );
         take(events)?;
     }
-    keys.log
-        .accept(store, (engine, key), runs, from.vouched, now)?;
+    log.accept(store, (engine, key), runs, from.vouched, now)?;
     if let Some(block) = block {
         let small = block.bytes.len() < LARGE;
         block.save(store, keys, key)?;
@@ -284,6 +322,7 @@ fn store_frames(
             merge_small(store, key)?;
         }
     }
+    rollup.save(store, keys, key)?;
     for (id, delta) in deltas {
         let own = matches!(from.vouched, Vouched::Own);
         if !save_session(store, keys, (key, own), id, &delta)? {
@@ -381,7 +420,7 @@ fn note_engine(
 
 fn report(
     store: &Connection,
-    keys: &mut Keys<'_>,
+    work: &mut Work<'_>,
     own: &EngineId,
     found: Vec<Found>,
     now: Timestamp,
@@ -394,12 +433,12 @@ fn report(
         engine: None,
     });
     let records = findings.map(|finding| Record::engine(now, finding));
-    record(store, keys, own, records.collect(), now, take)
+    record(store, work, own, records.collect(), now, take)
 }
 
 fn record(
     store: &Connection,
-    keys: &mut Keys<'_>,
+    work: &mut Work<'_>,
     own: &EngineId,
     records: Vec<Record>,
     now: Timestamp,
@@ -413,7 +452,9 @@ fn record(
             tracing::warn!(code = ?finding.code, "finding: {}", finding.message);
         }
     }
-    let key = keys.number(store, Kind::Engine, &own.as_str().into())?;
+    let key = work
+        .keys
+        .number(store, Kind::Engine, &own.as_str().into())?;
     let last: Option<(u64, [u8; 32])> = store
         .prepare_cached(
             "SELECT last_seq, hash FROM ranges WHERE engine = ?1 AND epoch = 1
@@ -429,5 +470,5 @@ fn record(
         engine: own,
         vouched: Vouched::Own,
     };
-    store_frames(store, keys, &from, &frames, now, &mut Vec::new(), take)
+    store_frames(store, work, &from, &frames, now, &mut Vec::new(), take)
 }

@@ -9,7 +9,7 @@ use weir_audit::{Finding, FindingCode, Hash, SessionId, Timestamp};
 
 use super::ingest::{Ingest, LARGE};
 use super::schema::unpack;
-use super::{CollectorConfig, CollectorError};
+use super::{CollectorConfig, CollectorError, rollup};
 
 /// So many blocks of one level become one of the next.
 const FAN: usize = 32;
@@ -216,6 +216,7 @@ impl Ingest {
             while self.prune_step(("last_time < ?1", before), &reason, now)? {}
             self.store
                 .execute("DELETE FROM sessions WHERE last < ?1", [before])?;
+            rollup::forget(&self.store, now.minus(age))?;
         }
         let reason = format!("size {}", config.max_bytes);
         while self.size()? > config.max_bytes && self.prune_step(("?1", 1), &reason, now)? {}

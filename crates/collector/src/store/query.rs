@@ -37,6 +37,8 @@ pub struct Filter {
     pub label: Option<String>,
     /// `permit`, `deny` or `hold`.
     pub decision: Option<String>,
+    /// Who approved or denied: their decisions on access requests.
+    pub approver: Option<String>,
     /// Kind of event, such as `statement_finished`.
     pub kind: Option<String>,
     /// Text in the statement, the path of a file or a finding's message, ASCII case ignored.
@@ -105,6 +107,10 @@ impl Filter {
                 &self.decision,
                 statement.map(|statement| statement.decision.as_str()),
             )
+            && self.approver.as_deref().is_none_or(|approver| {
+                matches!(&event.body, Body::AccessRequestDecided(decided)
+                    if &*decided.approver == approver)
+            })
             && self
                 .session
                 .is_none_or(|id| session.is_some_and(|session| session.id == id))
@@ -363,6 +369,7 @@ fn candidates(
         (Kind::Table, filter.table.as_deref()),
         (Kind::Label, filter.label.as_deref()),
         (Kind::Decision, filter.decision.as_deref()),
+        (Kind::Approver, filter.approver.as_deref()),
         (Kind::Body, filter.kind.as_deref()),
         (Kind::Body, files),
     ] {

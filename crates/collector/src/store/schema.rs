@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use super::CollectorError;
+use super::{CollectorError, holds, migrate, rollup};
 
-const VERSION: i32 = 2;
+const VERSION: i32 = 3;
 const MAX_BLOCK: usize = 256 << 20;
 
 const TABLES: &str = "
@@ -65,18 +65,21 @@ pub(super) fn open(path: &Path) -> Result<Connection, CollectorError> {
          PRAGMA cache_size = -2048; PRAGMA temp_store = MEMORY; PRAGMA wal_autocheckpoint = 4000;",
     )?;
     let version: i32 = store.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    let change = match version {
-        0 => Some(TABLES),
-        1 => Some(FROM_1),
-        VERSION => None,
-        other => {
-            let message = format!("store version {other} is not known");
-            return Err(std::io::Error::other(message).into());
-        }
-    };
-    if let Some(change) = change {
+    if !(0..=VERSION).contains(&version) {
+        let message = format!("store version {version} is not known");
+        return Err(std::io::Error::other(message).into());
+    }
+    if version < VERSION {
         let transaction = store.transaction()?;
-        transaction.execute_batch(change)?;
+        if version == 0 {
+            transaction.execute_batch(TABLES)?;
+        }
+        if version == 1 {
+            transaction.execute_batch(FROM_1)?;
+        }
+        transaction.execute_batch(rollup::TABLES)?;
+        transaction.execute_batch(holds::TABLES)?;
+        migrate::sums(&transaction)?;
         transaction.pragma_update(None, "user_version", VERSION)?;
         transaction.commit()?;
     }

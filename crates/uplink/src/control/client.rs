@@ -9,8 +9,8 @@ use weir_api::kinds::AccessRequestSpec;
 
 use super::line::{Endpoint, Sender, body, bulk, dial, parse, request, send};
 use super::{
-    ACCESS_REQUESTS, AccessRequestOpened, ControlError, Coverage, CoverageAsked, DecisionAsked,
-    DecisionTaken, Identity, LEASES, LeaseRequest, Leases, PEOPLE_COVERAGE, PEOPLE_DECIDE,
+    ACCESS_REQUESTS, AccessRequestOpened, Alert, ControlError, Coverage, CoverageAsked,
+    DecisionAsked, DecisionTaken, FINDINGS, Identity, LEASES, LeaseRequest, Leases, PEOPLE_COVERAGE, PEOPLE_DECIDE,
     PEOPLE_REQUESTS, REPORT, REVIEW, Repeats, Report, RequestsAsked, RequestsListed, Review,
     ReviewRequest,
 };
@@ -145,6 +145,15 @@ impl ControlClient {
             .call(Method::POST, PEOPLE_COVERAGE, Some(asked))
             .await?;
         parse(&bulk(answer).await?)
+    }
+
+    /// Has people told of a finding.
+    ///
+    /// # Errors
+    /// Whether they are told is not known.
+    pub async fn alert(&self, alert: &Alert) -> Result<(), ControlError> {
+        let answer = self.call(Method::POST, FINDINGS, Some(alert)).await?;
+        body(answer).await.map(drop)
     }
 
     pub(super) async fn call<B: Serialize>(

@@ -315,6 +315,7 @@ fn a_store_of_the_version_before_learns_its_namespaces() {
     send_as(&store, &named("pod_2"), 1, &[opened(1, &session(2, "a"))]);
     drop(store);
     let direct = rusqlite::Connection::open(dir.path().join("evidence.db")).unwrap();
+    direct.execute_batch(BEFORE_SUMS).unwrap();
     direct
         .execute_batch(
             "DELETE FROM block_keys WHERE key IN (SELECT id FROM keys WHERE kind = 7);
