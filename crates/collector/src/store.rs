@@ -385,16 +385,16 @@ impl Collector {
         let name = format!("{by}, at {}", checkpoint.size);
         if tree.checkpoint(&name)?.is_none() {
             self.vouch(&name, note)?;
-            self.tampered(&why)?;
+            self.tampered(&name, &why)?;
         }
         Ok(Some(why))
     }
 
-    /// Says in the collector's chain that the record was tampered with; the same thing once in an hour.
+    /// Says in the collector's chain that the record was tampered with; of each `subject` once in an hour.
     ///
     /// # Errors
     /// When the store failed.
-    pub(crate) fn tampered(&self, why: &str) -> Result<(), CollectorError> {
+    pub(crate) fn tampered(&self, subject: &str, why: &str) -> Result<(), CollectorError> {
         let again = Duration::from_secs(3600);
         {
             let mut told = self
@@ -404,10 +404,10 @@ impl Collector {
                 .unwrap_or_else(PoisonError::into_inner);
             let now = std::time::Instant::now();
             told.retain(|(_, at)| now.duration_since(*at) < again);
-            if told.iter().any(|(said, _)| said == why) {
+            if told.iter().any(|(said, _)| said == subject) {
                 return Ok(());
             }
-            told.push((why.to_owned(), now));
+            told.push((subject.to_owned(), now));
         }
         self.report(Finding {
             code: FindingCode::Tampered,

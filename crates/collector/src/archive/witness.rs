@@ -86,15 +86,13 @@ impl Witness {
                     })?;
                     if old > now {
                         let why = shorter(now, old).to_string();
-                        let told = why.clone();
-                        blocking(store, move |store| store.tampered(&told)).await?;
+                        self.tell(store, &name, &why).await?;
                         return Err(KeepError::Contradicted(why));
                     }
                 }
                 StatusCode::UNPROCESSABLE_ENTITY => {
                     let why = format!("the log does not continue what {} has seen", self.key.name);
-                    let told = why.clone();
-                    blocking(store, move |store| store.tampered(&told)).await?;
+                    self.tell(store, &name, &why).await?;
                     return Err(KeepError::Contradicted(why));
                 }
                 StatusCode::NOT_FOUND => {
@@ -111,6 +109,11 @@ impl Witness {
         Err(KeepError::Witness(
             "it does not say what it has seen".into(),
         ))
+    }
+
+    async fn tell(&self, store: &Collector, name: &str, why: &str) -> Result<(), KeepError> {
+        let (name, why) = (name.to_owned(), why.to_owned());
+        blocking(store, move |store| store.tampered(&name, &why)).await
     }
 
     async fn post(&self, body: String) -> Result<Answer, KeepError> {
