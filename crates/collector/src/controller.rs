@@ -65,7 +65,10 @@ impl Controller {
             let mut pauses = PAUSES.into_iter();
             loop {
                 let told = match self.client.get() {
-                    Some(client) => client.alert(&alert).await.map_err(|error| error.to_string()),
+                    Some(client) => client
+                        .alert(&alert)
+                        .await
+                        .map_err(|error| error.to_string()),
                     None => Err(NOT_ENROLLED.to_owned()),
                 };
                 let Err(error) = told else { break };

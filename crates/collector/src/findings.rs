@@ -205,10 +205,7 @@ pub async fn watch(
 }
 
 /// A batch; an empty one where some were missed; none when there will be no more.
-fn taken(
-    batch: Result<Arc<[Event]>, RecvError>,
-    metrics: &FindingMetrics,
-) -> Option<Arc<[Event]>> {
+fn taken(batch: Result<Arc<[Event]>, RecvError>, metrics: &FindingMetrics) -> Option<Arc<[Event]>> {
     match batch {
         Ok(batch) => Some(batch),
         Err(broadcast::error::RecvError::Lagged(batches)) => {

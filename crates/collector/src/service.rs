@@ -18,8 +18,8 @@ use tokio::time::MissedTickBehavior;
 use weir_serve::{Bounds, serve};
 use weir_telemetry::{Admin, AdminConfig, IntGauge, Readiness, Registry};
 
-use crate::findings::{self, Alert, FindingMetrics, FindingsConfig};
 use crate::api::{Api, Desk};
+use crate::findings::{self, Alert, FindingMetrics, FindingsConfig};
 use crate::ingest::{Ingest, IngestMetrics, Quota};
 use crate::tls::Current;
 use crate::{Auditors, Collector, CollectorConfig, CollectorError, Reviewer, UiConfig};

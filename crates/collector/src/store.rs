@@ -26,7 +26,8 @@ use rustls_pki_types::CertificateDer;
 use tokio::sync::broadcast;
 use weir_audit::proof::Tile;
 use weir_audit::{
-    Ack, Batch, DecodeError, EngineId, Event, EvidenceRead, Finding, FindingCode, Hash, Record, Timestamp,
+    Ack, Batch, DecodeError, EngineId, Event, EvidenceRead, Finding, FindingCode, Hash, Record,
+    Timestamp,
 };
 
 use crate::log::{LATEST, LogKey, Signed, Tree, kept};

@@ -61,11 +61,14 @@ pub fn ocsf(event: &Event, version: &str) -> Option<Value> {
         Body::Finding(finding) => found(event, finding),
         Body::EvidenceRead(read) => {
             let mut out = Ocsf::new(Class::Api, 2);
-            out.put("actor", json!({"user": {"name": name(&read.reader), "type_id": 1}}));
-            let from = read.address.as_deref().map_or_else(
-                || json!({"name": "weir-collector"}),
-                endpoint,
+            out.put(
+                "actor",
+                json!({"user": {"name": name(&read.reader), "type_id": 1}}),
             );
+            let from = read
+                .address
+                .as_deref()
+                .map_or_else(|| json!({"name": "weir-collector"}), endpoint);
             out.put("src_endpoint", from);
             out.put("api", json!({"operation": format!("GET {}", read.path)}));
             out.extra("query", json!(read.query));
@@ -150,7 +153,10 @@ impl Ocsf {
     /// Who, from where and to where.
     fn session(&mut self, session: &Session) {
         let user = user(session);
-        self.put("actor", json!({"user": user, "session": {"uid": session.id.to_string()}}));
+        self.put(
+            "actor",
+            json!({"user": user, "session": {"uid": session.id.to_string()}}),
+        );
         let from = session.client.as_deref();
         let from = from.map_or_else(|| json!({"name": user["name"]}), endpoint);
         self.put("src_endpoint", from);
@@ -181,9 +187,16 @@ fn logon(event: &Event, activity: u32, success: bool, why: Option<&str>) -> Opti
     out.session(session);
     out.put("user", user(session));
     let service = session.target.as_deref().or(session.destination.as_deref());
-    out.put("service", json!({"name": name(service.unwrap_or("unknown"))}));
+    out.put(
+        "service",
+        json!({"name": name(service.unwrap_or("unknown"))}),
+    );
     out.status(success, why);
-    let action = if success { Action::Allowed } else { Action::Denied };
+    let action = if success {
+        Action::Allowed
+    } else {
+        Action::Denied
+    };
     out.action(action);
     Some(out)
 }
@@ -235,7 +248,11 @@ fn statement(event: &Event, finished: &StatementFinished) -> Option<Ocsf> {
     out.session(session);
     let (success, why) = outcome(&finished.outcome);
     out.status(success, statement.reason.as_deref().or(why.as_deref()));
-    out.action(if denied { Action::Denied } else { Action::Allowed });
+    out.action(if denied {
+        Action::Denied
+    } else {
+        Action::Allowed
+    });
     out.put("duration", json!(finished.duration_us / 1000));
     if denied {
         out.put("severity_id", json!(2));
@@ -307,7 +324,10 @@ fn transfer(event: &Event, file: &FileTransferred) -> Option<Ocsf> {
     out.status(true, None);
     out.extra("direction", json!(file.direction));
     out.extra("complete", json!(file.complete));
-    out.extra("statement", json!(format!("{}/{}", session.id, file.statement)));
+    out.extra(
+        "statement",
+        json!(format!("{}/{}", session.id, file.statement)),
+    );
     Some(out)
 }
 
@@ -393,7 +413,10 @@ fn changed(event: &Event, body: &Body) -> Option<Ocsf> {
             out = Ocsf::new(Class::Entity, 3);
             out.put("entity", entity(&quarantine.subject, "Identity"));
             out.put("comment", json!(&*quarantine.reason));
-            out.put("actor", json!({"user": {"name": name(&quarantine.by), "type_id": 1}}));
+            out.put(
+                "actor",
+                json!({"user": {"name": name(&quarantine.by), "type_id": 1}}),
+            );
             out.extra("quarantine", json!(&*quarantine.name));
             out.extra("quarantined", json!(quarantine.on));
         }
@@ -401,7 +424,10 @@ fn changed(event: &Event, body: &Body) -> Option<Ocsf> {
     }
     if let Some(session) = event.session.as_deref() {
         let user = user(session);
-        out.put("actor", json!({"user": user, "session": {"uid": session.id.to_string()}}));
+        out.put(
+            "actor",
+            json!({"user": user, "session": {"uid": session.id.to_string()}}),
+        );
     }
     Some(out)
 }
@@ -418,7 +444,10 @@ fn user(session: &Session) -> Value {
         put("uid", identity.uid.as_deref());
         put("email_addr", identity.email.as_deref());
         if !identity.groups.is_empty() {
-            let groups = identity.groups.iter().map(|group| json!({"name": name(group)}));
+            let groups = identity
+                .groups
+                .iter()
+                .map(|group| json!({"name": name(group)}));
             fields.insert("groups".to_owned(), groups.collect());
         }
     }
@@ -507,7 +536,10 @@ mod tests {
     fn class(event: &Event) -> (u64, u64) {
         let out = ocsf(event, DEFAULT_VERSION).unwrap();
         let number = |field: &str| out[field].as_u64().unwrap();
-        assert_eq!(number("type_uid"), number("class_uid") * 100 + number("activity_id"));
+        assert_eq!(
+            number("type_uid"),
+            number("class_uid") * 100 + number("activity_id")
+        );
         assert_eq!(number("category_uid"), number("class_uid") / 1000);
         assert_eq!(out["time"], 1_700_000_000_123_u64);
         assert_eq!(out["metadata"]["version"], "1.5.0");
@@ -517,15 +549,29 @@ mod tests {
     #[test]
     fn each_event_has_its_class_and_activity() {
         let done = |command| finished(command, Outcome::Completed);
-        assert_eq!(class(&event("postgresql", ConnectionOpened::default())), (3002, 1));
-        assert_eq!(class(&event("ssh", ConnectionRefused::default())), (3002, 1));
+        assert_eq!(
+            class(&event("postgresql", ConnectionOpened::default())),
+            (3002, 1)
+        );
+        assert_eq!(
+            class(&event("ssh", ConnectionRefused::default())),
+            (3002, 1)
+        );
         assert_eq!(class(&event("ssh", ConnectionClosed::default())), (3002, 2));
-        for (command, activity) in [("SELECT", 4), ("INSERT", 5), ("UPDATE", 2), ("DROP TABLE", 7)] {
+        for (command, activity) in [
+            ("SELECT", 4),
+            ("INSERT", 5),
+            ("UPDATE", 2),
+            ("DROP TABLE", 7),
+        ] {
             assert_eq!(class(&event("postgresql", done(command))), (6005, activity));
         }
         assert_eq!(class(&event("kubernetes", done("delete"))), (6003, 4));
         assert_eq!(class(&event("ssh", done("exec"))), (4007, 6));
-        assert_eq!(class(&event("ssh", finished("exec", Outcome::Denied))), (4007, 5));
+        assert_eq!(
+            class(&event("ssh", finished("exec", Outcome::Denied))),
+            (4007, 5)
+        );
         let finding = Finding {
             code: FindingCode::Gap,
             message: "3 events are missing".into(),
@@ -533,7 +579,10 @@ mod tests {
             engine: None,
         };
         assert_eq!(class(&event("ssh", finding)), (2006, 1));
-        assert_eq!(ocsf(&event("ssh", Heartbeat::default()), DEFAULT_VERSION), None);
+        assert_eq!(
+            ocsf(&event("ssh", Heartbeat::default()), DEFAULT_VERSION),
+            None
+        );
     }
 
     #[test]
@@ -542,8 +591,14 @@ mod tests {
         let out = ocsf(&denied, "1.8.0").unwrap();
         assert_eq!(out["actor"]["user"]["name"], "reporter");
         assert_eq!(out["src_endpoint"], json!({"ip": "10.0.0.7", "port": 4711}));
-        assert_eq!(out["dst_endpoint"], json!({"ip": "10.0.0.9", "port": 5432, "name": "shop"}));
-        assert_eq!((&out["action_id"], &out["disposition_id"]), (&json!(2), &json!(2)));
+        assert_eq!(
+            out["dst_endpoint"],
+            json!({"ip": "10.0.0.9", "port": 5432, "name": "shop"})
+        );
+        assert_eq!(
+            (&out["action_id"], &out["disposition_id"]),
+            (&json!(2), &json!(2))
+        );
         assert_eq!(out["query_info"]["query_string"], "SELECT 'x'");
         assert_eq!(out["table"]["name"], "public.orders");
         assert!(!out.to_string().contains("s3cret"));

@@ -69,7 +69,10 @@ fn attributes(event: &Event) -> Vec<Value> {
         put("k8s.pod.name", identity.pod.as_deref());
         put("k8s.pod.uid", identity.uid.as_deref());
         put("weir.target", session.target.as_deref());
-        put("network.application.protocol.name", session.protocol.as_deref());
+        put(
+            "network.application.protocol.name",
+            session.protocol.as_deref(),
+        );
         put("db.namespace", session.database.as_deref());
     }
     match &event.body {
@@ -132,9 +135,16 @@ mod tests {
         assert_eq!(records.as_array().unwrap().len(), 1);
         let record = &records[0];
         assert_eq!(record["timeUnixNano"], "1700000000123456000");
-        assert_eq!((&record["severityNumber"], &record["eventName"]), (&json!(21), &json!("weir.finding")));
-        let body: Value = serde_json::from_str(record["body"]["stringValue"].as_str().unwrap()).unwrap();
-        assert_eq!((&body["id"], &body["code"]), (&json!("pod_1-1-2"), &json!("tampered")));
+        assert_eq!(
+            (&record["severityNumber"], &record["eventName"]),
+            (&json!(21), &json!("weir.finding"))
+        );
+        let body: Value =
+            serde_json::from_str(record["body"]["stringValue"].as_str().unwrap()).unwrap();
+        assert_eq!(
+            (&body["id"], &body["code"]),
+            (&json!("pod_1-1-2"), &json!("tampered"))
+        );
         let attributes = record["attributes"].as_array().unwrap();
         assert!(attributes.contains(&attribute("enduser.id", "reporter")));
         assert!(attributes.contains(&attribute("weir.finding.code", "tampered")));

@@ -61,7 +61,10 @@ impl Denials {
             return None;
         }
         refused.told = Some(now);
-        let target = session.target.as_deref().unwrap_or("a place that no Target names");
+        let target = session
+            .target
+            .as_deref()
+            .unwrap_or("a place that no Target names");
         let said = format!(
             "{name} was refused {} times within {} s, lastly on {target}",
             self.most,

@@ -126,7 +126,10 @@ impl Shapes {
             out.extend(known.since.as_micros().to_le_bytes());
             out.extend(known.last.as_micros().to_le_bytes());
             number(&mut out, known.shapes.len());
-            known.shapes.iter().for_each(|shape| out.extend(shape.to_le_bytes()));
+            known
+                .shapes
+                .iter()
+                .for_each(|shape| out.extend(shape.to_le_bytes()));
         }
         out
     }

@@ -90,7 +90,10 @@ impl Clock {
         // A session's end carries the time at which it ended, and is written a little later.
         if same && back > limit && !matches!(event.body, Body::Finding(_)) {
             self.newest = event.time;
-            return Some(format!("the clock of {engine} was set back by {}", seconds(back)));
+            return Some(format!(
+                "the clock of {engine} was set back by {}",
+                seconds(back)
+            ));
         }
         let late = since(event.time, now);
         if late <= limit {

@@ -60,7 +60,9 @@ fn statement(identity: Identity, time: Timestamp, shape: u64, outcome: Outcome) 
 
 fn image(name: &str) -> Identity {
     Identity {
-        images: [Arc::from(format!("shop/app@sha256:{name}"))].into_iter().collect(),
+        images: [Arc::from(format!("shop/app@sha256:{name}"))]
+            .into_iter()
+            .collect(),
         ..Identity::named("reporter")
     }
 }
@@ -81,7 +83,10 @@ fn an_event_from_the_future_is_a_clock_that_is_ahead_and_it_is_said_once() {
     assert_eq!(all.see(&beat("pod_1", 1, at(59)), at(0)), []);
     let found = all.see(&beat("pod_1", 2, at(161)), at(100));
     assert_eq!(codes(&found), [FindingCode::ClockSkew]);
-    assert_eq!(&*found[0].message, "the clock of pod_1 is 61 s ahead of the collector's");
+    assert_eq!(
+        &*found[0].message,
+        "the clock of pod_1 is 61 s ahead of the collector's"
+    );
     assert_eq!(found[0].engine.as_deref(), Some("pod_1"));
     assert_eq!(all.see(&beat("pod_1", 3, at(261)), at(200)), []);
     let again = all.see(&beat("pod_1", 4, at(100 + HOUR + 61)), at(100 + HOUR));
@@ -94,7 +99,10 @@ fn a_clock_that_is_set_back_is_found_and_the_end_of_a_long_session_is_not() {
     assert_eq!(all.see(&beat("pod_1", 1, at(1000)), at(1000)), []);
     assert_eq!(all.see(&beat("pod_1", 2, at(950)), at(1001)), []);
     let found = all.see(&beat("pod_1", 3, at(900)), at(1002));
-    assert_eq!(&*found[0].message, "the clock of pod_1 was set back by 100 s");
+    assert_eq!(
+        &*found[0].message,
+        "the clock of pod_1 was set back by 100 s"
+    );
 }
 
 #[test]
@@ -112,7 +120,11 @@ fn evidence_that_waited_for_the_collector_is_no_skew_but_what_is_always_late_is(
         found.extend(all.see(&beat("pod_2", minute, made), now));
     }
     assert_eq!(codes(&found), [FindingCode::ClockSkew]);
-    assert!(found[0].message.contains("at least 300 s late"), "{}", found[0].message);
+    assert!(
+        found[0].message.contains("at least 300 s late"),
+        "{}",
+        found[0].message
+    );
 }
 
 #[test]
@@ -156,7 +168,12 @@ fn refusals_that_are_far_apart_are_no_finding_and_refused_connections_count() {
 fn a_shape_that_an_image_never_sent_is_news_once_the_image_is_learned() {
     let mut all = detectors();
     let sent = |image_name: &str, hour: u64, shape| {
-        statement(image(image_name), at(hour * HOUR), shape, Outcome::Completed)
+        statement(
+            image(image_name),
+            at(hour * HOUR),
+            shape,
+            Outcome::Completed,
+        )
     };
     for shape in 0..100 {
         assert_eq!(all.see(&sent("a", 0, shape), at(0)), []);
@@ -164,7 +181,11 @@ fn a_shape_that_an_image_never_sent_is_news_once_the_image_is_learned() {
     assert_eq!(all.see(&sent("a", 25, 5), at(25 * HOUR)), []);
     let found = all.see(&sent("a", 25, 100), at(25 * HOUR));
     assert_eq!(codes(&found), [FindingCode::NewShape]);
-    assert!(found[0].message.contains("SELECT on public.orders"), "{}", found[0].message);
+    assert!(
+        found[0].message.contains("SELECT on public.orders"),
+        "{}",
+        found[0].message
+    );
     assert_eq!(all.see(&sent("a", 25, 100), at(25 * HOUR)), []);
     // A new image is learned anew; what has no digest is no image.
     assert_eq!(all.see(&sent("b", 25, 100), at(25 * HOUR)), []);
@@ -266,8 +287,14 @@ async fn what_is_found_is_evidence_counted_and_told() {
     store.report(mine).unwrap();
     let alert = tokio::time::timeout(Duration::from_secs(20), told.recv()).await;
     let alert = alert.unwrap().unwrap();
-    assert_eq!((alert.code, alert.severity), (FindingCode::SecondKey, Severity::High));
+    assert_eq!(
+        (alert.code, alert.severity),
+        (FindingCode::SecondKey, Severity::High)
+    );
     let text = registry.render().unwrap();
-    assert!(text.contains("weir_findings_total{code=\"second_key\"} 1"), "{text}");
+    assert!(
+        text.contains("weir_findings_total{code=\"second_key\"} 1"),
+        "{text}"
+    );
     watching.abort();
 }

@@ -108,13 +108,25 @@ pub(super) fn share(title: &str, parts: &[(&'static str, u64)], all: u64) -> Pic
 
 impl Bar {
     fn total(&self) -> u64 {
-        self.parts.iter().fold(0, |sum, (_, amount)| sum.saturating_add(*amount))
+        self.parts
+            .iter()
+            .fold(0, |sum, (_, amount)| sum.saturating_add(*amount))
     }
 
     fn told(&self) -> String {
         let parts = self.parts.iter().filter(|(_, amount)| *amount > 0);
-        let told: Vec<_> = parts.map(|(class, amount)| format!("{} {class}", count(*amount))).collect();
-        format!("{}: {}", self.name, if told.is_empty() { "nothing".to_owned() } else { told.join(", ") })
+        let told: Vec<_> = parts
+            .map(|(class, amount)| format!("{} {class}", count(*amount)))
+            .collect();
+        format!(
+            "{}: {}",
+            self.name,
+            if told.is_empty() {
+                "nothing".to_owned()
+            } else {
+                told.join(", ")
+            }
+        )
     }
 }
 
@@ -137,17 +149,29 @@ fn short(number: u64) -> String {
     match number {
         0..10_000 => count(number),
         10_000..1_000_000 => format!("{}k", number / 1000),
-        1_000_000..1_000_000_000 => format!("{}.{}M", number / 1_000_000, number % 1_000_000 / 100_000),
+        1_000_000..1_000_000_000 => {
+            format!("{}.{}M", number / 1_000_000, number % 1_000_000 / 100_000)
+        }
         _ => format!("{}G", number / 1_000_000_000),
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a picture's precision is a pixel")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a picture's precision is a pixel"
+)]
 fn part(amount: u64, all: u64) -> f64 {
-    if all == 0 { 0.0 } else { (amount as f64 / all as f64).min(1.0) }
+    if all == 0 {
+        0.0
+    } else {
+        (amount as f64 / all as f64).min(1.0)
+    }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a picture's precision is a pixel")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a picture's precision is a pixel"
+)]
 fn whole(number: usize) -> f64 {
     number as f64
 }
@@ -164,7 +188,10 @@ mod tests {
         };
         let picture = bars(
             "rows <b>",
-            &[bar("<1>", vec![("rows", 1200), ("masked", 0)]), bar("2", vec![])],
+            &[
+                bar("<1>", vec![("rows", 1200), ("masked", 0)]),
+                bar("2", vec![]),
+            ],
         );
         let text = picture.to_string();
         assert!(text.contains("aria-label=\"rows &lt;b&gt;\""));
@@ -180,7 +207,10 @@ mod tests {
     fn an_axis_ends_above_the_largest_and_is_divided_by_four() {
         for most in [0, 1, 3, 4, 5, 9, 1000, 12_345, u64::MAX] {
             let top = round_up(most);
-            assert!(top >= most && (top % 4 == 0 || top == u64::MAX), "{most} {top}");
+            assert!(
+                top >= most && (top % 4 == 0 || top == u64::MAX),
+                "{most} {top}"
+            );
         }
         assert_eq!(short(12_345), "12k");
         assert_eq!(short(3_400_000), "3.4M");

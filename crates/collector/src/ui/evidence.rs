@@ -435,7 +435,8 @@ fn export(what: &str, fields: &Fields, session: &Session) -> Result<String, Prob
     let names: &[&str] = match what {
         "sessions" => &["identity", "target"],
         _ => &[
-            "identity", "target", "table", "label", "decision", "kind", "approver", "text", "session", "sha256",
+            "identity", "target", "table", "label", "decision", "kind", "approver", "text",
+            "session", "sha256",
         ],
     };
     for name in names {

@@ -22,7 +22,12 @@ use super::sessions::Session;
 use super::show::{count, counted, short_name, size, span};
 use crate::{Overview, Traffic};
 
-const SPANS: &[(u64, &str)] = &[(1, "today"), (7, "7 days"), (30, "30 days"), (90, "90 days")];
+const SPANS: &[(u64, &str)] = &[
+    (1, "today"),
+    (7, "7 days"),
+    (30, "30 days"),
+    (90, "90 days"),
+];
 const PAIRS: usize = 12;
 
 struct Tile {
@@ -125,7 +130,12 @@ impl Inner {
 }
 
 fn shown(frame: Frame, span: u64, overview: &Overview, coverage: Covered) -> OverviewPage {
-    let most = overview.traffic.iter().map(|one| one.statements).max().unwrap_or(0);
+    let most = overview
+        .traffic
+        .iter()
+        .map(|one| one.statements)
+        .max()
+        .unwrap_or(0);
     let holds = &overview.holds;
     OverviewPage {
         frame,
@@ -139,7 +149,12 @@ fn shown(frame: Frame, span: u64, overview: &Overview, coverage: Covered) -> Ove
         tiles: tiles(overview),
         statements: statements(overview),
         labelled: labelled(overview),
-        traffic: overview.traffic.iter().take(PAIRS).map(|one| traffic(one, most)).collect(),
+        traffic: overview
+            .traffic
+            .iter()
+            .take(PAIRS)
+            .map(|one| traffic(one, most))
+            .collect(),
         more_traffic: overview.traffic.len().saturating_sub(PAIRS),
         labels: labels(overview),
         holds_raised: holds.raised > 0,
@@ -160,10 +175,12 @@ fn shown(frame: Frame, span: u64, overview: &Overview, coverage: Covered) -> Ove
             count(holds.denied),
             count(holds.expired),
             count(holds.withdrawn),
-            holds.median_wait_ms.map_or_else(String::new, |wait| format!(
-                " Half of them waited no longer than {}.",
-                self::span(Duration::from_millis(wait))
-            ))
+            holds
+                .median_wait_ms
+                .map_or_else(String::new, |wait| format!(
+                    " Half of them waited no longer than {}.",
+                    self::span(Duration::from_millis(wait))
+                ))
         ),
         findings: overview
             .findings
@@ -231,7 +248,12 @@ fn statements(overview: &Overview) -> Picture {
     let bar = |one: &crate::Day| Bar {
         name: day(&one.day),
         parts: vec![
-            ("statements", one.statements.saturating_sub(one.denials).saturating_sub(one.holds)),
+            (
+                "statements",
+                one.statements
+                    .saturating_sub(one.denials)
+                    .saturating_sub(one.holds),
+            ),
             ("denied", one.denials),
             ("held", one.holds),
         ],
@@ -241,8 +263,11 @@ fn statements(overview: &Overview) -> Picture {
 }
 
 fn labelled(overview: &Overview) -> Picture {
-    let mut days: BTreeMap<&str, (u64, u64)> =
-        overview.days.iter().map(|one| (one.day.as_str(), (0, 0))).collect();
+    let mut days: BTreeMap<&str, (u64, u64)> = overview
+        .days
+        .iter()
+        .map(|one| (one.day.as_str(), (0, 0)))
+        .collect();
     for one in &overview.labelled {
         let sums = days.entry(&one.day).or_default();
         sums.0 += one.rows.saturating_sub(one.masked);
@@ -257,7 +282,10 @@ fn labelled(overview: &Overview) -> Picture {
 }
 
 fn traffic(one: &Traffic, most: u64) -> TrafficRow {
-    let through = one.statements.saturating_sub(one.denials).saturating_sub(one.holds);
+    let through = one
+        .statements
+        .saturating_sub(one.denials)
+        .saturating_sub(one.holds);
     let told = format!(
         "{}, {} ({})",
         counted(one.statements, "statement", "statements"),
@@ -269,7 +297,11 @@ fn traffic(one: &Traffic, most: u64) -> TrafficRow {
         shown: visible(&one.target),
         picture: share(
             &told,
-            &[("statements", through), ("denied", one.denials), ("held", one.holds)],
+            &[
+                ("statements", through),
+                ("denied", one.denials),
+                ("held", one.holds),
+            ],
             most,
         ),
         identity: one.identity.clone(),
@@ -291,7 +323,11 @@ fn labels(overview: &Overview) -> Vec<LabelRow> {
     let row = |(name, (rows, masked)): (&str, (u64, u64))| {
         let told = format!("{}, {} masked", counted(rows, "row", "rows"), count(masked));
         LabelRow {
-            picture: share(&told, &[("rows", rows.saturating_sub(masked)), ("masked", masked)], most),
+            picture: share(
+                &told,
+                &[("rows", rows.saturating_sub(masked)), ("masked", masked)],
+                most,
+            ),
             name: name.to_owned(),
             told,
         }

@@ -64,9 +64,10 @@ impl Inner {
     ) -> Result<Response<Body>, Problem> {
         let about = match name {
             "" => None,
-            name => Some(name.parse::<About>().map_err(|_| {
-                Problem::not_found("There is no such question.")
-            })?),
+            name => Some(
+                name.parse::<About>()
+                    .map_err(|_| Problem::not_found("There is no such question."))?,
+            ),
         };
         let fields = &asked.fields;
         let mut shown = QuestionsPage {
@@ -107,7 +108,11 @@ impl Inner {
         };
         shown.export = Some(export(&question));
         let answer = self.blocking(move |store| store.ask(&question)).await?;
-        let columns: Vec<Html> = answer.columns.iter().map(|column| visible(column)).collect();
+        let columns: Vec<Html> = answer
+            .columns
+            .iter()
+            .map(|column| visible(column))
+            .collect();
         let row = |row: &Vec<String>| {
             let cells = row.iter().map(|cell| visible(cell));
             columns.iter().cloned().zip(cells).collect()
@@ -144,7 +149,10 @@ fn open(about: About, asked: &Asked) -> Open {
         value: asked.fields.text(name).unwrap_or_default().to_owned(),
         needed: about.needs() == Some(name),
     };
-    let fields = about.parameters().iter().filter(|name| **name != "namespace");
+    let fields = about
+        .parameters()
+        .iter()
+        .filter(|name| **name != "namespace");
     Open {
         name: about.name(),
         title: about.title(),
@@ -170,5 +178,9 @@ fn export(question: &Question) -> String {
         }
     }
     all.append_pair("limit", "10000");
-    format!("/ui/api/v1/questions/{}?{}", question.about.name(), all.finish())
+    format!(
+        "/ui/api/v1/questions/{}?{}",
+        question.about.name(),
+        all.finish()
+    )
 }

@@ -203,7 +203,8 @@ mod tests {
     #[test]
     fn what_another_sites_page_sent_is_refused() {
         let own = ["https://weir.example".to_owned()];
-        let ours = |headers: &[(&'static str, &'static str)]| asked(headers).from_our_page(&own).is_ok();
+        let ours =
+            |headers: &[(&'static str, &'static str)]| asked(headers).from_our_page(&own).is_ok();
         assert!(ours(&[("origin", "https://weir.example")]));
         assert!(ours(&[("sec-fetch-site", "same-origin")]));
         assert!(!ours(&[]), "whoever does not say it");
