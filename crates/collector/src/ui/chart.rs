@@ -208,7 +208,7 @@ mod tests {
         for most in [0, 1, 3, 4, 5, 9, 1000, 12_345, u64::MAX] {
             let top = round_up(most);
             assert!(
-                top >= most && (top % 4 == 0 || top == u64::MAX),
+                top >= most && (top.is_multiple_of(4) || top == u64::MAX),
                 "{most} {top}"
             );
         }
