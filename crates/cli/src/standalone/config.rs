@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
+use weir_collector::{ArchiveConfig, Keepers, PlaceError, WitnessConfig};
 use weir_notify::Notifications;
 use weir_oidc::Verifier;
 use weir_sidecar::part::{PartError, part};
