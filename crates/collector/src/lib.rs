@@ -19,6 +19,7 @@
 
 pub mod api;
 mod auditors;
+mod clickhouse;
 pub mod client;
 mod controller;
 pub mod csv;
@@ -32,6 +33,7 @@ mod store;
 mod tls;
 
 pub use auditors::{Auditors, ReviewError, ReviewFuture, Reviewer};
+pub use clickhouse::ClickHouseConfig;
 pub use controller::Controller;
 pub use ingest::{Ingest, IngestMetrics, Quota, Reason};
 pub use log::{

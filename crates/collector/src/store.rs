@@ -4,6 +4,7 @@
 //! long query never stops ingest.
 
 mod chain;
+mod facets;
 mod holds;
 mod index;
 mod ingest;
@@ -14,6 +15,7 @@ mod query;
 mod rollup;
 mod schema;
 mod sessions;
+mod texts;
 mod verify;
 
 use std::fs::{File, TryLockError};
@@ -29,6 +31,7 @@ use weir_audit::{
     Ack, Batch, DecodeError, Event, EvidenceRead, Finding, FindingCode, Hash, Record, Timestamp,
 };
 
+use crate::clickhouse::{ClickHouse, ClickHouseConfig};
 use crate::log::{LATEST, LogKey, Signed, Tree, kept};
 
 pub use overview::{Day, FindingCount, HoldTotals, LabelDay, Overview, PolicyCount, Traffic};
@@ -46,6 +49,8 @@ pub struct CollectorConfig {
     pub max_bytes: u64,
     /// An engine that said nothing for so long is a finding.
     pub silence: Duration,
+    /// Where searches are answered, if not here.
+    pub clickhouse: Option<ClickHouseConfig>,
 }
 
 impl Default for CollectorConfig {
@@ -54,6 +59,7 @@ impl Default for CollectorConfig {
             max_age: Some(Duration::from_secs(90 * 24 * 3600)),
             max_bytes: 16 << 30,
             silence: Duration::from_secs(180),
+            clickhouse: None,
         }
     }
 }
@@ -85,6 +91,9 @@ pub enum CollectorError {
     /// The log's key cannot be used.
     #[error(transparent)]
     Key(#[from] crate::log::KeyError),
+    /// The search engine did not do what it was asked.
+    #[error("the search engine failed: {0}")]
+    Engine(String),
     /// The cursor is not one that was given.
     #[error("the cursor is not valid")]
     Cursor,
@@ -128,6 +137,7 @@ struct Inner {
     dir: PathBuf,
     path: PathBuf,
     config: CollectorConfig,
+    far: Option<ClickHouse>,
     log_key: Arc<LogKey>,
     writer: Mutex<ingest::Ingest>,
     tail: broadcast::Sender<Arc<[Event]>>,
@@ -146,7 +156,8 @@ impl Collector {
             .create(dir)?;
         let lock = lock(dir)?;
         let path = dir.join("evidence.db");
-        let mut writer = ingest::Ingest::new(schema::open(&path)?, dir)?;
+        let far = config.clickhouse.clone().map(ClickHouse::new).transpose()?;
+        let mut writer = ingest::Ingest::new(schema::open(&path)?, dir, far.is_some())?;
         let now = Timestamp::from(std::time::SystemTime::now());
         if let Some(why) = kept::compare(&writer.store, dir, writer.log_key().public())? {
             let finding = Finding {
@@ -167,6 +178,7 @@ impl Collector {
                 dir: dir.to_owned(),
                 path,
                 config,
+                far,
                 log_key,
                 writer,
                 tail,
@@ -303,6 +315,21 @@ impl Collector {
         Tree(&self.reader()?).tile(tile)
     }
 
+    /// Where searches are answered, if not here.
+    pub(crate) fn far(&self) -> Option<&ClickHouse> {
+        self.inner.far.as_ref()
+    }
+
+    /// How long evidence is kept.
+    pub(crate) fn max_age(&self) -> Option<Duration> {
+        self.inner.config.max_age
+    }
+
+    /// Remembers that blocks up to `block` were forwarded.
+    pub(crate) fn settle(&self, block: i64) -> Result<(), CollectorError> {
+        self.writer().settle(block)
+    }
+
     fn writer(&self) -> MutexGuard<'_, ingest::Ingest> {
         self.inner
             .writer
@@ -318,10 +345,15 @@ impl Collector {
     }
 }
 
-/// What answers to questions are made of.
-pub(crate) mod answering {
-    pub(crate) use super::overview::{Days, IN_DAYS, rule_name, sum};
+/// What answers and search engines are made of.
+pub(crate) mod parts {
+    pub(crate) use super::holds::shortened;
+    pub(crate) use super::index::text_of;
+    pub(crate) use super::overview::{Days, IN_DAYS, day_name, rule_name, sum};
+    pub(crate) use super::query::{DEFAULT_LIMIT, MAX_LIMIT, events, parse_cursor};
     pub(crate) use super::rollup::{begin_of, day_of};
+    pub(crate) use super::schema::unpack;
+    pub(crate) use super::sessions::parse_cursor as parse_session_cursor;
 }
 
 fn lock(dir: &Path) -> Result<File, CollectorError> {
