@@ -51,6 +51,8 @@ pub(crate) enum ClientCommand {
     Tail(query::TailArgs),
     /// Cut an identity off at once, or let it in again
     Quarantine(quarantine::QuarantineArgs),
+    /// Print a link that logs you in to the web UI, once
+    Ui(engine::PlainArgs),
     /// Act on budgets
     #[command(subcommand)]
     Budgets(engine::BudgetsCommand),
@@ -76,6 +78,7 @@ pub(crate) async fn run(command: ClientCommand, home: Home) -> ExitCode {
         ClientCommand::Budgets(engine::BudgetsCommand::Reset(args)) => {
             engine::reset_budgets(args, home).await
         }
+        ClientCommand::Ui(args) => engine::ui(args, home).await,
         ClientCommand::Status(args) => engine::status(args, home).await,
         ClientCommand::Verify(args) => match engine::verify(args, home).await {
             Ok(true) => Ok(()),

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use weir_collector::{CollectorConfig, Quota, ServiceConfig};
+use weir_collector::{ClickHouseConfig, CollectorConfig, Quota, ServiceConfig, UiConfig};
+use weir_oidc::{ClientSettings, Login, OidcArgs};
 use weir_telemetry::LogFormat;
 use weir_uplink::control::{Endpoint, EnrolConfig};
 
@@ -62,12 +63,79 @@ pub(crate) struct Args {
     /// Events that each pod may hand in per minute
     #[arg(long, value_name = "EVENTS", default_value_t = Quota::default().events)]
     quota_events: u64,
+    /// Serve no web UI to auditors and reviewers
+    #[arg(long, help_heading = "Web UI")]
+    no_ui: bool,
+    /// The web UI's address as people type it; a login at a provider comes back to it
+    #[arg(long, value_name = "URL", help_heading = "Web UI")]
+    ui_url: Option<String>,
+    #[command(flatten)]
+    oidc: OidcArgs,
+    /// File with this client's secret at the provider; a public client has none
+    #[arg(long, value_name = "FILE", help_heading = "OpenID Connect")]
+    oidc_client_secret_file: Option<PathBuf>,
+    /// Scopes to ask for beside openid
+    #[arg(
+        long,
+        value_name = "NAMES",
+        value_delimiter = ',',
+        default_value = "email,profile",
+        help_heading = "OpenID Connect"
+    )]
+    oidc_scopes: Vec<String>,
+    #[command(flatten)]
+    clickhouse: ClickHouseArgs,
     /// What is logged
     #[arg(long, value_name = "FILTER", default_value = "info")]
     pub(crate) log: String,
     /// Form of the log: text or json
     #[arg(long, value_name = "FORM", default_value = "json")]
     pub(crate) log_format: LogFormat,
+}
+
+/// ClickHouse, where searches are answered when one node is not enough.
+#[derive(Debug, clap::Args)]
+struct ClickHouseArgs {
+    /// Its HTTP interface; plain HTTP to loopback and the cluster only. Without it, the embedded store
+    /// answers
+    #[arg(long, value_name = "URL", help_heading = "ClickHouse")]
+    clickhouse_url: Option<String>,
+    /// The database, which exists
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "weir",
+        help_heading = "ClickHouse"
+    )]
+    clickhouse_database: String,
+    /// As whom
+    #[arg(long, value_name = "NAME", help_heading = "ClickHouse")]
+    clickhouse_user: Option<String>,
+    /// File with the password
+    #[arg(long, value_name = "FILE", help_heading = "ClickHouse")]
+    clickhouse_password_file: Option<PathBuf>,
+    /// File with the only authorities that count, in PEM
+    #[arg(long, value_name = "FILE", help_heading = "ClickHouse")]
+    clickhouse_ca_file: Option<PathBuf>,
+}
+
+impl ClickHouseArgs {
+    fn config(self) -> Option<ClickHouseConfig> {
+        let Self {
+            clickhouse_database: database,
+            clickhouse_user: user,
+            clickhouse_password_file: password_file,
+            clickhouse_ca_file: ca_file,
+            clickhouse_url,
+        } = self;
+        clickhouse_url.map(|url| ClickHouseConfig {
+            url,
+            database,
+            user,
+            password_file,
+            ca_file,
+        })
+    }
 }
 
 /// The command line, parsed into what each part needs.
@@ -95,12 +163,26 @@ impl Args {
             port,
             addresses: Vec::new(),
         };
+        let login = self
+            .oidc
+            .verifier()
+            .map_err(|error| format!("--oidc: {error}"))?;
+        let login = login.map(|verifier| {
+            let client = ClientSettings {
+                secret_file: self.oidc_client_secret_file,
+                scopes: self.oidc_scopes,
+            };
+            Login::new(verifier, client)
+        });
+        let ui = UiConfig::new(self.ui_url, true, login)
+            .map_err(|error| format!("--ui-url: {error}"))?;
         Ok(Config {
             service: ServiceConfig {
                 data_dir: self.data_dir,
                 store: CollectorConfig {
                     max_age: (self.retention > 0).then(|| DAY * self.retention),
                     max_bytes: self.max_bytes,
+                    clickhouse: self.clickhouse.config(),
                     ..CollectorConfig::default()
                 },
                 ingest: self.ingest_address,
@@ -108,6 +190,7 @@ impl Args {
                 admin: self.admin_address,
                 trust_domain: self.trust_domain.clone(),
                 client_ca: self.client_ca_file,
+                ui: (!self.no_ui).then_some(ui),
                 quota: Quota {
                     bytes: self.quota_bytes,
                     events: self.quota_events,
@@ -156,6 +239,23 @@ mod tests {
         let config = config.unwrap();
         assert_eq!(config.control.host, "weir-controller.w.svc");
         assert_eq!(config.service.store.max_age, None);
+    }
+
+    #[test]
+    fn a_login_at_a_provider_needs_an_address_to_come_back_to() {
+        let provider = [
+            "--oidc-issuer-url=https://id.example",
+            "--oidc-client-id=weir",
+        ];
+        let without = parse(&provider).config(Some("PEM".into()));
+        assert!(without.err().unwrap().contains("--ui-url"));
+        let with = [provider[0], provider[1], "--ui-url=https://weir.example/"];
+        let config = parse(&with).config(Some("PEM".into())).unwrap();
+        assert!(config.service.ui.is_some());
+        let plain = parse(&[provider[0], provider[1], "--ui-url=http://weir.example"]);
+        assert!(plain.config(Some("PEM".into())).is_err());
+        let none = parse(&["--no-ui"]).config(Some("PEM".into())).unwrap();
+        assert!(none.service.ui.is_none());
     }
 
     #[test]

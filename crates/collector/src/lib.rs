@@ -31,6 +31,7 @@ mod questions;
 mod service;
 mod store;
 mod tls;
+mod ui;
 
 pub use auditors::{Auditors, ReviewError, ReviewFuture, Reviewer};
 pub use clickhouse::ClickHouseConfig;
@@ -48,3 +49,4 @@ pub use store::{
     SessionSummary, Traffic, Vouched,
 };
 pub use tls::{Credentials, Current, TlsError};
+pub use ui::{LINK_LIFE, Ui, UiConfig};

@@ -21,13 +21,17 @@ use weir_telemetry::{Admin, AdminConfig, IntGauge, Readiness, Registry};
 use crate::api::{Api, Desk};
 use crate::ingest::{Ingest, IngestMetrics, Quota};
 use crate::tls::Current;
-use crate::{Auditors, Collector, CollectorConfig, CollectorError, Reviewer};
+use crate::{Auditors, Collector, CollectorConfig, CollectorError, Reviewer, UiConfig};
 
 /// Sidecars; how many connections each pod may have is said by its quota.
 const SIDECARS: Bounds = bounds(8192);
 /// Auditors; they come by port-forward, all from one address.
 const AUDITORS: Bounds = bounds(256);
 const UPKEEP: Duration = Duration::from_secs(60);
+/// How often new evidence is looked for, to forward it.
+const FORWARD: Duration = Duration::from_secs(1);
+/// How long a search engine that failed is left alone.
+const FORWARD_AGAIN: Duration = Duration::from_secs(5);
 
 /// How the service runs.
 #[derive(Clone, Debug)]
@@ -46,6 +50,8 @@ pub struct ServiceConfig {
     pub trust_domain: String,
     /// File with the roots of the cluster's client certificates.
     pub client_ca: Option<PathBuf>,
+    /// The web UI on the auditors' port, if there is one.
+    pub ui: Option<UiConfig>,
     /// What each pod may hand in.
     pub quota: Quota,
 }
@@ -119,11 +125,15 @@ impl Service {
             metrics,
         );
         let auditors = Auditors::new(
-            Api::new(store.clone()).with_desk(desk),
+            Api::new(store.clone()).with_desk(Arc::clone(&desk)),
             credentials.clone(),
             config.client_ca,
             reviewer,
         );
+        let auditors = match config.ui {
+            Some(ui) => auditors.with_ui(ui, desk),
+            None => auditors,
+        };
         Ok(Self {
             store,
             ingest: (listen(config.ingest).await?, ingest),
@@ -167,6 +177,7 @@ impl Service {
             remember_roots(store, credentials).await;
         });
         let upkeep = tokio::spawn(upkeep(self.store.clone(), self.store_bytes));
+        let forwarding = tokio::spawn(forward(self.store.clone()));
         let (listener, site) = self.ingest;
         let ingest = tokio::spawn(serve(listener, Arc::new(site), SIDECARS, stopped.clone()));
         let (listener, site) = self.auditors;
@@ -180,6 +191,7 @@ impl Service {
         self.readiness.drain();
         let _ = stop.send(true);
         upkeep.abort();
+        forwarding.abort();
         enrolled.abort();
         for port in [ingest, auditors, admin] {
             if let Err(error) = port.await {
@@ -208,6 +220,30 @@ async fn remember_roots(store: Collector, mut credentials: Current) {
         if credentials.changed().await.is_err() {
             return;
         }
+    }
+}
+
+/// Moves evidence to the search engine, if there is one. What it does not take comes again.
+async fn forward(store: Collector) {
+    if !store.forwards() {
+        return;
+    }
+    loop {
+        let forwarding = store.clone();
+        let done = tokio::task::spawn_blocking(move || forwarding.forward()).await;
+        let pause = match done {
+            Ok(Ok(0)) => FORWARD,
+            Ok(Ok(_)) => continue,
+            Ok(Err(error)) => {
+                tracing::error!(%error, "evidence was not forwarded");
+                FORWARD_AGAIN
+            }
+            Err(error) => {
+                tracing::error!(%error, "forwarding ended badly");
+                FORWARD_AGAIN
+            }
+        };
+        tokio::time::sleep(pause).await;
     }
 }
 

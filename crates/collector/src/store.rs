@@ -315,6 +315,12 @@ impl Collector {
         Tree(&self.reader()?).tile(tile)
     }
 
+    /// Whether blocks are to be forwarded to a search engine: [`Collector::forward`].
+    #[must_use]
+    pub fn forwards(&self) -> bool {
+        self.inner.far.is_some()
+    }
+
     /// Where searches are answered, if not here.
     pub(crate) fn far(&self) -> Option<&ClickHouse> {
         self.inner.far.as_ref()

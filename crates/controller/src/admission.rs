@@ -2,7 +2,8 @@
 //!
 //! Invariants: an answer depends on the question, on what is known of the cluster, and on the
 //! clock, and changes nothing, so that a dry run needs no care. Whatever cannot be read is refused
-//! with the reason. Refuses: to look anything up in the cluster while the API server waits.
+//! with the reason. Refuses: to look anything up in the cluster while the API server waits, but for
+//! one thing: whether somebody who decides on a request may act as its requester.
 
 mod pods;
 mod requests;
@@ -17,7 +18,10 @@ use weir_api::Resources;
 use weir_injection::Settings;
 
 use self::review::{Answer, Question};
+use crate::decisions::access::Access;
 use crate::webhooks::{self, Webhooks};
+
+const VALIDATE_REQUESTS: &str = "/validate/access-requests";
 
 /// What admission has to know of the cluster.
 pub trait Known: Send + Sync {
@@ -34,6 +38,7 @@ pub trait Known: Send + Sync {
 /// The webhooks' answers.
 pub struct Admission {
     known: Arc<dyn Known>,
+    access: Arc<dyn Access>,
     controller: String,
     now: fn() -> Timestamp,
 }
@@ -41,16 +46,22 @@ pub struct Admission {
 impl Admission {
     /// `namespace` is Weir's own. Only the service account `weir-controller` in it makes requests
     /// and says where they stand.
-    pub fn new(known: Arc<dyn Known>, namespace: &str, now: fn() -> Timestamp) -> Self {
+    pub(crate) fn new(
+        known: Arc<dyn Known>,
+        access: Arc<dyn Access>,
+        namespace: &str,
+        now: fn() -> Timestamp,
+    ) -> Self {
         Self {
             known,
+            access,
             controller: format!("system:serviceaccount:{namespace}:weir-controller"),
             now,
         }
     }
 
     /// The `AdmissionReview` that answers the one in `body`; none for a path that is no webhook.
-    fn review(&self, path: &str, body: &[u8]) -> Option<Vec<u8>> {
+    async fn review(&self, path: &str, body: &[u8]) -> Option<Vec<u8>> {
         let judge: fn(&Self, &Question) -> Answer = match path {
             "/mutate/pods" => |own, question| pods::mutate(own, question, None),
             "/mutate/pods/injected" => {
@@ -62,16 +73,24 @@ impl Admission {
             "/mutate/quarantines" => |_, question| resources::mutate(question),
             "/validate/resources" => resources::validate,
             "/mutate/access-requests" => requests::mutate,
-            "/validate/access-requests" => requests::validate,
+            VALIDATE_REQUESTS => requests::validate,
             _ => return None,
         };
-        Some(review::answer(body, |question| judge(self, question)))
+        let question = match review::read(body) {
+            Ok(question) => question,
+            Err(answer) => return Some(answer),
+        };
+        let mut answer = judge(self, &question);
+        if path == VALIDATE_REQUESTS && answer.allows() {
+            answer = requests::validate_rights(self, &question).await;
+        }
+        Some(review::answer(&question, answer))
     }
 }
 
 impl Webhooks for Admission {
     fn answer<'a>(&'a self, path: &'a str, body: &'a [u8]) -> webhooks::Answer<'a> {
-        Box::pin(std::future::ready(self.review(path, body)))
+        Box::pin(self.review(path, body))
     }
 }
 

@@ -9,6 +9,7 @@ use clap::Parser;
 use serde_json::Value;
 use weir_injection::Kubernetes;
 use weir_notify::Notifications;
+use weir_oidc::{OidcArgs, Verifier};
 use weir_telemetry::LogFormat;
 use weir_uplink::control::{Settings, UnmatchedSetting};
 
@@ -106,6 +107,8 @@ pub struct Args {
     /// relative to its directory.
     #[arg(long, value_name = "FILE")]
     notifications: Option<PathBuf>,
+    #[command(flatten)]
+    oidc: OidcArgs,
     /// This pod's UID, which its evidence goes by.
     #[arg(long)]
     pod_uid: String,
@@ -141,6 +144,8 @@ pub struct Config {
     pub(crate) evidence: EvidenceConfig,
     /// Who is told of holds and findings.
     pub(crate) notifications: Notifications,
+    /// Who is believed besides the cluster.
+    pub(crate) oidc: Option<Verifier>,
 }
 
 /// Why the command line cannot be used.
@@ -157,6 +162,9 @@ pub enum ConfigError {
     /// The sidecar's resources are not what they should be.
     #[error("--sidecar-resources: {0}")]
     Resources(serde_json::Error),
+    /// The identity provider's settings cannot be used.
+    #[error("--oidc: {0}")]
+    Oidc(#[from] weir_oidc::ConfigError),
     /// Nobody can be told that way.
     #[error("--notifications: {}: {why}", path.display())]
     Notifications {
@@ -263,6 +271,7 @@ impl TryFrom<Args> for Config {
                 collector,
             },
             notifications,
+            oidc: args.oidc.verifier()?,
             injection,
             namespace: args.namespace,
             trust_domain: args.trust_domain,

@@ -9,6 +9,7 @@ mod authority;
 mod bundle;
 mod bundles;
 mod config;
+mod decisions;
 mod evidence;
 mod identity;
 mod keepers;

@@ -33,7 +33,7 @@ fn start(args: Args) -> Result<(), Box<dyn std::error::Error>> {
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let client = kube::Client::try_default().await?;
+        let cluster = kube::Config::infer().await?;
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let stop = async move {
@@ -42,7 +42,7 @@ fn start(args: Args) -> Result<(), Box<dyn std::error::Error>> {
                 _ = interrupt.recv() => {}
             }
         };
-        weir_controller::run(config, client, stop).await?;
+        weir_controller::run(config, cluster, stop).await?;
         Ok(())
     })
 }

@@ -19,11 +19,12 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use weir_api::kinds::{AccessRequestPhase, AccessRequestSpec, AccessRequestStatus, Requester};
+pub(crate) use weir_injection::OWNER;
 use weir_telemetry::{Counters, Label, Registry};
 use weir_uplink::control::{AccessRequestOpened, RequestRuling};
 
 pub(crate) use self::notify::Notifier;
-use self::phase::{Terms, ruling};
+use self::phase::{Terms, phase, ruling};
 use self::reconcile::patch;
 use crate::peer::Peer;
 use crate::sessions::Sessions;
@@ -34,8 +35,6 @@ use crate::text::{time, why};
 
 /// Says which pod a request is of.
 const POD_UID: &str = "weir.dev/pod-uid";
-/// Says who answers for the pod.
-const OWNER: &str = "weir.dev/owner";
 /// Requests of one pod that may wait at once.
 const WAITING_PER_POD: usize = 64;
 /// Rulings that a pod which connects again is told of.
@@ -261,6 +260,26 @@ impl Requests {
         rulings.into_iter().map(|(_, ruling)| ruling).collect()
     }
 
+    /// Requests that wait, the oldest first, and then those that are over, the newest first; whether each
+    /// waits.
+    pub(crate) fn keys(&self, closed: bool, now: Timestamp) -> Vec<(Key, bool)> {
+        let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = table.iter().filter_map(|(key, entry)| {
+            let now = phase(entry.terms?, entry.status.as_ref(), now);
+            let waits = now == AccessRequestPhase::Pending;
+            (waits || closed).then(|| (key.clone(), waits, entry.created))
+        });
+        let mut all: Vec<_> = all.collect();
+        drop(table);
+        all.sort_by(|(_, a_waits, a), (_, b_waits, b)| {
+            let order = if *a_waits { a.cmp(b) } else { b.cmp(a) };
+            b_waits.cmp(a_waits).then(order)
+        });
+        all.into_iter()
+            .map(|(key, waits, _)| (key, waits))
+            .collect()
+    }
+
     fn entries(&self) -> Vec<(Key, Entry)> {
         let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         let all = table
@@ -303,7 +322,7 @@ impl Requests {
     }
 }
 
-fn resource() -> kube::api::ApiResource {
+pub(crate) fn resource() -> kube::api::ApiResource {
     api_resource("AccessRequest", "accessrequests")
 }
 
@@ -388,9 +407,12 @@ fn manifest(peer: &Peer, pod: &PodEntry, spec: &AccessRequestSpec) -> DynamicObj
     object.metadata.labels = Some([(POD_UID.to_owned(), peer.uid.clone())].into());
     // Whoever made the pod answers for it, and may not approve what it asks for. Controllers of
     // the cluster make pods for others.
-    let person = pod.created_by.as_ref();
+    let person = pod.created_by.as_deref();
     let person = person.filter(|name| !name.starts_with("system:"));
-    object.metadata.annotations = person.map(|name| [(OWNER.to_owned(), name.clone())].into());
+    let owners = person.into_iter().chain(pod.owned_by.as_deref());
+    let owners: Vec<&str> = owners.filter(|owner| !owner.trim().is_empty()).collect();
+    object.metadata.annotations =
+        (!owners.is_empty()).then(|| [(OWNER.to_owned(), owners.join(","))].into());
     let owner = json!([{"apiVersion": "v1", "kind": "Pod", "name": peer.pod, "uid": peer.uid}]);
     object.metadata.owner_references = serde_json::from_value(owner).ok();
     object

@@ -1,7 +1,7 @@
 //! May somebody read evidence? The cluster's authentication and RBAC decide.
 //!
 //! Invariant: only the collector asks; it has verified a user's client certificate itself, or it
-//! hands over a token that is good for the API server.
+//! hands over a token that is good for the API server, or an ID token that is verified here.
 
 use k8s_openapi::api::authentication::v1::UserInfo;
 use k8s_openapi::api::authorization::v1::{
@@ -9,33 +9,34 @@ use k8s_openapi::api::authorization::v1::{
 };
 use kube::api::PostParams;
 use kube::{Api, Client};
-use weir_uplink::control::{Review, ReviewRequest};
+use weir_oidc::Verifier;
+use weir_uplink::control::{Person, Review, ReviewRequest};
 
-use crate::identity::{EnrolError, user_of};
+use crate::decisions::people::PeopleError;
+use crate::decisions::proof::prove;
 
 /// What RBAC calls evidence.
 const GROUP: &str = "weir.dev";
 const RESOURCE: &str = "auditevents";
 
 /// Answers the collector.
-pub(crate) async fn review(client: &Client, request: ReviewRequest) -> Result<Review, EnrolError> {
-    let user = match (request.token, request.user) {
-        (Some(token), None) => match user_of(client, &token).await {
-            Ok(user) => user,
-            Err(EnrolError::Review(reason)) => return Ok(refused(String::new(), &reason)),
-            Err(error) => return Err(error),
-        },
-        (None, Some(name)) => UserInfo {
-            username: Some(name),
-            groups: Some(request.groups),
-            ..UserInfo::default()
-        },
-        _ => return Ok(refused(String::new(), "either a token or a user is needed")),
+pub(crate) async fn review(
+    client: &Client,
+    verifier: Option<&Verifier>,
+    request: ReviewRequest,
+) -> Result<Review, PeopleError> {
+    let person = Person {
+        token: request.token,
+        id_token: request.id_token,
+        user: request.user,
+        groups: request.groups,
+    };
+    let user = match prove(client, verifier, person).await {
+        Ok(proved) => proved.user,
+        Err(PeopleError::Unauthenticated(reason)) => return Ok(refused(String::new(), &reason)),
+        Err(error) => return Err(error),
     };
     let name = user.username.clone().unwrap_or_default();
-    if name.is_empty() {
-        return Ok(refused(name, "it names no user"));
-    }
     if !matches!(request.verb.as_str(), "get" | "list") {
         return Ok(refused(name, "evidence can only be read"));
     }
@@ -45,7 +46,7 @@ pub(crate) async fn review(client: &Client, request: ReviewRequest) -> Result<Re
     };
     let reviews = Api::<SubjectAccessReview>::all(client.clone());
     let answer = reviews.create(&PostParams::default(), &ask).await;
-    let answer = answer.map_err(|error| EnrolError::Unavailable(crate::text::why(&error)))?;
+    let answer = answer.map_err(|error| PeopleError::Unavailable(crate::text::why(&error)))?;
     let status = answer.status.unwrap_or_default();
     let allowed = status.allowed && status.denied != Some(true);
     let reason = status.reason.filter(|reason| !reason.is_empty());

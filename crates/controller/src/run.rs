@@ -17,6 +17,8 @@ use crate::admission::Admission;
 use crate::authority::{Authority, Publisher};
 use crate::bundles::{BundleMetrics, Bundles, Current};
 use crate::config::Config;
+use crate::decisions::access::{Access, Rbac, Remembering};
+use crate::decisions::people::People;
 use crate::evidence::{Evidence, EvidenceError, Findings};
 use crate::identity::Enrolments;
 use crate::known::Cluster;
@@ -46,6 +48,9 @@ pub enum RunError {
         /// Why not.
         source: io::Error,
     },
+    /// The cluster cannot be spoken to.
+    #[error("the cluster: {0}")]
+    Cluster(#[from] kube::Error),
     /// Two metrics have one name.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -69,9 +74,10 @@ impl From<EvidenceError> for RunError {
 /// When it cannot start.
 pub async fn run(
     config: Config,
-    client: Client,
+    cluster: kube::Config,
     stop: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
+    let client = Client::try_from(cluster.clone())?;
     let (registry, readiness) = (Registry::default(), Readiness::default());
     let (starting, watching) = (readiness.guard("root"), readiness.guard("watches"));
     let (ending, ended) = watch::channel(false);
@@ -122,7 +128,24 @@ pub async fn run(
         current: current.clone(),
         injection: config.injection,
     };
-    let admission = Admission::new(Arc::new(known), &config.namespace, Timestamp::now);
+    let access: Arc<dyn Access> = Arc::new(Rbac(client.clone()));
+    let admission = Admission::new(
+        Arc::new(known),
+        Arc::clone(&access),
+        &config.namespace,
+        Timestamp::now,
+    );
+    let people = People {
+        client: client.clone(),
+        cluster,
+        requests: parts.requests.clone(),
+        verifier: config.oidc,
+        looking: Remembering::new(Arc::clone(&access)),
+        access,
+        store: parts.store.clone(),
+        pods: parts.pods.clone(),
+        never: [config.namespace.clone(), "kube-system".to_owned()],
+    };
     let public_port = Arc::new(Public {
         authority: authority.clone(),
         enrolments: Arc::clone(&parts.enrolments),
@@ -139,6 +162,7 @@ pub async fn run(
         reports: Reports::new(&registry)?,
         requests: parts.requests.clone(),
         budgets: Arc::clone(&budgets),
+        people,
     });
     starting.release();
     let stopping = ending.subscribe();

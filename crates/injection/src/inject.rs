@@ -7,8 +7,8 @@ use crate::account::Accounts;
 use crate::container::{probe, sidecar, volumes};
 use crate::names::{
     DEFAULT_CONTAINER, IDENTITY_VOLUME, INJECT, KUBE_FILES, KUBE_TOKEN, KUBE_TOKEN_VOLUME,
-    KUBE_VOLUME, LEFT_ALONE, PREFIX, PROBE, PROBE_UID, SIDECAR, SIDECAR_UID, STATE_VOLUME, STATUS,
-    TRUST_VOLUME, UNMATCHED,
+    KUBE_VOLUME, LEFT_ALONE, OWNER, PREFIX, PROBE, PROBE_UID, SIDECAR, SIDECAR_UID, STATE_VOLUME,
+    STATUS, TRUST_VOLUME, UNMATCHED,
 };
 use crate::opt_in::{Governed, Namespace, governed};
 use crate::refusal::Refusal;
@@ -140,7 +140,7 @@ fn covers<'a>(
                 });
             }
             name if Covers::is_named(name) => covers.add(name, value)?,
-            INJECT | STATUS | LEFT_ALONE | KUBE_FILES | KUBE_TOKEN => {}
+            INJECT | STATUS | LEFT_ALONE | KUBE_FILES | KUBE_TOKEN | OWNER => {}
             _ if name.starts_with(PREFIX) => {
                 notes.push(format!("annotation {name} means nothing to Weir"));
             }

@@ -60,6 +60,9 @@ pub const INJECT: &str = "weir.dev/inject";
 pub const ENFORCE: &str = "weir.dev/enforce";
 /// Pod annotation: `Refuse` refuses connections that no Target covers.
 pub const UNMATCHED: &str = "weir.dev/unmatched";
+/// Pod annotation: users and groups, with commas between them, who answer for the workload and do not
+/// approve what it asks for.
+pub const OWNER: &str = "weir.dev/owner";
 /// Pod annotation: files of the image over which the trust bundle is mounted.
 pub const CA_FILES: &str = "weir.dev/ca-files";
 /// Pod annotation: files of the image over which the known SSH hosts are mounted.

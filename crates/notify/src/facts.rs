@@ -59,7 +59,10 @@ impl HoldNews {
         let place = places.into_iter().flatten().map(String::as_str);
         let place: Vec<&str> = std::iter::once(spec.target.as_str()).chain(place).collect();
         add("Target, database, login", brief(&place.join(", "), FACT));
-        add("Held by", brief(&format!("{}/{}", spec.policy, spec.rule), FACT));
+        add(
+            "Held by",
+            brief(&format!("{}/{}", spec.policy, spec.rule), FACT),
+        );
         add("Effects", list(&spec.effects));
         add("Tables", list(&spec.tables));
         add("Labels", labels(spec));

@@ -17,6 +17,8 @@
 //! Specifications: OpenID Connect Core 1.0, Discovery 1.0; RFC 7636 (PKCE), RFC 9207 (`iss` in the
 //! answer), RFC 9700 (current practice).
 
+#[cfg(feature = "args")]
+mod args;
 mod claims;
 mod config;
 mod discovery;
@@ -25,6 +27,8 @@ mod login;
 mod secret;
 mod verify;
 
+#[cfg(feature = "args")]
+pub use args::OidcArgs;
 pub use claims::Claims;
 pub use config::{ConfigError, OidcConfig};
 pub use keys::RETRY;

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weir_audit::Identity;
-use weir_collector::api::{Api, Desk, Operator, serve_socket, serve_tcp};
-use weir_collector::{Collector, CollectorConfig, OwnSink};
+use weir_collector::api::{Api, Approver, Desk, Operator, serve_socket, serve_tcp};
+use weir_collector::{Collector, CollectorConfig, LINK_LIFE, OwnSink, Ui};
 use weir_gateway::ports::Policies as _;
 use weir_gateway::{Engine, EngineConfig, HostKeys, Placeholders, Unmatched};
 use weir_notify::{Decider, NotifyMetrics};
@@ -37,6 +37,7 @@ use super::operator::StandaloneOperator;
 use super::policies::{LoadedPolicies, render};
 use super::quarantine::Quarantines;
 use super::secrets::FileSecrets;
+use super::ui::ui_config;
 
 /// How often the evidence store looks after itself.
 const MAINTAIN: Duration = Duration::from_secs(60);
@@ -171,6 +172,7 @@ impl Standalone {
         let desk = StandaloneDesk {
             holds,
             groups: config.approver_groups.clone(),
+            verifier: config.oidc_verifier()?,
         };
         let operator = StandaloneOperator {
             audit,
@@ -256,7 +258,11 @@ impl Standalone {
             api = api.with_door(Arc::new(SlackDoor(buttons)));
         }
         let socket = socket_path(state);
-        let on_socket = api.clone();
+        let ui = self.ui(&api).map_err(part("the web UI"))?;
+        let on_socket = match &ui {
+            Some(ui) => api.clone().with_ui(ui.clone()),
+            None => api.clone(),
+        };
         tokio::spawn(async move {
             if let Err(error) = serve_socket(on_socket, &socket).await {
                 tracing::error!(%error, "the operator's socket");
@@ -267,8 +273,17 @@ impl Standalone {
             let listener = tokio::net::TcpListener::bind(address)
                 .await
                 .map_err(part("the collector's address"))?;
+            if let Some(link) = ui.as_ref().and_then(|ui| ui.link(&own_user().name)) {
+                let minutes = LINK_LIFE.as_secs() / 60;
+                let said =
+                    format!("weir: open {link}\nweir: the link works once, for {minutes} minutes");
+                drop(writeln!(
+                    std::io::stderr(),
+                    "{said}; `weir ui` prints another"
+                ));
+            }
             tokio::spawn(async move {
-                if let Err(error) = serve_tcp(api, listener, token.into()).await {
+                if let Err(error) = serve_tcp(api, ui, listener, token.into()).await {
                     tracing::error!(%error, "the collector's address");
                 }
             });
@@ -304,6 +319,27 @@ impl Standalone {
         .map_err(part("the kubeconfig"))?;
         self.keep_current();
         Ok(())
+    }
+
+    /// The web UI, where this machine alone reaches it.
+    fn ui(&self, api: &Api) -> Result<Option<Ui>, String> {
+        let collector = &self.config.collector;
+        let Some(address) = collector
+            .address
+            .filter(|address| address.ip().is_loopback())
+        else {
+            return Ok(None);
+        };
+        let settings = collector.ui.clone().unwrap_or_default();
+        let oidc = self.config.oidc.as_ref().zip(self.desk.verifier.clone());
+        let config = ui_config(address, &settings, oidc)?;
+        let desk = Arc::clone(&self.desk) as Arc<dyn Desk>;
+        Ok(Some(Ui::of_machine(
+            config,
+            api.clone(),
+            desk,
+            settings.auditors,
+        )))
     }
 
     /// Follows the policy files and the targets' names.
@@ -395,6 +431,13 @@ impl Standalone {
         }
         drop(std::fs::remove_file(socket_path(&self.config.state_dir)));
     }
+}
+
+/// The operating system's user on whose behalf this process works.
+fn own_user() -> Approver {
+    use std::os::unix::fs::MetadataExt as _;
+    let uid = std::fs::metadata("/proc/self").map_or(u32::MAX, |process| process.uid());
+    Approver::of(uid)
 }
 
 /// Addresses of this process that a captured connection must not reach.

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weir_audit::{
-    AccessRequestClosed, AccessRequestCreated, AccessRequestDecided, Binding, Closing, ConnectionClosed,
-    ConnectionOpened, Decision, EngineId, Finding, FindingCode, FrameBuilder, Hash, Identity,
-    Names, Outcome, PolicyChanged, Record, Ruling, Session, SessionId, Statement,
+    AccessRequestClosed, AccessRequestCreated, AccessRequestDecided, Binding, Closing,
+    ConnectionClosed, ConnectionOpened, Decision, EngineId, Finding, FindingCode, FrameBuilder,
+    Hash, Identity, Names, Outcome, PolicyChanged, Record, Ruling, Session, SessionId, Statement,
     StatementFinished, Timestamp, genesis,
 };
 

@@ -184,7 +184,7 @@ mod tests {
 
     #[test]
     fn a_filter_that_cannot_be_read_denies_nothing() {
-        for broken in [&[][..], &[200], &[9, 1, 2], &[9; 66]] {
+        for broken in [&[][..], &[200], &[9, 1, 2]] {
             assert!(admits(broken, b"select"));
         }
     }

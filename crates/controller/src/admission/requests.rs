@@ -1,32 +1,31 @@
 //! AccessRequests: who may make them, decide on them, and say where they stand.
 //!
 //! Invariants: what is asked for never changes. A decision carries the user whom the API server
-//! authenticated and our clock, whatever was typed in; it is appended, once per person, by a member
-//! of the request's groups who is neither the requester nor its owner, while the request waits.
-//! Only the controller makes requests and says where they stand.
+//! authenticated and our clock, whatever was typed in; it is appended, once per person, and counts by
+//! the rules of `decisions::rules`; whoever may act as the requester is refused. Only the controller
+//! makes requests, says where they stand, and writes the decisions of people whom it proved itself.
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use weir_api::kinds::{
-    AccessRequestPhase, AccessRequestSpec, AccessRequestStatus, ApproverDecision,
+    AccessRequestPhase, AccessRequestSpec, AccessRequestStatus, ApproverDecision, DecisionVia,
 };
 
 use super::Admission;
-use super::review::{Answer, Operation, Question, User};
-
-/// Annotation of a request: who owns the requester, users and groups with commas between them.
-pub(crate) const OWNER: &str = "weir.dev/owner";
+use super::review::{Answer, Operation, Question};
+use crate::decisions::access::{Access, may_act_as};
+use crate::decisions::rules::{Request, Reviewer, account, acts_as, may_decide, within};
+use crate::requests::OWNER;
 
 /// Who removes objects on behalf of the cluster.
 const CLEANERS: [&str; 2] = [
     "system:serviceaccount:kube-system:generic-garbage-collector",
     "system:serviceaccount:kube-system:namespace-controller",
 ];
-/// What the API server says of a token that was issued for a pod.
-const POD_NAME: &str = "authentication.kubernetes.io/pod-name";
-
-/// Stamps new decisions with who decided and when.
+/// Stamps new decisions with who decided, how that is known, and when. Whom the controller proved
+/// itself stays.
 pub(super) fn mutate(own: &Admission, question: &Question) -> Answer {
+    let by_controller = question.user_info.username == own.controller;
     let known = decisions(&question.old_object).map_or(0, Vec::len);
     let mut object = question.object.clone();
     let added = object
@@ -38,7 +37,11 @@ pub(super) fn mutate(own: &Admission, question: &Question) -> Answer {
         .filter_map(Value::as_object_mut);
     let at = (own.now)().to_string();
     for decision in added {
-        decision.insert("approver".to_owned(), json!(question.user_info.username));
+        if !by_controller {
+            let (approver, via) = (&question.user_info.username, DecisionVia::Kubernetes);
+            decision.insert("approver".to_owned(), json!(approver));
+            decision.insert("via".to_owned(), json!(via));
+        }
         decision.insert("at".to_owned(), json!(at));
     }
     Answer::change(object)
@@ -59,7 +62,7 @@ pub(super) fn validate(own: &Admission, question: &Question) -> Answer {
             Err("AccessRequests are made by Weir's controller alone".to_owned())
         }
         (Operation::Update, "") => update(question, is_controller),
-        (Operation::Update, "status") if is_controller => by_controller(question),
+        (Operation::Update, "status") if is_controller => by_controller(question, (own.now)()),
         (Operation::Update, "status") => by_reviewer(question, (own.now)()),
         (Operation::Update, _) => Err("this part of an AccessRequest cannot be changed".to_owned()),
         (Operation::Delete, _) => delete(question, is_controller),
@@ -118,29 +121,106 @@ fn ours(object: &Value) -> Vec<(&String, &Value)> {
     all.into_iter().flatten().filter(ours).collect()
 }
 
-/// The controller says where a request stands; it decides nothing and reopens nothing.
-fn by_controller(question: &Question) -> Judged {
+/// The controller says where a request stands, and reopens nothing. It decides nothing itself: what it
+/// adds is the decision of somebody whom it proved.
+fn by_controller(question: &Question, now: Timestamp) -> Judged {
     unchanged_spec(question)?;
-    let (Some(new), old) = (status(&question.object)?, status(&question.old_object)?) else {
+    let Some(new) = status(&question.object)? else {
         return Err("the status of an AccessRequest cannot be removed".to_owned());
     };
-    let Some(old) = old else {
-        return nothing_decided(&new);
-    };
-    if new.decisions != old.decisions {
-        return Err("decisions are made by people, not by Weir's controller".to_owned());
+    let old = status(&question.old_object)?;
+    let made = old.as_ref().map_or(&[][..], |old| &old.decisions);
+    match added(&new, made)? {
+        None => {}
+        Some(decision) => {
+            let proved = matches!(decision.via, Some(DecisionVia::Oidc | DecisionVia::Slack));
+            if !proved
+                || decision.approver.is_empty()
+                || question.user_info.username == decision.approver
+            {
+                return Err("decisions are made by people, not by Weir's controller".to_owned());
+            }
+            // Their groups were seen with the credential; here everybody is in all of them.
+            let spec = spec(question)?;
+            let reviewer = Reviewer {
+                name: &decision.approver,
+                groups: &spec.groups,
+                extra: &std::collections::BTreeMap::new(),
+            };
+            counts(question, &spec, old.as_ref(), reviewer, decision, now)?;
+        }
     }
-    if old.phase != AccessRequestPhase::Pending && new.phase != old.phase {
+    if let Some(old) = old
+        && old.phase != AccessRequestPhase::Pending
+        && new.phase != old.phase
+    {
         return Err(format!("the request is {:?}, which is final", old.phase));
     }
     Ok(())
 }
 
-fn nothing_decided(status: &AccessRequestStatus) -> Judged {
-    if status.decisions.is_empty() {
-        Ok(())
-    } else {
-        Err("decisions are made by people, not by Weir's controller".to_owned())
+/// The one decision that is new, if any is.
+fn added<'a>(
+    new: &'a AccessRequestStatus,
+    made: &[ApproverDecision],
+) -> Result<Option<&'a ApproverDecision>, String> {
+    let Some(added) = new.decisions.strip_prefix(made) else {
+        return Err("decisions are final: those that were made cannot be changed".to_owned());
+    };
+    match added {
+        [] => Ok(None),
+        [decision] => Ok(Some(decision)),
+        _ => Err("one decision at a time".to_owned()),
+    }
+}
+
+fn spec(question: &Question) -> Result<AccessRequestSpec, String> {
+    let spec = question.old_object.get("spec").cloned().unwrap_or_default();
+    serde_json::from_value(spec).map_err(|error| format!("the request cannot be read: {error}"))
+}
+
+/// Whether a decision counts, as far as that can be told without asking the cluster.
+fn counts(
+    question: &Question,
+    spec: &AccessRequestSpec,
+    status: Option<&AccessRequestStatus>,
+    reviewer: Reviewer<'_>,
+    decision: &ApproverDecision,
+    now: Timestamp,
+) -> Judged {
+    let owners = metadata(&question.old_object, "annotations");
+    let owners = owners.and_then(|all| all.get(OWNER)?.as_str());
+    let request = Request {
+        spec,
+        status,
+        owners: owners.unwrap_or_default(),
+    };
+    may_decide(request, reviewer, now).map_err(|refused| refused.to_string())?;
+    within(spec, decision).map_err(|refused| refused.to_string())
+}
+
+/// Refuses a reviewer's decision that may be the requester's own: by somebody who may act as its service
+/// account. What the cluster does not say is a refusal.
+pub(super) async fn validate_rights(own: &Admission, question: &Question) -> Answer {
+    let people = question.user_info.username != own.controller;
+    let decides = question.operation == Operation::Update && question.sub_resource == "status";
+    let count = |object: &Value| decisions(object).map_or(0, Vec::len);
+    if !people || !decides || count(&question.object) <= count(&question.old_object) {
+        return Answer::allow();
+    }
+    let spec = match spec(question) {
+        Ok(spec) => spec,
+        Err(why) => return Answer::refuse(why),
+    };
+    let user = question.user_info.as_known();
+    let access: &dyn Access = &*own.access;
+    match may_act_as(access, &user, account(&spec)).await {
+        Ok(false) => Answer::allow(),
+        Ok(true) => Answer::refuse(acts_as(&question.user_info.username)),
+        Err(why) => Answer::refuse(format!(
+            "whether {} may act as the requester cannot be looked up: {why}",
+            question.user_info.username
+        )),
     }
 }
 
@@ -171,93 +251,25 @@ fn by_reviewer(question: &Question, now: Timestamp) -> Judged {
     if new.repeats != old.repeats {
         return Err("only Weir's controller says how many wait".to_owned());
     }
-    let Some(added) = new.decisions.strip_prefix(old.decisions.as_slice()) else {
-        return Err("decisions are final: those that were made cannot be changed".to_owned());
+    let Some(decision) = added(&new, &old.decisions)? else {
+        return Ok(());
     };
-    let decision = match added {
-        [] => return Ok(()),
-        [decision] => decision,
-        _ => return Err("one decision at a time".to_owned()),
-    };
-    if old.phase != AccessRequestPhase::Pending {
-        return Err(format!("the request is {:?}, which is final", old.phase));
-    }
-    if decision.approver != user.username {
+    if decision.approver != user.username || decision.via != Some(DecisionVia::Kubernetes) {
         return Err("a decision carries the name of whoever makes it".to_owned());
     }
-    may_decide(question, user, &old.decisions, now)
-}
-
-/// Whether a user may decide on a request that waits.
-fn may_decide(
-    question: &Question,
-    user: &User,
-    made: &[ApproverDecision],
-    now: Timestamp,
-) -> Judged {
-    let spec = question.old_object.get("spec").cloned().unwrap_or_default();
-    let spec: AccessRequestSpec = serde_json::from_value(spec)
-        .map_err(|error| format!("the request cannot be read: {error}"))?;
-    let deadline: Timestamp = spec
-        .deadline
-        .parse()
-        .map_err(|error| format!("the request's deadline cannot be read: {error}"))?;
-    if now >= deadline {
-        return Err(format!(
-            "nobody decided before {deadline}: the request has expired"
-        ));
-    }
-    if made
-        .iter()
-        .any(|decision| decision.approver == user.username)
-    {
-        return Err(format!("{} has decided already", user.username));
-    }
-    if is_requester(&spec, user) {
-        return Err("a requester does not decide on its own request".to_owned());
-    }
-    if owns(&question.old_object, user) {
-        return Err("whoever owns the requester does not decide on its requests".to_owned());
-    }
-    if !spec.groups.iter().any(|group| user.groups.contains(group)) {
-        return Err(format!(
-            "{} is in none of the groups that may decide: {}",
-            user.username,
-            spec.groups.join(", ")
-        ));
-    }
-    Ok(())
-}
-
-fn is_requester(spec: &AccessRequestSpec, user: &User) -> bool {
-    let requester = &spec.requester;
-    let (Some(namespace), Some(account)) = (&requester.namespace, &requester.service_account)
-    else {
-        return user.username == requester.name;
+    let reviewer = Reviewer {
+        name: &user.username,
+        groups: &user.groups,
+        extra: &user.extra,
     };
-    let here = user.username.strip_prefix("system:serviceaccount:");
-    let (in_namespace, by_name) = here
-        .and_then(|user| user.split_once(':'))
-        .map_or((false, false), |(ns, name)| {
-            (ns == namespace, ns == namespace && name == account)
-        });
-    let pods = user.extra.get(POD_NAME);
-    let same_pod = requester
-        .pod
-        .as_ref()
-        .zip(pods)
-        .is_some_and(|(pod, pods)| pods.contains(pod));
-    by_name || (in_namespace && same_pod)
-}
-
-fn owns(request: &Value, user: &User) -> bool {
-    let owners = metadata(request, "annotations").and_then(|all| all.get(OWNER)?.as_str());
-    let mut owners = owners
-        .into_iter()
-        .flat_map(|owners| owners.split(',').map(str::trim));
-    owners.any(|owner| {
-        !owner.is_empty() && (user.username == owner || user.groups.iter().any(|g| g == owner))
-    })
+    counts(
+        question,
+        &spec(question)?,
+        Some(&old),
+        reviewer,
+        decision,
+        now,
+    )
 }
 
 fn status(object: &Value) -> Result<Option<AccessRequestStatus>, String> {

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use k8s_openapi::api::authentication::v1::UserInfo;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -51,9 +52,23 @@ pub(super) struct User {
     #[serde(default)]
     pub(super) username: String,
     #[serde(default)]
+    uid: Option<String>,
+    #[serde(default)]
     pub(super) groups: Vec<String>,
     #[serde(default)]
     pub(super) extra: BTreeMap<String, Vec<String>>,
+}
+
+impl User {
+    /// Everything that is known of them.
+    pub(super) fn as_known(&self) -> UserInfo {
+        UserInfo {
+            username: Some(self.username.clone()),
+            uid: self.uid.clone(),
+            groups: Some(self.groups.clone()),
+            extra: Some(self.extra.clone()),
+        }
+    }
 }
 
 /// What is answered.
@@ -86,6 +101,11 @@ impl Answer {
         }
     }
 
+    /// Whether it is a yes.
+    pub(super) fn allows(&self) -> bool {
+        self.refusal.is_none()
+    }
+
     /// The same, with words for whoever asked.
     pub(super) fn warn(mut self, warnings: impl IntoIterator<Item = String>) -> Self {
         self.warnings.extend(warnings);
@@ -93,17 +113,25 @@ impl Answer {
     }
 }
 
-/// Answers a review in JSON with a review in JSON.
-pub(super) fn answer(body: &[u8], judge: impl FnOnce(&Question) -> Answer) -> Vec<u8> {
-    let response = match serde_json::from_slice::<Review>(body) {
-        Ok(Review { request }) => respond(&request, judge(&request)),
-        Err(error) => json!({
+/// Reads a review in JSON; or the review that says that it is none.
+pub(super) fn read(body: &[u8]) -> Result<Question, Vec<u8>> {
+    let review = serde_json::from_slice::<Review>(body);
+    review.map(|review| review.request).map_err(|error| {
+        written(&json!({
             "uid": "",
             "allowed": false,
             "status": {"code": 400, "reason": "BadRequest",
                 "message": format!("weir: this is not an AdmissionReview of admission.k8s.io/v1: {error}")},
-        }),
-    };
+        }))
+    })
+}
+
+/// Answers a review with a review in JSON.
+pub(super) fn answer(question: &Question, answer: Answer) -> Vec<u8> {
+    written(&respond(question, answer))
+}
+
+fn written(response: &Value) -> Vec<u8> {
     let review = json!({
         "apiVersion": "admission.k8s.io/v1",
         "kind": "AdmissionReview",

@@ -11,6 +11,8 @@ use weir_api::{Resources, load_str};
 use weir_injection::Settings;
 
 use super::{Admission, Known};
+use crate::decisions::access::Right;
+use crate::decisions::access::tests::Rights;
 
 mod pods;
 mod requests;
@@ -22,6 +24,10 @@ struct Cluster {
     labels: BTreeMap<String, BTreeMap<String, String>>,
     resources: Resources,
     rootless: bool,
+    /// Rights that RBAC gives.
+    rights: Vec<(&'static str, Right)>,
+    /// RBAC does not answer.
+    silent: bool,
 }
 
 impl Cluster {
@@ -38,9 +44,18 @@ impl Cluster {
 
     fn ask(self, path: &str, question: &Value) -> Answered {
         let now = || "2026-11-27T12:00:00Z".parse::<Timestamp>().unwrap();
-        let admission = Admission::new(Arc::new(self), "weir-system", now);
+        let access = Rights {
+            given: self.rights.clone(),
+            silent: self.silent,
+            ..Rights::default()
+        };
+        let admission = Admission::new(Arc::new(self), Arc::new(access), "weir-system", now);
         let body = question.to_string();
-        let answer = admission.review(path, body.as_bytes()).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        let answer = runtime.block_on(admission.review(path, body.as_bytes()));
+        let answer = answer.unwrap();
         let review: Value = serde_json::from_slice(&answer).unwrap();
         assert_eq!(review["apiVersion"], "admission.k8s.io/v1");
         assert_eq!(review["kind"], "AdmissionReview");
@@ -133,13 +148,21 @@ fn review(changes: Value) -> Value {
     review
 }
 
-#[test]
-fn what_is_no_review_is_refused() {
-    let admission = Admission::new(Arc::new(Cluster::default()), "weir-system", Timestamp::now);
+#[tokio::test]
+async fn what_is_no_review_is_refused() {
+    let admission = Admission::new(
+        Arc::new(Cluster::default()),
+        Arc::new(Rights::default()),
+        "weir-system",
+        Timestamp::now,
+    );
     for body in ["", "{}", "[]", r#"{"request": {"uid": 1}}"#] {
-        let answer = admission.review("/mutate/pods", body.as_bytes()).unwrap();
+        let answer = admission
+            .review("/mutate/pods", body.as_bytes())
+            .await
+            .unwrap();
         let answer: Value = serde_json::from_slice(&answer).unwrap();
         assert_eq!(answer["response"]["allowed"], false);
     }
-    assert!(admission.review("/mutate/other", b"{}").is_none());
+    assert!(admission.review("/mutate/other", b"{}").await.is_none());
 }

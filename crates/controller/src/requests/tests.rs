@@ -76,4 +76,14 @@ fn a_request_names_the_person_who_made_the_pod_and_no_controller() {
         owner("system:serviceaccount:kube-system:replicaset-controller"),
         None
     );
+    let pod = PodEntry {
+        created_by: Some("jane@example.com".to_owned()),
+        owned_by: Some("team-shop, olga".to_owned()),
+        ..PodEntry::default()
+    };
+    let object = manifest(&peer(), &pod, &of_peer(spec(), &peer()));
+    assert_eq!(
+        object.metadata.annotations.unwrap()[OWNER],
+        "jane@example.com,team-shop, olga"
+    );
 }

@@ -19,12 +19,14 @@ use rustls::{ServerConfig, ServerConnection};
 use tokio::sync::mpsc;
 use weir_serve::{Body, Bounds, Site, Until};
 use weir_uplink::control::{
-    ACCESS_REQUESTS, LEASES, LeaseRequest, REPORT, REVIEW, Repeats, Report, ReviewRequest, WATCH,
+    ACCESS_REQUESTS, LEASES, LeaseRequest, PEOPLE_COVERAGE, PEOPLE_DECIDE, PEOPLE_REQUESTS, REPORT,
+    REVIEW, Repeats, Report, WATCH,
 };
 
 use super::http::{self, Refusal};
 use crate::authority::Authority;
 use crate::bundles::Current;
+use crate::decisions::people::{People, PeopleError};
 use crate::identity::Enrolments;
 use crate::leases::{Budgets, LeaseError};
 use crate::peer::Peer;
@@ -53,6 +55,7 @@ pub(crate) struct Control {
     pub(crate) reports: Reports,
     pub(crate) requests: Requests,
     pub(crate) budgets: Arc<Budgets>,
+    pub(crate) people: People,
 }
 
 /// What this port lets in.
@@ -119,14 +122,41 @@ impl Control {
                 self.requests.repeated(peer, name, told.repeats).await?;
                 Ok(http::done())
             }
-            (Method::POST, REVIEW) => {
+            (Method::POST, REVIEW | PEOPLE_REQUESTS | PEOPLE_DECIDE | PEOPLE_COVERAGE) => {
                 if !self.enrolments.is_collector(peer) {
-                    return Err(Refusal::forbidden("only the collector asks for reviews"));
+                    let why = "only the collector asks on behalf of people";
+                    return Err(Refusal::forbidden(why));
                 }
-                let ask: ReviewRequest = http::parsed(request, MAX_BODY).await?;
-                http::json(&reviews::review(&self.client, ask).await?)
+                self.for_people(&path, request).await
             }
             _ => Err(Refusal::not_found("no such path")),
+        }
+    }
+
+    async fn for_people(
+        &self,
+        path: &str,
+        request: Request<Incoming>,
+    ) -> Result<Response<Body>, Refusal> {
+        let people = &self.people;
+        match path {
+            PEOPLE_REQUESTS => {
+                let asked = http::parsed(request, MAX_BODY).await?;
+                http::json(&people.requests(asked).await?)
+            }
+            PEOPLE_DECIDE => {
+                let asked = http::parsed(request, MAX_BODY).await?;
+                http::json(&people.decide(asked).await?)
+            }
+            PEOPLE_COVERAGE => {
+                let asked = http::parsed(request, MAX_BODY).await?;
+                http::json(&people.coverage(asked).await?)
+            }
+            _ => {
+                let asked = http::parsed(request, MAX_BODY).await?;
+                let verifier = people.verifier.as_ref();
+                http::json(&reviews::review(&self.client, verifier, asked).await?)
+            }
         }
     }
 
@@ -205,6 +235,20 @@ impl From<RequestError> for Refusal {
             RequestError::NotFound => Self::not_found(message),
             RequestError::TooMany => Self::too_many(message),
             RequestError::Api(_) => Self::unavailable(message),
+        }
+    }
+}
+
+impl From<PeopleError> for Refusal {
+    fn from(error: PeopleError) -> Self {
+        let message = error.to_string();
+        match error {
+            PeopleError::Unauthenticated(_) => Self::unauthorized(message),
+            PeopleError::Forbidden(_) => Self::forbidden(message),
+            PeopleError::NotFound => Self::not_found(message),
+            PeopleError::Conflict(_) => Self::conflict(message),
+            PeopleError::Invalid(_) => Self::invalid(message),
+            PeopleError::Unavailable(_) => Self::unavailable(message),
         }
     }
 }

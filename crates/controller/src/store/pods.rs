@@ -1,5 +1,6 @@
 //! The pods of the cluster, as far as identities need them.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
@@ -10,6 +11,7 @@ use kube::{Api, Client, ResourceExt as _};
 use weir_uplink::control::UnmatchedSetting;
 
 use super::follow::{Key, Table, follow};
+use crate::requests::OWNER;
 use crate::text::time;
 
 /// Stamped at admission.
@@ -35,6 +37,12 @@ pub(crate) struct PodEntry {
     pub(crate) ended: bool,
     /// Whether it has the sidecar. That it is exactly Weir's is admission's to judge.
     pub(crate) governed: bool,
+    /// Whether that sidecar is ready.
+    pub(crate) serving: bool,
+    /// What the pod itself says of being governed.
+    pub(crate) wish: Option<bool>,
+    /// Who answers for it, as it says itself.
+    pub(crate) owned_by: Option<String>,
 }
 
 impl From<&Pod> for PodEntry {
@@ -63,7 +71,25 @@ impl From<&Pod> for PodEntry {
                     .next()
                     .is_some_and(|first| first.name == weir_injection::SIDECAR)
             }),
+            serving: status.is_some_and(|status| {
+                let mut inits = status.init_container_statuses.iter().flatten();
+                inits.any(|one| one.name == weir_injection::SIDECAR && one.ready)
+            }),
+            wish: wish(pod),
+            owned_by: annotations.and_then(|all| all.get(OWNER)).cloned(),
         }
+    }
+}
+
+/// What a pod says about injection; its label goes first.
+fn wish(pod: &Pod) -> Option<bool> {
+    let labels = pod.metadata.labels.as_ref();
+    let annotations = pod.metadata.annotations.as_ref();
+    let said = |all: Option<&BTreeMap<String, String>>| all?.get(weir_injection::INJECT).cloned();
+    match said(labels).or_else(|| said(annotations))?.as_str() {
+        "enabled" | "true" => Some(true),
+        "disabled" | "false" => Some(false),
+        _ => None,
     }
 }
 
@@ -158,6 +184,15 @@ impl Pods {
             .iter()
             .filter(|((namespace, _), pod)| !pod.governed && !pod.ended && enforced(namespace));
         bare.map(|(key, pod)| (key.clone(), pod.clone())).collect()
+    }
+
+    /// Pods that have not ended.
+    pub(crate) fn running(&self) -> Vec<(Key, PodEntry)> {
+        let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        let running = table.iter().filter(|(_, pod)| !pod.ended);
+        running
+            .map(|(key, pod)| (key.clone(), pod.clone()))
+            .collect()
     }
 
     /// Whether a complete list was seen.

@@ -333,7 +333,7 @@ async fn requests_reach_the_controller_over_mutual_tls() {
     let controller = Controller::start(false).await;
     let (client, _, _) = controller.client().await;
     client.report(&Report::default()).await.unwrap();
-    client.withdraw("weir-abcde").await.unwrap();
+    client.withdraw("weir-abcde", false).await.unwrap();
     let leases = client.lease(&LeaseRequest::default()).await.unwrap();
     assert!(leases.budgets.is_empty());
     let review = client.review(&ReviewRequest::default()).await.unwrap();
@@ -372,6 +372,7 @@ async fn a_watch_hands_on_what_is_said_and_comes_back_when_it_is_cut() {
         name: "weir-abcde".to_owned(),
         ending: Ending::Approved { rows: Some(5) },
         approvers: vec!["ann".to_owned()],
+        decisions: Vec::new(),
     };
     controller.say(&Push::Ruling(ruling.clone()));
     let Some(Heard::Ruling(found)) = heard.recv().await else {
@@ -409,7 +410,7 @@ async fn a_report_goes_to_the_replica_that_the_watch_is_on() {
     client.hang_up().await;
     client.report(&Report::default()).await.unwrap();
     assert_eq!(accepted(), before);
-    client.withdraw("weir-abcde").await.unwrap();
+    client.withdraw("weir-abcde", false).await.unwrap();
     assert_eq!(accepted(), before + 1);
     watch.abort();
 }

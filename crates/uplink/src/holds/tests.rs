@@ -72,7 +72,7 @@ impl Fixture {
             groups,
             via: Via::Socket,
         };
-        self.decide(name, None, by, &ruling.into()).await
+        self.holds.decide(name, None, by, &ruling.into()).await
     }
 }
 

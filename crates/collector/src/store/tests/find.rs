@@ -356,7 +356,7 @@ fn a_statement_of_ten_megabytes_is_kept_and_found() {
     let a = session(1, "reporter");
     let text = format!(
         "SELECT '{}needle-at-the-end'",
-        "x\u{0}<script>\u{1b}[2J ".repeat(600_000)
+        "x\u{0}<script>\u{1b}[2J ".repeat(800_000)
     );
     assert!(text.len() > 10 << 20);
     let records = [

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Answered, Cluster, review};
+use crate::decisions::access::Right;
 
 const CONTROLLER: &str = "system:serviceaccount:weir-system:weir-controller";
 const COLLECTOR: &str = "system:serviceaccount:kube-system:generic-garbage-collector";
@@ -107,6 +108,114 @@ fn members_of_the_groups_decide_and_nobody_else() {
     );
     let refused = ask(user(CONTROLLER, &["stewards"]));
     assert!(refused.refusal().contains("by people"));
+}
+
+#[test]
+fn whoever_may_act_as_the_requester_does_not_decide_administrators_included() {
+    let [impersonate, make_tokens] = Right::acting_as("shop", "web");
+    let rights = || {
+        vec![
+            ("admin", impersonate.clone()),
+            ("minter", make_tokens.clone()),
+        ]
+    };
+    let ask = |name: &str, silent: bool| {
+        let cluster = Cluster {
+            rights: rights(),
+            silent,
+            ..Cluster::default()
+        };
+        let who = user(name, &["stewards", "system:masters"]);
+        let (old, new) = (request(pending()), request(decided(json!([stamped(name)]))));
+        cluster.ask(
+            "/validate/access-requests",
+            &update(who, "status", old, new),
+        )
+    };
+    ask("alice", false).object();
+    for name in ["admin", "minter"] {
+        let refused = ask(name, false);
+        assert!(refused.refusal().contains("may impersonate the requester"));
+    }
+    // No answer is no yes.
+    assert!(ask("alice", true).refusal().contains("cannot be looked up"));
+}
+
+/// A decision as the webhook leaves it.
+fn stamped(name: &str) -> Value {
+    let mut decision = decision(name);
+    decision["via"] = json!("kubernetes");
+    decision
+}
+
+#[test]
+fn the_controller_writes_decisions_of_people_whom_it_proved_and_no_others() {
+    let of = |decision: Value| {
+        let controller = user(CONTROLLER, &[]);
+        set_status(controller, pending(), decided(json!([decision])))
+    };
+    let proved = |name: &str, via: &str| {
+        let mut decision = decision(name);
+        decision["via"] = json!(via);
+        decision
+    };
+    for via in ["oidc", "slack"] {
+        let stored = of(proved("oidc:jane", via)).object();
+        let decision = &stored["status"]["decisions"][0];
+        assert_eq!(decision["approver"], "oidc:jane");
+        assert_eq!(decision["at"], "2026-11-27T12:00:00Z");
+    }
+    for odd in [
+        decision("oidc:jane"),
+        proved("oidc:jane", "kubernetes"),
+        proved("oidc:jane", "socket"),
+        proved("", "oidc"),
+        proved(CONTROLLER, "oidc"),
+    ] {
+        assert!(of(odd).refusal().contains("by people"));
+    }
+    // Neither the requester nor its owner, however they were proved.
+    for own in ["system:serviceaccount:shop:web", "olga"] {
+        assert!(!of(proved(own, "oidc")).refusal().is_empty());
+    }
+}
+
+#[test]
+fn nobody_but_the_controller_says_that_somebody_was_proved_elsewhere() {
+    let mut forged = decision("bob");
+    forged["via"] = json!("oidc");
+    let answer = set_status(
+        user("alice", &["stewards"]),
+        pending(),
+        decided(json!([forged])),
+    );
+    let decision = &answer.object()["status"]["decisions"][0];
+    assert_eq!(
+        (&decision["approver"], &decision["via"]),
+        (&json!("alice"), &json!("kubernetes"))
+    );
+}
+
+#[test]
+fn a_shape_is_approved_where_and_as_long_as_the_policy_lets_it() {
+    let shaped = |max: Option<u32>| {
+        let mut object = request(pending());
+        if let Some(max) = max {
+            object["spec"]["binding"] = json!("Shape");
+            object["spec"]["maxMinutes"] = json!(max);
+            object["spec"]["shape"] = json!("select ?");
+        }
+        object
+    };
+    let ask = |max: Option<u32>, minutes: u32| {
+        let mut new = shaped(max);
+        new["status"]["decisions"] =
+            json!([{"decision": "Approve", "binding": "Shape", "minutes": minutes}]);
+        set_status_of(user("alice", &["stewards"]), shaped(max), new)
+    };
+    ask(Some(30), 30).object();
+    assert!(ask(Some(30), 31).refusal().contains("1 to 30 minutes"));
+    assert!(ask(None, 5).refusal().contains("only this very statement"));
 }
 
 #[test]
