@@ -4,6 +4,7 @@ import { spawn } from "node:child_process";
 import { readFileSync, mkdirSync } from "node:fs";
 import { createRequire } from "node:module";
 import http from "node:http";
+import https from "node:https";
 import path from "node:path";
 
 const require = createRequire(process.env.MODULES + "/");
@@ -61,6 +62,7 @@ let last = null;
 export async function visitor({ width = 1280, height = 860, dark = false, script = true } = {}) {
   const context = await browser.newContext({
     viewport: { width, height }, colorScheme: dark ? "dark" : "light", javaScriptEnabled: script,
+    ignoreHTTPSErrors: Boolean(scene.insecure),
   });
   context.setDefaultTimeout(15000);
   // Nothing of a page of ours comes from elsewhere; the provider's own pages may ask for fonts.
@@ -116,8 +118,10 @@ export async function throughProvider(page, name) {
     await page.fill("input[name=password]", "any");
     await page.click("button[type=submit]");
   }
-  await page.waitForLoadState();
-  if (page.url().startsWith(scene.issuer)) await page.click("button[type=submit]");
+  const consent = page.locator("button:has-text('Continue')");
+  const there = () => page.url().startsWith(scene.issuer);
+  await until(async () => !there() || (await consent.count().catch(() => 0)), "the provider asks for consent");
+  if (there()) await consent.click();
 }
 /** A one-time link of the operating system's user. */
 export async function link() {
@@ -147,6 +151,8 @@ export function start(argv, { env = process.env, input } = {}) {
 }
 /** psql through Weir. */
 export const psql = (...sql) => start([scene.psql, "-X", "-A", "-t", ...sql.flatMap((one) => ["-c", one])], { env: scene.env });
+/** psql through Weir, with a script. */
+export const psqlReads = (input) => start([scene.psql, "-X", "-A", "-t"], { env: scene.env, input });
 /** The requests that wait. */
 export async function waiting() {
   const said = await run([scene.weir, "requests", "--state-dir", scene.state, "--output", "json"]);
@@ -166,7 +172,8 @@ export async function until(truth, what, seconds = 15) {
 export function raw(method, where, { headers = {}, body = "", base = scene.ui } = {}) {
   return new Promise((resolve, reject) => {
     const url = new URL(where, base);
-    const request = http.request(url, { method, headers: { ...headers, ...(body ? { "content-length": Buffer.byteLength(body) } : {}) } }, (answer) => {
+    const client = url.protocol === "https:" ? https : http;
+    const request = client.request(url, { method, rejectUnauthorized: !scene.insecure, headers: { ...headers, ...(body ? { "content-length": Buffer.byteLength(body) } : {}) } }, (answer) => {
       let text = "";
       answer.on("data", (data) => { text += data; });
       answer.on("end", () => resolve({ status: answer.statusCode, headers: answer.headers, body: text }));

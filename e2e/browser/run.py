@@ -98,7 +98,8 @@ oidc:
     def provided(self):
         """The provider, running."""
         log = os.path.join(self.weir.dir, "provider.log")
-        child = proc.spawn(["node", os.path.join(HERE, "provider.mjs"), str(self.issuer_port), self.redirect],
+        child = proc.spawn(["node", os.path.join(HERE, "provider.mjs"), f"http://127.0.0.1:{self.issuer_port}",
+                            self.redirect],
                            log=log, env={**os.environ, "MODULES": self.modules})
 
         def ready():

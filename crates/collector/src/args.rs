@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use weir_collector::findings::FindingsConfig;
 use weir_collector::{ClickHouseConfig, CollectorConfig, Quota, ServiceConfig, UiConfig};
 use weir_oidc::{ClientSettings, Login, OidcArgs};
 use weir_telemetry::LogFormat;
@@ -63,6 +64,18 @@ pub(crate) struct Args {
     /// Events that each pod may hand in per minute
     #[arg(long, value_name = "EVENTS", default_value_t = Quota::default().events)]
     quota_events: u64,
+    /// An engine's clock may be so many seconds from the collector's before it is a finding
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    findings_skew: u64,
+    /// So many refusals of one identity are a finding...
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    findings_denials: u32,
+    /// ...within so many seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    findings_window: u64,
+    /// A statement of a new shape is a finding once its image is known for so many hours
+    #[arg(long, value_name = "HOURS", default_value_t = 24)]
+    findings_learning: u64,
     /// Serve no web UI to auditors and reviewers
     #[arg(long, help_heading = "Web UI")]
     no_ui: bool,
@@ -194,6 +207,14 @@ impl Args {
                 quota: Quota {
                     bytes: self.quota_bytes,
                     events: self.quota_events,
+                },
+                findings: FindingsConfig {
+                    skew: Duration::from_secs(self.findings_skew),
+                    denials: self.findings_denials,
+                    window: Duration::from_secs(self.findings_window),
+                    learning: Duration::from_secs(self.findings_learning.saturating_mul(3600)),
+                    // The controller knows which of them people want to hear of.
+                    minimum: weir_audit::Severity::Info,
                 },
             },
             enrol: EnrolConfig {

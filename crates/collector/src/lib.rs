@@ -24,6 +24,7 @@ pub mod client;
 mod controller;
 pub mod csv;
 pub mod exports;
+pub mod findings;
 mod ingest;
 mod log;
 mod peer;

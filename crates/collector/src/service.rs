@@ -13,12 +13,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 use weir_serve::{Bounds, serve};
 use weir_telemetry::{Admin, AdminConfig, IntGauge, Readiness, Registry};
 
 use crate::api::{Api, Desk};
+use crate::findings::{self, Alert, FindingMetrics, FindingsConfig, Pods};
 use crate::ingest::{Ingest, IngestMetrics, Quota};
 use crate::tls::Current;
 use crate::{Auditors, Collector, CollectorConfig, CollectorError, Reviewer, UiConfig};
@@ -54,6 +55,8 @@ pub struct ServiceConfig {
     pub ui: Option<UiConfig>,
     /// What each pod may hand in.
     pub quota: Quota,
+    /// What is looked for in evidence.
+    pub findings: FindingsConfig,
 }
 
 /// Why the service cannot start.
@@ -93,6 +96,9 @@ pub struct Service {
     readiness: Readiness,
     credentials: Current,
     store_bytes: IntGauge,
+    findings: (FindingsConfig, FindingMetrics),
+    alerts: Option<mpsc::Sender<Alert>>,
+    pods: Option<Arc<dyn Pods>>,
 }
 
 impl Service {
@@ -112,6 +118,7 @@ impl Service {
         let store_bytes = registry
             .gauge("weir_collector_store_bytes", "Bytes that the store takes.")
             .map_err(|error| ServiceError::Metrics(error.to_string()))?;
+        let counts = FindingMetrics::new(&registry).map_err(ServiceError::Metrics)?;
         let readiness = Readiness::default();
         let admin = AdminConfig {
             address: config.admin,
@@ -145,7 +152,20 @@ impl Service {
             readiness,
             credentials,
             store_bytes,
+            findings: (config.findings, counts),
+            alerts: None,
+            pods: None,
         })
+    }
+
+    /// The same, with somebody who has people told of findings, and who knows which pods run.
+    #[must_use]
+    pub fn with_cluster(self, alerts: mpsc::Sender<Alert>, pods: Arc<dyn Pods>) -> Self {
+        Self {
+            alerts: Some(alerts),
+            pods: Some(pods),
+            ..self
+        }
     }
 
     /// Where sidecars send evidence.
@@ -176,6 +196,14 @@ impl Service {
             }
             remember_roots(store, credentials).await;
         });
+        let (config, counts) = self.findings;
+        let findings = tokio::spawn(findings::watch(
+            self.store.clone(),
+            config,
+            counts,
+            self.alerts,
+            self.pods,
+        ));
         let upkeep = tokio::spawn(upkeep(self.store.clone(), self.store_bytes));
         let forwarding = tokio::spawn(forward(self.store.clone()));
         let (listener, site) = self.ingest;
@@ -192,6 +220,7 @@ impl Service {
         let _ = stop.send(true);
         upkeep.abort();
         forwarding.abort();
+        findings.abort();
         enrolled.abort();
         for port in [ingest, auditors, admin] {
             if let Err(error) = port.await {

@@ -12,6 +12,7 @@
 
 mod access;
 mod assets;
+mod chart;
 mod door;
 mod evidence;
 mod frame;
@@ -20,9 +21,11 @@ mod guard;
 mod holds;
 mod html;
 mod links;
+mod overview;
 mod pending;
 mod problem;
 mod proof;
+mod questions;
 mod replay;
 mod request;
 mod rows;
@@ -255,6 +258,8 @@ impl Inner {
             "/ui/sessions" => self.session_page(session, asked).await,
             "/ui/search" => self.search_page(session, asked).await,
             "/ui/findings" => self.findings_page(session, asked).await,
+            "/ui/overview" => self.overview_page(session, asked).await,
+            "/ui/questions" => self.questions_page(session, asked, "").await,
             "/ui/proof" => self.proof_page(session, asked).await,
             _ => {
                 if let Some(rest) = path.strip_prefix("/ui/holds") {
@@ -262,6 +267,9 @@ impl Inner {
                 }
                 if let Some(rest) = path.strip_prefix("/ui/sessions/") {
                     return self.replay_page(session, asked, rest).await;
+                }
+                if let Some(name) = path.strip_prefix("/ui/questions/") {
+                    return self.questions_page(session, asked, name).await;
                 }
                 if let Some(rest) = path.strip_prefix("/ui/api/") {
                     return self.through_api(session, asked, rest, request).await;

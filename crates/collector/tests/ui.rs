@@ -132,7 +132,9 @@ async fn two_namespaces() -> Bed {
     let bed = bed().await;
     for (namespace, number) in [("billing", 1), ("shipping", 2)] {
         let pod = Pod::new(namespace, number);
-        send(&bed.sidecar(&pod), pod.batch(number)).await.unwrap();
+        send(&bed.sidecar(&pod), pod.batch(number.into()))
+            .await
+            .unwrap();
     }
     bed.rules.allow("jane", Some("billing"));
     bed

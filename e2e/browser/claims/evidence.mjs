@@ -56,6 +56,42 @@ await claim("evidence: every search is evidence under the auditor's name", async
   contains(read, "text=my-own-question");
 });
 
+await claim("evidence: the questions that are always asked have answers, as tables and CSV", async () => {
+  const page = await visitor();
+  await login(page, "amy", "/ui/questions");
+  await page.click("text=Who read labelled data");
+  await page.fill("input[name=label]", "pii.*");
+  await page.click("button:has-text('Ask')");
+  await page.waitForSelector("table.list");
+  contains(await page.textContent("table.list"), "reporter");
+  contains(await page.textContent("table.list"), "pii.ssn");
+  await shot(page, "question", true);
+  const [download] = await Promise.all([page.waitForEvent("download"), page.click(".exports >> text=CSV")]);
+  contains(readFileSync(await download.path(), "utf8"), "pii.ssn");
+  await page.goto(`${scene.ui}/ui/questions/who-read-evidence?ask=yes&identity=amy@corp.example`);
+  contains(await page.textContent("main"), "amy@corp.example");
+});
+
+await claim("evidence: the overview is pictures of what happened", async () => {
+  const page = await visitor();
+  await loginByLink(page);
+  await page.goto(`${scene.ui}/ui/overview`);
+  expect(await page.locator("svg.chart rect").count() >= 2, "bars");
+  contains(await page.textContent(".bars"), "reporter");
+  contains(await page.textContent("main"), "hide-pii");
+  await shot(page, "overview", true);
+});
+
+await claim("evidence: the proof verifies the whole record", async () => {
+  const page = await visitor();
+  await loginByLink(page);
+  await page.goto(`${scene.ui}/ui/proof`);
+  await page.click("text=Verify everything now");
+  await page.waitForSelector(".verdict.good");
+  contains(await page.textContent(".verdict"), "complete and unaltered");
+  await shot(page, "proof", true);
+});
+
 await claim("evidence: findings say what must be looked at", async () => {
   const page = await visitor();
   await loginByLink(page);

@@ -1,5 +1,5 @@
 // A reviewer's day: a hold appears by itself, is understood, and is decided by one click.
-import { claim, contains, equal, expect, login, loginByLink, psql, scene, shot, until, visitor, waiting } from "../lib.mjs";
+import { claim, contains, equal, expect, login, loginByLink, psql, psqlReads, scene, shot, until, visitor, waiting } from "../lib.mjs";
 
 const EXPORT = "SELECT id, body, total FROM orders WHERE total > 1 ORDER BY id";
 
@@ -23,7 +23,7 @@ await claim("holds: one appears by itself, is read in one look, approved by one 
   await shot(page, "hold-approved", true);
   const done = await client.done;
   equal(done.code, 0, done.err);
-  equal(done.out.trim().split("\n").length, 49848 + 0 * done.out.length, "rows");
+  equal(done.out.trim().split("\n").length, 49899, "rows");
 });
 
 await claim("holds: denied with a reason, which the client is told", async () => {
@@ -92,7 +92,7 @@ await claim("holds: a statement of a megabyte is shown in part, and the page say
   const page = await visitor();
   await loginByLink(page);
   const filler = "x".repeat(200_000);
-  const client = psql(`SELECT secret FROM vault WHERE secret <> '${filler}'`);
+  const client = psqlReads(`SELECT secret FROM vault WHERE secret <> '${filler}';\n`);
   await page.waitForSelector("#list a.card");
   await page.click("#list a.card");
   const cut = await page.textContent("section .cut");
@@ -131,7 +131,7 @@ await claim("holds: control characters and markup in a statement are shown, and 
   await page.click("#list a.card");
   const shown = await page.textContent("pre.whole");
   contains(shown, "<script>alert(1)</script>");
-  contains(shown, "\u241b[2J");
+  contains(shown, "ESC[2J");
   contains(shown, "U+202E");
   expect(!/[\u0000-\u0008\u001b\u202e]/.test(await page.textContent("body")), "raw control characters");
   await shot(page, "hold-hostile");

@@ -1,7 +1,7 @@
 // How it looks: narrow, dark, and by keys.
 import { claim, equal, expect, fits, loginByLink, psql, scene, shot, until, visitor, waiting } from "../lib.mjs";
 
-const PAGES = ["holds", "sessions", "search", "search?label=pii.*", "findings"];
+const PAGES = ["holds", "sessions", "search", "search?label=pii.*", "findings", "overview", "questions/who-read-label?ask=yes&within=30d", "proof?verify=now"];
 
 for (const [name, size] of [["narrow", { width: 390, height: 844 }], ["dark", { dark: true }], ["narrow-dark", { width: 390, height: 844, dark: true }]]) {
   await claim(`looks: every page at ${name}`, async () => {

@@ -26,7 +26,7 @@ await claim("replay: statements with their masked results, and what could not be
   contains(await page.textContent(".steps"), "denied");
   const notes = page.locator(".step", { hasText: "FROM notes" });
   contains(await notes.textContent(), "<img src=x onerror=alert(1)>");
-  contains(await notes.textContent(), "\u241b[2J\u2407bell");
+  contains(await notes.textContent(), "ESC[2JBELbell");
   contains(await notes.textContent(), "NULL");
   await shot(page, "replay", true);
 });

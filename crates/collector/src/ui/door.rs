@@ -57,7 +57,7 @@ impl Inner {
         match (get, asked.path.as_str()) {
             (true, "/ui/login") => self.login_page(asked, None),
             (true, "/ui/login/oidc") => self.to_the_provider(asked).await,
-            (true, "/ui/login/return") => self.from_the_provider(asked, session).await,
+            (true, "/ui/login/return") => self.return_of_provider(asked, session).await,
             (true, "/ui/login/once") => self.once_page(asked),
             (false, "/ui/login/token") => {
                 let form = self.visitors_form(asked, request).await?;
@@ -131,7 +131,7 @@ impl Inner {
         }
     }
 
-    async fn from_the_provider(
+    async fn return_of_provider(
         &self,
         asked: &Asked,
         session: Option<&Session>,
@@ -264,7 +264,7 @@ impl Inner {
         asked: &Asked,
         request: Request<Incoming>,
     ) -> Result<Fields, Problem> {
-        asked.from_our_page(&self.origins(asked))?;
+        asked.check_origin(&self.origins(asked))?;
         let form = form(request).await?;
         let visit = asked.cookie(self.visit_name());
         let given = form.text("csrf").unwrap_or_default();
@@ -283,7 +283,7 @@ impl Inner {
         session: &Session,
         request: Request<Incoming>,
     ) -> Result<Fields, Problem> {
-        asked.from_our_page(&self.origins(asked))?;
+        asked.check_origin(&self.origins(asked))?;
         let form = form(request).await?;
         let given = form.text("csrf").unwrap_or_default();
         if secret::same(given, &session.csrf) {

@@ -47,21 +47,22 @@ const KINDS: &[(&str, &str)] = &[
 
 /// The fields of a search as they were filled in.
 #[derive(Default)]
-struct Filled {
-    within: String,
-    since: String,
-    until: String,
-    identity: String,
-    target: String,
-    table: String,
-    label: String,
-    decision: String,
-    kind: String,
-    text: String,
+pub(super) struct Filled {
+    pub(super) within: String,
+    pub(super) since: String,
+    pub(super) until: String,
+    pub(super) identity: String,
+    pub(super) target: String,
+    pub(super) table: String,
+    pub(super) label: String,
+    pub(super) decision: String,
+    pub(super) kind: String,
+    pub(super) approver: String,
+    pub(super) text: String,
 }
 
 impl Filled {
-    fn read(fields: &Fields) -> Self {
+    pub(super) fn read(fields: &Fields) -> Self {
         let text = |name| fields.text(name).unwrap_or_default().to_owned();
         Self {
             within: text("within"),
@@ -73,6 +74,7 @@ impl Filled {
             label: text("label"),
             decision: text("decision"),
             kind: text("kind"),
+            approver: text("approver"),
             text: text("text"),
         }
     }
@@ -366,6 +368,7 @@ fn filter(fields: &Fields) -> Result<Filter, Problem> {
         label: text("label"),
         decision: text("decision"),
         kind: text("kind"),
+        approver: text("approver"),
         text: text("text"),
         session: fields.parsed("session")?,
         sha256: fields.parsed("sha256")?,
@@ -374,7 +377,7 @@ fn filter(fields: &Fields) -> Result<Filter, Problem> {
 }
 
 /// From when to when: `within` a span until now, or two times.
-fn window(fields: &Fields) -> Result<(Option<Timestamp>, Option<Timestamp>), Problem> {
+pub(super) fn window(fields: &Fields) -> Result<(Option<Timestamp>, Option<Timestamp>), Problem> {
     let now = Timestamp::from(SystemTime::now());
     let since = match fields.text("within") {
         Some(within) => Some(now.minus(within_of(within)?)),
@@ -432,7 +435,8 @@ fn export(what: &str, fields: &Fields, session: &Session) -> Result<String, Prob
     let names: &[&str] = match what {
         "sessions" => &["identity", "target"],
         _ => &[
-            "identity", "target", "table", "label", "decision", "kind", "text", "session", "sha256",
+            "identity", "target", "table", "label", "decision", "kind", "approver", "text",
+            "session", "sha256",
         ],
     };
     for name in names {

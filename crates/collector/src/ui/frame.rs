@@ -19,6 +19,8 @@ pub(super) enum Here {
     Holds,
     Sessions,
     Search,
+    Questions,
+    Overview,
     Findings,
     Proof,
     Nowhere,
@@ -50,6 +52,8 @@ impl Frame {
             (Here::Holds, "/ui/holds", "Holds", self.holds),
             (Here::Sessions, "/ui/sessions", "Sessions", self.evidence),
             (Here::Search, "/ui/search", "Search", self.evidence),
+            (Here::Questions, "/ui/questions", "Questions", self.evidence),
+            (Here::Overview, "/ui/overview", "Overview", self.evidence),
             (Here::Findings, "/ui/findings", "Findings", self.evidence),
             (Here::Proof, "/ui/proof", "Proof", self.evidence),
         ];

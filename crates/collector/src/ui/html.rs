@@ -49,14 +49,22 @@ impl Html {
     fn hidden(&mut self, character: char) {
         let number = u32::from(character);
         let _ = write!(self.0, "<span class=\"hidden\" title=\"U+{number:04X}\">");
-        match (number, char::from_u32(0x2400 + number)) {
-            (0..0x20, Some(picture)) => self.0.push(picture),
-            (0x7f, _) => self.0.push('\u{2421}'),
+        let name = usize::try_from(number).ok().and_then(|at| CONTROLS.get(at));
+        match (number, name) {
+            (_, Some(name)) => self.0.push_str(name),
+            (0x7f, _) => self.0.push_str("DEL"),
             _ => drop(write!(self.0, "U+{number:04X}")),
         }
         self.0.push_str("</span>");
     }
 }
+
+/// What ASCII calls its control characters. Pictures of them are in few fonts.
+const CONTROLS: [&str; 32] = [
+    "NUL", "SOH", "STX", "ETX", "EOT", "ENQ", "ACK", "BEL", "BS", "HT", "LF", "VT", "FF", "CR",
+    "SO", "SI", "DLE", "DC1", "DC2", "DC3", "DC4", "NAK", "SYN", "ETB", "CAN", "EM", "SUB", "ESC",
+    "FS", "GS", "RS", "US",
+];
 
 /// Text of anybody's, with what cannot be seen shown.
 pub(super) fn visible(text: &str) -> Html {
@@ -92,10 +100,10 @@ mod tests {
         assert_eq!(visible("a\nb\tc").to_string(), "a\nb\tc");
         let shown = visible("\u{1b}[2J\r\u{0}\u{7f}\u{202e}drop\u{200b}").to_string();
         for mark in [
-            "title=\"U+001B\">\u{241b}<",
-            "title=\"U+000D\">\u{240d}<",
-            "title=\"U+0000\">\u{2400}<",
-            "title=\"U+007F\">\u{2421}<",
+            "title=\"U+001B\">ESC<",
+            "title=\"U+000D\">CR<",
+            "title=\"U+0000\">NUL<",
+            "title=\"U+007F\">DEL<",
             "title=\"U+202E\">U+202E<",
             "title=\"U+200B\">U+200B<",
         ] {

@@ -103,7 +103,7 @@ fn shown(frame: Frame, proof: &Proof, verified: Option<&ChainReport>) -> ProofPa
                     problems: engine
                         .problems
                         .iter()
-                        .map(|problem| visible(&problem.to_string()))
+                        .map(|problem| visible(problem))
                         .collect(),
                 })
                 .collect(),

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use askama::Template;
-use hyper::Response;
+use hyper::{Response, StatusCode};
 use weir_audit::{
     Body as What, Column, Event, RecordingChunk, Session as Connection, SessionId,
     StatementFinished, Stream, Timestamp, Value,
@@ -17,7 +17,8 @@ use weir_serve::Body;
 
 use super::Inner;
 use super::assets;
-use super::frame::{Frame, Here, page};
+use super::frame::{Frame, Here, answer, page};
+use super::guard::WithPlayer;
 use super::html::{self, Html, visible};
 use super::problem::Problem;
 use super::request::Asked;
@@ -25,6 +26,7 @@ use super::rows::{EventRow, login};
 use super::sessions::Session;
 use super::show::{between, clock, count, counted, moment, short_name, size, span};
 use super::sql::{self, Shown};
+use crate::exports::asciicast::{CastError, Export, Version};
 
 /// Steps of a page.
 const STEPS: usize = 200;
@@ -120,6 +122,11 @@ impl Inner {
         rest: &str,
     ) -> Result<Response<Body>, Problem> {
         let none = || Problem::not_found("There is no such session.");
+        if let Some((id, number)) = rest.split_once("/cast/") {
+            let id = id.parse().map_err(|_| none())?;
+            let number = number.parse().map_err(|_| none())?;
+            return self.cast(session, asked, id, number).await;
+        }
         let id: SessionId = rest.parse().map_err(|_| none())?;
         let skip = asked.fields.parsed("from")?.unwrap_or(0);
         let reads = self.reading(session, asked).await?;
@@ -135,7 +142,43 @@ impl Inner {
         });
         let gathered = gathered.await?;
         let frame = self.frame(session, Here::Sessions).await;
-        page(&gathered.page(frame, id, skip).ok_or_else(none)?)
+        let shown = gathered.page(frame, id, skip).ok_or_else(none)?;
+        let mut response = page(&shown)?;
+        if shown.player {
+            response.extensions_mut().insert(WithPlayer);
+        }
+        Ok(response)
+    }
+
+    /// The terminal of one statement, as the player reads it.
+    async fn cast(
+        &self,
+        session: &Session,
+        asked: &Asked,
+        id: SessionId,
+        number: u64,
+    ) -> Result<Response<Body>, Problem> {
+        let reads = self.reading(session, asked).await?;
+        let cast = self.blocking(move |store| {
+            let mut export = Export::new(Some(number));
+            let mut failed = None;
+            store.replay(id, reads.namespace.as_deref(), &mut |event| {
+                failed = export.event(event).err();
+                failed.is_none()
+            })?;
+            Ok(failed.map_or_else(|| export.cast(Version::V2), Err))
+        });
+        let cast = cast.await?.map_err(|error| match error {
+            CastError::NoTerminal | CastError::Several(_) => {
+                Problem::not_found("Nothing of a terminal is recorded.")
+            }
+            CastError::Damaged | CastError::TooMuch => Problem::failed(error.to_string()),
+        })?;
+        Ok(answer(
+            StatusCode::OK,
+            "application/x-asciicast",
+            cast.into(),
+        ))
     }
 }
 

@@ -98,7 +98,7 @@ impl Asked {
     ///
     /// # Errors
     /// When the browser says so, or does not say where it comes from.
-    pub(super) fn from_our_page(&self, own: &[String]) -> Result<(), Problem> {
+    pub(super) fn check_origin(&self, own: &[String]) -> Result<(), Problem> {
         let header = |name: &str| self.headers.get(name).and_then(|value| value.to_str().ok());
         let ours = match (header("origin"), header("sec-fetch-site")) {
             (Some(origin), _) => own.iter().any(|own| own == origin),
@@ -204,7 +204,7 @@ mod tests {
     fn what_another_sites_page_sent_is_refused() {
         let own = ["https://weir.example".to_owned()];
         let ours =
-            |headers: &[(&'static str, &'static str)]| asked(headers).from_our_page(&own).is_ok();
+            |headers: &[(&'static str, &'static str)]| asked(headers).check_origin(&own).is_ok();
         assert!(ours(&[("origin", "https://weir.example")]));
         assert!(ours(&[("sec-fetch-site", "same-origin")]));
         assert!(!ours(&[]), "whoever does not say it");

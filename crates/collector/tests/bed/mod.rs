@@ -337,6 +337,7 @@ async fn run(cluster: &Ca, current: Current, quota: Quota) -> Running {
         client_ca: Some(client_ca.clone()),
         ui: Some(UiConfig::new(None, true, None).unwrap()),
         quota,
+        findings: weir_collector::findings::FindingsConfig::default(),
     };
     let service = Service::bind(config, current, Arc::clone(&rules) as _, Arc::new(NoDesk))
         .await
