@@ -48,7 +48,7 @@ corpus: ## the evasion corpus: PROTO=pg|pii|ssh|kube [CORPUS=DIR] [POLICY=allow-
 	WEIR=$(WEIR) CORPUS=$(CORPUS) POLICY=$(or $(POLICY),policy) bash e2e/corpus/run.sh $(PROTO)
 
 .PHONY: bench
-bench: ## the budgets, side by side with direct, a bare relay and PgBouncer [ONLY=B3,B4]
+bench: ## the budgets, side by side with direct, a bare relay and PgBouncer [ONLY=B3,B4; ONLY=collector FULL=1: 10 M events]
 	@$(MAKE) release BENCH=1
 	@WEIR=$(WEIR) python3 e2e/bench/run.py $(if $(ONLY),--only $(ONLY))
 
@@ -106,6 +106,10 @@ generated-check: ## are the generated files what the types say?
 .PHONY: deps-check
 deps-check: ## which crate may link what
 	@PURE="$(PURE)" NO_KUBE="$(NO_KUBE)" bash e2e/deps-check.sh
+
+.PHONY: clickhouse
+clickhouse: ## ClickHouse as the search engine, against the real engine (chDB)
+	@bash e2e/clickhouse/run.sh
 
 .PHONY: netns
 netns: release ## network namespaces with the real redirect (root)

@@ -173,7 +173,7 @@ class Scene(Tools):
         return float(re.search(r"tps = ([\d.]+) \(without", done.stdout).group(1))
 
 
-def example(package, name):
+def example(package, name, build_only=False):
     """The output of an example in release mode, on the pinned CPU."""
     argv = ["cargo", "build", "--release", "--locked", "--quiet", "-p", package, "--example", name]
     affinity = os.sched_getaffinity(0)
@@ -182,6 +182,8 @@ def example(package, name):
         proc.run(argv, cwd=ROOT, timeout=1800)
     finally:
         os.sched_setaffinity(0, affinity)
+    if build_only:
+        return ""
     return proc.run([os.path.join(RELEASE, "examples", name)], cwd=proc.workdir("weir-example-"), timeout=900).stdout
 
 

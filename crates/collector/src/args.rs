@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use weir_collector::findings::FindingsConfig;
 use weir_collector::{
-    ArchiveConfig, CollectorConfig, Keepers, Quota, ServiceConfig, UiConfig, WitnessConfig,
+    ArchiveConfig, ClickHouseConfig, CollectorConfig, Keepers, Quota, ServiceConfig, UiConfig,
+    WitnessConfig,
 };
 use weir_oidc::{ClientSettings, Login, OidcArgs};
 use weir_telemetry::LogFormat;
@@ -144,12 +145,59 @@ pub(crate) struct Args {
         help_heading = "OpenID Connect"
     )]
     oidc_scopes: Vec<String>,
+    #[command(flatten)]
+    clickhouse: ClickHouseArgs,
     /// What is logged
     #[arg(long, value_name = "FILTER", default_value = "info")]
     pub(crate) log: String,
     /// Form of the log: text or json
     #[arg(long, value_name = "FORM", default_value = "json")]
     pub(crate) log_format: LogFormat,
+}
+
+/// ClickHouse, where searches are answered when one node is not enough.
+#[derive(Debug, clap::Args)]
+struct ClickHouseArgs {
+    /// Its HTTP interface; plain HTTP to loopback and the cluster only. Without it, the embedded store
+    /// answers
+    #[arg(long, value_name = "URL", help_heading = "ClickHouse")]
+    clickhouse_url: Option<String>,
+    /// The database, which exists
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "weir",
+        help_heading = "ClickHouse"
+    )]
+    clickhouse_database: String,
+    /// As whom
+    #[arg(long, value_name = "NAME", help_heading = "ClickHouse")]
+    clickhouse_user: Option<String>,
+    /// File with the password
+    #[arg(long, value_name = "FILE", help_heading = "ClickHouse")]
+    clickhouse_password_file: Option<PathBuf>,
+    /// File with the only authorities that count, in PEM
+    #[arg(long, value_name = "FILE", help_heading = "ClickHouse")]
+    clickhouse_ca_file: Option<PathBuf>,
+}
+
+impl ClickHouseArgs {
+    fn config(self) -> Option<ClickHouseConfig> {
+        let Self {
+            clickhouse_database: database,
+            clickhouse_user: user,
+            clickhouse_password_file: password_file,
+            clickhouse_ca_file: ca_file,
+            clickhouse_url,
+        } = self;
+        clickhouse_url.map(|url| ClickHouseConfig {
+            url,
+            database,
+            user,
+            password_file,
+            ca_file,
+        })
+    }
 }
 
 /// The command line, parsed into what each part needs.
@@ -216,6 +264,7 @@ impl Args {
                 store: CollectorConfig {
                     max_age: (self.retention > 0).then(|| DAY * self.retention),
                     max_bytes: self.max_bytes,
+                    clickhouse: self.clickhouse.config(),
                     ..CollectorConfig::default()
                 },
                 ingest: self.ingest_address,

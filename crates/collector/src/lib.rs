@@ -20,6 +20,7 @@
 pub mod api;
 mod archive;
 mod auditors;
+mod clickhouse;
 pub mod client;
 mod controller;
 pub mod csv;
@@ -36,6 +37,7 @@ mod ui;
 
 pub use archive::{ArchiveConfig, Keepers, PlaceError, WitnessConfig};
 pub use auditors::{Auditors, ReviewError, ReviewFuture, Reviewer};
+pub use clickhouse::ClickHouseConfig;
 pub use controller::Controller;
 pub use ingest::{Ingest, IngestMetrics, Quota, Reason};
 pub use log::{

@@ -29,6 +29,10 @@ const SIDECARS: Bounds = bounds(8192);
 /// Auditors; they come by port-forward, all from one address.
 const AUDITORS: Bounds = bounds(256);
 const UPKEEP: Duration = Duration::from_secs(60);
+/// How often new evidence is looked for, to forward it.
+const FORWARD: Duration = Duration::from_secs(1);
+/// How long a search engine that failed is left alone.
+const FORWARD_AGAIN: Duration = Duration::from_secs(5);
 
 /// How the service runs.
 #[derive(Clone, Debug)]
@@ -207,6 +211,7 @@ impl Service {
         ));
         let upkeep = tokio::spawn(upkeep(self.store.clone(), self.store_bytes));
         let keeping = tokio::spawn(keep_elsewhere(self.store.clone(), self.keepers));
+        let forwarding = tokio::spawn(forward(self.store.clone()));
         let (listener, site) = self.ingest;
         let ingest = tokio::spawn(serve(listener, Arc::new(site), SIDECARS, stopped.clone()));
         let (listener, site) = self.auditors;
@@ -221,6 +226,7 @@ impl Service {
         let _ = stop.send(true);
         upkeep.abort();
         keeping.abort();
+        forwarding.abort();
         findings.abort();
         enrolled.abort();
         for port in [ingest, auditors, admin] {
@@ -260,6 +266,30 @@ async fn keep_elsewhere(store: Collector, keepers: Keepers) {
     loop {
         turn.tick().await;
         keepers.round(&store).await;
+    }
+}
+
+/// Moves evidence to the search engine, if there is one. What it does not take comes again.
+async fn forward(store: Collector) {
+    if !store.forwards() {
+        return;
+    }
+    loop {
+        let forwarding = store.clone();
+        let done = tokio::task::spawn_blocking(move || forwarding.forward()).await;
+        let pause = match done {
+            Ok(Ok(0)) => FORWARD,
+            Ok(Ok(_)) => continue,
+            Ok(Err(error)) => {
+                tracing::error!(%error, "evidence was not forwarded");
+                FORWARD_AGAIN
+            }
+            Err(error) => {
+                tracing::error!(%error, "forwarding ended badly");
+                FORWARD_AGAIN
+            }
+        };
+        tokio::time::sleep(pause).await;
     }
 }
 

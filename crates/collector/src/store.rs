@@ -4,6 +4,7 @@
 //! long query never stops ingest.
 
 mod chain;
+mod facets;
 mod holds;
 mod index;
 mod ingest;
@@ -14,6 +15,7 @@ mod query;
 mod rollup;
 mod schema;
 mod sessions;
+mod texts;
 mod verify;
 
 use std::fs::{File, TryLockError};
@@ -30,6 +32,7 @@ use weir_audit::{
     Timestamp,
 };
 
+use crate::clickhouse::{ClickHouse, ClickHouseConfig};
 use crate::log::{LATEST, LogKey, Signed, Tree, kept};
 
 pub use overview::{Day, FindingCount, HoldTotals, LabelDay, Overview, PolicyCount, Traffic};
@@ -47,6 +50,8 @@ pub struct CollectorConfig {
     pub max_bytes: u64,
     /// An engine that said nothing for so long is a finding.
     pub silence: Duration,
+    /// Where searches are answered, if not here.
+    pub clickhouse: Option<ClickHouseConfig>,
 }
 
 impl Default for CollectorConfig {
@@ -55,6 +60,7 @@ impl Default for CollectorConfig {
             max_age: Some(Duration::from_secs(90 * 24 * 3600)),
             max_bytes: 16 << 30,
             silence: Duration::from_secs(180),
+            clickhouse: None,
         }
     }
 }
@@ -86,6 +92,9 @@ pub enum CollectorError {
     /// The log's key cannot be used.
     #[error(transparent)]
     Key(#[from] crate::log::KeyError),
+    /// The search engine did not do what it was asked.
+    #[error("the search engine failed: {0}")]
+    Engine(String),
     /// The cursor is not one that was given.
     #[error("the cursor is not valid")]
     Cursor,
@@ -129,6 +138,7 @@ struct Inner {
     dir: PathBuf,
     path: PathBuf,
     config: CollectorConfig,
+    far: Option<ClickHouse>,
     log_key: Arc<LogKey>,
     /// What was said of tampering lately.
     told: Mutex<Vec<(String, std::time::Instant)>>,
@@ -149,7 +159,8 @@ impl Collector {
             .create(dir)?;
         let lock = lock(dir)?;
         let path = dir.join("evidence.db");
-        let mut writer = ingest::Ingest::new(schema::open(&path)?, dir)?;
+        let far = config.clickhouse.clone().map(ClickHouse::new).transpose()?;
+        let mut writer = ingest::Ingest::new(schema::open(&path)?, dir, far.is_some())?;
         let now = Timestamp::from(std::time::SystemTime::now());
         if let Some(why) = kept::compare(&writer.store, dir, writer.log_key().public())? {
             let finding = Finding {
@@ -170,6 +181,7 @@ impl Collector {
                 dir: dir.to_owned(),
                 path,
                 config,
+                far,
                 log_key,
                 told: Mutex::default(),
                 writer,
@@ -417,6 +429,27 @@ impl Collector {
         })
     }
 
+    /// Whether blocks are to be forwarded to a search engine: [`Collector::forward`].
+    #[must_use]
+    pub fn forwards(&self) -> bool {
+        self.inner.far.is_some()
+    }
+
+    /// Where searches are answered, if not here.
+    pub(crate) fn far(&self) -> Option<&ClickHouse> {
+        self.inner.far.as_ref()
+    }
+
+    /// How long evidence is kept.
+    pub(crate) fn max_age(&self) -> Option<Duration> {
+        self.inner.config.max_age
+    }
+
+    /// Remembers that blocks up to `block` were forwarded.
+    pub(crate) fn settle(&self, block: i64) -> Result<(), CollectorError> {
+        self.writer().settle(block)
+    }
+
     fn writer(&self) -> MutexGuard<'_, ingest::Ingest> {
         self.inner
             .writer
@@ -436,10 +469,15 @@ fn damaged_note() -> CollectorError {
     CollectorError::Log("a checkpoint cannot be read".into())
 }
 
-/// What answers to questions are made of.
-pub(crate) mod answering {
-    pub(crate) use super::overview::{Days, IN_DAYS, rule_name, sum};
+/// What answers and search engines are made of.
+pub(crate) mod parts {
+    pub(crate) use super::holds::shortened;
+    pub(crate) use super::index::text_of;
+    pub(crate) use super::overview::{Days, IN_DAYS, day_name, rule_name, sum};
+    pub(crate) use super::query::{DEFAULT_LIMIT, MAX_LIMIT, events, parse_cursor};
     pub(crate) use super::rollup::{begin_of, day_of};
+    pub(crate) use super::schema::unpack;
+    pub(crate) use super::sessions::parse_cursor as parse_session_cursor;
 }
 
 fn lock(dir: &Path) -> Result<File, CollectorError> {

@@ -89,6 +89,7 @@ impl From<CollectorError> for Refusal {
         match error {
             CollectorError::Cursor | CollectorError::Question(_) => Self::bad(message),
             CollectorError::NoSession(_) => Self::not_found(&message),
+            CollectorError::Engine(_) => Self::unavailable(message),
             _ => Self::failed(message),
         }
     }

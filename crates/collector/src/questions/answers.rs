@@ -7,7 +7,7 @@ use rusqlite::{Connection, Row, params_from_iter};
 use weir_audit::{Body, Event, SessionId, Timestamp};
 
 use super::{About, Answer, MAX_ROWS, Question};
-use crate::store::answering::{Days, IN_DAYS, begin_of, rule_name, sum};
+use crate::store::parts::{Days, IN_DAYS, begin_of, rule_name, sum};
 use crate::{Collector, CollectorError, Filter};
 
 /// So many events are read to sum up policy changes: each engine has one per change.
@@ -20,6 +20,19 @@ impl Collector {
     /// [`CollectorError::Question`] when it cannot be asked so; else when the store failed.
     pub fn ask(&self, question: &Question) -> Result<Answer, CollectorError> {
         question.check().map_err(CollectorError::Question)?;
+        let (columns, rows) = match question.about {
+            About::PolicyChanges => changes(self, question)?,
+            About::WhoReadEvidence => reads(self, question)?,
+            about => (columns(about), self.sums(question)?),
+        };
+        Ok(finished(question, columns, rows))
+    }
+
+    /// Rows of an answer from sums.
+    fn sums(&self, question: &Question) -> Result<Vec<Vec<String>>, CollectorError> {
+        if let Some(far) = self.far() {
+            return far.table(question);
+        }
         let reader = self.reader()?;
         let days = Days::new(
             &reader,
@@ -27,13 +40,7 @@ impl Collector {
             question.until,
             question.namespace.as_deref(),
         )?;
-        let (columns, rows) = match (question.about, days) {
-            (About::PolicyChanges, _) => changes(self, question)?,
-            (About::WhoReadEvidence, _) => reads(self, question)?,
-            (about, None) => (columns(about), Vec::new()),
-            (about, Some(days)) => (columns(about), table(&reader, question, &days)?),
-        };
-        Ok(finished(question, columns, rows))
+        days.map_or_else(|| Ok(Vec::new()), |days| table(&reader, question, &days))
     }
 }
 
@@ -276,7 +283,7 @@ fn scan(
     kind: &str,
     take: &mut dyn FnMut(Event) -> bool,
 ) -> Result<(), CollectorError> {
-    let day = |time: Timestamp| crate::store::answering::day_of(time);
+    let day = |time: Timestamp| crate::store::parts::day_of(time);
     let mut filter = Filter {
         kind: Some(kind.to_owned()),
         since: question.since.map(|since| begin_of(day(since))),

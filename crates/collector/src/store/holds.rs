@@ -184,7 +184,7 @@ fn joined(names: &Names) -> String {
 }
 
 /// The beginning of a text, and how much of it is hidden.
-pub(super) fn shortened(text: &str) -> String {
+pub(crate) fn shortened(text: &str) -> String {
     match text.char_indices().nth(SHOWN) {
         None => text.to_owned(),
         Some((end, _)) => {

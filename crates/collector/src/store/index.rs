@@ -5,7 +5,13 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use rusqlite::{Connection, params};
 use weir_audit::{Body, Decision, Event, Names, Session, Timestamp};
+
+use super::CollectorError;
+use super::facets::Facets;
+use super::ingest::{Keys, signed};
+use super::texts::TextFilter;
 
 /// Kinds of keys; also the `kind` column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -44,6 +50,8 @@ pub(super) struct SessionDelta {
 /// The index of the block that is being filled.
 #[derive(Default)]
 pub(super) struct BlockIndex {
+    pub(super) facets: Facets,
+    pub(super) texts: TextFilter,
     pub(super) keys: BTreeSet<(Kind, Arc<str>)>,
     pub(super) sessions: BTreeSet<u64>,
     pub(super) first_time: Option<Timestamp>,
@@ -56,6 +64,7 @@ impl BlockIndex {
         let mut seen: HashSet<usize> = HashSet::new();
         let mut kinds: HashSet<&'static str> = HashSet::new();
         let mut decisions: [bool; 3] = [false; 3];
+        self.facets.add(events);
         for event in events {
             self.last_time = self.last_time.max(event.time);
             let first = self.first_time.get_or_insert(event.time);
@@ -89,8 +98,37 @@ impl BlockIndex {
                 self.keys
                     .insert((Kind::Approver, Arc::clone(&decided.approver)));
             }
+            if let Some(text) = text_of(&event.body)
+                && seen.insert(text.as_ptr().addr())
+            {
+                self.texts.add(text);
+            }
             note_session(event, deltas);
         }
+    }
+
+    /// Writes what is known of a block, in place of what was.
+    pub(super) fn save(
+        self,
+        store: &Connection,
+        keys: &mut Keys<'_>,
+        block: i64,
+    ) -> Result<(), CollectorError> {
+        let mut by_key =
+            store.prepare_cached("INSERT OR IGNORE INTO block_keys(key, block) VALUES (?1, ?2)")?;
+        for (kind, text) in &self.keys {
+            by_key.execute([keys.number(store, *kind, text)?, block])?;
+        }
+        let mut by_session =
+            store.prepare_cached("INSERT OR IGNORE INTO block_sessions VALUES (?1, ?2)")?;
+        for session in &self.sessions {
+            by_session.execute([signed(*session), block])?;
+        }
+        let facets = self.facets.pack(store, keys)?;
+        store
+            .prepare_cached("INSERT OR REPLACE INTO block_index VALUES (?1, ?2, ?3)")?
+            .execute(params![block, facets, self.texts.pack()])?;
+        Ok(())
     }
 
     fn session(&mut self, session: &Session) {
@@ -111,6 +149,20 @@ impl BlockIndex {
                 self.keys.insert((kind, Arc::clone(name)));
             }
         }
+    }
+}
+
+/// The text in which a search for text looks.
+pub(crate) fn text_of(body: &Body) -> Option<&str> {
+    match body {
+        Body::StatementStarted(started) => started.statement.text.as_deref(),
+        Body::StatementFinished(finished) => finished.statement.text.as_deref(),
+        Body::AccessRequestCreated(request) => Some(&request.statement),
+        Body::FileTransferred(file) => Some(&file.path),
+        Body::KubernetesAnswered(request) => request.server_audit_id.as_deref(),
+        Body::Finding(finding) => Some(&finding.message),
+        Body::ConnectionRefused(refused) => Some(&refused.reason),
+        _ => None,
     }
 }
 

@@ -34,6 +34,8 @@ pub(super) struct Ingest {
     own: EngineId,
     keys: HashMap<(Kind, Arc<str>), i64>,
     pub(super) log: Log,
+    /// Whether blocks are forwarded to a search engine.
+    forwarding: bool,
     /// Findings of the collector's own, for those who follow.
     found: Vec<Event>,
 }
@@ -68,7 +70,11 @@ struct Source<'a> {
 type NewKeys = Vec<((Kind, Arc<str>), i64)>;
 
 impl Ingest {
-    pub(super) fn new(mut store: Connection, dir: &Path) -> Result<Self, CollectorError> {
+    pub(super) fn new(
+        mut store: Connection,
+        dir: &Path,
+        forwarding: bool,
+    ) -> Result<Self, CollectorError> {
         let drawn = SessionId::new(RandomState::new().hash_one("collector")).to_string();
         let drawn = format!("{OWN}{}", drawn.get(7..).unwrap_or(&drawn));
         store.execute("INSERT OR IGNORE INTO meta VALUES ('engine', ?1)", [&drawn])?;
@@ -84,8 +90,33 @@ impl Ingest {
             own,
             keys: HashMap::new(),
             log,
+            forwarding,
             found: Vec::new(),
         })
+    }
+
+    /// Blocks up to this one may be merged and deleted.
+    pub(super) fn settled(&self) -> Result<i64, CollectorError> {
+        if !self.forwarding {
+            return Ok(i64::MAX);
+        }
+        let settled: Option<String> = self
+            .store
+            .prepare_cached("SELECT value FROM meta WHERE name = 'forwarded'")?
+            .query_row([], |row| row.get(0))
+            .optional()?;
+        Ok(settled
+            .and_then(|text| text.parse().ok())
+            .unwrap_or_default())
+    }
+
+    /// Blocks up to this one were forwarded.
+    pub(super) fn settle(&self, block: i64) -> Result<(), CollectorError> {
+        self.store.execute(
+            "INSERT INTO meta VALUES ('forwarded', ?1) ON CONFLICT DO UPDATE SET value = ?1",
+            [block.to_string()],
+        )?;
+        Ok(())
     }
 
     /// The findings that were added to the collector's own chain since this was called last.
@@ -194,13 +225,15 @@ impl Ingest {
         if self.keys.len() > CACHED_KEYS {
             self.keys.clear();
         }
+        let settled = self.settled()?;
         let transaction = self.store.transaction()?;
         let mut work = Work {
             keys: Keys::new(&self.keys),
             log: self.log.clone(),
+            settled,
         };
         act(&transaction, &mut work)?;
-        let Work { keys, mut log } = work;
+        let Work { keys, mut log, .. } = work;
         let new = keys.new;
         log.seal(&transaction, std::time::SystemTime::now().into())?;
         transaction.commit()?;
@@ -225,6 +258,8 @@ struct Work<'a> {
     keys: Keys<'a>,
     /// What becomes the log when the transaction is committed.
     log: Log,
+    /// Blocks up to this one may be merged.
+    settled: i64,
 }
 
 impl<'a> Keys<'a> {
@@ -278,7 +313,7 @@ fn store_frames(
     found: &mut Vec<Found>,
     take: &mut Take<'_>,
 ) -> Result<(), CollectorError> {
-    let Work { keys, log } = work;
+    let Work { keys, log, settled } = work;
     let engine = from.engine;
     let key = keys.number(store, Kind::Engine, &engine.as_str().into())?;
     let mut block: Option<Block> = None;
@@ -319,7 +354,7 @@ fn store_frames(
         let small = block.bytes.len() < LARGE;
         block.save(store, keys, key)?;
         if small {
-            merge_small(store, key)?;
+            merge_small(store, keys, (key, engine), *settled)?;
         }
     }
     rollup.save(store, keys, key)?;
@@ -376,19 +411,7 @@ impl Block {
                 self.bytes.len(),
                 data
             ])?;
-        let block = store.last_insert_rowid();
-        for (kind, text) in &self.index.keys {
-            let key = keys.number(store, *kind, text)?;
-            store
-                .prepare_cached("INSERT OR IGNORE INTO block_keys(key, block) VALUES (?1, ?2)")?
-                .execute([key, block])?;
-        }
-        for session in &self.index.sessions {
-            store
-                .prepare_cached("INSERT OR IGNORE INTO block_sessions VALUES (?1, ?2)")?
-                .execute([signed(*session), block])?;
-        }
-        Ok(())
+        self.index.save(store, keys, store.last_insert_rowid())
     }
 }
 

@@ -1,13 +1,15 @@
 //! Upkeep: small blocks are merged, old evidence goes, silence becomes a finding.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use rusqlite::{Connection, params};
 use weir_audit::proof::RetentionLeaf;
-use weir_audit::{Finding, FindingCode, Hash, SessionId, Timestamp};
+use weir_audit::{EngineId, Finding, FindingCode, Hash, SessionId, Timestamp};
 
-use super::ingest::{Ingest, LARGE};
+use super::index::BlockIndex;
+use super::ingest::{Ingest, Keys, LARGE};
+use super::query::events;
 use super::schema::unpack;
 use super::{CollectorConfig, CollectorError, rollup};
 
@@ -41,25 +43,38 @@ struct Oldest {
 }
 
 /// Merges an engine's small blocks, so that slow traffic is kept as compactly as fast traffic.
-pub(super) fn merge_small(store: &Connection, engine: i64) -> Result<(), CollectorError> {
+pub(super) fn merge_small(
+    store: &Connection,
+    keys: &mut Keys<'_>,
+    engine: (i64, &EngineId),
+    settled: i64,
+) -> Result<(), CollectorError> {
     for level in 0..3 {
         let count: usize = store
-            .prepare_cached("SELECT count(*) FROM blocks WHERE engine = ?1 AND level = ?2")?
-            .query_row(params![engine, level], |row| row.get(0))?;
+            .prepare_cached(
+                "SELECT count(*) FROM blocks WHERE engine = ?1 AND level = ?2 AND id <= ?3",
+            )?
+            .query_row(params![engine.0, level, settled], |row| row.get(0))?;
         if count < FAN {
             return Ok(());
         }
-        merge_level(store, engine, level)?;
+        merge_level(store, keys, engine, level, settled)?;
     }
     Ok(())
 }
 
-fn merge_level(store: &Connection, engine: i64, level: i64) -> Result<(), CollectorError> {
+fn merge_level(
+    store: &Connection,
+    keys: &mut Keys<'_>,
+    (engine, name): (i64, &EngineId),
+    level: i64,
+    settled: i64,
+) -> Result<(), CollectorError> {
     let mut select = store.prepare_cached(
         "SELECT id, epoch, last_seq, previous, hash, first_time, last_time, raw, data FROM blocks
-         WHERE engine = ?1 AND level = ?2 ORDER BY epoch, first_seq",
+         WHERE engine = ?1 AND level = ?2 AND id <= ?3 ORDER BY epoch, first_seq",
     )?;
-    let mut rows = select.query(params![engine, level])?;
+    let mut rows = select.query(params![engine, level, settled])?;
     let mut run: Vec<Small> = Vec::new();
     let mut runs: Vec<Vec<Small>> = Vec::new();
     while let Some(row) = rows.next()? {
@@ -87,13 +102,19 @@ fn merge_level(store: &Connection, engine: i64, level: i64) -> Result<(), Collec
     drop(rows);
     runs.push(run);
     for run in runs {
-        merge_run(store, level, &run)?;
+        merge_run(store, keys, level, name, &run)?;
     }
     Ok(())
 }
 
 /// The first block of a run takes in the others.
-fn merge_run(store: &Connection, level: i64, run: &[Small]) -> Result<(), CollectorError> {
+fn merge_run(
+    store: &Connection,
+    keys: &mut Keys<'_>,
+    level: i64,
+    name: &EngineId,
+    run: &[Small],
+) -> Result<(), CollectorError> {
     let (Some(first), Some(last)) = (run.first(), run.last()) else {
         return Ok(());
     };
@@ -131,22 +152,21 @@ fn merge_run(store: &Connection, level: i64, run: &[Small]) -> Result<(), Collec
             data
         ])?;
     for other in run.iter().skip(1) {
-        for sql in [
-            "INSERT OR IGNORE INTO block_keys SELECT key, ?1 FROM block_keys WHERE block = ?2",
-            "INSERT OR IGNORE INTO block_sessions SELECT session, ?1 FROM block_sessions
-             WHERE block = ?2",
-        ] {
-            store.prepare_cached(sql)?.execute([first.id, other.id])?;
-        }
         delete(store, other.id)?;
     }
-    Ok(())
+    let mut index = BlockIndex::default();
+    let events = events(first.id, name, Hash(first.previous), &bytes)?;
+    for events in &events {
+        index.add(events, &mut HashMap::new());
+    }
+    index.save(store, keys, first.id)
 }
 
 fn delete(store: &Connection, block: i64) -> Result<(), CollectorError> {
     for sql in [
         "DELETE FROM block_keys WHERE block = ?1",
         "DELETE FROM block_sessions WHERE block = ?1",
+        "DELETE FROM block_index WHERE block = ?1",
         "DELETE FROM blocks WHERE id = ?1",
     ] {
         store.prepare_cached(sql)?.execute([block])?;
@@ -240,17 +260,17 @@ impl Ingest {
         reason: &str,
         now: Timestamp,
     ) -> Result<bool, CollectorError> {
-        let mut log = self.log.clone();
+        let (mut log, settled) = (self.log.clone(), self.settled()?);
         let transaction = self.store.transaction()?;
         let oldest: Vec<Oldest> = transaction
             .prepare_cached(&format!(
                 "SELECT id, engine, epoch, last_seq, hash, last_time,
-                   (SELECT text FROM keys WHERE keys.id = engine) FROM blocks b WHERE {which}
+                   (SELECT text FROM keys WHERE keys.id = engine) FROM blocks b WHERE {which} AND b.id <= ?2
                  AND NOT EXISTS (SELECT 1 FROM blocks o WHERE o.engine = b.engine
                    AND (o.epoch, o.first_seq) < (b.epoch, b.first_seq) AND NOT (o.last_time <= b.last_time))
                  ORDER BY last_time, epoch, first_seq LIMIT {PRUNE_STEP}"
             ))?
-            .query_map([value], |row| {
+            .query_map(params![value, settled], |row| {
                 Ok(Oldest {
                     id: row.get(0)?,
                     engine: row.get(1)?,

@@ -175,7 +175,7 @@ pub(super) fn key(
 }
 
 /// `2026-11-27`.
-pub(super) fn day_name(day: u64) -> String {
+pub(crate) fn day_name(day: u64) -> String {
     let time = begin_of(day).to_string();
     match time.split_once('T') {
         Some((date, _)) => date.to_owned(),
@@ -201,6 +201,9 @@ impl Collector {
         until: Timestamp,
         namespace: Option<&str>,
     ) -> Result<Overview, CollectorError> {
+        if let Some(far) = self.far() {
+            return far.overview(since, until, namespace);
+        }
         let mut reader = self.reader()?;
         // One snapshot for all pictures.
         let reader = reader.transaction()?;

@@ -1,22 +1,27 @@
 //! Finding events again.
 //!
-//! Blocks that can hold an answer are chosen by their index, newest first; their events are decoded
-//! and filtered. Text is searched in the sealed bytes before anything is decoded.
+//! Blocks that can hold an answer are chosen by what is known of them, newest first; of those, the
+//! frames that can. Only these are decoded and filtered. Text is searched in the sealed bytes before
+//! anything is decoded.
 
 use std::collections::BTreeSet;
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension as _, params, params_from_iter};
 use serde::{Deserialize, Serialize};
-use weir_audit::{Body, Digest, EngineId, Event, EventId, FrameReader, Hash, SessionId, Timestamp};
+use weir_audit::{
+    Body, Digest, EngineId, Event, EventId, Frame, FrameReader, Hash, SessionId, Timestamp,
+};
 
-use super::index::Kind;
+use super::facets::{self, Wanted};
+use super::index::{Kind, text_of};
 use super::ingest::signed;
 use super::schema::unpack;
+use super::texts;
 use super::{Collector, CollectorError};
 
-pub(super) const DEFAULT_LIMIT: usize = 100;
-pub(super) const MAX_LIMIT: usize = 10_000;
+pub(crate) const DEFAULT_LIMIT: usize = 100;
+pub(crate) const MAX_LIMIT: usize = 10_000;
 
 /// Which events to find; every given condition must hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -67,14 +72,11 @@ impl Filter {
     /// Whether an event fits; limit and cursor play no part.
     #[must_use]
     pub fn keeps(&self, event: &Event) -> bool {
-        let text = self
-            .text
-            .as_ref()
-            .map(|text| text.to_ascii_lowercase().into_bytes());
-        self.matches(event, text.as_deref())
+        let text = self.text.as_deref().map(Needle::new);
+        self.matches(event, text.as_ref())
     }
 
-    fn matches(&self, event: &Event, text: Option<&[u8]>) -> bool {
+    fn matches(&self, event: &Event, text: Option<&Needle>) -> bool {
         let session = event.session.as_deref();
         let statement = match &event.body {
             Body::StatementStarted(started) => Some(&started.statement),
@@ -123,7 +125,9 @@ impl Filter {
             && self.sha256.is_none_or(|wanted| {
                 matches!(&event.body, Body::FileTransferred(file) if file.sha256 == Some(wanted))
             })
-            && text.is_none_or(|text| has_text(&event.body, text))
+            && text.is_none_or(|text| {
+                text_of(&event.body).is_some_and(|within| text.is_in(within.as_bytes()))
+            })
     }
 }
 
@@ -134,51 +138,68 @@ fn label_fits(wanted: &str, have: &str) -> bool {
     }
 }
 
-fn has_text(body: &Body, text: &[u8]) -> bool {
-    let within: Option<&str> = match body {
-        Body::StatementStarted(started) => started.statement.text.as_deref(),
-        Body::StatementFinished(finished) => finished.statement.text.as_deref(),
-        Body::AccessRequestCreated(request) => Some(&request.statement),
-        Body::FileTransferred(file) => Some(&file.path),
-        Body::KubernetesAnswered(request) => request.server_audit_id.as_deref(),
-        Body::Finding(finding) => Some(&finding.message),
-        Body::ConnectionRefused(refused) => Some(&refused.reason),
-        _ => None,
-    };
-    within.is_some_and(|within| contains(within.as_bytes(), text))
+/// A text that is searched, ASCII case ignored.
+struct Needle {
+    lower: Vec<u8>,
+    /// The place of its byte that is least common in evidence.
+    rare: usize,
 }
 
-/// Whether `needle` (in lower case) is in `hay`, ASCII case ignored.
-fn contains(hay: &[u8], needle: &[u8]) -> bool {
-    let Some((first, rest)) = needle.split_first() else {
-        return true;
-    };
-    let upper = first.to_ascii_uppercase();
-    let mut from = 0;
-    while let Some(at) = hay
-        .get(from..)
-        .and_then(|hay| memchr::memchr2(*first, upper, hay))
-        .map(|at| at + from)
-    {
-        if hay
-            .get(at + 1..at + 1 + rest.len())
-            .is_some_and(|got| got.eq_ignore_ascii_case(rest))
-        {
-            return true;
+impl Needle {
+    fn new(text: &str) -> Self {
+        let lower = text.to_ascii_lowercase().into_bytes();
+        let places = 0..lower.len();
+        let rare = places.min_by_key(|at| lower.get(*at).map_or(0, |byte| commonness(*byte)));
+        Self {
+            rare: rare.unwrap_or_default(),
+            lower,
         }
-        from = at + 1;
     }
-    false
+
+    fn is_in(&self, hay: &[u8]) -> bool {
+        let Some(rare) = self.lower.get(self.rare) else {
+            return true;
+        };
+        let upper = rare.to_ascii_uppercase();
+        let mut from = self.rare;
+        while let Some(at) = hay
+            .get(from..)
+            .and_then(|hay| memchr::memchr2(*rare, upper, hay))
+            .map(|at| at + from)
+        {
+            let begin = at - self.rare;
+            if hay
+                .get(begin..begin + self.lower.len())
+                .is_some_and(|got| got.eq_ignore_ascii_case(&self.lower))
+            {
+                return true;
+            }
+            from = at + 1;
+        }
+        false
+    }
+}
+
+/// How common a byte is in statements, roughly.
+fn commonness(byte: u8) -> u8 {
+    match byte {
+        b' ' | b'e' | b't' | b'a' | b'o' | b'i' | b'n' | b's' | b'r' => 4,
+        b'0'..=b'9' | b'l' | b'd' | b'c' | b'u' | b'm' => 3,
+        b'_' | b',' | b'=' | b'.' | b'\'' | 0 => 2,
+        b'a'..=b'z' => 1,
+        _ => 0,
+    }
 }
 
 /// The order of events: time, then identity.
-type Place = (Timestamp, EventId);
+pub(crate) type Place = (Timestamp, EventId);
 
 fn place(event: &Event) -> Place {
     (event.time, event.id.clone())
 }
 
-fn parse_cursor(text: &str) -> Result<Place, CollectorError> {
+/// The place that a cursor names.
+pub(crate) fn parse_cursor(text: &str) -> Result<Place, CollectorError> {
     let (time, id) = text.split_once('.').ok_or(CollectorError::Cursor)?;
     let time = time.parse().map_err(|_| CollectorError::Cursor)?;
     Ok((
@@ -193,14 +214,21 @@ impl Collector {
     /// # Errors
     /// When the store failed or the cursor is not valid.
     pub fn query(&self, filter: &Filter) -> Result<EventPage, CollectorError> {
-        let reader = self.reader()?;
+        if let Some(far) = self.far() {
+            return far.query(filter);
+        }
+        let mut reader = self.reader()?;
+        // One snapshot: blocks are merged meanwhile.
+        let reader = reader.transaction()?;
         let limit = filter.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT);
         let cursor = filter.cursor.as_deref().map(parse_cursor).transpose()?;
-        let text = filter
-            .text
-            .as_ref()
-            .map(|text| text.to_ascii_lowercase().into_bytes());
-        let Some((sql, values)) = candidates(&reader, filter, cursor.as_ref())? else {
+        let text = filter.text.as_deref().map(Needle::new);
+        let Some(Candidates {
+            sql,
+            values,
+            wanted,
+        }) = candidates(&reader, filter, cursor.as_ref())?
+        else {
             return Ok(EventPage {
                 events: Vec::new(),
                 next: None,
@@ -211,14 +239,18 @@ impl Collector {
         let mut best: BTreeSet<Place> = BTreeSet::new();
         let mut events: Vec<Event> = Vec::new();
         while let Some(row) = rows.next()? {
-            let last_time = Timestamp::from_micros(row.get(5)?);
+            let last_time = Timestamp::from_micros(row.get(1)?);
             if best.len() > limit && best.first().is_some_and(|(time, _)| *time > last_time) {
                 break;
             }
-            let block = StoredBlock::read(row)?;
-            block.events(text.as_deref(), &mut |event| {
+            let id = row.get(0)?;
+            let Some(frames) = Frames::of(&reader, id, &wanted, text.as_ref())? else {
+                continue;
+            };
+            let block = StoredBlock::read(&reader, id)?;
+            block.events(&frames, text.as_ref(), &mut |event| {
                 let before = cursor.as_ref().is_none_or(|cursor| place(&event) < *cursor);
-                if before && filter.matches(&event, text.as_deref()) {
+                if before && filter.matches(&event, text.as_ref()) {
                     best.insert(place(&event));
                     events.push(event);
                     if best.len() > limit + 1 {
@@ -252,7 +284,11 @@ impl Collector {
         namespace: Option<&str>,
         take: &mut dyn FnMut(Event) -> bool,
     ) -> Result<(), CollectorError> {
-        let reader = self.reader()?;
+        if let Some(far) = self.far() {
+            return far.replay(session, namespace, take);
+        }
+        let mut reader = self.reader()?;
+        let reader = reader.transaction()?;
         let id = signed(session.as_u64());
         let known: Option<i64> = reader
             .query_row(
@@ -265,16 +301,23 @@ impl Collector {
         if known.is_none() {
             return Err(CollectorError::NoSession(session.to_string()));
         }
-        let sql = format!(
-            "{SELECT} JOIN block_sessions s ON s.block = b.id WHERE s.session = ?1
-             AND b.engine = (SELECT engine FROM sessions WHERE id = ?1)
-             ORDER BY b.epoch, b.first_seq"
-        );
-        let mut select = reader.prepare(&sql)?;
+        let wanted = Wanted {
+            session: Some(session.as_u64()),
+            ..Wanted::default()
+        };
+        let mut select = reader.prepare(
+            "SELECT b.id FROM block_sessions s JOIN blocks b ON b.id = s.block
+             WHERE s.session = ?1 AND b.engine = (SELECT engine FROM sessions WHERE id = ?1)
+             ORDER BY b.epoch, b.first_seq",
+        )?;
         let mut rows = select.query([id])?;
         let mut on = true;
         while let Some(row) = rows.next()? {
-            StoredBlock::read(row)?.events(None, &mut |event| {
+            let block = row.get(0)?;
+            let Some(frames) = Frames::of(&reader, block, &wanted, None)? else {
+                continue;
+            };
+            StoredBlock::read(&reader, block)?.events(&frames, None, &mut |event| {
                 let own = event.session.as_ref().is_some_and(|have| {
                     have.id == session
                         && namespace.is_none_or(|n| have.identity.namespace.as_deref() == Some(n))
@@ -291,8 +334,51 @@ impl Collector {
     }
 }
 
-const SELECT: &str = "SELECT b.id, k.text, b.previous, b.raw, b.data, b.last_time FROM blocks b
-     JOIN keys k ON k.id = b.engine";
+/// Which frames of a block can have an answer.
+enum Frames {
+    All,
+    Some(Vec<bool>),
+}
+
+impl Frames {
+    /// `None` if no frame can.
+    fn of(
+        reader: &Connection,
+        block: i64,
+        wanted: &Wanted,
+        text: Option<&Needle>,
+    ) -> Result<Option<Self>, CollectorError> {
+        let mut select =
+            reader.prepare_cached("SELECT facets, texts FROM block_index WHERE block = ?1")?;
+        let mut rows = select.query([block])?;
+        // A damaged index leaves nothing out.
+        let Some(row) = rows.next()? else {
+            return Ok(Some(Self::All));
+        };
+        if let Some(text) = text
+            && let Some(filter) = row.get_ref(1)?.as_blob_or_null().ok().flatten()
+            && !texts::admits(filter, &text.lower)
+        {
+            return Ok(None);
+        }
+        if wanted.is_nothing() {
+            return Ok(Some(Self::All));
+        }
+        let packed = row.get_ref(0)?.as_blob_or_null().ok().flatten();
+        Ok(match facets::frames(packed.unwrap_or_default(), wanted) {
+            None => Some(Self::All),
+            Some(frames) if frames.contains(&true) => Some(Self::Some(frames)),
+            Some(_) => None,
+        })
+    }
+
+    fn has(&self, at: usize) -> bool {
+        match self {
+            Self::All => true,
+            Self::Some(frames) => frames.get(at).copied().unwrap_or(true),
+        }
+    }
+}
 
 struct StoredBlock {
     id: i64,
@@ -302,46 +388,92 @@ struct StoredBlock {
 }
 
 impl StoredBlock {
-    fn read(row: &rusqlite::Row<'_>) -> Result<Self, CollectorError> {
-        let id = row.get(0)?;
-        let engine: String = row.get(1)?;
-        let data: Vec<u8> = row.get(4)?;
-        Ok(Self {
-            id,
-            engine: engine.parse().map_err(|_| CollectorError::Damaged(id))?,
-            previous: Hash(row.get(2)?),
-            bytes: unpack(id, row.get(3)?, &data)?,
-        })
+    fn read(reader: &Connection, id: i64) -> Result<Self, CollectorError> {
+        let mut select = reader.prepare_cached(
+            "SELECT k.text, b.previous, b.raw, b.data FROM blocks b JOIN keys k ON k.id = b.engine
+             WHERE b.id = ?1",
+        )?;
+        select.query_row([id], |row| {
+            let engine: String = row.get(0)?;
+            let data = row.get_ref(3)?.as_blob().unwrap_or_default();
+            Ok(unpack(id, row.get(2)?, data).and_then(|bytes| {
+                Ok(Self {
+                    id,
+                    engine: engine.parse().map_err(|_| CollectorError::Damaged(id))?,
+                    previous: Hash(row.get(1)?),
+                    bytes,
+                })
+            }))
+        })?
     }
 
+    /// Hands over the events of frames that can have an answer. Each of them continues the link
+    /// that the one before claims; whether those claims are true is for [`Collector::verify`].
     fn events(
         &self,
-        text: Option<&[u8]>,
+        frames: &Frames,
+        text: Option<&Needle>,
         take: &mut dyn FnMut(Event),
     ) -> Result<(), CollectorError> {
-        if text.is_some_and(|text| !contains(&self.bytes, text)) {
+        if text.is_some_and(|text| !text.is_in(&self.bytes)) {
             return Ok(());
         }
-        let mut reader = FrameReader::new(&self.bytes, self.previous);
-        while let Some(frame) = reader
-            .next_frame()
-            .map_err(|_| CollectorError::Damaged(self.id))?
-        {
-            if text.is_none_or(|text| contains(frame.payload(), text)) {
+        let damaged = || CollectorError::Damaged(self.id);
+        let (mut rest, mut previous, mut at) = (self.bytes.as_slice(), self.previous, 0);
+        while !rest.is_empty() {
+            let (hash, payload, behind) = stored(rest).ok_or_else(damaged)?;
+            if frames.has(at) && text.is_none_or(|text| text.is_in(payload)) {
+                let frame = Frame::verify(previous, hash, payload.to_vec());
+                let frame = frame.map_err(|_| damaged())?;
                 frame.events(&self.engine)?.into_iter().for_each(&mut *take);
             }
+            (rest, previous, at) = (behind, hash, at + 1);
         }
         Ok(())
     }
 }
 
-/// The statement that chooses blocks; `None` if no block can match.
+/// The first stored frame: its link, its payload, and what is behind it.
+fn stored(bytes: &[u8]) -> Option<(Hash, &[u8], &[u8])> {
+    let (length, rest) = bytes.split_first_chunk::<4>()?;
+    let (hash, rest) = rest.split_first_chunk::<32>()?;
+    let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
+    let (payload, behind) = rest.split_at_checked(length)?;
+    Some((Hash(*hash), payload, behind))
+}
+
+/// The events of unpacked frames of a block, frame by frame; each link is verified.
+pub(crate) fn events(
+    block: i64,
+    engine: &EngineId,
+    previous: Hash,
+    bytes: &[u8],
+) -> Result<Vec<Vec<Event>>, CollectorError> {
+    let mut reader = FrameReader::new(bytes, previous);
+    let mut events = Vec::new();
+    while let Some(frame) = reader
+        .next_frame()
+        .map_err(|_| CollectorError::Damaged(block))?
+    {
+        events.push(frame.events(engine)?);
+    }
+    Ok(events)
+}
+
+/// Blocks that can have an answer, and what their events must be about.
+struct Candidates {
+    sql: String,
+    values: Vec<Value>,
+    wanted: Wanted,
+}
+
+/// `None` if no block can match.
 fn candidates(
     reader: &Connection,
     filter: &Filter,
     cursor: Option<&Place>,
-) -> Result<Option<(String, Vec<Value>)>, CollectorError> {
-    let mut sql = format!("{SELECT} WHERE 1");
+) -> Result<Option<Candidates>, CollectorError> {
+    let mut sql = "SELECT b.id, b.last_time FROM blocks b WHERE 1".to_owned();
     let mut values: Vec<Value> = Vec::new();
     let time =
         |time: Timestamp| Value::Integer(i64::try_from(time.as_micros()).unwrap_or(i64::MAX));
@@ -361,6 +493,10 @@ fn candidates(
         sql.push_str(" AND b.id IN (SELECT block FROM block_sessions WHERE session = ?)");
         values.push(Value::Integer(signed(session.as_u64())));
     }
+    let mut wanted = Wanted {
+        session: filter.session.map(SessionId::as_u64),
+        ..Wanted::default()
+    };
     let files = filter.sha256.map(|_| "file_transferred");
     for (kind, text) in [
         (Kind::Identity, filter.identity.as_deref()),
@@ -382,10 +518,18 @@ fn candidates(
         sql.push_str(&format!(
             " AND b.id IN (SELECT block FROM block_keys WHERE key IN ({marks}))"
         ));
+        wanted.add(
+            kind,
+            numbers.iter().map(|number| number.unsigned_abs()).collect(),
+        );
         values.extend(numbers.into_iter().map(Value::Integer));
     }
     sql.push_str(" ORDER BY b.last_time DESC");
-    Ok(Some((sql, values)))
+    Ok(Some(Candidates {
+        sql,
+        values,
+        wanted,
+    }))
 }
 
 fn key_numbers(reader: &Connection, kind: Kind, text: &str) -> Result<Vec<i64>, CollectorError> {

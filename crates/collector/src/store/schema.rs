@@ -1,7 +1,8 @@
 //! The tables, and the form of a block.
 //!
 //! A block holds consecutive, linked frames of one engine and epoch as one zstd stream. `block_keys`
-//! and `block_sessions` say which blocks can hold an answer; texts are searched in the blocks.
+//! and `block_sessions` say which blocks can hold an answer, `block_index` which of their frames, and
+//! which texts.
 
 use std::path::Path;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use rusqlite::Connection;
 
 use super::{CollectorError, holds, migrate, rollup};
 
-const VERSION: i32 = 3;
+const VERSION: i32 = 4;
 const MAX_BLOCK: usize = 256 << 20;
 
 const TABLES: &str = "
@@ -45,6 +46,12 @@ CREATE INDEX sessions_unclosed ON sessions(engine, epoch) WHERE closed IS NULL;
 CREATE TABLE meta(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 ";
 
+/// What each block's events are about, and which texts they can hold; how sessions are found by who.
+const INDEX: &str = "
+CREATE TABLE block_index(block INTEGER PRIMARY KEY, facets BLOB NOT NULL, texts BLOB NOT NULL);
+CREATE INDEX sessions_identity ON sessions(identity, opened);
+";
+
 /// Version 1 did not know namespaces by name; they are in the sessions' context.
 const FROM_1: &str = "
 ALTER TABLE sessions ADD COLUMN namespace INTEGER;
@@ -77,9 +84,12 @@ pub(super) fn open(path: &Path) -> Result<Connection, CollectorError> {
         if version == 1 {
             transaction.execute_batch(FROM_1)?;
         }
-        transaction.execute_batch(rollup::TABLES)?;
-        transaction.execute_batch(holds::TABLES)?;
-        migrate::sums(&transaction)?;
+        if version < 3 {
+            transaction.execute_batch(rollup::TABLES)?;
+            transaction.execute_batch(holds::TABLES)?;
+        }
+        transaction.execute_batch(INDEX)?;
+        migrate::from_evidence(&transaction, version < 3)?;
         transaction.pragma_update(None, "user_version", VERSION)?;
         transaction.commit()?;
     }

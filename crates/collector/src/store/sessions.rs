@@ -6,6 +6,7 @@ use weir_audit::{EngineId, Session, SessionId, Timestamp};
 
 use super::index::{Kind, SessionDelta};
 use super::ingest::{Keys, signed};
+use super::overview::key;
 use super::query::{DEFAULT_LIMIT, MAX_LIMIT};
 use super::{Collector, CollectorError};
 
@@ -73,29 +74,39 @@ impl Collector {
     /// # Errors
     /// When the store failed or the cursor is not valid.
     pub fn sessions(&self, filter: &SessionFilter) -> Result<SessionPage, CollectorError> {
+        if let Some(far) = self.far() {
+            return far.sessions(filter);
+        }
         let reader = self.reader()?;
         let limit = filter.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT);
         let cursor = match &filter.cursor {
             None => (i64::MAX, i64::MAX),
-            Some(text) => {
-                let (opened, id) = text.split_once('.').ok_or(CollectorError::Cursor)?;
-                let id: SessionId = id.parse().map_err(|_| CollectorError::Cursor)?;
-                (
-                    opened.parse().map_err(|_| CollectorError::Cursor)?,
-                    signed(id.as_u64()),
-                )
-            }
+            Some(text) => parse_cursor(text)?,
         };
-        let mut select = reader.prepare(
-            "SELECT s.context, e.text, s.opened, s.last, s.closed, s.statements, s.rows, s.bytes,
-             s.denials, s.holds, s.outcome FROM sessions s JOIN keys e ON e.id = s.engine
-             JOIN keys i ON i.id = s.identity LEFT JOIN keys t ON t.id = s.target
-             LEFT JOIN keys n ON n.id = s.namespace
-             WHERE (s.opened, s.id) < (?1, ?2) AND s.last >= ?3 AND s.opened < ?4
-             AND (?5 IS NULL OR i.text = ?5) AND (?6 IS NULL OR t.text = ?6)
-             AND (?7 IS NULL OR n.text = ?7)
+        // Names are looked up once; a name that was never seen has no sessions.
+        let mut numbers = Vec::new();
+        for (kind, text) in [
+            (Kind::Identity, &filter.identity),
+            (Kind::Target, &filter.target),
+            (Kind::Namespace, &filter.namespace),
+        ] {
+            let number = match text {
+                None => None,
+                Some(text) => Some(key(&reader, kind, text)?.unwrap_or_default()),
+            };
+            numbers.push(number);
+        }
+        let by = |column: &str, number: usize| match numbers.get(number) {
+            Some(Some(_)) => format!("AND s.{column} = ?{}", number + 5),
+            _ => format!("AND ?{} IS NULL", number + 5),
+        };
+        let mut select = reader.prepare(&format!(
+            "{LINE} WHERE (s.opened, s.id) < (?1, ?2) AND s.last >= ?3 AND s.opened < ?4 {} {} {}
              ORDER BY s.opened DESC, s.id DESC LIMIT ?8",
-        )?;
+            by("identity", 0),
+            by("target", 1),
+            by("namespace", 2)
+        ))?;
         let bound = |time: Option<Timestamp>, other: i64| {
             time.map_or(other, |time| {
                 i64::try_from(time.as_micros()).unwrap_or(i64::MAX)
@@ -106,9 +117,9 @@ impl Collector {
             cursor.1,
             bound(filter.since, 0),
             bound(filter.until, i64::MAX),
-            filter.identity,
-            filter.target,
-            filter.namespace,
+            numbers.first(),
+            numbers.get(1),
+            numbers.get(2),
             limit + 1
         ])?;
         let mut sessions = Vec::new();
@@ -121,7 +132,28 @@ impl Collector {
         let next = next.map(|last| format!("{}.{}", last.opened.as_micros(), last.session.id));
         Ok(SessionPage { sessions, next })
     }
+
+    /// One session, as the embedded store has it.
+    pub(crate) fn session(&self, id: u64) -> Result<Option<SessionSummary>, CollectorError> {
+        let reader = self.reader()?;
+        let mut select = reader.prepare(&format!("{LINE} WHERE s.id = ?1"))?;
+        let mut rows = select.query([signed(id)])?;
+        rows.next()?.map(summary).transpose()
+    }
 }
+
+/// When the session was opened at which a cursor stands, and its number as SQLite has it.
+pub(crate) fn parse_cursor(text: &str) -> Result<(i64, i64), CollectorError> {
+    let (opened, id) = text.split_once('.').ok_or(CollectorError::Cursor)?;
+    let id: SessionId = id.parse().map_err(|_| CollectorError::Cursor)?;
+    Ok((
+        opened.parse().map_err(|_| CollectorError::Cursor)?,
+        signed(id.as_u64()),
+    ))
+}
+
+const LINE: &str = "SELECT s.context, e.text, s.opened, s.last, s.closed, s.statements, s.rows,
+     s.bytes, s.denials, s.holds, s.outcome FROM sessions s JOIN keys e ON e.id = s.engine";
 
 fn summary(row: &rusqlite::Row<'_>) -> Result<SessionSummary, CollectorError> {
     let context: String = row.get(0)?;

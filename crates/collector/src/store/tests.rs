@@ -25,7 +25,8 @@ const T0: u64 = 1_700_000_000_000_000;
 /// Makes a store what version 2 left.
 const BEFORE_SUMS: &str = "
 DROP TABLE daily; DROP TABLE daily_labels; DROP TABLE daily_tables; DROP TABLE daily_rules;
-DROP TABLE daily_findings; DROP TABLE holds; DROP TABLE rulings;
+DROP TABLE daily_findings; DROP TABLE holds; DROP TABLE rulings; DROP TABLE block_index;
+DROP INDEX sessions_identity;
 DELETE FROM block_keys WHERE key IN (SELECT id FROM keys WHERE kind > 7);
 DELETE FROM keys WHERE kind > 7; PRAGMA user_version = 2;";
 

@@ -219,3 +219,163 @@ fn a_session_adds_up_over_batches_and_replays_in_order() {
     let missing = store.replay(SessionId::new(9), None, &mut |_| true);
     assert!(matches!(missing, Err(CollectorError::NoSession(_))));
 }
+
+/// A hundred kinds of events over three engines, in frames of different sizes.
+fn mixture() -> (tempfile::TempDir, Collector) {
+    let (dir, store) = fresh();
+    for name in ["e1", "e2", "e3"] {
+        let engine: EngineId = name.parse().unwrap();
+        let tag = u64::from(name.as_bytes()[1]);
+        let records: Vec<Record> = (0..900u64)
+            .map(|n| {
+                let mix = (n * 31 + tag * 7).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20;
+                let number = mix % 23;
+                let session = session(tag * 100 + number, &format!("identity{}", number % 5));
+                match mix % 11 {
+                    0 => beat(n * 3),
+                    1 => Record::session(
+                        Timestamp::from_micros(T0 + n * 3),
+                        session,
+                        ConnectionOpened::default(),
+                    ),
+                    _ => {
+                        let text = format!("SELECT {} FROM t{}", mix % 1000, mix % 17);
+                        let decision = match mix % 13 {
+                            0 => Decision::Deny,
+                            1 => Decision::Hold,
+                            _ => Decision::Permit,
+                        };
+                        statement(n * 3 + mix % 2, &session, &text, decision)
+                    }
+                }
+            })
+            .collect();
+        let frames = chain(
+            1,
+            genesis(&engine),
+            1 + usize::try_from(tag % 40).unwrap(),
+            &records,
+        );
+        for frames in frames.chunks(5) {
+            hand_in(&store, &engine, frames).unwrap();
+        }
+    }
+    (dir, store)
+}
+
+#[test]
+fn what_is_known_of_blocks_hides_nothing_and_adds_nothing() {
+    let (dir, store) = mixture();
+    let all = store
+        .query(&Filter {
+            limit: Some(10_000),
+            ..Filter::default()
+        })
+        .unwrap()
+        .events;
+    assert!(all.len() >= 2700, "{}", all.len());
+    let some = |text: &str| Some(text.to_owned());
+    let mut filters = Vec::new();
+    for identity in [None, some("identity3"), some("nobody")] {
+        for decision in [None, some("deny"), some("hold")] {
+            for text in [
+                None,
+                some("FROM t1"),
+                some("select 42"),
+                some("t1"),
+                some("zz"),
+            ] {
+                for label in [None, some("pii.ssn"), some("pii.*")] {
+                    for session in [None, Some(SessionId::new(u64::from(b'2') * 100 + 7))] {
+                        filters.push(Filter {
+                            identity: identity.clone(),
+                            decision: decision.clone(),
+                            text: text.clone(),
+                            label: label.clone(),
+                            session,
+                            limit: Some(10_000),
+                            ..Filter::default()
+                        });
+                    }
+                }
+            }
+        }
+    }
+    let check = |store: &Collector| {
+        for filter in &filters {
+            let found = store.query(filter).unwrap().events;
+            let kept: Vec<&Event> = all.iter().filter(|event| filter.keeps(event)).collect();
+            assert_eq!(found.iter().collect::<Vec<_>>(), kept, "{filter:?}");
+        }
+    };
+    check(&store);
+    // A block that nothing is known of, or of which nonsense is, is read whole.
+    let direct = rusqlite::Connection::open(dir.path().join("evidence.db")).unwrap();
+    direct
+        .execute_batch(
+            "DELETE FROM block_index WHERE block % 3 = 0;
+             UPDATE block_index SET facets = x'0102', texts = x'ff' WHERE block % 3 = 1;",
+        )
+        .unwrap();
+    check(&store);
+}
+
+#[test]
+fn a_store_that_knew_less_of_its_blocks_learns_it() {
+    let (dir, store) = mixture();
+    let filter = Filter {
+        identity: Some("identity3".into()),
+        text: Some("from t1".into()),
+        limit: Some(10_000),
+        ..Filter::default()
+    };
+    let before = store.query(&filter).unwrap().events;
+    drop(store);
+    let direct = rusqlite::Connection::open(dir.path().join("evidence.db")).unwrap();
+    direct
+        .execute_batch(
+            "DROP TABLE block_index; DROP INDEX sessions_identity; PRAGMA user_version = 3;",
+        )
+        .unwrap();
+    let store = Collector::open(dir.path(), CollectorConfig::default()).unwrap();
+    let (blocks, known): (i64, i64) = direct
+        .query_row(
+            "SELECT (SELECT count(*) FROM blocks), (SELECT count(*) FROM block_index)",
+            [],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )
+        .unwrap();
+    assert_eq!(blocks, known);
+    assert!(!before.is_empty());
+    assert_eq!(store.query(&filter).unwrap().events, before);
+}
+
+#[test]
+fn a_statement_of_ten_megabytes_is_kept_and_found() {
+    let (_dir, store) = fresh();
+    let a = session(1, "reporter");
+    let text = format!(
+        "SELECT '{}needle-at-the-end'",
+        "x\u{0}<script>\u{1b}[2J ".repeat(800_000)
+    );
+    assert!(text.len() > 10 << 20);
+    let records = [
+        statement(1, &a, &text, Decision::Permit),
+        statement(2, &a, "SELECT 1", Decision::Permit),
+    ];
+    send(&store, &chain(1, genesis(&engine()), 2, &records));
+    for (wanted, found) in [
+        ("NEEDLE-at-the", 1),
+        ("<script>\u{1b}[2j", 1),
+        ("select 1", 1),
+        ("elsewhere", 0),
+    ] {
+        let filter = Filter {
+            text: Some(wanted.into()),
+            ..Filter::default()
+        };
+        let events = store.query(&filter).unwrap().events;
+        assert_eq!(events.len(), found, "{wanted:?}");
+    }
+    assert!(store.verify().unwrap().ok);
+}

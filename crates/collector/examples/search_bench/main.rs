@@ -1,0 +1,263 @@
+//! Measures the store at size: ingest of traffic as it is, then the searches of auditors.
+//!
+//! `taskset -c 0 cargo run --release -p weir-collector --example search_bench [EVENTS] [DIR]`
+//!
+//! Eight engines with 48 sessions at a time, 3,000 identities in 40 namespaces, 40 targets, 400 tables, 2,000
+//! statement shapes of which half carry their literals in the text; labels, masks, denials, holds with
+//! their rulings, findings, changes of policy: over 30 days. Prints a line for each figure, then the searches,
+//! each the median over different values.
+
+mod traffic;
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use traffic::{Engine, NEEDLE, World, mixed};
+use weir_audit::{Batch, CollectorSink as _, Frame, FrameReader, Timestamp};
+use weir_collector::{About, Collector, CollectorConfig, Filter, OwnSink, Question, SessionFilter};
+
+type Fail = Box<dyn std::error::Error>;
+
+const ENGINES: u64 = 8;
+/// As many bytes come in one request, one transaction and one sync.
+const BATCH: usize = 256 << 10;
+/// Values per search.
+const VALUES: u64 = 9;
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+fn ingest(store: &Collector, dir: &Path, world: &World, events: u64) -> Result<(), Fail> {
+    let mut engines = Vec::new();
+    for number in 0..ENGINES {
+        let engine = Engine::new(number);
+        let sink = OwnSink::open(store.clone(), dir, &engine.id())?;
+        engines.push((engine, sink));
+    }
+    let mut spent = Duration::ZERO;
+    let (mut made, mut bytes) = (0, 0);
+    while made < events {
+        for (engine, sink) in &mut engines {
+            let previous = engine.previous();
+            let sealed = engine.frames(world, BATCH);
+            made += sealed.events;
+            bytes += sealed.bytes.len();
+            // As it arrives: each link and the signature are verified, then it is stored with a sync.
+            let began = Instant::now();
+            let mut reader = FrameReader::new(&sealed.bytes, previous);
+            let mut frames: Vec<Frame> = Vec::new();
+            while let Some(frame) = reader.next_frame()? {
+                frames.push(frame);
+            }
+            sink.ingest(&Batch {
+                engine: engine.id(),
+                frames,
+            })?;
+            spent += began.elapsed();
+        }
+    }
+    println!("events {made}");
+    println!("frames {:.1} B/event as sealed", bytes as f64 / made as f64);
+    println!("B9.rate {:.0} events/s", made as f64 / spent.as_secs_f64());
+    Ok(())
+}
+
+/// The median over several values, and the worst.
+fn search(name: &str, mut ask: impl FnMut(u64) -> Result<usize, Fail>) -> Result<(), Fail> {
+    let mut took = Vec::new();
+    let mut found = 0;
+    for value in 0..VALUES {
+        let began = Instant::now();
+        found += ask(value)?;
+        took.push(began.elapsed().as_secs_f64() * 1e3);
+    }
+    took.sort_by(f64::total_cmp);
+    let at = |place: usize| took.get(place).copied().unwrap_or_default();
+    println!(
+        "C.search.{name} {:.1} ms (worst {:.1}, found {found})",
+        at(took.len() / 2),
+        at(took.len() - 1)
+    );
+    Ok(())
+}
+
+fn searches(store: &Collector, world: &World) -> Result<(), Fail> {
+    let events = |name: &str, filter: &dyn Fn(u64) -> Filter| {
+        search(name, |value| Ok(store.query(&filter(value))?.events.len()))
+    };
+    let any = Filter::default;
+    let end = world.end();
+    let pick = |value: u64, of: u64| mixed(value * 31 + of) % of;
+    events("newest", &|_| any())?;
+    events("time", &|value| {
+        let from = end.minus(DAY * u32::try_from(pick(value, 29) + 1).unwrap_or(1));
+        Filter {
+            since: Some(from),
+            until: Some(from.plus(Duration::from_secs(60))),
+            ..any()
+        }
+    })?;
+    events("identity", &|value| Filter {
+        identity: Some(world.identity(pick(value, World::IDENTITIES))),
+        ..any()
+    })?;
+    events("target", &|value| Filter {
+        target: Some(world.target(pick(value, World::TARGETS))),
+        ..any()
+    })?;
+    events("table", &|value| Filter {
+        table: Some(world.table(pick(value, World::TABLES))),
+        ..any()
+    })?;
+    events("label", &|value| Filter {
+        label: Some(world.label(pick(value, World::LABELS))),
+        ..any()
+    })?;
+    events("decision", &|value| Filter {
+        decision: Some(if value % 2 == 0 { "deny" } else { "hold" }.into()),
+        ..any()
+    })?;
+    events("approver", &|value| Filter {
+        approver: Some(world.approver(pick(value, World::APPROVERS))),
+        ..any()
+    })?;
+    events("text_common", &|_| Filter {
+        text: Some("order by created_at".into()),
+        ..any()
+    })?;
+    events("text_shape", &|value| Filter {
+        text: Some(format!(
+            "where {}",
+            world.column(pick(value, World::SHAPES))
+        )),
+        ..any()
+    })?;
+    events("text_rare", &|value| Filter {
+        text: Some(NEEDLE[usize::try_from(value % 4).unwrap_or_default()..].to_owned()),
+        ..any()
+    })?;
+    events("text_absent", &|value| Filter {
+        text: Some(format!("nobody{value}@example.org")),
+        ..any()
+    })?;
+    events("text_number", &|value| Filter {
+        text: Some(format!("= {}", 1_000_000 + pick(value, 8_999_999))),
+        ..any()
+    })?;
+    events("conjunction", &|value| Filter {
+        identity: Some(world.identity(pick(value, World::IDENTITIES))),
+        table: Some(world.table(pick(value, World::TABLES))),
+        decision: Some("deny".into()),
+        since: Some(end.minus(20 * DAY)),
+        ..any()
+    })?;
+    events("page_1000", &|value| Filter {
+        identity: Some(world.identity(pick(value, World::IDENTITIES))),
+        limit: Some(1000),
+        ..any()
+    })?;
+    let sessions = |identity: Option<String>, target: Option<String>, limit: usize| {
+        store.sessions(&SessionFilter {
+            identity,
+            target,
+            limit: Some(limit),
+            ..SessionFilter::default()
+        })
+    };
+    search("sessions", |value| {
+        let identity = world.identity(pick(value, World::IDENTITIES));
+        Ok(sessions(Some(identity), None, 100)?.sessions.len())
+    })?;
+    search("sessions_target", |value| {
+        let target = world.target(pick(value, World::TARGETS));
+        Ok(sessions(None, Some(target), 100)?.sessions.len())
+    })?;
+    let known = sessions(None, None, 10_000)?.sessions;
+    let session = |value: u64| {
+        let place = usize::try_from(pick(value, known.len().max(1) as u64)).unwrap_or_default();
+        known.get(place).map(|known| known.session.id)
+    };
+    events("session", &|value| Filter {
+        session: session(value),
+        ..any()
+    })?;
+    search("replay", |value| {
+        let mut count = 0;
+        if let Some(session) = session(value) {
+            store.replay(session, None, &mut |_| {
+                count += 1;
+                true
+            })?;
+        }
+        Ok(count)
+    })?;
+    search("overview", |value| {
+        let days = u32::try_from(1 + value * 29 / (VALUES - 1)).unwrap_or(30);
+        Ok(store
+            .overview(end.minus(days * DAY), end, None)?
+            .traffic
+            .len())
+    })?;
+    for about in About::ALL {
+        search(
+            &format!("ask_{}", about.name().replace('-', "_")),
+            |value| {
+                let mut question = Question::new(about);
+                match about {
+                    About::WhoReadLabel => {
+                        question.label = Some(world.label(pick(value, World::LABELS)));
+                    }
+                    About::WhatDidIdentityTouch => {
+                        question.identity = Some(world.identity(pick(value, World::IDENTITIES)));
+                    }
+                    About::HoldsByApprover => {
+                        question.approver = Some(world.approver(pick(value, World::APPROVERS)));
+                    }
+                    _ => {}
+                }
+                Ok(store.ask(&question)?.rows.len())
+            },
+        )?;
+    }
+    Ok(())
+}
+
+fn size(dir: &Path) -> std::io::Result<u64> {
+    let mut sum = 0;
+    for entry in std::fs::read_dir(dir)? {
+        sum += entry?.metadata()?.len();
+    }
+    Ok(sum)
+}
+
+fn main() -> Result<(), Fail> {
+    let mut args = std::env::args().skip(1);
+    let events: u64 = args.next().map_or(Ok(1_000_000), |text| text.parse())?;
+    let made = tempfile::tempdir_in(".")?;
+    let dir = args.next().map_or(made.path().to_owned(), Into::into);
+    let world = World::new(Timestamp::from(std::time::SystemTime::now()), events);
+    let config = CollectorConfig {
+        max_age: None,
+        ..CollectorConfig::default()
+    };
+    if !dir.join("evidence.db").exists() {
+        let store = Collector::open(&dir, config.clone())?;
+        ingest(&store, &dir, &world, events)?;
+        drop(store);
+        println!("B9.size {:.1} B/event", size(&dir)? as f64 / events as f64);
+    }
+    let began = Instant::now();
+    let store = Collector::open(&dir, config)?;
+    println!("open {:.1} ms", began.elapsed().as_secs_f64() * 1e3);
+    searches(&store, &world)?;
+    let began = Instant::now();
+    let report = store.verify()?;
+    let (events, took) = (
+        report
+            .engines
+            .iter()
+            .map(|engine| engine.events)
+            .sum::<u64>(),
+        began.elapsed().as_secs_f64(),
+    );
+    println!("verify ok={} {events} events in {took:.1} s", report.ok);
+    Ok(())
+}
