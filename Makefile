@@ -115,6 +115,14 @@ netns: release ## network namespaces with the real redirect (root)
 drivers: release ## seven drivers, direct and through Weir, byte for byte [ONLY=asyncpg]
 	python3 e2e/drivers/run.py --weir $(WEIR) $(if $(ONLY),--only $(ONLY))
 
+.PHONY: notify
+notify: release ## people are told in Slack and by mail, and decide in Slack [ONLY=button]
+	python3 e2e/notify/run.py --weir $(WEIR) $(if $(ONLY),--only "$(ONLY)")
+
+.PHONY: exports
+exports: release ## OCSF and OpenTelemetry, judged by their own schemas [ONLY=ocsf]
+	python3 e2e/exports/run.py --weir $(WEIR) $(if $(ONLY),--only "$(ONLY)")
+
 .PHONY: policy
 policy: release ## what policies do, through real clients
 	python3 e2e/policy/run.py --weir $(WEIR) $(if $(ONLY),--only "$(ONLY)")
@@ -122,6 +130,10 @@ policy: release ## what policies do, through real clients
 .PHONY: ssh
 ssh: release ## SSH through Weir, seen by stock clients (root)
 	python3 e2e/ssh/run.py --weir $(WEIR) $(if $(ONLY),--only "$(ONLY)")
+
+.PHONY: browser
+browser: release ## the web UI in Chromium, with a real identity provider; pictures in target/browser (root)
+	python3 e2e/browser/run.py --weir $(WEIR) $(if $(ONLY),--only "$(ONLY)")
 
 .PHONY: faults
 faults: release ## bad input and faults

@@ -33,7 +33,7 @@ step() { # NAME COMMAND…
 }
 
 need_apt libclang-dev clang cmake make gcc g++ pkg-config postgresql postgresql-contrib \
-  iproute2 nftables util-linux openssl procps python3 openssh-server openssh-client rsync git python3-venv
+  iproute2 nftables util-linux openssl procps python3 openssh-server openssh-client rsync git python3-venv nodejs npm chromium
 step format cargo fmt --all -- --check
 # one profile for lints, tests and binaries: what is compiled once serves all of them
 step deps-check bash e2e/deps-check.sh
@@ -47,8 +47,11 @@ step release cargo build --release --locked --quiet -p weir-cli -p weir-sidecar 
 if [ -x "$weir" ]; then
   step netns env WEIR="$weir" bash e2e/netns/run.sh --release
   step policy python3 e2e/policy/run.py --weir "$weir"
+  step notify python3 e2e/notify/run.py --weir "$weir"
+  step exports python3 e2e/exports/run.py --weir "$weir"
   step ssh python3 e2e/ssh/run.py --weir "$weir"
   step faults python3 e2e/faults/run.py --weir "$weir" ${FULL:+--full}
+  step browser python3 e2e/browser/run.py --weir "$weir"
   step kube python3 e2e/kube/hostile.py --weir "$weir"
   step drivers python3 e2e/drivers/run.py --weir "$weir"
 fi

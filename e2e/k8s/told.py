@@ -6,7 +6,7 @@ import json
 import os
 import re
 
-from lab import proc
+from lab import pki, proc
 from lab.build import ROOT
 from lab.report import equal
 
@@ -56,15 +56,7 @@ class Told:
 
     def prepare(self):
         """A receiver with a certificate of its own authority, and Weir that knows it."""
-        work = self.weir.work
-        key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-        proc.run(["openssl", "req", "-x509", *key, "-keyout", "hooks-ca.key", "-out", "hooks-ca.crt", "-days", "30",
-                  "-subj", "/CN=hooks-ca"], cwd=work)
-        with open(f"{work}/hooks.ext", "w", encoding="ascii") as f:
-            f.write("subjectAltName=DNS:receiver.hooks.svc\n")
-        proc.run(["openssl", "req", *key, "-keyout", "hooks.key", "-out", "hooks.csr", "-subj", "/CN=receiver"], cwd=work)
-        proc.run(["openssl", "x509", "-req", "-in", "hooks.csr", "-CA", "hooks-ca.crt", "-CAkey", "hooks-ca.key",
-                  "-CAcreateserial", "-days", "30", "-out", "hooks.crt", "-extfile", "hooks.ext"], cwd=work)
+        pki.issue(self.weir.work, "hooks", "DNS:receiver.hooks.svc")
         shell = self.weir.shell
         shell("kubectl create namespace hooks")
         shell("kubectl -n hooks create secret tls receiver-tls --cert=hooks.crt --key=hooks.key")

@@ -1,6 +1,6 @@
 """What looks like Slack from outside: the API's methods, an incoming webhook, places for answers.
 
-Usage: slack_receiver.py TOKEN BUSY
+Usage: slack_receiver.py TOKEN BUSY [HOST PORT]
 
 Every message is checked by Slack's own models of blocks. The first BUSY messages are answered with 429.
 Prints its port, then one JSON line for each request.
@@ -9,11 +9,12 @@ Prints its port, then one JSON line for each request.
 import http.server
 import json
 import sys
+import threading
 
 from slack_sdk.models.blocks import Block
 
 TOKEN, busy = sys.argv[1], [int(sys.argv[2])]
-count = [0]
+count, whole = [0], threading.Lock()
 
 
 def problem(blocks):
@@ -60,8 +61,10 @@ class Receiver(http.server.BaseHTTPRequestHandler):
             elif self.path == "/api/chat.postMessage":
                 count[0] += 1
                 answer |= {"channel": "C0RESOLVED", "ts": f"1700000000.{count[0]:06d}"}
-        print(json.dumps({"path": self.path, "status": status, "body": body, "ts": answer.get("ts"),
-                          "problem": problem(body.get("blocks", []))}), flush=True)
+        line = json.dumps({"path": self.path, "status": status, "body": body, "ts": answer.get("ts"),
+                           "problem": problem(body.get("blocks", []))})
+        with whole:
+            print(line, flush=True)
         text = json.dumps(answer).encode() if self.path.startswith("/api/") else b"ok"
         self.send_response(status)
         for name, value in headers.items():
@@ -74,6 +77,7 @@ class Receiver(http.server.BaseHTTPRequestHandler):
         pass
 
 
-server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
+HOST, PORT = sys.argv[3:] or ("127.0.0.1", "0")
+server = http.server.ThreadingHTTPServer((HOST, int(PORT)), Receiver)
 print(server.server_address[1], flush=True)
 server.serve_forever()

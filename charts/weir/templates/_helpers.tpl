@@ -92,3 +92,42 @@ imagePullSecrets:
 {{- end }}
 {{- end }}
 {{- end }}
+
+{{/* Who is believed to say who somebody is: options of the collector and of the controller, and the file
+with the provider's authorities. */}}
+{{- define "weir.oidc.args" -}}
+{{- $oidc := .Values.oidc }}
+{{- if $oidc.issuer -}}
+- {{ printf "--oidc-issuer-url=%s" $oidc.issuer | quote }}
+- {{ printf "--oidc-client-id=%s" (required "oidc.clientId is needed" $oidc.clientId) | quote }}
+- {{ printf "--oidc-username-claim=%s" $oidc.usernameClaim | quote }}
+{{- with $oidc.usernamePrefix }}
+- {{ printf "--oidc-username-prefix=%s" . | quote }}
+{{- end }}
+{{- with $oidc.groupsClaim }}
+- {{ printf "--oidc-groups-claim=%s" . | quote }}
+{{- end }}
+{{- with $oidc.groupsPrefix }}
+- {{ printf "--oidc-groups-prefix=%s" . | quote }}
+{{- end }}
+- --oidc-signing-algs={{ join "," $oidc.algorithms }}
+{{- if $oidc.caRef.name }}
+- --oidc-ca-file=/etc/weir/oidc-ca/{{ $oidc.caRef.key }}
+{{- end }}
+{{- if $oidc.allowHTTP }}
+- --oidc-allow-http
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "weir.oidc.mount" -}}
+{{- if .Values.oidc.caRef.name -}}
+- {name: oidc-ca, mountPath: /etc/weir/oidc-ca, readOnly: true}
+{{- end }}
+{{- end }}
+
+{{- define "weir.oidc.volume" -}}
+{{- with .Values.oidc.caRef }}{{ if .name -}}
+- {name: oidc-ca, configMap: {name: {{ .name }}, optional: true}}
+{{- end }}{{ end }}
+{{- end }}

@@ -9,6 +9,7 @@ mod policies;
 mod quarantine;
 mod secrets;
 mod serve;
+mod ui;
 
 pub(crate) use config::Config;
 pub(crate) use serve::{Standalone, StartError, run};

@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use weir_collector::{CollectorConfig, Quota, ServiceConfig};
+use weir_collector::findings::FindingsConfig;
+use weir_collector::{CollectorConfig, Quota, ServiceConfig, UiConfig};
+use weir_oidc::{ClientSettings, Login, OidcArgs};
 use weir_telemetry::LogFormat;
 use weir_uplink::control::{Endpoint, EnrolConfig};
 
@@ -62,6 +64,38 @@ pub(crate) struct Args {
     /// Events that each pod may hand in per minute
     #[arg(long, value_name = "EVENTS", default_value_t = Quota::default().events)]
     quota_events: u64,
+    /// An engine's clock may be so many seconds from the collector's before it is a finding
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    findings_skew: u64,
+    /// So many refusals of one identity are a finding...
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    findings_denials: u32,
+    /// ...within so many seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    findings_window: u64,
+    /// A statement of a new shape is a finding once its image is known for so many hours
+    #[arg(long, value_name = "HOURS", default_value_t = 24)]
+    findings_learning: u64,
+    /// Serve no web UI to auditors and reviewers
+    #[arg(long, help_heading = "Web UI")]
+    no_ui: bool,
+    /// The web UI's address as people type it; a login at a provider comes back to it
+    #[arg(long, value_name = "URL", help_heading = "Web UI")]
+    ui_url: Option<String>,
+    #[command(flatten)]
+    oidc: OidcArgs,
+    /// File with this client's secret at the provider; a public client has none
+    #[arg(long, value_name = "FILE", help_heading = "OpenID Connect")]
+    oidc_client_secret_file: Option<PathBuf>,
+    /// Scopes to ask for beside openid
+    #[arg(
+        long,
+        value_name = "NAMES",
+        value_delimiter = ',',
+        default_value = "email,profile",
+        help_heading = "OpenID Connect"
+    )]
+    oidc_scopes: Vec<String>,
     /// What is logged
     #[arg(long, value_name = "FILTER", default_value = "info")]
     pub(crate) log: String,
@@ -95,6 +129,19 @@ impl Args {
             port,
             addresses: Vec::new(),
         };
+        let login = self
+            .oidc
+            .verifier()
+            .map_err(|error| format!("--oidc: {error}"))?;
+        let login = login.map(|verifier| {
+            let client = ClientSettings {
+                secret_file: self.oidc_client_secret_file,
+                scopes: self.oidc_scopes,
+            };
+            Login::new(verifier, client)
+        });
+        let ui = UiConfig::new(self.ui_url, true, login)
+            .map_err(|error| format!("--ui-url: {error}"))?;
         Ok(Config {
             service: ServiceConfig {
                 data_dir: self.data_dir,
@@ -108,9 +155,18 @@ impl Args {
                 admin: self.admin_address,
                 trust_domain: self.trust_domain.clone(),
                 client_ca: self.client_ca_file,
+                ui: (!self.no_ui).then_some(ui),
                 quota: Quota {
                     bytes: self.quota_bytes,
                     events: self.quota_events,
+                },
+                findings: FindingsConfig {
+                    skew: Duration::from_secs(self.findings_skew),
+                    denials: self.findings_denials,
+                    window: Duration::from_secs(self.findings_window),
+                    learning: Duration::from_secs(self.findings_learning.saturating_mul(3600)),
+                    // The controller knows which of them people want to hear of.
+                    minimum: weir_audit::Severity::Info,
                 },
             },
             enrol: EnrolConfig {
@@ -156,6 +212,23 @@ mod tests {
         let config = config.unwrap();
         assert_eq!(config.control.host, "weir-controller.w.svc");
         assert_eq!(config.service.store.max_age, None);
+    }
+
+    #[test]
+    fn a_login_at_a_provider_needs_an_address_to_come_back_to() {
+        let provider = [
+            "--oidc-issuer-url=https://id.example",
+            "--oidc-client-id=weir",
+        ];
+        let without = parse(&provider).config(Some("PEM".into()));
+        assert!(without.err().unwrap().contains("--ui-url"));
+        let with = [provider[0], provider[1], "--ui-url=https://weir.example/"];
+        let config = parse(&with).config(Some("PEM".into())).unwrap();
+        assert!(config.service.ui.is_some());
+        let plain = parse(&[provider[0], provider[1], "--ui-url=http://weir.example"]);
+        assert!(plain.config(Some("PEM".into())).is_err());
+        let none = parse(&["--no-ui"]).config(Some("PEM".into())).unwrap();
+        assert!(none.service.ui.is_none());
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! Invariants
 //! - Nobody reads without an answer of the controller that they may; no answer is a refusal.
 //! - Whoever may not read everything names a namespace, and sees that one only.
+//! - People with a browser get the [`Ui`] on the same port, by the same rules.
 //! - Every read is evidence itself before it is answered, and leaves a line in the log with target
 //!   `access`: who, from where, what, and the answer.
 //!
@@ -26,11 +27,12 @@ use weir_serve::{Body, Site, Until};
 
 pub use review::{ReviewError, ReviewFuture, Reviewer};
 
-use crate::api::{Api, Caller, Refusal, Scope, named};
+use crate::api::{Api, Caller, Desk, Refusal, Scope, named};
 use crate::peer::{self, User};
 use crate::tls::{Credentials, Current, Following};
+use crate::ui::{Access, Parts, Ui, UiConfig};
 use client_ca::ClientCa;
-use review::{Credential, Gate};
+pub(crate) use review::{Credential, Gate};
 
 const MAX_TOKEN: usize = 16 << 10;
 
@@ -38,6 +40,7 @@ const MAX_TOKEN: usize = 16 << 10;
 #[derive(Clone)]
 pub struct Auditors {
     inner: Arc<Inner>,
+    ui: Option<Ui>,
 }
 
 struct Inner {
@@ -74,6 +77,21 @@ impl Auditors {
                 client_ca: client_ca.map(ClientCa::new),
                 gate: Arc::new(Gate::new(reviewer)),
             }),
+            ui: None,
+        }
+    }
+
+    /// The same, with the web UI; holds are decided at `desk`.
+    #[must_use]
+    pub fn with_ui(self, config: UiConfig, desk: Arc<dyn Desk>) -> Self {
+        let parts = Parts {
+            api: self.inner.api.clone(),
+            desk: Some(desk),
+            access: Access::Cluster(Arc::clone(&self.inner.gate)),
+        };
+        Self {
+            ui: Some(Ui::new(config, parts)),
+            ..self
         }
     }
 
@@ -149,6 +167,9 @@ impl Site for Auditors {
 
     async fn answer(&self, client: Arc<Client>, request: Request<Incoming>) -> Response<Body> {
         let (method, uri) = (request.method().clone(), request.uri().clone());
+        if let Some(ui) = self.ui.as_ref().filter(|_| Ui::serves(uri.path())) {
+            return ui.answer(client.address, request).await;
+        }
         let mut who = String::new();
         let read = self.read(&client, request, &mut who).await;
         let response = read.unwrap_or_else(|refusal| refusal.answer());

@@ -4,17 +4,22 @@
 //! Before the first enrolment nobody may do anything.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use weir_uplink::control::{
-    ControlClient, ControlError, Coverage, CoverageAsked, DecisionAsked, Endpoint, Enroller,
+    Alert, ControlClient, ControlError, Coverage, CoverageAsked, DecisionAsked, Endpoint, Enroller,
     Enrolment, Identity, Person, RequestView, RequestsAsked, RequestsListed, ReviewRequest,
 };
 
 use crate::api::{Desk, DeskError, DeskFuture};
+use crate::findings::{Pods, RunningPods};
 use crate::{Credentials, Current, ReviewError, ReviewFuture, Reviewer};
 
 const NOT_ENROLLED: &str = "the collector is not enrolled yet";
+
+/// Seconds between attempts to have a finding told: the controller may be starting.
+const PAUSES: [u64; 6] = [1, 2, 5, 10, 30, 60];
 
 /// The line to the controller.
 #[derive(Debug)]
@@ -53,6 +58,28 @@ impl Controller {
         }
         let renewed = |granted: &Enrolment| self.take(granted, &identity);
         enroller.keep_fresh(&identity, renewed).await;
+    }
+
+    /// Has the controller tell people of findings, each tried for a while. Returns when there can be no more.
+    pub async fn pass_on(&self, mut alerts: mpsc::Receiver<Alert>) {
+        while let Some(alert) = alerts.recv().await {
+            let mut pauses = PAUSES.into_iter();
+            loop {
+                let told = match self.client.get() {
+                    Some(client) => client
+                        .alert(&alert)
+                        .await
+                        .map_err(|error| error.to_string()),
+                    None => Err(NOT_ENROLLED.to_owned()),
+                };
+                let Err(error) = told else { break };
+                let Some(pause) = pauses.next() else {
+                    tracing::error!(error, finding = alert.id, "nobody is told of a finding");
+                    break;
+                };
+                tokio::time::sleep(Duration::from_secs(pause)).await;
+            }
+        }
     }
 
     fn take(&self, granted: &Enrolment, identity: &Identity) {
@@ -116,6 +143,17 @@ fn refused(error: ControlError) -> DeskError {
             _ => DeskError::Unavailable(reason),
         },
         error => DeskError::Unavailable(error.to_string()),
+    }
+}
+
+impl Pods for Controller {
+    fn running(&self) -> RunningPods<'_> {
+        Box::pin(async move {
+            let pods = self.client.get()?.pods().await;
+            let known =
+                pods.inspect_err(|error| tracing::warn!(%error, "which pods run is unknown"));
+            known.ok()
+        })
     }
 }
 

@@ -5,5 +5,7 @@
 
 pub mod asciicast;
 mod moments;
+pub mod ocsf;
+pub mod otlp;
 
 pub use moments::{Piece, Utf8, merged};

@@ -23,6 +23,7 @@ pub mod client;
 mod controller;
 pub mod csv;
 pub mod exports;
+pub mod findings;
 mod ingest;
 mod log;
 mod peer;
@@ -30,6 +31,7 @@ mod questions;
 mod service;
 mod store;
 mod tls;
+mod ui;
 
 pub use auditors::{Auditors, ReviewError, ReviewFuture, Reviewer};
 pub use controller::Controller;
@@ -46,3 +48,4 @@ pub use store::{
     SessionSummary, Traffic, Vouched,
 };
 pub use tls::{Credentials, Current, TlsError};
+pub use ui::{LINK_LIFE, Ui, UiConfig};

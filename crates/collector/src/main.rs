@@ -18,6 +18,8 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// Wrong arguments or environment.
 const USAGE: u8 = 2;
+/// Findings that wait for the controller.
+const ALERTS: usize = 256;
 
 fn main() -> ExitCode {
     let args = Args::parse();
@@ -59,6 +61,10 @@ async fn run(config: args::Config) -> Result<(), Box<dyn std::error::Error>> {
     // A process that starts again in the same pod has the same key: another one would be a finding.
     let key = config.service.data_dir.join("identity.key");
     let service = Service::bind(config.service, controller.credentials(), reviewer, desk).await?;
+    let (alerts, told) = tokio::sync::mpsc::channel(ALERTS);
+    let service = service.with_cluster(alerts, Arc::clone(&controller) as _);
+    let telling = Arc::clone(&controller);
+    let alarm = tokio::spawn(async move { telling.pass_on(told).await });
     let enroller = Enroller::new(config.enrol, Key::load_or_create(&key)?)?;
     let enrolled = tokio::spawn(async move { controller.stay_enrolled(&enroller).await });
     service
@@ -70,5 +76,6 @@ async fn run(config: args::Config) -> Result<(), Box<dyn std::error::Error>> {
         })
         .await;
     enrolled.abort();
+    alarm.abort();
     Ok(())
 }

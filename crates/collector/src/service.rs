@@ -13,15 +13,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 use weir_serve::{Bounds, serve};
 use weir_telemetry::{Admin, AdminConfig, IntGauge, Readiness, Registry};
 
 use crate::api::{Api, Desk};
+use crate::findings::{self, Alert, FindingMetrics, FindingsConfig, Pods};
 use crate::ingest::{Ingest, IngestMetrics, Quota};
 use crate::tls::Current;
-use crate::{Auditors, Collector, CollectorConfig, CollectorError, Reviewer};
+use crate::{Auditors, Collector, CollectorConfig, CollectorError, Reviewer, UiConfig};
 
 /// Sidecars; how many connections each pod may have is said by its quota.
 const SIDECARS: Bounds = bounds(8192);
@@ -46,8 +47,12 @@ pub struct ServiceConfig {
     pub trust_domain: String,
     /// File with the roots of the cluster's client certificates.
     pub client_ca: Option<PathBuf>,
+    /// The web UI on the auditors' port, if there is one.
+    pub ui: Option<UiConfig>,
     /// What each pod may hand in.
     pub quota: Quota,
+    /// What is looked for in evidence.
+    pub findings: FindingsConfig,
 }
 
 /// Why the service cannot start.
@@ -87,6 +92,9 @@ pub struct Service {
     readiness: Readiness,
     credentials: Current,
     store_bytes: IntGauge,
+    findings: (FindingsConfig, FindingMetrics),
+    alerts: Option<mpsc::Sender<Alert>>,
+    pods: Option<Arc<dyn Pods>>,
 }
 
 impl Service {
@@ -106,6 +114,7 @@ impl Service {
         let store_bytes = registry
             .gauge("weir_collector_store_bytes", "Bytes that the store takes.")
             .map_err(|error| ServiceError::Metrics(error.to_string()))?;
+        let counts = FindingMetrics::new(&registry).map_err(ServiceError::Metrics)?;
         let readiness = Readiness::default();
         let admin = AdminConfig {
             address: config.admin,
@@ -119,11 +128,15 @@ impl Service {
             metrics,
         );
         let auditors = Auditors::new(
-            Api::new(store.clone()).with_desk(desk),
+            Api::new(store.clone()).with_desk(Arc::clone(&desk)),
             credentials.clone(),
             config.client_ca,
             reviewer,
         );
+        let auditors = match config.ui {
+            Some(ui) => auditors.with_ui(ui, desk),
+            None => auditors,
+        };
         Ok(Self {
             store,
             ingest: (listen(config.ingest).await?, ingest),
@@ -135,7 +148,20 @@ impl Service {
             readiness,
             credentials,
             store_bytes,
+            findings: (config.findings, counts),
+            alerts: None,
+            pods: None,
         })
+    }
+
+    /// The same, with somebody who has people told of findings, and who knows which pods run.
+    #[must_use]
+    pub fn with_cluster(self, alerts: mpsc::Sender<Alert>, pods: Arc<dyn Pods>) -> Self {
+        Self {
+            alerts: Some(alerts),
+            pods: Some(pods),
+            ..self
+        }
     }
 
     /// Where sidecars send evidence.
@@ -166,6 +192,14 @@ impl Service {
             }
             remember_roots(store, credentials).await;
         });
+        let (config, counts) = self.findings;
+        let findings = tokio::spawn(findings::watch(
+            self.store.clone(),
+            config,
+            counts,
+            self.alerts,
+            self.pods,
+        ));
         let upkeep = tokio::spawn(upkeep(self.store.clone(), self.store_bytes));
         let (listener, site) = self.ingest;
         let ingest = tokio::spawn(serve(listener, Arc::new(site), SIDECARS, stopped.clone()));
@@ -180,6 +214,7 @@ impl Service {
         self.readiness.drain();
         let _ = stop.send(true);
         upkeep.abort();
+        findings.abort();
         enrolled.abort();
         for port in [ingest, auditors, admin] {
             if let Err(error) = port.await {

@@ -26,7 +26,8 @@ use rustls_pki_types::CertificateDer;
 use tokio::sync::broadcast;
 use weir_audit::proof::Tile;
 use weir_audit::{
-    Ack, Batch, DecodeError, Event, EvidenceRead, Finding, FindingCode, Hash, Record, Timestamp,
+    Ack, Batch, DecodeError, EngineId, Event, EvidenceRead, Finding, FindingCode, Hash, Record,
+    Timestamp,
 };
 
 use crate::log::{LATEST, LogKey, Signed, Tree, kept};
@@ -234,7 +235,35 @@ impl Collector {
     /// When the store failed.
     pub fn report(&self, finding: Finding) -> Result<(), CollectorError> {
         let now = std::time::SystemTime::now().into();
-        self.writer().find(vec![finding], now)
+        let mut writer = self.writer();
+        writer.find(vec![finding], now)?;
+        self.tell(writer.take_found());
+        Ok(())
+    }
+
+    /// Tells followers of findings of the collector's own.
+    fn tell(&self, found: Vec<Event>) {
+        if !found.is_empty() {
+            let _ = self.inner.tail.send(found.into());
+        }
+    }
+
+    /// How many follow what is committed.
+    #[must_use]
+    pub fn listeners(&self) -> usize {
+        self.inner.tail.receiver_count()
+    }
+
+    /// Where the store is: files that belong to it may lie there, too.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.inner.dir
+    }
+
+    /// Whether an engine is this collector itself.
+    #[must_use]
+    pub fn is_own(&self, engine: &EngineId) -> bool {
+        engine.as_str().starts_with(ingest::OWN)
     }
 
     /// Records that somebody reads evidence; they get it after this.
@@ -269,6 +298,7 @@ impl Collector {
         let now = std::time::SystemTime::now().into();
         let mut writer = self.writer();
         writer.maintain(&self.inner.config, now)?;
+        self.tell(writer.take_found());
         kept::write(&writer.store, &self.inner.dir)
     }
 

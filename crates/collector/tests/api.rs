@@ -134,7 +134,11 @@ async fn fixture() -> Fixture {
     let address = listener.local_addr().unwrap().to_string();
     let (on_socket, at) = (api.clone(), path.clone());
     tokio::spawn(async move { serve_socket(on_socket, &at).await.unwrap() });
-    tokio::spawn(async move { serve_tcp(api, listener, "secret".into()).await.unwrap() });
+    tokio::spawn(async move {
+        serve_tcp(api, None, listener, "secret".into())
+            .await
+            .unwrap()
+    });
     while !path.exists() {
         tokio::task::yield_now().await;
     }

@@ -59,7 +59,10 @@ impl HoldNews {
         let place = places.into_iter().flatten().map(String::as_str);
         let place: Vec<&str> = std::iter::once(spec.target.as_str()).chain(place).collect();
         add("Target, database, login", brief(&place.join(", "), FACT));
-        add("Held by", brief(&format!("{}/{}", spec.policy, spec.rule), FACT));
+        add(
+            "Held by",
+            brief(&format!("{}/{}", spec.policy, spec.rule), FACT),
+        );
         add("Effects", list(&spec.effects));
         add("Tables", list(&spec.tables));
         add("Labels", labels(spec));
@@ -149,7 +152,10 @@ fn amounts(spec: &AccessRequestSpec) -> String {
     let of = |count: Option<u64>, what: &str| Some(format!("{} {what}", number(count?)));
     let amounts = [
         of(spec.delivered_rows, "rows delivered"),
-        of(spec.delivered_bytes, "bytes delivered"),
+        of(
+            spec.delivered_bytes.filter(|bytes| *bytes > 0),
+            "bytes delivered",
+        ),
         of(spec.estimated_rows, "rows expected in all"),
     ];
     amounts.into_iter().flatten().collect::<Vec<_>>().join(", ")

@@ -28,7 +28,12 @@ pub struct OidcArgs {
     #[arg(long, value_name = "PREFIX", default_value = "")]
     pub oidc_groups_prefix: String,
     /// Algorithms that tokens may be signed with
-    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "RS256")]
+    #[arg(
+        long,
+        value_name = "NAMES",
+        value_delimiter = ',',
+        default_value = "RS256"
+    )]
     pub oidc_signing_algs: Vec<String>,
     /// File with the provider's authorities in PEM [default: Mozilla's]
     #[arg(long, value_name = "FILE")]
@@ -84,7 +89,10 @@ mod tests {
         assert!(parsed(&[]).unwrap().verifier().unwrap().is_none());
         assert!(parsed(&["--oidc-issuer-url=https://id.example"]).is_err());
         assert!(parsed(&["--oidc-client-id=weir"]).is_err());
-        let both = ["--oidc-issuer-url=https://id.example", "--oidc-client-id=weir"];
+        let both = [
+            "--oidc-issuer-url=https://id.example",
+            "--oidc-client-id=weir",
+        ];
         assert!(parsed(&both).unwrap().verifier().unwrap().is_some());
         let odd = [both[0], both[1], "--oidc-signing-algs=RS256,HS256"];
         assert!(parsed(&odd).unwrap().verifier().is_err());

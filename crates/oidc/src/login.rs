@@ -141,6 +141,12 @@ impl Login {
         Self { verifier, client }
     }
 
+    /// The provider, as it states itself.
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        &self.verifier.config().issuer
+    }
+
     /// Begins a login that comes back to `redirect`: what to keep, and where the browser goes.
     ///
     /// # Errors
@@ -204,11 +210,12 @@ impl Login {
         }
         let code = returned.code.filter(|code| !code.is_empty());
         let code = code.ok_or(LoginError::Answer("it has no code"))?;
-        let mut form = Serializer::new(String::new());
-        form.append_pair("grant_type", "authorization_code")
-            .append_pair("code", &code)
-            .append_pair("redirect_uri", &pending.redirect)
-            .append_pair("code_verifier", &pending.verifier);
+        let form = vec![
+            ("grant_type", "authorization_code".to_owned()),
+            ("code", code),
+            ("redirect_uri", pending.redirect),
+            ("code_verifier", pending.verifier),
+        ];
         let tokens = self.ask(&known.provider, form).await?;
         self.logged_in(tokens, Some(&pending.nonce)).await
     }
@@ -219,9 +226,10 @@ impl Login {
     /// When there is none, or when it is of somebody else.
     pub async fn refresh(&self, token: &str, subject: &str) -> Result<LoggedIn, LoginError> {
         let known = self.verifier.known().await?;
-        let mut form = Serializer::new(String::new());
-        form.append_pair("grant_type", "refresh_token")
-            .append_pair("refresh_token", token);
+        let form = vec![
+            ("grant_type", "refresh_token".to_owned()),
+            ("refresh_token", token.to_owned()),
+        ];
         let tokens = self.ask(&known.provider, form).await?;
         let mut again = self.logged_in(tokens, None).await?;
         if again.claims.subject != subject {
@@ -243,7 +251,7 @@ impl Login {
     async fn ask(
         &self,
         provider: &Provider,
-        mut form: Serializer<'_, String>,
+        mut form: Vec<(&'static str, String)>,
     ) -> Result<Tokens, LoginError> {
         let client = &self.verifier.config().client_id;
         let secret = self.secret().await?;
@@ -258,15 +266,17 @@ impl Login {
                 request = request.header(header::AUTHORIZATION, format!("Basic {login}"));
             }
             Some(secret) => {
-                form.append_pair("client_id", client)
-                    .append_pair("client_secret", &secret);
+                form.push(("client_id", client.clone()));
+                form.push(("client_secret", secret));
             }
             None => {
-                form.append_pair("client_id", client);
+                form.push(("client_id", client.clone()));
             }
         }
         let request = request
-            .body(Bytes::from(form.finish()))
+            .body(Bytes::from(
+                Serializer::new(String::new()).extend_pairs(form).finish(),
+            ))
             .map_err(|error| LoginError::Local(error.to_string()))?;
         let answer = self.verifier.fetcher().send(&provider.token, request).await;
         let answer = answer.map_err(|error| LoginError::Exchange(error.to_string()))?;

@@ -149,6 +149,12 @@ impl Bundle {
         &self.content.labels
     }
 
+    /// Whether nobody has a reason to read what carries the label of this name.
+    pub fn is_honey(&self, label: &str) -> bool {
+        let mut labels = self.content.labels.iter();
+        labels.any(|one| one.honey && one.name == label)
+    }
+
     /// Every policy, by name.
     pub fn policies(&self) -> &[Policy] {
         &self.content.policies

@@ -32,6 +32,9 @@ pub struct Label {
     pub detectors: Vec<String>,
     /// Own patterns that find it elsewhere.
     pub patterns: Vec<String>,
+    /// Whether nobody has a reason to read it: who does is a finding.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub honey: bool,
 }
 
 /// Columns that carry a label.

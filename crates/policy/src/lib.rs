@@ -20,6 +20,7 @@ mod kubernetes;
 mod label;
 mod ledger;
 mod limit;
+mod loosened;
 mod matching;
 mod name;
 mod operation;
@@ -43,6 +44,7 @@ pub use ledger::{
     Amount, BudgetKey, Counters, LedgerRow, NoCounters, Timestamp, Usage, Wanted, WindowLedger,
 };
 pub use limit::{Limit, LimitScope, Meter, OnExceed, Release, Step};
+pub use loosened::loosened;
 pub use matching::Field;
 pub use name::{FunctionPattern, Glob, HOST_VALUE, PatternError, TablePattern};
 pub use operation::{

@@ -8,6 +8,7 @@ mod composition;
 mod counting;
 mod exceptions;
 mod kubernetes;
+mod loosened;
 mod meaning;
 mod naming;
 mod quarantines;
@@ -55,6 +56,7 @@ fn label(name: &str, column: &str, mask: Mask) -> Label {
         }],
         detectors: Vec::new(),
         patterns: Vec::new(),
+        honey: false,
     }
 }
 

@@ -8,31 +8,48 @@ use weir_gateway::ports::{AuditSink, Identities, Pending};
 use weir_policy::{Bundle, Subject};
 use weir_uplink::{AuditHandle, IdentitySource, control};
 
-/// Evidence goes to the spool.
-pub struct Spooled(pub AuditHandle);
+use crate::honey::Honey;
+
+/// Evidence goes to the spool, and what it shows of honey with it.
+pub struct Spooled {
+    /// The spool.
+    pub audit: AuditHandle,
+    /// What nobody has a reason to read.
+    pub honey: Honey,
+}
+
+impl Spooled {
+    fn keep(&self, record: Record) {
+        if let Err(error) = self.audit.record(record) {
+            tracing::error!(%error, "an event could not be kept");
+        }
+    }
+}
 
 impl AuditSink for Spooled {
     fn healthy(&self) -> Result<(), String> {
-        self.0.healthy().map_err(|error| error.to_string())
+        self.audit.healthy().map_err(|error| error.to_string())
     }
 
     fn next_session(&self) -> SessionId {
-        self.0.next_session()
+        self.audit.next_session()
     }
 
     fn record(&self, record: Record) {
-        if let Err(error) = self.0.record(record) {
-            tracing::error!(%error, "an event could not be kept");
-        }
+        let found = self.honey.look(&record);
+        self.keep(record);
+        found.into_iter().for_each(|found| self.keep(found));
     }
 
     fn record_durable(&self, record: Record, strict: bool) -> Pending<'_, Result<(), String>> {
         Box::pin(async move {
+            let found = self.honey.look(&record);
             let kept = if strict {
-                self.0.append_acknowledged(record).await
+                self.audit.append_acknowledged(record).await
             } else {
-                self.0.append_durable(record).await
+                self.audit.append_durable(record).await
             };
+            found.into_iter().for_each(|found| self.keep(found));
             kept.map(drop).map_err(|error| error.to_string())
         })
     }

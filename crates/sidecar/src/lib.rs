@@ -21,6 +21,7 @@ pub mod credentials;
 pub mod files;
 mod follow;
 pub mod holds;
+pub mod honey;
 pub mod leased;
 pub mod metrics;
 pub mod part;

@@ -4,6 +4,7 @@
 //! service-account token in place of a certificate; everything after it is done with the short-lived
 //! certificate that it returned.
 
+mod alerts;
 mod backoff;
 mod client;
 mod digest;
@@ -17,6 +18,7 @@ mod people;
 mod tests;
 mod watch;
 
+pub use alerts::{Alert, RunningPod};
 pub use client::ControlClient;
 pub use enrol::{EnrolConfig, Enroller};
 pub use error::ControlError;
@@ -54,6 +56,10 @@ pub const PEOPLE_REQUESTS: &str = "/v1/people/requests";
 pub const PEOPLE_DECIDE: &str = "/v1/people/decide";
 /// `POST`, from the collector only: [`CoverageAsked`] to [`Coverage`].
 pub const PEOPLE_COVERAGE: &str = "/v1/people/coverage";
+/// `GET`, from the collector only: a list of [`RunningPod`].
+pub const PODS: &str = "/v1/pods";
+/// `POST`, from the collector only: [`Alert`] to nothing.
+pub const FINDINGS: &str = "/v1/findings";
 /// `POST`, at the collector: frames of one engine, sealed as they are in the spool.
 pub const INGEST: &str = "/v1/ingest";
 /// A watch that has nothing to say says so this often; after three times that, the line is dead.

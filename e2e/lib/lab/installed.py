@@ -11,7 +11,7 @@ default values, people through client certificates.
 import os
 import sys
 
-from . import build, proc
+from . import build, pki, proc
 
 ROOT = build.ROOT
 sys.path.insert(0, os.path.join(ROOT, "e2e"))
@@ -111,14 +111,7 @@ class Installed:
     def _certificates(self):
         if os.path.exists(f"{self.work}/db.crt"):
             return
-        key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-        proc.run(["openssl", "req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.crt", "-days", "30",
-                  "-subj", "/CN=shop-ca"], cwd=self.work)
-        with open(f"{self.work}/db.ext", "w", encoding="ascii") as f:
-            f.write("subjectAltName=DNS:db.data.svc,DNS:db.data.svc.cluster.local\n")
-        proc.run(["openssl", "req", *key, "-keyout", "db.key", "-out", "db.csr", "-subj", "/CN=db"], cwd=self.work)
-        proc.run(["openssl", "x509", "-req", "-in", "db.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial",
-                  "-days", "30", "-out", "db.crt", "-extfile", "db.ext"], cwd=self.work)
+        pki.issue(self.work, "db", "DNS:db.data.svc,DNS:db.data.svc.cluster.local", authority="ca")
 
     def govern(self):
         """The quick start's resources and label, for suites that run alone."""

@@ -75,6 +75,7 @@ pub(super) fn compile(
             .iter()
             .map(|pattern| pattern.regex.clone())
             .collect(),
+        honey: spec.honey,
     }
 }
 

@@ -132,6 +132,7 @@ fn compile_match(
             fields: Vec::new(),
             detectors: Vec::new(),
             patterns: Vec::new(),
+            honey: false,
         });
         matches.columns = vec![name];
     }

@@ -31,6 +31,9 @@ pub struct DataLabelSpec {
     /// How it looks when it may not be seen. Left out: NULL.
     #[serde(default)]
     pub mask: Option<MaskSpec>,
+    /// Honey: nobody has a reason to read it. A statement that touches it, and is not refused, is a finding.
+    #[serde(default)]
+    pub honey: bool,
 }
 
 /// Columns of tables.

@@ -42,6 +42,30 @@ pub(super) async fn reset_budgets(args: PlainArgs, home: Home) -> Result<(), Fai
     })
 }
 
+/// A link to the web UI that logs this user in.
+pub(super) async fn ui(args: PlainArgs, home: Home) -> Result<(), Failure> {
+    #[derive(serde::Serialize, serde::Deserialize)]
+    struct Link {
+        link: String,
+        seconds: u64,
+    }
+    if args.connect.place(home)? == Home::Cluster {
+        return Err(Failure::Elsewhere(
+            "in a cluster people log in to the web UI at its address: docs/ui.md",
+        ));
+    }
+    let client = args.connect.source(home).await?;
+    let made: Link = client.post("/v1/ui/link", &serde_json::json!({})).await?;
+    write(&match args.connect.output {
+        Form::Table => format!(
+            "{}\nIt works once, for {} minutes.\n",
+            made.link,
+            made.seconds / 60
+        ),
+        form => document(&made, form)?,
+    })
+}
+
 pub(super) async fn status(args: PlainArgs, home: Home) -> Result<(), Failure> {
     if let Some(cluster) = args.connect.cluster(home).await? {
         let report = cluster::status::read(&cluster).await?;

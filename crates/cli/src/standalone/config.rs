@@ -7,6 +7,10 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use weir_notify::Notifications;
+use weir_oidc::Verifier;
+use weir_sidecar::part::{PartError, part};
+
+use super::ui::{OidcSettings, UiSettings};
 
 /// The file as it is written.
 #[derive(Debug, Clone, Deserialize)]
@@ -52,6 +56,9 @@ pub(crate) struct Config {
     /// Who is told of holds and findings.
     #[serde(default)]
     pub(crate) notifications: Notifications,
+    /// Who logs people in to the web UI, beside this machine.
+    #[serde(default)]
+    pub(crate) oidc: Option<OidcSettings>,
 }
 
 /// Who the connections come from: a name, or a token.
@@ -135,9 +142,12 @@ pub(crate) struct AddressConfig {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct CollectorConfig {
-    /// Where to serve the auditors' API over TCP, with a bearer token.
+    /// Where to serve the web UI, and the auditors' API with a bearer token.
     #[serde(default)]
     pub(crate) address: Option<SocketAddr>,
+    /// The web UI on that address, if it is this machine's own.
+    #[serde(default)]
+    pub(crate) ui: Option<UiSettings>,
     /// How long events are kept.
     #[serde(default)]
     pub(crate) retention_days: Option<u32>,
@@ -238,6 +248,7 @@ impl Config {
         ];
         files.into_iter().flatten().for_each(rebase);
         self.notifications.rebase(base);
+        self.oidc.iter_mut().for_each(|oidc| oidc.rebase(base));
     }
 
     fn check(&self) -> Result<(), String> {
@@ -257,6 +268,17 @@ impl Config {
         }
         let told = self.notifications.receivers();
         told.map_err(|error| error.to_string())?;
+        if let Some(oidc) = &self.oidc {
+            oidc.verifier()?;
+        }
+        let collector = &self.collector;
+        match (&collector.ui, collector.address) {
+            (Some(_), None) => return Err("collector.ui: it needs collector.address".to_owned()),
+            (Some(_), Some(address)) if !address.ip().is_loopback() => {
+                return Err("collector.ui: without TLS it is served on loopback only".to_owned());
+            }
+            _ => {}
+        }
         if self.max_connections == 0 {
             return Err("maxConnections: must be at least 1".to_owned());
         }
@@ -266,6 +288,12 @@ impl Config {
     /// How long a drain waits for sessions to end.
     pub(crate) fn drain(&self) -> Duration {
         Duration::from_secs(self.drain_seconds)
+    }
+
+    /// Who judges ID tokens, if a provider is configured.
+    pub(crate) fn oidc_verifier(&self) -> Result<Option<Verifier>, PartError> {
+        let verifier = self.oidc.as_ref().map(OidcSettings::verifier);
+        verifier.transpose().map_err(part("the identity provider"))
     }
 
     /// Where secrets are looked up.
@@ -321,6 +349,30 @@ mod tests {
             read("identity: {tokenFile: t}\nresources: []\n")
                 .unwrap_err()
                 .contains("issuer")
+        );
+    }
+
+    #[test]
+    fn the_web_ui_is_for_this_machine_and_its_provider_is_checked_at_the_start() {
+        let with = |rest: &str| read(&format!("identity: {{name: a}}\nresources: []\n{rest}"));
+        let far = "collector: {address: '0.0.0.0:8446', ui: {}}\n";
+        assert!(with(far).unwrap_err().contains("loopback"));
+        assert!(
+            with("collector: {ui: {}}\n")
+                .unwrap_err()
+                .contains("address")
+        );
+        let provider = |issuer: &str| {
+            with(&format!(
+                "oidc: {{clientId: weir, caFile: ca.pem, issuer: '{issuer}'}}\n"
+            ))
+        };
+        let config = provider("https://id.example").unwrap();
+        assert!(config.oidc.unwrap().ca_file.unwrap().is_absolute());
+        assert!(
+            provider("http://id.example")
+                .unwrap_err()
+                .contains("oidc: the issuer")
         );
     }
 

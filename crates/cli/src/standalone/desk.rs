@@ -1,8 +1,9 @@
 //! Where people decide on the holds of the running engine.
 //!
 //! Invariants: who decides is the OS user at the other end of the operators' socket, as the kernel
-//! states it, or whoever was given that user's one-time link; their groups are the system's and the
-//! configuration's.
+//! states it, or whoever was given that user's one-time link, with the system's groups and the
+//! configuration's; or the bearer of an ID token of the configured provider, with the groups that it
+//! states.
 //! Refuses: tokens of a cluster, which nothing here can verify.
 
 use std::collections::BTreeMap;
@@ -10,6 +11,7 @@ use std::collections::BTreeMap;
 use weir_api::kinds::{Binding, RequestDecision};
 use weir_audit::{Names, Ruling, Via};
 use weir_collector::api::{Desk, DeskError, DeskFuture};
+use weir_oidc::{Verifier, VerifyError};
 use weir_uplink::control::{Coverage, DecisionAsked, Person, RequestView, RequestsListed};
 use weir_uplink::{Approving, DecideError, Decision, HoldView, Holds};
 
@@ -18,6 +20,8 @@ pub(crate) struct StandaloneDesk {
     pub(crate) holds: Holds,
     /// Approver groups from the configuration.
     pub(crate) groups: BTreeMap<String, Vec<String>>,
+    /// Who judges ID tokens, if a provider is configured.
+    pub(crate) verifier: Option<Verifier>,
 }
 
 /// Who acts, proved.
@@ -28,18 +32,48 @@ struct Proved {
 }
 
 impl StandaloneDesk {
-    fn prove(&self, person: Person) -> Result<Proved, DeskError> {
-        let Person {
-            token: None,
-            id_token: None,
-            user: Some(name),
-            groups,
-        } = person
-        else {
+    async fn prove(&self, person: Person) -> Result<Proved, DeskError> {
+        match person {
+            Person {
+                token: None,
+                id_token: None,
+                user: Some(name),
+                groups,
+            } => Ok(self.prove_user(name, groups)),
+            Person {
+                token: None,
+                id_token: Some(token),
+                user: None,
+                ..
+            } => self.prove_bearer(&token).await,
+            _ => Err(DeskError::Unauthenticated(
+                "only users of this machine and bearers of an ID token are known here".to_owned(),
+            )),
+        }
+    }
+
+    async fn prove_bearer(&self, id_token: &str) -> Result<Proved, DeskError> {
+        let Some(verifier) = &self.verifier else {
             return Err(DeskError::Unauthenticated(
-                "only a user of this machine is known here".to_owned(),
+                "no identity provider is configured".to_owned(),
             ));
         };
+        match verifier.verify(id_token).await {
+            Ok(claims) => Ok(Proved {
+                name: claims.username,
+                groups: claims.groups.into_iter().collect(),
+                via: Via::Oidc,
+            }),
+            Err(error @ VerifyError::Refused(_)) => {
+                Err(DeskError::Unauthenticated(error.to_string()))
+            }
+            Err(error @ VerifyError::Unavailable(_)) => {
+                Err(DeskError::Unavailable(error.to_string()))
+            }
+        }
+    }
+
+    fn prove_user(&self, name: String, groups: Vec<String>) -> Proved {
         let configured = self.groups.iter();
         let configured = configured
             .filter(|(_, users)| users.contains(&name))
@@ -49,11 +83,11 @@ impl StandaloneDesk {
             .chain(configured)
             .chain(groups)
             .collect();
-        Ok(Proved {
+        Proved {
             name,
             groups,
             via: Via::Socket,
-        })
+        }
     }
 }
 
@@ -85,7 +119,7 @@ impl Desk for StandaloneDesk {
         closed: bool,
     ) -> DeskFuture<'_, RequestsListed> {
         Box::pin(async move {
-            let proved = self.prove(person)?;
+            let proved = self.prove(person).await?;
             let waiting = self.holds.list();
             let mut requests: Vec<_> = waiting.iter().map(|hold| proved.sees(hold)).collect();
             if closed {
@@ -103,7 +137,7 @@ impl Desk for StandaloneDesk {
 
     fn decide(&self, asked: DecisionAsked) -> DeskFuture<'_, RequestView> {
         Box::pin(async move {
-            let proved = self.prove(asked.person)?;
+            let proved = self.prove(asked.person).await?;
             let decision = decision(asked.decision, asked.reason, asked.rows);
             let decision = Decision {
                 binding: match asked.binding {
@@ -123,7 +157,7 @@ impl Desk for StandaloneDesk {
     }
 
     fn coverage(&self, person: Person) -> DeskFuture<'_, Option<Coverage>> {
-        Box::pin(async move { self.prove(person).map(|_| None) })
+        Box::pin(async move { self.prove(person).await.map(|_| None) })
     }
 }
 

@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::mpsc;
 use weir_audit::Identity;
-use weir_collector::api::{Api, Desk, Operator, serve_socket, serve_tcp};
-use weir_collector::{Collector, CollectorConfig, OwnSink};
+use weir_collector::api::{Api, Approver, Desk, Operator, serve_socket, serve_tcp};
+use weir_collector::findings::{self, FindingMetrics, FindingsConfig};
+use weir_collector::{Collector, CollectorConfig, LINK_LIFE, OwnSink, Ui};
 use weir_gateway::ports::Policies as _;
 use weir_gateway::{Engine, EngineConfig, HostKeys, Placeholders, Unmatched};
 use weir_notify::{Decider, NotifyMetrics};
@@ -16,6 +18,7 @@ use weir_sidecar::adapters::{OneIdentity, Spooled, announce};
 use weir_sidecar::budgets::StoredBudgets;
 use weir_sidecar::files::{private_dir, secret_file};
 use weir_sidecar::holds::{OperatorHolds, supersede};
+use weir_sidecar::honey::Honey;
 use weir_sidecar::metrics::EngineMetrics;
 use weir_sidecar::part::{PartError, part};
 use weir_sidecar::pins::StoredPins;
@@ -37,6 +40,7 @@ use super::operator::StandaloneOperator;
 use super::policies::{LoadedPolicies, render};
 use super::quarantine::Quarantines;
 use super::secrets::FileSecrets;
+use super::ui::ui_config;
 
 /// How often the evidence store looks after itself.
 const MAINTAIN: Duration = Duration::from_secs(60);
@@ -157,7 +161,10 @@ impl Standalone {
         let engine = Engine::new(EngineConfig {
             policies: Arc::clone(&policies) as _,
             identities: Arc::new(OneIdentity(Arc::clone(&identity))),
-            sink: Arc::new(Spooled(audit.clone())),
+            sink: Arc::new(Spooled {
+                audit: audit.clone(),
+                honey: Honey::new(Arc::clone(&policies) as _),
+            }),
             holds: Arc::new(OperatorHolds(holds.clone())),
             budgets: Arc::clone(&budgets) as _,
             credentials: Arc::new(secrets),
@@ -171,6 +178,7 @@ impl Standalone {
         let desk = StandaloneDesk {
             holds,
             groups: config.approver_groups.clone(),
+            verifier: config.oidc_verifier()?,
         };
         let operator = StandaloneOperator {
             audit,
@@ -256,7 +264,11 @@ impl Standalone {
             api = api.with_door(Arc::new(SlackDoor(buttons)));
         }
         let socket = socket_path(state);
-        let on_socket = api.clone();
+        let ui = self.ui(&api).map_err(part("the web UI"))?;
+        let on_socket = match &ui {
+            Some(ui) => api.clone().with_ui(ui.clone()),
+            None => api.clone(),
+        };
         tokio::spawn(async move {
             if let Err(error) = serve_socket(on_socket, &socket).await {
                 tracing::error!(%error, "the operator's socket");
@@ -267,8 +279,17 @@ impl Standalone {
             let listener = tokio::net::TcpListener::bind(address)
                 .await
                 .map_err(part("the collector's address"))?;
+            if let Some(link) = ui.as_ref().and_then(|ui| ui.link(&own_user().name)) {
+                let minutes = LINK_LIFE.as_secs() / 60;
+                let said =
+                    format!("weir: open {link}\nweir: the link works once, for {minutes} minutes");
+                drop(writeln!(
+                    std::io::stderr(),
+                    "{said}; `weir ui` prints another"
+                ));
+            }
             tokio::spawn(async move {
-                if let Err(error) = serve_tcp(api, listener, token.into()).await {
+                if let Err(error) = serve_tcp(api, ui, listener, token.into()).await {
                     tracing::error!(%error, "the collector's address");
                 }
             });
@@ -282,17 +303,23 @@ impl Standalone {
                 .map_err(part("the admin address"))?;
             tokio::spawn(admin.serve(std::future::pending()));
         }
-        if !told.is_empty() {
-            let receivers = told.receivers().map_err(part("the configuration"))?;
-            let metrics = NotifyMetrics::new(&self.registry).map_err(part("metrics"))?;
-            let holds = self.desk.holds.clone();
-            tokio::spawn(notify::tell(
-                receivers,
-                metrics,
-                holds,
-                self.collector.tail(),
-            ));
-        }
+        let config = FindingsConfig {
+            minimum: told.minimum(),
+            ..FindingsConfig::default()
+        };
+        let counts = FindingMetrics::new(&self.registry).map_err(part("metrics"))?;
+        let (alerts, found) = mpsc::channel(weir_notify::WAITING);
+        tokio::spawn(findings::watch(
+            self.collector.clone(),
+            config,
+            counts,
+            Some(alerts),
+            None,
+        ));
+        let receivers = told.receivers().map_err(part("the configuration"))?;
+        let metrics = NotifyMetrics::new(&self.registry).map_err(part("metrics"))?;
+        let (holds, tail) = (self.desk.holds.clone(), self.collector.tail());
+        tokio::spawn(notify::tell(receivers, metrics, holds, tail, found));
         self.serving.engine.resolve_names().await;
         publish_known_hosts(&self.serving.engine, &self.config).map_err(part("the known hosts"))?;
         publish_kubeconfig(
@@ -304,6 +331,27 @@ impl Standalone {
         .map_err(part("the kubeconfig"))?;
         self.keep_current();
         Ok(())
+    }
+
+    /// The web UI, where this machine alone reaches it.
+    fn ui(&self, api: &Api) -> Result<Option<Ui>, String> {
+        let collector = &self.config.collector;
+        let Some(address) = collector
+            .address
+            .filter(|address| address.ip().is_loopback())
+        else {
+            return Ok(None);
+        };
+        let settings = collector.ui.clone().unwrap_or_default();
+        let oidc = self.config.oidc.as_ref().zip(self.desk.verifier.clone());
+        let config = ui_config(address, &settings, oidc)?;
+        let desk = Arc::clone(&self.desk) as Arc<dyn Desk>;
+        Ok(Some(Ui::of_machine(
+            config,
+            api.clone(),
+            desk,
+            settings.auditors,
+        )))
     }
 
     /// Follows the policy files and the targets' names.
@@ -399,6 +447,13 @@ impl Standalone {
         }
         drop(std::fs::remove_file(socket_path(&self.config.state_dir)));
     }
+}
+
+/// The operating system's user on whose behalf this process works.
+fn own_user() -> Approver {
+    use std::os::unix::fs::MetadataExt as _;
+    let uid = std::fs::metadata("/proc/self").map_or(u32::MAX, |process| process.uid());
+    Approver::of(uid)
 }
 
 /// Addresses of this process that a captured connection must not reach.

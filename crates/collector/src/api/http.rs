@@ -17,10 +17,11 @@ use super::door::{Door, through};
 use super::operator::{Approver, Decide, Desk, Operator, QuarantineView};
 use super::reply::{Refusal, csv, json, line, octets, plain, stream};
 use super::routes::{Form, Found, Query, To, find};
-use crate::{About, Collector, CollectorError, csv as table};
+use crate::{About, Collector, CollectorError, Ui, csv as table};
 use weir_serve::Body;
 
 const MAX_BODY: usize = 64 << 10;
+const NO_UI: &str = "there is no web UI: collector.address is not set, or is not loopback";
 /// Whoever bears the collector's token.
 const READER: &str = "collector.token";
 /// What an overview shows unless it is said.
@@ -35,6 +36,7 @@ pub struct Api {
     operator: Option<Arc<dyn Operator>>,
     desk: Option<Arc<dyn Desk>>,
     door: Option<Arc<dyn Door>>,
+    ui: Option<Ui>,
 }
 
 /// Who is asking.
@@ -117,6 +119,7 @@ impl Api {
             operator: None,
             desk: None,
             door: None,
+            ui: None,
         }
     }
 
@@ -145,6 +148,20 @@ impl Api {
             desk: Some(desk),
             ..self
         }
+    }
+
+    /// The same, that hands out links to a web UI.
+    #[must_use]
+    pub fn with_ui(self, ui: Ui) -> Self {
+        Self {
+            ui: Some(ui),
+            ..self
+        }
+    }
+
+    /// What it serves.
+    pub(crate) fn store(&self) -> &Collector {
+        &self.collector
     }
 
     pub(super) async fn answer(
@@ -299,6 +316,16 @@ impl Api {
                 query.finish().map_err(Refusal::bad)?;
                 caller.everywhere()?;
                 json(&self.operator()?.status())
+            }
+            To::UiLink => {
+                query.finish().map_err(Refusal::bad)?;
+                let Caller::Operator(user) = caller else {
+                    let message = "links are given on the operators' socket only";
+                    return Err(Refusal::forbidden(message.into()));
+                };
+                let link = self.ui.as_ref().and_then(|ui| ui.link(&user.name));
+                let link = link.ok_or_else(|| Refusal::unavailable(NO_UI.into()))?;
+                json(&serde_json::json!({"link": link, "seconds": crate::LINK_LIFE.as_secs()}))
             }
             To::Approve | To::Deny => {
                 if matches!(caller, Caller::Reader) {

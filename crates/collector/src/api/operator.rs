@@ -97,6 +97,23 @@ pub struct Approver {
     pub uid: u32,
 }
 
+impl Approver {
+    /// A user by number, with the name that the system knows.
+    #[must_use]
+    pub fn of(uid: u32) -> Self {
+        let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+        let name = users.lines().find_map(|line| {
+            let mut fields = line.split(':');
+            let name = fields.next()?;
+            (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
+        });
+        Self {
+            name: name.unwrap_or_else(|| format!("uid:{uid}")).into(),
+            uid,
+        }
+    }
+}
+
 /// Why the engine did not do it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OperatorError {

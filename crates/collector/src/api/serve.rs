@@ -1,6 +1,7 @@
 //! Plain listeners: the operators' socket, and TCP for readers.
 
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,6 +9,8 @@ use std::time::Duration;
 
 use std::convert::Infallible;
 
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -16,6 +19,7 @@ use tokio::sync::Semaphore;
 
 use super::http::{Api, Caller};
 use super::operator::Approver;
+use crate::Ui;
 
 const MAX_CONNECTIONS: usize = 256;
 const HEADER_PATIENCE: Duration = Duration::from_secs(10);
@@ -57,7 +61,7 @@ pub async fn serve_socket(api: Api, path: &Path) -> Result<(), ServeError> {
             }
         };
         let approver = match stream.peer_cred() {
-            Ok(peer) => approver(peer.uid()),
+            Ok(peer) => Approver::of(peer.uid()),
             Err(error) => {
                 tracing::warn!(%error, "a peer of the operators' socket has no user");
                 continue;
@@ -65,24 +69,29 @@ pub async fn serve_socket(api: Api, path: &Path) -> Result<(), ServeError> {
         };
         let api = api.clone();
         tokio::spawn(async move {
-            serve(api, stream, Caller::Operator(approver), None).await;
+            serve(api, stream, Caller::Operator(approver), None, None).await;
             drop(permit);
         });
     }
 }
 
-/// Serves the reading part of the API over TCP to holders of `token`. Never returns while it
-/// works; drop the future to stop.
+/// Serves the reading part of the API over TCP to holders of `token`, and the web UI if there is one.
+/// Never returns while it works; drop the future to stop.
 ///
 /// # Errors
 /// Never for a single connection.
-pub async fn serve_tcp(api: Api, listener: TcpListener, token: Arc<str>) -> io::Result<()> {
+pub async fn serve_tcp(
+    api: Api,
+    ui: Option<Ui>,
+    listener: TcpListener,
+    token: Arc<str>,
+) -> io::Result<()> {
     let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let Ok(permit) = Arc::clone(&connections).acquire_owned().await else {
             return Ok(());
         };
-        let (stream, _) = match listener.accept().await {
+        let (stream, address) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "the collector's address");
@@ -91,33 +100,33 @@ pub async fn serve_tcp(api: Api, listener: TcpListener, token: Arc<str>) -> io::
             }
         };
         let (api, token) = (api.clone(), Arc::clone(&token));
+        let ui = ui.clone().map(|ui| (ui, address));
         tokio::spawn(async move {
-            serve(api, stream, Caller::Reader, Some(token)).await;
+            serve(api, stream, Caller::Reader, Some(token), ui).await;
             drop(permit);
         });
     }
 }
 
-fn approver(uid: u32) -> Approver {
-    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let name = users.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
-    });
-    Approver {
-        name: name.unwrap_or_else(|| format!("uid:{uid}")).into(),
-        uid,
-    }
-}
-
-async fn serve<S>(api: Api, stream: S, caller: Caller, token: Option<Arc<str>>)
-where
+async fn serve<S>(
+    api: Api,
+    stream: S,
+    caller: Caller,
+    token: Option<Arc<str>>,
+    ui: Option<(Ui, SocketAddr)>,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let service = service_fn(move |request| {
+    let service = service_fn(move |request: Request<Incoming>| {
         let (api, caller, token) = (api.clone(), caller.clone(), token.clone());
-        async move { Ok::<_, Infallible>(api.answer(request, &caller, token.as_deref()).await) }
+        let ui = ui.clone().filter(|_| Ui::serves(request.uri().path()));
+        async move {
+            let answer = match ui {
+                Some((ui, address)) => ui.answer(address, request).await,
+                None => api.answer(request, &caller, token.as_deref()).await,
+            };
+            Ok::<_, Infallible>(answer)
+        }
     });
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())

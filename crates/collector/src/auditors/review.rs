@@ -41,8 +41,9 @@ pub trait Reviewer: Send + Sync {
 
 /// What a request proves.
 #[derive(Clone)]
-pub(super) enum Credential {
+pub(crate) enum Credential {
     Token(String),
+    IdToken(String),
     User { name: String, groups: Vec<String> },
 }
 
@@ -51,31 +52,32 @@ impl Credential {
     pub(super) fn person(&self) -> Person {
         match self {
             Self::Token(token) => Person::of_token(token),
+            Self::IdToken(token) => Person::of_id_token(token),
             Self::User { name, groups } => Person::of_user(name, groups.clone()),
         }
     }
 }
 
-pub(super) struct Allowed {
-    pub(super) user: String,
+pub(crate) struct Allowed {
+    pub(crate) user: String,
     /// All namespaces, or this one.
-    pub(super) namespace: Option<String>,
+    pub(crate) namespace: Option<String>,
 }
 
-pub(super) struct Denied {
+pub(crate) struct Denied {
     /// As far as that is known.
-    pub(super) user: String,
-    pub(super) refusal: Refusal,
+    pub(crate) user: String,
+    pub(crate) refusal: Refusal,
 }
 
-pub(super) struct Gate {
+pub(crate) struct Gate {
     reviewer: Arc<dyn Reviewer>,
     remembered: Mutex<HashMap<[u8; 32], (Instant, Review)>>,
     asking: Semaphore,
 }
 
 impl Gate {
-    pub(super) fn new(reviewer: Arc<dyn Reviewer>) -> Self {
+    pub(crate) fn new(reviewer: Arc<dyn Reviewer>) -> Self {
         Self {
             reviewer,
             remembered: Mutex::default(),
@@ -84,7 +86,7 @@ impl Gate {
     }
 
     /// Everything if they may read everything, else the namespace that they ask for.
-    pub(super) async fn admit(
+    pub(crate) async fn admit(
         &self,
         credential: &Credential,
         namespace: Option<String>,
@@ -135,7 +137,7 @@ impl Gate {
     }
 
     /// Whether what was allowed still is; not known is no.
-    pub(super) async fn still(&self, credential: &Credential, namespace: Option<String>) -> bool {
+    pub(crate) async fn still(&self, credential: &Credential, namespace: Option<String>) -> bool {
         let review = self.ask(credential, namespace.as_deref()).await;
         review.is_ok_and(|review| review.allowed)
     }
@@ -198,6 +200,7 @@ fn request(credential: &Credential, namespace: Option<&str>) -> ReviewRequest {
     };
     match credential {
         Credential::Token(token) => asked.token = Some(token.clone()),
+        Credential::IdToken(token) => asked.id_token = Some(token.clone()),
         Credential::User { name, groups } => {
             asked.user = Some(name.clone());
             asked.groups.clone_from(groups);
@@ -216,6 +219,10 @@ fn key(credential: &Credential, namespace: Option<&str>) -> [u8; 32] {
     match credential {
         Credential::Token(token) => {
             part("token");
+            part(token);
+        }
+        Credential::IdToken(token) => {
+            part("id token");
             part(token);
         }
         Credential::User { name, groups } => {

@@ -25,6 +25,8 @@ const BLOCK_BYTES: usize = 256 << 10;
 /// Blocks of at least this size are never merged.
 pub(super) const LARGE: usize = 128 << 10;
 const CACHED_KEYS: usize = 100_000;
+/// How the collector's own engine is called at the beginning.
+pub(super) const OWN: &str = "collector_";
 
 /// The writer's side of the store.
 pub(super) struct Ingest {
@@ -32,6 +34,8 @@ pub(super) struct Ingest {
     own: EngineId,
     keys: HashMap<(Kind, Arc<str>), i64>,
     pub(super) log: Log,
+    /// Findings of the collector's own, for those who follow.
+    found: Vec<Event>,
 }
 
 pub(super) struct Done {
@@ -66,7 +70,7 @@ type NewKeys = Vec<((Kind, Arc<str>), i64)>;
 impl Ingest {
     pub(super) fn new(mut store: Connection, dir: &Path) -> Result<Self, CollectorError> {
         let drawn = SessionId::new(RandomState::new().hash_one("collector")).to_string();
-        let drawn = format!("collector_{}", drawn.get(7..).unwrap_or(&drawn));
+        let drawn = format!("{OWN}{}", drawn.get(7..).unwrap_or(&drawn));
         store.execute("INSERT OR IGNORE INTO meta VALUES ('engine', ?1)", [&drawn])?;
         let own: String =
             store.query_row("SELECT value FROM meta WHERE name = 'engine'", [], |row| {
@@ -80,7 +84,13 @@ impl Ingest {
             own,
             keys: HashMap::new(),
             log,
+            found: Vec::new(),
         })
+    }
+
+    /// The findings that were added to the collector's own chain since this was called last.
+    pub(super) fn take_found(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.found)
     }
 
     pub(super) fn log_key(&self) -> &Arc<LogKey> {
@@ -166,7 +176,15 @@ impl Ingest {
         now: Timestamp,
     ) -> Result<(), CollectorError> {
         let own = self.own.clone();
-        self.transaction(|store, work| record(store, work, &own, records, now, &mut |_| Ok(())))
+        let mut found = Vec::new();
+        self.transaction(|store, work| {
+            record(store, work, &own, records, now, &mut |events| {
+                found.extend(events.into_iter().filter(is_finding));
+                Ok(())
+            })
+        })?;
+        self.found.extend(found);
+        Ok(())
     }
 
     fn transaction(
@@ -190,6 +208,10 @@ impl Ingest {
         self.keys.extend(new);
         Ok(())
     }
+}
+
+fn is_finding(event: &Event) -> bool {
+    matches!(event.body, Body::Finding(_))
 }
 
 /// Numbers of keys: from the cache, else from the store, else new.

@@ -23,7 +23,7 @@ use weir_collector::api::{Desk, DeskError, DeskFuture};
 use weir_collector::client::{Client, Opening, TlsOptions};
 use weir_collector::{
     CollectorConfig, Credentials, Current, Quota, ReviewError, ReviewFuture, Reviewer, Service,
-    ServiceConfig,
+    ServiceConfig, UiConfig,
 };
 use weir_uplink::control::{
     Coverage, DecisionAsked, Enrolment, Person, RequestView, RequestsListed, Review, ReviewRequest,
@@ -335,7 +335,9 @@ async fn run(cluster: &Ca, current: Current, quota: Quota) -> Running {
         admin: any,
         trust_domain: DOMAIN.into(),
         client_ca: Some(client_ca.clone()),
+        ui: Some(UiConfig::new(None, true, None).unwrap()),
         quota,
+        findings: weir_collector::findings::FindingsConfig::default(),
     };
     let service = Service::bind(config, current, Arc::clone(&rules) as _, Arc::new(NoDesk))
         .await

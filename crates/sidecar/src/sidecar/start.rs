@@ -29,6 +29,7 @@ use crate::config::{Config, Pod};
 use crate::credentials::PodCredentials;
 use crate::files::private_dir;
 use crate::follow::{Follower, Trust, keep_reporting, report};
+use crate::honey::Honey;
 use crate::leased::LeasedBudgets;
 use crate::metrics::EngineMetrics;
 use crate::part::{PartError, part};
@@ -133,7 +134,10 @@ impl Sidecar {
         let engine = Engine::new(EngineConfig {
             policies: Arc::clone(&policies) as _,
             identities: Arc::new(PodIdentity(identity)),
-            sink: Arc::new(Spooled(audit.clone())),
+            sink: Arc::new(Spooled {
+                audit: audit.clone(),
+                honey: Honey::new(Arc::clone(&policies) as _),
+            }),
             holds: Arc::new(holds.clone()),
             budgets: Arc::clone(&budgets) as _,
             credentials: Arc::new(PodCredentials::new(Arc::clone(&policies), account)),

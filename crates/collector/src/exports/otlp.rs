@@ -1,0 +1,152 @@
+//! Events as logs of OpenTelemetry: the JSON form of `ExportLogsServiceRequest`
+//! (<https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding>).
+//!
+//! Pure. A record's body is the event as the API has it, in JSON; what is searched for is an attribute, too.
+//! Refuses: recordings. They are results; the record is where they are.
+
+use serde_json::{Value, json};
+use weir_audit::{Body, Decision, Event, Outcome, Severity};
+
+/// Some events as one request; those that are no logs are left out.
+#[must_use]
+pub fn logs(events: &[Event]) -> Value {
+    let records: Vec<Value> = events.iter().filter_map(record).collect();
+    json!({"resourceLogs": [{
+        "resource": {"attributes": [
+            attribute("service.name", "weir"),
+            attribute("service.version", env!("CARGO_PKG_VERSION")),
+        ]},
+        "scopeLogs": [{"scope": {"name": "weir.evidence"}, "logRecords": records}],
+    }]})
+}
+
+fn record(event: &Event) -> Option<Value> {
+    if matches!(event.body, Body::RecordingChunk(_)) {
+        return None;
+    }
+    let body = serde_json::to_string(event).ok()?;
+    let nanos = (u128::from(event.time.as_micros()) * 1000).to_string();
+    let (number, text) = severity(event);
+    Some(json!({
+        "timeUnixNano": nanos,
+        "observedTimeUnixNano": nanos,
+        "severityNumber": number,
+        "severityText": text,
+        "eventName": format!("weir.{}", event.body.kind()),
+        "body": {"stringValue": body},
+        "attributes": attributes(event),
+    }))
+}
+
+/// By OpenTelemetry's data model of logs: INFO is 9, WARN 13, ERROR 17, FATAL 21.
+fn severity(event: &Event) -> (u32, &'static str) {
+    match &event.body {
+        Body::Finding(finding) => match finding.code.severity() {
+            Severity::Info => (9, "INFO"),
+            Severity::Low | Severity::Medium => (13, "WARN"),
+            Severity::High => (17, "ERROR"),
+            Severity::Critical => (21, "FATAL"),
+        },
+        Body::ConnectionRefused(_) => (13, "WARN"),
+        Body::StatementFinished(finished) if finished.outcome == Outcome::Denied => (13, "WARN"),
+        _ => (9, "INFO"),
+    }
+}
+
+fn attributes(event: &Event) -> Vec<Value> {
+    let mut all = vec![
+        attribute("weir.event.id", &event.id.to_string()),
+        attribute("weir.event.kind", event.body.kind()),
+    ];
+    let mut put = |name: &str, value: Option<&str>| {
+        all.extend(value.map(|value| attribute(name, value)));
+    };
+    if let Some(session) = event.session.as_deref() {
+        let identity = &session.identity;
+        put("session.id", Some(&session.id.to_string()));
+        put("enduser.id", Some(&identity.name));
+        put("k8s.namespace.name", identity.namespace.as_deref());
+        put("k8s.pod.name", identity.pod.as_deref());
+        put("k8s.pod.uid", identity.uid.as_deref());
+        put("weir.target", session.target.as_deref());
+        put(
+            "network.application.protocol.name",
+            session.protocol.as_deref(),
+        );
+        put("db.namespace", session.database.as_deref());
+    }
+    match &event.body {
+        Body::StatementFinished(finished) => {
+            let statement = &finished.statement;
+            put("weir.decision", Some(statement.decision.as_str()));
+            put("db.operation.name", statement.command.as_deref());
+            let rules: Vec<&str> = statement.rules.iter().collect();
+            if statement.decision != Decision::Permit {
+                put("weir.rules", Some(&rules.join(",")));
+            }
+        }
+        Body::Finding(finding) => put("weir.finding.code", Some(finding.code.as_str())),
+        _ => {}
+    }
+    all
+}
+
+fn attribute(name: &str, value: &str) -> Value {
+    json!({"key": name, "value": {"stringValue": value}})
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use weir_audit::{
+        EventId, Finding, FindingCode, Identity, RecordingChunk, SCHEMA, Session, Timestamp,
+    };
+
+    use super::*;
+
+    fn event(body: impl Into<Body>) -> Event {
+        Event {
+            schema: SCHEMA,
+            id: EventId {
+                engine: "pod_1".parse().unwrap(),
+                epoch: 1,
+                seq: 2,
+            },
+            time: Timestamp::from_micros(1_700_000_000_123_456),
+            session: Some(Arc::new(Session {
+                identity: Arc::new(Identity::named("reporter")),
+                ..Session::default()
+            })),
+            body: body.into(),
+        }
+    }
+
+    #[test]
+    fn an_event_is_a_record_with_its_own_time_and_severity() {
+        let finding = Finding {
+            code: FindingCode::Tampered,
+            message: "x".into(),
+            subject: None,
+            engine: None,
+        };
+        let request = logs(&[event(finding), event(RecordingChunk::default())]);
+        let records = &request["resourceLogs"][0]["scopeLogs"][0]["logRecords"];
+        assert_eq!(records.as_array().unwrap().len(), 1);
+        let record = &records[0];
+        assert_eq!(record["timeUnixNano"], "1700000000123456000");
+        assert_eq!(
+            (&record["severityNumber"], &record["eventName"]),
+            (&json!(21), &json!("weir.finding"))
+        );
+        let body: Value =
+            serde_json::from_str(record["body"]["stringValue"].as_str().unwrap()).unwrap();
+        assert_eq!(
+            (&body["id"], &body["code"]),
+            (&json!("pod_1-1-2"), &json!("tampered"))
+        );
+        let attributes = record["attributes"].as_array().unwrap();
+        assert!(attributes.contains(&attribute("enduser.id", "reporter")));
+        assert!(attributes.contains(&attribute("weir.finding.code", "tampered")));
+    }
+}

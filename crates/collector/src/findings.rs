@@ -1,0 +1,292 @@
+//! What the collector looks for in what it commits, and whom it tells.
+//!
+//! Invariants
+//! - Looking delays no evidence: it follows what is committed. Where it falls behind, that is counted.
+//! - What is found is an event of the collector's own chain before anybody is told.
+//! - One cause is found once in a while, not once per event, and a flood of findings becomes one message
+//!   with a count; memory is bounded whatever comes in.
+//!
+//! Refuses: to look at its own findings, and to judge. A finding says what is so, not who is to blame.
+
+mod alerts;
+mod denials;
+mod shapes;
+mod skew;
+mod streams;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, mpsc};
+use tokio::time::MissedTickBehavior;
+use weir_audit::{Body, Event, Finding, FindingCode, Outcome, Severity, Timestamp};
+use weir_telemetry::{Counters, IntCounter, Label, Registry};
+pub use weir_uplink::control::Alert;
+
+use self::alerts::Flood;
+use self::denials::Denials;
+use self::shapes::Shapes;
+use self::skew::Skew;
+use self::streams::Streams;
+pub use self::streams::{Pods, RunningPods};
+use crate::Collector;
+
+/// Between two looks at what only time brings about.
+const TICK: Duration = Duration::from_secs(10);
+/// Between two looks at the pods that run.
+const PODS: Duration = Duration::from_secs(60);
+/// Where shapes are kept, beside the store.
+const SHAPES: &str = "shapes";
+
+/// What is looked for.
+#[derive(Clone, Debug)]
+pub struct FindingsConfig {
+    /// How far an engine's clock may be from this one's.
+    pub skew: Duration,
+    /// So many refusals of one identity...
+    pub denials: u32,
+    /// ... within this time are a finding.
+    pub window: Duration,
+    /// How long an image's statements are learned before a new one is a finding.
+    pub learning: Duration,
+    /// What matters less is told to nobody.
+    pub minimum: Severity,
+}
+
+impl Default for FindingsConfig {
+    fn default() -> Self {
+        Self {
+            skew: Duration::from_secs(60),
+            denials: 10,
+            window: Duration::from_secs(300),
+            learning: Duration::from_secs(24 * 3600),
+            minimum: Severity::Medium,
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Code(FindingCode);
+
+impl Label for Code {
+    const NAME: &'static str = "code";
+    const ALL: &'static [Self] = &CODES;
+
+    fn as_str(self) -> &'static str {
+        self.0.as_str()
+    }
+}
+
+#[expect(
+    clippy::indexing_slicing,
+    reason = "both have as many entries as there are codes; it is checked when this is compiled"
+)]
+const CODES: [Code; FindingCode::ALL.len()] = {
+    let mut codes = [Code(FindingCode::Other); FindingCode::ALL.len()];
+    let mut at = 0;
+    while at < codes.len() {
+        codes[at] = Code(FindingCode::ALL[at]);
+        at += 1;
+    }
+    codes
+};
+
+/// Counts of findings.
+#[derive(Clone)]
+pub struct FindingMetrics {
+    findings: Counters<Code>,
+    missed: IntCounter,
+}
+
+impl FindingMetrics {
+    /// Counts in this registry.
+    ///
+    /// # Errors
+    /// A metric of the name exists.
+    pub fn new(registry: &Registry) -> Result<Self, String> {
+        let findings = registry.counters(
+            "weir_findings_total",
+            "Findings that were committed, of every engine and of the collector itself.",
+        );
+        let missed = registry.counter(
+            "weir_findings_missed_batches_total",
+            "Batches of evidence that were committed and not looked at for findings.",
+        );
+        Ok(Self {
+            findings: findings.map_err(|error| error.to_string())?,
+            missed: missed.map_err(|error| error.to_string())?,
+        })
+    }
+}
+
+/// Looks at one event after the other. Knows no clock: it is told the time.
+struct Detectors {
+    skew: Skew,
+    denials: Denials,
+    shapes: Shapes,
+}
+
+impl Detectors {
+    fn new(config: &FindingsConfig, shapes: Shapes) -> Self {
+        Self {
+            skew: Skew::new(config.skew),
+            denials: Denials::new(config.denials, config.window),
+            shapes,
+        }
+    }
+
+    /// What an event that was committed at `now` shows.
+    fn see(&mut self, event: &Event, now: Timestamp) -> Vec<Finding> {
+        let mut found = Vec::new();
+        found.extend(self.skew.see(event, now));
+        let refused = match &event.body {
+            Body::StatementFinished(finished) => {
+                found.extend(self.shapes.see(event, &finished.statement, now));
+                finished.outcome == Outcome::Denied
+            }
+            Body::ConnectionRefused(_) => true,
+            _ => false,
+        };
+        if refused {
+            found.extend(self.denials.see(event, now));
+        }
+        found
+    }
+}
+
+/// A finding about what an event shows.
+fn finding(event: &Event, code: FindingCode, message: String) -> Finding {
+    Finding {
+        code,
+        message: message.into(),
+        subject: event.session.as_ref().map(|session| session.id),
+        engine: Some(event.id.engine.as_str().into()),
+    }
+}
+
+/// Looks at what `store` commits from now on, and hands what people must be told to `alerts`; `pods` knows
+/// which pods run, where there are any. Returns when the store is gone.
+pub async fn watch(
+    store: Collector,
+    config: FindingsConfig,
+    metrics: FindingMetrics,
+    alerts: Option<mpsc::Sender<Alert>>,
+    pods: Option<Arc<dyn Pods>>,
+) {
+    let mut streams = Streams::default();
+    let mut listing = tokio::time::interval(PODS);
+    listing.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut events = store.tail();
+    let kept = store.dir().join(SHAPES);
+    let shapes = load(kept.clone(), config.learning).await;
+    let mut detectors = Detectors::new(&config, shapes);
+    let mut flood = Flood::default();
+    let mut tick = tokio::time::interval(TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            batch = events.recv() => {
+                let Some(batch) = taken(batch, &metrics) else { return };
+                let now = Timestamp::from(SystemTime::now());
+                let mut found = Vec::new();
+                for event in batch.iter() {
+                    if let Body::Finding(finding) = &event.body {
+                        metrics.findings.inc(Code(finding.code));
+                        if finding.code.severity() >= config.minimum {
+                            let told = flood.take(event, finding, now);
+                            tell(alerts.as_ref(), told);
+                        }
+                    }
+                    if !store.is_own(&event.id.engine) {
+                        streams.hear(event, now);
+                        found.extend(detectors.see(event, now));
+                    }
+                }
+                report(&store, found).await;
+            }
+            _ = listing.tick(), if pods.is_some() => {
+                let running = match &pods {
+                    Some(pods) => pods.running().await,
+                    None => None,
+                };
+                if let Some(running) = running {
+                    let now = Timestamp::from(SystemTime::now());
+                    report(&store, streams.look(&running, now)).await;
+                }
+            }
+            _ = tick.tick() => {
+                let now = Timestamp::from(SystemTime::now());
+                for told in flood.over(now) {
+                    tell(alerts.as_ref(), Some(told));
+                }
+                keep(&mut detectors.shapes, &kept).await;
+            }
+        }
+    }
+}
+
+/// A batch; an empty one where some were missed; none when there will be no more.
+fn taken(batch: Result<Arc<[Event]>, RecvError>, metrics: &FindingMetrics) -> Option<Arc<[Event]>> {
+    match batch {
+        Ok(batch) => Some(batch),
+        Err(broadcast::error::RecvError::Lagged(batches)) => {
+            metrics.missed.inc_by(batches);
+            tracing::warn!(batches, "evidence was not looked at for findings");
+            Some(Arc::from([]))
+        }
+        Err(broadcast::error::RecvError::Closed) => None,
+    }
+}
+
+fn tell(alerts: Option<&mpsc::Sender<Alert>>, alert: Option<Alert>) {
+    if let (Some(alerts), Some(alert)) = (alerts, alert)
+        && let Err(error) = alerts.try_send(alert)
+    {
+        tracing::error!(%error, "nobody is told of a finding");
+    }
+}
+
+async fn report(store: &Collector, found: Vec<Finding>) {
+    for finding in found {
+        let store = store.clone();
+        let reported = tokio::task::spawn_blocking(move || store.report(finding)).await;
+        match reported {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "a finding could not be recorded"),
+            Err(error) => tracing::error!(%error, "a finding could not be recorded"),
+        }
+    }
+}
+
+async fn load(path: PathBuf, learning: Duration) -> Shapes {
+    let read = tokio::task::spawn_blocking(move || match std::fs::read(&path) {
+        Ok(bytes) => Shapes::from_bytes(&bytes, learning).map_err(|error| error.to_string()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Shapes::new(learning)),
+        Err(error) => Err(error.to_string()),
+    });
+    let read = read.await.unwrap_or_else(|error| Err(error.to_string()));
+    read.unwrap_or_else(|error| {
+        tracing::error!(error, "the shapes of statements are learned anew");
+        Shapes::new(learning)
+    })
+}
+
+async fn keep(shapes: &mut Shapes, path: &Path) {
+    let Some(bytes) = shapes.changed() else {
+        return;
+    };
+    let path = path.to_owned();
+    let written = tokio::task::spawn_blocking(move || {
+        let new = path.with_extension("new");
+        std::fs::write(&new, bytes)?;
+        std::fs::rename(&new, &path)
+    });
+    if let Ok(Err(error)) = written.await {
+        tracing::error!(%error, "the shapes of statements could not be kept");
+    }
+}
+
+#[cfg(test)]
+mod tests;

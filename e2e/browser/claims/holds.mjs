@@ -1,0 +1,141 @@
+// A reviewer's day: a hold appears by itself, is understood, and is decided by one click.
+import { claim, contains, equal, expect, login, loginByLink, psql, psqlReads, scene, shot, until, visitor, waiting } from "../lib.mjs";
+
+const EXPORT = "SELECT id, body, total FROM orders WHERE total > 1 ORDER BY id";
+
+await claim("holds: one appears by itself, is read in one look, approved by one click, and psql finishes", async () => {
+  const page = await visitor();
+  await login(page, "jane", "/ui/holds");
+  contains(await page.textContent("main"), "Nothing waits");
+  await shot(page, "holds-none");
+  const client = psql(EXPORT);
+  await page.waitForSelector("#list a.card >> text=reporter");
+  expect((await page.title()).startsWith("(1)"), await page.title());
+  await page.click("#list a.card");
+  const summary = await page.textContent("#hold-title");
+  contains(summary, "reporter");
+  contains(await page.textContent("pre.whole"), EXPORT);
+  contains(await page.textContent("article.hold"), "10,000 rows");
+  await shot(page, "hold", true);
+  await page.click("#approve");
+  await page.waitForSelector(".notice.good");
+  contains(await page.textContent(".notice"), "Approved");
+  await shot(page, "hold-approved", true);
+  const done = await client.done;
+  equal(done.code, 0, done.err);
+  equal(done.out.trim().split("\n").length, 49899, "rows");
+});
+
+await claim("holds: denied with a reason, which the client is told", async () => {
+  const page = await visitor();
+  await loginByLink(page);
+  const client = psql("SELECT secret FROM vault WHERE id = 1");
+  await page.waitForSelector("#list a.card");
+  await page.click("#list a.card");
+  expect(!(await page.locator("#reason").evaluate((field) => field.checkValidity())), "a denial needs a reason");
+  await page.fill("#reason", "not without a ticket");
+  await page.click("button:has-text('Deny')");
+  await page.waitForSelector(".notice.good");
+  const done = await client.done;
+  expect(done.code !== 0, "psql was let through");
+  contains(done.err, "not without a ticket");
+  contains(await page.textContent("article.hold"), "not without a ticket");
+});
+
+await claim("holds: whoever is in no group that may approve is told why, and has no button", async () => {
+  const page = await visitor();
+  await login(page, "tom", "/ui/holds");
+  const client = psql("SELECT secret FROM vault WHERE id = 1");
+  await page.waitForSelector("#list a.card");
+  await page.click("#list a.card");
+  contains(await page.textContent("#state"), "You cannot decide");
+  expect(!(await page.locator("#approve").isVisible()), "the button is there");
+  await shot(page, "hold-not-mine");
+  client.child.kill();
+  await page.waitForSelector("#state .badge:has-text('withdrawn')");
+  await until(async () => (await waiting()).length === 0, "the hold closes itself when its client goes");
+});
+
+await claim("holds: the page of one changes when somebody else decides it", async () => {
+  const [mine, theirs] = [await visitor(), await visitor()];
+  await login(mine, "jane", "/ui/holds");
+  await loginByLink(theirs);
+  const client = psql("SELECT secret FROM vault WHERE id = 1");
+  for (const page of [mine, theirs]) {
+    await page.waitForSelector("#list a.card");
+    await page.click("#list a.card");
+    await page.waitForSelector("#approve");
+  }
+  await theirs.click("#approve");
+  await mine.waitForSelector("#state .badge:has-text('approved')");
+  expect(!(await mine.locator("#approve").isVisible()), "the button stays");
+  contains(await mine.textContent("#state"), "root");
+  equal((await client.done).out.trim(), "opened");
+});
+
+await claim("holds: decided by keys alone", async () => {
+  const page = await visitor();
+  await loginByLink(page);
+  const client = psql("SELECT secret FROM vault WHERE id = 1");
+  await page.waitForSelector("#list a.card");
+  await page.keyboard.press("j");
+  await page.keyboard.press("Enter");
+  await page.waitForSelector("#approve");
+  await page.keyboard.press("a");
+  equal(await page.evaluate(() => document.activeElement.id), "approve");
+  await page.keyboard.press("Enter");
+  await page.waitForSelector(".notice.good");
+  equal((await client.done).out.trim(), "opened");
+});
+
+await claim("holds: a statement of a megabyte is shown in part, and the page says how much is missing", async () => {
+  const page = await visitor();
+  await loginByLink(page);
+  const filler = "x".repeat(200_000);
+  const client = psqlReads(`SELECT secret FROM vault WHERE secret <> '${filler}';\n`);
+  await page.waitForSelector("#list a.card");
+  await page.click("#list a.card");
+  const cut = await page.textContent("section .cut");
+  const [, hidden, length] = /(\d+) of (\d+) characters are not shown/.exec(cut);
+  equal(Number(length), filler.length + 43, "the length");
+  const shown = (await page.textContent("pre.whole")).length;
+  equal(shown + Number(hidden), Number(length), "what is shown and what is not");
+  const [whole] = await Promise.all([page.waitForResponse(/hold\/statement/), page.click("text=Show the whole statement")]);
+  equal((await whole.text()).length, Number(length));
+  client.child.kill();
+  await until(async () => (await waiting()).length === 0, "withdrawn");
+});
+
+await claim("holds: one click is one decision, and a page that is old decides nothing", async () => {
+  const page = await visitor();
+  await loginByLink(page);
+  const client = psql("SELECT secret FROM vault WHERE id = 1");
+  await page.waitForSelector("#list a.card");
+  await page.click("#list a.card");
+  const other = await page.context().newPage();
+  await other.goto(page.url());
+  await page.click("#approve");
+  await page.waitForSelector(".notice.good");
+  await client.done;
+  await other.evaluate(() => { document.querySelector("#decisions").hidden = false; });
+  await other.click("#approve");
+  await other.waitForSelector(".notice.bad");
+  contains(await other.textContent(".notice"), "Nothing was decided");
+});
+
+await claim("holds: control characters and markup in a statement are shown, and are nothing else", async () => {
+  const page = await visitor();
+  await loginByLink(page);
+  const client = psql("SELECT secret FROM vault /* <script>alert(1)</script> \u001b[2J \u202e */ WHERE id = 1");
+  await page.waitForSelector("#list a.card");
+  await page.click("#list a.card");
+  const shown = await page.textContent("pre.whole");
+  contains(shown, "<script>alert(1)</script>");
+  contains(shown, "ESC[2J");
+  contains(shown, "U+202E");
+  expect(!/[\u0000-\u0008\u001b\u202e]/.test(await page.textContent("body")), "raw control characters");
+  await shot(page, "hold-hostile");
+  client.child.kill();
+  await until(async () => (await waiting()).length === 0, "withdrawn");
+});
+void scene;
