@@ -177,6 +177,7 @@ pub enum Binding {
 /// Where a request stands, and what people decided.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "crds", schemars(transform = crate::crd::rules::approver_decision))]
 #[serde(rename_all = "camelCase")]
 pub struct AccessRequestStatus {
     /// Where the request stands.
