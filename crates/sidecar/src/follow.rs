@@ -107,6 +107,7 @@ impl Follower {
     fn changed(&self, extra_roots: &str, token_key: &str) {
         let snapshot = self.policies.snapshot();
         let bundle = self.policies.current();
+        self.holds.policy_changed(&bundle);
         tracing::info!(
             snapshot = snapshot.revision,
             revision = bundle.revision(),

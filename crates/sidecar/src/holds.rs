@@ -18,6 +18,19 @@ impl Holds for OperatorHolds {
     }
 }
 
+/// Ends what waits because of a rule that no longer asks people; whoever waits is told to ask again.
+pub fn supersede(holds: &weir_uplink::Holds, bundle: &weir_policy::Bundle) {
+    let asks = |name: &str| {
+        bundle.policies().iter().any(|policy| {
+            let mut rules = policy.rules.iter().filter(|rule| rule.approval.is_some());
+            rules.any(|rule| format!("{}/{}", policy.name, rule.name) == name)
+        })
+    };
+    holds.supersede("the policy no longer holds it: ask again", |view| {
+        !view.request.rules.iter().all(asks)
+    });
+}
+
 /// Whoever raises requests.
 pub(crate) trait Asks: Clone + Send + Sync + 'static {
     /// Raises a hold, or has it join another. Never [`Opened::Leads`].

@@ -17,7 +17,7 @@ use weir_gateway::ports::{Held, HoldRequest, Holds, Pending};
 use weir_uplink::control::{ControlClient, Repeats, RequestRuling};
 use weir_uplink::{HoldTicket, Leading, NewHold, Opened};
 
-use crate::holds::{Asks, asked, wait};
+use crate::holds::{Asks, asked, supersede, wait};
 
 /// Most parameters that a request shows.
 const PARAMETERS: usize = 1024;
@@ -63,6 +63,11 @@ impl RemoteHolds {
                 repeated: Mutex::default(),
             }),
         }
+    }
+
+    /// Ends what waits because of a rule that no longer asks people.
+    pub fn policy_changed(&self, bundle: &weir_policy::Bundle) {
+        supersede(&self.inner.registry, bundle);
     }
 
     /// Takes over what the controller says of a request. A ruling that is known already, or of a

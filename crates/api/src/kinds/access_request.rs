@@ -225,6 +225,7 @@ pub enum AccessRequestPhase {
 /// One person's decision.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "crds", schemars(transform = crate::crd::rules::approver_decision))]
 pub struct ApproverDecision {
     /// Who decided, as the API server or the identity provider authenticated them.
     #[cfg_attr(feature = "crds", schemars(length(min = 1, max = 1024)))]

@@ -17,7 +17,7 @@ use weir_notify::{Decider, NotifyMetrics};
 use weir_sidecar::adapters::{OneIdentity, Spooled, announce};
 use weir_sidecar::budgets::StoredBudgets;
 use weir_sidecar::files::{private_dir, secret_file};
-use weir_sidecar::holds::OperatorHolds;
+use weir_sidecar::holds::{OperatorHolds, supersede};
 use weir_sidecar::honey::Honey;
 use weir_sidecar::metrics::EngineMetrics;
 use weir_sidecar::part::{PartError, part};
@@ -382,6 +382,7 @@ impl Standalone {
                 }
             }
         });
+        let holds = self.desk.holds.clone();
         tokio::spawn(async move {
             let mut since_resolved = Duration::ZERO;
             let mut upkeep = Upkeep::new(metrics, audit.clone());
@@ -389,11 +390,14 @@ impl Standalone {
                 tokio::time::sleep(upkeep::EVERY).await;
                 since_resolved += upkeep::EVERY;
                 upkeep.tick(&policies.current(), policies.refused().is_some());
-                let (policies, audit) = (Arc::clone(&policies), audit.clone());
+                let (reloaded, audit) = (Arc::clone(&policies), audit.clone());
                 let reload =
-                    tokio::task::spawn_blocking(move || policies.reload_if_changed(&audit));
+                    tokio::task::spawn_blocking(move || reloaded.reload_if_changed(&audit));
                 let swapped = reload.await.unwrap_or(false);
                 engine.policy_changed();
+                if swapped {
+                    supersede(&holds, &policies.current());
+                }
                 if swapped || since_resolved >= upkeep::RESOLVE {
                     since_resolved = Duration::ZERO;
                     engine.resolve_names().await;
