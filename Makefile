@@ -115,6 +115,14 @@ netns: release ## network namespaces with the real redirect (root)
 drivers: release ## seven drivers, direct and through Weir, byte for byte [ONLY=asyncpg]
 	python3 e2e/drivers/run.py --weir $(WEIR) $(if $(ONLY),--only $(ONLY))
 
+.PHONY: notify
+notify: release ## people are told in Slack and by mail, and decide in Slack [ONLY=button]
+	python3 e2e/notify/run.py --weir $(WEIR) $(if $(ONLY),--only "$(ONLY)")
+
+.PHONY: exports
+exports: release ## OCSF and OpenTelemetry, judged by their own schemas [ONLY=ocsf]
+	python3 e2e/exports/run.py --weir $(WEIR) $(if $(ONLY),--only "$(ONLY)")
+
 .PHONY: policy
 policy: release ## what policies do, through real clients
 	python3 e2e/policy/run.py --weir $(WEIR) $(if $(ONLY),--only "$(ONLY)")

@@ -47,6 +47,8 @@ step release cargo build --release --locked --quiet -p weir-cli -p weir-sidecar 
 if [ -x "$weir" ]; then
   step netns env WEIR="$weir" bash e2e/netns/run.sh --release
   step policy python3 e2e/policy/run.py --weir "$weir"
+  step notify python3 e2e/notify/run.py --weir "$weir"
+  step exports python3 e2e/exports/run.py --weir "$weir"
   step ssh python3 e2e/ssh/run.py --weir "$weir"
   step faults python3 e2e/faults/run.py --weir "$weir" ${FULL:+--full}
   step browser python3 e2e/browser/run.py --weir "$weir"

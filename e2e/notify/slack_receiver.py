@@ -9,11 +9,12 @@ Prints its port, then one JSON line for each request.
 import http.server
 import json
 import sys
+import threading
 
 from slack_sdk.models.blocks import Block
 
 TOKEN, busy = sys.argv[1], [int(sys.argv[2])]
-count = [0]
+count, whole = [0], threading.Lock()
 
 
 def problem(blocks):
@@ -60,8 +61,10 @@ class Receiver(http.server.BaseHTTPRequestHandler):
             elif self.path == "/api/chat.postMessage":
                 count[0] += 1
                 answer |= {"channel": "C0RESOLVED", "ts": f"1700000000.{count[0]:06d}"}
-        print(json.dumps({"path": self.path, "status": status, "body": body, "ts": answer.get("ts"),
-                          "problem": problem(body.get("blocks", []))}), flush=True)
+        line = json.dumps({"path": self.path, "status": status, "body": body, "ts": answer.get("ts"),
+                           "problem": problem(body.get("blocks", []))})
+        with whole:
+            print(line, flush=True)
         text = json.dumps(answer).encode() if self.path.startswith("/api/") else b"ok"
         self.send_response(status)
         for name, value in headers.items():

@@ -17,6 +17,7 @@ sys.path.insert(0, os.path.join(HERE, "../lib"))
 sys.path.insert(0, HERE)
 import attacks  # noqa: E402
 import denials  # noqa: E402
+import approvals  # noqa: E402
 import evidence  # noqa: E402
 import holds  # noqa: E402
 import masks  # noqa: E402
@@ -70,7 +71,7 @@ def main():
     scene = Scene(a, server)
     denials.controls(scene, results)
     if a.weir:
-        for module in (denials, attacks, masks, values, holds, quarantine, evidence):
+        for module in (denials, attacks, masks, values, holds, approvals, quarantine, evidence):
             module.claims(scene, results)
         scene.weir.stop()
     results.finish()

@@ -31,7 +31,8 @@ pub use policy_exception::PolicyExceptionSpec;
 pub use quarantine::{LiftingSpec, QuarantineSpec};
 pub use rule::{
     ApprovalSpec, ExceedSpec, KubernetesMatch, LimitsSpec, MatchSpec, MeanwhileSpec, MysqlMatch,
-    RuleSpec, SftpMatch, SqlMatch, SshMatch, StatementLimitSpec, ThrottleSpec, WindowLimitSpec,
+    RuleSpec, SftpMatch, ShapeSpec, SqlMatch, SshMatch, StatementLimitSpec, ThrottleSpec,
+    WindowLimitSpec,
 };
 pub use status::{Condition, ConditionStatus, ResourceStatus};
 pub use target::{

@@ -7,6 +7,7 @@
 pub(crate) mod connect;
 mod engine;
 mod events;
+mod forms;
 mod quarantine;
 mod query;
 mod questions;
@@ -49,6 +50,9 @@ pub(crate) enum ClientCommand {
     Replay(replay::ReplayArgs),
     /// Show events as they arrive
     Tail(query::TailArgs),
+    /// Events in the forms of others
+    #[command(subcommand)]
+    Events(forms::EventsCommand),
     /// Cut an identity off at once, or let it in again
     Quarantine(quarantine::QuarantineArgs),
     /// Print a link that logs you in to the web UI, once
@@ -74,6 +78,9 @@ pub(crate) async fn run(command: ClientCommand, home: Home) -> ExitCode {
         ClientCommand::Ask(args) => questions::ask(args, home).await,
         ClientCommand::Replay(args) => replay::replay(args, home).await,
         ClientCommand::Tail(args) => query::tail(args, home).await,
+        ClientCommand::Events(forms::EventsCommand::Export(args)) => {
+            forms::export(args, home).await
+        }
         ClientCommand::Quarantine(args) => quarantine::run(args, home).await,
         ClientCommand::Budgets(engine::BudgetsCommand::Reset(args)) => {
             engine::reset_budgets(args, home).await

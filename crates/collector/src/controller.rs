@@ -13,6 +13,7 @@ use weir_uplink::control::{
 };
 
 use crate::api::{Desk, DeskError, DeskFuture};
+use crate::findings::{Pods, RunningPods};
 use crate::{Credentials, Current, ReviewError, ReviewFuture, Reviewer};
 
 const NOT_ENROLLED: &str = "the collector is not enrolled yet";
@@ -142,6 +143,17 @@ fn refused(error: ControlError) -> DeskError {
             _ => DeskError::Unavailable(reason),
         },
         error => DeskError::Unavailable(error.to_string()),
+    }
+}
+
+impl Pods for Controller {
+    fn running(&self) -> RunningPods<'_> {
+        Box::pin(async move {
+            let pods = self.client.get()?.pods().await;
+            let known =
+                pods.inspect_err(|error| tracing::warn!(%error, "which pods run is unknown"));
+            known.ok()
+        })
     }
 }
 

@@ -12,6 +12,7 @@ mod alerts;
 mod denials;
 mod shapes;
 mod skew;
+mod streams;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,10 +29,14 @@ use self::alerts::Flood;
 use self::denials::Denials;
 use self::shapes::Shapes;
 use self::skew::Skew;
+use self::streams::Streams;
+pub use self::streams::{Pods, RunningPods};
 use crate::Collector;
 
 /// Between two looks at what only time brings about.
 const TICK: Duration = Duration::from_secs(10);
+/// Between two looks at the pods that run.
+const PODS: Duration = Duration::from_secs(60);
 /// Where shapes are kept, beside the store.
 const SHAPES: &str = "shapes";
 
@@ -100,29 +105,31 @@ impl FindingMetrics {
     ///
     /// # Errors
     /// A metric of the name exists.
-    pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+    pub fn new(registry: &Registry) -> Result<Self, String> {
+        let findings = registry.counters(
+            "weir_findings_total",
+            "Findings that were committed, of every engine and of the collector itself.",
+        );
+        let missed = registry.counter(
+            "weir_findings_missed_batches_total",
+            "Batches of evidence that were committed and not looked at for findings.",
+        );
         Ok(Self {
-            findings: registry.counters(
-                "weir_findings_total",
-                "Findings that were committed, of every engine and of the collector itself.",
-            )?,
-            missed: registry.counter(
-                "weir_findings_missed_batches_total",
-                "Batches of evidence that were committed and not looked at for findings.",
-            )?,
+            findings: findings.map_err(|error| error.to_string())?,
+            missed: missed.map_err(|error| error.to_string())?,
         })
     }
 }
 
 /// Looks at one event after the other. Knows no clock: it is told the time.
-pub(crate) struct Detectors {
+struct Detectors {
     skew: Skew,
     denials: Denials,
     shapes: Shapes,
 }
 
 impl Detectors {
-    pub(crate) fn new(config: &FindingsConfig, shapes: Shapes) -> Self {
+    fn new(config: &FindingsConfig, shapes: Shapes) -> Self {
         Self {
             skew: Skew::new(config.skew),
             denials: Denials::new(config.denials, config.window),
@@ -131,7 +138,7 @@ impl Detectors {
     }
 
     /// What an event that was committed at `now` shows.
-    pub(crate) fn see(&mut self, event: &Event, now: Timestamp) -> Vec<Finding> {
+    fn see(&mut self, event: &Event, now: Timestamp) -> Vec<Finding> {
         let mut found = Vec::new();
         found.extend(self.skew.see(event, now));
         let refused = match &event.body {
@@ -159,14 +166,18 @@ fn finding(event: &Event, code: FindingCode, message: String) -> Finding {
     }
 }
 
-/// Looks at what `store` commits from now on, and hands what people must be told to `alerts`. Returns when
-/// the store is gone.
+/// Looks at what `store` commits from now on, and hands what people must be told to `alerts`; `pods` knows
+/// which pods run, where there are any. Returns when the store is gone.
 pub async fn watch(
     store: Collector,
     config: FindingsConfig,
     metrics: FindingMetrics,
     alerts: Option<mpsc::Sender<Alert>>,
+    pods: Option<Arc<dyn Pods>>,
 ) {
+    let mut streams = Streams::default();
+    let mut listing = tokio::time::interval(PODS);
+    listing.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut events = store.tail();
     let kept = store.dir().join(SHAPES);
     let shapes = load(kept.clone(), config.learning).await;
@@ -187,11 +198,23 @@ pub async fn watch(
                             let told = flood.take(event, finding, now);
                             tell(alerts.as_ref(), told);
                         }
-                    } else if !store.is_own(&event.id.engine) {
+                    }
+                    if !store.is_own(&event.id.engine) {
+                        streams.hear(event, now);
                         found.extend(detectors.see(event, now));
                     }
                 }
                 report(&store, found).await;
+            }
+            _ = listing.tick(), if pods.is_some() => {
+                let running = match &pods {
+                    Some(pods) => pods.running().await,
+                    None => None,
+                };
+                if let Some(running) = running {
+                    let now = Timestamp::from(SystemTime::now());
+                    report(&store, streams.look(&running, now)).await;
+                }
             }
             _ = tick.tick() => {
                 let now = Timestamp::from(SystemTime::now());

@@ -62,7 +62,7 @@ async fn run(config: args::Config) -> Result<(), Box<dyn std::error::Error>> {
     let key = config.service.data_dir.join("identity.key");
     let service = Service::bind(config.service, controller.credentials(), reviewer, desk).await?;
     let (alerts, told) = tokio::sync::mpsc::channel(ALERTS);
-    let service = service.with_alerts(alerts);
+    let service = service.with_cluster(alerts, Arc::clone(&controller) as _);
     let telling = Arc::clone(&controller);
     let alarm = tokio::spawn(async move { telling.pass_on(told).await });
     let enroller = Enroller::new(config.enrol, Key::load_or_create(&key)?)?;

@@ -19,7 +19,7 @@ use weir_serve::{Bounds, serve};
 use weir_telemetry::{Admin, AdminConfig, IntGauge, Readiness, Registry};
 
 use crate::api::{Api, Desk};
-use crate::findings::{self, Alert, FindingMetrics, FindingsConfig};
+use crate::findings::{self, Alert, FindingMetrics, FindingsConfig, Pods};
 use crate::ingest::{Ingest, IngestMetrics, Quota};
 use crate::tls::Current;
 use crate::{Auditors, Collector, CollectorConfig, CollectorError, Reviewer, UiConfig};
@@ -94,6 +94,7 @@ pub struct Service {
     store_bytes: IntGauge,
     findings: (FindingsConfig, FindingMetrics),
     alerts: Option<mpsc::Sender<Alert>>,
+    pods: Option<Arc<dyn Pods>>,
 }
 
 impl Service {
@@ -113,8 +114,7 @@ impl Service {
         let store_bytes = registry
             .gauge("weir_collector_store_bytes", "Bytes that the store takes.")
             .map_err(|error| ServiceError::Metrics(error.to_string()))?;
-        let metrics_of_findings = FindingMetrics::new(&registry)
-            .map_err(|error| ServiceError::Metrics(error.to_string()))?;
+        let counts = FindingMetrics::new(&registry).map_err(ServiceError::Metrics)?;
         let readiness = Readiness::default();
         let admin = AdminConfig {
             address: config.admin,
@@ -148,16 +148,18 @@ impl Service {
             readiness,
             credentials,
             store_bytes,
-            findings: (config.findings, metrics_of_findings),
+            findings: (config.findings, counts),
             alerts: None,
+            pods: None,
         })
     }
 
-    /// The same, with somebody who has people told of findings.
+    /// The same, with somebody who has people told of findings, and who knows which pods run.
     #[must_use]
-    pub fn with_alerts(self, alerts: mpsc::Sender<Alert>) -> Self {
+    pub fn with_cluster(self, alerts: mpsc::Sender<Alert>, pods: Arc<dyn Pods>) -> Self {
         Self {
             alerts: Some(alerts),
+            pods: Some(pods),
             ..self
         }
     }
@@ -196,6 +198,7 @@ impl Service {
             config,
             counts,
             self.alerts,
+            self.pods,
         ));
         let upkeep = tokio::spawn(upkeep(self.store.clone(), self.store_bytes));
         let (listener, site) = self.ingest;

@@ -197,6 +197,11 @@ fn merge<'a>(objects: impl Iterator<Item = &'a Object>) -> Resources {
 }
 
 impl Accepted {
+    /// What was compiled from it, if it could be.
+    pub(crate) fn bundle(&self) -> Option<&Bundle> {
+        self.bundle.as_ref()
+    }
+
     /// Whether the same is in force.
     pub(crate) fn same(&self, other: &Self) -> bool {
         self.manifests == other.manifests

@@ -5,6 +5,7 @@
 //! - [`access`]: what the cluster's RBAC says of somebody.
 //! - [`proof`]: who somebody is.
 //! - [`people`]: what the collector asks on behalf of people: requests, decisions, coverage.
+//! - [`slack`]: decisions by buttons in Slack.
 //!
 //! Invariants
 //! - Whoever is named was proved: by a TokenReview, by an ID token that is verified here, or by the API
@@ -16,3 +17,4 @@ pub(crate) mod access;
 pub(crate) mod people;
 pub(crate) mod proof;
 pub(crate) mod rules;
+pub(crate) mod slack;

@@ -5,6 +5,7 @@
 //! without it for as long as they are told to.
 
 pub mod admission;
+mod alerts;
 mod authority;
 mod bundle;
 mod bundles;
@@ -16,6 +17,7 @@ mod keepers;
 mod known;
 mod leader;
 mod leases;
+mod loosened;
 mod peer;
 mod reports;
 mod requests;

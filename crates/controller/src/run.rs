@@ -14,16 +14,19 @@ use weir_serve::serve;
 use weir_telemetry::{Admin, AdminConfig, Readiness, ReadinessGuard, Registry};
 
 use crate::admission::Admission;
+use crate::alerts::Alerts;
 use crate::authority::{Authority, Publisher};
 use crate::bundles::{BundleMetrics, Bundles, Current};
 use crate::config::Config;
 use crate::decisions::access::{Access, Rbac, Remembering};
 use crate::decisions::people::People;
+use crate::decisions::slack::SlackDecisions;
 use crate::evidence::{Evidence, EvidenceError, Findings};
 use crate::identity::Enrolments;
 use crate::known::Cluster;
 use crate::leader::{self, while_leading};
 use crate::leases::Budgets;
+use crate::loosened;
 use crate::reports::Reports;
 use crate::requests::{Notifier, Requests};
 use crate::server::control::{self, Control};
@@ -108,7 +111,9 @@ pub async fn run(
         &config.namespace,
         &registry,
     )?;
-    let couriers = couriers(&config.notifications, &registry).await?;
+    let metrics = NotifyMetrics::new(&registry)?;
+    let couriers = couriers(&config.notifications, &metrics).await?;
+    let alerts = Alerts::start(&couriers, config.notifications.minimum(), metrics);
     let notifier = Notifier::new(parts.requests.clone(), couriers.clone());
     let bundles = Bundles::new(
         parts.store.clone(),
@@ -135,7 +140,7 @@ pub async fn run(
         &config.namespace,
         Timestamp::now,
     );
-    let people = People {
+    let people = Arc::new(People {
         client: client.clone(),
         cluster,
         requests: parts.requests.clone(),
@@ -145,11 +150,17 @@ pub async fn run(
         store: parts.store.clone(),
         pods: parts.pods.clone(),
         never: [config.namespace.clone(), "kube-system".to_owned()],
-    };
+    });
+    let deciding = Arc::clone(&people);
+    let slack = config
+        .notifications
+        .interactions(|| Arc::new(SlackDecisions(deciding)));
+    let slack = slack.map_err(|error| RunError::Notifications(error.to_string()))?;
     let public_port = Arc::new(Public {
         authority: authority.clone(),
         enrolments: Arc::clone(&parts.enrolments),
         webhooks: Arc::new(admission),
+        slack,
     });
     let budgets = Arc::new(Budgets::new(client.clone(), &config.namespace, &registry)?);
     let control_port = Arc::new(Control {
@@ -163,6 +174,7 @@ pub async fn run(
         requests: parts.requests.clone(),
         budgets: Arc::clone(&budgets),
         people,
+        alerts,
     });
     starting.release();
     let stopping = ending.subscribe();
@@ -178,6 +190,9 @@ pub async fn run(
             while_leading(leading.clone(), || parts.requests.reconcile()),
             while_leading(leading.clone(), || unprotected.run()),
             while_leading(leading.clone(), || notifier.run()),
+            while_leading(leading.clone(), || {
+                loosened::run(current.clone(), evidence.findings())
+            }),
             while_leading(leading.clone(), || budgets.tidy()),
             while_leading(leading.clone(), || {
                 statuses::run(client.clone(), parts.store.clone(), current.clone())
@@ -257,8 +272,10 @@ impl Parts {
 }
 
 /// Who delivers messages. What keeps one from it is in the log.
-async fn couriers(config: &Notifications, registry: &Registry) -> Result<Vec<Courier>, RunError> {
-    let metrics = NotifyMetrics::new(registry)?;
+async fn couriers(
+    config: &Notifications,
+    metrics: &NotifyMetrics,
+) -> Result<Vec<Courier>, RunError> {
     let receivers = config.receivers();
     let receivers = receivers.map_err(|error| RunError::Notifications(error.to_string()))?;
     let couriers = receivers

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
-use weir_audit::{Identity, Record, Session, SessionId, Value};
+use weir_audit::{Identity, LabelledColumns, Names, Record, Session, SessionId, Value};
 use weir_policy::{Bundle, Counters, RuleName, Subject, Timestamp, Usage, Wanted};
 
 use crate::engine::Unmatched;
@@ -145,10 +145,34 @@ pub struct HoldRequest {
     pub reason: String,
     /// Names of the labels it touches.
     pub labels: Vec<Arc<str>>,
+    /// What it does, in the policy's words.
+    pub effects: Names,
+    /// The tables that it touches.
+    pub tables: Names,
+    /// The columns behind the labels, as far as they are known.
+    pub columns: Vec<LabelledColumns>,
+    /// Its shape, if it has one.
+    pub shape: Option<HeldShape>,
+    /// Rows that the server expects.
+    pub estimate: Option<u64>,
     /// Rows delivered so far.
     pub rows: u64,
+    /// Bytes delivered so far.
+    pub bytes: u64,
     /// Who may approve, how many must, and until when.
     pub approval: weir_policy::Approval,
+}
+
+/// What is left of a statement without its literals and parameters, where nothing that is judged
+/// depends on them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldShape {
+    /// Two statements are of one shape where this is equal.
+    pub key: Arc<str>,
+    /// The same for people.
+    pub shown: Arc<str>,
+    /// The literals and parameters of this statement.
+    pub free: Vec<Arc<str>>,
 }
 
 /// How a hold ends.

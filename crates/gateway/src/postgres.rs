@@ -9,6 +9,7 @@ mod catalog;
 mod client;
 mod code;
 mod dial;
+mod estimate;
 mod exchange;
 mod explain;
 mod hold;

@@ -152,7 +152,10 @@ fn amounts(spec: &AccessRequestSpec) -> String {
     let of = |count: Option<u64>, what: &str| Some(format!("{} {what}", number(count?)));
     let amounts = [
         of(spec.delivered_rows, "rows delivered"),
-        of(spec.delivered_bytes, "bytes delivered"),
+        of(
+            spec.delivered_bytes.filter(|bytes| *bytes > 0),
+            "bytes delivered",
+        ),
         of(spec.estimated_rows, "rows expected in all"),
     ];
     amounts.into_iter().flatten().collect::<Vec<_>>().join(", ")

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::exception::Lifted;
 use crate::label::{LabelId, Mask};
 use crate::ledger::Wanted;
-use crate::limit::Limit;
+use crate::limit::{Limit, LimitScope, OnExceed, Release};
 use crate::rule::{Approval, Delivery, RecordLevel, RuleName};
 
 /// The answer.
@@ -81,6 +81,8 @@ pub struct Denial {
 #[derive(Debug)]
 pub struct Hold {
     pending: Vec<HoldSpec>,
+    /// What was granted for so many rows only.
+    limits: Vec<Arc<Limit>>,
     revision: u64,
 }
 
@@ -97,7 +99,11 @@ pub struct HoldSpec {
 
 impl Hold {
     pub(crate) fn new(pending: Vec<HoldSpec>, revision: u64) -> Hold {
-        Hold { pending, revision }
+        Hold {
+            pending,
+            limits: Vec::new(),
+            revision,
+        }
     }
 
     /// The same demands for the next operation, of which nothing is granted yet.
@@ -111,9 +117,28 @@ impl Hold {
         &self.pending
     }
 
-    /// Records that one demand was granted by enough approvers of its groups.
-    pub fn grant(&mut self, rule: &RuleName) {
+    /// Records that one demand was granted by enough approvers, and how far.
+    pub fn grant(&mut self, rule: &RuleName, release: Release) {
+        let granted = self.pending.iter().filter(|spec| spec.rule == *rule);
+        if let Release::Rows(rows) = release {
+            self.limits.extend(granted.map(|spec| {
+                Arc::new(Limit {
+                    rule: spec.rule.clone(),
+                    scope: LimitScope::Statement,
+                    rows: Some(rows),
+                    bytes: None,
+                    statements: None,
+                    on_exceed: OnExceed::RequireApproval(spec.approval.clone()),
+                })
+            }));
+        }
         self.pending.retain(|spec| spec.rule != *rule);
+    }
+
+    /// What was granted no further than for so many rows: limits of the statement beside those that it
+    /// has anyway. People are asked again where one is reached.
+    pub fn limits(&self) -> &[Arc<Limit>] {
+        &self.limits
     }
 
     /// The permit, once nothing is pending; else the hold again.

@@ -85,6 +85,15 @@ impl Limit {
             && !matches!(self.on_exceed, OnExceed::Throttle { .. })
     }
 
+    /// What is told to the client that asks for more rows than it allows, by the server's own estimate.
+    pub fn describe_expected(&self, rows: u64) -> String {
+        format!(
+            "the server expects about {} rows, and the limit is {}",
+            grouped(rows),
+            self.numbers()
+        )
+    }
+
     /// What is told to the client when it is reached.
     pub fn describe(&self) -> String {
         format!("the limit of {} is reached", self.numbers())
@@ -101,6 +110,19 @@ impl Limit {
         };
         format!("{} {per}", parts.join(" or "))
     }
+}
+
+/// A number with its thousands grouped.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
 }
 
 /// What to do with the row that was announced.
@@ -295,6 +317,35 @@ impl Meter {
             held = held.or(Some(index));
         }
         held
+    }
+
+    /// The limit on its own rows that will be passed where so many are expected, if people are asked
+    /// there. None where there is none, or where it was released.
+    pub fn expects(&self, rows: u64) -> Option<usize> {
+        let limits = self.limits.iter().zip(&self.stops);
+        let mut passed = limits.enumerate().filter(|(_, (limit, stop))| {
+            matches!(limit.scope, LimitScope::Statement)
+                && matches!(limit.on_exceed, OnExceed::RequireApproval(_))
+                && !stop.released
+                && limit.rows.is_some_and(|most| rows > most)
+        });
+        passed.next().map(|(index, _)| index)
+    }
+
+    /// The same with more limits, which count what was delivered before as well.
+    #[must_use]
+    pub fn also(mut self, limits: &[Arc<Limit>], counters: &dyn Counters, now: Timestamp) -> Meter {
+        for limit in limits {
+            let delivered = self.total.rows;
+            self.limits.push(Arc::clone(limit));
+            self.stops.push(Stop {
+                rows: delivered.saturating_add(limit.rows.unwrap_or(u64::MAX)),
+                bytes: u64::MAX,
+                released: true,
+            });
+        }
+        self.refresh(counters, now);
+        self
     }
 
     /// So many bytes, announced before or announced next, were released by somebody who decided about

@@ -8,9 +8,7 @@ use std::collections::BTreeMap;
 
 use crate::bundle::Bundle;
 use crate::label::{Label, Mask};
-use crate::rule::{
-    Action, Approval, DefaultAction, Exceed, LimitSpec, Mode, Policy, Rule,
-};
+use crate::rule::{Action, Approval, DefaultAction, Exceed, LimitSpec, Mode, Policy, Rule};
 
 /// Sentences that are told; the rest are counted.
 const MOST: usize = 20;
@@ -45,7 +43,9 @@ fn policies(before: &[Policy], after: &[Policy], found: &mut Vec<String>) {
     for policy in after.iter().filter(|policy| policy.grants) {
         if !old.contains_key(policy.name.as_str()) {
             let name = &policy.name;
-            found.push(format!("policy {name} is new and lets subjects reach targets"));
+            found.push(format!(
+                "policy {name} is new and lets subjects reach targets"
+            ));
         }
     }
 }
@@ -64,7 +64,9 @@ fn changed(before: &Policy, after: &Policy, found: &mut Vec<String>) {
         return;
     }
     if before.default == DefaultAction::Deny && after.default == DefaultAction::Allow {
-        found.push(format!("policy {name} permits now what none of its rules allows"));
+        found.push(format!(
+            "policy {name} permits now what none of its rules allows"
+        ));
     }
     if before.subjects != after.subjects || before.targets != after.targets {
         found.push(format!("policy {name} is about other subjects or targets"));
@@ -92,7 +94,10 @@ fn rules(before: &Policy, after: &Policy, found: &mut Vec<String>) {
     for rule in &after.rules {
         let is_new = !old.contains_key(rule.name.as_str());
         if is_new && rule.action == Some(Action::Allow) {
-            found.push(format!("rule {}/{} is new and allows", after.name, rule.name));
+            found.push(format!(
+                "rule {}/{} is new and allows",
+                after.name, rule.name
+            ));
         }
     }
 }
@@ -177,8 +182,7 @@ fn holds(now: &LimitSpec, before: &LimitSpec) -> bool {
 
 fn approval_is_easier(before: &Approval, after: &Approval) -> bool {
     let new = |now: &[String], was: &[String]| now.iter().any(|one| !was.contains(one));
-    after.count < before.count
-        || new(&after.groups, &before.groups)
+    after.count < before.count || new(&after.groups, &before.groups)
 }
 
 /// Whether a mask hides less than another.
@@ -220,7 +224,10 @@ fn labels(before: &[Label], after: &[Label], found: &mut Vec<String>) {
         };
         let fewer = label.columns.iter().any(|one| !now.columns.contains(one))
             || label.fields.iter().any(|one| !now.fields.contains(one))
-            || label.detectors.iter().any(|one| !now.detectors.contains(one));
+            || label
+                .detectors
+                .iter()
+                .any(|one| !now.detectors.contains(one));
         if fewer {
             found.push(format!("label {name} is in fewer places"));
         }

@@ -275,10 +275,13 @@ pub enum Exceed {
 }
 
 /// Who has to say yes.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Approval {
-    /// Groups of which an approver must be in one.
+    /// Groups of which an approver must be in one, unless `users` names them.
     pub groups: Vec<String>,
+    /// Who may approve beside the members of the groups.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub users: Vec<String>,
     /// How many different people.
     pub count: u32,
     /// How long the statement waits; then it is refused.
@@ -286,4 +289,11 @@ pub struct Approval {
     /// Whether a request to the Kubernetes API is answered at once, to be asked again, rather than waits.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub retry: bool,
+    /// Whether the server is asked how many rows it expects before people are.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub estimate: bool,
+    /// For how many minutes at most the shape of a statement may be approved; only the statement where
+    /// there is no number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shape_minutes: Option<u32>,
 }

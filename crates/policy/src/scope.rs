@@ -35,6 +35,7 @@ pub struct Scope {
     delivery: Delivery,
     needs_catalog: bool,
     permits_opaque: bool,
+    asks_people: bool,
     has_masks: bool,
     constants: Vec<String>,
     expires: Option<Timestamp>,
@@ -116,6 +117,7 @@ impl Scope {
                 .unwrap_or(Delivery::Batch),
             needs_catalog: false,
             permits_opaque: false,
+            asks_people: false,
             has_masks: false,
             constants: Vec::new(),
             expires: None,
@@ -126,6 +128,8 @@ impl Scope {
         let has_masks = scope.enforced().any(is_mask);
         scope.needs_catalog = needs_catalog;
         scope.has_masks = has_masks;
+        let mut rules = scope.policies.iter().flat_map(|policy| &policy.rules);
+        scope.asks_people = rules.any(|scoped| scoped.rule.approval.is_some());
         scope.permits_opaque = scope
             .policies
             .iter()
@@ -189,6 +193,11 @@ impl Scope {
     /// Whether what cannot be understood would be permitted.
     pub const fn permits_opaque(&self) -> bool {
         self.permits_opaque
+    }
+
+    /// Whether some rule asks people, who have to see what is asked for.
+    pub const fn asks_people(&self) -> bool {
+        self.asks_people
     }
 
     /// Whether some rule limits rows or bytes.

@@ -78,7 +78,7 @@ fn approval() -> Approval {
         groups: vec!["stewards".into()],
         count: 1,
         deadline: Duration::from_secs(60),
-        retry: false,
+        ..Approval::default()
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use weir_audit::AccessRequestCreated;
+use weir_audit::{AccessRequestCreated, Binding, LabelledColumns};
 use weir_gateway::ports::{Held, HoldRequest, Holds, Pending, Ruled, Ruling};
 use weir_uplink::{Answer, HoldTicket, NewHold, Opened};
 
@@ -37,31 +37,94 @@ impl Asks for Local {
     }
 }
 
+/// Most names of a list that people are shown; the last one says how many more there are.
+const NAMED: usize = 64;
+/// Most bytes of one of them.
+const NAME: usize = 512;
+/// Most characters of a literal that a shape would free.
+const LITERAL: usize = 1024;
+
 /// What the registry is asked to keep.
 pub(crate) fn asked(request: HoldRequest) -> NewHold {
     let rule = |rule: &weir_policy::RuleName| -> Arc<str> {
         format!("{}/{}", rule.policy, rule.rule).into()
     };
-    let groups = request.approval.groups.iter();
-    let asked = AccessRequestCreated {
+    let HoldRequest {
+        session, approval, ..
+    } = request;
+    let names = |names: &[String]| names.iter().map(|name| Arc::from(name.as_str())).collect();
+    // A shape can be approved where the policy says for how long, and the statement has one.
+    let most = approval.shape_minutes.filter(|_| request.shape.is_some());
+    let offered = request.shape.as_ref().filter(|_| most.is_some());
+    let mut asked = AccessRequestCreated {
         number: request.number,
         statement: request.statement,
         parameters: request.parameters,
         fingerprint: request.fingerprint,
         rules: request.rules.iter().map(rule).collect(),
         reason: request.reason.into(),
-        labels: request.labels.into_iter().collect(),
+        labels: bounded(request.labels, NAMED).into(),
+        effects: request.effects,
+        tables: bounded(request.tables.as_slice().to_vec(), NAMED).into(),
+        columns: request
+            .columns
+            .into_iter()
+            .take(NAMED)
+            .map(|found| LabelledColumns {
+                columns: bounded(found.columns.as_slice().to_vec(), NAMED).into(),
+                label: found.label,
+            })
+            .collect(),
         rows: request.rows,
-        groups: groups.map(|name| Arc::from(name.as_str())).collect(),
-        approvals: request.approval.count,
+        bytes: request.bytes,
+        estimate: request.estimate,
+        binding: match most {
+            Some(_) => Binding::Shape,
+            None => Binding::Exact,
+        },
+        max_minutes: most,
+        shape: offered.map(|shape| Arc::clone(&shape.shown)),
+        free_literals: offered.map_or_else(Vec::new, |shape| {
+            let free = shape.free.iter().map(|one| shortened(one, LITERAL));
+            bounded(free.collect(), NAMED)
+        }),
+        groups: names(&approval.groups),
+        users: names(&approval.users),
+        approvals: approval.count,
         ..AccessRequestCreated::default()
     };
+    let lines = weir_uplink::spec(&session, &asked).summary;
+    asked.summary = lines.into_iter().map(Arc::from).collect();
     NewHold {
-        session: request.session,
+        session,
         request: asked,
-        shape: None,
-        patience: request.approval.deadline,
+        shape: request.shape.map(|shape| shape.key),
+        patience: approval.deadline,
     }
+}
+
+/// At most so many names; what is left out is counted by the last.
+fn bounded(mut names: Vec<Arc<str>>, most: usize) -> Vec<Arc<str>> {
+    for name in &mut names {
+        *name = shortened(name, NAME.min(LITERAL));
+    }
+    if names.len() > most {
+        let hidden = names.len() - (most - 1);
+        names.truncate(most - 1);
+        names.push(format!("… and {hidden} more").into());
+    }
+    names
+}
+
+/// At most so many characters; what is hidden is counted.
+fn shortened(text: &Arc<str>, most: usize) -> Arc<str> {
+    let total = text.chars().count();
+    if total <= most {
+        return Arc::clone(text);
+    }
+    let keep = most.saturating_sub(24);
+    let kept: String = text.chars().take(keep).collect();
+    format!("{kept}… (+{})", total - keep).into()
 }
 
 /// Asks, and waits for the answer while the engine holds on. A request that was decided for another

@@ -56,8 +56,13 @@ impl Honey {
         }
         let finding = Finding {
             code: FindingCode::HoneyRowRead,
-            message: said(&session.identity.name, session.target.as_deref(), &honey, finished)
-                .into(),
+            message: said(
+                &session.identity.name,
+                session.target.as_deref(),
+                &honey,
+                finished,
+            )
+            .into(),
             subject: None,
             engine: None,
         };
@@ -80,12 +85,7 @@ impl Honey {
     }
 }
 
-fn said(
-    name: &str,
-    target: Option<&str>,
-    honey: &[&str],
-    finished: &StatementFinished,
-) -> String {
+fn said(name: &str, target: Option<&str>, honey: &[&str], finished: &StatementFinished) -> String {
     let target = target.unwrap_or("a place that no Target names");
     let tables: Vec<&str> = finished.statement.tables.iter().take(5).collect();
     let tables = match tables.is_empty() {
@@ -165,7 +165,9 @@ mod tests {
     fn who_reads_honey_is_found_once_in_a_session() {
         let honey = honey();
         let labels = ["pii.ssn", "trap"];
-        let found = honey.look(&statement(1, &labels, Outcome::Completed)).unwrap();
+        let found = honey
+            .look(&statement(1, &labels, Outcome::Completed))
+            .unwrap();
         let Body::Finding(finding) = &found.body else {
             panic!("a finding: {found:?}")
         };
@@ -175,8 +177,16 @@ mod tests {
             "reporter read trap on shop, which nobody has a reason to read: statement 3, 2 rows"
         );
         assert_eq!(found.session.unwrap().id, SessionId::new(1));
-        assert!(honey.look(&statement(1, &labels, Outcome::Completed)).is_none());
-        assert!(honey.look(&statement(2, &labels, Outcome::LimitExceeded)).is_some());
+        assert!(
+            honey
+                .look(&statement(1, &labels, Outcome::Completed))
+                .is_none()
+        );
+        assert!(
+            honey
+                .look(&statement(2, &labels, Outcome::LimitExceeded))
+                .is_some()
+        );
     }
 
     #[test]
@@ -188,7 +198,11 @@ mod tests {
         for outcome in [Outcome::Denied, failed] {
             assert!(honey.look(&statement(1, &["trap"], outcome)).is_none());
         }
-        assert!(honey.look(&statement(1, &["pii.ssn"], Outcome::Completed)).is_none());
+        assert!(
+            honey
+                .look(&statement(1, &["pii.ssn"], Outcome::Completed))
+                .is_none()
+        );
         assert!(honey.look(&statement(1, &[], Outcome::Completed)).is_none());
     }
 }

@@ -38,6 +38,33 @@ impl Shape {
         &self.key
     }
 
+    /// The shape of the text that was read last, for people: what stands for a literal says so.
+    pub fn shown(&self) -> String {
+        let mut out = String::with_capacity(self.key.len() + 16 * self.literals.len());
+        for c in self.key.chars() {
+            match c {
+                INTEGER | NUMBER => out.push_str("‹number›"),
+                STRING => out.push_str("‹text›"),
+                c => out.push(c),
+            }
+        }
+        out
+    }
+
+    /// The literals of the text that was read last, as they stand in it.
+    pub fn literals<'t>(&self, text: &'t str) -> Vec<&'t str> {
+        let literal = |start: &u32| {
+            let at = usize::try_from(*start).ok()?;
+            let reader = Reader { text, at };
+            let length = match reader.peek(0) {
+                b'\'' => reader.quoted(b'\'')?,
+                _ => reader.run(0, |byte| byte.is_ascii_digit() || byte == b'.'),
+            };
+            text.get(at..at + length)
+        };
+        self.literals.iter().filter_map(literal).collect()
+    }
+
     fn literal(&mut self, start: usize, stand_in: char) -> Option<()> {
         self.literals.push(u32::try_from(start).ok()?);
         self.key.push(stand_in);

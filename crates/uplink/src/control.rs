@@ -18,7 +18,7 @@ mod people;
 mod tests;
 mod watch;
 
-pub use alerts::Alert;
+pub use alerts::{Alert, RunningPod};
 pub use client::ControlClient;
 pub use enrol::{EnrolConfig, Enroller};
 pub use error::ControlError;
@@ -56,6 +56,8 @@ pub const PEOPLE_REQUESTS: &str = "/v1/people/requests";
 pub const PEOPLE_DECIDE: &str = "/v1/people/decide";
 /// `POST`, from the collector only: [`CoverageAsked`] to [`Coverage`].
 pub const PEOPLE_COVERAGE: &str = "/v1/people/coverage";
+/// `GET`, from the collector only: a list of [`RunningPod`].
+pub const PODS: &str = "/v1/pods";
 /// `POST`, from the collector only: [`Alert`] to nothing.
 pub const FINDINGS: &str = "/v1/findings";
 /// `POST`, at the collector: frames of one engine, sealed as they are in the spool.

@@ -136,6 +136,31 @@ pub fn bind(out: &mut Vec<u8>, portal: &[u8], statement: &[u8]) {
     });
 }
 
+/// Appends a `Bind` with these values, each in text or binary; results come as text.
+pub fn bind_values(
+    out: &mut Vec<u8>,
+    portal: &[u8],
+    statement: &[u8],
+    values: &[(Option<&[u8]>, bool)],
+) {
+    let count = u16::try_from(values.len()).unwrap_or(u16::MAX);
+    message(out, b'B', |out| {
+        cstr(out, portal);
+        cstr(out, statement);
+        out.extend_from_slice(&count.to_be_bytes());
+        for (_, binary) in values {
+            out.extend_from_slice(&u16::from(*binary).to_be_bytes());
+        }
+        out.extend_from_slice(&count.to_be_bytes());
+        for (value, _) in values {
+            let length = value.map(|value| i32::try_from(value.len()).unwrap_or(i32::MAX));
+            out.extend_from_slice(&length.unwrap_or(-1).to_be_bytes());
+            out.extend_from_slice(value.unwrap_or_default());
+        }
+        out.extend_from_slice(&[0; 2]);
+    });
+}
+
 /// Appends a `Describe` (`kind` is `S` or `P`).
 pub fn describe(out: &mut Vec<u8>, kind: u8, name: &[u8]) {
     message(out, b'D', |out| {

@@ -332,6 +332,9 @@ fn fewest(rows: Option<u64>, objects: Option<u64>) -> Option<u64> {
     rows.into_iter().chain(objects).min()
 }
 
+/// A week: a shape that is needed for longer is a rule.
+const MAX_SHAPE_MINUTES: u32 = 10_080;
+
 fn compile_approval(
     spec: Option<&ApprovalSpec>,
     asks: bool,
@@ -353,8 +356,13 @@ fn compile_approval(
     if !asks {
         report.error(origin, &own, "is used only with RequireApproval");
     }
-    if spec.groups.is_empty() {
-        report.error(origin, &own, "names no group: nobody could approve");
+    if spec.groups.is_empty() && spec.users.is_empty() {
+        report.error(origin, &own, "names nobody: nobody could approve");
+    }
+    let shape_minutes = spec.shape.as_ref().map(|shape| shape.max_minutes);
+    if shape_minutes.is_some_and(|most| !(1..=MAX_SHAPE_MINUTES).contains(&most)) {
+        let text = format!("must be 1 to {MAX_SHAPE_MINUTES}");
+        report.error(origin, &format!("{own}.shape.maxMinutes"), &text);
     }
     if spec.count == 0 {
         report.error(origin, &format!("{own}.count"), "must be at least 1");
@@ -366,7 +374,10 @@ fn compile_approval(
         groups: spec.groups.clone(),
         count: spec.count,
         deadline: spec.deadline.0,
+        users: spec.users.clone(),
         retry: spec.meanwhile == MeanwhileSpec::Retry,
+        estimate: spec.estimate,
+        shape_minutes,
     })
 }
 

@@ -53,6 +53,11 @@ pub(crate) fn access_request(schema: &mut Schema) {
     );
 }
 
+pub(crate) fn approval(schema: &mut Schema) {
+    let someone = any_entry(&["groups", "users"]);
+    add(schema, &[(&someone, "names nobody: nobody could approve")]);
+}
+
 pub(crate) fn approver_decision(schema: &mut Schema) {
     add(
         schema,

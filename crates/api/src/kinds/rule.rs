@@ -329,10 +329,14 @@ pub struct ThrottleSpec {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "crds", schemars(transform = crate::crd::rules::approval))]
 pub struct ApprovalSpec {
-    /// The groups of which an approver must be in one.
-    #[cfg_attr(feature = "crds", schemars(length(min = 1)))]
+    /// The groups of which an approver must be in one, unless `users` names them.
+    #[serde(default)]
     pub groups: Vec<String>,
+    /// Who may approve beside the members of `groups`, by name.
+    #[serde(default)]
+    pub users: Vec<String>,
     /// How many different people must approve; none of them the requester.
     #[serde(default = "one")]
     #[cfg_attr(feature = "crds", schemars(range(min = 1)))]
@@ -344,6 +348,25 @@ pub struct ApprovalSpec {
     /// What a client of the Kubernetes API sees while people decide.
     #[serde(default)]
     pub meanwhile: MeanwhileSpec,
+    /// Asks the database how many rows it expects (`EXPLAIN`, without running anything) before people
+    /// are asked: they are told, and a limit on rows holds a statement that would pass it before it has
+    /// done any work.
+    #[serde(default)]
+    pub estimate: bool,
+    /// Lets approvers approve the shape of a statement, for some minutes. Left out: only the very
+    /// statement.
+    #[serde(default)]
+    pub shape: Option<ShapeSpec>,
+}
+
+/// How far the approval of a shape may reach.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ShapeSpec {
+    /// For how many minutes at most.
+    #[cfg_attr(feature = "crds", schemars(range(min = 1, max = 10_080)))]
+    pub max_minutes: u32,
 }
 
 /// What a client of the Kubernetes API sees while people decide; others wait.

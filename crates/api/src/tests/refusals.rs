@@ -299,6 +299,10 @@ fn incomplete_rules_are_refused() {
             "nobody could approve",
         ),
         (
+            "{name: x, action: RequireApproval, approval: {users: [a], shape: {maxMinutes: 0}}}",
+            "must be 1 to 10080",
+        ),
+        (
             "{name: x, action: RequireApproval, approval: {groups: [a], count: 0}}",
             "must be at least 1",
         ),

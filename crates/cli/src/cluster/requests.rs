@@ -55,6 +55,51 @@ pub(crate) fn is_open(request: &Value) -> bool {
     matches!(text(request, "/status/phase"), "" | "Pending")
 }
 
+/// All requests, those that are over as well, oldest first.
+pub(crate) async fn all(cluster: &Cluster) -> Result<Vec<Value>, ClusterError> {
+    let mut found = read(cluster).await?;
+    found.sort_by(|a, b| created(a).cmp(created(b)));
+    Ok(found)
+}
+
+/// What tells a request from others, and what changes of it.
+pub(crate) fn state(request: &Value) -> (String, String) {
+    let phase = match text(request, "/status/phase") {
+        "" => "Pending",
+        phase => phase,
+    };
+    let decisions = list(request, "/status/decisions").len();
+    let repeats = number(request, "/status/repeats");
+    let key = format!("{}/{}", full_name(request), text(request, "/metadata/uid"));
+    (key, format!("{phase} {decisions} {repeats}"))
+}
+
+/// A change of a request on one line.
+pub(crate) fn change(request: &Value) -> String {
+    let phase = text(request, "/status/phase").to_lowercase();
+    let mut line = format!("{}: ", full_name(request));
+    match (is_open(request), list(request, "/status/decisions").last()) {
+        (true, None) => {
+            let more = number(request, "/status/repeats");
+            let _ = write!(line, "asked {} more", counted(more, "time"));
+        }
+        (open, Some(last)) => {
+            let by = one_line(text(last, "/approver"));
+            let yes = text(last, "/decision") == "Approve";
+            let word = if yes { "approved" } else { "denied" };
+            let still = if open { ", and still waits" } else { "" };
+            let _ = write!(line, "{word} by {by}{still}");
+            let reason = one_line(text(last, "/reason"));
+            if !reason.is_empty() {
+                let _ = write!(line, " ({reason})");
+            }
+        }
+        (false, None) => line.push_str(&phase),
+    }
+    line.push('\n');
+    line
+}
+
 async fn read(cluster: &Cluster) -> Result<Vec<Value>, ClusterError> {
     let path = weir_path(cluster.namespace(), "accessrequests");
     match cluster.list(&path).await {

@@ -63,7 +63,7 @@ fn session(text: &str) -> Result<SessionId, String> {
 }
 
 impl Conditions {
-    fn path(
+    pub(super) fn path(
         &self,
         path: &str,
         now: Timestamp,
@@ -136,9 +136,9 @@ pub(crate) struct TailArgs {
 }
 
 #[derive(Deserialize)]
-struct Page {
-    events: Vec<Box<RawValue>>,
-    next: Option<String>,
+pub(super) struct Page {
+    pub(super) events: Vec<Box<RawValue>>,
+    pub(super) next: Option<String>,
 }
 
 fn names(kinds: &[Kind], conditions: &Conditions) -> Vec<&'static str> {

@@ -1,5 +1,8 @@
 //! `requests`, `approve`, `deny`: what waits for a person, and that person's decision.
 
+use std::collections::HashMap;
+use std::time::Duration;
+
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -15,6 +18,9 @@ use super::time::now;
 /// Arguments of `weir requests`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct RequestsArgs {
+    /// Go on, and say what changes: new requests, decisions, ends
+    #[arg(long)]
+    watch: bool,
     #[command(flatten)]
     pub(super) connect: Connect,
 }
@@ -90,6 +96,9 @@ impl From<Sent> for Value {
 
 pub(super) async fn list(args: RequestsArgs, home: Home) -> Result<(), Failure> {
     let form = args.connect.output;
+    if args.watch {
+        return watch(&args.connect, home).await;
+    }
     if let Some(cluster) = args.connect.cluster(home).await? {
         let waiting = cluster_requests::waiting(&cluster).await?;
         return write(&match form {
@@ -109,6 +118,59 @@ pub(super) async fn list(args: RequestsArgs, home: Home) -> Result<(), Failure> 
         now(),
         Screen::of_stdout(),
     ))
+}
+
+/// How often it is looked for changes.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Writes every request that waits, and everything that changes from then on: one JSON object a line, or
+/// words for people. Ends with the process.
+async fn watch(connect: &Connect, home: Home) -> Result<(), Failure> {
+    let cluster = connect.cluster(home).await?;
+    let client = match &cluster {
+        Some(_) => None,
+        None => Some(connect.source(home).await?),
+    };
+    let mut known: Option<HashMap<String, String>> = None;
+    loop {
+        let requests = match (&cluster, &client) {
+            (Some(cluster), _) => cluster_requests::all(cluster).await?,
+            (None, Some(client)) => {
+                let found: Waiting = client.get("/v1/requests?closed=true").await?;
+                let sent: Result<Vec<Sent>, Failure> =
+                    found.requests.iter().map(|raw| parsed(raw)).collect();
+                sent?.into_iter().map(Value::from).collect()
+            }
+            (None, None) => return Ok(()),
+        };
+        let first = known.is_none();
+        let before = known.take().unwrap_or_default();
+        let mut states = HashMap::new();
+        for request in &requests {
+            let (key, state) = cluster_requests::state(request);
+            let unchanged = before.get(&key) == Some(&state);
+            // What was over before anybody watched is no news.
+            if !unchanged && !(first && !cluster_requests::is_open(request)) {
+                let is_new = !before.contains_key(&key);
+                write(&news(request, connect.output, is_new)?)?;
+            }
+            states.insert(key, state);
+        }
+        known = Some(states);
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+fn news(request: &Value, form: Form, is_new: bool) -> Result<String, Failure> {
+    Ok(match form {
+        Form::Table if is_new && cluster_requests::is_open(request) => {
+            let one = std::slice::from_ref(request);
+            cluster_requests::cards(one, now(), Screen::of_stdout())
+        }
+        Form::Table => cluster_requests::change(request),
+        Form::Json => format!("{request}\n"),
+        form => format!("---\n{}", document(request, form)?),
+    })
 }
 
 pub(super) async fn approve(args: ApproveArgs, home: Home) -> Result<(), Failure> {

@@ -15,9 +15,10 @@ use tokio::task::JoinSet;
 use weir_api::kinds::{AccessRequestPhase, AccessRequestSpec, ApproverDecision};
 use weir_audit::{Body, Closing, Event, Names, Ruling, Via};
 use weir_collector::api::{Door, DoorFuture};
+use weir_collector::findings::Alert;
 use weir_notify::{
-    Courier, Decider, Deciding, Event as News, Hold, INTERACTIONS, Interactions, MAX_INTERACTION,
-    Message, NotifyMetrics, Receiver, Reply, Standing, Verdict, WAITING,
+    Courier, Decider, Deciding, Event as News, Found, Hold, INTERACTIONS, Interactions,
+    MAX_INTERACTION, Message, NotifyMetrics, Receiver, Reply, Standing, Verdict, WAITING,
 };
 use weir_uplink::{Approving, Decision, Holds};
 
@@ -30,6 +31,7 @@ pub(crate) async fn tell(
     metrics: NotifyMetrics,
     holds: Holds,
     mut events: broadcast::Receiver<Arc<[Event]>>,
+    mut found: mpsc::Receiver<Alert>,
 ) {
     let couriers = receivers.into_iter();
     let couriers: Vec<Courier> = couriers
@@ -50,28 +52,44 @@ pub(crate) async fn tell(
         open: HashMap::new(),
     };
     loop {
-        match events.recv().await {
-            Ok(batch) => {
-                for message in batch.iter().filter_map(|event| requests.news(event)) {
-                    for (_, queue) in &queues {
-                        // A courier that takes no more drops by itself, and counts.
-                        if queue.send(message.clone()).await.is_err() {
-                            return;
-                        }
-                    }
+        let messages: Vec<Message> = tokio::select! {
+            batch = events.recv() => match batch {
+                Ok(batch) => batch.iter().filter_map(|event| requests.news(event)).collect(),
+                Err(RecvError::Lagged(batches)) => {
+                    queues.iter().for_each(|(channel, _)| metrics.dropped(*channel));
+                    tracing::error!(batches, "people were not told of all that was asked");
+                    continue;
+                }
+                Err(RecvError::Closed) => break,
+            },
+            Some(alert) = found.recv() => vec![of_finding(alert)],
+        };
+        for message in messages {
+            for (_, queue) in &queues {
+                // A courier that takes no more drops by itself, and counts.
+                if queue.send(message.clone()).await.is_err() {
+                    return;
                 }
             }
-            Err(RecvError::Lagged(batches)) => {
-                queues
-                    .iter()
-                    .for_each(|(channel, _)| metrics.dropped(*channel));
-                tracing::error!(batches, "people were not told of all that was asked");
-            }
-            Err(RecvError::Closed) => break,
         }
     }
     drop(queues);
     while delivering.join_next().await.is_some() {}
+}
+
+fn of_finding(alert: Alert) -> Message {
+    let at = alert.at.to_string();
+    let found = Found {
+        id: alert.id,
+        code: alert.code,
+        severity: alert.severity,
+        message: alert.message,
+        engine: alert.engine,
+        session: alert.session,
+        identity: alert.identity,
+        more: alert.more,
+    };
+    Message::of_finding(&at, found)
 }
 
 fn uid(holds: &Holds, name: &str) -> String {

@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::mpsc;
 use weir_audit::Identity;
 use weir_collector::api::{Api, Approver, Desk, Operator, serve_socket, serve_tcp};
+use weir_collector::findings::{self, FindingMetrics, FindingsConfig};
 use weir_collector::{Collector, CollectorConfig, LINK_LIFE, OwnSink, Ui};
 use weir_gateway::ports::Policies as _;
 use weir_gateway::{Engine, EngineConfig, HostKeys, Placeholders, Unmatched};
@@ -16,6 +18,7 @@ use weir_sidecar::adapters::{OneIdentity, Spooled, announce};
 use weir_sidecar::budgets::StoredBudgets;
 use weir_sidecar::files::{private_dir, secret_file};
 use weir_sidecar::holds::OperatorHolds;
+use weir_sidecar::honey::Honey;
 use weir_sidecar::metrics::EngineMetrics;
 use weir_sidecar::part::{PartError, part};
 use weir_sidecar::pins::StoredPins;
@@ -158,7 +161,10 @@ impl Standalone {
         let engine = Engine::new(EngineConfig {
             policies: Arc::clone(&policies) as _,
             identities: Arc::new(OneIdentity(Arc::clone(&identity))),
-            sink: Arc::new(Spooled(audit.clone())),
+            sink: Arc::new(Spooled {
+                audit: audit.clone(),
+                honey: Honey::new(Arc::clone(&policies) as _),
+            }),
             holds: Arc::new(OperatorHolds(holds.clone())),
             budgets: Arc::clone(&budgets) as _,
             credentials: Arc::new(secrets),
@@ -297,17 +303,23 @@ impl Standalone {
                 .map_err(part("the admin address"))?;
             tokio::spawn(admin.serve(std::future::pending()));
         }
-        if !told.is_empty() {
-            let receivers = told.receivers().map_err(part("the configuration"))?;
-            let metrics = NotifyMetrics::new(&self.registry).map_err(part("metrics"))?;
-            let holds = self.desk.holds.clone();
-            tokio::spawn(notify::tell(
-                receivers,
-                metrics,
-                holds,
-                self.collector.tail(),
-            ));
-        }
+        let config = FindingsConfig {
+            minimum: told.minimum(),
+            ..FindingsConfig::default()
+        };
+        let counts = FindingMetrics::new(&self.registry).map_err(part("metrics"))?;
+        let (alerts, found) = mpsc::channel(weir_notify::WAITING);
+        tokio::spawn(findings::watch(
+            self.collector.clone(),
+            config,
+            counts,
+            Some(alerts),
+            None,
+        ));
+        let receivers = told.receivers().map_err(part("the configuration"))?;
+        let metrics = NotifyMetrics::new(&self.registry).map_err(part("metrics"))?;
+        let (holds, tail) = (self.desk.holds.clone(), self.collector.tail());
+        tokio::spawn(notify::tell(receivers, metrics, holds, tail, found));
         self.serving.engine.resolve_names().await;
         publish_known_hosts(&self.serving.engine, &self.config).map_err(part("the known hosts"))?;
         publish_kubeconfig(

@@ -274,7 +274,7 @@ async fn what_is_found_is_evidence_counted_and_told() {
     let metrics = FindingMetrics::new(&registry).unwrap();
     let (alerts, mut told) = mpsc::channel(8);
     let config = FindingsConfig::default();
-    let watching = tokio::spawn(watch(store.clone(), config, metrics, Some(alerts)));
+    let watching = tokio::spawn(watch(store.clone(), config, metrics, Some(alerts), None));
     while store.listeners() == 0 {
         tokio::task::yield_now().await;
     }
@@ -297,4 +297,43 @@ async fn what_is_found_is_evidence_counted_and_told() {
         "{text}"
     );
     watching.abort();
+}
+
+#[test]
+fn a_pod_that_runs_and_sends_nothing_is_found_once_until_it_is_heard() {
+    let pod = |uid: &str| weir_uplink::control::RunningPod {
+        namespace: "shop".to_owned(),
+        name: format!("app-{uid}"),
+        uid: uid.to_owned(),
+    };
+    let both = [pod("1"), pod("2")];
+    let mut streams = Streams::default();
+    let mut found = Vec::new();
+    for minute in 0..10 {
+        streams.hear(
+            &beat("pod_1", minute, at(minute * MINUTE)),
+            at(minute * MINUTE),
+        );
+        found.extend(streams.look(&both, at(minute * MINUTE)));
+    }
+    assert_eq!(codes(&found), [FindingCode::NoStream]);
+    assert_eq!(
+        &*found[0].message,
+        "pod shop/app-2 runs with Weir and sends no evidence"
+    );
+    assert_eq!(found[0].engine.as_deref(), Some("pod_2"));
+    // Both fall silent later, and a new one has the same time as they had.
+    let mut found = Vec::new();
+    for minute in 10..20 {
+        if minute == 10 {
+            streams.hear(
+                &beat("pod_2", minute, at(minute * MINUTE)),
+                at(minute * MINUTE),
+            );
+        }
+        let pods = [pod("1"), pod("2"), pod("3")];
+        found.extend(streams.look(&pods, at(minute * MINUTE)));
+    }
+    assert_eq!(found.len(), 3);
+    assert_eq!(streams.look(&[], at(HOUR)), []);
 }

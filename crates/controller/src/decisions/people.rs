@@ -358,9 +358,29 @@ impl People {
                 ));
             }
         };
-        let decided = self.decide_as(&client, via, &proved.user, asked).await;
+        self.decide_by(&client, via, &proved.user, asked).await
+    }
+
+    /// Takes the decision of somebody who was proved otherwise, and is written by the controller.
+    pub(super) async fn decide_for(
+        &self,
+        user: &UserInfo,
+        via: DecisionVia,
+        asked: DecisionAsked,
+    ) -> Result<DecisionTaken, PeopleError> {
+        self.decide_by(&self.client, via, user, asked).await
+    }
+
+    async fn decide_by(
+        &self,
+        client: &Client,
+        via: DecisionVia,
+        user: &UserInfo,
+        asked: DecisionAsked,
+    ) -> Result<DecisionTaken, PeopleError> {
+        let decided = self.decide_as(client, via, user, asked).await;
         if let Err(error) = &decided {
-            let (user, error) = (name_of(&proved.user), error.to_string());
+            let (user, error) = (name_of(user), error.to_string());
             tracing::info!(user, error, "a decision was refused");
         }
         decided

@@ -100,7 +100,7 @@ pub(crate) async fn bearer(
 }
 
 /// What the API server adds to everybody's groups whom it authenticates.
-fn authenticated(mut groups: Vec<String>) -> Vec<String> {
+pub(super) fn authenticated(mut groups: Vec<String>) -> Vec<String> {
     const GROUP: &str = "system:authenticated";
     if !groups.iter().any(|group| group == GROUP) {
         groups.push(GROUP.to_owned());

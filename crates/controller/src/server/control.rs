@@ -19,11 +19,12 @@ use rustls::{ServerConfig, ServerConnection};
 use tokio::sync::mpsc;
 use weir_serve::{Body, Bounds, Site, Until};
 use weir_uplink::control::{
-    ACCESS_REQUESTS, LEASES, LeaseRequest, PEOPLE_COVERAGE, PEOPLE_DECIDE, PEOPLE_REQUESTS, REPORT,
-    REVIEW, Repeats, Report, WATCH,
+    ACCESS_REQUESTS, Alert, FINDINGS, LEASES, LeaseRequest, PEOPLE_COVERAGE, PEOPLE_DECIDE,
+    PEOPLE_REQUESTS, PODS, REPORT, REVIEW, Repeats, Report, RunningPod, WATCH,
 };
 
 use super::http::{self, Refusal};
+use crate::alerts::Alerts;
 use crate::authority::Authority;
 use crate::bundles::Current;
 use crate::decisions::people::{People, PeopleError};
@@ -55,7 +56,8 @@ pub(crate) struct Control {
     pub(crate) reports: Reports,
     pub(crate) requests: Requests,
     pub(crate) budgets: Arc<Budgets>,
-    pub(crate) people: People,
+    pub(crate) people: Arc<People>,
+    pub(crate) alerts: Alerts,
 }
 
 /// What this port lets in.
@@ -128,6 +130,27 @@ impl Control {
                     return Err(Refusal::forbidden(why));
                 }
                 self.for_people(&path, request).await
+            }
+            (Method::GET, PODS) => {
+                if !self.enrolments.is_collector(peer) {
+                    return Err(Refusal::forbidden("only the collector asks for pods"));
+                }
+                let running = self.people.pods.running().into_iter();
+                let serving = running.filter(|(_, pod)| pod.governed && pod.serving);
+                let pods = serving.map(|((namespace, name), pod)| RunningPod {
+                    namespace,
+                    name,
+                    uid: pod.uid,
+                });
+                http::json(&pods.collect::<Vec<_>>())
+            }
+            (Method::POST, FINDINGS) => {
+                if !self.enrolments.is_collector(peer) {
+                    return Err(Refusal::forbidden("only the collector passes findings on"));
+                }
+                let alert: Alert = http::parsed(request, MAX_BODY).await?;
+                self.alerts.tell(alert);
+                Ok(http::done())
             }
             _ => Err(Refusal::not_found("no such path")),
         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use hyper::body::Incoming;
 use hyper::{Method, Request, Response, StatusCode};
 use rustls::{ServerConfig, ServerConnection};
+use weir_notify::{INTERACTIONS, Interactions, MAX_INTERACTION};
 use weir_serve::{Body, Bounds, Site, Until};
 use weir_uplink::control::{ENROL, Enrol};
 
@@ -23,6 +24,8 @@ pub(crate) struct Public {
     pub(crate) authority: Authority,
     pub(crate) enrolments: Arc<Enrolments>,
     pub(crate) webhooks: Arc<dyn Webhooks>,
+    /// What people press in Slack.
+    pub(crate) slack: Option<Arc<Interactions>>,
 }
 
 /// What this port lets in.
@@ -53,6 +56,12 @@ impl Public {
             return self.enrol(request).await;
         }
         let path = request.uri().path().to_owned();
+        if let (INTERACTIONS, Some(slack)) = (path.as_str(), &self.slack) {
+            let headers = request.headers().clone();
+            let body = http::body(request, MAX_INTERACTION).await?;
+            let answer = slack.answer(&headers, &body).await;
+            return Ok(http::reply(answer.status, answer.body));
+        }
         let body = http::body(request, MAX_REVIEW).await?;
         match self.webhooks.answer(&path, &body).await {
             Some(answer) => Ok(http::reply(StatusCode::OK, answer.into())),

@@ -1,8 +1,10 @@
 //! What a request asks for, in the policy's terms: the only place where the types of `wire-kube` and
 //! of `policy` meet.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use weir_audit::{LabelledColumns, Names};
 use weir_policy::{
     Endpoint, KubernetesEffect as Effect, KubernetesOperation, KubernetesResource, LabelId,
     LabelUse, Operation, Output, Scope, Use,
@@ -47,6 +49,33 @@ pub(super) struct Object<'a> {
 }
 
 impl Asked {
+    /// What it does, for people: its verb and what else it brings about.
+    pub(super) fn effect_names(&self) -> Names {
+        let verb = std::iter::once(self.request.verb);
+        let effects = self.effects.iter().map(|effect| effect.name());
+        verb.chain(effects).collect()
+    }
+
+    /// The fields behind its labels.
+    pub(super) fn labelled(&self, scope: &Scope) -> Vec<LabelledColumns> {
+        let mut found: BTreeMap<Arc<str>, Vec<Arc<str>>> = BTreeMap::new();
+        for (field, id) in &self.labels {
+            if let Some(label) = scope.label(*id) {
+                found
+                    .entry(label)
+                    .or_default()
+                    .push(field.to_string().into());
+            }
+        }
+        let found = found.into_iter();
+        found
+            .map(|(label, columns)| LabelledColumns {
+                label,
+                columns: columns.into(),
+            })
+            .collect()
+    }
+
     /// What a request asks for under the labels of a scope.
     pub(super) fn new(
         request: Request,

@@ -295,7 +295,9 @@ impl Exchange {
         let scope = scope.map_err(Refusal::forbidden)?;
         let read = object.as_deref().map(|bytes| Object { kind, bytes });
         let asked = Arc::new(Asked::new(request, foreign, read.as_ref(), &scope));
-        let decision = self.decide(&asked).await?;
+        let mut decision = self.decide(&asked).await?;
+        // What people let go on for so many objects only.
+        let mut released = Vec::new();
         let Some(active) = self.active.as_mut() else {
             return Err(Refusal::unjudged("the request is over"));
         };
@@ -343,25 +345,39 @@ impl Exchange {
                     sentence: &self.sentence,
                     exact: Some(&exact),
                     patience,
+                    effects: asked.effect_names(),
+                    columns: asked.labelled(&scope),
                 };
-                for spec in hold.pending() {
-                    let asked = question.ask(active, spec).await;
-                    if let Err(refusal) = asked {
-                        if streams {
-                            let (memory, id) = (&session.shared.kubernetes, active.audit_id());
-                            memory.was_refused(&session.whose, &self.target, &refusal, &id);
+                let mut hold = hold.afresh();
+                while let Some(spec) = hold.pending().first().cloned() {
+                    match question.ask(active, &spec).await {
+                        Ok(release) => hold.grant(&spec.rule, release),
+                        Err(refusal) => {
+                            if streams {
+                                let (memory, id) = (&session.shared.kubernetes, active.audit_id());
+                                memory.was_refused(&session.whose, &self.target, &refusal, &id);
+                            }
+                            return Err(refusal);
                         }
-                        return Err(refusal);
                     }
                 }
+                released = hold.limits().to_vec();
             }
         }
+        decision.obligations.limits.extend(released);
         self.begin_counting(&asked, &decision)?;
         self.keep_start(&decision).await?;
         let resource = asked.request.resource.as_ref();
         let masks = Masks::new(&session.shared, &scope, resource, &asked.labels, &decision);
         let obligations = &decision.obligations;
-        let gate = Gate::new(&session, &asked, &self.sentence, obligations, revision);
+        let gate = Gate::new(
+            &session,
+            &asked,
+            &self.sentence,
+            obligations,
+            &scope,
+            revision,
+        );
         Ok(Permitted {
             gate,
             masks,

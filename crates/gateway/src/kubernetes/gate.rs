@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use weir_audit::Outcome;
+use weir_audit::{LabelledColumns, Outcome};
 use weir_policy::{
-    Amount, LabelId, LimitScope, Mask, Obligations, OnExceed, Step, ValueMask, Verdict,
+    Amount, LabelId, LimitScope, Mask, Obligations, OnExceed, Scope, Step, ValueMask, Verdict,
 };
 
 use super::asked::Asked;
@@ -30,6 +30,7 @@ pub(super) struct Gate {
     pub(super) patience: Option<Duration>,
     revision: u64,
     bound: Bound,
+    columns: Vec<LabelledColumns>,
 }
 
 /// What an answer was begun under.
@@ -58,9 +59,11 @@ impl Gate {
         asked: &Arc<Asked>,
         sentence: &Arc<str>,
         obligations: &Obligations,
+        scope: &Scope,
         revision: u64,
     ) -> Self {
         Self {
+            columns: asked.labelled(scope),
             session: Arc::clone(session),
             asked: Arc::clone(asked),
             sentence: Arc::clone(sentence),
@@ -189,6 +192,8 @@ impl Gate {
                 sentence: &self.sentence,
                 exact: None,
                 patience: self.patience,
+                effects: self.asked.effect_names(),
+                columns: self.columns.clone(),
             };
             let asked = question.ask(active, &spec).await;
             let release = asked.inspect_err(|_| active.outcome = Some(Outcome::Denied))?;

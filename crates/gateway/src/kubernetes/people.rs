@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use weir_audit::{LabelledColumns, Names};
 use weir_policy::{HoldSpec, Release};
 
 use super::memory::Asked;
@@ -28,6 +29,10 @@ pub(super) struct Question<'a> {
     /// can come again.
     pub(super) exact: Option<&'a str>,
     pub(super) patience: Option<Duration>,
+    /// What it does, beside reading or changing its object.
+    pub(super) effects: Names,
+    /// The fields behind its labels.
+    pub(super) columns: Vec<LabelledColumns>,
 }
 
 impl Question<'_> {
@@ -121,7 +126,13 @@ impl Question<'_> {
             rules: vec![spec.rule.clone()],
             reason: spec.reason.clone(),
             labels: active.record.labels.iter().map(Arc::from).collect(),
+            effects: self.effects.clone(),
+            tables: active.record.tables.clone(),
+            columns: self.columns.clone(),
+            shape: None,
+            estimate: None,
             rows: active.rows,
+            bytes: active.bytes,
             approval: spec.approval.clone(),
         };
         let held = self.shared.holds.open(request).await;

@@ -69,6 +69,11 @@ impl Analysed {
         &self.meaning.analysis
     }
 
+    /// The text that the places in the finding are of.
+    pub(crate) fn sample(&self) -> &str {
+        &self.meaning.sample
+    }
+
     /// What was decided about the statement, where it stands alone.
     pub(crate) fn judgements(&self) -> &Judgements {
         &self.meaning.judgements

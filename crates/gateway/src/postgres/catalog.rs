@@ -476,6 +476,20 @@ impl Oracle<'_> {
         ids
     }
 
+    /// The name of a labelled column, with its table, and its labels.
+    pub(crate) fn named(&self, origin: Origin) -> Option<(String, Vec<LabelId>)> {
+        let Origin::Column { relation, column } = origin else {
+            return None;
+        };
+        let Some(Resolved::One(found)) = self.relations.get(relation) else {
+            return None;
+        };
+        let labels = found.labels(column).to_vec();
+        let name = &found.columns.get(column)?.name;
+        let (schema, table) = (&found.schema, &found.name);
+        (!labels.is_empty()).then(|| (format!("{schema}.{table}.{name}"), labels))
+    }
+
     /// The labels of a column of the statement's relation at `index`; none where it is not known.
     pub(crate) fn labels_at(&self, index: usize, column: Option<&str>) -> Vec<LabelId> {
         let Some(Resolved::One(found)) = self.relations.get(index) else {

@@ -12,7 +12,7 @@ use weir_wire_postgres::{ProtocolError, message};
 use super::cache::Analysed;
 use super::judge::Verdict;
 use super::pending::{Owed, Pending, name};
-use super::prepared::{Lookup, Portal, Prepared};
+use super::prepared::{Lookup, Parameters, Portal, Prepared};
 use super::refusal::Refusal;
 use super::session::{MAX_WHOLE, Rest, Session, SessionEnd};
 use super::statement::{Active, Body};
@@ -289,7 +289,8 @@ impl Session {
 
     async fn bind(&mut self, total: usize) -> Result<Result<(), ProtocolError>, SessionEnd> {
         self.pass_barriers().await?;
-        let keep = self.scope.record() >= weir_policy::RecordLevel::Commands;
+        let keep =
+            self.scope.record() >= weir_policy::RecordLevel::Commands || self.scope.asks_people();
         let (portal, statement, writes_mask, parameters) = match frontend::bind(self.body(total)) {
             Ok(bind) => (
                 name(bind.portal),
@@ -300,7 +301,7 @@ impl Session {
                 if keep {
                     parameters(&bind.parameters)
                 } else {
-                    Vec::new()
+                    Parameters::default()
                 },
             ),
             Err(error) => return Ok(Err(error)),
@@ -461,19 +462,23 @@ fn too_large() -> Refusal {
 /// Longest parameter that is kept for the record, in bytes.
 const MAX_RECORDED_PARAMETER: usize = 4096;
 
-fn parameters(values: &[(Option<&[u8]>, bool)]) -> Vec<weir_audit::Value> {
+fn parameters(values: &[(Option<&[u8]>, bool)]) -> Parameters {
+    let cut = values
+        .iter()
+        .any(|(value, _)| value.is_some_and(|value| value.len() > MAX_RECORDED_PARAMETER));
     let keep = |bytes: &'_ [u8]| {
         bytes
             .get(..MAX_RECORDED_PARAMETER)
             .unwrap_or(bytes)
             .to_vec()
     };
-    values
-        .iter()
-        .map(|(value, binary)| match value {
-            None => weir_audit::Value::Null,
-            Some(bytes) if *binary => weir_audit::Value::Binary(keep(bytes).into()),
-            Some(bytes) => weir_audit::Value::text(&keep(bytes)),
-        })
-        .collect()
+    let values = values.iter().map(|(value, binary)| match value {
+        None => weir_audit::Value::Null,
+        Some(bytes) if *binary => weir_audit::Value::Binary(keep(bytes).into()),
+        Some(bytes) => weir_audit::Value::text(&keep(bytes)),
+    });
+    Parameters {
+        values: values.collect(),
+        cut,
+    }
 }

@@ -4,14 +4,15 @@
 //! flat; the crossing row waits undelivered. The client is still read: one that goes away closes
 //! the request, and a CancelRequest ends the hold.
 
+use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use weir_audit::Outcome;
-use weir_policy::{Approval, Hold, Limit, LimitScope, OnExceed, Release, RuleName, Wanted};
+use weir_audit::{LabelledColumns, Outcome};
+use weir_policy::{Approval, Hold, Limit, LimitScope, Meter, OnExceed, Release, RuleName, Wanted};
 use weir_wire_postgres::message::{self, Report};
 
 use super::refusal::Refusal;
@@ -68,9 +69,24 @@ impl Session {
                 approval: &spec.approval,
             };
             match self.ask(active, &why).await? {
-                Ok(_) => hold.grant(&spec.rule),
+                Ok(release) => hold.grant(&spec.rule, release),
                 Err((refusal, outcome)) => return Ok(Answer::Refused(refusal, outcome)),
             }
+        }
+        if !hold.limits().is_empty() {
+            let before = active.meter.take();
+            let mut meter = None;
+            self.shared.budgets.read(&mut |counters| {
+                let now = millis();
+                let fresh = || Meter::new(&[], counters, now);
+                let before = before.clone().unwrap_or_else(fresh);
+                meter = Some(before.also(hold.limits(), counters, now));
+            });
+            if meter.is_none() {
+                let refusal = Refusal::unjudged("budgets could not be read");
+                return Ok(Answer::Refused(refusal, Outcome::Denied));
+            }
+            active.meter = meter;
         }
         match hold.into_permit() {
             Ok(_permit) => Ok(Answer::Granted),
@@ -78,6 +94,97 @@ impl Session {
                 let refusal = Refusal::unjudged("an approval is missing");
                 Ok(Answer::Refused(refusal, Outcome::Denied))
             }
+        }
+    }
+
+    /// Holds a statement of which the server expects more rows than a limit allows, where the limit asks
+    /// people and wants the server to be asked first.
+    pub(super) async fn hold_expected(
+        &mut self,
+        active: &mut Box<Active>,
+    ) -> Result<Answer, SessionEnd> {
+        let asks = |limit: &Arc<Limit>| match &limit.on_exceed {
+            OnExceed::RequireApproval(approval) => limit.rows.is_some() && approval.estimate,
+            _ => false,
+        };
+        let meter = active.meter.as_ref();
+        if !meter.is_some_and(|meter| meter.limits().iter().any(asks)) {
+            return Ok(Answer::Granted);
+        }
+        self.drain().await?;
+        let Some(rows) = self.expected(active).await? else {
+            return Ok(Answer::Granted);
+        };
+        loop {
+            let passed = active.meter.as_ref().and_then(|meter| {
+                let index = meter.expects(rows)?;
+                Some((index, meter.limits().get(index)?.clone()))
+            });
+            let Some((index, limit)) = passed.filter(|(_, limit)| asks(limit)) else {
+                return Ok(Answer::Granted);
+            };
+            let OnExceed::RequireApproval(approval) = &limit.on_exceed else {
+                return Ok(Answer::Granted);
+            };
+            active.record_mut().decision = weir_audit::Decision::Hold;
+            let why = Why {
+                rule: &limit.rule,
+                reason: &limit.describe_expected(rows),
+                approval,
+            };
+            match self.ask(active, &why).await? {
+                Ok(release) => {
+                    if let Some(meter) = &mut active.meter {
+                        meter.release(index, release);
+                    }
+                }
+                Err((refusal, outcome)) => return Ok(Answer::Refused(refusal, outcome)),
+            }
+        }
+    }
+
+    /// How many rows the server expects, asked once.
+    async fn expected(&mut self, active: &mut Box<Active>) -> Result<Option<u64>, SessionEnd> {
+        if let Some(known) = active.estimate() {
+            return Ok(known);
+        }
+        let rows = self.estimate(active).await?;
+        active.set_estimate(rows);
+        Ok(rows)
+    }
+
+    /// What people are told.
+    fn told(&self, active: &Active, why: &Why<'_>) -> HoldRequest {
+        let judged = active.judged();
+        let mut columns: BTreeMap<Arc<str>, Vec<Arc<str>>> = BTreeMap::new();
+        for (label, name) in judged.columns() {
+            if let Some(label) = self.scope.label(label) {
+                columns.entry(label).or_default().push(name.into());
+            }
+        }
+        let columns = columns.into_iter();
+        let columns = columns.map(|(label, columns)| LabelledColumns {
+            label,
+            columns: columns.into(),
+        });
+        let record = active.record();
+        HoldRequest {
+            session: Arc::clone(&self.evidence.session),
+            number: active.number,
+            statement: active.whole_text(),
+            parameters: active.parameters().to_vec(),
+            fingerprint: record.fingerprint,
+            rules: vec![why.rule.clone()],
+            reason: why.reason.to_owned(),
+            labels: record.labels.as_slice().to_vec(),
+            effects: judged.effects().collect(),
+            tables: record.tables.clone(),
+            columns: columns.collect(),
+            shape: active.shape(),
+            estimate: active.estimate().flatten(),
+            rows: active.rows(),
+            bytes: active.bytes(),
+            approval: why.approval.clone(),
         }
     }
 
@@ -197,22 +304,14 @@ impl Session {
         active: &mut Box<Active>,
         why: &Why<'_>,
     ) -> Result<Result<Release, (Refusal, Outcome)>, SessionEnd> {
-        let record = active.record();
-        let request = HoldRequest {
-            session: Arc::clone(&self.evidence.session),
-            number: active.number,
-            statement: record
-                .text
-                .clone()
-                .unwrap_or_else(|| "(not recorded)".into()),
-            parameters: record.parameters.clone(),
-            fingerprint: record.fingerprint,
-            rules: vec![why.rule.clone()],
-            reason: why.reason.to_owned(),
-            labels: record.labels.as_slice().to_vec(),
-            rows: active.rows(),
-            approval: why.approval.clone(),
-        };
+        if active.parameters_are_cut() {
+            let reason = "it cannot be held: a parameter is too long to be reviewed";
+            return Ok(Err((Refusal::unjudged(reason), Outcome::Denied)));
+        }
+        if why.approval.estimate && active.rows() == 0 {
+            self.expected(active).await?;
+        }
+        let request = self.told(active, why);
         let holds = Arc::clone(&self.shared.holds);
         let mut held = match holds.open(request).await {
             Ok(held) => held,

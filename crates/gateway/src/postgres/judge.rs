@@ -16,7 +16,7 @@ use super::cache::Analysed;
 use super::hold::Answer;
 use super::judgement::{Basis, Judgement};
 use super::operation::{Judged, View};
-use super::prepared::{Portal, Prepared};
+use super::prepared::{Parameters, Portal, Prepared};
 use super::refusal::Refusal;
 use super::session::{Session, SessionEnd};
 use super::statement::{Active, Body};
@@ -38,7 +38,7 @@ pub(super) enum Verdict {
 struct Candidate {
     known: Known,
     cursor: Option<Box<str>>,
-    parameters: Vec<weir_audit::Value>,
+    parameters: Parameters,
     body: Option<Body>,
 }
 
@@ -127,7 +127,8 @@ impl Session {
                 portal.writes_mask,
             )
         });
-        let (statement, parameters, writes_mask) = found.unwrap_or((None, Vec::new(), false));
+        let (statement, parameters, writes_mask) =
+            found.unwrap_or((None, Parameters::default(), false));
         let (candidate, analysed) = self.bound(statement.as_deref(), parameters, writes_mask);
         self.decide_all(vec![candidate], &analysed).await
     }
@@ -145,7 +146,8 @@ impl Session {
             return Ok(Some(refusal));
         }
         let statement = portal.statement.as_deref();
-        let (mut candidate, analysed) = self.bound(statement, Vec::new(), portal.writes_mask);
+        let (mut candidate, analysed) =
+            self.bound(statement, Parameters::default(), portal.writes_mask);
         let judgement = self.decide(&mut candidate).await?;
         let denied =
             |decision: &Decision| matches!(decision.verdict, weir_policy::Verdict::Deny(_));
@@ -166,7 +168,7 @@ impl Session {
     fn bound(
         &self,
         statement: Option<&Prepared>,
-        parameters: Vec<weir_audit::Value>,
+        parameters: Parameters,
         writes_mask: bool,
     ) -> (Candidate, Arc<Analysed>) {
         let Some(prepared) = statement else {
@@ -419,6 +421,16 @@ impl Session {
                 }
             }
         }
+        for index in 0..permitted.len() {
+            let Some(active) = permitted.get_mut(index) else {
+                continue;
+            };
+            let number = active.number;
+            if let Answer::Refused(refusal, outcome) = self.hold_expected(active).await? {
+                self.refuse_all(permitted, outcome).await?;
+                return Ok(Verdict::Deny(self.sign(refusal, number)));
+            }
+        }
         if let Err(reason) = self.start_durably(&permitted).await {
             self.refuse_all(permitted, Outcome::Denied).await?;
             return Ok(Verdict::Deny(Refusal::unrecorded(&reason)));
@@ -468,11 +480,10 @@ impl Session {
     ) -> Box<Active> {
         let obligations = &judgement.decision.obligations;
         let level = obligations.record;
+        let own = own_text(candidate.body.as_ref(), analysed);
         let text = match level {
             RecordLevel::Metadata => analysed.normalized(),
-            RecordLevel::Commands | RecordLevel::Full => {
-                Some(own_text(candidate.body.as_ref(), analysed))
-            }
+            RecordLevel::Commands | RecordLevel::Full => Some(Arc::clone(&own)),
         };
         let record = weir_audit::Statement {
             number: self.statements,
@@ -480,7 +491,7 @@ impl Session {
             parameters: if level == RecordLevel::Metadata {
                 Vec::new()
             } else {
-                candidate.parameters
+                candidate.parameters.values.clone()
             },
             fingerprint: analysed.fingerprint(),
             command: None,
@@ -500,6 +511,7 @@ impl Session {
         let full = level == RecordLevel::Full;
         let mut active = Active::new(Arc::clone(judgement), record, full, evidence);
         active.set_source(candidate.body, analysed);
+        active.show_people(own, candidate.parameters);
         active.meter = self.meter(obligations, candidate.cursor.as_deref());
         active.cursor = candidate.cursor;
         active
@@ -541,11 +553,11 @@ impl Candidate {
         Self::of(Known::Decided(Arc::clone(judgement)))
     }
 
-    const fn of(known: Known) -> Self {
+    fn of(known: Known) -> Self {
         Self {
             known,
             cursor: None,
-            parameters: Vec::new(),
+            parameters: Parameters::default(),
             body: None,
         }
     }

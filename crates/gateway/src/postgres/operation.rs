@@ -1,5 +1,6 @@
 //! The one place where what was sent and what the catalog says become a `policy::Operation`.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use weir_policy::{
@@ -20,6 +21,8 @@ pub(super) struct Judged {
     functions: Vec<(Option<Box<str>>, Box<str>)>,
     settings: Vec<Box<str>>,
     uses: Vec<LabelUse>,
+    /// Columns that carry labels, as far as they are known by name.
+    columns: BTreeSet<(LabelId, Box<str>)>,
     outputs: Vec<OutputLabels>,
     where_clause: WhereClause,
     opaque: Option<Box<str>>,
@@ -225,6 +228,10 @@ impl Judged {
             }
             self.uses
                 .extend(labels.into_iter().map(|label| LabelUse { label, how }));
+        }
+        for (column, labels) in traced.touched.iter().filter_map(|at| oracle.named(*at)) {
+            let columns = labels.iter().map(|label| (*label, column.as_str().into()));
+            self.columns.extend(columns);
         }
         self.touches |=
             !oracle.labels_of(&traced.touched).is_empty() || Self::shows_rows(statement, &oracle);
@@ -537,6 +544,16 @@ impl Judged {
         use weir_policy::Effect::{CopyIn, Insert, Merge, Update};
         self.effects
             .intersects(EffectSet::of(&[Insert, Update, Merge, CopyIn]))
+    }
+
+    /// What it does, in the policy's words.
+    pub(super) fn effects(&self) -> impl Iterator<Item = &'static str> {
+        self.effects.iter().map(weir_policy::Effect::name)
+    }
+
+    /// Columns that carry labels, by label.
+    pub(super) fn columns(&self) -> impl Iterator<Item = (LabelId, &str)> {
+        self.columns.iter().map(|(label, name)| (*label, &**name))
     }
 
     /// Names of the relations, for the record.

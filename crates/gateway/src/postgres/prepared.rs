@@ -51,11 +51,19 @@ impl Prepared {
     }
 }
 
+/// Parameters as they are kept.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Parameters {
+    pub(super) values: Vec<weir_audit::Value>,
+    /// One of them was longer than what is kept.
+    pub(super) cut: bool,
+}
+
 /// A portal.
 pub(super) struct Portal {
     pub(super) statement: Option<Arc<Prepared>>,
-    /// Parameters for the record.
-    pub(super) parameters: Vec<weir_audit::Value>,
+    /// Parameters for the record and for people.
+    pub(super) parameters: Parameters,
     /// Whether a parameter is what a constant mask shows.
     pub(super) writes_mask: bool,
     /// Columns, once the server has described the portal.

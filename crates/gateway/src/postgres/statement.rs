@@ -9,14 +9,16 @@ use std::time::Instant;
 
 use weir_audit::{Outcome, Session, StatementFinished, Stream};
 use weir_policy::Meter;
+use weir_sql::Analysis;
 use weir_wire_postgres::ProtocolError;
 
 use super::cache::Analysed;
 use super::judgement::{Judgement, Plan};
 use super::operation::Judged;
+use super::prepared::Parameters;
 use super::recorder::Recorder;
 use super::scan::Found;
-use crate::ports::AuditSink;
+use crate::ports::{AuditSink, HeldShape};
 use crate::wall_clock;
 
 /// COPY data is recorded in pieces of at most so many bytes, each smaller than a chunk: where its
@@ -90,6 +92,16 @@ pub(super) struct Active {
     recorder: Option<Recorder>,
     evidence: Option<Evidence>,
     source: Option<(Body, Arc<Analysed>)>,
+    shown: Shown,
+}
+
+/// What people are shown of it, whatever is recorded.
+#[derive(Default)]
+struct Shown {
+    text: Option<Arc<str>>,
+    parameters: Parameters,
+    /// Rows that the server expects, once it was asked.
+    estimate: Option<Option<u64>>,
 }
 
 /// Where the record goes.
@@ -127,6 +139,85 @@ impl Active {
             recorder,
             evidence: Some(evidence),
             source: None,
+            shown: Shown::default(),
+        })
+    }
+
+    /// What people would be shown.
+    pub(super) fn show_people(&mut self, text: Arc<str>, parameters: Parameters) {
+        self.shown.text = Some(text);
+        self.shown.parameters = parameters;
+    }
+
+    /// Its own text, whole.
+    pub(super) fn text(&self) -> &str {
+        self.shown.text.as_deref().unwrap_or_default()
+    }
+
+    /// The same, shared.
+    pub(super) fn whole_text(&self) -> Arc<str> {
+        self.shown.text.clone().unwrap_or_else(|| "".into())
+    }
+
+    pub(super) fn parameters(&self) -> &[weir_audit::Value] {
+        &self.shown.parameters.values
+    }
+
+    /// Whether a parameter is longer than what is kept of it.
+    pub(super) fn parameters_are_cut(&self) -> bool {
+        self.shown.parameters.cut
+    }
+
+    /// The statement, if it is all that its text holds.
+    pub(super) fn whole_statement(&self) -> Option<&weir_sql::Statement> {
+        let (body, _) = self.source.as_ref()?;
+        body.is_whole_text().then(|| body.get())?
+    }
+
+    /// What the server was asked about its rows, if it was.
+    pub(super) fn estimate(&self) -> Option<Option<u64>> {
+        self.shown.estimate
+    }
+
+    pub(super) fn set_estimate(&mut self, rows: Option<u64>) {
+        self.shown.estimate = Some(rows);
+    }
+
+    /// What is left of it without literals and parameters, if nothing that was judged depends on them.
+    pub(super) fn shape(&self) -> Option<HeldShape> {
+        let (body, analysed) = self.source.as_ref()?;
+        if !body.is_whole_text() {
+            return None;
+        }
+        let Analysis::Parsed(script) = analysed.analysis() else {
+            return None;
+        };
+        // The places of literals are those of the text that was analysed.
+        let text = &*analysed.text;
+        let mut shape = weir_sql::Shape::default();
+        shape.read(text)?;
+        let literals = shape.literals(text);
+        let mut free: Vec<Arc<str>> = literals.into_iter().map(Arc::from).collect();
+        let stands = {
+            let sample = analysed.sample();
+            let mut of_sample = weir_sql::Shape::default();
+            of_sample.read(sample)?;
+            script.ignores_literals(&of_sample, sample)
+        };
+        let parameters = self.parameters().iter().enumerate();
+        free.extend(parameters.map(|(place, value)| {
+            let number = place + 1;
+            let shown = match value {
+                weir_audit::Value::Null => "NULL".to_owned(),
+                weir_audit::Value::Text(text) => format!("'{text}'"),
+                weir_audit::Value::Binary(bytes) => format!("{} bytes", bytes.len()),
+            };
+            Arc::from(format!("${number} = {shown}"))
+        }));
+        stands.then(|| HeldShape {
+            key: shape.key().into(),
+            shown: shape.shown().into(),
+            free,
         })
     }
 
@@ -180,6 +271,10 @@ impl Active {
 
     pub(super) fn rows(&self) -> u64 {
         self.rows
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     pub(super) fn records_rows(&self) -> bool {

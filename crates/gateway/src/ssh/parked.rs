@@ -18,11 +18,13 @@ impl Relay {
         &mut self,
         subject: Subject,
         request: Request,
-        decision: Decision,
+        mut decision: Decision,
         record: weir_audit::Statement,
         hold: Hold,
     ) -> Result<(), End> {
         let Some(spec) = hold.pending().first().cloned() else {
+            let limits = hold.limits().iter().cloned();
+            decision.obligations.limits.extend(limits);
             return match hold.into_permit() {
                 Ok(_) => self.start(subject, request, decision, record),
                 Err(_) => {
@@ -129,8 +131,8 @@ impl Relay {
             record.request = Some(Arc::clone(&ruled.name));
         }
         match ruling(&spec, ruled) {
-            Ok(_) => {
-                hold.grant(&spec.rule);
+            Ok(release) => {
+                hold.grant(&spec.rule, release);
                 // What the policy says now counts, not what it said when people were asked.
                 if let Err(refusal) = self.judge.refresh() {
                     return self.refuse(subject, request, record, refusal);

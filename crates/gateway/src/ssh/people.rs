@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use weir_audit::Names;
 use weir_policy::HoldSpec;
 
 use super::judge::Refusal;
@@ -46,7 +47,13 @@ impl Relay {
             rules: vec![spec.rule.clone()],
             reason: spec.reason.clone(),
             labels: Vec::new(),
+            effects: Names::empty(),
+            tables: Names::empty(),
+            columns: Vec::new(),
+            shape: None,
+            estimate: None,
             rows,
+            bytes: 0,
             approval: spec.approval.clone(),
         }
     }

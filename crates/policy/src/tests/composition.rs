@@ -261,9 +261,13 @@ fn every_policy_that_asks_for_approval_must_get_it() {
         panic!("not held")
     };
     assert_eq!(hold.pending().len(), 2);
-    hold.grant(&RuleName::new("a", "asks"));
+    hold.grant(&RuleName::new("a", "asks"), Release::ToEnd);
     let mut hold = hold.into_permit().expect_err("one is still pending");
-    hold.grant(&RuleName::new("b", "asks"));
+    hold.grant(&RuleName::new("b", "asks"), Release::Rows(5));
+    let [limit] = hold.limits() else {
+        panic!("what is granted for five rows is limited to them");
+    };
+    assert_eq!((limit.rows, limit.rule.rule.as_ref()), (Some(5), "asks"));
     assert_eq!(hold.into_permit().expect("granted").revision(), 7);
 }
 

@@ -137,7 +137,10 @@ fn labels_and_exceptions_are_looked_at_too() {
     };
     let old = build(Mask::Null, &["ssn", "tax"], None);
     let masked_less = build(partial(), &["ssn", "tax"], None);
-    assert_eq!(loosened(&old, &masked_less), ["label pii.ssn is masked less"]);
+    assert_eq!(
+        loosened(&old, &masked_less),
+        ["label pii.ssn is masked less"]
+    );
     assert_eq!(loosened(&masked_less, &old).len(), 0);
     let fewer = build(Mask::Null, &["ssn"], None);
     assert_eq!(loosened(&old, &fewer), ["label pii.ssn is in fewer places"]);

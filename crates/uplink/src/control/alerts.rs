@@ -1,4 +1,4 @@
-//! What the collector has people told.
+//! What the collector has people told, and which pods it looks for.
 
 use serde::{Deserialize, Serialize};
 use weir_audit::{FindingCode, Severity, Timestamp};
@@ -29,4 +29,16 @@ pub struct Alert {
     /// Others of the same kind before it that nobody was told.
     #[serde(default)]
     pub more: u64,
+}
+
+/// A pod that runs, and whose sidecar serves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunningPod {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its UID, which its evidence goes by.
+    pub uid: String,
 }

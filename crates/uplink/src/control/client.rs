@@ -10,9 +10,9 @@ use weir_api::kinds::AccessRequestSpec;
 use super::line::{Endpoint, Sender, body, bulk, dial, parse, request, send};
 use super::{
     ACCESS_REQUESTS, AccessRequestOpened, Alert, ControlError, Coverage, CoverageAsked,
-    DecisionAsked, DecisionTaken, FINDINGS, Identity, LEASES, LeaseRequest, Leases, PEOPLE_COVERAGE, PEOPLE_DECIDE,
-    PEOPLE_REQUESTS, REPORT, REVIEW, Repeats, Report, RequestsAsked, RequestsListed, Review,
-    ReviewRequest,
+    DecisionAsked, DecisionTaken, FINDINGS, Identity, LEASES, LeaseRequest, Leases,
+    PEOPLE_COVERAGE, PEOPLE_DECIDE, PEOPLE_REQUESTS, PODS, REPORT, REVIEW, Repeats, Report,
+    RequestsAsked, RequestsListed, Review, ReviewRequest, RunningPod,
 };
 
 /// The controller, as an enrolled process reaches it. Requests and the watch share one connection.
@@ -154,6 +154,15 @@ impl ControlClient {
     pub async fn alert(&self, alert: &Alert) -> Result<(), ControlError> {
         let answer = self.call(Method::POST, FINDINGS, Some(alert)).await?;
         body(answer).await.map(drop)
+    }
+
+    /// The pods whose sidecars serve.
+    ///
+    /// # Errors
+    /// It is not known now.
+    pub async fn pods(&self) -> Result<Vec<RunningPod>, ControlError> {
+        let answer = self.call(Method::GET, PODS, NOTHING).await?;
+        parse(&bulk(answer).await?)
     }
 
     pub(super) async fn call<B: Serialize>(
