@@ -5,6 +5,7 @@
 //! rules that restrict and as not meant by rules that allow.
 
 use serde::{Deserialize, Serialize};
+use weir_condition::Condition;
 
 use crate::name::Glob;
 use crate::operation::{LabelUse, Output};
@@ -32,6 +33,33 @@ pub struct KubernetesOperation<'a> {
     pub opaque: Option<&'a str>,
     /// Its object would store what is the output of a mask.
     pub masked_value_written: bool,
+    /// Nothing is to be stored.
+    pub dry_run: bool,
+    /// Its object, for conditions.
+    pub object: weir_condition::Object<'a>,
+}
+
+impl<'a> KubernetesOperation<'a> {
+    /// The request, as conditions have it.
+    pub(crate) fn request(&self) -> weir_condition::Request<'a> {
+        let verb = weir_condition::Request {
+            verb: self.verb,
+            dry_run: self.dry_run,
+            ..weir_condition::Request::default()
+        };
+        match self.endpoint {
+            Endpoint::Resource(resource) => weir_condition::Request {
+                group: resource.group,
+                version: resource.version,
+                resource: resource.resource,
+                subresource: resource.subresource,
+                namespace: resource.namespace,
+                name: resource.name,
+                ..verb
+            },
+            Endpoint::Path { .. } => verb,
+        }
+    }
 }
 
 /// What a request is about.
@@ -121,4 +149,8 @@ pub struct KubernetesMatch {
     pub commands: Vec<Glob>,
     /// Requests with a credential that is not the pod's, or that impersonate.
     pub foreign_identity: bool,
+    /// A condition on the request and its object. Left out of the text that budgets are named after when
+    /// not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<Condition>,
 }

@@ -75,6 +75,8 @@ pub enum Field {
     ForeignIdentity,
     /// `kubernetes`: it is no request to the Kubernetes API
     Kubernetes,
+    /// `when`
+    When,
 }
 
 impl fmt::Display for Field {
@@ -106,6 +108,7 @@ impl fmt::Display for Field {
             Field::KubernetesCommands => "kubernetes.commands",
             Field::ForeignIdentity => "kubernetes.foreignIdentity",
             Field::Kubernetes => "kubernetes",
+            Field::When => "when",
         })
     }
 }

@@ -205,6 +205,15 @@ impl Scope {
         self.enforced().any(|rule| !rule.limits.is_empty())
     }
 
+    /// Whether some rule has a condition on the object that a request carries.
+    pub fn reads_objects(&self) -> bool {
+        self.rules().any(|rule| {
+            let kubernetes = rule.rule.matches.kubernetes.as_ref();
+            let when = kubernetes.and_then(|kubernetes| kubernetes.when.as_ref());
+            when.is_some_and(weir_condition::Condition::reads_object)
+        })
+    }
+
     /// Whether some rule masks.
     pub const fn has_masks(&self) -> bool {
         self.has_masks

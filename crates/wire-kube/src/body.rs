@@ -206,6 +206,17 @@ impl BodyFacts {
         !self.unknown.is_empty() || self.opaque.is_some()
     }
 
+    /// Places of [`BodyFacts::json`] at which something is that is not known: names of members, and none for
+    /// the items of a list.
+    pub fn unknown(&self) -> impl Iterator<Item = impl Iterator<Item = Option<&str>>> {
+        self.unknown.iter().map(|place| {
+            place.iter().map(|step| match step {
+                Step::Member(name) | Step::Either(name) => Some(name.as_str()),
+                Step::Item => None,
+            })
+        })
+    }
+
     /// Whether it may set, change, remove, compare or copy a field, or a part of it.
     pub fn sets(&self, field: &FieldPattern) -> bool {
         let touches = |at: &[Step]| {

@@ -90,9 +90,6 @@ fn compile_match(
             "a match on MySQL commands",
         );
     }
-    if spec.when.is_some() {
-        report.unenforced(origin, &format!("{field}.when"), "a CEL expression");
-    }
     let mut matches = Match {
         labels: compile_label_globs(rule, &field, around, labels, report),
         uses: spec.uses.iter().copied().collect(),
@@ -145,6 +142,10 @@ fn compile_match(
     }
     if let Some(sql) = &spec.sql {
         compile_sql(sql, &format!("{field}.sql"), origin, &mut matches, report);
+    }
+    if spec.when.is_some() {
+        let when = kubernetes::compile_when(rule, &format!("{field}.when"), around, report);
+        matches.kubernetes.get_or_insert_default().when = when;
     }
     matches
 }

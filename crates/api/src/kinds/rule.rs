@@ -81,7 +81,7 @@ pub struct MatchSpec {
     /// What happens over SSH.
     #[serde(default)]
     pub ssh: Option<SshMatch>,
-    /// A CEL expression that must hold. Not enforced by this version.
+    /// A CEL expression that must hold, for rules about the Kubernetes API.
     #[serde(default)]
     #[cfg_attr(feature = "crds", schemars(length(max = 4096)))]
     pub when: Option<String>,

@@ -137,10 +137,6 @@ fn names_are_unique_and_the_other_place_is_named() {
 fn what_is_not_enforced_yet_is_refused_and_never_ignored() {
     for (rule, expected) in [
         (
-            "{name: x, match: {when: \"true\"}, action: Deny}",
-            "match.when: a CEL expression is not enforced",
-        ),
-        (
             "{name: x, match: {mysql: {commands: [COM_PING]}}, action: Deny}",
             "match.mysql: a match on MySQL commands is not enforced",
         ),
@@ -518,6 +514,47 @@ fn what_no_request_to_an_api_server_has_is_refused() {
     ] {
         let found = rule(text);
         assert!(found.contains(expected), "{text}: {found}");
+    }
+}
+
+#[test]
+fn conditions_are_for_rules_about_the_kubernetes_api_and_are_checked_when_they_are_read() {
+    for rule in [
+        "{name: x, match: {when: \"request.verb == 'get'\", sql: {effects: [Drop]}}, action: Deny}",
+        "{name: x, match: {when: \"request.verb == 'get'\", ssh: {commands: [ls]}}, action: Deny}",
+        "{name: x, match: {when: \"request.verb == 'get'\"}, action: Deny}",
+    ] {
+        rule_error(
+            rule,
+            "a CEL expression is for rules about the Kubernetes API",
+        );
+    }
+    let api = TARGET
+        .replace("PostgreSQL", "Kubernetes")
+        .replace("port: 5432", "port: 6443");
+    let rule = |rule: &str| {
+        let text = with_rules(&format!("  - {rule}\n")).replace(TARGET, &api);
+        lines(&errors(&text))
+    };
+    for (when, expected) in [
+        ("request.verb = 'get'", "match.when: at character 14: "),
+        (
+            "request.verbs == 'get'",
+            "at character 9: `request` has no field `verbs`",
+        ),
+        (
+            "oldObject.spec.replicas > 1",
+            "at character 1: there is no `oldObject`",
+        ),
+        (
+            "object.a.matches(object.b)",
+            "takes its regular expression as a literal",
+        ),
+    ] {
+        let found = rule(&format!(
+            "{{name: x, match: {{when: \"{when}\"}}, action: Deny}}"
+        ));
+        assert!(found.contains(expected), "{when}: {found}");
     }
 }
 

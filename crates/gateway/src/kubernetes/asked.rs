@@ -13,6 +13,7 @@ use weir_wire_kube::body::{self, BodyFacts};
 use weir_wire_kube::{BodyKind, FieldPattern, Known, Request, Resource};
 use weir_wire_ssh::command::{self, Command};
 
+use super::conditions::Carried;
 use super::effects;
 use crate::command::stated;
 
@@ -37,6 +38,8 @@ pub(super) struct Asked {
     uses: Vec<LabelUse>,
     opaque: Option<String>,
     masked_value_written: bool,
+    /// Its object, for conditions.
+    carried: Carried,
 }
 
 /// A request's object as it came.
@@ -92,6 +95,7 @@ impl Asked {
             uses: Vec::new(),
             opaque: None,
             masked_value_written: false,
+            carried: Carried::before_reading(object.is_some()),
             request,
         };
         let Some(resource) = asked.request.resource.clone() else {
@@ -159,6 +163,9 @@ impl Asked {
                 self.opaque = Some(format!("its object cannot be read: {reason}"));
             }
         }
+        if scope.reads_objects() {
+            self.carried = Carried::new(facts, object);
+        }
     }
 
     /// How the object of a request uses labelled fields.
@@ -214,6 +221,8 @@ impl Asked {
             outputs: &outputs,
             opaque: self.opaque.as_deref(),
             masked_value_written: self.masked_value_written,
+            dry_run: self.request.dry_run,
+            object: self.carried.object(),
         }))
     }
 

@@ -13,6 +13,7 @@ use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, request};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::{Bytes, Incoming};
 use sha2::{Digest as _, Sha256};
+use tokio::sync::OwnedSemaphorePermit;
 use weir_audit::{
     Decision as Recorded, KubernetesAnswered, Outcome, Record, Statement, StatementStarted,
 };
@@ -27,7 +28,7 @@ use super::gate::Gate;
 use super::objects::Masks;
 use super::people;
 use super::refusal::Refusal;
-use super::serve::Session;
+use super::serve::{ROOM, Session};
 use super::statement::Active;
 use super::upstream::Outgoing;
 use crate::masking::Masking as TextMasking;
@@ -37,6 +38,9 @@ use crate::{judge, millis, wall_clock};
 const MAX_OBJECT: usize = (3 << 20) + (64 << 10);
 /// How long a client may take to send it.
 const OBJECT: Duration = Duration::from_secs(60);
+/// How long a request waits for the objects of others, and when it is to come again.
+const WAIT_FOR_ROOM: Duration = Duration::from_secs(10);
+const AGAIN_FOR_ROOM: Duration = Duration::from_secs(1);
 /// The API server's name for a request.
 const AUDIT_ID: &str = "audit-id";
 /// Headers of one connection alone.
@@ -71,6 +75,8 @@ pub(super) struct Exchange {
     target: Arc<str>,
     /// Until it is handed to its answer.
     pub(super) active: Option<Active>,
+    /// Where its object is, until the server has answered.
+    room: Option<OwnedSemaphorePermit>,
 }
 
 /// A request that may go on.
@@ -101,6 +107,7 @@ impl Exchange {
             sentence,
             target: target.into(),
             active: Some(active),
+            room: None,
         }
     }
 
@@ -153,6 +160,12 @@ impl Exchange {
         }
         let credentials = Arc::clone(&self.session.shared.credentials);
         let claim = Claim::of(&head.headers, &*credentials).map_err(Refusal::bad_request)?;
+        if request.watch && asks_for_websocket(&head.headers) {
+            // Clients that watch so know servers that cannot, and watch by HTTP when they are told.
+            let text = "watches over WebSocket are not served: watch over HTTP";
+            let unavailable = StatusCode::SERVICE_UNAVAILABLE;
+            return Err(Refusal::of(unavailable, "ServiceUnavailable", text));
+        }
         let streams = upgrades(&head, &request);
         if let Some((refusal, audit_id)) = self.refused_before(streams) {
             if let Some(active) = self.active.take() {
@@ -201,7 +214,7 @@ impl Exchange {
     /// Reads a request's object, where it has one that can be judged; what is not read goes on as it
     /// comes.
     async fn object(
-        &self,
+        &mut self,
         head: &request::Parts,
         request: &wire::Request,
         body: Incoming,
@@ -226,6 +239,7 @@ impl Exchange {
         if announced.is_some_and(|length| length > MAX_OBJECT) {
             return Err(too_large());
         }
+        self.room(announced.unwrap_or(MAX_OBJECT)).await?;
         let read = tokio::time::timeout(OBJECT, Limited::new(body, MAX_OBJECT).collect()).await;
         let read = read.map_err(|_| {
             Refusal::of(
@@ -242,6 +256,22 @@ impl Exchange {
         let length = bytes.len() as u64;
         self.session.bytes_in.fetch_add(length, Ordering::Relaxed);
         Ok((Some(bytes), None))
+    }
+
+    /// Waits until the objects of the connection leave room for this one. Where those wait for people, it is
+    /// to come again.
+    async fn room(&mut self, length: usize) -> Result<(), Refusal> {
+        let units = u32::try_from(length.div_ceil(ROOM)).unwrap_or(u32::MAX);
+        let room = Arc::clone(&self.session.objects).acquire_many_owned(units);
+        let room = tokio::time::timeout(WAIT_FOR_ROOM, room).await;
+        let Ok(Ok(room)) = room else {
+            let text = "the other requests of this connection carry too many objects";
+            return Err(Refusal::unjudged(text)
+                .too_many()
+                .again_after(AGAIN_FOR_ROOM));
+        };
+        self.room = Some(room);
+        Ok(())
     }
 
     /// Judges the request, and asks people where policy does.
@@ -627,6 +657,11 @@ fn upgrades(head: &request::Parts, request: &wire::Request) -> bool {
             && matches!(sub, "exec" | "attach" | "portforward")
     });
     streams && head.headers.contains_key(UPGRADE)
+}
+
+fn asks_for_websocket(headers: &HeaderMap) -> bool {
+    let mut asked = headers.get_all(UPGRADE).iter();
+    asked.any(|value| value.as_bytes().to_ascii_lowercase() == b"websocket")
 }
 
 /// Takes away what is said about one connection alone.

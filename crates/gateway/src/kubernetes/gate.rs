@@ -132,8 +132,9 @@ impl Gate {
     }
 
     /// Lets so many objects and bytes pass: at once, at a rate, when people have said so, or not.
+    /// What people have let pass is judged once more: meanwhile the policy may have changed.
     pub(super) async fn pass(
-        &self,
+        &mut self,
         active: &mut Active,
         rows: u64,
         bytes: usize,
@@ -163,7 +164,10 @@ impl Gate {
                         meter.asked_in_vain();
                     }
                 }
-                Step::Exceeded(index) => self.exceeded(active, index).await?,
+                Step::Exceeded(index) => {
+                    self.exceeded(active, index).await?;
+                    self.is_unchanged(active)?;
+                }
             }
         }
     }

@@ -11,6 +11,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use weir_audit::{ConnectionClosed, ConnectionOpened, Names, Record, Session as AuditSession};
 use weir_policy::{ClientTls, Credentials, Target, TlsMode};
@@ -30,6 +31,10 @@ const HEAD: Duration = Duration::from_secs(30);
 /// How long a connection of HTTP/1 may wait for its next request, head and all: longer than API servers let
 /// it, so that clients meet what they know.
 const IDLE: Duration = Duration::from_secs(100);
+/// Most bytes of objects that the requests of one connection hold at once, and the unit in which they are
+/// counted.
+const OBJECTS: usize = 16 << 20;
+pub(super) const ROOM: usize = 1 << 10;
 /// Most bytes of a request's head.
 const MAX_HEAD: usize = 128 << 10;
 /// Most headers of a request.
@@ -62,6 +67,8 @@ pub(super) struct Session {
     pub(super) client: std::net::SocketAddr,
     pub(super) depth: u8,
     pub(super) leash: Leash,
+    /// Room for the objects of requests, in units of [`ROOM`].
+    pub(super) objects: Arc<Semaphore>,
     judge: Mutex<Option<Judge>>,
     streams: Mutex<JoinSet<()>>,
     statements: AtomicU64,
@@ -185,6 +192,7 @@ pub(crate) async fn serve(shared: &Arc<Shared>, incoming: Incoming, route: Route
     };
     let client_tls = !matches!(stream, Client::Plain(..));
     let session = Arc::new(Session {
+        objects: Arc::new(Semaphore::new(OBJECTS / ROOM)),
         judge: Mutex::new(judge_of(shared, &target.name)),
         shared: Arc::clone(shared),
         audit: Arc::clone(&audit),

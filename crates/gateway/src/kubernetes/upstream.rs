@@ -3,6 +3,8 @@
 //! It speaks the client's own version of HTTP, so that what can be upgraded stays so and streams stay
 //! streams. It is made when the first request passes, and made anew where the server has closed it.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use http::{Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::{Bytes, Incoming};
@@ -36,7 +38,16 @@ pub(super) struct Upstream {
     tls: Option<UpstreamTls>,
     http2: bool,
     authority: String,
-    sender: Mutex<Option<Sender>>,
+    kept: Mutex<Kept>,
+    /// How often the server could not be reached.
+    failures: AtomicU64,
+}
+
+/// The connection, and why there is none.
+#[derive(Default)]
+struct Kept {
+    sender: Option<Sender>,
+    failure: String,
 }
 
 enum Sender {
@@ -67,7 +78,8 @@ impl Upstream {
                 Ok(ip) => format!("[{ip}]"),
                 Err(_) => name,
             },
-            sender: Mutex::new(None),
+            kept: Mutex::default(),
+            failures: AtomicU64::new(0),
         })
     }
 
@@ -94,33 +106,40 @@ impl Upstream {
         &self,
         mut request: Request<Outgoing>,
     ) -> Result<Response<Incoming>, String> {
-        let mut kept = self.sender.lock().await;
         loop {
-            let known = match kept.take() {
+            let failures = self.failures.load(Ordering::Acquire);
+            let mut kept = self.kept.lock().await;
+            let known = match kept.sender.take() {
                 Some(sender) => sender.still().await,
                 None => None,
             };
             let is_known = known.is_some();
             let mut sender = match known {
                 Some(sender) => sender,
-                None => self.connect().await?,
+                // Whoever waited while the server was not reached waits for no second time of that.
+                None if self.failures.load(Ordering::Acquire) != failures => {
+                    return Err(kept.failure.clone());
+                }
+                None => match self.connect().await {
+                    Ok(sender) => sender,
+                    Err(why) => {
+                        kept.failure.clone_from(&why);
+                        self.failures.fetch_add(1, Ordering::Release);
+                        return Err(why);
+                    }
+                },
             };
             let answered = match &mut sender {
                 Sender::Two(two) => {
                     let answer = two.try_send_request(request);
-                    *kept = Some(sender);
+                    kept.sender = Some(sender);
                     drop(kept);
-                    let answered = answer.await;
-                    kept = match &answered {
-                        Err(_) => self.sender.lock().await,
-                        Ok(_) => return answered.map_err(|error| describe(error.error())),
-                    };
-                    answered
+                    answer.await
                 }
                 // One at a time: the next request waits for the answer's head, and for its body in `still`.
                 Sender::One(one) => {
                     let answered = one.try_send_request(request).await;
-                    *kept = Some(sender);
+                    kept.sender = Some(sender);
                     answered
                 }
             };

@@ -10,6 +10,8 @@ use crate::kubernetes::{Endpoint, KubernetesMatch, KubernetesOperation, Kubernet
 use crate::name::Glob;
 use crate::rule::Match;
 
+use weir_condition::Condition;
+
 /// The restricting reading.
 pub(super) fn restricts(matches: &Match, facts: &Facts<'_>) -> Result<(), Field> {
     let Some(operation) = facts.kubernetes else {
@@ -32,7 +34,9 @@ pub(super) fn restricts(matches: &Match, facts: &Facts<'_>) -> Result<(), Field>
     test(
         Field::ForeignIdentity,
         !kubernetes.foreign_identity || operation.foreign_identity,
-    )
+    )?;
+    let holds = |when: &Condition| when.restricts(&operation.request(), &operation.object);
+    test(Field::When, kubernetes.when.as_ref().is_none_or(holds))
 }
 
 /// The reading of Allow rules.
@@ -60,7 +64,9 @@ pub(super) fn allows(matches: &Match, facts: &Facts<'_>) -> Result<(), Field> {
     test(
         Field::ForeignIdentity,
         kubernetes.foreign_identity == operation.foreign_identity,
-    )
+    )?;
+    let holds = |when: &Condition| when.allows(&operation.request(), &operation.object);
+    test(Field::When, kubernetes.when.as_ref().is_none_or(holds))
 }
 
 /// Whether the match names what is refused unless it is named.

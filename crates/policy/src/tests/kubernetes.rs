@@ -280,3 +280,60 @@ fn a_list_that_goes_on_counts_with_the_pages_before() {
     assert_eq!(meter.row(1), Step::Continue);
     assert_eq!(meter.row(1), Step::Exceeded(0));
 }
+
+#[test]
+fn a_condition_that_is_not_known_to_hold_restricts_and_allows_nothing() {
+    let when = |text: &str| {
+        kubernetes(KubernetesMatch {
+            when: Some(weir_condition::Condition::parse(text).unwrap()),
+            ..KubernetesMatch::default()
+        })
+    };
+    let object = serde_json::json!({"spec": {"replicas": 9}});
+    let create = KubernetesOperation {
+        verb: "create",
+        object: weir_condition::Object::Whole {
+            value: &object,
+            holes: None,
+        },
+        ..get(resource("deployments"))
+    };
+    let list = KubernetesOperation {
+        verb: "list",
+        ..get(KubernetesResource {
+            namespace: None,
+            name: None,
+            ..resource("deployments")
+        })
+    };
+    for (text, operation, denied, allowed) in [
+        ("object.spec.replicas > 5", &create, true, true),
+        ("object.spec.replicas > 10", &create, false, false),
+        ("object.spec.paused", &create, true, false),
+        (
+            "object != null && object.spec.replicas > 5",
+            &list,
+            false,
+            false,
+        ),
+        ("request.namespace == 'prod'", &create, false, false),
+        ("request.namespace == 'prod'", &list, true, false),
+        (
+            "request.resource == 'deployments' && !request.dryRun",
+            &list,
+            true,
+            true,
+        ),
+    ] {
+        let deny = on(&[(DENY, when(text))], operation);
+        assert_eq!(deny.starts_with("deny"), denied, "{text}: {deny}");
+        let allow = by(DefaultAction::Deny, &[(ALLOW, when(text))], operation);
+        assert_eq!(!allow.starts_with("deny"), allowed, "{text}: {allow}");
+    }
+    // A rule with a condition is about the Kubernetes API alone.
+    let sql = verdict(
+        vec![policy("p", vec![rule("r", DENY, when("true"))])],
+        &Operation::Sql(&SqlOperation::default()),
+    );
+    assert!(!sql.starts_with("deny"), "{sql}");
+}

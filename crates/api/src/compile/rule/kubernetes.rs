@@ -1,11 +1,15 @@
 //! What a rule says about the Kubernetes API: that it can fire, and that it does not ask for what no
 //! request has.
 
+use weir_condition::Condition;
 use weir_policy::{Action, Glob, KubernetesMatch, Match, Protocol, Rule};
 
 use super::{Around, Report};
-use crate::kinds::KubernetesMatch as Spec;
+use crate::kinds::{KubernetesMatch as Spec, RuleSpec};
 use crate::tree::Origin;
+
+/// Verbs of requests that carry an object.
+const WRITES: [&str; 3] = ["create", "update", "patch"];
 
 pub(super) fn compile(
     spec: &Spec,
@@ -55,7 +59,63 @@ pub(super) fn compile(
         effects: spec.effects.clone(),
         commands: globs(&spec.commands),
         foreign_identity: spec.foreign_identity,
+        when: None,
     }
+}
+
+/// The condition of a rule, which is about the Kubernetes API by having one.
+pub(super) fn compile_when(
+    rule: &RuleSpec,
+    field: &str,
+    around: &Around<'_>,
+    report: &mut Report,
+) -> Option<Condition> {
+    let (spec, origin) = (&rule.matches, around.origin);
+    let text = spec.when.as_deref()?;
+    let other = [
+        (
+            spec.sql.is_some() || !spec.columns.is_empty() || spec.unproven,
+            "SQL",
+        ),
+        (spec.ssh.is_some(), "SSH"),
+        (spec.mysql.is_some(), "MySQL"),
+    ];
+    if let Some((_, what)) = other.iter().find(|(is, _)| *is) {
+        let message = format!(
+            "a CEL expression is for rules about the Kubernetes API, and this one is about {what}"
+        );
+        report.error(origin, field, message);
+        return None;
+    }
+    let mut targets = around.targets.iter();
+    let here = targets.any(|target| target.protocol == Protocol::Kubernetes);
+    if spec.kubernetes.is_none() && !around.targets.is_empty() && !here {
+        let message = "never applies: a CEL expression is for rules about the Kubernetes API, and no \
+                       target of this policy is one";
+        report.never(origin, field, message);
+    }
+    let condition = match Condition::parse(text) {
+        Ok(condition) => condition,
+        Err(wrong) => {
+            let place = wrong
+                .column
+                .map(|column| format!("at character {column}: "));
+            let message = format!("{}{wrong}", place.unwrap_or_default());
+            report.error(origin, field, message);
+            return None;
+        }
+    };
+    let writes = |verb: &String| WRITES.contains(&verb.as_str());
+    let verbs = spec.kubernetes.as_ref().map_or(&[][..], |spec| &spec.verbs);
+    let only_writes = !verbs.is_empty() && verbs.iter().all(writes);
+    let guarded = text.contains("object != null") || text.contains("object == null");
+    let restricts = rule.action != Some(Action::Allow);
+    if condition.reads_object() && restricts && !only_writes && !guarded {
+        let message = "`object` is null in requests that carry none, for which this rule holds: name the \
+                       verbs that carry one (create, update, patch), or test `object != null`";
+        report.warning(origin, field, message);
+    }
+    Some(condition)
 }
 
 /// Whether an Allow rule with this match lifts something under `default: Allow`.

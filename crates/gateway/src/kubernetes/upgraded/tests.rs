@@ -98,6 +98,13 @@ impl Peer {
         self.io.write_all(bytes).await.unwrap();
     }
 
+    /// Waits until what came is enough.
+    async fn until(&mut self, is_enough: impl Fn(BytesMut) -> bool) {
+        while !is_enough(self.input.clone()) {
+            assert!(self.io.read_buf(&mut self.input).await.unwrap() > 0);
+        }
+    }
+
     /// Bytes until the other side says no more.
     async fn rest(&mut self) -> BytesMut {
         while self.io.read_buf(&mut self.input).await.unwrap_or(0) > 0 {}
@@ -192,10 +199,17 @@ fn message(name: &str, mask: Option<[u8; 4]>, channel: u8, bytes: &[u8]) -> Byte
 
 /// What WebSocket bytes say: data of a channel that follows other data of it is joined; a closure of all is
 /// one of channel 254.
-fn said(name: &str, mut reader: websocket::Reader, mut bytes: BytesMut) -> Vec<(u8, String)> {
+fn said(name: &str, reader: websocket::Reader, mut bytes: BytesMut) -> Vec<(u8, String)> {
+    let all = begun(name, reader, &mut bytes);
+    assert!(bytes.is_empty());
+    all
+}
+
+/// The same of bytes of which the last may not be there yet.
+fn begun(name: &str, mut reader: websocket::Reader, bytes: &mut BytesMut) -> Vec<(u8, String)> {
     let mut demux = Demux::new(version(name));
     let mut all: Vec<(u8, String)> = Vec::new();
-    while let Some(event) = reader.feed(&mut bytes).unwrap() {
+    while let Some(event) = reader.feed(bytes).unwrap() {
         let (channel, text) = match event {
             websocket::Event::Piece(piece) => match demux.take(piece).unwrap() {
                 Some(Event::Data(channel, data)) => {
@@ -216,7 +230,6 @@ fn said(name: &str, mut reader: websocket::Reader, mut bytes: BytesMut) -> Vec<(
             _ => all.push((channel, text)),
         }
     }
-    assert!(bytes.is_empty());
     all
 }
 
@@ -255,8 +268,12 @@ async fn every_version_of_the_channels_goes_through_however_it_is_cut() {
                 ]
                 .concat(),
             );
+            let input = pairs(&[(STDIN, "ls\n"), (RESIZE, "{\"Width\":80,\"Height\":24}")]);
             let serve = async {
                 server.send(&to_client).await;
+                // A server that ends is not told what the client says afterwards.
+                let heard = |mut bytes| begun(name, websocket::Reader::of_client(), &mut bytes);
+                server.until(|bytes| heard(bytes) == input).await;
                 server.io.shutdown().await.unwrap();
                 server.rest().await
             };
@@ -277,11 +294,7 @@ async fn every_version_of_the_channels_goes_through_however_it_is_cut() {
                 said(name, websocket::Reader::of_server(), at_client),
                 wanted
             );
-            let wanted = pairs(&[(STDIN, "ls\n"), (RESIZE, "{\"Width\":80,\"Height\":24}")]);
-            assert_eq!(
-                said(name, websocket::Reader::of_client(), at_server),
-                wanted
-            );
+            assert_eq!(said(name, websocket::Reader::of_client(), at_server), input);
             let ended = task.await.unwrap();
             let exit = version(name).has_status().then_some(7);
             assert_eq!((ended.exit, ended.bytes_out), (exit, 9 + 3 + 5), "{name}");
