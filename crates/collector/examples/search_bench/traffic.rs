@@ -26,7 +26,6 @@ pub(crate) fn mixed(n: u64) -> u64 {
 
 struct Shape {
     text: Arc<str>,
-    column: String,
     /// The literals are in the text.
     literal: bool,
     command: Arc<str>,
@@ -157,7 +156,6 @@ impl World {
             } else {
                 Names::empty()
             },
-            column,
         }
     }
 }
