@@ -129,7 +129,7 @@ async fn compare(
     };
     if given.is_some() {
         let note: Option<Note> = report.log.checkpoint.parse().ok();
-        if !note.is_some_and(|note| verify_note(&note, &key).is_ok()) {
+        if note.is_none_or(|note| verify_note(&note, &key).is_err()) {
             problems.push("the checkpoint is not signed by the key that you gave".to_owned());
         }
     }

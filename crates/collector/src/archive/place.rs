@@ -48,13 +48,14 @@ pub(super) enum Place {
 
 impl Place {
     pub(super) fn new(config: ArchiveConfig) -> Result<Self, PlaceError> {
-        match config.to.strip_prefix("s3://") {
-            Some(bucket) => Bucket::new(&bucket.to_owned(), config).map(Self::Bucket),
+        let to = config.to.clone();
+        match to.strip_prefix("s3://") {
+            Some(bucket) => Bucket::new(bucket, config).map(Self::Bucket),
             None if config.to.contains("://") || config.to.is_empty() => {
                 let why = format!("{:?} is neither a folder nor s3://BUCKET/PREFIX", config.to);
                 Err(PlaceError::Invalid(why))
             }
-            None => Ok(Self::Folder(config.to.into())),
+            None => Ok(Self::Folder(to.into())),
         }
     }
 
