@@ -5,7 +5,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's helpers")]
 
-#[expect(dead_code, reason = "the bench needs more of it")]
 #[path = "../examples/search_bench/traffic.rs"]
 mod traffic;
 
