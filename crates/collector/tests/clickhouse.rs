@@ -3,9 +3,8 @@
 //! `make clickhouse` runs these; the variable WEIR_CLICKHOUSE_SERVE says how the engine is started: a
 //! command that takes a directory and prints the port of its HTTP interface.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test's helpers")]
+#![expect(clippy::unwrap_used, reason = "a test's helpers")]
 
-#[expect(dead_code, reason = "the bench needs more of it")]
 #[path = "../examples/search_bench/traffic.rs"]
 mod traffic;
 

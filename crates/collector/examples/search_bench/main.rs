@@ -112,7 +112,14 @@ fn searches(store: &Collector, world: &World) -> Result<(), Fail> {
         ..any()
     })?;
     events("decision", &|value| Filter {
-        decision: Some(if value % 2 == 0 { "deny" } else { "hold" }.into()),
+        decision: Some(
+            if value.is_multiple_of(2) {
+                "deny"
+            } else {
+                "hold"
+            }
+            .into(),
+        ),
         ..any()
     })?;
     events("approver", &|value| Filter {

@@ -135,7 +135,7 @@ impl World {
                 ),
             ),
         };
-        let literal = n % 2 == 0;
+        let literal = n.is_multiple_of(2);
         Shape {
             text: if literal { text } else { text + "$1" }.into(),
             literal,
@@ -264,7 +264,7 @@ impl Engine {
         open.statements += 1;
         let number = open.statements;
         let rare = mixed(mix);
-        if rare % 1000 == 0 {
+        if rare.is_multiple_of(1000) {
             self.hold(world, records, at, &session, number);
         }
         if rare % 200_000 == 7 {
@@ -410,7 +410,7 @@ fn statement(world: &World, number: u64, mix: u64, rare: u64) -> StatementFinish
             command: Some(Arc::clone(&shape.command)),
             decision: if denied {
                 Decision::Deny
-            } else if rare % 1000 == 0 {
+            } else if rare.is_multiple_of(1000) {
                 Decision::Hold
             } else {
                 Decision::Permit

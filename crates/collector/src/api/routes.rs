@@ -129,6 +129,9 @@ fn fit<'a>(template: &str, path: &'a str) -> Option<&'a str> {
     }
 }
 
+/// Since, until, and of which namespace.
+pub(super) type Range = (Option<Timestamp>, Option<Timestamp>, Option<String>);
+
 /// A query string's pairs, percent-decoded; what is not known is refused.
 pub(super) struct Query(HashMap<String, String>);
 
@@ -175,9 +178,7 @@ impl Query {
     }
 
     /// Range and namespace of an overview.
-    pub(super) fn overview(
-        mut self,
-    ) -> Result<(Option<Timestamp>, Option<Timestamp>, Option<String>), String> {
+    pub(super) fn overview(mut self) -> Result<Range, String> {
         let range = (
             self.parsed("since")?,
             self.parsed("until")?,

@@ -121,6 +121,9 @@ fn finished(question: &Question, columns: &[&str], mut rows: Vec<Vec<String>>) -
     }
 }
 
+/// Makes the cells of a row.
+type Read = fn(&Row<'_>) -> rusqlite::Result<Vec<String>>;
+
 /// Sums by who, and by what the question is about.
 fn table(
     reader: &Connection,
@@ -166,8 +169,7 @@ fn table(
             who("x")
         )
     };
-    let (sql, read): (String, fn(&Row<'_>) -> rusqlite::Result<Vec<String>>) = match question.about
-    {
+    let (sql, read): (String, Read) = match question.about {
         About::WhoReadLabel => {
             let fits = "(?6 IS NULL OR s.label IN (SELECT id FROM keys WHERE kind = 4 AND
                  CASE WHEN ?6 LIKE '%*' THEN substr(text, 1, length(?6) - 1) = rtrim(?6, '*')

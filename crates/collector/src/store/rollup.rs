@@ -96,6 +96,9 @@ struct Cell {
     last: Timestamp,
 }
 
+/// Day, namespace and code of findings.
+type FoundOn = (u64, Option<Arc<str>>, &'static str);
+
 /// Sums of one batch.
 pub(super) struct Rollup {
     today: u64,
@@ -103,7 +106,7 @@ pub(super) struct Rollup {
     places: HashMap<Who, usize>,
     cells: HashMap<Alike, Cell>,
     holds: HashMap<(u64, usize), u64>,
-    findings: HashMap<(u64, Option<Arc<str>>, &'static str), (u64, Timestamp)>,
+    findings: HashMap<FoundOn, (u64, Timestamp)>,
     notes: HoldNotes,
 }
 
