@@ -48,7 +48,7 @@ class CutOff:
     def it_says_who_ordered_it(self):
         listed = json.loads(self.weir.shell("kubectl weir quarantine -o json", who="alice").stdout)
         equal([one["spec"]["by"] for one in listed], ["alice"])
-        seen = self.weir.evidence("query --since 10m --kind quarantine_changed -o json")
+        seen = self.weir.evidence("query --since 10m --kind quarantines -o json")
         for part in ('"alice"', "reads at night"):
             contains(seen, part, "the record")
 

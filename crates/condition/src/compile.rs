@@ -201,10 +201,11 @@ impl<'a> Compiler<'a> {
 
     fn call(&mut self, call: &'a CallExpr, depth: usize) -> Result<Expression, Wrong> {
         let name = call.func_name.as_str();
-        if call.target.is_none() && name == operators::ADD {
-            if let Some(append) = self.append(&call.args, depth)? {
-                return Ok(append);
-            }
+        if call.target.is_none()
+            && name == operators::ADD
+            && let Some(append) = self.append(&call.args, depth)?
+        {
+            return Ok(append);
         }
         let parts: Vec<&'a IdedExpr> = call
             .target

@@ -84,7 +84,7 @@ pub struct Message {
 
 #[derive(Debug)]
 pub(crate) enum Subject {
-    Hold(HoldNews),
+    Hold(Box<HoldNews>),
     Found(Found),
 }
 
@@ -155,7 +155,7 @@ impl Message {
             lane: lane.into(),
             kind,
             timestamp: timestamp.into(),
-            subject: Arc::new(Subject::Hold(news)),
+            subject: Arc::new(Subject::Hold(Box::new(news))),
         }
     }
 

@@ -100,7 +100,7 @@ impl Asks for RemoteHolds {
             Opened::Leads(leading) => {
                 // Whoever asks may go away; the request that was made then has to be withdrawn.
                 let inner = Arc::clone(&self.inner);
-                let raising = tokio::spawn(async move { inner.raise(leading, &spec).await });
+                let raising = tokio::spawn(async move { inner.raise(*leading, &spec).await });
                 let raised = raising.await.map_err(|error| error.to_string())?;
                 raised.map(Opened::Waits)
             }

@@ -68,7 +68,7 @@ pub enum Opened {
     /// It waits for people, for a request that was raised before or just now.
     Waits(HoldTicket),
     /// A request must be raised for it.
-    Leads(Leading),
+    Leads(Box<Leading>),
 }
 
 /// How a hold was answered.
@@ -361,11 +361,11 @@ impl Holds {
             }
         };
         let Some((ticket, mut raised)) = joined else {
-            return Ok(Opened::Leads(Leading {
+            return Ok(Opened::Leads(Box::new(Leading {
                 holds: self.clone(),
                 id,
                 hold: Some(hold),
-            }));
+            })));
         };
         let outcome = raised.wait_for(Option::is_some).await;
         let outcome = outcome.map(|outcome| outcome.clone());

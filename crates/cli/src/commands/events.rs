@@ -32,6 +32,8 @@ pub(crate) enum Kind {
     Engine,
     /// Who read evidence
     Reads,
+    /// Identities that were cut off or let in again
+    Quarantines,
     /// All of these
     All,
 }
@@ -53,6 +55,7 @@ impl Kind {
             Self::Policy => &["policy_changed", "budgets_reset"],
             Self::Sessions => &["connection_opened", "connection_closed"],
             Self::Engine => &["engine_started", "engine_stopped"],
+            Self::Quarantines => &["quarantine_changed"],
             Self::Reads => &["evidence_read"],
             Self::All => &[
                 "statement_finished",
@@ -70,6 +73,7 @@ impl Kind {
                 "engine_started",
                 "engine_stopped",
                 "evidence_read",
+                "quarantine_changed",
             ],
         }
     }

@@ -150,7 +150,7 @@ async fn watch(connect: &Connect, home: Home) -> Result<(), Failure> {
             let (key, state) = cluster_requests::state(request);
             let unchanged = before.get(&key) == Some(&state);
             // What was over before anybody watched is no news.
-            if !unchanged && !(first && !cluster_requests::is_open(request)) {
+            if !unchanged && (!first || cluster_requests::is_open(request)) {
                 let is_new = !before.contains_key(&key);
                 write(&news(request, connect.output, is_new)?)?;
             }

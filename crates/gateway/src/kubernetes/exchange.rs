@@ -661,7 +661,7 @@ fn upgrades(head: &request::Parts, request: &wire::Request) -> bool {
 
 fn asks_for_websocket(headers: &HeaderMap) -> bool {
     let mut asked = headers.get_all(UPGRADE).iter();
-    asked.any(|value| value.as_bytes().to_ascii_lowercase() == b"websocket")
+    asked.any(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
 /// Takes away what is said about one connection alone.
