@@ -20,7 +20,7 @@ await claim("replay: statements with their masked results, and what could not be
     return (await page.locator(".step pre.sql").count()) >= 4;
   }, "the session's statements");
   const first = page.locator(".step", { hasText: "SELECT id, name, ssn" });
-  contains(await first.textContent(), "10 more");
+  contains(await first.textContent(), "10 more rows recorded");
   equal(await first.locator("th.masked").allTextContents(), ["ssn"]);
   expect(/^\W+\d{4}$/.test(await first.locator("td.masked").first().textContent()), "the mask");
   contains(await page.textContent(".steps"), "denied");

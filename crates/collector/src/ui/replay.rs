@@ -368,10 +368,13 @@ fn table(chunks: &[RecordingChunk], finished: &StatementFinished) -> Option<Tabl
     let left = match (hidden, if is_copy { 0 } else { unrecorded }) {
         (0, 0) => None,
         (0, gone) => Some(format!("{} not recorded", counted(gone, "row", "rows"))),
-        (more, 0) => Some(format!("{} more recorded", counted(more, "row", "rows"))),
+        (more, 0) => Some(format!(
+            "{} recorded",
+            counted(more, "more row", "more rows")
+        )),
         (more, gone) => Some(format!(
-            "{} more recorded, {} not recorded",
-            counted(more, "row", "rows"),
+            "{} recorded, {} not recorded",
+            counted(more, "more row", "more rows"),
             count(gone)
         )),
     };
