@@ -33,6 +33,7 @@ export async function claim(name, test) {
   const start = Date.now();
   try {
     await test();
+    await over();
     const own = complaints.splice(0);
     if (own.length) throw new Error(`the browser complained: ${own.join(" | ")}`);
     passed += 1;
@@ -42,7 +43,15 @@ export async function claim(name, test) {
     failures.push(name);
     console.log(`FAIL  ${name}\n        ${String(error.stack || error).split("\n").slice(0, 9).join("\n        ")}`);
     if (last && !last.isClosed()) await last.screenshot({ path: picture(`failed-${name.replace(/\W+/g, "-").slice(0, 60)}`) }).catch(() => {});
+    await over().catch((error) => console.log(`        ${error.message}`));
+    complaints.length = 0;
   }
+}
+/** Ends what a claim left: the next one begins with no browser, no client and no hold. */
+async function over() {
+  for (const context of browser.contexts()) await context.close();
+  for (const client of clients.splice(0)) client.kill();
+  await until(async () => (await waiting()).length === 0, "a hold closes itself when its client goes");
 }
 export function finish() {
   if (failures.length) console.log(`failed: ${failures.join("; ")}`);
@@ -93,6 +102,14 @@ function watch(page) {
     if (page.url().startsWith(scene.ui)) complaints.push(`script: ${error.message}`);
   });
 }
+/** Opens the hold of a statement, once it is in the list of those that wait. */
+export async function opens(page, statement) {
+  const card = page.locator("#list .cards:not(.over) a.card", { hasText: statement });
+  await card.waitFor();
+  const path = await card.getAttribute("href");
+  await card.click();
+  await page.waitForURL(`${scene.ui}${path}`);
+}
 /** A picture, which people look at. */
 export async function shot(page, name, whole = false) {
   await page.screenshot({ path: picture(name), fullPage: whole });
@@ -135,6 +152,8 @@ export async function loginByLink(page) {
 }
 
 // ------------------------------------------------------------------------------- programs
+/** What was started since the claim began. */
+const clients = [];
 /** A program to its end. */
 export function run(argv, { env = process.env, input } = {}) {
   return start(argv, { env, input }).done;
@@ -142,6 +161,7 @@ export function run(argv, { env = process.env, input } = {}) {
 /** A program in the background; `done` is {code, out, err}. */
 export function start(argv, { env = process.env, input } = {}) {
   const child = spawn(argv[0], argv.slice(1), { env });
+  clients.push(child);
   let [out, err] = ["", ""];
   child.stdout.on("data", (data) => { out += data; });
   child.stderr.on("data", (data) => { err += data; });

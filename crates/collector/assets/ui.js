@@ -148,6 +148,7 @@
       }
       if (now >= total) { now = total; set(false); }
       show(true);
+      casts.forEach((one) => one.follow(now));
       if (playing) requestAnimationFrame(tick);
     };
     const set = (on) => {
@@ -157,15 +158,13 @@
       play.setAttribute("aria-pressed", on);
       before = performance.now();
       if (on) requestAnimationFrame(tick);
-      casts.forEach((one) => one.follow(now, on, Number(speed.value)));
     };
     const to = (ms, scroll) => {
       now = Math.min(total, Math.max(0, ms));
       show(scroll);
-      casts.forEach((one) => one.follow(now, playing, Number(speed.value)));
+      casts.forEach((one) => one.follow(now));
     };
     play.addEventListener("click", () => set(!playing));
-    speed.addEventListener("change", () => to(now, false));
     seek.addEventListener("input", () => to(Number(seek.value), true));
     link.addEventListener("click", () => setTimeout(() => navigator.clipboard && navigator.clipboard.writeText(location.href).catch(() => {}), 0));
     const hash = () => {
@@ -176,20 +175,31 @@
     if (/^#t=/.test(location.hash)) hash(); else { now = total; show(false); shown && shown.classList.remove("now"); shown = null; now = 0; seek.value = 0; clock.textContent = text(0); }
   }
 
-  // A terminal of the session, with a player of its own.
+  // A terminal of the session. Its player shows the moment that it is told to, and at first the last one.
   function cast(place) {
     const from = Number(place.dataset.from);
     const player = AsciinemaPlayer.create(place.dataset.cast, place, {
-      fit: "width", preload: true, idleTimeLimit: 2, poster: "npt:0:1", terminalFontFamily: getComputedStyle(document.documentElement).getPropertyValue("--mono"),
+      fit: "width", preload: true, terminalFontFamily: getComputedStyle(document.documentElement).getPropertyValue("--mono"),
     });
-    let length = 0;
-    Promise.resolve(player.getDuration()).then((seconds) => { length = (seconds || 0) * 1000; }).catch(() => {});
+    let length = 0, wanted = "100%", busy = false;
+    const next = async () => {
+      busy = true;
+      while (wanted !== null) {
+        const at = wanted;
+        wanted = null;
+        try {
+          await player.seek(at);
+          length = length || (await player.getDuration() || 0) * 1000;
+        } catch { /* What cannot be loaded stays black. */ }
+      }
+      busy = false;
+    };
+    next();
     return {
       during: (now) => now >= from && now < from + length,
-      follow: (now, playing) => {
-        const at = (now - from) / 1000;
-        if (at < 0) { player.pause(); return; }
-        Promise.resolve(player.seek(at)).then(() => (playing ? player.play() : player.pause())).catch(() => {});
+      follow: (now) => {
+        wanted = Math.max(0, (now - from) / 1000);
+        if (!busy) next();
       },
     };
   }

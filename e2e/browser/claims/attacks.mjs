@@ -1,6 +1,6 @@
 // What other sites, other people and old pages can do: nothing.
 import http from "node:http";
-import { claim, contains, equal, expect, link, login, loginByLink, psql, raw, scene, throughProvider, until, visitor, waiting } from "../lib.mjs";
+import { claim, contains, equal, expect, link, login, loginByLink, opens, psql, raw, scene, throughProvider, until, visitor, waiting } from "../lib.mjs";
 
 const cookieOf = async (page) => {
   const [one] = (await page.context().cookies()).filter(({ name }) => name === "weir");
@@ -24,10 +24,9 @@ await claim("attack: a decision without the form's token, with another session's
   const [page, other] = [await visitor(), await visitor()];
   await loginByLink(page);
   await loginByLink(other);
-  const client = psql("SELECT secret FROM vault WHERE id = 1");
+  const client = psql("SELECT secret FROM vault WHERE id = 1 AND 'attacked' <> ''");
   for (const one of [page, other]) {
-    await one.waitForSelector("#list a.card");
-    await one.click("#list a.card");
+    await opens(one, "attacked");
     await one.waitForSelector("#approve");
   }
   const [fields, theirs] = [await form(page), await form(other)];
@@ -101,20 +100,25 @@ await claim("attack: a login leads to pages of ours only", async () => {
   }
 });
 
-/** Stops the browser on its way back from the provider, and hands over the URL. */
-async function intercepted(page, name) {
+/** Stops the browser on its way back from the provider, who redirects it, and hands over the URL. */
+async function stopped(page, name, where, click) {
+  const devtools = await page.context().newCDPSession(page);
   let back = null;
-  await page.context().route(/\/ui\/login\/return/, (route) => {
-    back = route.request().url();
-    return route.fulfill({ status: 200, body: "stopped" });
+  devtools.on("Fetch.requestPaused", ({ requestId, request }) => {
+    back = request.url;
+    devtools.send("Fetch.fulfillRequest", { requestId, responseCode: 200, body: Buffer.from("stopped").toString("base64") });
   });
-  await page.goto(`${scene.ui}/ui/login`);
-  await page.click("text=Log in with");
+  await devtools.send("Fetch.enable", { patterns: [{ urlPattern: "*/ui/login/return*" }] });
+  await page.goto(where);
+  if (click) await page.click(click);
   await throughProvider(page, name);
   await until(() => back, "the provider sends the browser back");
-  await page.context().unroute(/\/ui\/login\/return/);
+  await page.waitForSelector("text=stopped");
+  await devtools.send("Fetch.disable");
+  await devtools.detach();
   return back;
 }
+const intercepted = (page, name) => stopped(page, name, `${scene.ui}/ui/login`, "text=Log in with");
 
 await claim("attack: an answer of the provider counts once, in the browser that began it", async () => {
   const [mine, victim] = [await visitor(), await visitor()];
@@ -123,17 +127,23 @@ await claim("attack: an answer of the provider counts once, in the browser that 
   await victim.goto(back);
   contains(await victim.textContent("main"), "belongs to no login");
   equal((await victim.context().cookies()).filter(({ name }) => name === "weir").length, 0);
-  // It is gone for the attacker as well, and so is it after a login.
+  // The browser that began it takes it, and takes it once.
+  await mine.goto(back);
+  await mine.waitForURL(`${scene.ui}/ui/holds`);
+  contains(await mine.textContent(".who"), "jane");
+  await mine.context().clearCookies();
   await mine.goto(back);
   contains(await mine.textContent("main"), "belongs to no login");
-  const fresh = await intercepted(await visitor(), "jane");
+  equal((await mine.context().cookies()).filter(({ name }) => name === "weir").length, 0);
+  // Nor does it count a second time where the first login's cookies are kept.
   const again = await visitor();
   const good = await intercepted(again, "jane");
+  const kept = await again.context().cookies(scene.ui);
   await again.goto(good);
   await again.waitForURL(`${scene.ui}/ui/holds`);
+  await again.context().addCookies(kept);
   await again.goto(good);
   contains(await again.textContent("main"), "belongs to no login");
-  void fresh;
 });
 
 await claim("attack: a code for another login or another client logs nobody in", async () => {
@@ -146,12 +156,8 @@ await claim("attack: a code for another login or another client logs nobody in",
   contains(await mine.textContent("main"), "gives no token");
   // A code that another client of the provider got.
   const page = await visitor();
-  let stolen = null;
-  await page.context().route(/\/ui\/login\/return/, (route) => { stolen = route.request().url(); return route.fulfill({ body: "stopped" }); });
   const challenge = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
-  await page.goto(`${scene.issuer}/auth?client_id=other&response_type=code&scope=openid&state=s&nonce=n&code_challenge=${challenge}&code_challenge_method=S256&redirect_uri=${encodeURIComponent(scene.ui + "/ui/login/return")}`);
-  await throughProvider(page, "jane");
-  await until(() => stolen, "the other client's code");
+  const stolen = await stopped(page, "jane", `${scene.issuer}/auth?client_id=other&response_type=code&scope=openid&state=s&nonce=n&code_challenge=${challenge}&code_challenge_method=S256&redirect_uri=${encodeURIComponent(scene.ui + "/ui/login/return")}`);
   const fourth = await visitor();
   const mixed = new URL(await intercepted(fourth, "jane"));
   mixed.searchParams.set("code", new URL(stolen).searchParams.get("code"));

@@ -1,5 +1,5 @@
 // How it looks: narrow, dark, and by keys.
-import { claim, equal, expect, fits, loginByLink, psql, scene, shot, until, visitor, waiting } from "../lib.mjs";
+import { claim, equal, expect, fits, loginByLink, opens, psql, scene, shot, visitor } from "../lib.mjs";
 
 const PAGES = ["holds", "sessions", "search", "search?label=pii.*", "findings", "overview", "questions/who-read-label?ask=yes&within=30d", "proof?verify=now"];
 
@@ -10,15 +10,16 @@ for (const [name, size] of [["narrow", { width: 390, height: 844 }], ["dark", { 
     await fits(page, "door");
     await shot(page, `${name}-door`);
     await loginByLink(page);
-    const client = psql("SELECT secret FROM vault WHERE id = 1 AND secret <> 'a rather long literal that does not fit into the line of a list of holds'");
-    await page.waitForSelector("#list a.card");
+    await psql("SELECT id, name, ssn FROM customers ORDER BY id LIMIT 3", "SELECT id, body FROM notes ORDER BY id").done;
+    psql("SELECT secret FROM vault WHERE id = 1 AND secret <> 'a rather long literal that does not fit into the line of a list of holds'");
+    await page.waitForSelector("#list .cards:not(.over) a.card");
     for (const one of PAGES) {
       await page.goto(`${scene.ui}/ui/${one}`);
       await fits(page, one);
       await shot(page, `${name}-${one.replace(/\W+/g, "-")}`, true);
     }
     await page.goto(`${scene.ui}/ui/holds`);
-    await page.click("#list a.card");
+    await opens(page, "a rather long literal");
     await page.waitForSelector("#approve");
     await fits(page, "hold");
     await shot(page, `${name}-hold`, true);
@@ -27,8 +28,6 @@ for (const [name, size] of [["narrow", { width: 390, height: 844 }], ["dark", { 
     await page.waitForSelector(".step");
     await fits(page, "replay");
     await shot(page, `${name}-replay`, true);
-    client.child.kill();
-    await until(async () => (await waiting()).length === 0, "withdrawn");
   });
 }
 

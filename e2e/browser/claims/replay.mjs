@@ -11,7 +11,7 @@ async function newest(page, target) {
 }
 
 await claim("replay: statements with their masked results, and what could not be shown is counted", async () => {
-  await psql("SELECT id, name, ssn FROM customers ORDER BY id LIMIT 60", "SELECT pg_sleep(1.2)", "SELECT id, body FROM notes ORDER BY id", "DELETE FROM customers").done;
+  await psql("SELECT id, name, ssn FROM customers ORDER BY id LIMIT 60", "SELECT pg_sleep(4)", "SELECT id, body FROM notes ORDER BY id", "DELETE FROM customers").done;
   const page = await visitor();
   await loginByLink(page);
   await until(async () => {
@@ -20,7 +20,7 @@ await claim("replay: statements with their masked results, and what could not be
     return (await page.locator(".step pre.sql").count()) >= 4;
   }, "the session's statements");
   const first = page.locator(".step", { hasText: "SELECT id, name, ssn" });
-  contains(await first.textContent(), "10 more");
+  contains(await first.textContent(), "10 more rows recorded");
   equal(await first.locator("th.masked").allTextContents(), ["ssn"]);
   expect(/^\W+\d{4}$/.test(await first.locator("td.masked").first().textContent()), "the mask");
   contains(await page.textContent(".steps"), "denied");
@@ -40,10 +40,10 @@ await claim("replay: plays, stops, seeks, and a link leads to a moment", async (
   await page.click("#play");
   await page.waitForSelector(".step.later");
   await page.waitForSelector(".step.now");
-  await shot(page, "replay-playing");
   const clock = () => page.textContent("#clock");
   const at = await clock();
   await until(async () => (await clock()) !== at, "the clock runs", 3);
+  await shot(page, "replay-playing");
   await page.click("#play");
   await page.locator("#seek").evaluate((seek) => { seek.value = seek.max; seek.dispatchEvent(new Event("input")); });
   equal(await page.locator(".step.later").count(), 0, "at the end nothing is to come");

@@ -180,7 +180,11 @@ fn line(out: &mut String, at: Duration, code: &str, data: &str) {
 }
 
 fn header(recorded: &Recorded, pieces: &[Piece], version: Version) -> Value {
-    let (columns, rows) = pieces.iter().find_map(Piece::size).unwrap_or(SIZE);
+    // A client without a terminal of its own asks for one of no size.
+    let mut sizes = pieces.iter().filter_map(Piece::size);
+    let (columns, rows) = sizes
+        .find(|(columns, rows)| *columns > 0 && *rows > 0)
+        .unwrap_or(SIZE);
     let mut header = match version {
         Version::V2 => json!({"version": 2, "width": columns, "height": rows}),
         Version::V3 => json!({"version": 3, "term": {"cols": columns, "rows": rows}}),

@@ -275,7 +275,8 @@ impl Gathered {
         let connection = self.connection?;
         let began = self.began?;
         let total = between(began, self.last.unwrap_or(began));
-        let total_ms = millis(total).max(1);
+        // The slider's steps are of 10 ms, and its last one is the end.
+        let total_ms = millis(total).max(1).next_multiple_of(10);
         let ticks = self.steps.iter().map(|step| Tick {
             // Milliseconds of a session are far below what a double holds exactly.
             x: (step.at_ms as f64 / total_ms as f64 * 1000.0).clamp(0.0, 1000.0),
@@ -368,10 +369,13 @@ fn table(chunks: &[RecordingChunk], finished: &StatementFinished) -> Option<Tabl
     let left = match (hidden, if is_copy { 0 } else { unrecorded }) {
         (0, 0) => None,
         (0, gone) => Some(format!("{} not recorded", counted(gone, "row", "rows"))),
-        (more, 0) => Some(format!("{} more recorded", counted(more, "row", "rows"))),
+        (more, 0) => Some(format!(
+            "{} recorded",
+            counted(more, "more row", "more rows")
+        )),
         (more, gone) => Some(format!(
-            "{} more recorded, {} not recorded",
-            counted(more, "row", "rows"),
+            "{} recorded, {} not recorded",
+            counted(more, "more row", "more rows"),
             count(gone)
         )),
     };

@@ -358,6 +358,8 @@ impl Session {
         let mut ruled = pin!(held.ruled());
         let cancel = Arc::clone(&self.connection.cancelled);
         let mut cancelled = pin!(cancel.notified());
+        // What is held lies in the inbox and may fill it; a client that goes away is seen all the same.
+        let most = self.client.inbox.len() + super::session::BACKLOG;
         poll_fn(|cx| {
             if let Poll::Ready(ruled) = ruled.as_mut().poll(cx) {
                 return Poll::Ready(Ok(Wait::Ruled(ruled)));
@@ -366,7 +368,7 @@ impl Session {
                 return Poll::Ready(Ok(Wait::Cancelled));
             }
             loop {
-                let room = self.client.inbox.len() < super::session::BACKLOG;
+                let room = self.client.inbox.len() < most;
                 match self.poll_io(cx, room, false) {
                     Poll::Ready(Ok(())) if self.client.eof => return Poll::Ready(Ok(Wait::Gone)),
                     Poll::Ready(Ok(())) => {}
