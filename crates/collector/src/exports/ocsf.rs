@@ -23,7 +23,7 @@ use weir_audit::{
 };
 
 /// The versions of the schema that can be written.
-pub const VERSIONS: &[&str] = &["1.3.0", "1.4.0", "1.5.0", "1.6.0", "1.7.0", "1.8.0"];
+pub const VERSIONS: &[&str] = &["1.5.0", "1.6.0", "1.7.0", "1.8.0"];
 /// The version that is written unless another one is asked for.
 pub const DEFAULT_VERSION: &str = "1.5.0";
 
