@@ -6,6 +6,10 @@
   const all = (selector, within = document) => [...within.querySelectorAll(selector)];
   const typing = (target) => target.closest("input, textarea, select, [contenteditable]");
 
+  // On a narrow page the tabs scroll; the one that is open is in view.
+  const tab = one("nav a[aria-current]");
+  if (tab) tab.parentElement.scrollLeft = tab.offsetLeft - 40;
+
   // ---- clocks: the server says how much is left, so that a wrong clock here changes nothing
   const started = new WeakMap();
   const span = (ms) => {
@@ -172,7 +176,7 @@
       if (found) to(Number(found[1]) * 1000, true);
     };
     window.addEventListener("hashchange", hash);
-    if (/^#t=/.test(location.hash)) hash(); else { now = total; show(false); shown && shown.classList.remove("now"); shown = null; now = 0; seek.value = 0; clock.textContent = text(0); }
+    if (/^#t=/.test(location.hash)) hash(); else { now = total; show(false); shown && shown.classList.remove("now"); shown = null; now = 0; seek.value = 0; clocked = 0; clock.textContent = text(0); }
   }
 
   // A terminal of the session. Its player shows the moment that it is told to, and at first the last one.
