@@ -187,6 +187,7 @@ impl Store {
             one(Kind::ClusterGuardPolicy),
             one(Kind::GuardPolicy),
             one(Kind::PolicyException),
+            one(Kind::Quarantine),
         );
     }
 
