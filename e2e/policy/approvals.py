@@ -89,6 +89,7 @@ def a_request_tells_everything(desk):
     contains(text, "public.customers.ssn", "the card names the labelled column")
     desk.w.cli("approve", request["name"], "--reason", "ticket 7")
     equal(running.result().code, None)
+    desk.w.settle()
     decided = json.loads(desk.w.cli("query", "--kind", "requests", "--output", "json").stdout)
     contains(str(decided), "ticket 7", "why is evidence")
     contains(str(decided), "socket", "and how the approver was proved")
@@ -163,6 +164,7 @@ def a_shape_goes_on_for_minutes(desk):
     contains(said, "of this shape")
     equal(running.result().code, None)
     equal(len(running.conn.query(BY_ID.format(2)).rows), 1, "another literal")
+    desk.w.settle()
     found = desk.w.cli("query", "--kind", "statements", "--output", "json").stdout
     equal(found.count(f'"{request["name"]}"') >= 2, True, "evidence names the approval for both")
     desk.w.stop()
