@@ -64,8 +64,8 @@ class Review:
         work, shell = self.weir.work, self.weir.shell
         install.need("chromium", "chromium")
         pki.issue(work, "provider", f"IP:{NODE}")
-        self._run("provider", ["node", f"{BROWSER}/provider.mjs", ISSUER, f"{UI}/ui/login/return", "provider.crt",
-                               "provider.key"],
+        self._run("provider", ["node", f"{BROWSER}/provider.mjs", ISSUER, f"{UI}/ui/login/return", f"{work}/provider.crt",
+                               f"{work}/provider.key"],
                   "provider: ready", MODULES=self.modules)
         python = install.venv("slack", "slack_sdk==3.48.0")
         self._run("slack", [python, f"{ROOT}/e2e/notify/slack_receiver.py", "xoxb-token", "0", NODE, str(SLACK)], str(SLACK))
@@ -77,7 +77,8 @@ class Review:
         self.weir.install(*OPTIONS)
         self._run("forward", ["kubectl", "-n", "weir-system", "port-forward", "service/weir-collector", "9446:8446"],
                   "Forwarding from")
-        self.cluster.exec("db", "psql", "-h", "/tmp", "-U", "postgres", "shop", "-c", f"create table export as select g as id, "
+        self.cluster.exec("db", "env", "PGPASSWORD=real-secret", "psql", "-h", "/tmp", "-U", "postgres", "shop", "-c",
+                          "create table export as select g as id, "
                           f"'row ' || g as body from generate_series(1, {ROWS}) g; grant select on export to app",
                           namespace="data")
 
