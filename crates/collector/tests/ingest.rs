@@ -160,11 +160,12 @@ async fn a_forged_identity_is_refused_with_everything_beside_it() {
         forge(&|identity| identity.uid = None),
         forge(&|identity| identity.pod = Some("web-2".into())),
     ] {
-        let good = frame(1, genesis(&own.engine()), &own.session(8));
-        let bad = frame(2, good.hash(), &session);
+        // Each epoch is a run of its own: what comes after a refused one is not even sent.
+        let bad = frame(1, genesis(&own.engine()), &session);
+        let good = frame(2, bad.hash(), &own.session(8));
         let batch = Batch {
             engine: own.engine(),
-            frames: vec![good, bad],
+            frames: vec![bad, good],
         };
         let why = refused(send(&sidecar, batch).await);
         assert!(why.contains("403"), "{why}");

@@ -7,6 +7,9 @@ use weir_audit::Timestamp;
 /// `2026-11-28 09:41:07` in UTC.
 pub(super) fn moment(time: Timestamp) -> String {
     let text = time.to_string();
+    if !text.contains('T') {
+        return text;
+    }
     match (text.get(..10), text.get(11..19)) {
         (Some(day), Some(clock)) => format!("{day} {clock}"),
         _ => text,

@@ -61,7 +61,17 @@ pub(crate) fn may_decide(
         owners,
     } = request;
     let terms = Terms::of(spec).map_err(Refused::Invalid)?;
-    match phase(terms, status, now) {
+    let made = status.map(|status| status.decisions.as_slice());
+    let mut made = made.unwrap_or_default().iter();
+    if made.any(|decision| decision.approver == reviewer.name) {
+        return Err(Refused::Over(format!(
+            "{} has decided already",
+            reviewer.name
+        )));
+    }
+    let stands = status.map(|status| status.phase);
+    let stands = stands.filter(|phase| *phase != AccessRequestPhase::Pending);
+    match stands.unwrap_or_else(|| phase(terms, status, now)) {
         AccessRequestPhase::Pending if now < terms.deadline => {}
         AccessRequestPhase::Pending | AccessRequestPhase::Expired => {
             return Err(Refused::Over(format!(
@@ -74,14 +84,6 @@ pub(crate) fn may_decide(
                 "the request is {phase:?}, which is final"
             )));
         }
-    }
-    let made = status.map(|status| status.decisions.as_slice());
-    let mut made = made.unwrap_or_default().iter();
-    if made.any(|decision| decision.approver == reviewer.name) {
-        return Err(Refused::Over(format!(
-            "{} has decided already",
-            reviewer.name
-        )));
     }
     if is_requester(spec, reviewer) {
         return Err(Refused::Forbidden(
