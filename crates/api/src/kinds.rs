@@ -54,6 +54,16 @@ pub const KINDS: [&str; 7] = [
     "Quarantine",
 ];
 
+/// The kinds that people write and that decide, and how they stand in paths. (An AccessRequest is made.)
+pub const DECIDING: [(&str, &str); 6] = [
+    ("Target", "targets"),
+    ("DataLabel", "datalabels"),
+    ("ClusterGuardPolicy", "clusterguardpolicies"),
+    ("GuardPolicy", "guardpolicies"),
+    ("PolicyException", "policyexceptions"),
+    ("Quarantine", "quarantines"),
+];
+
 /// Name and place of a resource.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

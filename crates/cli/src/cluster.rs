@@ -9,7 +9,7 @@ pub(crate) mod check;
 mod error;
 pub(crate) mod explain;
 pub(crate) mod inject;
-mod object;
+pub(crate) mod object;
 mod place;
 pub(crate) mod requests;
 pub(crate) mod status;

@@ -181,14 +181,7 @@ impl Store {
                 });
             })
         };
-        tokio::join!(
-            one(Kind::Target),
-            one(Kind::DataLabel),
-            one(Kind::ClusterGuardPolicy),
-            one(Kind::GuardPolicy),
-            one(Kind::PolicyException),
-            one(Kind::Quarantine),
-        );
+        futures_util::future::join_all(Kind::ALL.map(one)).await;
     }
 
     fn take<K: Resource>(

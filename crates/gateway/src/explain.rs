@@ -8,6 +8,7 @@ use weir_wire_ssh::command::{Command, analyze};
 use weir_wire_ssh::sftp::normalised;
 
 use crate::command;
+use crate::leash::quarantined;
 use crate::millis;
 
 /// What somebody would ask a host for.
@@ -46,6 +47,9 @@ pub fn explain_ssh(
         .ok_or_else(|| format!("there is no target {target:?}"))?;
     if found.protocol != Protocol::SSH {
         return Err(format!("target {target:?} does not speak SSH"));
+    }
+    if let Some(quarantine) = bundle.quarantine(subject) {
+        return Err(format!("refused: {}", quarantined(&quarantine.name)));
     }
     let scope = bundle.scope(subject, id, now).ok_or_else(|| {
         format!(

@@ -52,10 +52,8 @@ impl Asks for Local {
 
 /// Most names of a list that people are shown; the last one says how many more there are.
 const NAMED: usize = 64;
-/// Most bytes of one of them.
+/// Most characters of one of them.
 const NAME: usize = 512;
-/// Most characters of a literal that a shape would free.
-const LITERAL: usize = 1024;
 
 /// What the registry is asked to keep.
 pub(crate) fn asked(request: HoldRequest) -> NewHold {
@@ -97,10 +95,7 @@ pub(crate) fn asked(request: HoldRequest) -> NewHold {
         },
         max_minutes: most,
         shape: offered.map(|shape| Arc::clone(&shape.shown)),
-        free_literals: offered.map_or_else(Vec::new, |shape| {
-            let free = shape.free.iter().map(|one| shortened(one, LITERAL));
-            bounded(free.collect(), NAMED)
-        }),
+        free_literals: offered.map_or_else(Vec::new, |shape| bounded(shape.free.to_vec(), NAMED)),
         groups: names(&approval.groups),
         users: names(&approval.users),
         approvals: approval.count,
@@ -119,7 +114,7 @@ pub(crate) fn asked(request: HoldRequest) -> NewHold {
 /// At most so many names; what is left out is counted by the last.
 fn bounded(mut names: Vec<Arc<str>>, most: usize) -> Vec<Arc<str>> {
     for name in &mut names {
-        *name = shortened(name, NAME.min(LITERAL));
+        *name = shortened(name, NAME);
     }
     if names.len() > most {
         let hidden = names.len() - (most - 1);

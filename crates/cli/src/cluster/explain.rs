@@ -2,21 +2,13 @@
 
 use serde_json::{Value, json};
 use weir_api::Resources;
+use weir_api::kinds::DECIDING;
 use weir_policy::Subject;
 
 use super::access::Cluster;
 use super::error::ClusterError;
 use super::object::{full_name, is_name, name, text};
 use super::weir_path;
-
-/// The kinds that decide, and how they stand in paths.
-const KINDS: [(&str, &str); 5] = [
-    ("Target", "targets"),
-    ("DataLabel", "datalabels"),
-    ("ClusterGuardPolicy", "clusterguardpolicies"),
-    ("GuardPolicy", "guardpolicies"),
-    ("PolicyException", "policyexceptions"),
-];
 
 /// What a cluster's policies are, and what of them cannot be read.
 pub(crate) struct Policies {
@@ -32,12 +24,12 @@ pub(crate) async fn policies(cluster: &Cluster) -> Result<Policies, ClusterError
         resources: Resources::default(),
         unread: Vec::new(),
     };
-    for (kind, plural) in KINDS {
+    for (kind, plural) in DECIDING {
         let found = cluster.list(&weir_path(None, plural)).await?;
         for object in found.ok_or(ClusterError::NotInstalled)? {
             let file = format!("{kind}/{}", full_name(&object));
             match weir_api::load_str(&file, &manifest(kind, &object).to_string()) {
-                Ok(loaded) => merge(&mut policies.resources, loaded),
+                Ok(loaded) => policies.resources.merge(loaded),
                 Err(errors) => {
                     let errors = errors.iter().map(ToString::to_string);
                     policies.unread.extend(errors);
@@ -46,14 +38,6 @@ pub(crate) async fn policies(cluster: &Cluster) -> Result<Policies, ClusterError
         }
     }
     Ok(policies)
-}
-
-fn merge(into: &mut Resources, other: Resources) {
-    into.targets.extend(other.targets);
-    into.labels.extend(other.labels);
-    into.cluster_policies.extend(other.cluster_policies);
-    into.policies.extend(other.policies);
-    into.exceptions.extend(other.exceptions);
 }
 
 /// An object as it would stand in a file: without what the API server adds.

@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use weir_api::kinds::DECIDING;
 use weir_audit::Timestamp;
 
 use super::access::Cluster;
@@ -21,14 +22,6 @@ use super::weir_path;
 use crate::commands::table::{Cell, Column, Screen, Style, draw};
 use crate::commands::text::{counted, one_line};
 
-/// The kinds whose conditions say whether they are in force.
-const KINDS: [(&str, &str); 5] = [
-    ("Target", "targets"),
-    ("DataLabel", "datalabels"),
-    ("ClusterGuardPolicy", "clusterguardpolicies"),
-    ("GuardPolicy", "guardpolicies"),
-    ("PolicyException", "policyexceptions"),
-];
 /// The controller's port for metrics.
 const METRICS: u16 = 9090;
 /// The controller's metrics are shorter than this.
@@ -95,7 +88,7 @@ pub(crate) async fn read(cluster: &Cluster) -> Result<Report, ClusterError> {
     }
     report.revision = revision(cluster, &mut report.unread).await;
     pods(cluster, &mut report).await?;
-    for (kind, plural) in KINDS {
+    for (kind, plural) in DECIDING {
         // The others have no namespace.
         let namespace = cluster.namespace().filter(|_| kind == "GuardPolicy");
         let found = cluster.list(&weir_path(namespace, plural)).await;

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use weir_api::kinds::{API_VERSION, LiftingSpec, QuarantineSpec, SubjectSpec};
 use weir_collector::api::{Decide, QuarantineView};
 
-use crate::cluster::{Cluster, ClusterError, Home, weir_path};
+use crate::cluster::{Cluster, ClusterError, Home, object, weir_path};
 
 use super::connect::{Connect, Failure, Form, document, write};
 use super::table::{Cell, Column, Screen, Style, draw};
@@ -70,16 +70,12 @@ async fn list(connect: &Connect, home: Home) -> Result<Vec<QuarantineView>, Fail
     };
     let found = cluster.list(&weir_path(None, "quarantines")).await?;
     let found = found.ok_or(ClusterError::NotInstalled)?;
-    let views = found.iter().map(|object| {
-        let spec = QuarantineSpec::deserialize(&object["spec"]);
+    let views = found.iter().map(|one| {
+        let spec = one.get("spec").unwrap_or(&Value::Null);
+        let spec = QuarantineSpec::deserialize(spec);
         let spec = spec.map_err(|error| ClusterError::Answer(error.to_string()))?;
-        Ok(QuarantineView {
-            name: object["metadata"]["name"]
-                .as_str()
-                .unwrap_or_default()
-                .to_owned(),
-            spec,
-        })
+        let name = object::name(one).to_owned();
+        Ok(QuarantineView { name, spec })
     });
     views
         .collect::<Result<_, ClusterError>>()

@@ -247,12 +247,12 @@ impl Api {
                     .map_err(|_| Refusal::not_found("no such question"))?;
                 let form = query.form().map_err(Refusal::bad)?;
                 let mut question = query.question(about).map_err(Refusal::bad)?;
-                question.check().map_err(Refusal::bad)?;
                 if about.is_of_everywhere() {
                     caller.everywhere()?;
                 } else {
                     confine(&mut question.namespace, caller)?;
                 }
+                question.check().map_err(Refusal::bad)?;
                 read().await?;
                 let answer = self.blocking(move |store| store.ask(&question)).await?;
                 match form {

@@ -158,7 +158,7 @@ impl Ocsf {
             json!({"user": user, "session": {"uid": session.id.to_string()}}),
         );
         let from = session.client.as_deref();
-        let from = from.map_or_else(|| json!({"name": user["name"]}), endpoint);
+        let from = from.map_or_else(|| json!({"name": user.get("name")}), endpoint);
         self.put("src_endpoint", from);
         if let Some(to) = to(session) {
             self.put("dst_endpoint", to);

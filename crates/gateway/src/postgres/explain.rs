@@ -7,6 +7,7 @@ use weir_sql::{Analysis, LexSettings};
 
 use super::catalog::{Catalog, Pins, QUERIES, Rows};
 use super::operation::{Judged, View};
+use crate::leash::quarantined;
 use crate::millis;
 
 /// The decision on each statement of `sql`, with its text. Columns are those that the statement and
@@ -24,6 +25,9 @@ pub fn explain(
     let (id, _) = bundle
         .target_named(target)
         .ok_or_else(|| format!("there is no target {target:?}"))?;
+    if let Some(quarantine) = bundle.quarantine(subject) {
+        return Err(format!("refused: {}", quarantined(&quarantine.name)));
+    }
     let scope = bundle.scope(subject, id, now).ok_or_else(|| {
         format!(
             "refused: no policy selects {:?} and target {target:?}",

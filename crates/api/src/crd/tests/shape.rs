@@ -84,6 +84,9 @@ fn kinds_have_status_conditions_short_names_and_columns() {
     let crds = crds();
     let kinds: Vec<&str> = crds.iter().map(|crd| crd.kind).collect();
     assert_eq!(kinds, crate::kinds::KINDS);
+    let written = crds.iter().filter(|crd| crd.kind != "AccessRequest");
+    let written: Vec<_> = written.map(|crd| (crd.kind, crd.plural)).collect();
+    assert_eq!(written, crate::kinds::DECIDING);
     for crd in &crds {
         let version = &crd.definition["spec"]["versions"][0];
         assert_eq!(

@@ -7,16 +7,8 @@ use super::super::error::ClusterError;
 use super::super::object::{is, list, name, number, text};
 use super::super::tunnel::Process;
 use super::Finding;
+use weir_api::kinds::{DECIDING, KINDS};
 
-/// Names of the resources of Weir.
-const CRDS: [&str; 6] = [
-    "targets.weir.dev",
-    "datalabels.weir.dev",
-    "clusterguardpolicies.weir.dev",
-    "guardpolicies.weir.dev",
-    "accessrequests.weir.dev",
-    "policyexceptions.weir.dev",
-];
 /// The version of them that this program knows.
 const VERSION: &str = "v1alpha1";
 
@@ -46,7 +38,9 @@ pub(super) fn resources(crds: &Result<Vec<Value>, ClusterError>) -> Finding {
         Ok(crds) => crds,
         Err(error) => return Finding::unread(CHECK, error),
     };
-    for wanted in CRDS {
+    let plurals = DECIDING.map(|(_, plural)| plural);
+    for plural in plurals.into_iter().chain(["accessrequests"]) {
+        let wanted = format!("{plural}.weir.dev");
         let Some(crd) = crds.iter().find(|crd| name(crd) == wanted) else {
             let text = format!("{wanted} is missing: chart weir-crds goes first");
             return Finding::fail(CHECK, text);
@@ -62,7 +56,10 @@ pub(super) fn resources(crds: &Result<Vec<Value>, ClusterError>) -> Finding {
             return Finding::fail(CHECK, format!("{wanted} is not established yet"));
         }
     }
-    Finding::ok(CHECK, format!("{} kinds of weir.dev/{VERSION}", CRDS.len()))
+    Finding::ok(
+        CHECK,
+        format!("{} kinds of weir.dev/{VERSION}", KINDS.len()),
+    )
 }
 
 /// Controller and collector.
