@@ -233,10 +233,12 @@ def kubelet(node):
         "authorization": {"mode": "AlwaysAllow"},
         "tlsCertFile": f"{node.pki}/kubelet.crt", "tlsPrivateKeyFile": f"{node.pki}/kubelet.key",
         "clusterDNS": [NODE], "clusterDomain": "cluster.local",
-        # a full disk must not cost the images that were loaded: nothing could pull them again
+        # A full disk must not cost the images that were loaded: nothing could pull them again. And a
+        # builder's disk or memory that is short for a moment must not taint the only node for five minutes.
         "imageGCHighThresholdPercent": 100,
-        "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%",
-                         "imagefs.available": "1%", "nodefs.inodesFree": "1%"}})
+        "evictionHard": {signal: "0%" for signal in (
+            "memory.available", "nodefs.available", "nodefs.inodesFree", "imagefs.available",
+            "imagefs.inodesFree")}})
     node.component("kubelet", f"--config={node.run}/kubelet.yaml", "--kubeconfig=kubelet.conf",
                    f"--root-dir={node.run}/kubelet", f"--cert-dir={node.pki}",
                    "--hostname-override=node1", f"--node-ip={NODE}")
