@@ -297,7 +297,8 @@ class Cluster:
         def show(title, text):
             print(f"----- {title}\n{text}", file=sys.stderr, flush=True)
         show("node", self.kubectl("describe", "node", check=False)[-8000:])
-        show("disk and memory", proc.run("df", "-h", self.dir, check=False) + proc.run("free", "-m", check=False))
+        show("disk and memory", "".join(
+            proc.run(argv, check=False).stdout for argv in (["df", "-h", self.dir], ["free", "-m"])))
         show("pods", self.kubectl("get", "pods", "-A", "-o", "wide", check=False))
         show("events", self.kubectl("get", "events", "-A", "--sort-by=.lastTimestamp", check=False)[-8000:])
         for pod in json.loads(self.kubectl("get", "pods", "-A", "-o", "json", check=False) or "{}").get(
