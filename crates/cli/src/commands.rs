@@ -14,6 +14,7 @@ mod query;
 mod questions;
 mod replay;
 mod requests;
+mod saw;
 mod sessions;
 pub(crate) mod table;
 mod terminal;

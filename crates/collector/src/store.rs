@@ -14,6 +14,7 @@ mod overview;
 mod query;
 mod rollup;
 mod schema;
+mod seen;
 mod sessions;
 mod texts;
 mod verify;
@@ -38,6 +39,7 @@ use crate::log::{LATEST, LogKey, Signed, Tree, kept};
 pub use overview::{Day, FindingCount, HoldTotals, LabelDay, Overview, PolicyCount, Traffic};
 pub use query::{EventPage, Filter};
 pub(crate) use schema::unpack as unpack_block;
+pub use seen::{Saw, SawBy, SawFilter, SawIn, SawPerhaps};
 pub use sessions::{SessionFilter, SessionPage, SessionSummary};
 pub use verify::{ChainReport, LogReport, Vouched};
 

@@ -1,6 +1,6 @@
 //! Ingest: one transaction and one sync per batch.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use super::chain::{self, Found, Placed};
 use super::index::{BlockIndex, Kind};
 use super::maintain::merge_small;
 use super::rollup::Rollup;
+use super::seen::SeenNotes;
 use super::sessions::save_session;
 use crate::log::{Log, LogKey, Run, Signed, Vouched};
 
@@ -319,6 +320,7 @@ fn store_frames(
     let mut block: Option<Block> = None;
     let mut deltas = HashMap::new();
     let mut rollup = Rollup::new(now);
+    let mut seen = SeenNotes::default();
     let mut runs = Vec::new();
     for frame in frames {
         let Placed::New { continues } = chain::place(store, engine, key, frame, found)? else {
@@ -339,6 +341,7 @@ fn store_frames(
         (block.last_seq, block.hash) = (frame.last_seq(), frame.hash());
         block.index.add(&events, &mut deltas);
         rollup.add(&events);
+        seen.add(&events);
         note_engine(store, key, frame.epoch(), &events, now)?;
         let times = events.iter().map(|event| event.time);
         let times = (times.clone().min(), times.max());
@@ -358,9 +361,11 @@ fn store_frames(
         }
     }
     rollup.save(store, keys, key)?;
+    let mut others = HashSet::new();
     for (id, delta) in deltas {
         let own = matches!(from.vouched, Vouched::Own);
         if !save_session(store, keys, (key, own), id, &delta)? {
+            others.insert(id);
             let id = SessionId::new(id);
             found.push(Found {
                 code: FindingCode::Other,
@@ -368,7 +373,7 @@ fn store_frames(
             });
         }
     }
-    Ok(())
+    seen.save(store, keys, &others)
 }
 
 impl Block {

@@ -478,6 +478,8 @@ pub(super) fn forget(store: &Connection, before: Timestamp) -> Result<(), Collec
         "daily_tables",
         "daily_rules",
         "daily_findings",
+        "seen",
+        "seen_more",
     ] {
         store.execute(&format!("DELETE FROM {table} WHERE day < ?1"), [day])?;
     }

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use super::{CollectorError, holds, migrate, rollup};
+use super::{CollectorError, holds, migrate, rollup, seen};
 
-const VERSION: i32 = 4;
+const VERSION: i32 = 5;
 const MAX_BLOCK: usize = 256 << 20;
 
 const TABLES: &str = "
@@ -88,8 +88,12 @@ pub(super) fn open(path: &Path) -> Result<Connection, CollectorError> {
             transaction.execute_batch(rollup::TABLES)?;
             transaction.execute_batch(holds::TABLES)?;
         }
-        transaction.execute_batch(INDEX)?;
-        migrate::from_evidence(&transaction, version < 3)?;
+        if version < 4 {
+            transaction.execute_batch(INDEX)?;
+            migrate::from_evidence(&transaction, version < 3)?;
+        }
+        // Before version 5 there were no such events.
+        transaction.execute_batch(seen::TABLES)?;
         transaction.pragma_update(None, "user_version", VERSION)?;
         transaction.commit()?;
     }

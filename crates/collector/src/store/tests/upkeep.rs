@@ -79,7 +79,7 @@ fn retention_drops_the_oldest_and_what_stays_still_verifies() {
     let dir = tempfile::tempdir().unwrap();
     let config = CollectorConfig {
         max_age: Some(Duration::from_secs(3600)),
-        max_bytes: 470_000,
+        max_bytes: 490_000,
         ..CollectorConfig::default()
     };
     let store = Collector::open(dir.path(), config).unwrap();
