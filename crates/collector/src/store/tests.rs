@@ -18,6 +18,7 @@ mod files;
 mod find;
 mod overview;
 mod proof;
+mod report;
 mod upkeep;
 
 const T0: u64 = 1_700_000_000_000_000;
