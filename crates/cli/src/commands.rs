@@ -15,6 +15,7 @@ mod questions;
 mod replay;
 mod report;
 mod requests;
+mod saw;
 mod sessions;
 pub(crate) mod table;
 mod terminal;

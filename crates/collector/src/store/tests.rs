@@ -20,6 +20,7 @@ mod overview;
 mod proof;
 mod report;
 mod retention;
+mod seen;
 mod upkeep;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
