@@ -7,7 +7,7 @@
 //! Invariant: a value that was given is fingerprinted or counted. Refuses: to keep more than
 //! [`MAX_VALUES`] distinct ones of a statement; the rest is counted.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -125,7 +125,7 @@ struct OfLabel {
 /// What a statement's client was given.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
-    labels: Vec<OfLabel>,
+    labels: BTreeMap<LabelId, OfLabel>,
     /// Distinct values.
     count: usize,
     /// Of them, those of no event yet.
@@ -197,20 +197,11 @@ impl Seen {
     }
 
     fn of(&mut self, label: &Arc<Label>) -> &mut OfLabel {
-        let known = self
-            .labels
-            .iter()
-            .position(|of| Arc::ptr_eq(&of.label, label));
-        let at = known.unwrap_or_else(|| {
-            self.labels.push(OfLabel {
-                label: Arc::clone(label),
-                known: HashSet::new(),
-                new: LabelledValuesSeen::default(),
-            });
-            self.labels.len() - 1
-        });
-        #[expect(clippy::indexing_slicing, reason = "it was found, or pushed, there")]
-        &mut self.labels[at]
+        self.labels.entry(label.id).or_insert_with(|| OfLabel {
+            label: Arc::clone(label),
+            known: HashSet::new(),
+            new: LabelledValuesSeen::default(),
+        })
     }
 
     fn uncertain(&mut self, column: &Column) {
@@ -282,7 +273,7 @@ impl Seen {
     /// What is new since the last time, by label.
     pub(super) fn take(&mut self, statement: u64) -> Vec<LabelledValuesSeen> {
         self.pending = 0;
-        let labels = self.labels.iter_mut();
+        let labels = self.labels.values_mut();
         let new = labels.filter_map(|of| {
             let new = std::mem::take(&mut of.new);
             (new != LabelledValuesSeen::default()).then(|| LabelledValuesSeen {
