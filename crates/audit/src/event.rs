@@ -75,6 +75,14 @@ pub struct Event {
     pub body: Body,
 }
 
+impl Event {
+    /// About how many bytes it takes in memory, but for what it shares with others.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        size_of::<Self>() + self.body.weight()
+    }
+}
+
 /// Engine, epoch (one per process start) and sequence number (from 1 in each epoch); shown as
 /// `engine-epoch-sequence`. It is the *audit id* that a refused client is told.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

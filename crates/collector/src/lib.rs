@@ -30,6 +30,7 @@ mod ingest;
 mod log;
 mod peer;
 mod questions;
+mod report;
 mod service;
 mod store;
 mod tls;
@@ -46,6 +47,7 @@ pub use log::{
     verify_bundle, verify_note,
 };
 pub use questions::{About, Answer, Question};
+pub use report::{Engine, Report, ReportError, ReportFiles, Sealed};
 pub use service::{Service, ServiceConfig, ServiceError};
 pub use store::{
     ChainReport, Collector, CollectorConfig, CollectorError, Day, EventPage, Filter, FindingCount,

@@ -333,7 +333,8 @@ async fn who_was_given_a_value_is_found_and_the_value_is_nowhere() {
     };
     let now = std::time::SystemTime::now().into();
     let mut builder = FrameBuilder::new(1, 1);
-    builder.push(&Record::session(now, session, seen));
+    let record = Record::session(now, session, seen);
+    builder.push(&record);
     let frames = vec![builder.seal(genesis(&engine)).unwrap()];
     let sink = OwnSink::open(f.store.clone(), f.dir.path(), &engine).unwrap();
     sink.ingest(&Batch { engine, frames }).unwrap();

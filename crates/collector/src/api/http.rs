@@ -296,6 +296,23 @@ impl Api {
                 read().await?;
                 Ok(self.export(selection))
             }
+            To::Report => {
+                let (since, until, namespace) = query.overview().map_err(Refusal::bad)?;
+                caller.everywhere()?;
+                if namespace.is_some() {
+                    let message = "a report is of everything, not of a namespace";
+                    return Err(Refusal::bad(message.into()));
+                }
+                let since = since.ok_or_else(|| Refusal::bad("a report needs since".into()))?;
+                let until = until.unwrap_or_else(|| SystemTime::now().into());
+                if since >= until {
+                    return Err(Refusal::bad("the period ends before it begins".into()));
+                }
+                read().await?;
+                let reader = caller.reads(&path, &text).reader;
+                let report = self.blocking(move |store| store.report_of(since, until, &reader));
+                json(&report.await?)
+            }
             To::Saw => {
                 let (mut filter, label) = query.saw().map_err(Refusal::bad)?;
                 confine(&mut filter.namespace, caller)?;

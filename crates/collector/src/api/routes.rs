@@ -40,6 +40,7 @@ pub(super) enum To {
     Consistency,
     Tile,
     Export,
+    Report,
     Saw,
 }
 
@@ -90,6 +91,7 @@ pub const ROUTES: &[Route] = &[
     get("/v1/log/consistency/{size}", To::Consistency),
     get("/v1/log/tile/{path}", To::Tile),
     get("/v1/export", To::Export),
+    get("/v1/report", To::Report),
     post("/v1/saw", To::Saw),
 ];
 

@@ -14,15 +14,18 @@ use weir_audit::{
 
 use super::CollectorError;
 use super::chain::{self, Found, Placed};
+use super::clock::{Clock, Clocks, Now};
 use super::index::{BlockIndex, Kind};
 use super::maintain::merge_small;
+use super::retention;
 use super::rollup::Rollup;
 use super::seen::SeenNotes;
 use super::sessions::save_session;
 use crate::log::{Log, LogKey, Run, Signed, Vouched};
 
 const LEVEL: i32 = 3;
-const BLOCK_BYTES: usize = 256 << 10;
+/// As much as comes at once is one block, a frame more than a batch asks for included.
+const BLOCK_BYTES: usize = 512 << 10;
 /// Blocks of at least this size are never merged.
 pub(super) const LARGE: usize = 128 << 10;
 const CACHED_KEYS: usize = 100_000;
@@ -39,6 +42,9 @@ pub(super) struct Ingest {
     forwarding: bool,
     /// Findings of the collector's own, for those who follow.
     found: Vec<Event>,
+    pub(super) clock: Clock,
+    /// The day up to which sums are forgotten.
+    pub(super) forgotten: Option<i64>,
 }
 
 pub(super) struct Done {
@@ -75,6 +81,7 @@ impl Ingest {
         mut store: Connection,
         dir: &Path,
         forwarding: bool,
+        clocks: Box<dyn Clocks>,
     ) -> Result<Self, CollectorError> {
         let drawn = SessionId::new(RandomState::new().hash_one("collector")).to_string();
         let drawn = format!("{OWN}{}", drawn.get(7..).unwrap_or(&drawn));
@@ -86,6 +93,7 @@ impl Ingest {
         let own: EngineId = own.parse().map_err(std::io::Error::other)?;
         let key = LogKey::load_or_create(&dir.join("log.key"), &format!("weir.dev/log/{own}"))?;
         let log = Log::open(&mut store, Arc::new(key))?;
+        let clock = Clock::new(clocks, retention::kept_time(&store)?);
         Ok(Self {
             store,
             own,
@@ -93,7 +101,14 @@ impl Ingest {
             log,
             forwarding,
             found: Vec::new(),
+            clock,
+            forgotten: None,
         })
+    }
+
+    /// The time, by the wall clock and by the store's own.
+    pub(super) fn now(&mut self) -> Now {
+        self.clock.now()
     }
 
     /// Blocks up to this one may be merged and deleted.
@@ -146,7 +161,7 @@ impl Ingest {
         &mut self,
         batch: &Batch,
         signed: Option<&Signed>,
-        now: Timestamp,
+        now: Now,
         keep: bool,
         check: &mut Check<'_>,
     ) -> Result<Done, CollectorError> {
@@ -192,21 +207,15 @@ impl Ingest {
     }
 
     /// Stores findings of the collector itself.
-    pub(super) fn find(
-        &mut self,
-        findings: Vec<Finding>,
-        now: Timestamp,
-    ) -> Result<(), CollectorError> {
-        let findings = findings.into_iter();
-        self.note(findings.map(|one| Record::engine(now, one)).collect(), now)
+    pub(super) fn find(&mut self, findings: Vec<Finding>, now: Now) -> Result<(), CollectorError> {
+        let records = findings
+            .into_iter()
+            .map(|one| Record::engine(now.wall, one));
+        self.note(records.collect(), now)
     }
 
     /// Adds to the collector's own chain.
-    pub(super) fn note(
-        &mut self,
-        records: Vec<Record>,
-        now: Timestamp,
-    ) -> Result<(), CollectorError> {
+    pub(super) fn note(&mut self, records: Vec<Record>, now: Now) -> Result<(), CollectorError> {
         let own = self.own.clone();
         let mut found = Vec::new();
         self.transaction(|store, work| {
@@ -310,7 +319,7 @@ fn store_frames(
     work: &mut Work<'_>,
     from: &Source<'_>,
     frames: &[Frame],
-    now: Timestamp,
+    now: Now,
     found: &mut Vec<Found>,
     take: &mut Take<'_>,
 ) -> Result<(), CollectorError> {
@@ -319,7 +328,7 @@ fn store_frames(
     let key = keys.number(store, Kind::Engine, &engine.as_str().into())?;
     let mut block: Option<Block> = None;
     let mut deltas = HashMap::new();
-    let mut rollup = Rollup::new(now);
+    let mut rollup = Rollup::new(now.latest());
     let mut seen = SeenNotes::default();
     let mut runs = Vec::new();
     for frame in frames {
@@ -334,7 +343,7 @@ fn store_frames(
                 && block.bytes.len() + frame.stored_len() <= BLOCK_BYTES
         };
         if let Some(full) = block.take_if(|block| !fits(block)) {
-            full.save(store, keys, key)?;
+            full.save(store, keys, (key, now))?;
         }
         let block = block.get_or_insert_with(|| Block::new(frame));
         frame.write_to(&mut block.bytes);
@@ -352,15 +361,15 @@ fn store_frames(
         );
         take(events)?;
     }
-    log.accept(store, (engine, key), runs, from.vouched, now)?;
+    log.accept(store, (engine, key), runs, from.vouched, now.wall)?;
     if let Some(block) = block {
         let small = block.bytes.len() < LARGE;
-        block.save(store, keys, key)?;
+        block.save(store, keys, (key, now))?;
         if small {
             merge_small(store, keys, (key, engine), *settled)?;
         }
     }
-    rollup.save(store, keys, key)?;
+    rollup.save(store, keys, (key, now.own))?;
     let mut others = HashSet::new();
     for (id, delta) in deltas {
         let own = matches!(from.vouched, Vouched::Own);
@@ -373,7 +382,7 @@ fn store_frames(
             });
         }
     }
-    seen.save(store, keys, &others)
+    seen.save(store, keys, &others, now.own)
 }
 
 impl Block {
@@ -393,7 +402,7 @@ impl Block {
         self,
         store: &Connection,
         keys: &mut Keys<'_>,
-        engine: i64,
+        (engine, now): (i64, Now),
     ) -> Result<(), CollectorError> {
         let data = zstd::bulk::compress(&self.bytes, LEVEL)?;
         let level = if self.bytes.len() < LARGE { 0 } else { 9 };
@@ -401,7 +410,8 @@ impl Block {
         store
             .prepare_cached(
                 "INSERT INTO blocks(engine, epoch, first_seq, last_seq, first_time, last_time,
-                 previous, hash, level, raw, data) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11)",
+                 previous, hash, level, raw, data, received)
+                 VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12)",
             )?
             .execute(params![
                 engine,
@@ -414,7 +424,8 @@ impl Block {
                 self.hash.0,
                 level,
                 self.bytes.len(),
-                data
+                data,
+                now.own
             ])?;
         self.index.save(store, keys, store.last_insert_rowid())
     }
@@ -430,7 +441,7 @@ fn note_engine(
     key: i64,
     epoch: u32,
     events: &[Event],
-    now: Timestamp,
+    now: Now,
 ) -> Result<(), CollectorError> {
     let stopped = events
         .iter()
@@ -442,7 +453,7 @@ fn note_engine(
                        ELSE max(stopped, ?4) END,
              epoch = max(epoch, ?2), seen = max(seen, ?3), silent = 0",
         )?
-        .execute(params![key, epoch, now.as_micros(), stopped])?;
+        .execute(params![key, epoch, now.own, stopped])?;
     Ok(())
 }
 
@@ -451,7 +462,7 @@ fn report(
     work: &mut Work<'_>,
     own: &EngineId,
     found: Vec<Found>,
-    now: Timestamp,
+    now: Now,
     take: &mut Take<'_>,
 ) -> Result<(), CollectorError> {
     let findings = found.into_iter().map(|found| Finding {
@@ -460,7 +471,7 @@ fn report(
         subject: None,
         engine: None,
     });
-    let records = findings.map(|finding| Record::engine(now, finding));
+    let records = findings.map(|finding| Record::engine(now.wall, finding));
     record(store, work, own, records.collect(), now, take)
 }
 
@@ -469,7 +480,7 @@ fn record(
     work: &mut Work<'_>,
     own: &EngineId,
     records: Vec<Record>,
-    now: Timestamp,
+    now: Now,
     take: &mut Take<'_>,
 ) -> Result<(), CollectorError> {
     if records.is_empty() {

@@ -12,6 +12,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use serde::{Deserialize, Serialize};
 use weir_audit::{Body, Event, Fingerprint, LabelledValuesSeen, Session, SessionId, Timestamp};
 
+use super::clock::own_day;
 use super::index::Kind;
 use super::ingest::{Keys, signed};
 use super::overview::key;
@@ -20,13 +21,16 @@ use super::{Collector, CollectorError};
 
 pub(super) const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS seen(day INTEGER NOT NULL, value INTEGER NOT NULL, label INTEGER NOT NULL,
-  session INTEGER NOT NULL, statement INTEGER NOT NULL, at INTEGER NOT NULL,
+  session INTEGER NOT NULL, statement INTEGER NOT NULL, at INTEGER NOT NULL, received INTEGER NOT NULL,
   PRIMARY KEY(day, value, label, session, statement)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS seen_more(day INTEGER NOT NULL, label INTEGER NOT NULL, session INTEGER NOT NULL,
   statement INTEGER NOT NULL, at INTEGER NOT NULL, beyond INTEGER NOT NULL,
-  uncertain INTEGER NOT NULL, PRIMARY KEY(day, label, session, statement)) WITHOUT ROWID;
+  uncertain INTEGER NOT NULL, received INTEGER NOT NULL, PRIMARY KEY(day, label, session, statement)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS seen_labels(label INTEGER PRIMARY KEY);
 ";
+
+/// The tables whose rows retention forgets, by the store's own day on which they came.
+pub(super) const NAMES: [&str; 2] = ["seen", "seen_more"];
 
 /// Rows that are looked at for one answer.
 const MOST_ROWS: usize = 100_000;
@@ -137,16 +141,18 @@ impl SeenNotes {
         }
     }
 
-    /// Writes them, but for those of sessions that are others'.
+    /// Writes them, but for those of sessions that are others'; `own` is the store's own time.
     pub(super) fn save(
         self,
         store: &Connection,
         keys: &mut Keys<'_>,
         others: &HashSet<u64>,
+        own: i64,
     ) -> Result<(), CollectorError> {
-        let own =
+        let received = own_day(own);
+        let theirs =
             |(session, _, _): &(u64, Timestamp, LabelledValuesSeen)| !others.contains(session);
-        for (session, at, seen) in self.0.into_iter().filter(own) {
+        for (session, at, seen) in self.0.into_iter().filter(theirs) {
             let label = keys.number(store, Kind::Label, &seen.label)?;
             store
                 .prepare_cached("INSERT OR IGNORE INTO seen_labels VALUES (?1)")?
@@ -154,16 +160,25 @@ impl SeenNotes {
             let (day, session) = (day_of(at), signed(session));
             let (statement, at) = (seen.statement.cast_signed(), at.as_micros());
             let mut insert = store
-                .prepare_cached("INSERT OR IGNORE INTO seen VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
+                .prepare_cached("INSERT OR IGNORE INTO seen VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?;
             for value in &seen.values {
-                insert.execute(params![day, signed(value.0), label, session, statement, at])?;
+                insert.execute(params![
+                    day,
+                    signed(value.0),
+                    label,
+                    session,
+                    statement,
+                    at,
+                    received
+                ])?;
             }
             if seen.beyond > 0 || seen.uncertain > 0 {
                 store
                     .prepare_cached(&format!(
-                        "INSERT INTO seen_more VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+                        "INSERT INTO seen_more VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
                          ON CONFLICT DO UPDATE SET beyond = min(beyond + excluded.beyond, {MOST}),
-                         uncertain = min(uncertain + excluded.uncertain, {MOST})"
+                         uncertain = min(uncertain + excluded.uncertain, {MOST}),
+                         received = max(received, excluded.received)"
                     ))?
                     .execute(params![
                         day,
@@ -172,7 +187,8 @@ impl SeenNotes {
                         statement,
                         at,
                         seen.beyond.min(MOST),
-                        seen.uncertain.min(MOST)
+                        seen.uncertain.min(MOST),
+                        received
                     ])?;
             }
         }

@@ -277,6 +277,7 @@ pub(crate) struct Running {
     pub(crate) rules: Arc<Rules>,
     pub(crate) ingest: SocketAddr,
     pub(crate) auditors: SocketAddr,
+    pub(crate) admin: SocketAddr,
     pub(crate) client_ca: std::path::PathBuf,
     stop: Option<oneshot::Sender<()>>,
     served: Option<tokio::task::JoinHandle<()>>,
@@ -288,9 +289,14 @@ pub(crate) async fn bed() -> Bed {
 }
 
 pub(crate) async fn bed_with(quota: Quota) -> Bed {
+    bed_on(tempfile::tempdir().unwrap(), quota).await
+}
+
+/// With its store in `dir`.
+pub(crate) async fn bed_on(dir: tempfile::TempDir, quota: Quota) -> Bed {
     let (root, cluster) = (Ca::new("weir"), Ca::new("kubernetes"));
     let (credentials, current) = watch::channel(Some(credentials(&root)));
-    let running = run(&cluster, current, quota).await;
+    let running = run(dir, &cluster, current, quota).await;
     Bed {
         root,
         cluster,
@@ -322,11 +328,11 @@ impl Desk for NoDesk {
 }
 
 pub(crate) async fn bed_of(root: &Ca, current: Current) -> Running {
-    run(root, current, Quota::default()).await
+    let dir = tempfile::tempdir().unwrap();
+    run(dir, root, current, Quota::default()).await
 }
 
-async fn run(cluster: &Ca, current: Current, quota: Quota) -> Running {
-    let dir = tempfile::tempdir().unwrap();
+async fn run(dir: tempfile::TempDir, cluster: &Ca, current: Current, quota: Quota) -> Running {
     let client_ca = dir.path().join("client-ca.crt");
     std::fs::write(&client_ca, &cluster.pem).unwrap();
     let rules = Arc::new(Rules::default());
@@ -347,9 +353,10 @@ async fn run(cluster: &Ca, current: Current, quota: Quota) -> Running {
     let service = Service::bind(config, current, Arc::clone(&rules) as _, Arc::new(NoDesk))
         .await
         .unwrap();
-    let (ingest, auditors) = (
+    let (ingest, auditors, admin) = (
         service.ingest_address().unwrap(),
         service.auditors_address().unwrap(),
+        service.admin_address().unwrap(),
     );
     let (stop, stopped) = oneshot::channel::<()>();
     let served = tokio::spawn(service.run(async move {
@@ -360,6 +367,7 @@ async fn run(cluster: &Ca, current: Current, quota: Quota) -> Running {
         rules,
         ingest,
         auditors,
+        admin,
         client_ca,
         stop: Some(stop),
         served: Some(served),
