@@ -16,6 +16,7 @@ mod query;
 mod retention;
 mod rollup;
 mod schema;
+mod seen;
 mod sessions;
 mod texts;
 mod verify;
@@ -40,6 +41,7 @@ use crate::log::{LATEST, LogKey, Signed, Tree, kept};
 pub use overview::{Day, FindingCount, HoldTotals, LabelDay, Overview, PolicyCount, Traffic};
 pub use query::{EventPage, Filter};
 pub(crate) use schema::unpack as unpack_block;
+pub use seen::{Saw, SawBy, SawFilter, SawIn, SawPerhaps};
 pub use sessions::{SessionFilter, SessionPage, SessionSummary};
 pub use verify::{ChainReport, LogReport, Vouched};
 

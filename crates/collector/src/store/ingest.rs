@@ -1,6 +1,6 @@
 //! Ingest: one transaction and one sync per batch.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 use std::sync::Arc;
@@ -19,6 +19,7 @@ use super::index::{BlockIndex, Kind};
 use super::maintain::merge_small;
 use super::retention;
 use super::rollup::Rollup;
+use super::seen::SeenNotes;
 use super::sessions::save_session;
 use crate::log::{Log, LogKey, Run, Signed, Vouched};
 
@@ -328,6 +329,7 @@ fn store_frames(
     let mut block: Option<Block> = None;
     let mut deltas = HashMap::new();
     let mut rollup = Rollup::new(now.latest());
+    let mut seen = SeenNotes::default();
     let mut runs = Vec::new();
     for frame in frames {
         let Placed::New { continues } = chain::place(store, engine, key, frame, found)? else {
@@ -348,6 +350,7 @@ fn store_frames(
         (block.last_seq, block.hash) = (frame.last_seq(), frame.hash());
         block.index.add(&events, &mut deltas);
         rollup.add(&events);
+        seen.add(&events);
         note_engine(store, key, frame.epoch(), &events, now)?;
         let times = events.iter().map(|event| event.time);
         let times = (times.clone().min(), times.max());
@@ -367,9 +370,11 @@ fn store_frames(
         }
     }
     rollup.save(store, keys, (key, now.own))?;
+    let mut others = HashSet::new();
     for (id, delta) in deltas {
         let own = matches!(from.vouched, Vouched::Own);
         if !save_session(store, keys, (key, own), id, &delta)? {
+            others.insert(id);
             let id = SessionId::new(id);
             found.push(Found {
                 code: FindingCode::Other,
@@ -377,7 +382,7 @@ fn store_frames(
             });
         }
     }
-    Ok(())
+    seen.save(store, keys, &others, now.own)
 }
 
 impl Block {

@@ -499,7 +499,7 @@ fn grow(columns: &[&str]) -> String {
 
 /// Forgets sums and holds into which nothing counted since `before`, a time of the store's own.
 pub(super) fn forget(store: &Connection, before: i64) -> Result<(), CollectorError> {
-    for table in NAMES {
+    for table in NAMES.iter().chain(&super::seen::NAMES) {
         store.execute(
             &format!("DELETE FROM {table} WHERE received < ?1"),
             [own_day(before)],

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use super::{CollectorError, holds, migrate, rollup};
+use super::{CollectorError, holds, migrate, rollup, seen};
 
 const VERSION: i32 = 5;
 const MAX_BLOCK: usize = 256 << 20;
@@ -93,6 +93,8 @@ pub(super) fn open(path: &Path, cache: u32) -> Result<Connection, CollectorError
             migrate::from_evidence(&transaction, version < 3)?;
         }
         migrate::received(&transaction)?;
+        // Before version 5 there were no such events.
+        transaction.execute_batch(seen::TABLES)?;
         transaction.pragma_update(None, "user_version", VERSION)?;
         transaction.commit()?;
     }

@@ -18,7 +18,9 @@ mod files;
 mod find;
 mod overview;
 mod proof;
+mod report;
 mod retention;
+mod seen;
 mod upkeep;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);

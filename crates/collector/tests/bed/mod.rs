@@ -16,8 +16,8 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::net::TcpStream;
 use tokio::sync::{oneshot, watch};
 use weir_audit::{
-    Batch, ConnectionClosed, ConnectionOpened, EngineId, Frame, FrameBuilder, Hash, Identity,
-    Record, Session, SessionId, Timestamp, genesis,
+    Batch, ConnectionClosed, ConnectionOpened, EngineId, Fingerprint, Frame, FrameBuilder, Hash,
+    Identity, Record, Session, SessionId, Timestamp, genesis,
 };
 use weir_collector::api::{Desk, DeskError, DeskFuture};
 use weir_collector::client::{Client, Opening, TlsOptions};
@@ -316,6 +316,10 @@ impl Desk for NoDesk {
 
     fn decide(&self, _: DecisionAsked) -> DeskFuture<'_, RequestView> {
         Box::pin(async { Err(DeskError::Unavailable("nothing is decided here".into())) })
+    }
+
+    fn fingerprints(&self, _: String, _: Vec<String>) -> DeskFuture<'_, Vec<Fingerprint>> {
+        Box::pin(async { Err(DeskError::Unavailable("nobody has the key".into())) })
     }
 
     fn coverage(&self, _: Person) -> DeskFuture<'_, Option<Coverage>> {
