@@ -28,6 +28,7 @@ pub mod exports;
 pub mod findings;
 mod ingest;
 mod log;
+mod otlp;
 mod peer;
 mod questions;
 mod service;
@@ -45,6 +46,7 @@ pub use log::{
     RangeReport, Selection, SignatureError, Signed, Signer, Status, Trusted, read_bundle,
     verify_bundle, verify_note,
 };
+pub use otlp::{OTLP_INTERVAL, Otlp, OtlpConfig, Signal};
 pub use questions::{About, Answer, Question};
 pub use service::{Service, ServiceConfig, ServiceError};
 pub use store::{

@@ -9,6 +9,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +23,9 @@ use crate::api::{Api, Desk};
 use crate::findings::{self, Alert, FindingMetrics, FindingsConfig, Pods};
 use crate::ingest::{Ingest, IngestMetrics, Quota};
 use crate::tls::Current;
-use crate::{Auditors, Collector, CollectorConfig, CollectorError, Keepers, Reviewer, UiConfig};
+use crate::{
+    Auditors, Collector, CollectorConfig, CollectorError, Keepers, Otlp, Reviewer, UiConfig,
+};
 
 /// Sidecars; how many connections each pod may have is said by its quota.
 const SIDECARS: Bounds = bounds(8192);
@@ -59,6 +62,8 @@ pub struct ServiceConfig {
     pub keepers: Keepers,
     /// What is looked for in evidence.
     pub findings: FindingsConfig,
+    /// Where events and metrics go as OTLP, if anywhere.
+    pub otlp: Option<Otlp>,
 }
 
 /// Why the service cannot start.
@@ -89,6 +94,8 @@ const fn bounds(connections: usize) -> Bounds {
     }
 }
 
+type Export = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// The service, bound and not serving yet.
 pub struct Service {
     store: Collector,
@@ -102,6 +109,7 @@ pub struct Service {
     findings: (FindingsConfig, FindingMetrics),
     alerts: Option<mpsc::Sender<Alert>>,
     pods: Option<Arc<dyn Pods>>,
+    export: Option<Export>,
 }
 
 impl Service {
@@ -127,6 +135,11 @@ impl Service {
         let admin = AdminConfig {
             address: config.admin,
         };
+        let export = config
+            .otlp
+            .map(|otlp| otlp.run(store.clone(), registry.clone()))
+            .transpose()
+            .map_err(ServiceError::Metrics)?;
         let admin = Admin::bind(admin, registry, readiness.clone()).await;
         let ingest = Ingest::new(
             store.clone(),
@@ -160,6 +173,7 @@ impl Service {
             findings: (config.findings, counts),
             alerts: None,
             pods: None,
+            export: export.map(|export| Box::pin(export) as Export),
         })
     }
 
@@ -212,6 +226,7 @@ impl Service {
         let upkeep = tokio::spawn(upkeep(self.store.clone(), self.store_bytes));
         let keeping = tokio::spawn(keep_elsewhere(self.store.clone(), self.keepers));
         let forwarding = tokio::spawn(forward(self.store.clone()));
+        let exporting = self.export.map(tokio::spawn);
         let (listener, site) = self.ingest;
         let ingest = tokio::spawn(serve(listener, Arc::new(site), SIDECARS, stopped.clone()));
         let (listener, site) = self.auditors;
@@ -227,6 +242,9 @@ impl Service {
         upkeep.abort();
         keeping.abort();
         forwarding.abort();
+        if let Some(exporting) = exporting {
+            exporting.abort();
+        }
         findings.abort();
         enrolled.abort();
         for port in [ingest, auditors, admin] {

@@ -19,6 +19,7 @@ mod tests;
 mod watch;
 
 pub use alerts::{Alert, RunningPod};
+pub use backoff::Backoff;
 pub use client::ControlClient;
 pub use enrol::{EnrolConfig, Enroller};
 pub use error::ControlError;

@@ -9,6 +9,7 @@ use weir_audit::{EngineId, Finding, FindingCode, Hash, SessionId, Timestamp};
 
 use super::index::BlockIndex;
 use super::ingest::{Ingest, Keys, LARGE};
+use super::outgoing::{self, Gone};
 use super::query::events;
 use super::schema::unpack;
 use super::{CollectorConfig, CollectorError, rollup};
@@ -16,6 +17,8 @@ use super::{CollectorConfig, CollectorError, rollup};
 /// So many blocks of one level become one of the next.
 const FAN: usize = 32;
 const PRUNE_STEP: usize = 64;
+/// So many are read to be merged at once: there are more after somebody whom they go to was away.
+const MERGED: usize = 1024;
 /// The sessions of an engine that was silent so many times as long as it takes to be a finding will
 /// not be closed any more: its pod is gone.
 const ABANDONED: u32 = 20;
@@ -36,6 +39,7 @@ struct Oldest {
     id: i64,
     engine: i64,
     epoch: u32,
+    first_seq: u64,
     last_seq: u64,
     hash: Hash,
     last_time: u64,
@@ -70,10 +74,10 @@ fn merge_level(
     level: i64,
     settled: i64,
 ) -> Result<(), CollectorError> {
-    let mut select = store.prepare_cached(
+    let mut select = store.prepare_cached(&format!(
         "SELECT id, epoch, last_seq, previous, hash, first_time, last_time, raw, data FROM blocks
-         WHERE engine = ?1 AND level = ?2 AND id <= ?3 ORDER BY epoch, first_seq",
-    )?;
+         WHERE engine = ?1 AND level = ?2 AND id <= ?3 ORDER BY epoch, first_seq LIMIT {MERGED}"
+    ))?;
     let mut rows = select.query(params![engine, level, settled])?;
     let mut run: Vec<Small> = Vec::new();
     let mut runs: Vec<Vec<Small>> = Vec::new();
@@ -240,7 +244,7 @@ impl Ingest {
         }
         let reason = format!("size {}", config.max_bytes);
         while self.size()? > config.max_bytes && self.prune_step(("?1", 1), &reason, now)? {}
-        Ok(())
+        self.tell_overtaken(now)
     }
 
     pub(super) fn size(&self) -> Result<u64, CollectorError> {
@@ -265,7 +269,7 @@ impl Ingest {
         let oldest: Vec<Oldest> = transaction
             .prepare_cached(&format!(
                 "SELECT id, engine, epoch, last_seq, hash, last_time,
-                   (SELECT text FROM keys WHERE keys.id = engine) FROM blocks b WHERE {which} AND b.id <= ?2
+                   (SELECT text FROM keys WHERE keys.id = engine), first_seq FROM blocks b WHERE {which} AND b.id <= ?2
                  AND NOT EXISTS (SELECT 1 FROM blocks o WHERE o.engine = b.engine
                    AND (o.epoch, o.first_seq) < (b.epoch, b.first_seq) AND NOT (o.last_time <= b.last_time))
                  ORDER BY last_time, epoch, first_seq LIMIT {PRUNE_STEP}"
@@ -279,9 +283,15 @@ impl Ingest {
                     hash: Hash(row.get(4)?),
                     last_time: row.get(5)?,
                     name: row.get(6)?,
+                    first_seq: row.get(7)?,
                 })
             })?
             .collect::<Result<_, _>>()?;
+        let gone = oldest.iter().map(|block| Gone {
+            id: block.id,
+            events: block.last_seq.saturating_sub(block.first_seq) + 1,
+        });
+        outgoing::delete(&transaction, self.exporting, gone)?;
         let mut cuts: BTreeMap<i64, &Oldest> = BTreeMap::new();
         for block in &oldest {
             delete(&transaction, block.id)?;

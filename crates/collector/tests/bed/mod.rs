@@ -339,6 +339,7 @@ async fn run(cluster: &Ca, current: Current, quota: Quota) -> Running {
         quota,
         keepers: weir_collector::Keepers::default(),
         findings: weir_collector::findings::FindingsConfig::default(),
+        otlp: None,
     };
     let service = Service::bind(config, current, Arc::clone(&rules) as _, Arc::new(NoDesk))
         .await
