@@ -478,7 +478,7 @@ fn damaged_note() -> CollectorError {
 
 /// What answers and search engines are made of.
 pub(crate) mod parts {
-    pub(crate) use super::holds::shortened;
+    pub(crate) use super::holds::SHOWN;
     pub(crate) use super::index::text_of;
     pub(crate) use super::overview::{Days, IN_DAYS, day_name, rule_name, sum};
     pub(crate) use super::query::{DEFAULT_LIMIT, MAX_LIMIT, parse_cursor};
