@@ -49,6 +49,7 @@ if [ -x "$weir" ]; then
   step policy python3 e2e/policy/run.py --weir "$weir"
   step notify python3 e2e/notify/run.py --weir "$weir"
   step exports python3 e2e/exports/run.py --weir "$weir"
+  step evidence python3 e2e/evidence/run.py --weir "$weir"
   step ssh python3 e2e/ssh/run.py --weir "$weir"
   step faults python3 e2e/faults/run.py --weir "$weir" ${FULL:+--full}
   step browser python3 e2e/browser/run.py --weir "$weir"

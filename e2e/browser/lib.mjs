@@ -4,6 +4,7 @@ import { spawn } from "node:child_process";
 import { readFileSync, mkdirSync } from "node:fs";
 import { createRequire } from "node:module";
 import http from "node:http";
+import https from "node:https";
 import path from "node:path";
 
 const require = createRequire(process.env.MODULES + "/");
@@ -70,6 +71,7 @@ let last = null;
 export async function visitor({ width = 1280, height = 860, dark = false, script = true } = {}) {
   const context = await browser.newContext({
     viewport: { width, height }, colorScheme: dark ? "dark" : "light", javaScriptEnabled: script,
+    ignoreHTTPSErrors: Boolean(scene.insecure),
   });
   context.setDefaultTimeout(15000);
   // Nothing of a page of ours comes from elsewhere; the provider's own pages may ask for fonts.
@@ -190,7 +192,8 @@ export async function until(truth, what, seconds = 15) {
 export function raw(method, where, { headers = {}, body = "", base = scene.ui } = {}) {
   return new Promise((resolve, reject) => {
     const url = new URL(where, base);
-    const request = http.request(url, { method, headers: { ...headers, ...(body ? { "content-length": Buffer.byteLength(body) } : {}) } }, (answer) => {
+    const client = url.protocol === "https:" ? https : http;
+    const request = client.request(url, { method, rejectUnauthorized: !scene.insecure, headers: { ...headers, ...(body ? { "content-length": Buffer.byteLength(body) } : {}) } }, (answer) => {
       let text = "";
       answer.on("data", (data) => { text += data; });
       answer.on("end", () => resolve({ status: answer.statusCode, headers: answer.headers, body: text }));

@@ -1,17 +1,22 @@
 // A real OpenID Connect provider: oidc-provider, with its own pages for login and consent.
 //
-//   node provider.mjs ISSUER REDIRECT_URI
+//   node provider.mjs ISSUER REDIRECT_URI [CERTIFICATE KEY]
 //
 // Who logs in as NAME gets the subject u-NAME, an address and the groups below.
+import { readFileSync } from "node:fs";
+import http from "node:http";
+import https from "node:https";
 import { createRequire } from "node:module";
 import { pathToFileURL } from "node:url";
 
 const require = createRequire(process.env.MODULES + "/");
 const { default: Provider } = await import(pathToFileURL(require.resolve("oidc-provider")));
 
-const [issuer, redirect] = process.argv.slice(2);
+const [issuer, redirect, certificate, key] = process.argv.slice(2);
 const { hostname, port } = new URL(issuer);
-const GROUPS = { jane: ["stewards", "auditors"], tom: ["developers"], amy: ["auditors"] };
+const GROUPS = {
+  jane: ["stewards", "data-stewards", "auditors"], tom: ["developers"], amy: ["auditors"], olga: ["data-stewards"],
+};
 // Seconds that an ID token of these people counts.
 const SHORT = { brief: 40 };
 
@@ -36,4 +41,7 @@ const provider = new Provider(issuer, {
   features: { devInteractions: { enabled: true } },
   cookies: { keys: ["browser-tests"] },
 });
-provider.listen(Number(port), hostname, () => console.log("provider: ready"));
+const server = certificate
+  ? https.createServer({ cert: readFileSync(certificate), key: readFileSync(key) }, provider.callback())
+  : http.createServer(provider.callback());
+server.listen(Number(port), hostname, () => console.log("provider: ready"));

@@ -211,10 +211,15 @@ class Kube(kube_streams.Streams):
         new = self.cluster.kubectl("create", "token", "worker", "--bound-object-kind=Pod", "--bound-object-name=worker",
                                    f"--bound-object-uid={pod['uid']}", "--duration=2h", namespace=GOVERNED).strip()
         volume, placeholder = self.volume("weir-kube-token"), self.token()
-        self.cluster.run("sh", "-c", f"cd {volume} && cp -rL ..data ..mine && cat > ..mine/token && "
-                         "ln -s ..mine ..next && mv -T ..next ..data", input=new)
-        who = json.loads(self.sh("kubectl auth whoami -o json"))["status"]["userInfo"]["extra"]
-        equal(who["authentication.kubernetes.io/credential-id"], [f"JTI={scene.claims(new)[1]['jti']}"])
+
+        def used():
+            """Who the API server sees right after; None where the kubelet put its own token back in between."""
+            self.cluster.run("sh", "-c", f"cd {volume} && rm -rf ..mine && cp -rL ..data ..mine && cat > ..mine/token && "
+                             "ln -sfn ..mine ..next && mv -T ..next ..data", input=new)
+            who = json.loads(self.sh("kubectl auth whoami -o json"))["status"]["userInfo"]["extra"]
+            there = self.cluster.run("cat", f"{volume}/..data/token").stdout
+            return who["authentication.kubernetes.io/credential-id"] if there == new else None
+        equal(proc.wait_until(used, "the token stays for a moment", every=1), [f"JTI={scene.claims(new)[1]['jti']}"])
         equal(self.api(placeholder)[0], "200")
         # The kubelet soon puts its own token back.
         log = self.cluster.logs("worker", "weir-sidecar", namespace=GOVERNED)

@@ -33,12 +33,13 @@ import figures  # noqa: E402
 import kube as api  # noqa: E402
 import outages  # noqa: E402
 import quickstart  # noqa: E402
+import review  # noqa: E402
 import spread  # noqa: E402
 import ssh  # noqa: E402
 import told  # noqa: E402
 import workloads  # noqa: E402
 
-SUITES = (chart, quickstart, workloads, edits, spread, told, cutoff, ssh, api, api_rules, api_tour, attacks, admission, outages, figures)
+SUITES = (chart, quickstart, workloads, edits, spread, told, review, cutoff, ssh, api, api_rules, api_tour, attacks, admission, outages, figures)
 
 
 def images():

@@ -1,6 +1,6 @@
 """What looks like Slack from outside: the API's methods, an incoming webhook, places for answers.
 
-Usage: slack_receiver.py TOKEN BUSY
+Usage: slack_receiver.py TOKEN BUSY [HOST PORT]
 
 Every message is checked by Slack's own models of blocks. The first BUSY messages are answered with 429.
 Prints its port, then one JSON line for each request.
@@ -77,6 +77,7 @@ class Receiver(http.server.BaseHTTPRequestHandler):
         pass
 
 
-server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
+HOST, PORT = sys.argv[3:] or ("127.0.0.1", "0")
+server = http.server.ThreadingHTTPServer((HOST, int(PORT)), Receiver)
 print(server.server_address[1], flush=True)
 server.serve_forever()

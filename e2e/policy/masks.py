@@ -1,8 +1,9 @@
 """Masks: on every way a labelled column can be named with a provable origin."""
 
 import re
+import time
 
-from lab import wire
+from lab import proc, weir, wire
 from lab.report import equal, lacks
 
 REAL = "811-12-1001"
@@ -94,6 +95,35 @@ def follows_rename(scene):
     finally:
         scene.server.psql("ALTER TABLE other.kunden SET SCHEMA public; ALTER TABLE kunden RENAME TO customers;"
                           "ALTER TABLE customers RENAME COLUMN zahl TO ssn; DROP SCHEMA other", "shop")
+
+
+def others_change_the_schema(scene):
+    """What a view of others shows is masked once the interval is over, and a table of others is known at once, on a
+    connection that has been there all along and knows only the extended protocol."""
+    admin = "SET ROLE app; CREATE OR REPLACE VIEW shown AS SELECT id, {} FROM customers"
+    scene.server.psql(admin.format("name"), "shop")
+    w = scene.start()
+    w.write("target.yaml", weir.target_yaml(scene.server.port, client_tls="Refuse") + "  catalog: {refreshInterval: 2s}\n")
+    try:
+        proc.wait_until(lambda: len(w.events(kind="policy_changed")) > 1, "the interval is in force", 20)
+        conn = scene.conn(w)
+        read = "SELECT name FROM shown WHERE id = 1"
+        conn.pipeline(wire.parse(read, "s"), wire.describe("S", "s"))
+        equal(conn.pipeline(wire.bind(name="s"), wire.execute()).rows, [[b"Person 1"]])
+        scene.server.psql(admin.format("ssn AS name"), "shop")
+        time.sleep(2.1)
+        masked_rows(conn.pipeline(wire.bind(name="s"), wire.execute()), "prepared before")
+        masked_rows(conn.pipeline(wire.extended(read)), "prepared now")
+        time.sleep(1.1)
+        scene.server.psql("SET ROLE app; CREATE TABLE new AS SELECT 1 AS id, 'made by others' AS body", "shop")
+        made = conn.pipeline(wire.extended("SELECT body FROM new"))
+        equal((made.errors, made.rows), ([], [[b"made by others"]]))
+        time.sleep(1.1)
+        scene.server.psql("SET ROLE app; CREATE VIEW newer AS SELECT id, ssn FROM customers", "shop")
+        masked_rows(conn.query("SELECT ssn FROM newer WHERE id = 1"), "a view of others")
+    finally:
+        w.stop()
+        scene.server.psql("DROP VIEW IF EXISTS shown, newer; DROP TABLE IF EXISTS new", "shop")
 
 
 def search_path(scene):
@@ -190,6 +220,6 @@ def claims(scene, results):
     for name, sql in SSN.items():
         results.check(f"mask: {name}", everywhere, scene, sql)
     for test in (kinds, row_description_is_the_servers, search_path, errors_carry_no_values, psql_display,
-                 deferred_errors_carry_no_values, follows_what_is_taken_off, follows_rename,
+                 deferred_errors_carry_no_values, follows_what_is_taken_off, follows_rename, others_change_the_schema,
                  names_that_come_to_mean_others):
         results.check(f"mask: {test.__name__.replace('_', ' ')}", test, scene)

@@ -250,6 +250,18 @@ def venv(name, *requirements):
     return python
 
 
+def go_tools(name, *packages):
+    """The directory with programs built from Go packages (`PATH@VERSION`)."""
+    key = "-".join([name, *(p.rsplit("/", 1)[1] for p in packages)])
+    with cached(f"go-{key}") as (path, fresh):
+        if fresh:
+            need("go", "golang-go")
+            for package in packages:
+                say(f"go install {package}")
+                sh(["go", "install", package], env=dict(os.environ, GOBIN=fresh, CGO_ENABLED="0"))
+    return path
+
+
 def driver_python():
     """The python that has psycopg and asyncpg."""
     psycopg, asyncpg = PIP_DRIVERS["psycopg"], PIP_DRIVERS["asyncpg"]

@@ -427,8 +427,11 @@ impl Standalone {
             digest = bundle.digest(),
             "policy in force"
         );
-        tracing::info!(key = %self.collector.log_key().public(), "the log of proofs is signed by");
-        drop(writeln!(std::io::stderr(), "weir: ready"));
+        let key = self.collector.log_key().public().to_string();
+        drop(writeln!(
+            std::io::stderr(),
+            "weir: the log of proofs is signed by {key}\nweir: ready"
+        ));
     }
 
     /// The certificate that clients have to trust.

@@ -6,13 +6,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
+use weir_sql::Analysis;
 use weir_wire_postgres::{backend, message};
 
-use super::catalog::{Catalog, Pins, QUERIES, Rows};
+use super::cache::Analysed;
+use super::catalog::{Catalog, Pins, QUERIES, Resolved, Rows};
 use super::pending::{Owed, name};
 use super::session::{Session, SessionEnd};
 
 const NAME: &[u8] = b"weir_catalog";
+/// How old a catalog must be before a name that it does not know has it read again.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// The catalogs of all databases that were seen, by target and database.
 #[derive(Default)]
@@ -30,6 +34,8 @@ struct Known {
 #[derive(Default)]
 pub(super) struct CatalogState {
     current: Option<Arc<Catalog>>,
+    /// When it was read.
+    read_at: Option<Instant>,
     /// Until when it is taken to be true.
     fresh_until: Option<Instant>,
     /// This session has changed the schema since.
@@ -53,6 +59,17 @@ impl CatalogState {
     /// The labels have changed: the catalog must be built again.
     pub(super) fn forget(&mut self) {
         *self = Self::default();
+    }
+
+    /// Gives up what is older than [`LOOK_AGAIN`]; whether it did.
+    fn outdate(&mut self) -> bool {
+        let is_old = self
+            .read_at
+            .is_some_and(|read_at| read_at.elapsed() >= LOOK_AGAIN);
+        if is_old {
+            self.fresh_until = None;
+        }
+        is_old
     }
 
     /// A statement of this session has changed the schema.
@@ -121,8 +138,13 @@ impl Session {
         );
         if !self.catalog.dirty && !self.catalog.private {
             let shared = self.shared.catalogs.shared(&key, &digest);
-            if let Some((catalog, at)) = shared.filter(|(_, at)| at.elapsed() < refresh) {
+            let given_up = self.catalog.read_at;
+            let newer = |at: Instant| given_up.is_none_or(|given_up| at > given_up);
+            if let Some((catalog, at)) =
+                shared.filter(|(_, at)| at.elapsed() < refresh && newer(*at))
+            {
                 self.catalog.current = Some(catalog);
+                self.catalog.read_at = Some(at);
                 self.catalog.fresh_until = at.checked_add(refresh);
                 return Ok(Ok(()));
             }
@@ -130,8 +152,7 @@ impl Session {
             return Ok(Ok(()));
         }
         self.drain().await?;
-        let in_transaction = self.status != b'I' || self.batch_open;
-        if self.catalog.current.is_some() && in_transaction && !self.catalog.dirty {
+        if self.catalog.current.is_some() && self.status != b'I' && !self.catalog.dirty {
             return Ok(Ok(()));
         }
         if self.status == b'E' {
@@ -165,16 +186,38 @@ impl Session {
             Err(_) => return Ok(Err("it could not be built".to_owned())),
         };
         let (catalog, now) = (Arc::new(catalog), Instant::now());
+        let in_transaction = self.status != b'I' || self.batch_open;
         let private = in_transaction && self.catalog.dirty;
         let published = (!private).then(|| (Arc::clone(&catalog), now));
         self.shared.catalogs.keep(key, &digest, pins, published);
         self.catalog = super::exchange::CatalogState {
             current: Some(catalog),
+            read_at: Some(now),
             fresh_until: now.checked_add(refresh),
             dirty: false,
             private,
         };
         Ok(Ok(()))
+    }
+
+    /// Reads the catalog again if it does not know what a text names: somebody else may have made it since.
+    pub(super) async fn look_again(&mut self, analysed: &Analysed) -> Result<(), SessionEnd> {
+        let Analysis::Parsed(script) = analysed.analysis() else {
+            return Ok(());
+        };
+        let names_unknown = self.catalog_in_use().is_some_and(|catalog| {
+            let statements = script.statements.iter();
+            let reading = statements.filter(|statement| !statement.changes_schema);
+            reading.flat_map(|one| &one.relations).any(|named| {
+                let found = catalog.resolve(named.schema.as_deref(), &named.name);
+                matches!(found, Resolved::Unknown)
+            })
+        });
+        // What cannot be read again leaves the older one, which refuses what it does not know.
+        if names_unknown && self.catalog.outdate() {
+            drop(self.refresh_catalog().await?);
+        }
+        Ok(())
     }
 
     async fn read_catalog(&mut self) -> Result<Result<Rows, String>, SessionEnd> {

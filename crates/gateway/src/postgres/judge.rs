@@ -94,6 +94,7 @@ impl Session {
         if let Err(refusal) = self.prepare_judgement().await? {
             return Ok(Verdict::Deny(refusal));
         }
+        self.look_again(analysed).await?;
         let candidates = match analysed.analysis() {
             Analysis::Parsed(script) => {
                 let bodies: Vec<Body> = (0..script.statements.len())
@@ -129,6 +130,9 @@ impl Session {
         });
         let (statement, parameters, writes_mask) =
             found.unwrap_or((None, Parameters::default(), false));
+        if let Some(prepared) = statement.as_deref() {
+            self.look_again(&prepared.analysed).await?;
+        }
         let (candidate, analysed) = self.bound(statement.as_deref(), parameters, writes_mask);
         self.decide_all(vec![candidate], &analysed).await
     }
@@ -146,6 +150,9 @@ impl Session {
             return Ok(Some(refusal));
         }
         let statement = portal.statement.as_deref();
+        if let Some(prepared) = statement {
+            self.look_again(&prepared.analysed).await?;
+        }
         let (mut candidate, analysed) =
             self.bound(statement, Parameters::default(), portal.writes_mask);
         let judgement = self.decide(&mut candidate).await?;
