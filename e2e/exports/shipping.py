@@ -18,8 +18,8 @@ def build():
     """The receiver; a minute on two cores, the first time."""
     install.need("go", "golang-go")
     out = os.path.join(install.CACHE, "exports-otelcol")
-    subprocess.run(["go", "build", "-o", out, "."], cwd=os.path.join(HERE, "otelcol"), check=True,
-                   env=dict(os.environ, CGO_ENABLED="0", GOFLAGS="-mod=readonly"))
+    subprocess.run(["go", "build", "-trimpath", "-o", out, "."], cwd=os.path.join(HERE, "otelcol"), check=True,
+                   env=dict(os.environ, GOFLAGS="-mod=readonly"))
     return out
 
 

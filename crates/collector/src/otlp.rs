@@ -206,7 +206,7 @@ impl Otlp {
                     tracing::warn!(why, "the OTLP receiver did not take metrics");
                     tokio::time::sleep(after.unwrap_or_default()).await;
                 }
-                Verdict::Refused(why) | Verdict::Trouble(why) => {
+                Verdict::Refused(why) | Verdict::Failed(why) | Verdict::Trouble(why) => {
                     tracing::error!(why, "the OTLP receiver did not take metrics");
                 }
                 Verdict::TooLarge => {

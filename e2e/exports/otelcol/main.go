@@ -24,6 +24,8 @@ import (
 	"go.opentelemetry.io/collector/pdata/pmetric"
 	"go.opentelemetry.io/collector/receiver"
 	"go.opentelemetry.io/collector/receiver/otlpreceiver"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 type sink struct {
@@ -42,7 +44,7 @@ func (s *sink) take(line []byte, err error) error {
 	case s.mood == "retry":
 		return errors.New("not now")
 	case s.mood == "drop":
-		return consumererror.NewPermanent(errors.New("never"))
+		return consumererror.NewPermanent(status.Error(codes.InvalidArgument, "never"))
 	}
 	_, err = fmt.Printf("%s\n", line)
 	return err

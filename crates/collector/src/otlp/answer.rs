@@ -1,8 +1,8 @@
 //! What a receiver's answer means, by the specification of OTLP over HTTP.
 //!
-//! Pure. It differs from the specification in one place: an answer that is about who asks, or where, or the
-//! receiver's own trouble, refuses no event. What is evidence waits for an operator; a request of the same
-//! kind is tried again, slowly.
+//! Pure. It differs from the specification in one place: an answer that is about who asks, or where, refuses
+//! no event, and one that says that the receiver failed does so only when it comes again and again. What is
+//! evidence is tried again, slowly.
 
 use std::time::{Duration, SystemTime};
 
@@ -34,6 +34,8 @@ pub(super) enum Verdict {
     TooLarge,
     /// It will never take this request.
     Refused(String),
+    /// It failed over this request, and may do so each time.
+    Failed(String),
     /// It takes none, until somebody does something.
     Trouble(String),
 }
@@ -101,6 +103,7 @@ pub(super) fn verdict(answer: Result<Answer, FetchError>, now: SystemTime) -> Ve
         StatusCode::BAD_REQUEST
         | StatusCode::UNSUPPORTED_MEDIA_TYPE
         | StatusCode::UNPROCESSABLE_ENTITY => Verdict::Refused(why()),
+        _ if status.is_server_error() => Verdict::Failed(why()),
         _ => Verdict::Trouble(why()),
     }
 }
@@ -220,9 +223,15 @@ mod tests {
             );
         }
         assert_eq!(answer(413, &[], ""), Verdict::TooLarge);
-        for status in [301, 401, 403, 404, 405, 500, 501] {
+        for status in [301, 401, 403, 404, 405] {
             assert!(
                 matches!(answer(status, &[], ""), Verdict::Trouble(_)),
+                "{status}"
+            );
+        }
+        for status in [500, 501, 507] {
+            assert!(
+                matches!(answer(status, &[], ""), Verdict::Failed(_)),
                 "{status}"
             );
         }

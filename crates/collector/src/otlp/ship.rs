@@ -21,6 +21,9 @@ const LOOK: Duration = Duration::from_secs(1);
 const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 /// The same, where somebody has to do something first.
 const TROUBLE: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(120));
+/// A receiver that failed so many times over one request does not get it again: a Collector of OpenTelemetry
+/// says 500 of what it will never take, and everything else would wait behind it.
+const FAILURES: u32 = 6;
 /// Blocks, and bytes of sealed frames, that are read at once.
 const TURN: (usize, usize) = (64, 256 << 10);
 /// An export that is so far behind is worth a line in the log...
@@ -35,7 +38,7 @@ pub(super) async fn ship(post: &Post, store: &Collector, from: &Instance, counts
         Backoff::new(AGAIN.0, AGAIN.1),
         Backoff::new(TROUBLE.0, TROUBLE.1),
     );
-    let mut watch = Watch::default();
+    let (mut watch, mut failures) = (Watch::default(), 0);
     tracing::info!(receiver = post.place(), "events are exported over OTLP");
     loop {
         watch.look(store, counts).await;
@@ -84,6 +87,18 @@ pub(super) async fn ship(post: &Post, store: &Collector, from: &Instance, counts
                 tokio::time::sleep(after.map_or(pause, |after| after + pause / 8)).await;
                 continue;
             }
+            Verdict::Failed(why) if failures + 1 >= FAILURES => {
+                watch.failed(post, counts, &why);
+                reject(counts, batch.records.len() as u64, Some(why));
+                settle(store, &batch).await
+            }
+            Verdict::Failed(why) => {
+                failures += 1;
+                watch.failed(post, counts, &why);
+                waiting.push_front(batch);
+                tokio::time::sleep(again.1.pause()).await;
+                continue;
+            }
             Verdict::Trouble(why) => {
                 watch.failed(post, counts, &why);
                 waiting.push_front(batch);
@@ -91,6 +106,7 @@ pub(super) async fn ship(post: &Post, store: &Collector, from: &Instance, counts
                 continue;
             }
         };
+        failures = 0;
         if done {
             again.0.reset();
             again.1.reset();
