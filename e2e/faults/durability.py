@@ -4,9 +4,12 @@ Only for Weir: a relay has no evidence to lose.
 """
 
 import os
+import re
 import subprocess
 import threading
 import time
+import urllib.parse
+import urllib.request
 
 from lab import proc, weir, wire
 from lab.report import equal
@@ -235,9 +238,73 @@ def full_disk(scene, policies, refused):
             raise AssertionError(f"the error does not say why: {errors[0]}")
         os.unlink(os.path.join(state, "filler"))
         proc.wait_until(lambda: _works(w.port), "works with room again", 20)
+        if refused:
+            # The collector's store is on the same disk: nothing that a client saw end is missing, or damaged.
+            w.settle()
+            recorded = {e.text for e in w.statements(text="INSERT INTO marks") if e.outcome == "completed"}
+            if len(recorded) < outcomes.count(None):
+                raise AssertionError(f"{outcomes.count(None)} succeeded, {len(recorded)} are recorded")
+            verified = w.cli("verify")
+            if "complete and unaltered" not in verified.stdout:
+                raise AssertionError(verified.stdout[-500:])
         w.stop()
     finally:
         subprocess.run(["umount", "-l", state], check=False)
+
+
+def second_process(scene):
+    """A second process on the same state directory ends and says why; the first goes on."""
+    w = start(scene)
+    second = subprocess.run([w.binary, "standalone", "--config", w.config], cwd=w.dir, capture_output=True,
+                            text=True, timeout=20, check=False)
+    if second.returncode == 0 or "another process uses it" not in second.stdout + second.stderr:
+        raise AssertionError(f"{second.returncode}: {(second.stdout + second.stderr)[-400:]}")
+    equal(wire.Conn(w.port).query("select 1").rows, [[b"1"]])
+    w.stop()
+
+
+def ten_megabytes(scene):
+    """A statement of 10 MB, with HTML and control characters in it, is recorded whole, found, shown in
+    bounds, and verified from an export."""
+    w = start(scene)
+    core = "<script>alert(1)</script>\x1b[31m & \u202e"
+    text = f"select length('{core}{os.urandom(5_000_000).hex()}')"
+    answer = wire.Conn(w.port).query(text)
+    equal(answer.rows, [[str(len(text) - len("select length('')")).encode()]])
+    w.settle()
+    found = w.statements(text="<SCRIPT>alert(1)")
+    equal([e.text == text for e in found], [True])
+    session = str(found[0].session)
+    for command in (["query", "--text", "<script>alert"], ["sessions"], ["replay", session]):
+        shown = w.cli(*command).stdout
+        if "\x1b" in shown or "\u202e" in shown:
+            raise AssertionError(f"{command[0]} shows control characters")
+    equal([e["text"] == text for e in w.json("query", "--text", "<script>alert")], [True])
+    page = _page(w, f"/ui/sessions/{session}")
+    if len(page) > 1_000_000 or "<script>alert" in page or "&lt;script&gt;alert" not in page:
+        raise AssertionError(f"the page has {len(page)} characters")
+    if "characters are not shown here" not in page:
+        raise AssertionError("the page does not say how much it hides")
+    bundle = os.path.join(w.dir, "all.weir")
+    w.cli("export", "--file", bundle)
+    verified = subprocess.run([w.binary, "verify", bundle], capture_output=True, text=True, timeout=60, check=False)
+    if "complete and unaltered" not in verified.stdout:
+        raise AssertionError((verified.stdout + verified.stderr)[-500:])
+    w.stop()
+
+
+def _page(w, path):
+    """A page of the web UI, as a browser that logged in with the one-time link gets it."""
+    link = re.search(r"http://\S+", w.cli("ui").stdout).group(0)
+    browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+    door = browser.open(link, timeout=10).read().decode()
+    form = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', door))
+    origin = "/".join(link.split("/")[:3])
+    login = urllib.request.Request(origin + "/ui/login/once", urllib.parse.urlencode(form).encode(),
+                                   {"Origin": origin})
+    browser.open(login, timeout=10).close()
+    with browser.open(origin + path, timeout=30) as page:
+        return page.read().decode()
 
 
 def _works(port):
@@ -268,5 +335,7 @@ def claims(scene, results):
     results.check("kill -9 under Batch is reported as a gap", gap_is_reported, scene)
     results.check("kill -9 ends cleanly and a restart serves", fresh_connections_after_restart, scene)
     results.check("SIGTERM drains", sigterm_drains, scene)
+    results.check("a second process on a state directory ends and says why", second_process, scene)
+    results.check("a statement of 10 MB is recorded whole and shown in bounds", ten_megabytes, scene)
     results.check("full-disk under Blocking refuses before the statement runs", full_disk, scene, BLOCKING, True)
     results.check("full-disk under Batch keeps memory bounded", full_disk, scene, weir.PERMISSIVE, False)

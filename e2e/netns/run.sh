@@ -10,4 +10,6 @@ for tool in ip nsenter unshare setpriv script /usr/bin/python3 nft pgrep; do
 done
 # `cargo test --example` builds it as a test, under another name
 cargo build --locked -p weir-transport --example netns_probe "$@"
-exec cargo test --locked -p weir-transport --test pod --test run "$@"
+cargo test --locked -p weir-transport --test pod --test run "$@"
+# a collector on a disk that is really full
+exec cargo test --locked -p weir-collector --test full_disk "$@" -- --ignored --test-threads 1

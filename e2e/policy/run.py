@@ -22,6 +22,7 @@ import evidence  # noqa: E402
 import holds  # noqa: E402
 import masks  # noqa: E402
 import quarantine  # noqa: E402
+import saw  # noqa: E402
 import values  # noqa: E402
 from lab import postgres, report, weir, wire  # noqa: E402
 
@@ -71,7 +72,7 @@ def main():
     scene = Scene(a, server)
     denials.controls(scene, results)
     if a.weir:
-        for module in (denials, attacks, masks, values, holds, approvals, quarantine, evidence):
+        for module in (denials, attacks, masks, values, holds, approvals, quarantine, saw, evidence):
             module.claims(scene, results)
         scene.weir.stop()
     results.finish()

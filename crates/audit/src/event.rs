@@ -15,6 +15,7 @@ use crate::file::FileTransferred;
 use crate::identity::{EngineId, Session};
 use crate::kubernetes::KubernetesAnswered;
 use crate::recording::RecordingChunk;
+use crate::seen::{Fingerprint, LabelledValuesSeen};
 use crate::statement::{StatementFinished, StatementStarted};
 use crate::text::{ParseError, Timestamp};
 
@@ -72,6 +73,14 @@ pub struct Event {
     /// What happened; its `kind` says which.
     #[serde(flatten)]
     pub body: Body,
+}
+
+impl Event {
+    /// About how many bytes it takes in memory, but for what it shares with others.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        size_of::<Self>() + self.body.weight()
+    }
 }
 
 /// Engine, epoch (one per process start) and sequence number (from 1 in each epoch); shown as
@@ -143,6 +152,8 @@ pub enum Body {
     FileTransferred(Box<FileTransferred>),
     /// A request to a Kubernetes API was answered.
     KubernetesAnswered(Box<KubernetesAnswered>),
+    /// A statement's client received labelled values in clear.
+    LabelledValuesSeen(Box<LabelledValuesSeen>),
     /// A hold was raised.
     AccessRequestCreated(Box<AccessRequestCreated>),
     /// Somebody approved or denied.
@@ -182,6 +193,7 @@ impl Body {
             Self::RecordingChunk(_) => "recording_chunk",
             Self::FileTransferred(_) => "file_transferred",
             Self::KubernetesAnswered(_) => "kubernetes_answered",
+            Self::LabelledValuesSeen(_) => "labelled_values_seen",
             Self::AccessRequestCreated(_) => "access_request_created",
             Self::AccessRequestDecided(_) => "access_request_decided",
             Self::AccessRequestClosed(_) => "access_request_closed",
@@ -207,6 +219,7 @@ impl Body {
             }
             Self::RecordingChunk(chunk) => chunk.rows.byte_len(),
             Self::FileTransferred(file) => size_of::<FileTransferred>() + file.path.len(),
+            Self::LabelledValuesSeen(seen) => seen.values.len() * size_of::<Fingerprint>(),
             Self::AccessRequestCreated(request) => {
                 size_of::<AccessRequestCreated>() + request.statement.len()
             }
@@ -270,5 +283,5 @@ into_body!(
     AccessRequestClosed, AccessRequestRepeated, PolicyChanged, BudgetsReset, Finding, EngineStarted, EngineStopped,
     Heartbeat;
     boxed StatementStarted, StatementFinished, FileTransferred, KubernetesAnswered,
-    AccessRequestCreated, EvidenceRead, QuarantineChanged
+    AccessRequestCreated, EvidenceRead, QuarantineChanged, LabelledValuesSeen
 );

@@ -31,6 +31,7 @@ mod identity;
 mod kubernetes;
 pub mod proof;
 mod recording;
+mod seen;
 mod sink;
 mod statement;
 mod text;
@@ -53,6 +54,7 @@ pub use frame::{Frame, FrameBuilder, FrameError, FrameReader, Hash, MAX_FRAME, g
 pub use identity::{EngineId, Identity, Session, SessionId};
 pub use kubernetes::KubernetesAnswered;
 pub use recording::{Cell, ChunkBuilder, Column, Moment, RecordedRows, RecordingChunk, Stream};
+pub use seen::{Fingerprint, FingerprintKey, LabelKey, LabelledValuesSeen, canonical};
 pub use sink::{Ack, Batch, CollectorSink, SinkError};
 pub use statement::{Decision, Outcome, Statement, StatementFinished, StatementStarted, Value};
 pub use text::{Names, ParseError, Timestamp};

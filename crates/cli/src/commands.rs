@@ -13,7 +13,9 @@ mod quarantine;
 mod query;
 mod questions;
 mod replay;
+mod report;
 mod requests;
+mod saw;
 mod sessions;
 pub(crate) mod table;
 mod terminal;
@@ -68,6 +70,8 @@ pub(crate) enum ClientCommand {
     Verify(verify::VerifyArgs),
     /// Write a bundle of evidence that can be verified offline
     Export(export::ExportArgs),
+    /// Write what happened in a period, signed, with the evidence
+    Report(report::ReportArgs),
 }
 
 /// Runs a command: 0 when it did what was asked, else 1; `verify` has codes of its own.
@@ -92,6 +96,7 @@ pub(crate) async fn run(command: ClientCommand, home: Home) -> ExitCode {
         ClientCommand::Ui(args) => engine::ui(args, home).await,
         ClientCommand::Status(args) => engine::status(args, home).await,
         ClientCommand::Export(args) => export::export(args, home).await,
+        ClientCommand::Report(args) => report::report(args, home).await,
         ClientCommand::Verify(args) => return verify::verify(args, home).await,
     };
     match done {

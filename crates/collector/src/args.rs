@@ -14,6 +14,8 @@ use weir_telemetry::LogFormat;
 use weir_uplink::control::{Endpoint, EnrolConfig};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
+/// Of its memory the store's writer has so many bytes for pages that it changes again and again.
+const CACHE: u32 = 32 << 20;
 
 /// Keeps the evidence of Weir's sidecars, and shows it to those whom the cluster lets read
 #[derive(Debug, clap::Parser)]
@@ -327,6 +329,7 @@ impl Args {
                 store: CollectorConfig {
                     max_age: (self.retention > 0).then(|| DAY * self.retention),
                     max_bytes: self.max_bytes,
+                    cache: CACHE,
                     clickhouse: self.clickhouse.config(),
                     exporting: otlp.as_ref().is_some_and(Otlp::takes_events),
                     ..CollectorConfig::default()

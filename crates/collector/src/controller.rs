@@ -7,9 +7,11 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
+use weir_audit::Fingerprint;
 use weir_uplink::control::{
     Alert, ControlClient, ControlError, Coverage, CoverageAsked, DecisionAsked, Endpoint, Enroller,
-    Enrolment, Identity, Person, RequestView, RequestsAsked, RequestsListed, ReviewRequest,
+    Enrolment, FingerprintsAsked, Identity, Person, RequestView, RequestsAsked, RequestsListed,
+    ReviewRequest,
 };
 
 use crate::api::{Desk, DeskError, DeskFuture};
@@ -123,6 +125,14 @@ impl Desk for Controller {
         })
     }
 
+    fn fingerprints(&self, value: String, labels: Vec<String>) -> DeskFuture<'_, Vec<Fingerprint>> {
+        Box::pin(async move {
+            let asked = FingerprintsAsked { value, labels };
+            let answer = self.enrolled()?.fingerprints(&asked).await;
+            answer.map(|answer| answer.fingerprints).map_err(refused)
+        })
+    }
+
     fn coverage(&self, person: Person) -> DeskFuture<'_, Option<Coverage>> {
         Box::pin(async move {
             let coverage = self.enrolled()?.coverage(&CoverageAsked { person }).await;
@@ -140,6 +150,7 @@ fn refused(error: ControlError) -> DeskError {
             403 => DeskError::Forbidden(reason),
             404 => DeskError::NotFound(reason),
             409 => DeskError::Conflict(reason),
+            429 => DeskError::TooMany(reason),
             _ => DeskError::Unavailable(reason),
         },
         error => DeskError::Unavailable(error.to_string()),

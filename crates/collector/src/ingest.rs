@@ -17,7 +17,7 @@ mod quota;
 mod refused;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Limited};
@@ -45,9 +45,14 @@ use refused::Refused;
 
 /// Bodies in memory at once.
 const IN_MEMORY: usize = 32;
+/// What is longer has a lane of its own, so that it is in nobody's way, and must say so.
+const LONG: usize = 4 << 20;
+const LONG_IN_MEMORY: usize = 2;
 /// Batches that are unpacked and stored at once; the store has one writer.
 const STORING: usize = 2;
+/// How long a body may take, and a long one.
 const BODY_PATIENCE: Duration = Duration::from_secs(10);
+const LONG_PATIENCE: Duration = Duration::from_secs(80);
 /// How long a request waits for room before it is sent away.
 const ROOM_PATIENCE: Duration = Duration::from_secs(3);
 
@@ -64,7 +69,10 @@ struct Inner {
     trust_domain: String,
     quotas: Arc<Quotas>,
     in_memory: Semaphore,
+    long_in_memory: Semaphore,
     storing: Arc<Semaphore>,
+    /// One long batch is stored at once.
+    long: Mutex<()>,
     metrics: IngestMetrics,
 }
 
@@ -92,7 +100,9 @@ impl Ingest {
                 trust_domain,
                 quotas: Quotas::new(quota, Instant::now()),
                 in_memory: Semaphore::new(IN_MEMORY),
+                long_in_memory: Semaphore::new(LONG_IN_MEMORY),
                 storing: Arc::new(Semaphore::new(STORING)),
+                long: Mutex::default(),
                 metrics,
             }),
         }
@@ -108,11 +118,20 @@ impl Ingest {
         }
         let visit = self.inner.quotas.enter(&pod.engine, Instant::now());
         let visit = visit.map_err(|Later(pause)| Refused::quota(pause))?;
-        let room = tokio::time::timeout(ROOM_PATIENCE, self.inner.in_memory.acquire()).await;
+        let length = announced(&request).unwrap_or_default();
+        let (lane, most, patience) = if length > LONG {
+            (&self.inner.long_in_memory, MAX_BODY, LONG_PATIENCE)
+        } else {
+            (&self.inner.in_memory, LONG, BODY_PATIENCE)
+        };
+        if length > most {
+            return Err(Refused::oversized());
+        }
+        let room = tokio::time::timeout(ROOM_PATIENCE, lane.acquire()).await;
         let Ok(Ok(_room)) = room else {
             return Err(Refused::busy());
         };
-        let body = read(request).await?;
+        let body = read(request, most, patience).await?;
         let slot = Arc::clone(&self.inner.storing).acquire_owned().await;
         let slot = slot.map_err(|_| Refused::busy())?;
         let (inner, pod) = (Arc::clone(&self.inner), Arc::clone(pod));
@@ -158,10 +177,12 @@ impl Inner {
             // It cost as much as the longest batch, whatever it was.
             visit.charge(MAX_UNPACKED, 0, Instant::now());
         })?;
-        let bytes = batch.frames.iter().map(|frame| frame.stored_len()).sum();
+        let bytes: usize = batch.frames.iter().map(|frame| frame.stored_len()).sum();
         let events = batch.frames.iter().map(|frame| frame.count()).sum();
         visit.charge(bytes, events, Instant::now());
         let signed = handed.verify(&batch, pod)?;
+        let _long =
+            (bytes > LONG).then(|| self.long.lock().unwrap_or_else(PoisonError::into_inner));
         let mut newest = None;
         let ack = self.store.ingest_signed(&batch, &signed, &mut |event| {
             newest = newest.max(Some(event.time));
@@ -240,16 +261,19 @@ impl Site for Ingest {
     }
 }
 
-async fn read(request: Request<Incoming>) -> Result<Bytes, Refused> {
-    let length = request
-        .headers()
-        .get(header::CONTENT_LENGTH)
-        .and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-    if length.is_some_and(|length| length > MAX_BODY) {
-        return Err(Refused::oversized());
-    }
-    let body = Limited::new(request.into_body(), MAX_BODY).collect();
-    match tokio::time::timeout(BODY_PATIENCE, body).await {
+/// How long a body is, by its own word.
+fn announced(request: &Request<Incoming>) -> Option<usize> {
+    let length = request.headers().get(header::CONTENT_LENGTH)?;
+    length.to_str().ok()?.parse().ok()
+}
+
+async fn read(
+    request: Request<Incoming>,
+    most: usize,
+    patience: Duration,
+) -> Result<Bytes, Refused> {
+    let body = Limited::new(request.into_body(), most).collect();
+    match tokio::time::timeout(patience, body).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
             Err(Refused::oversized())

@@ -31,6 +31,7 @@ mod log;
 mod otlp;
 mod peer;
 mod questions;
+mod report;
 mod service;
 mod store;
 mod tls;
@@ -48,11 +49,12 @@ pub use log::{
 };
 pub use otlp::{OTLP_INTERVAL, Otlp, OtlpConfig, Signal};
 pub use questions::{About, Answer, Question};
+pub use report::{Engine, Report, ReportError, ReportFiles, Sealed};
 pub use service::{Service, ServiceConfig, ServiceError};
 pub use store::{
     ChainReport, Collector, CollectorConfig, CollectorError, Day, EventPage, Filter, FindingCount,
-    HoldTotals, LabelDay, LogReport, Overview, PolicyCount, Proof, SessionFilter, SessionPage,
-    SessionSummary, Traffic, Vouched,
+    HoldTotals, LabelDay, LogReport, Overview, PolicyCount, Proof, Saw, SawBy, SawFilter, SawIn,
+    SawPerhaps, SessionFilter, SessionPage, SessionSummary, Traffic, Vouched,
 };
 pub use tls::{Credentials, Current, TlsError};
 pub use ui::{LINK_LIFE, Ui, UiConfig};

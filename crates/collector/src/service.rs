@@ -3,7 +3,8 @@
 //! Invariants
 //! - Ports are bound and the store is open before anything is served, so that a mistake ends the
 //!   process early.
-//! - It is ready when it is enrolled; before that, connections are closed.
+//! - It is ready when it is enrolled; before that, connections are closed. A store that takes no evidence makes
+//!   it unready until it does again.
 //! - At the end, what is being ingested is answered before the store closes.
 
 use std::io;
@@ -32,6 +33,8 @@ const SIDECARS: Bounds = bounds(8192);
 /// Auditors; they come by port-forward, all from one address.
 const AUDITORS: Bounds = bounds(256);
 const UPKEEP: Duration = Duration::from_secs(60);
+/// How often a store that takes no evidence is tried.
+const TRY: Duration = Duration::from_secs(2);
 /// How often new evidence is looked for, to forward it.
 const FORWARD: Duration = Duration::from_secs(1);
 /// How long a search engine that failed is left alone.
@@ -85,6 +88,34 @@ pub enum ServiceError {
     Metrics(String),
 }
 
+/// What is shown of the store.
+struct Gauges {
+    bytes: IntGauge,
+    writable: IntGauge,
+    clock_offset: IntGauge,
+}
+
+impl Gauges {
+    fn new(registry: &Registry) -> Result<Self, String> {
+        let gauge = |name, help| {
+            registry
+                .gauge(name, help)
+                .map_err(|error| error.to_string())
+        };
+        Ok(Self {
+            bytes: gauge("weir_collector_store_bytes", "Bytes that the store takes.")?,
+            writable: gauge(
+                "weir_collector_store_writable",
+                "1 while the store keeps what it is given, 0 while it cannot: its disk is full, or failed.",
+            )?,
+            clock_offset: gauge(
+                "weir_collector_clock_offset_seconds",
+                "How far this machine's clock is from the time that passed, since it was set.",
+            )?,
+        })
+    }
+}
+
 const fn bounds(connections: usize) -> Bounds {
     Bounds {
         connections,
@@ -105,7 +136,7 @@ pub struct Service {
     readiness: Readiness,
     credentials: Current,
     keepers: Keepers,
-    store_bytes: IntGauge,
+    gauges: Gauges,
     findings: (FindingsConfig, FindingMetrics),
     alerts: Option<mpsc::Sender<Alert>>,
     pods: Option<Arc<dyn Pods>>,
@@ -127,9 +158,7 @@ impl Service {
         tracing::info!(key = %store.log_key().public(), "the log of proofs is signed by");
         let registry = Registry::default();
         let metrics = IngestMetrics::new(&registry).map_err(ServiceError::Metrics)?;
-        let store_bytes = registry
-            .gauge("weir_collector_store_bytes", "Bytes that the store takes.")
-            .map_err(|error| ServiceError::Metrics(error.to_string()))?;
+        let gauges = Gauges::new(&registry).map_err(ServiceError::Metrics)?;
         let counts = FindingMetrics::new(&registry).map_err(ServiceError::Metrics)?;
         let readiness = Readiness::default();
         let admin = AdminConfig {
@@ -169,7 +198,7 @@ impl Service {
             readiness,
             credentials,
             keepers: config.keepers,
-            store_bytes,
+            gauges,
             findings: (config.findings, counts),
             alerts: None,
             pods: None,
@@ -203,6 +232,14 @@ impl Service {
         self.auditors.0.local_addr()
     }
 
+    /// Where metrics and health are.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    pub fn admin_address(&self) -> io::Result<SocketAddr> {
+        self.admin.local_addr()
+    }
+
     /// Serves until `shutdown` is ready, then drains.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let (stop, stopped) = watch::channel(false);
@@ -223,7 +260,9 @@ impl Service {
             self.alerts,
             self.pods,
         ));
-        let upkeep = tokio::spawn(upkeep(self.store.clone(), self.store_bytes));
+        let (writable, readiness) = (self.gauges.writable.clone(), self.readiness.clone());
+        let watching = tokio::spawn(watch_store(self.store.clone(), writable, readiness));
+        let upkeep = tokio::spawn(upkeep(self.store.clone(), self.gauges));
         let keeping = tokio::spawn(keep_elsewhere(self.store.clone(), self.keepers));
         let forwarding = tokio::spawn(forward(self.store.clone()));
         let exporting = self.export.map(tokio::spawn);
@@ -240,6 +279,7 @@ impl Service {
         self.readiness.drain();
         let _ = stop.send(true);
         upkeep.abort();
+        watching.abort();
         keeping.abort();
         forwarding.abort();
         if let Some(exporting) = exporting {
@@ -287,6 +327,27 @@ async fn keep_elsewhere(store: Collector, keepers: Keepers) {
     }
 }
 
+/// Says while the store takes no evidence, and tries whether it does again.
+async fn watch_store(store: Collector, gauge: IntGauge, readiness: Readiness) {
+    let mut writable = store.writable();
+    gauge.set(1);
+    loop {
+        if writable.wait_for(|writable| !writable).await.is_err() {
+            return;
+        }
+        gauge.set(0);
+        let guard = readiness.guard("store");
+        while !*writable.borrow_and_update() {
+            tokio::time::sleep(TRY).await;
+            let store = store.clone();
+            let _ = tokio::task::spawn_blocking(move || store.probe()).await;
+        }
+        tracing::info!("the evidence store takes evidence again");
+        gauge.set(1);
+        guard.release();
+    }
+}
+
 /// Moves evidence to the search engine, if there is one. What it does not take comes again.
 async fn forward(store: Collector) {
     if !store.forwards() {
@@ -312,7 +373,7 @@ async fn forward(store: Collector) {
 }
 
 /// The first look is after one period: sidecars must have had time to come back after a restart.
-async fn upkeep(store: Collector, bytes: IntGauge) {
+async fn upkeep(store: Collector, gauges: Gauges) {
     let mut turn = tokio::time::interval(UPKEEP);
     turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut first = true;
@@ -323,10 +384,13 @@ async fn upkeep(store: Collector, bytes: IntGauge) {
             if look {
                 store.maintain()?;
             }
-            store.size()
+            Ok::<_, CollectorError>((store.size()?, store.clock_offset()))
         });
         match done.await {
-            Ok(Ok(size)) => bytes.set(i64::try_from(size).unwrap_or(i64::MAX)),
+            Ok(Ok((size, offset))) => {
+                gauges.bytes.set(i64::try_from(size).unwrap_or(i64::MAX));
+                gauges.clock_offset.set(offset);
+            }
             Ok(Err(error)) => tracing::error!(%error, "upkeep of the evidence store failed"),
             Err(error) => tracing::error!(%error, "upkeep of the evidence store ended badly"),
         }

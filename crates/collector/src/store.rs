@@ -4,6 +4,7 @@
 //! long query never stops ingest.
 
 mod chain;
+mod clock;
 mod facets;
 mod holds;
 mod index;
@@ -13,8 +14,10 @@ mod migrate;
 mod outgoing;
 mod overview;
 mod query;
+mod retention;
 mod rollup;
 mod schema;
+mod seen;
 mod sessions;
 mod texts;
 mod verify;
@@ -26,7 +29,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 use rustls_pki_types::CertificateDer;
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 use weir_audit::proof::{Checkpoint, Note, Tile, merkle};
 use weir_audit::{
     Ack, Batch, DecodeError, EngineId, Event, EvidenceRead, Finding, FindingCode, Hash, Record,
@@ -40,6 +43,7 @@ pub(crate) use outgoing::{Behind, Cursor, Outgoing};
 pub use overview::{Day, FindingCount, HoldTotals, LabelDay, Overview, PolicyCount, Traffic};
 pub use query::{EventPage, Filter};
 pub(crate) use schema::unpack as unpack_block;
+pub use seen::{Saw, SawBy, SawFilter, SawIn, SawPerhaps};
 pub use sessions::{SessionFilter, SessionPage, SessionSummary};
 pub use verify::{ChainReport, LogReport, Vouched};
 
@@ -52,6 +56,8 @@ pub struct CollectorConfig {
     pub max_bytes: u64,
     /// An engine that said nothing for so long is a finding.
     pub silence: Duration,
+    /// Bytes of the store that its writer keeps in memory.
+    pub cache: u32,
     /// Where searches are answered, if not here.
     pub clickhouse: Option<ClickHouseConfig>,
     /// Whether events are exported: their blocks are merged only then.
@@ -64,6 +70,7 @@ impl Default for CollectorConfig {
             max_age: Some(Duration::from_secs(90 * 24 * 3600)),
             max_bytes: 16 << 30,
             silence: Duration::from_secs(180),
+            cache: 2 << 20,
             clickhouse: None,
             exporting: false,
         }
@@ -114,6 +121,18 @@ pub enum CollectorError {
     Json(#[from] serde_json::Error),
 }
 
+impl CollectorError {
+    /// Whether the disk is full.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        match self {
+            Self::Store(error) => error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull),
+            Self::Io(error) => error.kind() == std::io::ErrorKind::StorageFull,
+            _ => false,
+        }
+    }
+}
+
 /// The log of proofs as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proof {
@@ -149,6 +168,8 @@ struct Inner {
     told: Mutex<Vec<(String, std::time::Instant)>>,
     writer: Mutex<ingest::Ingest>,
     tail: broadcast::Sender<Arc<[Event]>>,
+    /// Whether the last write was kept.
+    writable: watch::Sender<bool>,
 }
 
 impl Collector {
@@ -157,6 +178,15 @@ impl Collector {
     /// # Errors
     /// When it cannot be opened.
     pub fn open(dir: &Path, config: CollectorConfig) -> Result<Self, CollectorError> {
+        Self::open_by(dir, config, Box::new(clock::Machine))
+    }
+
+    /// The same, with these clocks.
+    fn open_by(
+        dir: &Path,
+        config: CollectorConfig,
+        clocks: Box<dyn clock::Clocks>,
+    ) -> Result<Self, CollectorError> {
         use std::os::unix::fs::DirBuilderExt as _;
         std::fs::DirBuilder::new()
             .recursive(true)
@@ -165,9 +195,12 @@ impl Collector {
         let lock = lock(dir)?;
         let path = dir.join("evidence.db");
         let far = config.clickhouse.clone().map(ClickHouse::new).transpose()?;
-        let mut writer =
-            ingest::Ingest::new(schema::open(&path)?, dir, far.is_some(), config.exporting)?;
-        let now = Timestamp::from(std::time::SystemTime::now());
+        let mut writer = ingest::Ingest::new(
+            schema::open(&path, config.cache)?,
+            dir,
+            (far.is_some(), config.exporting),
+            clocks,
+        )?;
         if let Some(why) = kept::compare(&writer.store, dir, writer.log_key().public())? {
             let finding = Finding {
                 code: FindingCode::Tampered,
@@ -175,9 +208,16 @@ impl Collector {
                 subject: None,
                 engine: None,
             };
+            let now = writer.now();
             writer.find(vec![finding], now)?;
         }
-        kept::write(&writer.store, dir)?;
+        // A full disk closes no store: what is there can be read, and what comes is refused.
+        if let Err(error) = writer
+            .look_at_clocks()
+            .and_then(|()| kept::write(&writer.store, dir))
+        {
+            tracing::error!(%error, "the evidence store cannot be written");
+        }
         let (tail, _) = broadcast::channel(1024);
         let log_key = Arc::clone(writer.log_key());
         let writer = Mutex::new(writer);
@@ -192,6 +232,7 @@ impl Collector {
                 told: Mutex::default(),
                 writer,
                 tail,
+                writable: watch::Sender::new(true),
             }),
         })
     }
@@ -225,9 +266,12 @@ impl Collector {
         signed: Option<&Signed>,
         check: &mut dyn FnMut(&Event) -> Result<(), String>,
     ) -> Result<Ack, CollectorError> {
-        let now = std::time::SystemTime::now().into();
         let wanted = self.inner.tail.receiver_count() > 0;
-        let done = self.writer().ingest(batch, signed, now, wanted, check)?;
+        let mut writer = self.writer();
+        let now = writer.now();
+        let done = writer.ingest(batch, signed, now, wanted, check);
+        drop(writer);
+        let done = self.wrote(done)?;
         if wanted && !done.events.is_empty() {
             let _ = self.inner.tail.send(done.events.into());
         }
@@ -255,9 +299,9 @@ impl Collector {
     /// # Errors
     /// When the store failed.
     pub fn report(&self, finding: Finding) -> Result<(), CollectorError> {
-        let now = std::time::SystemTime::now().into();
         let mut writer = self.writer();
-        writer.find(vec![finding], now)?;
+        let now = writer.now();
+        self.wrote(writer.find(vec![finding], now))?;
         self.tell(writer.take_found());
         Ok(())
     }
@@ -298,8 +342,9 @@ impl Collector {
     /// # Errors
     /// When the store failed: nothing may be read then.
     pub fn read_by(&self, read: EvidenceRead) -> Result<(), CollectorError> {
-        let now = std::time::SystemTime::now().into();
-        self.writer().note(vec![Record::engine(now, read)], now)
+        let mut writer = self.writer();
+        let now = writer.now();
+        self.wrote(writer.note(vec![Record::engine(now.wall, read)], now))
     }
 
     /// How many bytes the store takes.
@@ -322,11 +367,50 @@ impl Collector {
     /// # Errors
     /// When the store failed.
     pub fn maintain(&self) -> Result<(), CollectorError> {
-        let now = std::time::SystemTime::now().into();
         let mut writer = self.writer();
-        writer.maintain(&self.inner.config, now)?;
+        let done = writer.look_at_clocks().and_then(|()| {
+            let now = writer.now();
+            writer.maintain(&self.inner.config, now)
+        });
         self.tell(writer.take_found());
-        kept::write(&writer.store, &self.inner.dir)
+        let done = done.and_then(|()| kept::write(&writer.store, &self.inner.dir));
+        self.wrote(done)
+    }
+
+    /// Whether the store keeps what it is given: false from a write that failed, for want of room or
+    /// otherwise, until one does not.
+    #[must_use]
+    pub fn writable(&self) -> watch::Receiver<bool> {
+        self.inner.writable.subscribe()
+    }
+
+    /// Writes something, to see whether the store keeps it.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn probe(&self) -> Result<(), CollectorError> {
+        let mut writer = self.writer();
+        self.wrote(writer.look_at_clocks())
+    }
+
+    /// How many seconds this machine's clock is ahead of the time that passed, or behind it, since it was set; 0
+    /// while they agree.
+    #[must_use]
+    pub fn clock_offset(&self) -> i64 {
+        self.writer().clock_offset()
+    }
+
+    /// Notes whether a write was kept. That evidence was refused says nothing of the store.
+    fn wrote<T>(&self, done: Result<T, CollectorError>) -> Result<T, CollectorError> {
+        let kept = match &done {
+            Ok(_) => true,
+            Err(CollectorError::Store(_) | CollectorError::Io(_)) => false,
+            Err(_) => return done,
+        };
+        self.inner
+            .writable
+            .send_if_modified(|writable| std::mem::replace(writable, kept) != kept);
+        done
     }
 
     /// What the log is, and who vouches for it.

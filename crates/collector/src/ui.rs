@@ -27,6 +27,7 @@ mod problem;
 mod proof;
 mod questions;
 mod replay;
+mod report;
 mod request;
 mod rows;
 mod secret;
@@ -49,6 +50,7 @@ use crate::api::{Api, Desk};
 
 pub(crate) use access::Access;
 pub use links::LIFE as LINK_LIFE;
+pub(crate) use report::report_page;
 
 use frame::{Frame, Here, see, trouble};
 use links::Links;

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Value, json};
 use weir_api::kinds::RequestDecision;
 use weir_audit::{
-    Batch, CollectorSink as _, ConnectionOpened, EngineId, Event, FrameBuilder, Identity, Record,
-    Session, SessionId, Timestamp, genesis,
+    Batch, CollectorSink as _, ConnectionOpened, EngineId, Event, Fingerprint, FingerprintKey,
+    FrameBuilder, Identity, LabelledValuesSeen, Record, Session, SessionId, Timestamp, genesis,
 };
 use weir_collector::api::{
     Api, Approver, Desk, DeskError, DeskFuture, Operator, OperatorError, OperatorFuture,
@@ -57,6 +57,13 @@ impl Desk for Engine {
                 ..RequestsListed::default()
             })
         })
+    }
+
+    fn fingerprints(&self, value: String, labels: Vec<String>) -> DeskFuture<'_, Vec<Fingerprint>> {
+        let key = FingerprintKey::new(b"secret");
+        let of = |label: &String| key.of_label(label).fingerprint(&value);
+        let made = labels.iter().map(of).collect();
+        Box::pin(async move { Ok(made) })
     }
 
     fn decide(&self, asked: DecisionAsked) -> DeskFuture<'_, RequestView> {
@@ -302,6 +309,76 @@ async fn each_reading_path_answers() {
         .await
         .unwrap();
     assert_eq!(replayed.len(), 1);
+}
+
+#[tokio::test]
+async fn who_was_given_a_value_is_found_and_the_value_is_nowhere() {
+    let f = fixture().await;
+    let engine: EngineId = "e2".parse().unwrap();
+    let session = Arc::new(Session {
+        id: SessionId::new(77),
+        identity: Arc::new(Identity::named("reader")),
+        ..Session::default()
+    });
+    let value = "805-36-9215";
+    let seen = LabelledValuesSeen {
+        statement: 3,
+        label: "pii.ssn".into(),
+        values: vec![
+            FingerprintKey::new(b"secret")
+                .of_label("pii.ssn")
+                .fingerprint(value),
+        ],
+        ..LabelledValuesSeen::default()
+    };
+    let now = std::time::SystemTime::now().into();
+    let mut builder = FrameBuilder::new(1, 1);
+    let record = Record::session(now, session, seen);
+    builder.push(&record);
+    let frames = vec![builder.seal(genesis(&engine)).unwrap()];
+    let sink = OwnSink::open(f.store.clone(), f.dir.path(), &engine).unwrap();
+    sink.ingest(&Batch { engine, frames }).unwrap();
+    for client in [&f.socket, &f.tcp] {
+        let body = json!({"value": format!(" {value}\n")});
+        let answer: Value = client.post("/v1/saw", &body).await.unwrap();
+        assert_eq!(answer["identities"][0]["identity"], "reader");
+        assert_eq!(answer["statements"][0]["statement"], 3);
+        let answer: Value = client
+            .post("/v1/saw", &json!({"value": "805-36-9216"}))
+            .await
+            .unwrap();
+        assert_eq!(answer["identities"], json!([]));
+        let answer: Value = client.post("/v1/saw?label=pii.p*", &body).await.unwrap();
+        assert_eq!(
+            (&answer["labels"], &answer["identities"]),
+            (&json!([]), &json!([]))
+        );
+    }
+    for body in [
+        json!({}),
+        json!({"value": "  "}),
+        json!({"value": "x", "more": 1}),
+    ] {
+        let refused = refusal(f.socket.post("/v1/saw", &body).await);
+        assert_eq!(refused, (400, "bad_request".into()), "{body}");
+    }
+    let refused = refusal(f.socket.get("/v1/saw").await);
+    assert_eq!(refused.0, 405);
+    let reads: Value = f.socket.get("/v1/events?kind=evidence_read").await.unwrap();
+    let reads = reads.to_string();
+    assert!(
+        reads.contains("/v1/saw") && !reads.contains(value),
+        "{reads}"
+    );
+    for file in ["evidence.db", "evidence.db-wal"] {
+        let bytes = std::fs::read(f.store.dir().join(file)).unwrap();
+        assert_eq!(times_in(&bytes, value.as_bytes()), 0, "{file}");
+    }
+}
+
+fn times_in(bytes: &[u8], value: &[u8]) -> usize {
+    let windows = bytes.windows(value.len());
+    windows.filter(|window| *window == value).count()
 }
 
 #[tokio::test]

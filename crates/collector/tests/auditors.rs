@@ -121,6 +121,25 @@ async fn whoever_may_list_in_one_namespace_sees_that_one_and_names_it() {
 }
 
 #[tokio::test]
+async fn who_was_given_a_value_is_answered_in_the_askers_namespace_alone() {
+    let (bed, ..) = two_namespaces().await;
+    let jane = bed.auditor("jane");
+    let body = json!({"value": "805-36-9215"});
+    for path in ["/v1/saw", "/v1/saw?namespace=shipping"] {
+        assert_eq!(status(jane.post::<Value>(path, &body).await), 403, "{path}");
+    }
+    let answer: Value = jane.post("/v1/saw?namespace=billing", &body).await.unwrap();
+    assert_eq!(answer["labels"], json!([]));
+    let admin = bed.auditor("admin");
+    let reads = events(&admin, "?kind=evidence_read").await;
+    let text = serde_json::to_string(&reads).unwrap();
+    assert!(
+        text.contains("/v1/saw") && !text.contains("805-36-9215"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
 async fn a_session_of_another_namespace_does_not_exist() {
     let (bed, ..) = two_namespaces().await;
     let (own, other) = (SessionId::new(1), SessionId::new(2));

@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's helpers")]
 
+#[expect(dead_code, reason = "the benchmark uses all of it")]
 #[path = "../examples/search_bench/traffic.rs"]
 mod traffic;
 
@@ -80,13 +81,17 @@ fn both(events: u64) -> Both {
     let server = Server::start(&dir.path().join("engine"));
     let near = Collector::open(&dir.path().join("near"), CollectorConfig::default()).unwrap();
     let far = Collector::open(&dir.path().join("far"), config(server.port)).unwrap();
-    let world = World::new(Timestamp::from(std::time::SystemTime::now()), events);
+    let world = World::new(
+        Timestamp::from(std::time::SystemTime::now()),
+        Duration::from_secs(30 * 86400),
+        events,
+    );
     let mut made = 0;
     let mut engines: Vec<Engine> = (0..3).map(Engine::new).collect();
     while made < events {
         for engine in &mut engines {
             let previous = engine.previous();
-            let sealed = engine.frames(&world, 64 << 10);
+            let sealed = engine.frames(&world, 1);
             made += sealed.events;
             let mut reader = FrameReader::new(&sealed.bytes, previous);
             let mut frames = Vec::new();

@@ -15,7 +15,8 @@ use hyper::{Request, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 use weir_audit::{
-    Ack, Batch, Body, Event, Finding, FrameBuilder, Identity, Record, Session, Timestamp, genesis,
+    Ack, Batch, Body, Event, Finding, FrameBuilder, Identity, Record, Session, Statement,
+    StatementFinished, Timestamp, genesis,
 };
 use weir_collector::{ChainReport, EventPage, Quota};
 use weir_uplink::ingest::{ENGINE, MAX_BODY, MAX_UNPACKED, PREVIOUS, RemoteCollector, SIGNATURE};
@@ -443,6 +444,44 @@ impl futures_core::Stream for Pending {
         let chunk = self.0.poll_recv(context);
         chunk.map(|chunk| chunk.map(|chunk| Ok(Chunk::data(chunk))))
     }
+}
+
+/// What no collector takes would be in the way of everything behind it.
+#[tokio::test]
+async fn the_longest_event_that_a_spool_takes_is_taken() {
+    let bed = bed().await;
+    let pod = Pod::new("billing", 1);
+    let mut state = 7u64;
+    // 6 bits in a byte: it does not get much shorter.
+    let text: String = std::iter::repeat_with(|| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        char::from(b'!' + u8::try_from(state >> 58).unwrap())
+    })
+    .take(31 << 20)
+    .collect();
+    let finished = StatementFinished {
+        statement: Statement {
+            number: 1,
+            text: Some(text.as_str().into()),
+            ..Statement::default()
+        },
+        ..StatementFinished::default()
+    };
+    let now = Timestamp::from(std::time::SystemTime::now());
+    let record = Record::session(now, pod.session(7), finished);
+    let mut builder = FrameBuilder::new(1, 1);
+    builder.push(&record);
+    let batch = Batch {
+        engine: pod.engine(),
+        frames: vec![builder.seal(genesis(&pod.engine())).unwrap()],
+    };
+    send(&bed.sidecar(&pod), batch).await.unwrap();
+    let found = events(&bed, "kind=statement_finished").await;
+    assert!(
+        matches!(&found[0].body, Body::StatementFinished(one) if one.statement.text.as_deref() == Some(&text))
+    );
 }
 
 #[tokio::test]

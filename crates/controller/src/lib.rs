@@ -12,6 +12,7 @@ mod bundles;
 mod config;
 mod decisions;
 mod evidence;
+mod fingerprints;
 mod identity;
 mod keepers;
 mod known;

@@ -22,6 +22,7 @@ use crate::decisions::access::{Access, Rbac, Remembering};
 use crate::decisions::people::People;
 use crate::decisions::slack::SlackDecisions;
 use crate::evidence::{Evidence, EvidenceError, Findings};
+use crate::fingerprints::Fingerprints;
 use crate::identity::Enrolments;
 use crate::known::Cluster;
 use crate::leader::{self, while_leading};
@@ -175,6 +176,7 @@ pub async fn run(
         budgets: Arc::clone(&budgets),
         people,
         alerts,
+        fingerprints: Fingerprints::default(),
     });
     starting.release();
     let stopping = ending.subscribe();

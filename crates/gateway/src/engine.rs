@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tokio::sync::{Semaphore, watch};
 use weir_audit::{
-    ConnectionRefused, Names, QuarantineChanged, Record, Session as AuditSession, SessionId,
+    ConnectionRefused, FingerprintKey, Names, QuarantineChanged, Record, Session as AuditSession,
+    SessionId,
 };
 use weir_detect::mask::TokenKey;
 use weir_policy::{Bundle, Contested, Protocol, Resolved, TargetId};
@@ -53,7 +54,7 @@ pub struct EngineConfig {
     pub authority: Arc<Authority>,
     /// The host keys that SSH clients see.
     pub host_keys: Arc<HostKeys>,
-    /// What keyed tokens are made with.
+    /// What keyed tokens, and the fingerprints of labelled values, are made with.
     pub token_key: Arc<[u8]>,
 }
 
@@ -68,6 +69,7 @@ pub(crate) struct Shared {
     pub(crate) authority: Arc<Authority>,
     pub(crate) host_keys: Arc<HostKeys>,
     pub(crate) token_key: Arc<TokenKey>,
+    pub(crate) fingerprint_key: FingerprintKey,
     pub(crate) scopes: Scopes,
     pub(crate) statements: StatementCache,
     pub(crate) catalogs: Catalogs,
@@ -111,6 +113,7 @@ impl Engine {
             authority: config.authority,
             host_keys: config.host_keys,
             token_key: Arc::new(TokenKey::new(&config.token_key)),
+            fingerprint_key: FingerprintKey::new(&config.token_key),
             scopes: Scopes::default(),
             statements: StatementCache::default(),
             catalogs: Catalogs::default(),

@@ -77,6 +77,10 @@ fn changed(before: &Policy, after: &Policy, found: &mut Vec<String>) {
     if after.delivery < before.delivery {
         found.push(format!("policy {name} records less surely"));
     }
+    let kept = |glob| after.fingerprints.contains(glob);
+    if !before.fingerprints.iter().all(kept) {
+        found.push(format!("policy {name} keeps fingerprints of fewer labels"));
+    }
     rules(before, after, found);
 }
 

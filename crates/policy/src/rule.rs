@@ -60,6 +60,9 @@ pub struct Policy {
     pub record: RecordLevel,
     /// How surely it is recorded.
     pub delivery: Delivery,
+    /// Labels of whose values fingerprints are kept, where a client received them in clear.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fingerprints: Vec<Glob>,
     /// Its rules.
     pub rules: Vec<Rule>,
 }

@@ -33,6 +33,8 @@ pub struct Scope {
     labels: Arc<LabelRules>,
     record: RecordLevel,
     delivery: Delivery,
+    /// Labels of whose values fingerprints are kept, sorted.
+    fingerprints: Vec<LabelId>,
     needs_catalog: bool,
     permits_opaque: bool,
     asks_people: bool,
@@ -115,6 +117,10 @@ impl Scope {
                 .map(|p| p.delivery)
                 .max()
                 .unwrap_or(Delivery::Batch),
+            fingerprints: builder.ids(|label| {
+                let mut globs = selected.iter().flat_map(|policy| &policy.fingerprints);
+                !label.anonymous && globs.any(|glob| glob.matches(&label.name))
+            }),
             needs_catalog: false,
             permits_opaque: false,
             asks_people: false,
@@ -126,7 +132,7 @@ impl Scope {
         let is_mask = |rule: &ScopedRule| rule.masks() && rule.lifted(now).is_none();
         let needs_catalog = scope.rules().any(ScopedRule::needs_catalog);
         let has_masks = scope.enforced().any(is_mask);
-        scope.needs_catalog = needs_catalog;
+        scope.needs_catalog = needs_catalog || !scope.fingerprints.is_empty();
         scope.has_masks = has_masks;
         let mut rules = scope.policies.iter().flat_map(|policy| &policy.rules);
         scope.asks_people = rules.any(|scoped| scoped.rule.approval.is_some());
@@ -178,6 +184,11 @@ impl Scope {
     /// The least sure delivery.
     pub const fn delivery(&self) -> Delivery {
         self.delivery
+    }
+
+    /// Labels of whose values fingerprints are kept, sorted; mostly none.
+    pub fn fingerprints(&self) -> &[LabelId] {
+        &self.fingerprints
     }
 
     /// Where labels lie on the target.

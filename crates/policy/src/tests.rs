@@ -95,6 +95,7 @@ fn policy(name: &str, rules: Vec<Rule>) -> Policy {
         targets: vec![Glob::any()],
         record: RecordLevel::Metadata,
         delivery: Delivery::Batch,
+        fingerprints: Vec::new(),
         rules,
     }
 }

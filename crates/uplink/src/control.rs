@@ -34,8 +34,8 @@ pub use messages::{
     Settings, Snapshot, UnmatchedSetting,
 };
 pub use people::{
-    Coverage, CoverageAsked, DecisionAsked, DecisionTaken, NamespaceCoverage, Person, RequestView,
-    RequestsAsked, RequestsListed,
+    Coverage, CoverageAsked, DecisionAsked, DecisionTaken, FingerprintsAsked, FingerprintsMade,
+    NamespaceCoverage, Person, RequestView, RequestsAsked, RequestsListed,
 };
 
 /// `POST`, bearer token: [`Enrol`] to [`Enrolment`].
@@ -58,6 +58,8 @@ pub const PEOPLE_REQUESTS: &str = "/v1/people/requests";
 pub const PEOPLE_DECIDE: &str = "/v1/people/decide";
 /// `POST`, from the collector only: [`CoverageAsked`] to [`Coverage`].
 pub const PEOPLE_COVERAGE: &str = "/v1/people/coverage";
+/// `POST`, from the collector only: [`FingerprintsAsked`] to [`FingerprintsMade`].
+pub const FINGERPRINTS: &str = "/v1/fingerprints";
 /// `GET`, from the collector only: a list of [`RunningPod`].
 pub const PODS: &str = "/v1/pods";
 /// `POST`, from the collector only: [`Alert`] to nothing.

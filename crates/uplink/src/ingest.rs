@@ -46,10 +46,11 @@ pub const PREVIOUS: &str = "weir-previous";
 pub const SIGNATURE: &str = "weir-signature";
 /// The `content-encoding` of a compressed body.
 pub const ZSTD: &str = "zstd";
-/// The longest body on the wire.
-pub const MAX_BODY: usize = 4 << 20;
+/// The longest body on the wire. A batch is 256 KiB or one frame, and the longest event that a spool takes has
+/// 32 MiB: one that no collector takes would be in the way of all that follow.
+pub const MAX_BODY: usize = 40 << 20;
 /// The longest body once it is unpacked.
-pub const MAX_UNPACKED: usize = 16 << 20;
+pub const MAX_UNPACKED: usize = MAX_BODY;
 
 /// How heads are signed: ECDSA P-256 with SHA-256, DER.
 pub const SCHEME: SignatureScheme = SignatureScheme::ECDSA_NISTP256_SHA256;
@@ -57,7 +58,9 @@ pub const SCHEME: SignatureScheme = SignatureScheme::ECDSA_NISTP256_SHA256;
 /// Bodies from this size on are compressed.
 const PACK: usize = 4 << 10;
 const LEVEL: i32 = 1;
+/// How long an answer may take, and how much longer for each MiB that is sent.
 const PATIENCE: Duration = Duration::from_secs(15);
+const PATIENCE_PER_MIB: Duration = Duration::from_secs(2);
 /// How long an address that may be out of date is tried.
 const KNOWN: Duration = Duration::from_secs(2);
 /// A collector may not silence an engine for longer.
@@ -171,7 +174,7 @@ impl CollectorSink for RemoteCollector {
             let outgoing = Outgoing::new(&batch.engine, run, signature)?;
             let sent = async {
                 let sending = line.send(&place, &outgoing);
-                let answer = tokio::time::timeout(PATIENCE, sending).await;
+                let answer = tokio::time::timeout(outgoing.patience(), sending).await;
                 answer.unwrap_or_else(|_| Err(failed("no answer in time")))
             };
             match runtime.block_on(sent) {
@@ -213,6 +216,11 @@ impl<'a> Outgoing<'a> {
             body: body.into(),
             packed,
         })
+    }
+
+    fn patience(&self) -> Duration {
+        let mib = u32::try_from(self.body.len() >> 20).unwrap_or(u32::MAX);
+        PATIENCE.saturating_add(PATIENCE_PER_MIB.saturating_mul(mib))
     }
 
     fn request(&self, authority: &str) -> Result<Request<Full<Bytes>>, SinkError> {

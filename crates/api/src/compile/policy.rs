@@ -4,7 +4,7 @@ use weir_policy::{
     Action, DefaultAction, Glob, Label, Match, Mode, Policy, Rule, SubjectSelector, Target,
 };
 
-use super::rule::{Around, compile as compile_rule};
+use super::rule::{Around, compile as compile_rule, label_globs};
 use super::{References, Report, check_name, names, target_globs, unique};
 use crate::diagnostic::Reason;
 use crate::kinds::{AuditSpec, LocalSubjectSpec, RuleSpec, SubjectSpec};
@@ -31,7 +31,7 @@ pub(super) fn compile(
             mode: spec.mode,
             default: spec.default,
             targets: &spec.targets,
-            audit: spec.audit,
+            audit: &spec.audit,
             rules: &spec.rules,
             origin,
             good,
@@ -49,7 +49,7 @@ pub(super) fn compile(
             mode: spec.mode,
             default: DefaultAction::Allow,
             targets: &spec.targets,
-            audit: spec.audit,
+            audit: &spec.audit,
             rules: &spec.rules,
             origin,
             good,
@@ -85,7 +85,7 @@ struct Draft<'a> {
     mode: Mode,
     default: DefaultAction,
     targets: &'a [String],
-    audit: AuditSpec,
+    audit: &'a AuditSpec,
     rules: &'a [RuleSpec],
     origin: &'a Origin,
     /// Whether its name is.
@@ -114,6 +114,8 @@ impl Draft<'_> {
             globs: &globs,
             origin: self.origin,
         };
+        let texts = &self.audit.fingerprints;
+        let fingerprints = label_globs(texts, "spec.audit.fingerprints", &around, labels, report);
         let mut rules: Vec<Rule> = Vec::new();
         for (i, spec) in self.rules.iter().enumerate() {
             let field = format!("spec.rules[{i}]");
@@ -138,6 +140,7 @@ impl Draft<'_> {
             targets: globs,
             record: self.audit.record,
             delivery: self.audit.delivery,
+            fingerprints,
             rules,
         };
         if good || report.references() == References::Strict {

@@ -209,8 +209,7 @@ fn compile_function(text: &str) -> Result<Vec<FunctionPattern>, (String, Option<
         .collect()
 }
 
-/// Label globs, each of which must name a label that lies on a target of the policy, or that a rule
-/// which masks finds by value: nothing else can be decided on what a result turns out to hold.
+/// Label globs of a rule's match.
 fn compile_label_globs(
     rule: &RuleSpec,
     field: &str,
@@ -218,11 +217,36 @@ fn compile_label_globs(
     labels: &[Label],
     report: &mut Report,
 ) -> Vec<Glob> {
+    let (texts, field) = (&rule.matches.labels, format!("{field}.labels"));
+    let by_value = rule.action == Some(Action::Mask);
+    lying_globs(texts, &field, by_value, around, labels, report)
+}
+
+/// Label globs whose values are told by where they lie.
+pub(super) fn label_globs(
+    texts: &[String],
+    field: &str,
+    around: &Around<'_>,
+    labels: &[Label],
+    report: &mut Report,
+) -> Vec<Glob> {
+    lying_globs(texts, field, false, around, labels, report)
+}
+
+/// Label globs, each of which must name a label that lies on a target of the policy, or that a rule
+/// which masks finds by value: nothing else can be decided on what a result turns out to hold.
+fn lying_globs(
+    texts: &[String],
+    field: &str,
+    by_value: bool,
+    around: &Around<'_>,
+    labels: &[Label],
+    report: &mut Report,
+) -> Vec<Glob> {
     let named = || labels.iter().filter(|label| !label.anonymous);
     let mut globs = Vec::new();
-    let by_value = rule.action == Some(Action::Mask);
-    for (i, text) in rule.matches.labels.iter().enumerate() {
-        let field = format!("{field}.labels[{i}]");
+    for (i, text) in texts.iter().enumerate() {
+        let field = format!("{field}[{i}]");
         let glob = Glob::free(text);
         let meant: Vec<&Label> = named().filter(|label| glob.matches(&label.name)).collect();
         let here = |label: &&Label| {

@@ -114,7 +114,7 @@ pub struct LocalSubjectSpec {
 }
 
 /// How something is recorded. The strongest of all policies that apply holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct AuditSpec {
@@ -124,6 +124,15 @@ pub struct AuditSpec {
     /// How surely it is recorded.
     #[serde(default = "batch")]
     pub delivery: Delivery,
+    /// DataLabels by name or glob. Of their values that a client of a database receives in clear, keyed
+    /// fingerprints (HMAC-SHA-256) are kept for each statement, so that `weir query --saw VALUE` can
+    /// tell who received a value that no store holds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(
+        feature = "crds",
+        schemars(length(max = 100), inner(length(min = 1, max = 253)))
+    )]
+    pub fingerprints: Vec<String>,
 }
 
 const fn commands() -> RecordLevel {
@@ -139,6 +148,7 @@ impl Default for AuditSpec {
         AuditSpec {
             record: commands(),
             delivery: batch(),
+            fingerprints: Vec::new(),
         }
     }
 }

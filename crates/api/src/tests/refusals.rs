@@ -74,6 +74,22 @@ fn unknown_names_in_references_are_errors_with_suggestions() {
 }
 
 #[test]
+fn a_label_whose_fingerprints_are_asked_for_must_lie_on_a_target_of_the_policy() {
+    let asks = |label: &str| {
+        let audit = format!("  audit: {{fingerprints: [{label}]}}\n  rules:\n    []");
+        with_rules("").replace("  rules:\n    []", &audit)
+    };
+    let compiled = super::compiled(&asks("\"pii.*\""));
+    assert_eq!(compiled.bundle.policies()[0].fingerprints.len(), 1);
+    let error = only(&asks("pii.snn"));
+    assert_eq!(error.field, "spec.audit.fingerprints[0]");
+    assert_eq!(error.message, "no DataLabel is called `pii.snn`");
+    assert_eq!(error.suggestion.as_deref(), Some("did you mean `pii.ssn`?"));
+    let elsewhere = asks("pii.ssn").replace("{target: db, table", "{target: other, table");
+    assert!(!errors(&elsewhere).is_empty());
+}
+
+#[test]
 fn all_documents_are_reported_and_not_only_the_first() {
     let text = format!(
         "kind: Targit\nmetadata: {{name: a}}\nspec: {{}}\n---\n{}",

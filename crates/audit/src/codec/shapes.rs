@@ -16,6 +16,7 @@ use crate::file::{Digest, Direction, FileTransferred, TransferProtocol};
 use crate::identity::{Identity, Session, SessionId};
 use crate::kubernetes::KubernetesAnswered;
 use crate::recording::{Column, RecordedRows, RecordingChunk, Stream};
+use crate::seen::{Fingerprint, LabelledValuesSeen};
 use crate::statement::{Decision, Outcome, Statement, StatementFinished, StatementStarted, Value};
 use crate::text::{Names, Timestamp};
 
@@ -114,6 +115,7 @@ wire_struct! {
         statement, verb, group, version, resource, subresource, namespace, name, dry_run, code,
         server_audit_id
     }
+    LabelledValuesSeen { statement, label, values, beyond, uncertain }
     AccessRequestCreated {
         name, number, statement, parameters, fingerprint, rules, reason, labels, rows, estimate,
         groups, approvals, deadline;
@@ -200,6 +202,7 @@ wire_body!(
     KubernetesAnswered = 16,
     AccessRequestRepeated = 19,
     EvidenceRead = 20,
+    LabelledValuesSeen = 21,
     QuarantineChanged = 22
 );
 
@@ -287,6 +290,19 @@ impl Wire for SessionId {
             .try_into()
             .map_err(|_| DecodeError::Short)?;
         Ok(Self::new(u64::from_le_bytes(bytes)))
+    }
+}
+
+impl Wire for Fingerprint {
+    fn put<'a>(&'a self, writer: &mut Writer<'a>) {
+        writer.out.extend_from_slice(&self.0.to_le_bytes());
+    }
+
+    fn take(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let bytes = reader.bytes(8)?.try_into();
+        bytes
+            .map(|bytes| Self(u64::from_le_bytes(bytes)))
+            .map_err(|_| DecodeError::Short)
     }
 }
 

@@ -113,6 +113,8 @@ pub(crate) enum Failure {
     Cast(#[from] CastError),
     #[error("csv is a form of sessions, query and ask only")]
     NoTable,
+    #[error("cannot read standard input: {0}")]
+    Input(String),
     #[error("cannot write the answer: {0}")]
     Write(String),
     /// The reader of standard output has seen enough.

@@ -74,6 +74,7 @@ impl Kind {
                 "engine_stopped",
                 "evidence_read",
                 "quarantine_changed",
+                "labelled_values_seen",
             ],
         }
     }
@@ -232,6 +233,7 @@ pub(super) fn audit_id(event: &Event) -> String {
         Body::RecordingChunk(chunk) => Some(chunk.statement),
         Body::FileTransferred(file) => Some(file.statement),
         Body::KubernetesAnswered(request) => Some(request.statement),
+        Body::LabelledValuesSeen(seen) => Some(seen.statement),
         Body::ConnectionRefused(_) => Some(0),
         _ => None,
     };
@@ -470,6 +472,17 @@ pub(super) fn summary(event: &Event) -> (Cell, String) {
                 format!("revision {} is in force", changed.revision),
             ),
         },
+        Body::LabelledValuesSeen(seen) => {
+            let mut text = format!(
+                "{} of {}",
+                counted(seen.values.len() as u64, "value"),
+                one_line(&seen.label)
+            );
+            if seen.beyond > 0 || seen.uncertain > 0 {
+                text.push_str(", and others");
+            }
+            ("seen".into(), text)
+        }
         Body::QuarantineChanged(changed) => {
             let (word, done) = match changed.on {
                 true => ("CUT OFF", "cut off"),

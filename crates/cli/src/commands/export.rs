@@ -1,8 +1,9 @@
 //! `export`: evidence as a file that can be verified without the collector.
 
-use std::io::{BufReader, BufWriter, Write as _};
+use std::io::{BufReader, BufWriter, IsTerminal as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use weir_audit::proof::{Checkpoint, Note};
 use weir_collector::client::path_with;
@@ -10,9 +11,12 @@ use weir_collector::{Manifest, read_bundle};
 
 use crate::cluster::Home;
 
-use super::connect::{Connect, Failure, Form, document, write};
+use super::connect::{Connect, Failure, Form, Source, document, write};
 use super::text::{grouped, size};
 use super::time::{Moment, now};
+
+/// How often a long transfer says how much has come.
+const SHOW_EVERY: Duration = Duration::from_millis(250);
 
 /// Arguments of `weir export`.
 #[derive(Debug, clap::Args)]
@@ -55,50 +59,97 @@ pub(super) async fn export(args: ExportArgs, home: Home) -> Result<(), Failure> 
         None => None,
     };
     let time = |moment: Option<Moment>| moment.map(|moment| moment.resolve(now()).to_string());
+    let period = (time(args.from), time(args.to));
+    let manifest = bundle(&source, period, old, &args.file).await?;
+    write(&match args.connect.output {
+        Form::Table => summary(&manifest, &args.file),
+        form => document(&manifest, form)?,
+    })
+}
+
+/// Writes a bundle of a period. Under the file's name there is a whole one or none.
+pub(super) async fn bundle(
+    source: &Source,
+    (since, until): (Option<String>, Option<String>),
+    old: Option<u64>,
+    file: &Path,
+) -> Result<Manifest, Failure> {
+    let old = old.map(|old| old.to_string());
     let path = path_with(
         "/v1/export",
-        &[
-            ("since", time(args.from)),
-            ("until", time(args.to)),
-            ("old", old.map(|old| old.to_string())),
-        ],
+        &[("since", since), ("until", until), ("old", old)],
     );
     let wrong = |error: &dyn std::fmt::Display| Failure::File {
-        path: args.file.clone(),
+        path: file.to_owned(),
         reason: error.to_string(),
     };
-    // Under its name there is a whole bundle or none.
-    let mut beside = args.file.clone().into_os_string();
+    let mut beside = file.as_os_str().to_owned();
     beside.push(".part");
     let beside = PathBuf::from(beside);
-    let part = std::fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&beside)
-        .map_err(|error| wrong(&error))?;
+    let part = private(&beside).map_err(|error| wrong(&error))?;
     let mut out = BufWriter::new(part);
-    let received = source.bytes(&path, |bytes| out.write_all(bytes)).await;
+    let mut progress = Progress::new();
+    let received = source.bytes(&path, |bytes| {
+        progress.add(bytes.len());
+        out.write_all(bytes)
+    });
+    let received = received.await;
+    progress.end();
     let kept = received.and_then(|()| {
         let part = out.into_inner().map_err(|error| wrong(error.error()))?;
         part.sync_all().map_err(|error| wrong(&error))?;
         let whole = std::fs::File::open(&beside).map_err(|error| wrong(&error))?;
         let manifest = read_bundle(BufReader::new(whole)).map_err(|error| wrong(&error))?;
-        std::fs::rename(&beside, &args.file).map_err(|error| wrong(&error))?;
+        std::fs::rename(&beside, file).map_err(|error| wrong(&error))?;
         Ok(manifest)
     });
-    let manifest = match kept {
-        Ok(manifest) => manifest,
-        Err(failure) => {
-            drop(std::fs::remove_file(&beside));
-            return Err(failure);
+    if kept.is_err() {
+        drop(std::fs::remove_file(&beside));
+    }
+    kept
+}
+
+/// A file that only its owner can read.
+pub(super) fn private(path: &Path) -> std::io::Result<std::fs::File> {
+    std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
+}
+
+/// How much of a long transfer has come, for people who watch.
+struct Progress {
+    bytes: u64,
+    shown: Option<Instant>,
+    is_watched: bool,
+}
+
+impl Progress {
+    fn new() -> Self {
+        Self {
+            bytes: 0,
+            shown: None,
+            is_watched: std::io::stderr().is_terminal(),
         }
-    };
-    write(&match args.connect.output {
-        Form::Table => summary(&manifest, &args.file),
-        form => document(&manifest, form)?,
-    })
+    }
+
+    fn add(&mut self, bytes: usize) {
+        self.bytes += u64::try_from(bytes).unwrap_or(u64::MAX);
+        let is_due = |shown: Instant| shown.elapsed() >= SHOW_EVERY;
+        if self.is_watched && self.shown.is_none_or(is_due) {
+            self.shown = Some(Instant::now());
+            eprint!("\r{} received ", size(self.bytes));
+        }
+    }
+
+    /// Leaves nothing on the screen.
+    fn end(&self) {
+        if self.shown.is_some() {
+            eprint!("\r{:30}\r", "");
+        }
+    }
 }
 
 pub(super) fn entries(number: u64) -> String {

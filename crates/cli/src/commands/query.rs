@@ -10,6 +10,7 @@ use crate::cluster::Home;
 
 use super::connect::{Connect, Failure, Form, document, parsed, raw_list, write};
 use super::events::{Kind, audit_id, render, short_identity, summary};
+use super::saw::{Asked, saw};
 use super::table::{Cell, Screen, Style};
 use super::text::{as_u64, shorten, width};
 use super::time::{Moment, now, shown_clock};
@@ -101,6 +102,16 @@ impl Conditions {
 pub(crate) struct QueryArgs {
     #[command(flatten)]
     conditions: Conditions,
+    /// Who was given this labelled value in clear; - reads it from standard input. Goes with --label,
+    /// --since and --until
+    #[arg(
+        long,
+        value_name = "VALUE",
+        allow_hyphen_values = true,
+        conflicts_with_all = ["identity", "target", "table", "decision", "approver", "text", "sha256",
+            "session", "kind", "limit"]
+    )]
+    saw: Option<String>,
     /// Kinds of events, separated by commas
     #[arg(
         long,
@@ -161,6 +172,15 @@ fn names(kinds: &[Kind], conditions: &Conditions) -> Vec<&'static str> {
 }
 
 pub(super) async fn query(args: QueryArgs, home: Home) -> Result<(), Failure> {
+    if let Some(value) = args.saw {
+        let asked = Asked {
+            value,
+            label: args.conditions.label,
+            since: args.conditions.since,
+            until: args.conditions.until,
+        };
+        return saw(asked, &args.connect, home).await;
+    }
     let (client, now) = (args.connect.source(home).await?, now());
     let mut found: Vec<(Event, Box<RawValue>)> = Vec::new();
     let mut more = false;

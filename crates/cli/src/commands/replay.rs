@@ -264,7 +264,7 @@ impl Player {
                     Ok(())
                 }
             }
-            Body::StatementStarted(_) | Body::Heartbeat(_) => Ok(()),
+            Body::StatementStarted(_) | Body::LabelledValuesSeen(_) | Body::Heartbeat(_) => Ok(()),
             _ => {
                 self.wait(at, take)?;
                 let (word, what) = summary(&event);

@@ -22,9 +22,10 @@ impl std::str::FromStr for Moment {
         if let Some(ago) = ago(text) {
             return Ok(Self::Ago(ago));
         }
-        text.parse().map(Self::At).map_err(|_| {
-            "expected an RFC 3339 time such as 2026-01-31T08:00:00Z, an age such as 15m, 2h or 3d, \
-             or today"
+        let day = || format!("{text}T00:00:00Z").parse();
+        text.parse().or_else(|_| day()).map(Self::At).map_err(|_| {
+            "expected an RFC 3339 time such as 2026-01-31T08:00:00Z, a day such as 2026-01-31 (UTC), an age \
+             such as 15m, 2h or 3d, or today"
                 .to_owned()
         })
     }

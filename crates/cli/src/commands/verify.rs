@@ -15,13 +15,15 @@ use rustls::pki_types::pem::PemObject as _;
 use weir_audit::Hash;
 use weir_audit::proof::{Checkpoint, Note, VerifierKey, merkle};
 use weir_collector::{
-    BundleReport, ChainReport, EngineReport, Status, Trusted, verify_bundle, verify_note,
+    BundleReport, ChainReport, EngineReport, ReportError, Sealed, Status, Trusted, verify_bundle,
+    verify_note,
 };
 
 use crate::cluster::Home;
 
 use super::connect::{Connect, Failure, Form, Source, document, write};
 use super::export::{entries, read_checkpoint};
+use super::report::Folder;
 use super::table::{Screen, Style};
 use super::text::{counted, one_line};
 
@@ -34,7 +36,8 @@ const UNKNOWN: u8 = 3;
 pub(crate) struct VerifyArgs {
     #[command(flatten)]
     connect: Connect,
-    /// A bundle of `weir export` or of an archive; without it, the record of a running weir
+    /// A bundle of `weir export` or of an archive, or the folder of `weir report`; without it, the record of a
+    /// running weir
     bundle: Option<PathBuf>,
     /// The key of the log that you trust: NAME+ID+KEY
     #[arg(long, value_name = "VKEY")]
@@ -78,6 +81,13 @@ async fn judged(args: &VerifyArgs, home: Home) -> Result<bool, Failure> {
         })?;
         return Ok(report.ok);
     };
+    let folder = if path.is_dir() {
+        Some(Folder::read(path)?)
+    } else {
+        None
+    };
+    let path = folder.as_ref().map_or(path, |folder| &folder.evidence);
+    kept.extend(folder.as_ref().and_then(Folder::checkpoint));
     let wrong = |reason: String| Failure::File {
         path: path.clone(),
         reason,
@@ -90,12 +100,46 @@ async fn judged(args: &VerifyArgs, home: Home) -> Result<bool, Failure> {
     };
     let file = File::open(path).map_err(|error| wrong(error.to_string()))?;
     let report = verify_bundle(BufReader::with_capacity(1 << 20, file), &trusted);
-    let report = report.map_err(|error| wrong(error.to_string()))?;
+    let mut report = report.map_err(|error| wrong(error.to_string()))?;
+    let mut caveats = caveats(&report);
+    if let Some(folder) = &folder {
+        match sealed(folder, args, &report) {
+            Ok(sealed) => caveats.push(format!(
+                "the report of {} to {} is as the log's key signed it",
+                sealed.since, sealed.until
+            )),
+            Err(error) => {
+                report.report.ok = false;
+                report
+                    .report
+                    .log
+                    .problems
+                    .push(format!("the report: {error}"));
+            }
+        }
+    }
     write(&match form {
-        Form::Table => render(&report.report, &caveats(&report), Screen::of_stdout()),
+        Form::Table => render(&report.report, &caveats, Screen::of_stdout()),
         form => document(&report, form)?,
     })?;
     Ok(report.report.ok)
+}
+
+/// What the report in a folder says of itself, if the log's key signed it.
+fn sealed(
+    folder: &Folder,
+    args: &VerifyArgs,
+    report: &BundleReport,
+) -> Result<Sealed, ReportError> {
+    let own = || {
+        report
+            .bundle
+            .key
+            .parse()
+            .map_err(|_| ReportError::Signature)
+    };
+    let key = args.log_key.clone().map_or_else(own, Ok)?;
+    folder.files.verify(&key)
 }
 
 fn roots(path: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use weir_api::kinds::{Binding, RequestDecision};
-use weir_audit::{Names, Ruling, Via};
+use weir_audit::{Fingerprint, FingerprintKey, Names, Ruling, Via};
 use weir_collector::api::{Desk, DeskError, DeskFuture};
 use weir_oidc::{Verifier, VerifyError};
 use weir_uplink::control::{Coverage, DecisionAsked, Person, RequestView, RequestsListed};
@@ -20,6 +20,8 @@ pub(crate) struct StandaloneDesk {
     pub(crate) holds: Holds,
     /// Approver groups from the configuration.
     pub(crate) groups: BTreeMap<String, Vec<String>>,
+    /// Makes fingerprints of labelled values.
+    pub(crate) fingerprint_key: FingerprintKey,
     /// Who judges ID tokens, if a provider is configured.
     pub(crate) verifier: Option<Verifier>,
 }
@@ -154,6 +156,13 @@ impl Desk for StandaloneDesk {
                 .await;
             decided.map(|hold| hold.view()).map_err(refused)
         })
+    }
+
+    fn fingerprints(&self, value: String, labels: Vec<String>) -> DeskFuture<'_, Vec<Fingerprint>> {
+        let key = &self.fingerprint_key;
+        let of = |label: &String| key.of_label(label).fingerprint(&value);
+        let made = labels.iter().map(of).collect();
+        Box::pin(std::future::ready(Ok(made)))
     }
 
     fn coverage(&self, person: Person) -> DeskFuture<'_, Option<Coverage>> {

@@ -152,6 +152,7 @@ impl Standalone {
             HostKeys::load_or_create(&state.join("ssh")).map_err(part("the host keys"))?;
         let pins = StoredPins::open(&state).map_err(part("the labels' places"))?;
         let token_key = token_key(&state).map_err(part("the token key"))?;
+        let fingerprint_key = weir_audit::FingerprintKey::new(&token_key);
         let key =
             secret_file(&state.join("kubernetes.key")).map_err(part("the placeholder's key"))?;
         let key = key.first_chunk().ok_or_else(|| {
@@ -182,6 +183,7 @@ impl Standalone {
         let (drain, drained) = drain();
         let desk = StandaloneDesk {
             holds,
+            fingerprint_key,
             groups: config.approver_groups.clone(),
             verifier: config.oidc_verifier()?,
         };

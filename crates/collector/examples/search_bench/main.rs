@@ -3,9 +3,12 @@
 //! `taskset -c 0 cargo run --release -p weir-collector --example search_bench [EVENTS] [DIR]`
 //!
 //! Eight engines with 48 sessions at a time, 3,000 identities in 40 namespaces, 40 targets, 400 tables, 2,000
-//! statement shapes of which half carry their literals in the text; labels, masks, denials, holds with
-//! their rulings, findings, changes of policy: over 30 days. Prints a line for each figure, then the searches,
-//! each the median over different values.
+//! statement shapes of which half carry their literals in the text and each identity has forty; labels, masks,
+//! denials, holds with their rulings, findings, changes of policy. A day has as many events as ten million have
+//! in thirty days. Prints a line for each figure, then the searches, each the median over different values.
+//!
+//! `B9.size` is what an event takes beyond its statement's text: as much as a store takes of the same traffic
+//! without texts. `size.whole` has them.
 
 mod traffic;
 
@@ -19,13 +22,15 @@ use weir_collector::{About, Collector, CollectorConfig, Filter, OwnSink, Questio
 type Fail = Box<dyn std::error::Error>;
 
 const ENGINES: u64 = 8;
-/// As many bytes come in one request, one transaction and one sync.
-const BATCH: usize = 256 << 10;
+/// So many frames come in one request, one transaction and one sync: about 256 KiB.
+const BATCH: usize = 3;
+/// Events of a day.
+const DENSITY: u64 = 10_000_000 / 30;
 /// Values per search.
 const VALUES: u64 = 9;
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-fn ingest(store: &Collector, dir: &Path, world: &World, events: u64) -> Result<(), Fail> {
+fn ingest(store: &Collector, dir: &Path, world: &World, events: u64) -> Result<Ingested, Fail> {
     let mut engines = Vec::new();
     for number in 0..ENGINES {
         let engine = Engine::new(number);
@@ -54,10 +59,26 @@ fn ingest(store: &Collector, dir: &Path, world: &World, events: u64) -> Result<(
             spent += began.elapsed();
         }
     }
-    println!("events {made}");
-    println!("frames {:.1} B/event as sealed", bytes as f64 / made as f64);
-    println!("B9.rate {:.0} events/s", made as f64 / spent.as_secs_f64());
-    Ok(())
+    Ok(Ingested {
+        events: made as f64,
+        sealed: bytes as f64,
+        seconds: spent.as_secs_f64(),
+    })
+}
+
+struct Ingested {
+    events: f64,
+    sealed: f64,
+    seconds: f64,
+}
+
+/// How many bytes an event takes in a store of such traffic.
+fn size_of(world: &World, events: u64, config: &CollectorConfig) -> Result<f64, Fail> {
+    let dir = tempfile::tempdir_in(".")?;
+    let store = Collector::open(dir.path(), config.clone())?;
+    let done = ingest(&store, dir.path(), world, events)?;
+    drop(store);
+    Ok(size(dir.path())? as f64 / done.events)
 }
 
 /// The median over several values, and the worst.
@@ -240,16 +261,26 @@ fn main() -> Result<(), Fail> {
     let events: u64 = args.next().map_or(Ok(1_000_000), |text| text.parse())?;
     let made = tempfile::tempdir_in(".")?;
     let dir = args.next().map_or(made.path().to_owned(), Into::into);
-    let world = World::new(Timestamp::from(std::time::SystemTime::now()), events);
+    let end = Timestamp::from(std::time::SystemTime::now());
+    let seconds = events.saturating_mul(24 * 3600) / DENSITY;
+    let span = Duration::from_secs(seconds.max(3600));
+    let world = World::new(end, span, events);
+    // As in the program for clusters.
     let config = CollectorConfig {
         max_age: None,
+        cache: 32 << 20,
         ..CollectorConfig::default()
     };
     if !dir.join("evidence.db").exists() {
         let store = Collector::open(&dir, config.clone())?;
-        ingest(&store, &dir, &world, events)?;
+        let done = ingest(&store, &dir, &world, events)?;
         drop(store);
-        println!("B9.size {:.1} B/event", size(&dir)? as f64 / events as f64);
+        println!("events {}", done.events);
+        println!("frames {:.1} B/event as sealed", done.sealed / done.events);
+        println!("B9.rate {:.0} events/s", done.events / done.seconds);
+        println!("size.whole {:.1} B/event", size(&dir)? as f64 / done.events);
+        let bare = World::new(end, span, events).without_text();
+        println!("B9.size {:.1} B/event", size_of(&bare, events, &config)?);
     }
     let began = Instant::now();
     let store = Collector::open(&dir, config)?;

@@ -45,6 +45,8 @@ pub(crate) struct World {
     end: Timestamp,
     /// Between an engine's events.
     step_us: u64,
+    /// Statements have no text: how much the rest takes.
+    without_text: bool,
 }
 
 fn one(name: String) -> Names {
@@ -57,10 +59,12 @@ impl World {
     pub(crate) const TABLES: u64 = 400;
     pub(crate) const LABELS: u64 = 20;
     pub(crate) const SHAPES: u64 = 2000;
+    /// Of these each identity has so many of its own.
+    pub(crate) const OWN_SHAPES: u64 = 40;
     pub(crate) const APPROVERS: u64 = 25;
 
-    pub(crate) fn new(end: Timestamp, events: u64) -> Self {
-        let span = Duration::from_secs(30 * 24 * 3600);
+    /// So many events in a span that ends at `end`.
+    pub(crate) fn new(end: Timestamp, span: Duration, events: u64) -> Self {
         let identity = |n: u64| {
             Arc::new(Identity {
                 namespace: Some(format!("team-{}", n % 40).into()),
@@ -76,10 +80,17 @@ impl World {
             begin: end.minus(span),
             end,
             step_us: u64::try_from(span.as_micros()).unwrap_or_default() * 8 / events.max(1),
+            without_text: false,
         };
         world.targets = (0..Self::TARGETS).map(|n| world.target(n).into()).collect();
         world.shapes = (0..Self::SHAPES).map(|n| world.shape(n)).collect();
         world
+    }
+
+    /// The same, but for the texts of statements.
+    pub(crate) fn without_text(mut self) -> Self {
+        self.without_text = true;
+        self
     }
 
     pub(crate) fn end(&self) -> Timestamp {
@@ -162,6 +173,8 @@ impl World {
 
 struct Open {
     session: Arc<Session>,
+    /// The number of its identity.
+    who: u64,
     left: u64,
     statements: u64,
 }
@@ -205,13 +218,13 @@ impl Engine {
         self.previous
     }
 
-    /// Frames of about so many bytes.
-    pub(crate) fn frames(&mut self, world: &World, bytes: usize) -> Sealed {
+    /// So many frames.
+    pub(crate) fn frames(&mut self, world: &World, count: usize) -> Sealed {
         let mut sealed = Sealed {
             bytes: Vec::new(),
             events: 0,
         };
-        while sealed.bytes.len() < bytes {
+        for _ in 0..count {
             let mut records = Vec::new();
             while (records.len() as u64) < FRAME {
                 self.step(world, &mut records);
@@ -235,11 +248,12 @@ impl Engine {
             self.made * world.step_us + mix % world.step_us.max(1),
         ));
         if self.open.len() < ROUND {
-            let session = self.session(world, mix);
+            let (who, session) = self.session(world, mix);
             let opened = ConnectionOpened::default();
             self.push(records, Record::session(at, Arc::clone(&session), opened));
             self.open.push(Open {
                 session,
+                who,
                 left: 20 + mix % 180,
                 statements: 0,
             });
@@ -262,7 +276,7 @@ impl Engine {
         }
         open.left -= 1;
         open.statements += 1;
-        let number = open.statements;
+        let (number, who) = (open.statements, open.who);
         let rare = mixed(mix);
         if rare.is_multiple_of(1000) {
             self.hold(world, records, at, &session, number);
@@ -289,7 +303,7 @@ impl Engine {
             };
             self.push(records, Record::engine(at, changed));
         }
-        let finished = statement(world, number, mix, rare);
+        let finished = statement(world, who, number, mix, rare);
         self.push(records, Record::session(at, session, finished));
     }
 
@@ -298,13 +312,13 @@ impl Engine {
         records.push(record);
     }
 
-    fn session(&mut self, world: &World, mix: u64) -> Arc<Session> {
+    fn session(&mut self, world: &World, mix: u64) -> (u64, Arc<Session>) {
         self.sessions += 1;
         let number = mixed(self.sessions << 4 | self.number);
         // Some are busier than others.
         let busy = (number >> 8) % World::IDENTITIES * ((number >> 30) % 1000) / 1000;
         let at = |place: u64| usize::try_from(place).unwrap_or_default();
-        Arc::new(Session {
+        let session = Session {
             id: SessionId::new(number),
             identity: world.identities.get(at(busy)).cloned().unwrap_or_default(),
             target: world.targets.get(at(busy % World::TARGETS)).cloned(),
@@ -322,7 +336,8 @@ impl Engine {
             ),
             destination: Some("10.9.9.9:5432".into()),
             application: Some("app".into()),
-        })
+        };
+        (busy, Arc::new(session))
     }
 
     fn hold(
@@ -384,9 +399,15 @@ impl Engine {
     }
 }
 
-fn statement(world: &World, number: u64, mix: u64, rare: u64) -> StatementFinished {
-    // Few shapes are most of the traffic.
-    let skewed = (mix >> 20) % World::SHAPES * ((mix >> 40) % 1000) / 1000;
+fn statement(world: &World, who: u64, number: u64, mix: u64, rare: u64) -> StatementFinished {
+    // Few shapes are most of the traffic. A program sends its own; one statement in fifty is anybody's.
+    let among = if rare.is_multiple_of(50) {
+        World::SHAPES
+    } else {
+        World::OWN_SHAPES
+    };
+    let skewed = (mix >> 20) % among * ((mix >> 40) % 1000) / 1000;
+    let skewed = (mixed(who) + skewed) % World::SHAPES;
     let Some(shape) = world
         .shapes
         .get(usize::try_from(skewed).unwrap_or_default())
@@ -405,7 +426,7 @@ fn statement(world: &World, number: u64, mix: u64, rare: u64) -> StatementFinish
     StatementFinished {
         statement: Statement {
             number,
-            text: Some(text),
+            text: (!world.without_text).then_some(text),
             fingerprint: Some(mixed(skewed)),
             command: Some(Arc::clone(&shape.command)),
             decision: if denied {

@@ -17,7 +17,7 @@ use super::door::{Door, through};
 use super::operator::{Approver, Decide, Desk, Operator, QuarantineView};
 use super::reply::{Refusal, csv, json, line, octets, plain, stream};
 use super::routes::{Form, Found, Query, To, find};
-use crate::{About, Collector, CollectorError, Selection, Ui, csv as table};
+use crate::{About, Collector, CollectorError, Saw, SawFilter, Selection, Ui, csv as table};
 use weir_serve::Body;
 
 const MAX_BODY: usize = 64 << 10;
@@ -39,6 +39,13 @@ pub struct Api {
     desk: Option<Arc<dyn Desk>>,
     door: Option<Arc<dyn Door>>,
     ui: Option<Ui>,
+}
+
+/// The body of a question who was given a value.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    value: String,
 }
 
 /// Who is asking.
@@ -289,6 +296,34 @@ impl Api {
                 read().await?;
                 Ok(self.export(selection))
             }
+            To::Report => {
+                let (since, until, namespace) = query.overview().map_err(Refusal::bad)?;
+                caller.everywhere()?;
+                if namespace.is_some() {
+                    let message = "a report is of everything, not of a namespace";
+                    return Err(Refusal::bad(message.into()));
+                }
+                let since = since.ok_or_else(|| Refusal::bad("a report needs since".into()))?;
+                let until = until.unwrap_or_else(|| SystemTime::now().into());
+                if since >= until {
+                    return Err(Refusal::bad("the period ends before it begins".into()));
+                }
+                read().await?;
+                let reader = caller.reads(&path, &text).reader;
+                let report = self.blocking(move |store| store.report_of(since, until, &reader));
+                json(&report.await?)
+            }
+            To::Saw => {
+                let (mut filter, label) = query.saw().map_err(Refusal::bad)?;
+                confine(&mut filter.namespace, caller)?;
+                let asked: Asked = serde_json::from_slice(&body(request).await?)
+                    .map_err(|_| Refusal::bad("the body is not {\"value\": \"…\"}".into()))?;
+                if asked.value.trim_ascii().is_empty() {
+                    return Err(Refusal::bad("there is no value".into()));
+                }
+                read().await?;
+                json(&self.saw(filter, label, asked.value).await?)
+            }
             To::Tile => {
                 query.finish().map_err(Refusal::bad)?;
                 caller.everywhere()?;
@@ -395,6 +430,28 @@ impl Api {
                 json(&serde_json::json!({"reset": true}))
             }
         }
+    }
+
+    /// Who was given a value. It goes to whoever makes its fingerprints, and nowhere else.
+    async fn saw(
+        &self,
+        mut filter: SawFilter,
+        label: Option<String>,
+        value: String,
+    ) -> Result<Saw, Refusal> {
+        let mut labels = self.blocking(|store| store.saw_labels()).await?;
+        if let Some(label) = label {
+            labels.retain(|known| match label.strip_suffix('*') {
+                Some(start) => known.starts_with(start),
+                None => *known == label,
+            });
+        }
+        if labels.is_empty() {
+            return Ok(Saw::default());
+        }
+        let made = self.desk()?.fingerprints(value, labels.clone()).await?;
+        filter.values = labels.into_iter().zip(made).collect();
+        self.blocking(move |store| store.saw(&filter)).await
     }
 
     fn desk(&self) -> Result<&dyn Desk, Refusal> {

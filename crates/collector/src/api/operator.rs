@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use weir_api::kinds::{Binding, QuarantineSpec};
+use weir_audit::Fingerprint;
 use weir_uplink::control::{Coverage, DecisionAsked, Person, RequestView, RequestsListed};
 
 /// An answer that takes time.
@@ -31,6 +32,10 @@ pub trait Desk: Send + Sync {
     /// Decides on one; the request as it is afterwards.
     fn decide(&self, asked: DecisionAsked) -> DeskFuture<'_, RequestView>;
 
+    /// The fingerprint of a value under each of these labels, made by whoever has the key: the collector
+    /// never has it, and neither keeps the value.
+    fn fingerprints(&self, value: String, labels: Vec<String>) -> DeskFuture<'_, Vec<Fingerprint>>;
+
     /// Which pods are governed; none where there is no cluster.
     fn coverage(&self, person: Person) -> DeskFuture<'_, Option<Coverage>>;
 }
@@ -53,6 +58,9 @@ pub enum DeskError {
     /// The decision is not one that can be taken.
     #[error("{0}")]
     Invalid(String),
+    /// They ask too often.
+    #[error("{0}")]
+    TooMany(String),
     /// It is not known now.
     #[error("{0}")]
     Unavailable(String),

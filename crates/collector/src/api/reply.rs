@@ -119,6 +119,7 @@ impl From<DeskError> for Refusal {
             DeskError::Forbidden(_) => return Self::forbidden(message),
             DeskError::NotFound(_) => return Self::not_found(&message),
             DeskError::Unavailable(_) => return Self::unavailable(message),
+            DeskError::TooMany(_) => (StatusCode::TOO_MANY_REQUESTS, "too_many_requests"),
             DeskError::Conflict(_) => (StatusCode::CONFLICT, "conflict"),
             DeskError::Invalid(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid"),
         };

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use weir_audit::{SessionId, Timestamp};
 
-use crate::{About, Filter, Question, Selection, SessionFilter};
+use crate::{About, Filter, Question, SawFilter, Selection, SessionFilter};
 
 /// A documented path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +40,8 @@ pub(super) enum To {
     Consistency,
     Tile,
     Export,
+    Report,
+    Saw,
 }
 
 /// The form of an answer.
@@ -89,6 +91,8 @@ pub const ROUTES: &[Route] = &[
     get("/v1/log/consistency/{size}", To::Consistency),
     get("/v1/log/tile/{path}", To::Tile),
     get("/v1/export", To::Export),
+    get("/v1/report", To::Report),
+    post("/v1/saw", To::Saw),
 ];
 
 /// Where a path leads, and the part of it that varies.
@@ -239,6 +243,19 @@ impl Query {
         };
         self.finish()?;
         Ok(filter)
+    }
+
+    /// Who was given a value: the value is in the body.
+    pub(super) fn saw(mut self) -> Result<(SawFilter, Option<String>), String> {
+        let filter = SawFilter {
+            since: self.parsed("since")?,
+            until: self.parsed("until")?,
+            namespace: self.text("namespace"),
+            values: Vec::new(),
+        };
+        let label = self.text("label");
+        self.finish()?;
+        Ok((filter, label))
     }
 
     pub(super) fn selection(mut self) -> Result<Selection, String> {

@@ -126,7 +126,11 @@ impl Refused {
             CollectorError::Decode(error) => Self::damaged(error.to_string()),
             other => {
                 tracing::error!(error = %other, "evidence cannot be kept");
-                Self::failed("the evidence store cannot take evidence now".into())
+                Self::failed(if other.is_full() {
+                    "the evidence store's disk is full: keep the evidence, and try again".into()
+                } else {
+                    "the evidence store cannot take evidence now: keep it, and try again".into()
+                })
             }
         }
     }

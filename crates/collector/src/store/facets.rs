@@ -8,9 +8,12 @@
 //! each with kind, decision, approver, tables and labels (each list with its length first). Then for
 //! each event the number of its session and of its shape, from 1, 0 for no session. A key is 0 for none.
 //!
-//! Invariant: what cannot be read leaves nothing out: the block is decoded whole.
+//! Invariants
+//! - What cannot be read leaves nothing out: the block is decoded whole.
+//! - The keys and sessions that a block is found by are those that its facets mention: whoever deletes the block
+//!   takes them from here, and no index leads from blocks to keys.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use rusqlite::Connection;
@@ -211,11 +214,52 @@ pub(super) struct Wanted {
     pub(super) label: Option<Vec<u64>>,
 }
 
-/// Which frames of a block can have an answer, in their order; `None` if that cannot be told.
-pub(super) fn frames(packed: &[u8], wanted: &Wanted) -> Option<Vec<bool>> {
+/// What a block is about.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Mentioned {
+    /// Numbers of keys, each once.
+    pub(super) keys: BTreeSet<u64>,
+    /// Sessions, each once.
+    pub(super) sessions: BTreeSet<u64>,
+}
+
+/// Everything that a block is about; `None` if that cannot be told.
+pub(super) fn mentioned(packed: &[u8]) -> Option<Mentioned> {
+    let bytes = unpacked(packed)?;
+    let mut rest = bytes.as_slice();
+    let mut found = Mentioned::default();
+    list(&mut rest, varint)?;
+    list(&mut rest, |rest| {
+        let (id, behind) = rest.split_first_chunk::<8>()?;
+        *rest = behind;
+        found.sessions.insert(u64::from_le_bytes(*id));
+        for _ in 0..3 {
+            found.keys.insert(varint(rest)?);
+        }
+        Some(())
+    })?;
+    list(&mut rest, |rest| {
+        for _ in 0..3 {
+            found.keys.insert(varint(rest)?);
+        }
+        for _ in 0..2 {
+            found.keys.extend(list(rest, varint)?);
+        }
+        Some(())
+    })?;
+    found.keys.remove(&0);
+    Some(found)
+}
+
+fn unpacked(packed: &[u8]) -> Option<Vec<u8>> {
     let (size, data) = packed.split_first_chunk::<8>()?;
     let size = usize::try_from(u64::from_le_bytes(*size)).ok()?;
-    let bytes = zstd::bulk::decompress(data, size.min(MAX_UNPACKED)).ok()?;
+    zstd::bulk::decompress(data, size.min(MAX_UNPACKED)).ok()
+}
+
+/// Which frames of a block can have an answer, in their order; `None` if that cannot be told.
+pub(super) fn frames(packed: &[u8], wanted: &Wanted) -> Option<Vec<bool>> {
+    let bytes = unpacked(packed)?;
     let mut rest = bytes.as_slice();
     let counts = list(&mut rest, varint)?;
     let sessions = list(&mut rest, |rest| wanted.takes_session(rest))?;

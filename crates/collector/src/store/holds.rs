@@ -80,12 +80,12 @@ impl HoldNotes {
         self,
         store: &Connection,
         keys: &mut Keys<'_>,
-        engine: i64,
+        (engine, own): (i64, i64),
     ) -> Result<(), CollectorError> {
         for (at, note) in self.notes {
             match note {
                 Note::Raised(session, request) => {
-                    raised(store, keys, engine, at, &session, &request)?;
+                    raised(store, keys, (engine, own), at, &session, &request)?;
                 }
                 Note::Ruled {
                     name,
@@ -138,7 +138,7 @@ impl HoldNotes {
 fn raised(
     store: &Connection,
     keys: &mut Keys<'_>,
-    engine: i64,
+    (engine, own): (i64, i64),
     at: Timestamp,
     session: &Session,
     request: &AccessRequestCreated,
@@ -149,7 +149,7 @@ fn raised(
     store
         .prepare_cached(
             "INSERT OR IGNORE INTO holds(engine, name, raised, namespace, identity, target,
-             session, statement, rules, labels) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10)",
+             session, statement, rules, labels, received) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11)",
         )?
         .execute(params![
             engine,
@@ -161,7 +161,8 @@ fn raised(
             signed(session.id.as_u64()),
             request.statement,
             joined(&request.rules),
-            joined(&request.labels)
+            joined(&request.labels),
+            own
         ])?;
     Ok(())
 }
@@ -184,13 +185,12 @@ fn joined(names: &Names) -> String {
     names.iter().collect::<Vec<_>>().join(", ")
 }
 
-/// Forgets holds that were raised before `before`.
-pub(super) fn forget(store: &Connection, before: Timestamp) -> Result<(), CollectorError> {
-    let before = before.as_micros();
+/// Forgets holds that were received before `before`, a time of the store's own.
+pub(super) fn forget(store: &Connection, before: i64) -> Result<(), CollectorError> {
     store.execute(
-        "DELETE FROM rulings WHERE hold IN (SELECT id FROM holds WHERE raised < ?1)",
+        "DELETE FROM rulings WHERE hold IN (SELECT id FROM holds WHERE received < ?1)",
         [before],
     )?;
-    store.execute("DELETE FROM holds WHERE raised < ?1", [before])?;
+    store.execute("DELETE FROM holds WHERE received < ?1", [before])?;
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Ingest: one transaction and one sync per batch.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 use std::sync::Arc;
@@ -14,15 +14,19 @@ use weir_audit::{
 
 use super::CollectorError;
 use super::chain::{self, Found, Placed};
+use super::clock::{Clock, Clocks, Now};
 use super::index::{BlockIndex, Kind};
 use super::maintain::merge_small;
 use super::outgoing;
+use super::retention;
 use super::rollup::Rollup;
+use super::seen::SeenNotes;
 use super::sessions::save_session;
 use crate::log::{Log, LogKey, Run, Signed, Vouched};
 
 const LEVEL: i32 = 3;
-const BLOCK_BYTES: usize = 256 << 10;
+/// As much as comes at once is one block, a frame more than a batch asks for included.
+const BLOCK_BYTES: usize = 512 << 10;
 /// Blocks of at least this size are never merged.
 pub(super) const LARGE: usize = 128 << 10;
 const CACHED_KEYS: usize = 100_000;
@@ -43,6 +47,9 @@ pub(super) struct Ingest {
     pub(super) overtaken: u64,
     /// Findings of the collector's own, for those who follow.
     found: Vec<Event>,
+    pub(super) clock: Clock,
+    /// The day up to which sums are forgotten.
+    pub(super) forgotten: Option<i64>,
 }
 
 pub(super) struct Done {
@@ -78,8 +85,8 @@ impl Ingest {
     pub(super) fn new(
         mut store: Connection,
         dir: &Path,
-        forwarding: bool,
-        exporting: bool,
+        (forwarding, exporting): (bool, bool),
+        clocks: Box<dyn Clocks>,
     ) -> Result<Self, CollectorError> {
         let drawn = SessionId::new(RandomState::new().hash_one("collector")).to_string();
         let drawn = format!("{OWN}{}", drawn.get(7..).unwrap_or(&drawn));
@@ -94,6 +101,7 @@ impl Ingest {
         if !exporting {
             Self::forget_export(&store)?;
         }
+        let clock = Clock::new(clocks, retention::kept_time(&store)?);
         Ok(Self {
             store,
             own,
@@ -103,11 +111,18 @@ impl Ingest {
             exporting,
             overtaken: 0,
             found: Vec::new(),
+            clock,
+            forgotten: None,
         })
     }
 
     pub(super) fn name(&self) -> String {
         self.own.to_string()
+    }
+
+    /// The time, by the wall clock and by the store's own.
+    pub(super) fn now(&mut self) -> Now {
+        self.clock.now()
     }
 
     /// The findings that were added to the collector's own chain since this was called last.
@@ -136,7 +151,7 @@ impl Ingest {
         &mut self,
         batch: &Batch,
         signed: Option<&Signed>,
-        now: Timestamp,
+        now: Now,
         keep: bool,
         check: &mut Check<'_>,
     ) -> Result<Done, CollectorError> {
@@ -182,21 +197,15 @@ impl Ingest {
     }
 
     /// Stores findings of the collector itself.
-    pub(super) fn find(
-        &mut self,
-        findings: Vec<Finding>,
-        now: Timestamp,
-    ) -> Result<(), CollectorError> {
-        let findings = findings.into_iter();
-        self.note(findings.map(|one| Record::engine(now, one)).collect(), now)
+    pub(super) fn find(&mut self, findings: Vec<Finding>, now: Now) -> Result<(), CollectorError> {
+        let records = findings
+            .into_iter()
+            .map(|one| Record::engine(now.wall, one));
+        self.note(records.collect(), now)
     }
 
     /// Adds to the collector's own chain.
-    pub(super) fn note(
-        &mut self,
-        records: Vec<Record>,
-        now: Timestamp,
-    ) -> Result<(), CollectorError> {
+    pub(super) fn note(&mut self, records: Vec<Record>, now: Now) -> Result<(), CollectorError> {
         let own = self.own.clone();
         let mut found = Vec::new();
         self.transaction(|store, work| {
@@ -300,7 +309,7 @@ fn store_frames(
     work: &mut Work<'_>,
     from: &Source<'_>,
     frames: &[Frame],
-    now: Timestamp,
+    now: Now,
     found: &mut Vec<Found>,
     take: &mut Take<'_>,
 ) -> Result<(), CollectorError> {
@@ -309,7 +318,8 @@ fn store_frames(
     let key = keys.number(store, Kind::Engine, &engine.as_str().into())?;
     let mut block: Option<Block> = None;
     let mut deltas = HashMap::new();
-    let mut rollup = Rollup::new(now);
+    let mut rollup = Rollup::new(now.latest());
+    let mut seen = SeenNotes::default();
     let mut runs = Vec::new();
     for frame in frames {
         let Placed::New { continues } = chain::place(store, engine, key, frame, found)? else {
@@ -323,13 +333,14 @@ fn store_frames(
                 && block.bytes.len() + frame.stored_len() <= BLOCK_BYTES
         };
         if let Some(full) = block.take_if(|block| !fits(block)) {
-            full.save(store, keys, key)?;
+            full.save(store, keys, (key, now))?;
         }
         let block = block.get_or_insert_with(|| Block::new(frame));
         frame.write_to(&mut block.bytes);
         (block.last_seq, block.hash) = (frame.last_seq(), frame.hash());
         block.index.add(&events, &mut deltas);
         rollup.add(&events);
+        seen.add(&events);
         note_engine(store, key, frame.epoch(), &events, now)?;
         let times = events.iter().map(|event| event.time);
         let times = (times.clone().min(), times.max());
@@ -340,18 +351,20 @@ fn store_frames(
         );
         take(events)?;
     }
-    log.accept(store, (engine, key), runs, from.vouched, now)?;
+    log.accept(store, (engine, key), runs, from.vouched, now.wall)?;
     if let Some(block) = block {
         let small = block.bytes.len() < LARGE;
-        block.save(store, keys, key)?;
+        block.save(store, keys, (key, now))?;
         if small {
             merge_small(store, keys, (key, engine), *settled)?;
         }
     }
-    rollup.save(store, keys, key)?;
+    rollup.save(store, keys, (key, now.own))?;
+    let mut others = HashSet::new();
     for (id, delta) in deltas {
         let own = matches!(from.vouched, Vouched::Own);
         if !save_session(store, keys, (key, own), id, &delta)? {
+            others.insert(id);
             let id = SessionId::new(id);
             found.push(Found {
                 code: FindingCode::Other,
@@ -359,7 +372,7 @@ fn store_frames(
             });
         }
     }
-    Ok(())
+    seen.save(store, keys, &others, now.own)
 }
 
 impl Block {
@@ -379,7 +392,7 @@ impl Block {
         self,
         store: &Connection,
         keys: &mut Keys<'_>,
-        engine: i64,
+        (engine, now): (i64, Now),
     ) -> Result<(), CollectorError> {
         let data = zstd::bulk::compress(&self.bytes, LEVEL)?;
         let level = if self.bytes.len() < LARGE { 0 } else { 9 };
@@ -388,7 +401,8 @@ impl Block {
         store
             .prepare_cached(
                 "INSERT INTO blocks(engine, epoch, first_seq, last_seq, first_time, last_time,
-                 previous, hash, level, raw, data, id) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12)",
+                 previous, hash, level, raw, data, received, id)
+                 VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13)",
             )?
             .execute(params![
                 engine,
@@ -402,6 +416,7 @@ impl Block {
                 level,
                 self.bytes.len(),
                 data,
+                now.own,
                 id
             ])?;
         self.index.save(store, keys, id)
@@ -418,7 +433,7 @@ fn note_engine(
     key: i64,
     epoch: u32,
     events: &[Event],
-    now: Timestamp,
+    now: Now,
 ) -> Result<(), CollectorError> {
     let stopped = events
         .iter()
@@ -430,7 +445,7 @@ fn note_engine(
                        ELSE max(stopped, ?4) END,
              epoch = max(epoch, ?2), seen = max(seen, ?3), silent = 0",
         )?
-        .execute(params![key, epoch, now.as_micros(), stopped])?;
+        .execute(params![key, epoch, now.own, stopped])?;
     Ok(())
 }
 
@@ -439,7 +454,7 @@ fn report(
     work: &mut Work<'_>,
     own: &EngineId,
     found: Vec<Found>,
-    now: Timestamp,
+    now: Now,
     take: &mut Take<'_>,
 ) -> Result<(), CollectorError> {
     let findings = found.into_iter().map(|found| Finding {
@@ -448,7 +463,7 @@ fn report(
         subject: None,
         engine: None,
     });
-    let records = findings.map(|finding| Record::engine(now, finding));
+    let records = findings.map(|finding| Record::engine(now.wall, finding));
     record(store, work, own, records.collect(), now, take)
 }
 
@@ -457,7 +472,7 @@ fn record(
     work: &mut Work<'_>,
     own: &EngineId,
     records: Vec<Record>,
-    now: Timestamp,
+    now: Now,
     take: &mut Take<'_>,
 ) -> Result<(), CollectorError> {
     if records.is_empty() {

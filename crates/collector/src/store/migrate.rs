@@ -2,23 +2,105 @@
 
 use std::collections::HashMap;
 
-use rusqlite::Connection;
-use weir_audit::{EngineId, Hash};
+use rusqlite::{Connection, OptionalExtension as _, params};
+use weir_audit::proof::{Evidence, Leaf};
+use weir_audit::{EngineId, Hash, Timestamp};
 
 use super::CollectorError;
 use super::index::BlockIndex;
 use super::ingest::Keys;
 use super::query::events;
-use super::rollup::Rollup;
+use super::rollup::{self, Rollup};
 use super::schema::unpack;
 
 /// Sums are written after so many blocks.
 const STEP: usize = 64;
 
+/// When blocks and holds came, in microseconds of the store's own time, and the day when something last
+/// counted into a sum. Indexes from blocks to keys are gone: facets say what a block mentions.
+const RECEIVED: &str = "
+ALTER TABLE blocks ADD COLUMN received INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX blocks_received ON blocks(received);
+ALTER TABLE holds ADD COLUMN received INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX holds_received ON holds(received);
+ALTER TABLE daily ADD COLUMN received INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE daily_labels ADD COLUMN received INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE daily_tables ADD COLUMN received INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE daily_rules ADD COLUMN received INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE daily_findings ADD COLUMN received INTEGER NOT NULL DEFAULT 0;
+DROP INDEX IF EXISTS block_keys_block;
+DROP INDEX IF EXISTS block_sessions_block;
+";
+
+/// Makes room for what [`received`] finds out.
+pub(super) fn add_received(store: &Connection) -> Result<(), CollectorError> {
+    Ok(store.execute_batch(RECEIVED)?)
+}
+
+/// Versions before 5 did not know when evidence came: the log of proofs says it. Where it does not, the engine's
+/// clock is believed once more, but not about the future.
+pub(super) fn received(store: &Connection) -> Result<(), CollectorError> {
+    let now = Timestamp::from(std::time::SystemTime::now()).as_micros();
+    blocks_received(store, now)?;
+    store.execute(
+        "UPDATE holds SET received = coalesce((SELECT max(b.received) FROM block_sessions s
+           JOIN blocks b ON b.id = s.block WHERE s.session = holds.session), min(raised, ?1))",
+        [now],
+    )?;
+    for table in rollup::NAMES {
+        store.execute(
+            &format!("UPDATE {table} SET received = min(day, ?1)"),
+            [rollup::day_of(Timestamp::from_micros(now))],
+        )?;
+    }
+    // They go with their last block from now on; of these the size left none.
+    store.execute(
+        "DELETE FROM sessions WHERE NOT EXISTS (SELECT 1 FROM block_sessions b WHERE b.session = sessions.id)",
+        [],
+    )?;
+    Ok(())
+}
+
+fn blocks_received(store: &Connection, now: u64) -> Result<(), CollectorError> {
+    let logged: bool = store.query_row(
+        "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'log_leaves'",
+        [],
+        |row| row.get(0),
+    )?;
+    if !logged {
+        store.execute("UPDATE blocks SET received = min(last_time, ?1)", [now])?;
+        return Ok(());
+    }
+    let mut leaf = store.prepare(
+        "SELECT leaf FROM log_leaves WHERE engine = ?1 AND epoch = ?2 AND first_seq <= ?3
+         ORDER BY first_seq DESC LIMIT 1",
+    )?;
+    let mut update = store.prepare("UPDATE blocks SET received = ?2 WHERE id = ?1")?;
+    let mut select = store.prepare("SELECT id, engine, epoch, last_seq, last_time FROM blocks")?;
+    let mut rows = select.query([])?;
+    while let Some(row) = rows.next()? {
+        let (id, last_time): (i64, u64) = (row.get(0)?, row.get(4)?);
+        let place = params![
+            row.get::<_, i64>(1)?,
+            row.get::<_, i64>(2)?,
+            row.get::<_, i64>(3)?
+        ];
+        let text: Option<String> = leaf.query_row(place, |row| row.get(0)).optional()?;
+        let received = match text.map(|text| text.parse()) {
+            Some(Ok(Leaf::Range(range))) if range.evidence != Evidence::Adopted => {
+                range.received.as_micros()
+            }
+            _ => last_time,
+        };
+        update.execute(params![id, received.min(now)])?;
+    }
+    Ok(())
+}
+
 /// Versions before 3 kept no `sums`, no holds, and did not index approvers; those before 4 did not
 /// index events within blocks.
 pub(super) fn from_evidence(store: &Connection, sums: bool) -> Result<(), CollectorError> {
-    let now = std::time::SystemTime::now().into();
+    let wall = Timestamp::from(std::time::SystemTime::now());
     let cached = HashMap::new();
     let mut keys = Keys::new(&cached);
     let mut select = store.prepare(
@@ -58,16 +140,16 @@ pub(super) fn from_evidence(store: &Connection, sums: bool) -> Result<(), Collec
         if let Some((of, _, rollup)) =
             open.take_if(|(of, blocks, _)| *of != engine || *blocks >= STEP)
         {
-            rollup.save(store, &mut keys, of)?;
+            rollup.save(store, &mut keys, (of, 0))?;
         }
-        let (_, blocks, rollup) = open.get_or_insert_with(|| (engine, 0, Rollup::new(now)));
+        let (_, blocks, rollup) = open.get_or_insert_with(|| (engine, 0, Rollup::new(wall)));
         *blocks += 1;
         for events in &events {
             rollup.add(events);
         }
     }
     if let Some((engine, _, rollup)) = open {
-        rollup.save(store, &mut keys, engine)?;
+        rollup.save(store, &mut keys, (engine, 0))?;
     }
     Ok(())
 }

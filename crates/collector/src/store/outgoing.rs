@@ -8,6 +8,7 @@
 use rusqlite::{Connection, OptionalExtension as _, params};
 use weir_audit::{EngineId, Event, Finding, FindingCode, Hash, Timestamp};
 
+use super::clock::Now;
 use super::ingest::Ingest;
 use super::query::events;
 use super::schema::unpack;
@@ -181,7 +182,7 @@ impl Ingest {
     }
 
     /// Tells of what retention deleted before it was exported.
-    pub(super) fn tell_overtaken(&mut self, now: Timestamp) -> Result<(), CollectorError> {
+    pub(super) fn tell_overtaken(&mut self, now: Now) -> Result<(), CollectorError> {
         let events = match number(&self.store, OVERTAKEN)? {
             Some(events) if events > 0 => events,
             _ => return Ok(()),

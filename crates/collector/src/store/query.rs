@@ -22,6 +22,8 @@ use super::{Collector, CollectorError};
 
 pub(crate) const DEFAULT_LIMIT: usize = 100;
 pub(crate) const MAX_LIMIT: usize = 10_000;
+/// A page ends with the event that makes it longer than so many bytes.
+const PAGE_BYTES: usize = 32 << 20;
 
 /// Which events to find; every given condition must hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -198,6 +200,18 @@ fn place(event: &Event) -> Place {
     (event.time, event.id.clone())
 }
 
+/// Puts events in order, the newest first; says how many make a page.
+fn whole_page(events: &mut [Event]) -> usize {
+    events.sort_by_cached_key(|event| std::cmp::Reverse(place(event)));
+    let mut bytes = 0;
+    let fits = events.iter().take_while(|event| {
+        let fits = bytes < PAGE_BYTES;
+        bytes += event.weight();
+        fits
+    });
+    fits.count().max(1)
+}
+
 /// The place that a cursor names.
 pub(crate) fn parse_cursor(text: &str) -> Result<Place, CollectorError> {
     let (time, id) = text.split_once('.').ok_or(CollectorError::Cursor)?;
@@ -220,7 +234,7 @@ impl Collector {
         let mut reader = self.reader()?;
         // One snapshot: blocks are merged meanwhile.
         let reader = reader.transaction()?;
-        let limit = filter.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT);
+        let mut limit = filter.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT);
         let cursor = filter.cursor.as_deref().map(parse_cursor).transpose()?;
         let text = filter.text.as_deref().map(Needle::new);
         let Some(Candidates {
@@ -237,7 +251,7 @@ impl Collector {
         let mut select = reader.prepare(&sql)?;
         let mut rows = select.query(params_from_iter(values))?;
         let mut best: BTreeSet<Place> = BTreeSet::new();
-        let mut events: Vec<Event> = Vec::new();
+        let (mut events, mut bytes): (Vec<Event>, usize) = (Vec::new(), 0);
         while let Some(row) = rows.next()? {
             let last_time = Timestamp::from_micros(row.get(1)?);
             if best.len() > limit && best.first().is_some_and(|(time, _)| *time > last_time) {
@@ -252,6 +266,7 @@ impl Collector {
                 let before = cursor.as_ref().is_none_or(|cursor| place(&event) < *cursor);
                 if before && filter.matches(&event, text.as_ref()) {
                     best.insert(place(&event));
+                    bytes += event.weight();
                     events.push(event);
                     if best.len() > limit + 1 {
                         best.pop_first();
@@ -263,9 +278,16 @@ impl Collector {
                 && let Some(oldest) = best.first()
             {
                 events.retain(|event| place(event) >= *oldest);
+                bytes = events.iter().map(Event::weight).sum();
+            }
+            if bytes > 2 * PAGE_BYTES {
+                limit = limit.min(whole_page(&mut events));
+                events.truncate(limit + 1);
+                best = events.iter().map(place).collect();
+                bytes = events.iter().map(Event::weight).sum();
             }
         }
-        events.sort_by_cached_key(|event| std::cmp::Reverse(place(event)));
+        limit = limit.min(whole_page(&mut events));
         let more = events.len() > limit;
         events.truncate(limit);
         let next = events.last().filter(|_| more);

@@ -6,7 +6,8 @@
 //! - Whatever numbers an engine claims, a sum never overflows.
 //! - An engine whose clock is ahead counts for tomorrow at most.
 //!
-//! They outlive the evidence that the store's size drove out, and go by age with the rest.
+//! They outlive the evidence that the store's size drove out, and go by age with the rest: by when something
+//! last counted into them, whatever day an engine's clock said.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use rusqlite::{Connection, params};
 use weir_audit::{Body, Decision, Event, Names, Session, StatementFinished, Timestamp};
 
 use super::CollectorError;
+use super::clock::own_day;
 use super::holds::HoldNotes;
 use super::index::Kind;
 use super::ingest::Keys;
@@ -32,6 +34,15 @@ pub(crate) fn day_of(time: Timestamp) -> u64 {
 pub(crate) fn begin_of(day: u64) -> Timestamp {
     Timestamp::from_micros(day.saturating_mul(DAY_US))
 }
+
+/// The tables.
+pub(super) const NAMES: [&str; 5] = [
+    "daily",
+    "daily_labels",
+    "daily_tables",
+    "daily_rules",
+    "daily_findings",
+];
 
 pub(super) const TABLES: &str = "
 CREATE TABLE daily(day INTEGER NOT NULL, namespace INTEGER NOT NULL, identity INTEGER NOT NULL,
@@ -252,12 +263,12 @@ impl Rollup {
         });
     }
 
-    /// Adds the sums to the store's.
+    /// Adds the sums to the store's, at `own` of its own time.
     pub(super) fn save(
         self,
         store: &Connection,
         keys: &mut Keys<'_>,
-        engine: i64,
+        (engine, own): (i64, i64),
     ) -> Result<(), CollectorError> {
         let whose = self.whose.iter().map(|who| numbers(store, keys, who));
         let whose = whose.collect::<Result<Vec<_>, _>>()?;
@@ -269,17 +280,25 @@ impl Rollup {
         for (at, raised) in self.holds {
             sums.daily.entry(at).or_default().holds += raised;
         }
-        sums.save(store, &of)?;
+        sums.save(store, &of, own_day(own))?;
         for ((day, namespace, code), (count, last)) in &self.findings {
             let namespace = number_or_none(store, keys, Kind::Namespace, namespace.as_ref())?;
             store
                 .prepare_cached(
-                    "INSERT INTO daily_findings VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO UPDATE
-                     SET count = count + excluded.count, last = max(last, excluded.last)",
+                    "INSERT INTO daily_findings VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO UPDATE
+                     SET count = count + excluded.count, last = max(last, excluded.last),
+                     received = max(received, excluded.received)",
                 )?
-                .execute(params![day, namespace, code, count, last.as_micros()])?;
+                .execute(params![
+                    day,
+                    namespace,
+                    code,
+                    count,
+                    last.as_micros(),
+                    own_day(own)
+                ])?;
         }
-        self.notes.save(store, keys, engine)
+        self.notes.save(store, keys, (engine, own))
     }
 }
 
@@ -347,9 +366,14 @@ impl Sums {
         Ok(())
     }
 
-    fn save(self, store: &Connection, of: &dyn Fn(usize) -> Numbers) -> Result<(), CollectorError> {
+    fn save(
+        self,
+        store: &Connection,
+        of: &dyn Fn(usize) -> Numbers,
+        received: i64,
+    ) -> Result<(), CollectorError> {
         let mut daily = store.prepare_cached(&format!(
-            "INSERT INTO daily VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9) ON CONFLICT DO UPDATE SET {}",
+            "INSERT INTO daily VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10) ON CONFLICT DO UPDATE SET {}",
             grow(&["statements", "rows", "bytes", "denials", "holds"])
         ))?;
         for ((day, who), sum) in self.daily {
@@ -363,7 +387,8 @@ impl Sums {
                 sum.rows,
                 sum.bytes,
                 sum.denials,
-                sum.holds
+                sum.holds,
+                received
             ])?;
         }
         for (table, other, sums) in [
@@ -371,7 +396,7 @@ impl Sums {
             ("daily_tables", "bytes", self.tables),
         ] {
             let mut named = store.prepare_cached(&format!(
-                "INSERT INTO {table} VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9) ON CONFLICT DO UPDATE
+                "INSERT INTO {table} VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10) ON CONFLICT DO UPDATE
                  SET {}, last = max(last, excluded.last)",
                 grow(&["statements", "rows", other])
             ))?;
@@ -387,12 +412,13 @@ impl Sums {
                     sum.statements,
                     sum.rows,
                     sum.other,
-                    last
+                    last,
+                    received
                 ])?;
             }
         }
         let mut rules = store.prepare_cached(&format!(
-            "INSERT INTO daily_rules VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11)
+            "INSERT INTO daily_rules VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12)
              ON CONFLICT DO UPDATE SET {}, last = max(last, excluded.last)",
             grow(&["denied", "held", "masked", "would_deny"])
         ))?;
@@ -409,7 +435,8 @@ impl Sums {
                 sum.held,
                 sum.masked,
                 sum.would_deny,
-                sum.last.as_micros()
+                sum.last.as_micros(),
+                received
             ])?;
         }
         Ok(())
@@ -465,21 +492,18 @@ fn plus(a: u64, b: u64) -> u64 {
 
 /// `SET` of columns that grow by what is inserted.
 fn grow(columns: &[&str]) -> String {
-    let one = |name: &&str| format!("{name} = min({name} + excluded.{name}, {MOST})");
-    columns.iter().map(one).collect::<Vec<_>>().join(", ")
+    let one = |name: &&str| format!("{name} = min({name} + excluded.{name}, {MOST}), ");
+    let grown: String = columns.iter().map(one).collect();
+    grown + "received = max(received, excluded.received)"
 }
 
-/// Forgets sums of days that ended before `before`.
-pub(super) fn forget(store: &Connection, before: Timestamp) -> Result<(), CollectorError> {
-    let day = day_of(before);
-    for table in [
-        "daily",
-        "daily_labels",
-        "daily_tables",
-        "daily_rules",
-        "daily_findings",
-    ] {
-        store.execute(&format!("DELETE FROM {table} WHERE day < ?1"), [day])?;
+/// Forgets sums and holds into which nothing counted since `before`, a time of the store's own.
+pub(super) fn forget(store: &Connection, before: i64) -> Result<(), CollectorError> {
+    for table in NAMES.iter().chain(&super::seen::NAMES) {
+        store.execute(
+            &format!("DELETE FROM {table} WHERE received < ?1"),
+            [own_day(before)],
+        )?;
     }
     super::holds::forget(store, before)
 }

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use super::{CollectorError, holds, migrate, rollup};
+use super::{CollectorError, holds, migrate, rollup, seen};
 
-const VERSION: i32 = 4;
+const VERSION: i32 = 5;
 const MAX_BLOCK: usize = 256 << 20;
 
 const TABLES: &str = "
@@ -26,10 +26,8 @@ CREATE INDEX blocks_time ON blocks(last_time);
 CREATE INDEX blocks_level ON blocks(engine, level) WHERE level < 9;
 CREATE TABLE block_keys(key INTEGER NOT NULL, block INTEGER NOT NULL, PRIMARY KEY(key, block))
   WITHOUT ROWID;
-CREATE INDEX block_keys_block ON block_keys(block);
 CREATE TABLE block_sessions(session INTEGER NOT NULL, block INTEGER NOT NULL,
   PRIMARY KEY(session, block)) WITHOUT ROWID;
-CREATE INDEX block_sessions_block ON block_sessions(block);
 CREATE TABLE ranges(engine INTEGER NOT NULL, epoch INTEGER NOT NULL, first_seq INTEGER NOT NULL,
   last_seq INTEGER NOT NULL, previous BLOB NOT NULL, hash BLOB NOT NULL,
   PRIMARY KEY(engine, epoch, first_seq)) WITHOUT ROWID;
@@ -64,13 +62,14 @@ INSERT OR IGNORE INTO block_keys SELECT s.namespace, b.block FROM block_sessions
   JOIN sessions s ON s.id = b.session WHERE s.namespace IS NOT NULL;
 ";
 
-pub(super) fn open(path: &Path) -> Result<Connection, CollectorError> {
+pub(super) fn open(path: &Path, cache: u32) -> Result<Connection, CollectorError> {
     let mut store = Connection::open(path)?;
     store.busy_timeout(Duration::from_secs(5))?;
     store.execute_batch(
         "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
-         PRAGMA cache_size = -2048; PRAGMA temp_store = MEMORY; PRAGMA wal_autocheckpoint = 4000;",
+         PRAGMA temp_store = MEMORY; PRAGMA wal_autocheckpoint = 4000;",
     )?;
+    store.pragma_update(None, "cache_size", -i64::from(cache >> 10))?;
     let version: i32 = store.pragma_query_value(None, "user_version", |row| row.get(0))?;
     if !(0..=VERSION).contains(&version) {
         let message = format!("store version {version} is not known");
@@ -88,8 +87,14 @@ pub(super) fn open(path: &Path) -> Result<Connection, CollectorError> {
             transaction.execute_batch(rollup::TABLES)?;
             transaction.execute_batch(holds::TABLES)?;
         }
-        transaction.execute_batch(INDEX)?;
-        migrate::from_evidence(&transaction, version < 3)?;
+        migrate::add_received(&transaction)?;
+        if version < 4 {
+            transaction.execute_batch(INDEX)?;
+            migrate::from_evidence(&transaction, version < 3)?;
+        }
+        migrate::received(&transaction)?;
+        // Before version 5 there were no such events.
+        transaction.execute_batch(seen::TABLES)?;
         transaction.pragma_update(None, "user_version", VERSION)?;
         transaction.commit()?;
     }

@@ -19,17 +19,39 @@ mod find;
 mod outgoing;
 mod overview;
 mod proof;
+mod report;
+mod retention;
+mod seen;
 mod upkeep;
 
+const DAY: Duration = Duration::from_secs(24 * 3600);
 const T0: u64 = 1_700_000_000_000_000;
 
 /// Makes a store what version 2 left.
 const BEFORE_SUMS: &str = "
 DROP TABLE daily; DROP TABLE daily_labels; DROP TABLE daily_tables; DROP TABLE daily_rules;
 DROP TABLE daily_findings; DROP TABLE holds; DROP TABLE rulings; DROP TABLE block_index;
-DROP INDEX sessions_identity;
+DROP INDEX sessions_identity; DROP INDEX blocks_received; ALTER TABLE blocks DROP COLUMN received;
 DELETE FROM block_keys WHERE key IN (SELECT id FROM keys WHERE kind > 7);
 DELETE FROM keys WHERE kind > 7; PRAGMA user_version = 2;";
+
+/// Makes a store what version 4 left.
+const BEFORE_RECEIVED: &str = "
+DROP INDEX blocks_received; ALTER TABLE blocks DROP COLUMN received;
+DROP INDEX holds_received; ALTER TABLE holds DROP COLUMN received;
+ALTER TABLE daily DROP COLUMN received; ALTER TABLE daily_labels DROP COLUMN received;
+ALTER TABLE daily_tables DROP COLUMN received; ALTER TABLE daily_rules DROP COLUMN received;
+ALTER TABLE daily_findings DROP COLUMN received; DELETE FROM meta WHERE name = 'clock';
+PRAGMA user_version = 4;";
+
+/// That moment, by clocks that agree.
+fn at(time: Timestamp) -> clock::Now {
+    clock::Now {
+        wall: time,
+        own: i64::try_from(time.as_micros()).unwrap(),
+        meant: time,
+    }
+}
 
 fn engine() -> EngineId {
     "e1".parse().unwrap()

@@ -276,6 +276,7 @@ impl From<DeskError> for Problem {
             DeskError::Unauthenticated(_) => StatusCode::UNAUTHORIZED,
             DeskError::Forbidden(_) => StatusCode::FORBIDDEN,
             DeskError::NotFound(_) => StatusCode::NOT_FOUND,
+            DeskError::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
             DeskError::Conflict(_) => StatusCode::CONFLICT,
             DeskError::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
             DeskError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,

@@ -30,10 +30,10 @@ const SPANS: &[(u64, &str)] = &[
 ];
 const PAIRS: usize = 12;
 
-struct Tile {
-    name: &'static str,
-    value: String,
-    tone: &'static str,
+pub(super) struct Tile {
+    pub(super) name: &'static str,
+    pub(super) value: String,
+    pub(super) tone: &'static str,
 }
 
 struct TrafficRow {
@@ -212,7 +212,7 @@ fn shown(frame: Frame, span: u64, overview: &Overview, coverage: Covered) -> Ove
     }
 }
 
-fn tiles(overview: &Overview) -> Vec<Tile> {
+pub(super) fn tiles(overview: &Overview) -> Vec<Tile> {
     let sum = |of: fn(&crate::Day) -> u64| overview.days.iter().map(of).sum::<u64>();
     let labelled = overview.labelled.iter().map(|day| day.rows).sum();
     let findings = overview.findings.iter().map(|finding| finding.count).sum();
@@ -244,7 +244,7 @@ fn day(day: &str) -> String {
     day.get(5..).unwrap_or(day).to_owned()
 }
 
-fn statements(overview: &Overview) -> Picture {
+pub(super) fn statements(overview: &Overview) -> Picture {
     let bar = |one: &crate::Day| Bar {
         name: day(&one.day),
         parts: vec![
@@ -262,7 +262,7 @@ fn statements(overview: &Overview) -> Picture {
     bars("Statements per day", &all)
 }
 
-fn labelled(overview: &Overview) -> Picture {
+pub(super) fn labelled(overview: &Overview) -> Picture {
     let mut days: BTreeMap<&str, (u64, u64)> = overview
         .days
         .iter()

@@ -322,6 +322,13 @@ fn told(body: &Body) -> Told {
         .fact(&*changed.subject)
         .fact(format!("by {}", changed.by))
         .fact(&*changed.reason),
+        Body::LabelledValuesSeen(seen) => Told::new("values seen", Tone::Plain)
+            .fact(&*seen.label)
+            .fact(counted(seen.values.len() as u64, "value", "values"))
+            .fact(match seen.beyond + seen.uncertain {
+                0 => String::new(),
+                _ => "and others".to_owned(),
+            }),
         Body::EvidenceRead(read) => Told::new("evidence read", Tone::Plain)
             .fact(format!("by {}", read.reader))
             .fact(format!("{} {}", read.path, read.query)),

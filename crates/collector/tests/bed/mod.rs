@@ -16,8 +16,8 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::net::TcpStream;
 use tokio::sync::{oneshot, watch};
 use weir_audit::{
-    Batch, ConnectionClosed, ConnectionOpened, EngineId, Frame, FrameBuilder, Hash, Identity,
-    Record, Session, SessionId, Timestamp, genesis,
+    Batch, ConnectionClosed, ConnectionOpened, EngineId, Fingerprint, Frame, FrameBuilder, Hash,
+    Identity, Record, Session, SessionId, Timestamp, genesis,
 };
 use weir_collector::api::{Desk, DeskError, DeskFuture};
 use weir_collector::client::{Client, Opening, TlsOptions};
@@ -277,6 +277,7 @@ pub(crate) struct Running {
     pub(crate) rules: Arc<Rules>,
     pub(crate) ingest: SocketAddr,
     pub(crate) auditors: SocketAddr,
+    pub(crate) admin: SocketAddr,
     pub(crate) client_ca: std::path::PathBuf,
     stop: Option<oneshot::Sender<()>>,
     served: Option<tokio::task::JoinHandle<()>>,
@@ -288,9 +289,14 @@ pub(crate) async fn bed() -> Bed {
 }
 
 pub(crate) async fn bed_with(quota: Quota) -> Bed {
+    bed_on(tempfile::tempdir().unwrap(), quota).await
+}
+
+/// With its store in `dir`.
+pub(crate) async fn bed_on(dir: tempfile::TempDir, quota: Quota) -> Bed {
     let (root, cluster) = (Ca::new("weir"), Ca::new("kubernetes"));
     let (credentials, current) = watch::channel(Some(credentials(&root)));
-    let running = run(&cluster, current, quota).await;
+    let running = run(dir, &cluster, current, quota).await;
     Bed {
         root,
         cluster,
@@ -312,17 +318,21 @@ impl Desk for NoDesk {
         Box::pin(async { Err(DeskError::Unavailable("nothing is decided here".into())) })
     }
 
+    fn fingerprints(&self, _: String, _: Vec<String>) -> DeskFuture<'_, Vec<Fingerprint>> {
+        Box::pin(async { Err(DeskError::Unavailable("nobody has the key".into())) })
+    }
+
     fn coverage(&self, _: Person) -> DeskFuture<'_, Option<Coverage>> {
         Box::pin(async { Ok(None) })
     }
 }
 
 pub(crate) async fn bed_of(root: &Ca, current: Current) -> Running {
-    run(root, current, Quota::default()).await
+    let dir = tempfile::tempdir().unwrap();
+    run(dir, root, current, Quota::default()).await
 }
 
-async fn run(cluster: &Ca, current: Current, quota: Quota) -> Running {
-    let dir = tempfile::tempdir().unwrap();
+async fn run(dir: tempfile::TempDir, cluster: &Ca, current: Current, quota: Quota) -> Running {
     let client_ca = dir.path().join("client-ca.crt");
     std::fs::write(&client_ca, &cluster.pem).unwrap();
     let rules = Arc::new(Rules::default());
@@ -344,9 +354,10 @@ async fn run(cluster: &Ca, current: Current, quota: Quota) -> Running {
     let service = Service::bind(config, current, Arc::clone(&rules) as _, Arc::new(NoDesk))
         .await
         .unwrap();
-    let (ingest, auditors) = (
+    let (ingest, auditors, admin) = (
         service.ingest_address().unwrap(),
         service.auditors_address().unwrap(),
+        service.admin_address().unwrap(),
     );
     let (stop, stopped) = oneshot::channel::<()>();
     let served = tokio::spawn(service.run(async move {
@@ -357,6 +368,7 @@ async fn run(cluster: &Ca, current: Current, quota: Quota) -> Running {
         rules,
         ingest,
         auditors,
+        admin,
         client_ca,
         stop: Some(stop),
         served: Some(served),

@@ -19,8 +19,9 @@ use rustls::{ServerConfig, ServerConnection};
 use tokio::sync::mpsc;
 use weir_serve::{Body, Bounds, Site, Until};
 use weir_uplink::control::{
-    ACCESS_REQUESTS, Alert, FINDINGS, LEASES, LeaseRequest, PEOPLE_COVERAGE, PEOPLE_DECIDE,
-    PEOPLE_REQUESTS, PODS, REPORT, REVIEW, Repeats, Report, RunningPod, WATCH,
+    ACCESS_REQUESTS, Alert, FINDINGS, FINGERPRINTS, FingerprintsAsked, LEASES, LeaseRequest,
+    PEOPLE_COVERAGE, PEOPLE_DECIDE, PEOPLE_REQUESTS, PODS, REPORT, REVIEW, Repeats, Report,
+    RunningPod, WATCH,
 };
 
 use super::http::{self, Refusal};
@@ -28,6 +29,7 @@ use crate::alerts::Alerts;
 use crate::authority::Authority;
 use crate::bundles::Current;
 use crate::decisions::people::{People, PeopleError};
+use crate::fingerprints::Fingerprints;
 use crate::identity::Enrolments;
 use crate::leases::{Budgets, LeaseError};
 use crate::peer::Peer;
@@ -58,6 +60,7 @@ pub(crate) struct Control {
     pub(crate) budgets: Arc<Budgets>,
     pub(crate) people: Arc<People>,
     pub(crate) alerts: Alerts,
+    pub(crate) fingerprints: Fingerprints,
 }
 
 /// What this port lets in.
@@ -143,6 +146,14 @@ impl Control {
                     uid: pod.uid,
                 });
                 http::json(&pods.collect::<Vec<_>>())
+            }
+            (Method::POST, FINGERPRINTS) => {
+                if !self.enrolments.is_collector(peer) {
+                    let why = "only the collector asks for fingerprints";
+                    return Err(Refusal::forbidden(why));
+                }
+                let asked: FingerprintsAsked = http::parsed(request, MAX_BODY).await?;
+                http::json(&self.fingerprints.make(&self.current, &asked)?)
             }
             (Method::POST, FINDINGS) => {
                 if !self.enrolments.is_collector(peer) {

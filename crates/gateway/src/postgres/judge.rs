@@ -18,6 +18,7 @@ use super::judgement::{Basis, Judgement};
 use super::operation::{Judged, View};
 use super::prepared::{Parameters, Portal, Prepared};
 use super::refusal::Refusal;
+use super::seen;
 use super::session::{Session, SessionEnd};
 use super::statement::{Active, Body};
 use crate::values::Scanner;
@@ -362,7 +363,8 @@ impl Session {
         let values = &decision.obligations.values;
         let scanner = Scanner::new(values, name, &self.shared.token_key);
         let basis = Basis::new(&self.scope, self.catalog_in_use().as_ref());
-        Judgement::new(judged, decision, labels, scanner, basis)
+        let wanted = seen::Wanted::of(&self.scope, &self.shared.fingerprint_key);
+        Judgement::new(judged, decision, labels, (scanner, wanted), basis)
     }
 
     async fn decide_all(

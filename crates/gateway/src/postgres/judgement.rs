@@ -14,6 +14,7 @@ use super::catalog::Catalog;
 use super::mask::CellMask;
 use super::operation::Judged;
 use super::scan::{Form, Found};
+use super::seen;
 use crate::values::Scanner;
 
 /// How many targets and identities one statement's judgements are kept for.
@@ -32,6 +33,8 @@ pub(crate) struct Judgement {
     pub(super) labels: Names,
     /// Looks for values in what the statement returns.
     pub(super) scanner: Option<Arc<Scanner>>,
+    /// Labels of whose values fingerprints are kept.
+    pub(super) wanted: Option<seen::Wanted>,
     made_from: Basis,
     plan: Mutex<Option<Arc<Plan>>>,
 }
@@ -73,11 +76,12 @@ impl Judgement {
         judged: Judged,
         decision: Decision,
         labels: Names,
-        scanner: Option<Arc<Scanner>>,
+        (scanner, wanted): (Option<Arc<Scanner>>, Option<seen::Wanted>),
         made_from: Basis,
     ) -> Self {
         Self {
             scanner,
+            wanted,
             rules: names(&decision.why),
             would_deny: names(&decision.would_deny),
             exceptions: lifted(&decision.exceptions),
@@ -174,6 +178,8 @@ pub(super) struct Plan {
     described: Arc<Described>,
     /// Sorted by column.
     pub(super) masks: Box<[(usize, ColumnMask)]>,
+    /// Columns whose values are fingerprinted as the client gets them, sorted.
+    pub(super) seen: Box<[seen::Column]>,
     pub(super) columns: Names,
     pub(super) masked: Names,
 }
@@ -200,6 +206,7 @@ impl Plan {
         described: &Arc<Described>,
         masks: Vec<(usize, CellMask)>,
         scanner: Option<&Arc<Scanner>>,
+        seen: Box<[seen::Column]>,
     ) -> Arc<Self> {
         let name = |field: &Field| -> Arc<str> { String::from_utf8_lossy(&field.name).into() };
         let masked = masks.iter().filter_map(|(at, _)| described.fields.get(*at));
@@ -230,6 +237,7 @@ impl Plan {
             masked,
             described: Arc::clone(described),
             masks: cells.into(),
+            seen,
         })
     }
 

@@ -38,6 +38,7 @@ pub(super) struct Judged {
     pub(super) barrier: bool,
     traced: Vec<TracedOutputs>,
     copies_out: bool,
+    copies_text: bool,
     /// Whether a row may hold many records, and whether one that it stores may.
     collects: bool,
     stores_collected: bool,
@@ -50,6 +51,28 @@ pub(super) struct OutputLabels {
     proven: bool,
     /// Whether the value is computed from a labelled one.
     pub(super) derived: bool,
+}
+
+impl OutputLabels {
+    /// Whether the column may carry this label.
+    pub(super) fn carries(&self, label: LabelId) -> bool {
+        self.ids.contains(&label)
+    }
+
+    /// Whether its values are labelled values, whole.
+    pub(super) const fn is_value(&self) -> bool {
+        self.proven && !self.derived
+    }
+
+    /// A field of a COPY that is a column with these labels.
+    #[cfg(test)]
+    pub(super) fn of_copy(ids: &[u16]) -> Self {
+        Self {
+            ids: ids.iter().copied().map(LabelId).collect(),
+            proven: true,
+            derived: false,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -152,6 +175,10 @@ impl Judged {
             .copy
             .as_ref()
             .is_some_and(|copy| copy.direction == weir_sql::CopyDirection::To);
+        self.copies_text |= statement
+            .copy
+            .as_ref()
+            .is_some_and(|copy| copy.format.as_deref().is_none_or(|format| format == "text"));
         self.returns_rows |= statement.returns_rows
             || statement.copy.is_some()
             || statement.executes.is_some()
@@ -533,6 +560,27 @@ impl Judged {
             outputs.push(output);
         }
         Ok(outputs)
+    }
+
+    /// The labels of the fields of a COPY to the client that has so many in a line; `None` where it is not
+    /// known which column each of them is.
+    pub(super) fn copied(&self, fields: usize) -> Option<Vec<OutputLabels>> {
+        let is_plain = |traced: &TracedOutputs| {
+            let mut items = traced.items.items.iter();
+            traced.items.items.len() == fields
+                && items.all(|item| matches!(item, OutputItem::Column(_)))
+        };
+        match self.traced.as_slice() {
+            [traced] if is_plain(traced) => {
+                Some((0..fields).map(|at| traced.at(at, fields)).collect())
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether rows that go to the client by COPY are in its text format, as far as the statement says.
+    pub(super) const fn copies_text(&self) -> bool {
+        self.copies_text
     }
 
     /// Whether rows come from the client by COPY.

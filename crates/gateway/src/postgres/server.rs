@@ -15,6 +15,7 @@ use super::mask::CellMask;
 use super::pending::{Entry, Owed};
 use super::prepared::{Cursor, Prepared};
 use super::refusal::Refusal;
+use super::seen;
 use super::session::{MAX_WHOLE, Rest, Session, SessionEnd};
 use super::statement::{Active, Body as StatementBody};
 use crate::millis;

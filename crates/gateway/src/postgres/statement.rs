@@ -11,6 +11,7 @@ use weir_audit::{Outcome, Session, StatementFinished, Stream};
 use weir_policy::Meter;
 use weir_sql::Analysis;
 use weir_wire_postgres::ProtocolError;
+use weir_wire_postgres::frame::HEADER;
 
 use super::cache::Analysed;
 use super::judgement::{Judgement, Plan};
@@ -18,6 +19,7 @@ use super::operation::Judged;
 use super::prepared::Parameters;
 use super::recorder::Recorder;
 use super::scan::Found;
+use super::seen::Seen;
 use crate::ports::{AuditSink, HeldShape};
 use crate::wall_clock;
 
@@ -78,6 +80,8 @@ pub(super) struct Active {
     plan: Option<Arc<Plan>>,
     /// Values that were found in it.
     pub(super) found: Found,
+    /// Labelled values that it gave in clear, where the policy asks for them.
+    seen: Option<Box<Seen>>,
     /// The cursor that a FETCH reads from, which owns the meter between fetches.
     pub(super) cursor: Option<Box<str>>,
     /// Set when something of Weir's ended the statement: what the client is told instead.
@@ -128,6 +132,7 @@ impl Active {
             meter: None,
             plan: None,
             found: Found::default(),
+            seen: None,
             cursor: None,
             stopped: None,
             discarding: false,
@@ -240,8 +245,61 @@ impl Active {
     /// The body does not have a row's shape.
     pub(super) fn show_row(&mut self, body: &[u8], out: &mut Vec<u8>) -> Result<(), ProtocolError> {
         match &self.plan {
-            Some(plan) => plan.show_row(body, out, &mut self.found),
+            Some(plan) => {
+                let start = out.len() + HEADER;
+                plan.show_row(body, out, &mut self.found)?;
+                self.see_row(out.get(start..).unwrap_or_default());
+                Ok(())
+            }
             None => Ok(()),
+        }
+    }
+
+    /// Whether fingerprints of the rows' values are kept.
+    #[inline]
+    pub(super) fn sees_rows(&self) -> bool {
+        self.plan.as_ref().is_some_and(|plan| !plan.seen.is_empty())
+    }
+
+    /// Keeps fingerprints of a row's values as the client gets it: the body of a DataRow.
+    pub(super) fn see_row(&mut self, body: &[u8]) {
+        let Some(plan) = self.plan.as_ref().filter(|plan| !plan.seen.is_empty()) else {
+            return;
+        };
+        let seen = self.seen.get_or_insert_default();
+        seen.row(&plan.seen, body);
+        if seen.is_full() {
+            self.send_seen();
+        }
+    }
+
+    /// The same of a line of a COPY.
+    pub(super) fn see_copy(&mut self, line: &[u8]) {
+        let Some(wanted) = &self.judgement.wanted else {
+            return;
+        };
+        let judged = &self.judgement.judged;
+        let is_text = judged.copies_text();
+        let seen = self.seen.get_or_insert_default();
+        seen.line(wanted, line, &judged.labels(), |fields| {
+            judged.copied(fields).filter(|_| is_text)
+        });
+        if seen.is_full() {
+            self.send_seen();
+        }
+    }
+
+    fn send_seen(&mut self) {
+        let Some(seen) = &mut self.seen else { return };
+        let new = seen.take(self.number);
+        let Some(evidence) = &self.evidence else {
+            return;
+        };
+        for event in new {
+            let session = Arc::clone(&evidence.session);
+            evidence
+                .sink
+                .record(weir_audit::Record::session(wall_clock(), session, event));
         }
     }
 
@@ -285,6 +343,7 @@ impl Active {
     #[inline]
     pub(super) fn is_transparent(&self) -> bool {
         !self.changes_rows()
+            && !self.sees_rows()
             && self.judgement.scanner.is_none()
             && self.recorder.is_none()
             && !self.discarding
@@ -337,6 +396,7 @@ impl Active {
     /// What was recorded since the last chunk; under strict delivery it must be committed before
     /// what it shows goes on.
     pub(super) fn take_recording(&mut self) -> Option<weir_audit::Record> {
+        self.send_seen();
         let chunk = self.recorder.as_mut()?.take()?;
         let session = Arc::clone(&self.evidence.as_ref()?.session);
         Some(weir_audit::Record::session(wall_clock(), session, chunk))

@@ -322,3 +322,29 @@ fn the_strongest_audit_of_all_policies_holds_and_observers_count() {
         (RecordLevel::Full, Delivery::BlockingStrict)
     );
 }
+
+#[test]
+fn fingerprints_of_all_policies_are_kept_and_need_the_catalog() {
+    let asks = |name: &str, glob: &str| Policy {
+        fingerprints: vec![Glob::free(glob)],
+        ..policy(name, Vec::new())
+    };
+    let none = scope(vec![policy("a", Vec::new())]);
+    assert_eq!(none.fingerprints(), []);
+    assert!(!none.needs_catalog());
+    let observing = Policy {
+        mode: Mode::Observe,
+        ..asks("b", "pii.card")
+    };
+    let both = scope(vec![asks("a", "*.ssn"), observing]);
+    let names: Vec<_> = both
+        .fingerprints()
+        .iter()
+        .filter_map(|id| both.label(*id))
+        .collect();
+    assert_eq!(
+        names.iter().map(|name| &**name).collect::<Vec<_>>(),
+        ["pii.card", "pii.ssn"]
+    );
+    assert!(both.needs_catalog());
+}

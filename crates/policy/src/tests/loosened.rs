@@ -151,3 +151,19 @@ fn labels_and_exceptions_are_looked_at_too() {
     );
     assert_eq!(loosened(&lifted, &lifted).len(), 0);
 }
+
+#[test]
+fn fewer_fingerprints_are_said_and_more_are_not() {
+    let with = |globs: &[&str]| {
+        let globs = globs.iter().map(|glob| Glob::free(glob)).collect();
+        let mut all = before();
+        all[0].fingerprints = globs;
+        bundle(all)
+    };
+    let (some, more) = (with(&["pii.ssn"]), with(&["pii.ssn", "pii.card"]));
+    assert!(loosened(&some, &more).is_empty());
+    assert_eq!(
+        loosened(&more, &some),
+        ["policy p keeps fingerprints of fewer labels"]
+    );
+}

@@ -10,9 +10,10 @@ use weir_api::kinds::AccessRequestSpec;
 use super::line::{Endpoint, Sender, body, bulk, dial, parse, request, send};
 use super::{
     ACCESS_REQUESTS, AccessRequestOpened, Alert, ControlError, Coverage, CoverageAsked,
-    DecisionAsked, DecisionTaken, FINDINGS, Identity, LEASES, LeaseRequest, Leases,
-    PEOPLE_COVERAGE, PEOPLE_DECIDE, PEOPLE_REQUESTS, PODS, REPORT, REVIEW, Repeats, Report,
-    RequestsAsked, RequestsListed, Review, ReviewRequest, RunningPod,
+    DecisionAsked, DecisionTaken, FINDINGS, FINGERPRINTS, FingerprintsAsked, FingerprintsMade,
+    Identity, LEASES, LeaseRequest, Leases, PEOPLE_COVERAGE, PEOPLE_DECIDE, PEOPLE_REQUESTS, PODS,
+    REPORT, REVIEW, Repeats, Report, RequestsAsked, RequestsListed, Review, ReviewRequest,
+    RunningPod,
 };
 
 /// The controller, as an enrolled process reaches it. Requests and the watch share one connection.
@@ -144,6 +145,18 @@ impl ControlClient {
         let answer = self
             .call(Method::POST, PEOPLE_COVERAGE, Some(asked))
             .await?;
+        parse(&bulk(answer).await?)
+    }
+
+    /// The fingerprints of a value.
+    ///
+    /// # Errors
+    /// They are not made now.
+    pub async fn fingerprints(
+        &self,
+        asked: &FingerprintsAsked,
+    ) -> Result<FingerprintsMade, ControlError> {
+        let answer = self.call(Method::POST, FINGERPRINTS, Some(asked)).await?;
         parse(&bulk(answer).await?)
     }
 

@@ -8,6 +8,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use weir_api::kinds::{AccessRequestSpec, AccessRequestStatus, Binding, RequestDecision};
+use weir_audit::Fingerprint;
 
 /// Who acts. Exactly one of `token`, `id_token` and `user` is given.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -164,6 +165,33 @@ pub struct DecisionAsked {
 pub struct DecisionTaken {
     /// The request, with the decision.
     pub request: RequestView,
+}
+
+/// What are the fingerprints of a value?
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FingerprintsAsked {
+    /// The value; it is neither kept nor logged.
+    pub value: String,
+    /// Under which labels.
+    pub labels: Vec<String>,
+}
+
+/// The value is not shown.
+impl fmt::Debug for FingerprintsAsked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FingerprintsAsked")
+            .field("labels", &self.labels)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The fingerprints of a value.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FingerprintsMade {
+    /// One for each label that was asked for, in their order.
+    pub fingerprints: Vec<Fingerprint>,
 }
 
 /// Who is governed?

@@ -2,7 +2,7 @@
 
 use clap::Parser as _;
 use weir_collector::api::{Api, serve_socket};
-use weir_collector::{Collector, CollectorConfig};
+use weir_collector::{Collector, CollectorConfig, LogKey};
 
 use super::super::{ClientCommand, run};
 use crate::cluster::Home;
@@ -63,13 +63,7 @@ async fn exit_codes_say_whether_it_was_done() {
         bad,
         "nobody there"
     );
-    let store = Collector::open(&dir.path().join("store"), CollectorConfig::default());
-    let socket = dir.path().join("weir.sock");
-    let (api, at) = (Api::new(store.unwrap()), socket.clone());
-    tokio::spawn(async move { serve_socket(api, &at).await.unwrap() });
-    while !socket.exists() {
-        tokio::task::yield_now().await;
-    }
+    serve(dir.path()).await;
     for form in ["table", "json", "yaml"] {
         for command in [&["sessions"][..], &["query", "--kind", "all"], &["verify"]] {
             let args = [command, &["--state-dir", state, "--output", form]].concat();
@@ -85,4 +79,136 @@ async fn exit_codes_say_whether_it_was_done() {
         let args = [command, &["--state-dir", state]].concat();
         assert_eq!(code(&args).await, bad, "{args:?}");
     }
+}
+
+/// Serves a store in a state directory.
+async fn serve(state: &std::path::Path) {
+    let store = Collector::open(&state.join("store"), CollectorConfig::default());
+    let socket = state.join("weir.sock");
+    let (api, at) = (Api::new(store.unwrap()), socket.clone());
+    tokio::spawn(async move { serve_socket(api, &at).await.unwrap() });
+    while !socket.exists() {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_bundle_is_written_whole_and_verify_says_by_its_code_what_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    serve(dir.path()).await;
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let (state, file, broken) = (path(""), path("all.weir"), path("broken.weir"));
+    let status = |code: u8| format!("ExitCode(unix_exit_status({code}))");
+    // A question is recorded: then there is something to export.
+    for command in [&["sessions"][..], &["export", "--file", &file]] {
+        let args = [command, &["--state-dir", &state]].concat();
+        assert_eq!(code(&args).await, status(0), "{args:?}");
+    }
+    let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(&file).unwrap());
+    assert_eq!(mode & 0o777, 0o600, "evidence is for whoever asked");
+    for form in ["table", "json", "yaml"] {
+        assert_eq!(code(&["verify", &file, "-o", form]).await, status(0));
+    }
+    // One bit of it, in every part.
+    let whole = std::fs::read(&file).unwrap();
+    let mut codes = std::collections::BTreeSet::new();
+    for at in (0..whole.len()).step_by(97) {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1;
+        std::fs::write(&broken, bytes).unwrap();
+        codes.insert(code(&["verify", &broken]).await);
+    }
+    assert!(codes.remove(&status(1)), "altered");
+    codes.remove(&status(3));
+    assert_eq!(codes, [].into(), "nothing of it may be changed");
+    std::fs::write(&broken, &whole[..whole.len() - 9]).unwrap();
+    assert_eq!(code(&["verify", &broken]).await, status(3), "cut off");
+    assert_eq!(code(&["verify", &path("none")]).await, status(3));
+    let nobody = ["verify", "--state-dir", &path("nowhere")];
+    assert_eq!(code(&nobody).await, status(3), "nobody answers");
+    let other = LogKey::load_or_create(&dir.path().join("other.key"), "weir.dev/log/other");
+    let other = other.unwrap().public().to_string();
+    let typed = ["weir", "verify", &file, "--log-key", "no-key"];
+    let error = Cli::try_parse_from(typed).err().unwrap();
+    assert_eq!(error.exit_code(), 2, "wrongly typed");
+    assert_eq!(
+        code(&["verify", &file, "--log-key", &other]).await,
+        status(1),
+        "another log"
+    );
+    let elsewhere = path("no/such/folder/f");
+    let args = ["export", "--file", &elsewhere, "--state-dir", &state];
+    assert_eq!(code(&args).await, status(1));
+}
+
+#[tokio::test]
+async fn a_report_is_a_folder_that_verifies_and_no_file_of_it_can_be_changed() {
+    let dir = tempfile::tempdir().unwrap();
+    serve(dir.path()).await;
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let (state, folder) = (path(""), path("report"));
+    let status = |code: u8| format!("ExitCode(unix_exit_status({code}))");
+    let make = [
+        "report",
+        "--from",
+        "1d",
+        "--dir",
+        &folder,
+        "--state-dir",
+        &state,
+    ];
+    assert_eq!(code(&make).await, status(0));
+    assert_eq!(code(&make).await, status(1), "nothing is written over");
+    assert_eq!(code(&["verify", &folder]).await, status(0));
+    let backwards = path("backwards");
+    let args = [
+        "report",
+        "--from",
+        "2026-02-01",
+        "--to",
+        "2026-01-01",
+        "--dir",
+        &backwards,
+    ];
+    let args = [&args[..], &["--state-dir", &state]].concat();
+    assert_eq!(code(&args).await, status(1));
+    for name in ["backwards", "backwards.part", "report.part"] {
+        assert!(!dir.path().join(name).exists(), "{name} is left");
+    }
+    let mut names: Vec<_> = std::fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    assert_eq!(
+        names,
+        [
+            "checkpoint",
+            "evidence.weir",
+            "report.html",
+            "report.json",
+            "report.note"
+        ]
+    );
+    for name in names {
+        let file = dir.path().join("report").join(&name);
+        let whole = std::fs::read(&file).unwrap();
+        let mut bytes = whole.clone();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(&file, bytes).unwrap();
+        let changed = code(&["verify", &folder]).await;
+        assert!(
+            [status(1), status(3)].contains(&changed),
+            "{name}: {changed}"
+        );
+        std::fs::remove_file(&file).unwrap();
+        assert_eq!(
+            code(&["verify", &folder]).await,
+            status(3),
+            "{name} is gone"
+        );
+        std::fs::write(&file, whole).unwrap();
+    }
+    assert_eq!(code(&["verify", &folder]).await, status(0));
 }

@@ -346,16 +346,18 @@ fn deletion_by_retention_is_proven_in_a_bundle() {
         max_age: Some(Duration::from_secs(3600)),
         ..CollectorConfig::default()
     };
-    let store = Collector::open(dir.path(), config).unwrap();
-    let now = Timestamp::from(SystemTime::now());
+    let hands = clock::tests::Hands::at(1_800_000_000);
+    let store = Collector::open_by(dir.path(), config, Box::new(hands.clone())).unwrap();
+    let now = Timestamp::from_micros(1_800_000_000_000_000);
     let records: Vec<Record> = (0..40)
         .map(|n| {
-            let at = now.minus(Duration::from_secs(7200 - n * 180));
+            let at = now.plus(Duration::from_secs(n * 180));
             Record::engine(at, Heartbeat { open_sessions: n })
         })
         .collect();
     for frames in chain(1, genesis(&engine()), 5, &records).chunks(2) {
         send(&store, frames);
+        hands.pass(1800);
     }
     store.maintain().unwrap();
     // Of the deleted half only: the entry that says so is beyond it, and comes along.

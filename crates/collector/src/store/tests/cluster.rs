@@ -4,11 +4,11 @@ use weir_audit::Finding;
 
 use super::*;
 
-fn named(name: &str) -> EngineId {
+pub(super) fn named(name: &str) -> EngineId {
     name.parse().unwrap()
 }
 
-fn in_namespace(number: u64, namespace: &str) -> Arc<Session> {
+pub(super) fn in_namespace(number: u64, namespace: &str) -> Arc<Session> {
     let identity = Identity {
         namespace: Some(namespace.into()),
         ..Identity::named(format!("{namespace}/app"))
@@ -19,12 +19,12 @@ fn in_namespace(number: u64, namespace: &str) -> Arc<Session> {
     })
 }
 
-fn opened(n: u64, session: &Arc<Session>) -> Record {
+pub(super) fn opened(n: u64, session: &Arc<Session>) -> Record {
     let at = Timestamp::from_micros(T0 + n);
     Record::session(at, Arc::clone(session), ConnectionOpened::default())
 }
 
-fn send_as(store: &Collector, engine: &EngineId, epoch: u32, records: &[Record]) {
+pub(super) fn send_as(store: &Collector, engine: &EngineId, epoch: u32, records: &[Record]) {
     let frames = chain(epoch, genesis(engine), 100, records);
     hand_in(store, engine, &frames).unwrap();
 }

@@ -332,6 +332,7 @@ fn a_store_that_knew_less_of_its_blocks_learns_it() {
     let before = store.query(&filter).unwrap().events;
     drop(store);
     let direct = rusqlite::Connection::open(dir.path().join("evidence.db")).unwrap();
+    direct.execute_batch(BEFORE_RECEIVED).unwrap();
     direct
         .execute_batch(
             "DROP TABLE block_index; DROP INDEX sessions_identity; PRAGMA user_version = 3;",
@@ -378,4 +379,33 @@ fn a_statement_of_ten_megabytes_is_kept_and_found() {
         assert_eq!(events.len(), found, "{wanted:?}");
     }
     assert!(store.verify().unwrap().ok);
+}
+
+#[test]
+fn a_page_has_so_many_bytes_at_most_and_the_next_goes_on() {
+    let (_dir, store) = fresh();
+    let a = session(1, "reporter");
+    let long = "x".repeat(3 << 20);
+    let records: Vec<Record> = (0..40)
+        .map(|n| statement(n, &a, &format!("{long} {n}"), Decision::Permit))
+        .collect();
+    for frame in chain(1, genesis(&engine()), 1, &records) {
+        send(&store, &[frame]);
+    }
+    let (mut filter, mut numbers) = (Filter::default(), Vec::new());
+    loop {
+        let page = store.query(&filter).unwrap();
+        let bytes: usize = page.events.iter().map(Event::weight).sum();
+        assert!((3 << 20..36 << 20).contains(&bytes), "{bytes}");
+        for event in &page.events {
+            if let Body::StatementFinished(finished) = &event.body {
+                numbers.push(finished.statement.number);
+            }
+        }
+        filter.cursor = page.next;
+        if filter.cursor.is_none() {
+            break;
+        }
+    }
+    assert_eq!(numbers, (0..40).rev().collect::<Vec<_>>());
 }

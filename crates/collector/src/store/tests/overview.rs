@@ -441,7 +441,10 @@ fn sums_go_by_age_with_the_evidence() {
         ..CollectorConfig::default()
     };
     let now = Timestamp::from(SystemTime::now());
-    store.writer().maintain(&config, now).unwrap();
+    store
+        .writer()
+        .maintain(&config, at(now.plus(Duration::from_micros(2 * DAY))))
+        .unwrap();
     let left = overview(&store, None);
     assert_eq!(
         (left.traffic.len(), left.holds.raised, left.policies.len()),

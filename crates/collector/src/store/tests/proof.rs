@@ -438,12 +438,13 @@ fn retention_is_an_entry_of_the_log_and_nothing_else_may_delete() {
         max_age: Some(Duration::from_secs(3600)),
         ..CollectorConfig::default()
     };
-    let store = Collector::open(dir.path(), config).unwrap();
-    let now = Timestamp::from(SystemTime::now());
+    let hands = clock::tests::Hands::at(1_800_000_000);
+    let store = Collector::open_by(dir.path(), config, Box::new(hands.clone())).unwrap();
+    let now = Timestamp::from_micros(1_800_000_000_000_000);
     let records: Vec<Record> = (0..40)
         .map(|n| {
             Record::engine(
-                now.minus(Duration::from_secs(7200 - n * 180)),
+                now.plus(Duration::from_secs(n * 180)),
                 Heartbeat { open_sessions: n },
             )
         })
@@ -451,6 +452,7 @@ fn retention_is_an_entry_of_the_log_and_nothing_else_may_delete() {
     let frames = chain(1, genesis(&engine()), 5, &records);
     for frames in frames.chunks(2) {
         send(&store, frames);
+        hands.pass(1800);
     }
     store.maintain().unwrap();
     let report = store.verify().unwrap();

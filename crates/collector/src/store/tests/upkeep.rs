@@ -1,4 +1,4 @@
-//! Merging, retention, and what becomes a finding by itself.
+//! Merging, and what becomes a finding by itself.
 
 use super::*;
 
@@ -24,7 +24,10 @@ fn unclosed_sessions_and_silent_engines_become_findings_once() {
     assert_eq!(findings(&store), [FindingCode::UnclosedSession]);
     let later = now.plus(Duration::from_secs(3600));
     for _ in 0..2 {
-        store.writer().maintain(&store.inner.config, later).unwrap();
+        store
+            .writer()
+            .maintain(&store.inner.config, at(later))
+            .unwrap();
     }
     assert_eq!(
         findings(&store),
@@ -46,7 +49,10 @@ fn an_engine_that_stopped_in_order_is_not_silent() {
         ),
     );
     let later = now.plus(Duration::from_secs(3600));
-    store.writer().maintain(&store.inner.config, later).unwrap();
+    store
+        .writer()
+        .maintain(&store.inner.config, at(later))
+        .unwrap();
     assert_eq!(findings(&store), []);
 }
 
@@ -72,52 +78,4 @@ fn slow_traffic_is_merged_into_large_blocks_and_still_verifies() {
         ..Filter::default()
     };
     assert_eq!(store.query(&filter).unwrap().events.len(), 1500);
-}
-
-#[test]
-fn retention_drops_the_oldest_and_what_stays_still_verifies() {
-    let dir = tempfile::tempdir().unwrap();
-    let config = CollectorConfig {
-        max_age: Some(Duration::from_secs(3600)),
-        max_bytes: 470_000,
-        ..CollectorConfig::default()
-    };
-    let store = Collector::open(dir.path(), config).unwrap();
-    let now = Timestamp::from(SystemTime::now());
-    let noise = |n: u64| -> Arc<str> {
-        (0..40u64)
-            .map(|k| {
-                format!(
-                    "{:016x}",
-                    (n * 41 + k + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)
-                )
-            })
-            .collect::<String>()
-            .into()
-    };
-    let records: Vec<Record> = (0..2000)
-        .map(|n| {
-            let at = now.minus(Duration::from_secs(7200 - n * 3));
-            Record::engine(at, BudgetsReset { operator: noise(n) })
-        })
-        .collect();
-    let frames = chain(1, genesis(&engine()), 20, &records);
-    frames.chunks(5).for_each(|frames| {
-        send(&store, frames);
-    });
-    store.maintain().unwrap();
-    let all = Filter {
-        limit: Some(10_000),
-        ..Filter::default()
-    };
-    let left = store.query(&all).unwrap().events;
-    let oldest = left.last().unwrap().time;
-    assert!(!left.is_empty() && left.len() < 1000, "{}", left.len());
-    assert!(oldest >= now.minus(Duration::from_secs(3600 + 400)));
-    assert!(store.writer().maintain(&store.inner.config, now).is_ok());
-    let report = store.verify().unwrap();
-    assert!(report.ok && report.engines[0].pruned, "{report:?}");
-    // What was dropped is not taken again.
-    send(&store, &frames[..1]);
-    assert_eq!(store.query(&all).unwrap().events.len(), left.len());
 }

@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// Masks by column, columns whose values are kept as fingerprints, and whether they stand.
+type Planned = (Vec<(usize, CellMask)>, Box<[seen::Column]>, bool);
+
 impl Session {
     pub(super) fn row_description(&mut self, header: Header) -> Result<Fate, SessionEnd> {
         match self.pending.front().map(|entry| &entry.owed) {
@@ -106,8 +109,9 @@ impl Session {
             return false;
         }
         match self.masks(active, &described.fields) {
-            Ok((masks, standing)) => {
-                let plan = Plan::new(described, masks, active.judgement.scanner.as_ref());
+            Ok((masks, seen, standing)) => {
+                let scanner = active.judgement.scanner.as_ref();
+                let plan = Plan::new(described, masks, scanner, seen);
                 let judgement = &active.judgement;
                 if standing && judgement.is_from(&self.scope, self.catalog_in_use().as_ref()) {
                     judgement.keep_plan(&plan);
@@ -120,20 +124,17 @@ impl Session {
                 active.stopped = Some(refusal);
                 active.discarding = true;
                 self.connection.cancel_upstream_soon();
-                active.show(Plan::new(described, Vec::new(), None));
+                active.show(Plan::new(described, Vec::new(), None, Box::default()));
                 true
             }
         }
     }
 
-    /// The masks by column, and whether they stand for as long as policy and catalog do.
-    fn masks(
-        &self,
-        active: &Active,
-        fields: &[Field],
-    ) -> Result<(Vec<(usize, CellMask)>, bool), Refusal> {
+    /// The masks by column, the columns whose values are kept as fingerprints, and whether both stand
+    /// for as long as policy and catalog do.
+    fn masks(&self, active: &Active, fields: &[Field]) -> Result<Planned, Refusal> {
         let Some(catalog) = self.catalog_in_use() else {
-            return Ok((Vec::new(), true));
+            return Ok((Vec::new(), Box::default(), true));
         };
         let judged = active.judged();
         let outputs = judged
@@ -163,6 +164,9 @@ impl Session {
             .filter_map(mask)
             .collect();
         masks.sort_by_key(|(at, _)| *at);
-        Ok((masks, standing))
+        let wanted = active.judgement.wanted.as_ref();
+        let is_masked = |at: usize| masks.iter().any(|(masked, _)| *masked == at);
+        let seen = wanted.map(|wanted| wanted.columns(&outputs, fields, is_masked));
+        Ok((masks, seen.unwrap_or_default(), standing))
     }
 }

@@ -119,6 +119,9 @@ impl Session {
         active.count(rows, bytes);
         self.totals.rows += rows;
         self.totals.to_client += bytes as u64;
+        if active.sees_rows() && !active.changes_rows() {
+            self.see_run(&mut active, bytes);
+        }
         let shown = if active.changes_rows() {
             self.show_run(&mut active, bytes)
         } else {
@@ -127,6 +130,16 @@ impl Session {
         };
         self.put_front_active(active);
         shown.map(|()| true)
+    }
+
+    /// Keeps fingerprints of the rows that are the next `bytes` bytes.
+    fn see_run(&self, active: &mut Active, bytes: usize) {
+        let run = self.server.inbox.unjudged().get(..bytes);
+        let mut rest = run.unwrap_or_default();
+        while let Ok(Some(header)) = Header::peek(rest) {
+            active.see_row(rest.get(HEADER..header.total).unwrap_or_default());
+            rest = rest.get(header.total..).unwrap_or_default();
+        }
     }
 
     /// Writes the rows that are the next `bytes` bytes as the client gets them.
@@ -160,6 +173,7 @@ impl Session {
         };
         let body = self.server_body(header);
         if !active.changes_rows() {
+            active.see_row(body);
             active.record_row(body);
             self.put_front_active(active);
             return Ok(Fate::Forward);
@@ -204,6 +218,9 @@ impl Session {
         };
         active.count(1, header.total);
         let starred = self.starred(&mut active, header);
+        if active.judgement.wanted.is_some() {
+            active.see_copy(starred.as_deref().unwrap_or(self.server_body(header)));
+        }
         if active.records_rows() {
             let data = starred.as_deref().unwrap_or(self.server_body(header));
             active.record_copy(data, Stream::CopyOut);
