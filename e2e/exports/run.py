@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """What leaves Weir in the forms of others, judged by others: OCSF by its published schema, OpenTelemetry by its own
-protobuf messages.
+protobuf messages and by the receiver of its own Collector.
 
     run.py --weir PATH [--only ocsf]
 
@@ -15,6 +15,7 @@ import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "../lib"))
+import shipping  # noqa: E402
 from lab import install, postgres, proc, report, weir, wire  # noqa: E402
 from lab.report import equal, lacks  # noqa: E402
 
@@ -83,14 +84,17 @@ print(json.dumps(ids))
 class Scene:
     """Some evidence of each kind."""
 
-    def __init__(self, binary, record):
+    def __init__(self, binary, record, receiver=None):
+        self.receiver = receiver
+        collector = receiver.settings() if receiver else ""
         self.python = install.venv("exports", *PACKAGES)
         self.server = postgres.Postgres(15).start()
         self.server.psql("CREATE ROLE app LOGIN PASSWORD 'app-secret'; ")
         self.server.psql("CREATE DATABASE shop OWNER app;")
         self.server.psql("\\c shop\nSET ROLE app;\n" + SQL)
         target = weir.target_yaml(self.server.port, client_tls="Refuse")
-        self.weir = weir.Weir(binary, self.server.port, target=target, policies=POLICY.replace("RECORD", record)).start()
+        self.weir = weir.Weir(binary, self.server.port, target=target, policies=POLICY.replace("RECORD", record),
+                              collector=collector).start()
         conn = wire.Conn(self.weir.port)
         for sql in ("SELECT body FROM t WHERE body = 'literal-in-text'", "INSERT INTO t VALUES (2, 'x')", "UPDATE t SET id = 3",
                     "DELETE FROM t WHERE id = 3", "SELECT nosuch FROM t", "SELECT secret FROM trap", "SELECT 1"):
@@ -175,6 +179,10 @@ def main():
     bare = Scene(a.weir, "Metadata")
     results.check("exports: the_record_level_holds", the_record_level_holds, bare)
     bare.weir.stop()
+    shipped = Scene(a.weir, "Full", shipping.Receiver().start())
+    for claim in shipping.CLAIMS:
+        results.check(f"exports: {claim.__name__}", claim, shipped)
+    shipped.weir.stop()
     results.finish()
 
 

@@ -19,6 +19,7 @@
 //! `ocsf` (the mapping to the Open Cybersecurity Schema Framework). No event has a field of that
 //! name until then.
 
+mod alert;
 mod channel;
 mod codec;
 mod control;
@@ -35,6 +36,7 @@ mod sink;
 mod statement;
 mod text;
 
+pub use alert::Alert;
 pub use channel::ChannelRecorder;
 pub use codec::DecodeError;
 pub use control::{

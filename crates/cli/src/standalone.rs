@@ -5,6 +5,7 @@ mod desk;
 mod kubeconfig;
 mod notify;
 mod operator;
+mod otlp;
 mod policies;
 mod quarantine;
 mod secrets;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use weir_collector::findings::FindingsConfig;
 use weir_collector::{
-    ArchiveConfig, ClickHouseConfig, CollectorConfig, Keepers, Quota, ServiceConfig, UiConfig,
-    WitnessConfig,
+    ArchiveConfig, ClickHouseConfig, CollectorConfig, Keepers, OTLP_INTERVAL, Otlp, OtlpConfig,
+    Quota, ServiceConfig, Signal, UiConfig, WitnessConfig,
 };
 use weir_oidc::{ClientSettings, Login, OidcArgs};
 use weir_telemetry::LogFormat;
@@ -149,6 +149,8 @@ pub(crate) struct Args {
     oidc_scopes: Vec<String>,
     #[command(flatten)]
     clickhouse: ClickHouseArgs,
+    #[command(flatten)]
+    otlp: OtlpArgs,
     /// What is logged
     #[arg(long, value_name = "FILTER", default_value = "info")]
     pub(crate) log: String,
@@ -199,6 +201,66 @@ impl ClickHouseArgs {
             password_file,
             ca_file,
         })
+    }
+}
+
+/// OpenTelemetry, where events and metrics are exported to.
+#[derive(Debug, clap::Args)]
+struct OtlpArgs {
+    /// Base address of an OTLP receiver (HTTP), to which /v1/logs and /v1/metrics are added; plain HTTP to
+    /// loopback and the cluster only
+    #[arg(long, value_name = "URL", help_heading = "OpenTelemetry")]
+    otlp_endpoint: Option<String>,
+    /// File with headers for it: NAME=VALUE, one a line or with commas between them
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "otlp_endpoint",
+        help_heading = "OpenTelemetry"
+    )]
+    otlp_headers_file: Option<PathBuf>,
+    /// File with the only authorities that count, in PEM
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "otlp_endpoint",
+        help_heading = "OpenTelemetry"
+    )]
+    otlp_ca_file: Option<PathBuf>,
+    /// What goes there: logs (the events), metrics
+    #[arg(
+        long,
+        value_name = "SIGNALS",
+        value_delimiter = ',',
+        default_value = "logs,metrics",
+        help_heading = "OpenTelemetry"
+    )]
+    otlp_signals: Vec<Signal>,
+    /// Metrics go every so many seconds
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = OTLP_INTERVAL.as_secs(),
+        value_parser = clap::value_parser!(u64).range(1..=86_400),
+        help_heading = "OpenTelemetry"
+    )]
+    otlp_metrics_interval: u64,
+}
+
+impl OtlpArgs {
+    fn export(self) -> Result<Option<Otlp>, String> {
+        let Some(endpoint) = self.otlp_endpoint else {
+            return Ok(None);
+        };
+        let config = OtlpConfig {
+            endpoint,
+            headers_file: self.otlp_headers_file,
+            ca_file: self.otlp_ca_file,
+            signals: self.otlp_signals,
+            interval: Duration::from_secs(self.otlp_metrics_interval),
+        };
+        let export = Otlp::new(config).map_err(|error| format!("--otlp-endpoint: {error}"))?;
+        Ok(Some(export))
     }
 }
 
@@ -260,6 +322,7 @@ impl Args {
         });
         let ui = UiConfig::new(self.ui_url, true, login)
             .map_err(|error| format!("--ui-url: {error}"))?;
+        let otlp = self.otlp.export()?;
         Ok(Config {
             service: ServiceConfig {
                 data_dir: self.data_dir,
@@ -268,6 +331,7 @@ impl Args {
                     max_bytes: self.max_bytes,
                     cache: CACHE,
                     clickhouse: self.clickhouse.config(),
+                    exporting: otlp.as_ref().is_some_and(Otlp::takes_events),
                     ..CollectorConfig::default()
                 },
                 ingest: self.ingest_address,
@@ -289,6 +353,7 @@ impl Args {
                     // The controller knows which of them people want to hear of.
                     minimum: weir_audit::Severity::Info,
                 },
+                otlp,
             },
             enrol: EnrolConfig {
                 endpoint: endpoint(self.enrol_port),
@@ -350,6 +415,29 @@ mod tests {
         assert!(plain.config(Some("PEM".into())).is_err());
         let none = parse(&["--no-ui"]).config(Some("PEM".into())).unwrap();
         assert!(none.service.ui.is_none());
+    }
+
+    #[test]
+    fn events_are_exported_where_an_endpoint_says_so_and_logs_are_among_the_signals() {
+        let export = |args: &[&str]| {
+            let config = parse(args).config(Some("PEM".into()))?.service;
+            Ok::<_, String>((config.otlp.is_some(), config.store.exporting))
+        };
+        let endpoint = "--otlp-endpoint=https://otel.example:4318";
+        assert_eq!(export(&[]), Ok((false, false)));
+        assert_eq!(export(&[endpoint]), Ok((true, true)));
+        assert_eq!(
+            export(&[endpoint, "--otlp-signals=metrics"]),
+            Ok((true, false))
+        );
+        let plain = export(&["--otlp-endpoint=http://otel.example:4318"]);
+        assert!(plain.unwrap_err().contains("--otlp-endpoint"));
+        for bad in ["--otlp-signals=traces", "--otlp-metrics-interval=0"] {
+            assert!(
+                Args::try_parse_from(["weir-collector", endpoint, bad]).is_err(),
+                "{bad}"
+            );
+        }
     }
 
     #[test]

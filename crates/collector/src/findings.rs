@@ -10,6 +10,7 @@
 
 mod alerts;
 mod denials;
+mod metrics;
 mod shapes;
 mod skew;
 mod streams;
@@ -22,11 +23,11 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc};
 use tokio::time::MissedTickBehavior;
 use weir_audit::{Body, Event, Finding, FindingCode, Outcome, Severity, Timestamp};
-use weir_telemetry::{Counters, IntCounter, Label, Registry};
 pub use weir_uplink::control::Alert;
 
 use self::alerts::Flood;
 use self::denials::Denials;
+pub use self::metrics::FindingMetrics;
 use self::shapes::Shapes;
 use self::skew::Skew;
 use self::streams::Streams;
@@ -67,60 +68,6 @@ impl Default for FindingsConfig {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Code(FindingCode);
-
-impl Label for Code {
-    const NAME: &'static str = "code";
-    const ALL: &'static [Self] = &CODES;
-
-    fn as_str(self) -> &'static str {
-        self.0.as_str()
-    }
-}
-
-#[expect(
-    clippy::indexing_slicing,
-    reason = "both have as many entries as there are codes; it is checked when this is compiled"
-)]
-const CODES: [Code; FindingCode::ALL.len()] = {
-    let mut codes = [Code(FindingCode::Other); FindingCode::ALL.len()];
-    let mut at = 0;
-    while at < codes.len() {
-        codes[at] = Code(FindingCode::ALL[at]);
-        at += 1;
-    }
-    codes
-};
-
-/// Counts of findings.
-#[derive(Clone)]
-pub struct FindingMetrics {
-    findings: Counters<Code>,
-    missed: IntCounter,
-}
-
-impl FindingMetrics {
-    /// Counts in this registry.
-    ///
-    /// # Errors
-    /// A metric of the name exists.
-    pub fn new(registry: &Registry) -> Result<Self, String> {
-        let findings = registry.counters(
-            "weir_findings_total",
-            "Findings that were committed, of every engine and of the collector itself.",
-        );
-        let missed = registry.counter(
-            "weir_findings_missed_batches_total",
-            "Batches of evidence that were committed and not looked at for findings.",
-        );
-        Ok(Self {
-            findings: findings.map_err(|error| error.to_string())?,
-            missed: missed.map_err(|error| error.to_string())?,
-        })
-    }
-}
-
 /// Looks at one event after the other. Knows no clock: it is told the time.
 struct Detectors {
     skew: Skew,
@@ -141,18 +88,22 @@ impl Detectors {
     fn see(&mut self, event: &Event, now: Timestamp) -> Vec<Finding> {
         let mut found = Vec::new();
         found.extend(self.skew.see(event, now));
-        let refused = match &event.body {
-            Body::StatementFinished(finished) => {
-                found.extend(self.shapes.see(event, &finished.statement, now));
-                finished.outcome == Outcome::Denied
-            }
-            Body::ConnectionRefused(_) => true,
-            _ => false,
-        };
-        if refused {
+        if let Body::StatementFinished(finished) = &event.body {
+            found.extend(self.shapes.see(event, &finished.statement, now));
+        }
+        if refused(&event.body) {
             found.extend(self.denials.see(event, now));
         }
         found
+    }
+}
+
+/// Whether somebody was refused something.
+fn refused(body: &Body) -> bool {
+    match body {
+        Body::StatementFinished(finished) => finished.outcome == Outcome::Denied,
+        Body::ConnectionRefused(_) => true,
+        _ => false,
     }
 }
 
@@ -192,12 +143,12 @@ pub async fn watch(
                 let now = Timestamp::from(SystemTime::now());
                 let mut found = Vec::new();
                 for event in batch.iter() {
-                    if let Body::Finding(finding) = &event.body {
-                        metrics.findings.inc(Code(finding.code));
-                        if finding.code.severity() >= config.minimum {
-                            let told = flood.take(event, finding, now);
-                            tell(alerts.as_ref(), told);
-                        }
+                    metrics.count(event);
+                    if let Body::Finding(finding) = &event.body
+                        && finding.code.severity() >= config.minimum
+                    {
+                        let told = flood.take(event, finding, now);
+                        tell(alerts.as_ref(), told);
                     }
                     if !store.is_own(&event.id.engine) {
                         streams.hear(event, now);
@@ -232,7 +183,7 @@ fn taken(batch: Result<Arc<[Event]>, RecvError>, metrics: &FindingMetrics) -> Op
     match batch {
         Ok(batch) => Some(batch),
         Err(broadcast::error::RecvError::Lagged(batches)) => {
-            metrics.missed.inc_by(batches);
+            metrics.miss(batches);
             tracing::warn!(batches, "evidence was not looked at for findings");
             Some(Arc::from([]))
         }

@@ -28,6 +28,7 @@ pub mod exports;
 pub mod findings;
 mod ingest;
 mod log;
+mod otlp;
 mod peer;
 mod questions;
 mod report;
@@ -46,6 +47,7 @@ pub use log::{
     RangeReport, Selection, SignatureError, Signed, Signer, Status, Trusted, read_bundle,
     verify_bundle, verify_note,
 };
+pub use otlp::{OTLP_INTERVAL, Otlp, OtlpConfig, Signal};
 pub use questions::{About, Answer, Question};
 pub use report::{Engine, Report, ReportError, ReportFiles, Sealed};
 pub use service::{Service, ServiceConfig, ServiceError};

@@ -10,6 +10,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +24,9 @@ use crate::api::{Api, Desk};
 use crate::findings::{self, Alert, FindingMetrics, FindingsConfig, Pods};
 use crate::ingest::{Ingest, IngestMetrics, Quota};
 use crate::tls::Current;
-use crate::{Auditors, Collector, CollectorConfig, CollectorError, Keepers, Reviewer, UiConfig};
+use crate::{
+    Auditors, Collector, CollectorConfig, CollectorError, Keepers, Otlp, Reviewer, UiConfig,
+};
 
 /// Sidecars; how many connections each pod may have is said by its quota.
 const SIDECARS: Bounds = bounds(8192);
@@ -62,6 +65,8 @@ pub struct ServiceConfig {
     pub keepers: Keepers,
     /// What is looked for in evidence.
     pub findings: FindingsConfig,
+    /// Where events and metrics go as OTLP, if anywhere.
+    pub otlp: Option<Otlp>,
 }
 
 /// Why the service cannot start.
@@ -120,6 +125,8 @@ const fn bounds(connections: usize) -> Bounds {
     }
 }
 
+type Export = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// The service, bound and not serving yet.
 pub struct Service {
     store: Collector,
@@ -133,6 +140,7 @@ pub struct Service {
     findings: (FindingsConfig, FindingMetrics),
     alerts: Option<mpsc::Sender<Alert>>,
     pods: Option<Arc<dyn Pods>>,
+    export: Option<Export>,
 }
 
 impl Service {
@@ -156,6 +164,11 @@ impl Service {
         let admin = AdminConfig {
             address: config.admin,
         };
+        let export = config
+            .otlp
+            .map(|otlp| otlp.run(store.clone(), registry.clone()))
+            .transpose()
+            .map_err(ServiceError::Metrics)?;
         let admin = Admin::bind(admin, registry, readiness.clone()).await;
         let ingest = Ingest::new(
             store.clone(),
@@ -189,6 +202,7 @@ impl Service {
             findings: (config.findings, counts),
             alerts: None,
             pods: None,
+            export: export.map(|export| Box::pin(export) as Export),
         })
     }
 
@@ -251,6 +265,7 @@ impl Service {
         let upkeep = tokio::spawn(upkeep(self.store.clone(), self.gauges));
         let keeping = tokio::spawn(keep_elsewhere(self.store.clone(), self.keepers));
         let forwarding = tokio::spawn(forward(self.store.clone()));
+        let exporting = self.export.map(tokio::spawn);
         let (listener, site) = self.ingest;
         let ingest = tokio::spawn(serve(listener, Arc::new(site), SIDECARS, stopped.clone()));
         let (listener, site) = self.auditors;
@@ -267,6 +282,9 @@ impl Service {
         watching.abort();
         keeping.abort();
         forwarding.abort();
+        if let Some(exporting) = exporting {
+            exporting.abort();
+        }
         findings.abort();
         enrolled.abort();
         for port in [ingest, auditors, admin] {

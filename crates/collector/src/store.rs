@@ -11,6 +11,7 @@ mod index;
 mod ingest;
 mod maintain;
 mod migrate;
+mod outgoing;
 mod overview;
 mod query;
 mod retention;
@@ -38,6 +39,7 @@ use weir_audit::{
 use crate::clickhouse::{ClickHouse, ClickHouseConfig};
 use crate::log::{LATEST, LogKey, Signed, Tree, kept};
 
+pub(crate) use outgoing::{Behind, Cursor, Outgoing};
 pub use overview::{Day, FindingCount, HoldTotals, LabelDay, Overview, PolicyCount, Traffic};
 pub use query::{EventPage, Filter};
 pub(crate) use schema::unpack as unpack_block;
@@ -58,6 +60,8 @@ pub struct CollectorConfig {
     pub cache: u32,
     /// Where searches are answered, if not here.
     pub clickhouse: Option<ClickHouseConfig>,
+    /// Whether events are exported: their blocks are merged only then.
+    pub exporting: bool,
 }
 
 impl Default for CollectorConfig {
@@ -68,6 +72,7 @@ impl Default for CollectorConfig {
             silence: Duration::from_secs(180),
             cache: 2 << 20,
             clickhouse: None,
+            exporting: false,
         }
     }
 }
@@ -193,7 +198,7 @@ impl Collector {
         let mut writer = ingest::Ingest::new(
             schema::open(&path, config.cache)?,
             dir,
-            far.is_some(),
+            (far.is_some(), config.exporting),
             clocks,
         )?;
         if let Some(why) = kept::compare(&writer.store, dir, writer.log_key().public())? {
@@ -318,6 +323,12 @@ impl Collector {
     #[must_use]
     pub fn dir(&self) -> &Path {
         &self.inner.dir
+    }
+
+    /// How the collector's own engine is called; it stays the same as long as the store.
+    #[must_use]
+    pub(crate) fn name(&self) -> String {
+        self.writer().name()
     }
 
     /// Whether an engine is this collector itself.
@@ -530,11 +541,6 @@ impl Collector {
         self.inner.config.max_age
     }
 
-    /// Remembers that blocks up to `block` were forwarded.
-    pub(crate) fn settle(&self, block: i64) -> Result<(), CollectorError> {
-        self.writer().settle(block)
-    }
-
     fn writer(&self) -> MutexGuard<'_, ingest::Ingest> {
         self.inner
             .writer
@@ -556,12 +562,11 @@ fn damaged_note() -> CollectorError {
 
 /// What answers and search engines are made of.
 pub(crate) mod parts {
-    pub(crate) use super::holds::shortened;
+    pub(crate) use super::holds::SHOWN;
     pub(crate) use super::index::text_of;
     pub(crate) use super::overview::{Days, IN_DAYS, day_name, rule_name, sum};
-    pub(crate) use super::query::{DEFAULT_LIMIT, MAX_LIMIT, events, parse_cursor};
+    pub(crate) use super::query::{DEFAULT_LIMIT, MAX_LIMIT, parse_cursor};
     pub(crate) use super::rollup::{begin_of, day_of};
-    pub(crate) use super::schema::unpack;
     pub(crate) use super::sessions::parse_cursor as parse_session_cursor;
 }
 

@@ -6,7 +6,7 @@
 
 use tokio::sync::mpsc;
 use weir_audit::Severity;
-use weir_notify::{Channel, Courier, Found, Message, NotifyMetrics, WAITING};
+use weir_notify::{Channel, Courier, Message, NotifyMetrics, WAITING};
 use weir_uplink::control::Alert;
 
 /// Takes findings. Clones are one.
@@ -39,18 +39,7 @@ impl Alerts {
         if alert.severity < self.minimum {
             return;
         }
-        let at = alert.at.to_string();
-        let found = Found {
-            id: alert.id,
-            code: alert.code,
-            severity: alert.severity,
-            message: alert.message,
-            engine: alert.engine,
-            session: alert.session,
-            identity: alert.identity,
-            more: alert.more,
-        };
-        let message = Message::of_finding(&at, found);
+        let message = Message::of_finding(alert);
         for (channel, queue) in &self.queues {
             if queue.try_send(message.clone()).is_err() {
                 self.metrics.dropped(*channel);

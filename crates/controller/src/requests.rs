@@ -19,6 +19,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use weir_api::kinds::{AccessRequestPhase, AccessRequestSpec, AccessRequestStatus, Requester};
+use weir_api::shortened;
 pub(crate) use weir_injection::OWNER;
 use weir_telemetry::{Counters, Label, Registry};
 use weir_uplink::control::{AccessRequestOpened, RequestRuling};
@@ -387,14 +388,6 @@ fn of_peer(mut spec: AccessRequestSpec, peer: &Peer) -> AccessRequestSpec {
     }
     spec.reason = shortened(&spec.reason, REASON_CHARS);
     spec
-}
-
-fn shortened(text: &str, chars: usize) -> String {
-    if text.chars().count() <= chars {
-        return text.to_owned();
-    }
-    let kept = text.chars().take(chars.saturating_sub(1));
-    kept.chain(std::iter::once('…')).collect()
 }
 
 fn manifest(peer: &Peer, pod: &PodEntry, spec: &AccessRequestSpec) -> DynamicObject {

@@ -12,6 +12,7 @@ mod credentials;
 mod effects;
 mod exchange;
 mod gate;
+mod head;
 mod line;
 mod memory;
 mod objects;

@@ -11,6 +11,7 @@
 mod buffer;
 mod command;
 mod engine;
+mod evidence;
 mod explain;
 mod incoming;
 mod judge;

@@ -35,7 +35,7 @@ pub use config::{ConfigError, Notifications};
 pub use courier::{Courier, Delivery, NotifyMetrics, WAITING};
 pub use email::{Email, EmailConfig, EmailTls};
 pub use error::SendError;
-pub use message::{Event, Found, Hold, Message};
+pub use message::{Event, Hold, Message};
 pub use receiver::{Channel, Receiver};
 pub use sign::{KeyError, Keys};
 pub use slack::interact::{

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use hyper::body::Bytes;
 use serde::Serialize;
 use weir_api::kinds::{AccessRequestPhase, AccessRequestSpec, ApproverDecision};
-use weir_audit::{FindingCode, Severity};
+use weir_audit::{Alert, FindingCode, Severity};
 
 /// A hold, and where it is decided.
 #[derive(Clone, Debug)]
@@ -48,26 +48,52 @@ pub enum Event {
 /// A finding, as people are told of it.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Found {
+pub(crate) struct Found {
     /// Id of its event.
-    pub id: String,
+    pub(crate) id: String,
     /// What kind of thing.
-    pub code: FindingCode,
+    pub(crate) code: FindingCode,
     /// How soon somebody must look.
-    pub severity: Severity,
+    pub(crate) severity: Severity,
     /// In one sentence.
-    pub message: String,
+    pub(crate) message: String,
     /// The engine concerned.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub engine: Option<String>,
+    pub(crate) engine: Option<String>,
     /// The session concerned.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub session: Option<String>,
+    pub(crate) session: Option<String>,
     /// Who, where that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub identity: Option<String>,
+    pub(crate) identity: Option<String>,
     /// Others of the same kind, shortly before, of which nobody was told one by one.
-    pub more: u64,
+    pub(crate) more: u64,
+}
+
+impl From<Alert> for Found {
+    fn from(alert: Alert) -> Self {
+        let Alert {
+            id,
+            at: _,
+            code,
+            severity,
+            message,
+            engine,
+            session,
+            identity,
+            more,
+        } = alert;
+        Self {
+            id,
+            code,
+            severity,
+            message,
+            engine,
+            session,
+            identity,
+            more,
+        }
+    }
 }
 
 /// A message, as it is sent however often. Clones are one.
@@ -159,14 +185,16 @@ impl Message {
         }
     }
 
-    /// A message about a finding that was made at `timestamp` (RFC 3339).
+    /// A message about a finding.
     #[must_use]
-    pub fn of_finding(timestamp: &str, found: Found) -> Self {
+    pub fn of_finding(alert: Alert) -> Self {
+        let timestamp = alert.at.to_string().into();
+        let found = Found::from(alert);
         Self {
             id: plain(&format!("finding_{}", found.id)),
             lane: format!("finding/{}", found.code.as_str()).into(),
             kind: "finding.raised",
-            timestamp: timestamp.into(),
+            timestamp,
             subject: Arc::new(Subject::Found(found)),
         }
     }
@@ -261,6 +289,7 @@ impl HoldNews {
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
+    use weir_audit::Timestamp;
 
     use super::*;
 
@@ -342,8 +371,9 @@ mod tests {
 
     #[test]
     fn a_finding_says_what_how_bad_and_where() {
-        let found = Found {
+        let alert = Alert {
             id: "pod_1-1-5".to_owned(),
+            at: Timestamp::from_micros(1_700_000_000_000_000),
             code: FindingCode::Gap,
             severity: FindingCode::Gap.severity(),
             message: "3 events are missing".to_owned(),
@@ -352,10 +382,11 @@ mod tests {
             identity: None,
             more: 2,
         };
-        let message = Message::of_finding("2026-11-27T11:00:00Z", found);
+        let message = Message::of_finding(alert);
         assert_eq!(&**message.id(), "finding_pod_1-1-5");
         let sent: Value = serde_json::from_slice(&message.body().unwrap()).unwrap();
         assert_eq!(sent["type"], "finding.raised");
+        assert_eq!(sent["timestamp"], "2023-11-14T22:13:20Z");
         let data = json!({"id": "pod_1-1-5", "code": "gap", "severity": "high", "more": 2,
             "message": "3 events are missing", "engine": "pod_1"});
         assert_eq!(sent["data"], data);

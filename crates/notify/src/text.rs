@@ -2,7 +2,7 @@
 //!
 //! Invariants: nothing in it hides, turns or adds to what is shown, and what is left out is counted.
 
-use weir_api::is_hidden;
+use weir_api::{abridged, is_hidden};
 
 /// Text in which everything is seen where it stands: characters that would not be seen, or that would
 /// move others, are written as `\u{…}`. Line breaks and tabs stay.
@@ -22,12 +22,7 @@ pub(crate) fn shown(text: &str) -> String {
 /// As [`shown`], on one line and at most about so many characters; what is left out is counted.
 pub(crate) fn brief(text: &str, most: usize) -> String {
     let line = shown(text).split_whitespace().collect::<Vec<_>>().join(" ");
-    let count = line.chars().count();
-    if count <= most {
-        return line;
-    }
-    let kept: String = line.chars().take(most).collect();
-    format!("{kept}… ({} more characters)", count - most)
+    abridged(&line, most)
 }
 
 /// Pieces of at most `most` UTF-16 units, which is how Slack and browsers count, cut after a line's end

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use weir_api::kinds::AccessRequestSpec;
+use weir_api::shortened;
 use weir_audit::{Closing, Timestamp};
 use weir_gateway::ports::{Held, HoldRequest, Holds, Pending};
 use weir_uplink::control::{ControlClient, Repeats, RequestRuling};
@@ -233,18 +234,9 @@ fn spec(hold: &NewHold, now: Timestamp) -> Result<AccessRequestSpec, String> {
     if parameters.any(|length| length > PARAMETER) {
         return Err("a parameter is too long to be reviewed".to_owned());
     }
-    spec.reason = cut(&spec.reason, REASON);
+    spec.reason = shortened(&spec.reason, REASON);
     spec.deadline = now.plus(hold.patience).to_string();
     Ok(spec)
-}
-
-/// At most so many characters, and a sign that some are missing.
-fn cut(text: &str, most: usize) -> String {
-    if text.chars().count() <= most {
-        return text.to_owned();
-    }
-    let kept: String = text.chars().take(most.saturating_sub(1)).collect();
-    format!("{kept}…")
 }
 
 #[cfg(test)]

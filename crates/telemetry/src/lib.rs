@@ -12,9 +12,11 @@ mod admin;
 pub mod logging;
 mod metrics;
 mod readiness;
+mod reading;
 
 pub use admin::{Admin, AdminConfig};
 pub use logging::{LogError, LogFormat};
 pub use metrics::{Counters, Gauges, Histograms, Label, PairCounters, Registry};
 pub use prometheus::{Histogram, IntCounter, IntGauge};
 pub use readiness::{Readiness, ReadinessGuard, ReadinessReport};
+pub use reading::{Family, Point, Reading};

@@ -7,6 +7,7 @@
 use std::fmt;
 
 use prometheus::core::Collector;
+use prometheus::proto::MetricFamily;
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntGauge, Opts, TextEncoder};
 
 /// A closed set of values for one label.
@@ -105,7 +106,11 @@ impl Registry {
 
     /// Everything, in the Prometheus text format 0.0.4.
     pub fn render(&self) -> Result<String, prometheus::Error> {
-        TextEncoder::new().encode_to_string(&self.inner.gather())
+        TextEncoder::new().encode_to_string(&self.gather())
+    }
+
+    pub(crate) fn gather(&self) -> Vec<MetricFamily> {
+        self.inner.gather()
     }
 
     fn add<M: Collector + Clone + 'static>(&self, metric: M) -> Result<M, prometheus::Error> {

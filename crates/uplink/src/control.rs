@@ -18,13 +18,15 @@ mod people;
 mod tests;
 mod watch;
 
-pub use alerts::{Alert, RunningPod};
+pub use alerts::RunningPod;
+pub use backoff::Backoff;
 pub use client::ControlClient;
 pub use enrol::{EnrolConfig, Enroller};
 pub use error::ControlError;
 pub use identity::{Identity, Key, SelfSigned};
 pub use line::Endpoint;
 pub use watch::Heard;
+pub use weir_audit::Alert;
 
 pub use messages::{
     AccessRequestOpened, Attested, Ending, Enrol, Enrolment, Lease, LeaseAsk, LeaseRequest, Leases,

@@ -12,7 +12,9 @@
 //!   of the very statement lets only that statement go on; whatever else waited asks anew.
 
 mod entry;
+mod error;
 mod grants;
+mod leading;
 mod spec;
 mod ticket;
 
@@ -30,11 +32,13 @@ use weir_audit::{
 };
 
 use self::entry::{Entry, Likeness, Waiter};
+pub use self::error::{DecideError, OpenError};
 pub use self::grants::{GrantError, Grants};
+pub use self::leading::Leading;
 pub use self::spec::{decision, spec};
 pub use self::ticket::HoldTicket;
 use crate::control::{Ending, RequestRuling};
-use crate::spool::{AuditHandle, SpoolError};
+use crate::spool::AuditHandle;
 
 /// Who denies where the controller names nobody.
 const CONTROLLER: &str = "controller";
@@ -130,57 +134,6 @@ impl From<Ruling> for Decision {
             comment: None,
         }
     }
-}
-
-/// Why a hold was not raised.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// It could not be recorded.
-    #[error(transparent)]
-    Unrecorded(#[from] SpoolError),
-    /// The request that it would have waited for could not be raised.
-    #[error("{0}")]
-    NotRaised(Arc<str>),
-    /// Too many wait for the same.
-    #[error("{WAITERS} statements wait for {0} already")]
-    TooMany(Arc<str>),
-}
-
-/// Why a decision does not count.
-#[derive(Debug, thiserror::Error)]
-pub enum DecideError {
-    /// There is no request of that name.
-    #[error("no request {0} waits for a decision")]
-    Unknown(String),
-    /// It is over.
-    #[error("request {name} was decided before: it is {phase}")]
-    Over {
-        /// Which.
-        name: String,
-        /// How it ended.
-        phase: &'static str,
-    },
-    /// The decision was about another request of that name.
-    #[error("this is not the request {0} that was decided on: look at it again")]
-    OtherRequest(String),
-    /// Who asks cannot decide.
-    #[error("{0} is the requester, or answers for it, and cannot decide its own request")]
-    Requester(String),
-    /// The same person approved before.
-    #[error("{0} has approved already; another person must")]
-    Again(String),
-    /// The approver is not among those who may decide.
-    #[error("{0} is not among those who may decide")]
-    Group(String),
-    /// The approval asks for more than the policy lets anybody approve.
-    #[error("{0}")]
-    Terms(String),
-    /// The shape could not be kept, so the approval does not count.
-    #[error("the approval cannot be kept: {0}")]
-    Grant(#[from] GrantError),
-    /// The decision could not be recorded, so it does not count.
-    #[error(transparent)]
-    Unrecorded(#[from] SpoolError),
 }
 
 /// A request, as operators see it.
@@ -651,75 +604,6 @@ impl FromAnswer for Closing {
             Answer::Expired => Self::Expired,
             Answer::Superseded { .. } => Self::Superseded,
         }
-    }
-}
-
-/// Must raise the request that it and others wait for; dropped, all of them are refused.
-pub struct Leading {
-    holds: Holds,
-    id: u64,
-    hold: Option<NewHold>,
-}
-
-impl Leading {
-    /// A name that no request here has.
-    #[must_use]
-    pub fn free_name(&self) -> Arc<str> {
-        let session = self.hold.as_ref().map(|hold| hold.session.id);
-        self.holds.free_name(session.unwrap_or_default())
-    }
-
-    /// The request under this name. It is on disk, and can be decided, when this returns.
-    ///
-    /// # Errors
-    /// When it cannot be recorded.
-    pub async fn raise(mut self, name: Arc<str>) -> Result<HoldTicket, OpenError> {
-        let Some(hold) = self.hold.as_ref() else {
-            return Err(OpenError::NotRaised("it was raised before".into()));
-        };
-        let now = Timestamp::from(SystemTime::now());
-        let mut request = hold.request.clone();
-        request.approvals = request.approvals.max(1);
-        request.deadline = now.plus(hold.patience);
-        request.name = Arc::clone(&name);
-        let record = Record::session(now, Arc::clone(&hold.session), request.clone());
-        let recorded = self.holds.inner.audit.append_durable(record).await;
-        if let Err(error) = recorded {
-            self.fail(&error.to_string());
-            return Err(error.into());
-        }
-        let (waiter, answer) = Waiter::new(hold);
-        let mut state = self.holds.state();
-        let Some(entry) = state.entries.get_mut(&self.id) else {
-            return Err(OpenError::NotRaised("it was not raised".into()));
-        };
-        entry.view.request = request;
-        entry.view.created = now;
-        let number = entry.lead(waiter);
-        entry.raised.send_replace(Some(Ok(Arc::clone(&name))));
-        let until = entry.until;
-        drop(state);
-        self.hold = None;
-        self.holds.changed();
-        let ticket = HoldTicket::new(self.holds.clone(), self.id, number, answer, until);
-        Ok(ticket.named(name))
-    }
-
-    /// There will be no request, for this reason.
-    pub fn fail(&mut self, reason: &str) {
-        if self.hold.take().is_none() {
-            return;
-        }
-        let entry = self.holds.state().entries.remove(&self.id);
-        if let Some(entry) = entry {
-            entry.raised.send_replace(Some(Err(reason.into())));
-        }
-    }
-}
-
-impl Drop for Leading {
-    fn drop(&mut self) {
-        self.fail("whoever asked first went away");
     }
 }
 

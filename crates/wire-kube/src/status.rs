@@ -3,10 +3,7 @@
 //! `kubectl` prints `Error from server (REASON): MESSAGE`; client libraries tell errors apart by reason
 //! and code, and wait for `retryAfterSeconds`.
 
-use std::sync::Arc;
-
-use crate::json::{self, JsonError};
-use crate::{Event, FieldPattern, Limits, Rewriter, Text, Values};
+use crate::json;
 
 /// What a refusal says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -119,43 +116,6 @@ pub fn reason(code: u16) -> &'static str {
     }
 }
 
-/// A Status of the server, or a watch event that carries one, in which messages are replaced: its own and
-/// those of its causes. `replace` is given a message and says what takes its place; None: it stays.
-///
-/// # Errors
-/// Where it is no JSON.
-pub fn clean(
-    status: &[u8],
-    replace: impl FnMut(&str) -> Option<String>,
-) -> Result<Vec<u8>, JsonError> {
-    let fields: Arc<[FieldPattern]> = ["message", "details.causes[*].message"]
-        .iter()
-        .filter_map(|text| FieldPattern::parse(text).ok())
-        .collect();
-    let mut rewriter = Rewriter::new(fields, Limits::default());
-    let (mut rest, mut out) = (status, Vec::with_capacity(status.len()));
-    let mut messages = Messages(replace);
-    while rewriter.feed(&mut rest, &mut out, &mut messages)? != Event::None {}
-    rewriter.finish()?;
-    Ok(out)
-}
-
-struct Messages<F>(F);
-
-impl<F: FnMut(&str) -> Option<String>> Values for Messages<F> {
-    fn replace(&mut self, text: &Text<'_>, out: &mut String) -> bool {
-        let replaced = text.field.and_then(|_| (self.0)(text.value));
-        replaced.is_some_and(|replaced| {
-            *out = replaced;
-            true
-        })
-    }
-
-    fn number(&mut self, _: usize) -> bool {
-        false
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -208,24 +168,5 @@ mod tests {
         assert_eq!(later["details"]["retryAfterSeconds"], 7);
         assert_eq!(later["details"]["group"], "apps");
         assert_eq!(reason(200), "InternalError");
-    }
-
-    #[test]
-    fn messages_of_the_server_are_replaced_and_nothing_else() {
-        let status = br#"{"kind":"Status","message":"Secret \"s3cr3t\" is invalid","details":{"name":"x","causes":[{"reason":"FieldValueInvalid","message":"s3cr3t","field":"metadata.name"},{"message":"fine"}]},"code":422}"#;
-        let hide = |text: &str| text.contains("s3cr3t").then(|| "hidden".to_owned());
-        let cleaned = clean(status, hide).unwrap();
-        assert_eq!(
-            String::from_utf8(cleaned).unwrap(),
-            r#"{"kind":"Status","message":"hidden","details":{"name":"x","causes":[{"reason":"FieldValueInvalid","message":"hidden","field":"metadata.name"},{"message":"fine"}]},"code":422}"#
-        );
-        let event = br#"{"type":"ERROR","object":{"message":"s3cr3t"}}"#;
-        assert_eq!(
-            clean(event, hide).unwrap(),
-            br#"{"type":"ERROR","object":{"message":"hidden"}}"#
-        );
-        assert_eq!(clean(b"{}{\"spec\":1}", hide).unwrap(), b"{}{\"spec\":1}");
-        assert!(clean(b"404 page not found", hide).is_err());
-        assert!(clean(b"{\"message\":\"s3cr3t\"", hide).is_err());
     }
 }

@@ -63,7 +63,7 @@ class Weir:
     """One ``weir standalone`` with an explicit listener in front of one server."""
 
     def __init__(self, binary, upstream_port, *, policies=PERMISSIVE, target=None, where=None,
-                 state_dir=None, identity="reporter", wrap=(), target_name="db"):
+                 state_dir=None, identity="reporter", wrap=(), target_name="db", collector=""):
         self.binary = os.path.abspath(binary)
         self.dir = where or proc.workdir("weir-run-")
         self.state = state_dir or os.path.join(self.dir, "state")
@@ -83,7 +83,7 @@ resources: [policies/]
 stateDir: {self.state}
 listeners: [{{address: "127.0.0.1:{self.port}", target: {target_name}}}]
 admin: {{address: "127.0.0.1:{self.admin_port}"}}
-collector: {{address: "127.0.0.1:{self.collector_port}"}}
+collector: {{address: "127.0.0.1:{self.collector_port}"{collector}}}
 """)
 
     def write(self, name, text):

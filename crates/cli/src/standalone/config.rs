@@ -11,6 +11,7 @@ use weir_notify::Notifications;
 use weir_oidc::Verifier;
 use weir_sidecar::part::{PartError, part};
 
+use super::otlp::OtlpSettings;
 use super::ui::{OidcSettings, UiSettings};
 
 /// The file as it is written.
@@ -161,6 +162,9 @@ pub(crate) struct CollectorConfig {
     /// Who cosigns the log.
     #[serde(default)]
     pub(crate) witnesses: Vec<WitnessSettings>,
+    /// Where events and metrics go as OTLP.
+    #[serde(default)]
+    pub(crate) otlp: Option<OtlpSettings>,
 }
 
 /// An archive.
@@ -308,6 +312,8 @@ impl Config {
         ];
         files.into_iter().flatten().for_each(rebase);
         self.notifications.rebase(base);
+        let otlp = self.collector.otlp.iter_mut();
+        otlp.for_each(|otlp| otlp.rebase(base));
         self.oidc.iter_mut().for_each(|oidc| oidc.rebase(base));
     }
 
@@ -332,6 +338,9 @@ impl Config {
             oidc.verifier()?;
         }
         let collector = &self.collector;
+        if let Some(otlp) = &collector.otlp {
+            otlp.export()?;
+        }
         match (&collector.ui, collector.address) {
             (Some(_), None) => return Err("collector.ui: it needs collector.address".to_owned()),
             (Some(_), Some(address)) if !address.ip().is_loopback() => {
@@ -434,6 +443,37 @@ mod tests {
                 .unwrap_err()
                 .contains("oidc: the issuer")
         );
+    }
+
+    #[test]
+    fn an_otlp_receiver_is_checked_at_the_start() {
+        let with = |otlp: &str| {
+            read(&format!(
+                "identity: {{name: a}}\nresources: []\ncollector: {{otlp: {{{otlp}}}}}\n"
+            ))
+        };
+        let config = with("endpoint: 'https://otel.example:4318', headersFile: headers").unwrap();
+        let otlp = config.collector.otlp.unwrap();
+        assert!(otlp.headers_file.as_ref().unwrap().is_absolute());
+        assert!(otlp.export().unwrap().takes_events());
+        let metrics = with("endpoint: 'http://127.0.0.1:4318', signals: [metrics]").unwrap();
+        assert!(
+            !metrics
+                .collector
+                .otlp
+                .unwrap()
+                .export()
+                .unwrap()
+                .takes_events()
+        );
+        let far = with("endpoint: 'http://otel.example:4318'").unwrap_err();
+        assert!(far.contains("collector.otlp.endpoint: plain HTTP"), "{far}");
+        for bad in ["signals: [traces]", "metricsIntervalSeconds: 0"] {
+            assert!(
+                with(&format!("endpoint: 'http://127.0.0.1:4318', {bad}")).is_err(),
+                "{bad}"
+            );
+        }
     }
 
     #[test]

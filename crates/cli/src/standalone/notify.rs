@@ -17,8 +17,8 @@ use weir_audit::{Body, Closing, Event, Names, Ruling, Via};
 use weir_collector::api::{Door, DoorFuture};
 use weir_collector::findings::Alert;
 use weir_notify::{
-    Courier, Decider, Deciding, Event as News, Found, Hold, INTERACTIONS, Interactions,
-    MAX_INTERACTION, Message, NotifyMetrics, Receiver, Reply, Standing, Verdict, WAITING,
+    Courier, Decider, Deciding, Event as News, Hold, INTERACTIONS, Interactions, MAX_INTERACTION,
+    Message, NotifyMetrics, Receiver, Reply, Standing, Verdict, WAITING,
 };
 use weir_uplink::{Approving, Decision, Holds};
 
@@ -62,7 +62,7 @@ pub(crate) async fn tell(
                 }
                 Err(RecvError::Closed) => break,
             },
-            Some(alert) = found.recv() => vec![of_finding(alert)],
+            Some(alert) = found.recv() => vec![Message::of_finding(alert)],
         };
         for message in messages {
             for (_, queue) in &queues {
@@ -75,21 +75,6 @@ pub(crate) async fn tell(
     }
     drop(queues);
     while delivering.join_next().await.is_some() {}
-}
-
-fn of_finding(alert: Alert) -> Message {
-    let at = alert.at.to_string();
-    let found = Found {
-        id: alert.id,
-        code: alert.code,
-        severity: alert.severity,
-        message: alert.message,
-        engine: alert.engine,
-        session: alert.session,
-        identity: alert.identity,
-        more: alert.more,
-    };
-    Message::of_finding(&at, found)
 }
 
 fn uid(holds: &Holds, name: &str) -> String {

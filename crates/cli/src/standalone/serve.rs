@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use weir_audit::Identity;
 use weir_collector::api::{Api, Approver, Desk, Operator, serve_socket, serve_tcp};
 use weir_collector::findings::{self, FindingMetrics, FindingsConfig};
-use weir_collector::{Collector, CollectorConfig, Keepers, LINK_LIFE, OwnSink, Ui};
+use weir_collector::{Collector, CollectorConfig, Keepers, LINK_LIFE, Otlp, OwnSink, Ui};
 use weir_gateway::ports::Policies as _;
 use weir_gateway::{Engine, EngineConfig, HostKeys, Placeholders, Unmatched};
 use weir_notify::{Decider, NotifyMetrics};
@@ -37,6 +37,7 @@ use super::desk::StandaloneDesk;
 use super::kubeconfig::kubeconfig;
 use super::notify::{self, SlackDecisions, SlackDoor};
 use super::operator::StandaloneOperator;
+use super::otlp::OtlpSettings;
 use super::policies::{LoadedPolicies, render};
 use super::quarantine::Quarantines;
 use super::secrets::FileSecrets;
@@ -75,6 +76,7 @@ pub(crate) struct Standalone {
     operator: Arc<StandaloneOperator>,
     desk: Arc<StandaloneDesk>,
     collector: Collector,
+    otlp: Option<Otlp>,
     ca_pem: String,
     placeholders: Arc<Placeholders>,
 }
@@ -124,6 +126,9 @@ impl Standalone {
             store.max_age = Some(Duration::from_secs(u64::from(days) * 86_400));
         }
         store.max_bytes = config.collector.max_bytes.unwrap_or(store.max_bytes);
+        let otlp = config.collector.otlp.as_ref().map(OtlpSettings::export);
+        let otlp = otlp.transpose().map_err(part("the OTLP receiver"))?;
+        store.exporting = otlp.as_ref().is_some_and(Otlp::takes_events);
         let collector =
             Collector::open(&state.join("collector"), store).map_err(part("the collector"))?;
         let sink = OwnSink::open(collector.clone(), &state, audit.engine())
@@ -212,6 +217,7 @@ impl Standalone {
             operator: Arc::new(operator),
             desk: Arc::new(desk),
             collector,
+            otlp,
             ca_pem,
             placeholders,
         })
@@ -331,6 +337,10 @@ impl Standalone {
             &self.ca_pem,
         )
         .map_err(part("the kubeconfig"))?;
+        if let Some(otlp) = self.otlp.clone() {
+            let export = otlp.run(self.collector.clone(), self.registry.clone());
+            tokio::spawn(export.map_err(part("metrics"))?);
+        }
         let keepers = self.config.collector.keepers();
         self.keep_elsewhere(keepers.map_err(part("the archive and the witnesses"))?);
         self.keep_current();

@@ -1,11 +1,12 @@
 //! Questions, from the sums and from the table of access requests.
 
 use serde::Deserialize;
+use weir_api::abridged;
 use weir_audit::{SessionId, Timestamp};
 
 use super::overview::{HOLDS, days};
 use super::{ClickHouse, Values};
-use crate::store::parts::{rule_name, shortened};
+use crate::store::parts::{SHOWN, rule_name};
 use crate::{About, CollectorError, Question};
 
 #[derive(Deserialize)]
@@ -198,7 +199,7 @@ impl ClickHouse {
                 row.of_identity,
                 row.of_namespace,
                 row.of_target,
-                shortened(&row.statement),
+                abridged(&row.statement, SHOWN),
                 row.of_labels.join(", "),
                 row.of_rules.join(", "),
                 row.approver,

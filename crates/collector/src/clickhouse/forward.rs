@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use rusqlite::{OptionalExtension as _, params};
 use serde::Serialize;
-use weir_audit::{Body, Closing, EngineId, Event, FindingCode, Hash, Names, Ruling, Timestamp};
+use weir_audit::{Body, Closing, Event, FindingCode, Names, Ruling, Timestamp};
 
 use super::ClickHouse;
-use crate::store::parts::{day_of, events, text_of, unpack};
+use crate::store::parts::{day_of, text_of};
+use crate::store::{Cursor, Outgoing};
 use crate::{Collector, CollectorError, SessionSummary};
 
 /// Blocks per turn.
@@ -62,15 +62,6 @@ struct SessionRow {
     received: u64,
 }
 
-struct Block {
-    id: i64,
-    engine: EngineId,
-    epoch: u32,
-    first_seq: u64,
-    last_seq: u64,
-    events: Vec<Event>,
-}
-
 impl Collector {
     /// Forwards blocks that were not forwarded yet to ClickHouse, if it is the search engine; says how many
     /// events went. Call it again at once while it says more than none, and every second or so else.
@@ -82,7 +73,7 @@ impl Collector {
             return Ok(0);
         };
         far.prepare_once(self.max_age())?;
-        let blocks = self.unforwarded()?;
+        let blocks = self.outgoing(Cursor::Forwarded, TURN, usize::MAX)?;
         let Some(last) = blocks.last().map(|block| block.id) else {
             return Ok(0);
         };
@@ -94,7 +85,7 @@ impl Collector {
                 .iter()
                 .map(|event| row(event, now))
                 .collect::<Result<_, _>>()?;
-            let Block {
+            let Outgoing {
                 engine,
                 epoch,
                 first_seq,
@@ -114,44 +105,8 @@ impl Collector {
             }
         }
         self.forward_sessions(far, &sessions, now)?;
-        self.settle(last)?;
+        self.taken(Cursor::Forwarded, last)?;
         Ok(count)
-    }
-
-    fn unforwarded(&self) -> Result<Vec<Block>, CollectorError> {
-        let mut reader = self.reader()?;
-        let reader = reader.transaction()?;
-        let place: Option<i64> = reader
-            .query_row(
-                "SELECT value FROM meta WHERE name = 'forwarded'",
-                [],
-                |row| row.get::<_, String>(0),
-            )
-            .optional()?
-            .and_then(|place| place.parse().ok());
-        let mut select = reader.prepare(
-            "SELECT b.id, k.text, b.epoch, b.first_seq, b.last_seq, b.previous, b.raw, b.data
-             FROM blocks b JOIN keys k ON k.id = b.engine WHERE b.id > ?1 ORDER BY b.id LIMIT ?2",
-        )?;
-        let mut rows = select.query(params![place.unwrap_or_default(), TURN])?;
-        let mut blocks = Vec::new();
-        while let Some(row) = rows.next()? {
-            let id = row.get(0)?;
-            let engine: String = row.get(1)?;
-            let engine = engine.parse().map_err(|_| CollectorError::Damaged(id))?;
-            let data: Vec<u8> = row.get(7)?;
-            let bytes = unpack(id, row.get(6)?, &data)?;
-            let events = events(id, &engine, Hash(row.get(5)?), &bytes)?;
-            blocks.push(Block {
-                id,
-                engine,
-                epoch: row.get(2)?,
-                first_seq: row.get(3)?,
-                last_seq: row.get(4)?,
-                events: events.into_iter().flatten().collect(),
-            });
-        }
-        Ok(blocks)
     }
 
     fn forward_sessions(

@@ -1,41 +1,66 @@
 //! Events as logs of OpenTelemetry: the JSON form of `ExportLogsServiceRequest`
 //! (<https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding>).
 //!
-//! Pure. A record's body is the event as the API has it, in JSON; what is searched for is an attribute, too.
-//! Refuses: recordings. They are results; the record is where they are.
+//! Pure. A record's body is the event as the API has it, in JSON, without parameters; what is searched for
+//! is an attribute, too.
+//! Refuses: recordings and parameters. They are results and values; the record is where they are.
+
+pub(crate) mod metrics;
 
 use serde_json::{Value, json};
 use weir_audit::{Body, Decision, Event, Outcome, Severity};
 
+/// Who sends, where there are several.
+#[derive(Clone, Debug)]
+pub(crate) struct Instance(pub(crate) String);
+
 /// Some events as one request; those that are no logs are left out.
 #[must_use]
-pub fn logs(events: &[Event]) -> Value {
-    let records: Vec<Value> = events.iter().filter_map(record).collect();
-    json!({"resourceLogs": [{
-        "resource": {"attributes": [
-            attribute("service.name", "weir"),
-            attribute("service.version", env!("CARGO_PKG_VERSION")),
-        ]},
-        "scopeLogs": [{"scope": {"name": "weir.evidence"}, "logRecords": records}],
-    }]})
+pub fn logs(events: &[Event]) -> String {
+    let records: Vec<String> = events.iter().filter_map(record).collect();
+    request(&records, None)
 }
 
-fn record(event: &Event) -> Option<Value> {
+/// Records as one request.
+pub(crate) fn request(records: &[String], from: Option<&Instance>) -> String {
+    let (resource, scope) = (resource(from), json!({"name": "weir.evidence"}));
+    let records = records.join(",");
+    format!(
+        r#"{{"resourceLogs":[{{"resource":{resource},"scopeLogs":[{{"scope":{scope},"logRecords":[{records}]}}]}}]}}"#
+    )
+}
+
+/// Whose logs and metrics they are.
+fn resource(from: Option<&Instance>) -> Value {
+    let mut attributes = vec![
+        attribute("service.name", "weir"),
+        attribute("service.version", env!("CARGO_PKG_VERSION")),
+    ];
+    attributes.extend(from.map(|from| attribute("service.instance.id", &from.0)));
+    json!({"attributes": attributes})
+}
+
+/// An event as a record, if it is a log.
+pub(crate) fn record(event: &Event) -> Option<String> {
     if matches!(event.body, Body::RecordingChunk(_)) {
         return None;
     }
-    let body = serde_json::to_string(event).ok()?;
+    let mut body = serde_json::to_value(event).ok()?;
+    if let Some(fields) = body.as_object_mut() {
+        fields.remove("parameters");
+    }
     let nanos = (u128::from(event.time.as_micros()) * 1000).to_string();
     let (number, text) = severity(event);
-    Some(json!({
+    let record = json!({
         "timeUnixNano": nanos,
         "observedTimeUnixNano": nanos,
         "severityNumber": number,
         "severityText": text,
         "eventName": format!("weir.{}", event.body.kind()),
-        "body": {"stringValue": body},
+        "body": {"stringValue": body.to_string()},
         "attributes": attributes(event),
-    }))
+    });
+    Some(record.to_string())
 }
 
 /// By OpenTelemetry's data model of logs: INFO is 9, WARN 13, ERROR 17, FATAL 21.
@@ -100,7 +125,8 @@ mod tests {
     use std::sync::Arc;
 
     use weir_audit::{
-        EventId, Finding, FindingCode, Identity, RecordingChunk, SCHEMA, Session, Timestamp,
+        AccessRequestCreated, EventId, Finding, FindingCode, Identity, RecordingChunk, SCHEMA,
+        Session, Statement, StatementFinished, StatementStarted, Timestamp,
     };
 
     use super::*;
@@ -122,6 +148,10 @@ mod tests {
         }
     }
 
+    fn parsed(events: &[Event]) -> Value {
+        serde_json::from_str(&logs(events)).unwrap()
+    }
+
     #[test]
     fn an_event_is_a_record_with_its_own_time_and_severity() {
         let finding = Finding {
@@ -130,7 +160,7 @@ mod tests {
             subject: None,
             engine: None,
         };
-        let request = logs(&[event(finding), event(RecordingChunk::default())]);
+        let request = parsed(&[event(finding), event(RecordingChunk::default())]);
         let records = &request["resourceLogs"][0]["scopeLogs"][0]["logRecords"];
         assert_eq!(records.as_array().unwrap().len(), 1);
         let record = &records[0];
@@ -148,5 +178,46 @@ mod tests {
         let attributes = record["attributes"].as_array().unwrap();
         assert!(attributes.contains(&attribute("enduser.id", "reporter")));
         assert!(attributes.contains(&attribute("weir.finding.code", "tampered")));
+    }
+
+    #[test]
+    fn parameters_stay_where_they_are() {
+        let statement = || Statement {
+            text: Some("SELECT $1".into()),
+            parameters: vec![weir_audit::Value::text(b"s3cret")],
+            ..Statement::default()
+        };
+        let finished = StatementFinished {
+            statement: statement(),
+            ..StatementFinished::default()
+        };
+        let started = StatementStarted {
+            statement: statement(),
+        };
+        let asked = AccessRequestCreated {
+            parameters: vec![weir_audit::Value::text(b"s3cret")],
+            ..AccessRequestCreated::default()
+        };
+        let events = [event(finished), event(started), event(asked)];
+        assert!(serde_json::to_string(&events).unwrap().contains("s3cret"));
+        let text = logs(&events);
+        assert!(
+            text.contains("SELECT $1") && !text.contains("s3cret"),
+            "{text}"
+        );
+        let records = parsed(&events);
+        let records = &records["resourceLogs"][0]["scopeLogs"][0]["logRecords"];
+        assert_eq!(records.as_array().unwrap().len(), 3);
+    }
+
+    #[test]
+    fn a_request_says_whose_records_it_has() {
+        let records = [String::from("{}"), String::from("{}")];
+        let text = request(&records, Some(&Instance("collector_1".into())));
+        let request: Value = serde_json::from_str(&text).unwrap();
+        let logs = &request["resourceLogs"][0];
+        let attributes = logs["resource"]["attributes"].as_array().unwrap();
+        assert!(attributes.contains(&attribute("service.instance.id", "collector_1")));
+        assert_eq!(logs["scopeLogs"][0]["logRecords"], json!([{}, {}]));
     }
 }

@@ -5,6 +5,8 @@ use weir_audit::{
     StatementFinished,
 };
 
+use weir_telemetry::Registry;
+
 use super::*;
 
 const MINUTE: u64 = 60;

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
+use weir_api::abridged;
 use weir_audit::{AccessRequestCreated, Body, Closing, Event, Names, Ruling, Session, Timestamp};
 
 use super::CollectorError;
@@ -14,7 +15,7 @@ use super::ingest::{Keys, signed};
 use super::rollup::number_or_none;
 
 /// Characters of a statement that are kept in a row.
-const SHOWN: usize = 400;
+pub(crate) const SHOWN: usize = 400;
 
 pub(super) const TABLES: &str = "
 CREATE TABLE holds(id INTEGER PRIMARY KEY, engine INTEGER NOT NULL, name TEXT NOT NULL,
@@ -55,7 +56,7 @@ impl HoldNotes {
         let note = match (&event.body, &event.session) {
             (Body::AccessRequestCreated(request), Some(session)) => {
                 let mut request = request.clone();
-                request.statement = shortened(&request.statement).into();
+                request.statement = abridged(&request.statement, SHOWN).into();
                 request.parameters = Vec::new();
                 Note::Raised(Arc::clone(session), request)
             }
@@ -182,17 +183,6 @@ fn word_of(closing: Closing) -> Result<String, CollectorError> {
 
 fn joined(names: &Names) -> String {
     names.iter().collect::<Vec<_>>().join(", ")
-}
-
-/// The beginning of a text, and how much of it is hidden.
-pub(crate) fn shortened(text: &str) -> String {
-    match text.char_indices().nth(SHOWN) {
-        None => text.to_owned(),
-        Some((end, _)) => {
-            let (shown, hidden) = text.split_at(end);
-            format!("{shown}… ({} more characters)", hidden.chars().count())
-        }
-    }
 }
 
 /// Forgets holds that were received before `before`, a time of the store's own.

@@ -17,6 +17,7 @@ use super::chain::{self, Found, Placed};
 use super::clock::{Clock, Clocks, Now};
 use super::index::{BlockIndex, Kind};
 use super::maintain::merge_small;
+use super::outgoing;
 use super::retention;
 use super::rollup::Rollup;
 use super::seen::SeenNotes;
@@ -39,7 +40,11 @@ pub(super) struct Ingest {
     keys: HashMap<(Kind, Arc<str>), i64>,
     pub(super) log: Log,
     /// Whether blocks are forwarded to a search engine.
-    forwarding: bool,
+    pub(super) forwarding: bool,
+    /// Whether they are exported.
+    pub(super) exporting: bool,
+    /// How many events were deleted before they were exported.
+    pub(super) overtaken: u64,
     /// Findings of the collector's own, for those who follow.
     found: Vec<Event>,
     pub(super) clock: Clock,
@@ -80,7 +85,7 @@ impl Ingest {
     pub(super) fn new(
         mut store: Connection,
         dir: &Path,
-        forwarding: bool,
+        (forwarding, exporting): (bool, bool),
         clocks: Box<dyn Clocks>,
     ) -> Result<Self, CollectorError> {
         let drawn = SessionId::new(RandomState::new().hash_one("collector")).to_string();
@@ -93,6 +98,9 @@ impl Ingest {
         let own: EngineId = own.parse().map_err(std::io::Error::other)?;
         let key = LogKey::load_or_create(&dir.join("log.key"), &format!("weir.dev/log/{own}"))?;
         let log = Log::open(&mut store, Arc::new(key))?;
+        if !exporting {
+            Self::forget_export(&store)?;
+        }
         let clock = Clock::new(clocks, retention::kept_time(&store)?);
         Ok(Self {
             store,
@@ -100,39 +108,21 @@ impl Ingest {
             keys: HashMap::new(),
             log,
             forwarding,
+            exporting,
+            overtaken: 0,
             found: Vec::new(),
             clock,
             forgotten: None,
         })
     }
 
+    pub(super) fn name(&self) -> String {
+        self.own.to_string()
+    }
+
     /// The time, by the wall clock and by the store's own.
     pub(super) fn now(&mut self) -> Now {
         self.clock.now()
-    }
-
-    /// Blocks up to this one may be merged and deleted.
-    pub(super) fn settled(&self) -> Result<i64, CollectorError> {
-        if !self.forwarding {
-            return Ok(i64::MAX);
-        }
-        let settled: Option<String> = self
-            .store
-            .prepare_cached("SELECT value FROM meta WHERE name = 'forwarded'")?
-            .query_row([], |row| row.get(0))
-            .optional()?;
-        Ok(settled
-            .and_then(|text| text.parse().ok())
-            .unwrap_or_default())
-    }
-
-    /// Blocks up to this one were forwarded.
-    pub(super) fn settle(&self, block: i64) -> Result<(), CollectorError> {
-        self.store.execute(
-            "INSERT INTO meta VALUES ('forwarded', ?1) ON CONFLICT DO UPDATE SET value = ?1",
-            [block.to_string()],
-        )?;
-        Ok(())
     }
 
     /// The findings that were added to the collector's own chain since this was called last.
@@ -235,7 +225,7 @@ impl Ingest {
         if self.keys.len() > CACHED_KEYS {
             self.keys.clear();
         }
-        let settled = self.settled()?;
+        let settled = self.mergeable()?;
         let transaction = self.store.transaction()?;
         let mut work = Work {
             keys: Keys::new(&self.keys),
@@ -407,11 +397,12 @@ impl Block {
         let data = zstd::bulk::compress(&self.bytes, LEVEL)?;
         let level = if self.bytes.len() < LARGE { 0 } else { 9 };
         let first_time = self.index.first_time.unwrap_or_default();
+        let id = outgoing::next_id(store)?;
         store
             .prepare_cached(
                 "INSERT INTO blocks(engine, epoch, first_seq, last_seq, first_time, last_time,
-                 previous, hash, level, raw, data, received)
-                 VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12)",
+                 previous, hash, level, raw, data, received, id)
+                 VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13)",
             )?
             .execute(params![
                 engine,
@@ -425,9 +416,10 @@ impl Block {
                 level,
                 self.bytes.len(),
                 data,
-                now.own
+                now.own,
+                id
             ])?;
-        self.index.save(store, keys, store.last_insert_rowid())
+        self.index.save(store, keys, id)
     }
 }
 

@@ -16,6 +16,8 @@ use super::{CollectorConfig, CollectorError};
 
 /// So many blocks of one level become one of the next.
 const FAN: usize = 32;
+/// So many are read to be merged at once: there are more after somebody whom they go to was away.
+const MERGED: usize = 1024;
 /// The sessions of an engine that was silent so many times as long as it takes to be a finding will
 /// not be closed any more: its pod is gone.
 const ABANDONED: u32 = 20;
@@ -60,10 +62,11 @@ fn merge_level(
     level: i64,
     settled: i64,
 ) -> Result<(), CollectorError> {
-    let mut select = store.prepare_cached(
+    let mut select = store.prepare_cached(&format!(
         "SELECT id, epoch, last_seq, previous, hash, first_time, last_time, raw, data, received
-         FROM blocks WHERE engine = ?1 AND level = ?2 AND id <= ?3 ORDER BY epoch, first_seq",
-    )?;
+         FROM blocks WHERE engine = ?1 AND level = ?2 AND id <= ?3 ORDER BY epoch, first_seq
+         LIMIT {MERGED}"
+    ))?;
     let mut rows = select.query(params![engine, level, settled])?;
     let mut run: Vec<Small> = Vec::new();
     let mut runs: Vec<Vec<Small>> = Vec::new();
@@ -206,7 +209,8 @@ impl Ingest {
         if !findings.is_empty() {
             self.find(findings, now)?;
         }
-        self.prune(config, now)
+        self.prune(config, now)?;
+        self.tell_overtaken(now)
     }
 
     /// Sessions of epochs that are over, and of engines that will hardly come back.

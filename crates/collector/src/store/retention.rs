@@ -16,6 +16,7 @@ use weir_audit::{EngineId, Finding, FindingCode, Hash, Timestamp};
 use super::clock::{Kept, News, Now, own_day};
 use super::ingest::Ingest;
 use super::maintain::delete;
+use super::outgoing::{self, Gone};
 use super::{CollectorConfig, CollectorError, rollup};
 
 /// Blocks that one transaction deletes.
@@ -124,6 +125,11 @@ impl Ingest {
         let (mut log, settled) = (self.log.clone(), self.settled()?);
         let transaction = self.store.transaction()?;
         let oldest = oldest(&transaction, which, settled)?;
+        let gone = oldest.iter().map(|block| Gone {
+            id: block.id,
+            events: block.last_seq.saturating_sub(block.first_seq) + 1,
+        });
+        outgoing::delete(&transaction, self.exporting, gone)?;
         let mut cuts: BTreeMap<i64, &Oldest> = BTreeMap::new();
         for block in &oldest {
             forget_block(&transaction, block.id)?;

@@ -349,6 +349,7 @@ async fn run(dir: tempfile::TempDir, cluster: &Ca, current: Current, quota: Quot
         quota,
         keepers: weir_collector::Keepers::default(),
         findings: weir_collector::findings::FindingsConfig::default(),
+        otlp: None,
     };
     let service = Service::bind(config, current, Arc::clone(&rules) as _, Arc::new(NoDesk))
         .await

@@ -1,18 +1,15 @@
 //! One request: understood, judged, sent on, answered.
 
+mod sent;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use http::header::{
-    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH,
-    CONTENT_TYPE, EXPECT, HOST, HeaderName, HeaderValue, SEC_WEBSOCKET_PROTOCOL, TRANSFER_ENCODING,
-    UPGRADE, WARNING,
-};
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, request};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use http::{Method, Request, Response, StatusCode, request};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::{Bytes, Incoming};
-use sha2::{Digest as _, Sha256};
 use tokio::sync::OwnedSemaphorePermit;
 use weir_audit::{
     Decision as Recorded, KubernetesAnswered, Outcome, Record, Statement, StatementStarted,
@@ -20,19 +17,19 @@ use weir_audit::{
 use weir_policy::{Decision, LimitScope, RecordLevel, Verdict};
 use weir_wire_kube as wire;
 
-use super::answer::{self, Answer, Body, Objects, Reader, full};
+use super::answer::Body;
 use super::asked::{Asked, Object};
-use super::credentials::{self, Claim, Presented};
-use super::effects;
+use super::credentials::Claim;
 use super::gate::Gate;
+use super::head::{asks_for_websocket, exact, upgrades};
 use super::objects::Masks;
 use super::people;
 use super::refusal::Refusal;
 use super::serve::{ROOM, Session};
 use super::statement::Active;
-use super::upstream::Outgoing;
-use crate::masking::Masking as TextMasking;
 use crate::{judge, millis, wall_clock};
+
+pub(super) use sent::note_answer;
 
 /// Most bytes of a request's object: what the API server takes, and a little.
 const MAX_OBJECT: usize = (3 << 20) + (64 << 10);
@@ -41,21 +38,6 @@ const OBJECT: Duration = Duration::from_secs(60);
 /// How long a request waits for the objects of others, and when it is to come again.
 const WAIT_FOR_ROOM: Duration = Duration::from_secs(10);
 const AGAIN_FOR_ROOM: Duration = Duration::from_secs(1);
-/// The API server's name for a request.
-const AUDIT_ID: &str = "audit-id";
-/// Headers of one connection alone.
-const HOP: [HeaderName; 6] = [
-    CONNECTION,
-    TRANSFER_ENCODING,
-    http::header::TE,
-    http::header::TRAILER,
-    UPGRADE,
-    http::header::PROXY_AUTHORIZATION,
-];
-/// Headers that `Connection` must not take away: by them the request was judged.
-const KEPT: [HeaderName; 4] = [AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, ACCEPT];
-const OLD_HOP: [&str; 2] = ["keep-alive", "proxy-connection"];
-
 /// Answers one request.
 pub(super) async fn answer(session: Arc<Session>, request: Request<Incoming>) -> Response<Body> {
     let (head, body) = request.into_parts();
@@ -453,343 +435,5 @@ impl Exchange {
             .record_durable(record, strict)
             .await;
         kept.map_err(|reason| Refusal::unjudged(&format!("evidence cannot be kept: {reason}")))
-    }
-
-    async fn forward(
-        &mut self,
-        head: request::Parts,
-        rest: Option<Incoming>,
-        permitted: Permitted,
-    ) -> Result<Response<Body>, Refusal> {
-        let reads = permitted.reads_objects(self.active.as_ref());
-        let is_head = head.method == Method::HEAD;
-        let mut request = self.outgoing(head, &permitted)?;
-        if reads {
-            only_json(request.headers_mut())?;
-        } else if permitted.masks.is_some() {
-            request.headers_mut().remove(ACCEPT_ENCODING);
-        }
-        *request.body_mut() = match (permitted.object.clone(), rest) {
-            (Some(bytes), _) => full(bytes),
-            (None, Some(rest)) => rest.map_err(Into::into).boxed_unsync(),
-            (None, None) => full(Bytes::new()),
-        };
-        let sent = self.session.upstream.send(request).await;
-        let response = sent.map_err(|error| Refusal::bad_gateway(&error))?;
-        let (mut head, body) = response.into_parts();
-        if head.status.is_informational() {
-            return Err(Refusal::bad_gateway(
-                "it went on as something that nobody asked for",
-            ));
-        }
-        strip(&mut head.headers);
-        let Some(mut active) = self.active.take() else {
-            return Err(Refusal::unjudged("the request is over"));
-        };
-        note_answer(&mut active, head.status, &head.headers);
-        if let Some(name) = &active.record.request {
-            let warning = format!("299 - \"weir: it waited for access request {name}\"");
-            if let Ok(warning) = HeaderValue::try_from(warning) {
-                head.headers.append(WARNING, warning);
-            }
-        }
-        if let Some(masks) = &permitted.masks {
-            answer::mask_warnings(&mut head.headers, masks);
-        }
-        let failed = head.status.is_client_error() || head.status.is_server_error();
-        let quotes = permitted.object.is_some() || !permitted.asked.request.field_terms.is_empty();
-        let named = permitted.masks.as_ref().is_some_and(Masks::has_fields);
-        if failed && quotes && named {
-            return Ok(answer::withheld(head, body, active).await);
-        }
-        let has_body = !is_head
-            && !matches!(
-                head.status,
-                StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
-            );
-        let reader = match permitted.reader(&head.headers, reads, failed) {
-            _ if !has_body => Reader::Plain,
-            Ok(reader) => reader,
-            Err(refusal) => {
-                self.active = Some(active);
-                return Err(refusal);
-            }
-        };
-        if permitted.decision.obligations.record == RecordLevel::Full {
-            active.record_answer();
-        }
-        if failed {
-            let code = head.status.as_str().into();
-            active.outcome = Some(Outcome::Failed { code });
-        }
-        let asked = &permitted.asked;
-        let watch = asked.request.watch;
-        let follows = asked.request.query.flag("follow");
-        let answer = Answer::new(body, reader, permitted.gate, active, watch);
-        Ok(answer.into_response(head, watch || follows).await)
-    }
-
-    /// The request as the server receives it, without its body.
-    pub(super) fn outgoing(
-        &self,
-        head: request::Parts,
-        permitted: &Permitted,
-    ) -> Result<Request<Outgoing>, Refusal> {
-        let upstream = &self.session.upstream;
-        let target = head
-            .uri
-            .path_and_query()
-            .map_or("/", |target| target.as_str());
-        let uri = match upstream.is_http2() {
-            true => Uri::builder()
-                .scheme("https")
-                .authority(upstream.authority())
-                .path_and_query(target)
-                .build(),
-            false => Uri::builder().path_and_query(target).build(),
-        };
-        let uri = uri.map_err(|_| Refusal::bad_request("the path cannot be sent on"))?;
-        let mut request = Request::from_parts(head, full(Bytes::new()));
-        *request.uri_mut() = uri;
-        *request.version_mut() = match upstream.is_http2() {
-            true => http::Version::HTTP_2,
-            false => http::Version::HTTP_11,
-        };
-        let headers = request.headers_mut();
-        strip(headers);
-        headers.remove(EXPECT);
-        if permitted.object.is_some() {
-            headers.remove(CONTENT_LENGTH);
-        }
-        headers.remove(HOST);
-        if !upstream.is_http2() {
-            let host = HeaderValue::try_from(upstream.authority());
-            let host = host.map_err(|_| Refusal::bad_request("the target has no name"))?;
-            headers.insert(HOST, host);
-        }
-        if let Some(value) = headers.get_mut(AUTHORIZATION) {
-            value.set_sensitive(true);
-        }
-        Ok(request)
-    }
-}
-
-impl Permitted {
-    /// Whether the answer has to be read as objects.
-    fn reads_objects(&self, active: Option<&Active>) -> bool {
-        let Some(resource) = &self.asked.request.resource else {
-            return false;
-        };
-        let counted = active.is_some_and(|active| active.meter.is_some());
-        effects::shows_objects(resource) && (self.masks.is_some() || counted)
-    }
-
-    /// How the answer is read.
-    fn reader(&self, headers: &HeaderMap, reads: bool, failed: bool) -> Result<Reader, Refusal> {
-        let known = self.asked.request.resource.is_none();
-        let unreadable = (reads || self.masks.is_some()) && !known && answer::is_encoded(headers);
-        let json = answer::is_json(headers) || !headers.contains_key(CONTENT_TYPE);
-        // What the server's own router says is text.
-        let text = failed && answer::is_text(headers);
-        if unreadable || (reads && !json && !text) {
-            let text =
-                "its answer is in a form that cannot be read, although another was asked for";
-            return Err(Refusal::bad_gateway(text));
-        }
-        if reads && json {
-            return Ok(Reader::Objects(Box::new(Objects::new(self.masks.clone()))));
-        }
-        let scanner = self.masks.as_ref().and_then(Masks::scanner);
-        Ok(match scanner.filter(|_| !known) {
-            Some(scanner) => Reader::Text(Box::new(TextMasking::new(Arc::clone(scanner)))),
-            None => Reader::Plain,
-        })
-    }
-}
-
-/// What tells a request from every other: what it does, in whose name, and with which object, read in
-/// which way.
-fn exact(
-    target: &str,
-    head: &request::Parts,
-    verb: &str,
-    claim: Claim,
-    object: Option<&[u8]>,
-) -> String {
-    let decides = |name: &HeaderName| {
-        let foreign = claim.presented == Presented::Other;
-        *name == CONTENT_TYPE
-            || credentials::acts_for_another(name)
-            || (foreign && (*name == AUTHORIZATION || *name == SEC_WEBSOCKET_PROTOCOL))
-    };
-    let mut headers: Vec<(&[u8], &[u8])> = head
-        .headers
-        .iter()
-        .filter(|(name, _)| decides(name))
-        .map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()))
-        .collect();
-    headers.sort_unstable();
-    let claimed = format!("{claim:?}");
-    let parts = [verb.as_bytes(), target.as_bytes(), claimed.as_bytes()];
-    let headers = headers.iter().flat_map(|(name, value)| [*name, *value]);
-    let mut digest = Sha256::new();
-    for part in parts.into_iter().chain(headers).chain(object) {
-        digest.update((part.len() as u64).to_le_bytes());
-        digest.update(part);
-    }
-    format!("{:x?}", digest.finalize())
-}
-
-/// What evidence says of the answer.
-pub(super) fn note_answer(active: &mut Active, status: StatusCode, headers: &HeaderMap) {
-    active.answered.code = u32::from(status.as_u16());
-    let id = headers.get(AUDIT_ID).and_then(|value| value.to_str().ok());
-    active.answered.server_audit_id = id.map(Arc::from);
-}
-
-/// Whether the request asks to go on as something else, and is one that may. What else asks for it is
-/// answered as if it had not.
-fn upgrades(head: &request::Parts, request: &wire::Request) -> bool {
-    let streams = request.resource.as_ref().is_some_and(|resource| {
-        let sub = resource.subresource.as_str();
-        resource.group.is_empty()
-            && resource.resource == "pods"
-            && matches!(sub, "exec" | "attach" | "portforward")
-    });
-    streams && head.headers.contains_key(UPGRADE)
-}
-
-fn asks_for_websocket(headers: &HeaderMap) -> bool {
-    let mut asked = headers.get_all(UPGRADE).iter();
-    asked.any(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
-}
-
-/// Takes away what is said about one connection alone.
-pub(super) fn strip(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> = headers
-        .get_all(CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
-        .filter(|name| !KEPT.contains(name))
-        .collect();
-    for name in named.iter().chain(&HOP) {
-        headers.remove(name);
-    }
-    for name in OLD_HOP {
-        headers.remove(name);
-    }
-}
-
-/// Asks for JSON that is not compressed.
-fn only_json(headers: &mut HeaderMap) -> Result<(), Refusal> {
-    headers.remove(ACCEPT_ENCODING);
-    let texts = headers.get_all(ACCEPT).iter().map(|value| value.to_str());
-    let texts: Result<Vec<&str>, _> = texts.collect();
-    let accept = match texts {
-        Ok(texts) => wire::accept_json(texts.into_iter()),
-        Err(_) => Err(wire::NotAcceptable),
-    };
-    let accept = accept.map_err(|_| {
-        let text =
-            "policy reads what this answers, for which it must be JSON: the request accepts none";
-        Refusal::of(StatusCode::NOT_ACCEPTABLE, "NotAcceptable", text)
-    })?;
-    if let Some(accept) = accept {
-        let value = HeaderValue::try_from(accept);
-        let value =
-            value.map_err(|_| Refusal::bad_request("the Accept header cannot be sent on"))?;
-        headers.insert(ACCEPT, value);
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn head(headers: &[(&str, &str)]) -> request::Parts {
-        let mut request = Request::builder();
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        request.body(()).unwrap().into_parts().0
-    }
-
-    #[test]
-    fn an_approval_is_for_one_request_of_one_identity() {
-        let claim = |presented, impersonates| Claim {
-            presented,
-            impersonates,
-        };
-        let pods = claim(Presented::Placeholder, false);
-        let others = claim(Presented::Other, false);
-        let json = [("content-type", "application/json")];
-        let yaml = [("content-type", "application/yaml")];
-        let named = |user| {
-            [
-                ("content-type", "application/json"),
-                ("impersonate-user", user),
-            ]
-        };
-        let token = |token| [("authorization", token)];
-        let all = [
-            exact("/a", &head(&json), "get", pods, None),
-            exact("/b", &head(&json), "get", pods, None),
-            exact("/a", &head(&json), "delete", pods, None),
-            exact("/a", &head(&json), "create", pods, Some(b"x")),
-            exact("/a", &head(&json), "create", pods, Some(b"y")),
-            exact("/a", &head(&yaml), "create", pods, Some(b"x")),
-            exact(
-                "/a",
-                &head(&named("a")),
-                "get",
-                claim(Presented::Placeholder, true),
-                None,
-            ),
-            exact(
-                "/a",
-                &head(&named("b")),
-                "get",
-                claim(Presented::Placeholder, true),
-                None,
-            ),
-            exact("/a", &head(&token("Bearer a")), "get", others, None),
-            exact("/a", &head(&token("Bearer b")), "get", others, None),
-        ];
-        let distinct: std::collections::BTreeSet<&String> = all.iter().collect();
-        assert_eq!(distinct.len(), all.len());
-        // A placeholder's token moves, and the order of headers says nothing.
-        let moved = [
-            ("authorization", "Bearer a"),
-            ("content-type", "application/json"),
-        ];
-        let again = [
-            ("content-type", "application/json"),
-            ("authorization", "Bearer b"),
-        ];
-        let one = exact("/a", &head(&moved), "get", pods, None);
-        assert_eq!(one, exact("/a", &head(&again), "get", pods, None));
-    }
-
-    #[test]
-    fn what_a_request_was_judged_by_is_not_taken_away() {
-        let mut head = head(&[
-            (
-                "connection",
-                "content-type, Accept, x-own, authorization, upgrade",
-            ),
-            ("content-type", "application/yaml"),
-            ("accept", "application/json"),
-            ("authorization", "Bearer a"),
-            ("upgrade", "h2c"),
-            ("x-own", "x"),
-            ("keep-alive", "x"),
-        ]);
-        strip(&mut head.headers);
-        let mut left: Vec<&str> = head.headers.keys().map(HeaderName::as_str).collect();
-        left.sort_unstable();
-        assert_eq!(left, ["accept", "authorization", "content-type"]);
     }
 }

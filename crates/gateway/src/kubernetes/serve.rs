@@ -18,9 +18,9 @@ use weir_policy::{ClientTls, Credentials, Target, TlsMode};
 use weir_transport::tls::{LeafNames, Rewound, Stream, terminate_noticing};
 
 use super::refusal::Refusal;
-use super::statement::Evidence;
 use super::upstream::Upstream;
 use crate::engine::{Route, Shared};
+use crate::evidence::Evidence;
 use crate::incoming::Incoming;
 use crate::judge::Judge;
 use crate::leash::Leash;

@@ -14,19 +14,11 @@ use weir_audit::{
 };
 use weir_policy::Meter;
 
-use crate::ports::{AuditSink, Budgets};
-use crate::{millis, wall_clock};
+use crate::evidence::{Evidence, elapsed_ms, elapsed_us};
+use crate::ports::AuditSink;
 
 /// Bytes of one request's answer, or of one stream, that are recorded.
 const RECORDED: u64 = 16 << 20;
-
-/// Where records go.
-#[derive(Clone)]
-pub(super) struct Evidence {
-    pub(super) sink: Arc<dyn AuditSink>,
-    pub(super) session: Arc<Session>,
-    pub(super) budgets: Arc<dyn Budgets>,
-}
 
 /// A request that runs, or is about to.
 pub(super) struct Active {
@@ -86,7 +78,7 @@ impl Active {
 
     /// Milliseconds since it began.
     pub(super) fn elapsed_ms(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+        elapsed_ms(self.started)
     }
 
     /// Counts, and keeps where it is recorded, what goes to the client.
@@ -103,13 +95,8 @@ impl Active {
 
     /// Sends pieces of a recording.
     pub(super) fn send(&self, chunks: impl IntoIterator<Item = RecordingChunk>) {
-        let Some(evidence) = &self.evidence else {
-            return;
-        };
-        for chunk in chunks {
-            let session = Arc::clone(&evidence.session);
-            let record = Record::session(wall_clock(), session, chunk);
-            evidence.sink.record(record);
+        if let Some(evidence) = &self.evidence {
+            evidence.pieces(chunks);
         }
     }
 
@@ -145,26 +132,20 @@ impl Active {
             self.send(recorder.finish());
         }
         let evidence = self.evidence.take()?;
-        let usage = self.meter.as_mut().map(Meter::take_usage);
-        if let Some(usage) = usage.filter(|usage| !usage.is_empty()) {
-            evidence.budgets.charge(millis(), &usage);
-        }
+        evidence.charge(self.meter.as_mut());
         self.answered.statement = self.record.number;
         let answered = std::mem::take(&mut self.answered);
-        let session = Arc::clone(&evidence.session);
-        let answered = Record::session(wall_clock(), session, answered);
-        evidence.sink.record(answered);
+        evidence.sink.record(evidence.of(answered));
         let event = StatementFinished {
             statement: std::mem::take(&mut self.record),
             outcome,
             rows: self.rows,
             bytes: self.bytes,
             masked: self.masked.iter().map(Arc::clone).collect(),
-            duration_us: u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX),
+            duration_us: elapsed_us(self.started),
             ..StatementFinished::default()
         };
-        let record = Record::session(wall_clock(), evidence.session, event);
-        Some((record, evidence.sink))
+        Some((evidence.of(event), evidence.sink))
     }
 }
 

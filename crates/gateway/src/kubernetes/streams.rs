@@ -16,7 +16,7 @@ use hyper::body::Bytes;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::sync::Mutex;
-use weir_audit::{Outcome, Record, RecordingChunk};
+use weir_audit::{Outcome, RecordingChunk};
 use weir_wire_kube::channel::{Subprotocol, parse_ports};
 
 use super::answer::{Answer, Body, Reader, full};
@@ -25,10 +25,11 @@ use super::gate::Gate;
 use super::port_forward::{self, Forwarded, Served};
 use super::refusal::Refusal;
 use super::serve::Session;
-use super::statement::{Active, Evidence};
+use super::statement::Active;
 use super::upgraded::{self, Ended, Flow, Reason, Transport, Upgraded};
+use crate::evidence::Evidence;
 use crate::incoming::Peer;
-use crate::{judge, wall_clock};
+use crate::judge;
 
 /// The version of a SPDY stream's own protocol.
 const STREAM_VERSION: &str = "x-stream-protocol-version";
@@ -74,7 +75,7 @@ pub(super) async fn upgrade(
         let code = response.status().as_str().into();
         active.outcome = Some(Outcome::Failed { code });
         let (mut head, body) = response.into_parts();
-        super::exchange::strip(&mut head.headers);
+        super::head::strip(&mut head.headers);
         let answer = Answer::new(body, Reader::Plain, permitted.gate, active, false);
         return Ok(answer.into_response(head, false).await);
     }
@@ -309,57 +310,57 @@ impl StreamFlow {
         }
     }
 
-    /// Writes the record, once.
-    async fn finish(&self, ended: &Ended) {
+    /// Writes the record, once: `outcome` says how it ended.
+    async fn end(&self, outcome: impl FnOnce(&mut Active) -> Outcome) {
         let Some((_, mut active)) = self.held.lock().await.take() else {
             return;
         };
-        active.masked.extend(ended.masked.iter().map(Arc::from));
-        let outcome = match (&ended.reason, ended.exit) {
-            (Reason::Refused(text) | Reason::Stopped(text), _) => {
-                active.record.reason = Some(text.as_str().into());
-                active.outcome.take().unwrap_or(Outcome::Aborted)
-            }
-            (Reason::BadClient(text) | Reason::BadServer(text), _) => {
-                active.record.reason = Some(text.as_str().into());
-                Outcome::Aborted
-            }
-            (_, Some(code)) => Outcome::exited(code.unsigned_abs()),
-            (Reason::Client, None) => Outcome::Cancelled,
-            (Reason::Server, None) => match &ended.failure {
-                Some(text) => Outcome::Failed {
-                    code: text.as_str().into(),
-                },
-                None => Outcome::Completed,
-            },
-        };
+        let outcome = outcome(&mut active);
         active.finish_kept(outcome).await;
+    }
+
+    /// The end of a command's channels.
+    async fn finish(&self, ended: &Ended) {
+        self.end(|active| {
+            active.masked.extend(ended.masked.iter().map(Arc::from));
+            match (&ended.reason, ended.exit) {
+                (Reason::Refused(text) | Reason::Stopped(text), _) => stopped(active, text),
+                (Reason::BadClient(text) | Reason::BadServer(text), _) => broken(active, text),
+                (_, Some(code)) => Outcome::exited(code.unsigned_abs()),
+                (Reason::Client, None) => Outcome::Cancelled,
+                (Reason::Server, None) => match &ended.failure {
+                    Some(text) => Outcome::Failed {
+                        code: text.as_str().into(),
+                    },
+                    None => Outcome::Completed,
+                },
+            }
+        })
+        .await;
+    }
+
+    /// The end of a port-forward.
+    async fn finish_forward(&self, ended: &port_forward::Ended) {
+        use port_forward::Reason;
+        self.end(|active| match &ended.reason {
+            Reason::Client | Reason::Server | Reason::Done => Outcome::Completed,
+            Reason::Refused(text) | Reason::Stopped(text) => stopped(active, text),
+            Reason::BadClient(text) | Reason::BadServer(text) => broken(active, text),
+        })
+        .await;
     }
 }
 
-impl StreamFlow {
-    /// Writes the record of a port-forward, once.
-    async fn finish_forward(&self, ended: &port_forward::Ended) {
-        let Some((_, mut active)) = self.held.lock().await.take() else {
-            return;
-        };
-        let (reason, outcome) = match &ended.reason {
-            port_forward::Reason::Client
-            | port_forward::Reason::Server
-            | port_forward::Reason::Done => (None, Outcome::Completed),
-            port_forward::Reason::Refused(text) | port_forward::Reason::Stopped(text) => {
-                let outcome = active.outcome.take();
-                (Some(text), outcome.unwrap_or(Outcome::Aborted))
-            }
-            port_forward::Reason::BadClient(text) | port_forward::Reason::BadServer(text) => {
-                (Some(text), Outcome::Aborted)
-            }
-        };
-        if let Some(text) = reason {
-            active.record.reason = Some(text.as_str().into());
-        }
-        active.finish_kept(outcome).await;
-    }
+/// It was not let go on.
+fn stopped(active: &mut Active, text: &str) -> Outcome {
+    active.record.reason = Some(text.into());
+    active.outcome.take().unwrap_or(Outcome::Aborted)
+}
+
+/// A side does not keep to the protocol.
+fn broken(active: &mut Active, text: &str) -> Outcome {
+    active.record.reason = Some(text.into());
+    Outcome::Aborted
 }
 
 impl Flow for StreamFlow {
@@ -383,9 +384,7 @@ impl Flow for StreamFlow {
     }
 
     fn record(&self, chunk: RecordingChunk) {
-        let session = Arc::clone(&self.evidence.session);
-        let record = Record::session(wall_clock(), session, chunk);
-        self.evidence.sink.record(record);
+        self.evidence.pieces([chunk]);
     }
 
     async fn ending(&self, ended: &Ended) {

@@ -8,22 +8,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
-use weir_audit::{
-    ChannelRecorder, Outcome, Record, RecordingChunk, Session, Statement, StatementFinished,
-};
+use weir_audit::{ChannelRecorder, Outcome, Record, RecordingChunk, Statement, StatementFinished};
 use weir_policy::Meter;
 
+use crate::evidence::{Evidence, elapsed_ms, elapsed_us};
 use crate::masking::Masking;
-use crate::ports::{AuditSink, Budgets};
-use crate::{millis, wall_clock};
-
-/// Where records go.
-#[derive(Clone)]
-pub(super) struct Evidence {
-    pub(super) sink: Arc<dyn AuditSink>,
-    pub(super) session: Arc<Session>,
-    pub(super) budgets: Arc<dyn Budgets>,
-}
+use crate::ports::AuditSink;
 
 /// Something that runs, or is about to.
 pub(super) struct Active {
@@ -77,7 +67,7 @@ impl Active {
 
     /// Keeps something that went by.
     pub(super) fn keep(&mut self, with: impl FnOnce(&mut ChannelRecorder, u64)) {
-        let at = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let at = elapsed_ms(self.started);
         let Some(recorder) = self.recorder.as_mut() else {
             return;
         };
@@ -104,14 +94,8 @@ impl Active {
     }
 
     fn send(&self, chunks: Vec<RecordingChunk>) {
-        let Some(evidence) = &self.evidence else {
-            return;
-        };
-        for chunk in chunks {
-            let session = Arc::clone(&evidence.session);
-            evidence
-                .sink
-                .record(Record::session(wall_clock(), session, chunk));
+        if let Some(evidence) = &self.evidence {
+            evidence.pieces(chunks);
         }
     }
 
@@ -164,21 +148,17 @@ impl Active {
             self.send(recorder.finish());
         }
         let evidence = self.evidence.take()?;
-        let usage = self.meter.as_mut().map(Meter::take_usage);
-        if let Some(usage) = usage.filter(|usage| !usage.is_empty()) {
-            evidence.budgets.charge(millis(), &usage);
-        }
+        evidence.charge(self.meter.as_mut());
         let masked = self.masking.as_ref().map(|masking| masking.labels());
         let event = StatementFinished {
             statement: std::mem::take(&mut self.record),
             outcome,
             bytes: self.bytes,
             masked: masked.unwrap_or_default(),
-            duration_us: u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX),
+            duration_us: elapsed_us(self.started),
             ..StatementFinished::default()
         };
-        let record = Record::session(wall_clock(), evidence.session, event);
-        Some((record, evidence.sink))
+        Some((evidence.of(event), evidence.sink))
     }
 }
 

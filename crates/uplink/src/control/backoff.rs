@@ -6,14 +6,16 @@ use std::time::Duration;
 /// Doubles from try to try, up to a bound; a random half of it, so that many do not come back at
 /// the same moment.
 #[derive(Debug)]
-pub(crate) struct Backoff {
+pub struct Backoff {
     first: Duration,
     most: Duration,
     next: Duration,
 }
 
 impl Backoff {
-    pub(crate) const fn new(first: Duration, most: Duration) -> Self {
+    /// From `first` on, up to `most`.
+    #[must_use]
+    pub const fn new(first: Duration, most: Duration) -> Self {
         Self {
             first,
             most,
@@ -22,12 +24,12 @@ impl Backoff {
     }
 
     /// It worked: the next failure waits shortly again.
-    pub(crate) fn reset(&mut self) {
+    pub fn reset(&mut self) {
         self.next = self.first;
     }
 
     /// How long to wait now.
-    pub(crate) fn pause(&mut self) -> Duration {
+    pub fn pause(&mut self) -> Duration {
         let whole = self.next;
         self.next = (self.next * 2).min(self.most);
         let random = RandomState::new().hash_one(0_u8) & 0xffff;

@@ -1,0 +1,190 @@
+//! A request that may go on: sent, and its answer taken.
+
+use std::sync::Arc;
+
+use http::header::{
+    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, HeaderValue,
+    WARNING,
+};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, request};
+use http_body_util::BodyExt as _;
+use hyper::body::{Bytes, Incoming};
+use weir_audit::Outcome;
+use weir_policy::RecordLevel;
+
+use super::{Exchange, Permitted};
+use crate::kubernetes::answer::{self, Answer, Body, Objects, Reader, full};
+use crate::kubernetes::effects;
+use crate::kubernetes::head::{only_json, strip};
+use crate::kubernetes::objects::Masks;
+use crate::kubernetes::refusal::Refusal;
+use crate::kubernetes::statement::Active;
+use crate::kubernetes::upstream::Outgoing;
+use crate::masking::Masking as TextMasking;
+
+/// The API server's name for a request.
+const AUDIT_ID: &str = "audit-id";
+
+impl Exchange {
+    pub(super) async fn forward(
+        &mut self,
+        head: request::Parts,
+        rest: Option<Incoming>,
+        permitted: Permitted,
+    ) -> Result<Response<Body>, Refusal> {
+        let reads = permitted.reads_objects(self.active.as_ref());
+        let is_head = head.method == Method::HEAD;
+        let mut request = self.outgoing(head, &permitted)?;
+        if reads {
+            only_json(request.headers_mut())?;
+        } else if permitted.masks.is_some() {
+            request.headers_mut().remove(ACCEPT_ENCODING);
+        }
+        *request.body_mut() = match (permitted.object.clone(), rest) {
+            (Some(bytes), _) => full(bytes),
+            (None, Some(rest)) => rest.map_err(Into::into).boxed_unsync(),
+            (None, None) => full(Bytes::new()),
+        };
+        let sent = self.session.upstream.send(request).await;
+        let response = sent.map_err(|error| Refusal::bad_gateway(&error))?;
+        let (mut head, body) = response.into_parts();
+        if head.status.is_informational() {
+            return Err(Refusal::bad_gateway(
+                "it went on as something that nobody asked for",
+            ));
+        }
+        strip(&mut head.headers);
+        let Some(mut active) = self.active.take() else {
+            return Err(Refusal::unjudged("the request is over"));
+        };
+        note_answer(&mut active, head.status, &head.headers);
+        if let Some(name) = &active.record.request {
+            let warning = format!("299 - \"weir: it waited for access request {name}\"");
+            if let Ok(warning) = HeaderValue::try_from(warning) {
+                head.headers.append(WARNING, warning);
+            }
+        }
+        if let Some(masks) = &permitted.masks {
+            answer::mask_warnings(&mut head.headers, masks);
+        }
+        let failed = head.status.is_client_error() || head.status.is_server_error();
+        let quotes = permitted.object.is_some() || !permitted.asked.request.field_terms.is_empty();
+        let named = permitted.masks.as_ref().is_some_and(Masks::has_fields);
+        if failed && quotes && named {
+            return Ok(answer::withheld(head, body, active).await);
+        }
+        let has_body = !is_head
+            && !matches!(
+                head.status,
+                StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
+            );
+        let reader = match permitted.reader(&head.headers, reads, failed) {
+            _ if !has_body => Reader::Plain,
+            Ok(reader) => reader,
+            Err(refusal) => {
+                self.active = Some(active);
+                return Err(refusal);
+            }
+        };
+        if permitted.decision.obligations.record == RecordLevel::Full {
+            active.record_answer();
+        }
+        if failed {
+            let code = head.status.as_str().into();
+            active.outcome = Some(Outcome::Failed { code });
+        }
+        let asked = &permitted.asked;
+        let watch = asked.request.watch;
+        let follows = asked.request.query.flag("follow");
+        let answer = Answer::new(body, reader, permitted.gate, active, watch);
+        Ok(answer.into_response(head, watch || follows).await)
+    }
+
+    /// The request as the server receives it, without its body.
+    pub(in crate::kubernetes) fn outgoing(
+        &self,
+        head: request::Parts,
+        permitted: &Permitted,
+    ) -> Result<Request<Outgoing>, Refusal> {
+        let upstream = &self.session.upstream;
+        let target = head
+            .uri
+            .path_and_query()
+            .map_or("/", |target| target.as_str());
+        let uri = match upstream.is_http2() {
+            true => Uri::builder()
+                .scheme("https")
+                .authority(upstream.authority())
+                .path_and_query(target)
+                .build(),
+            false => Uri::builder().path_and_query(target).build(),
+        };
+        let uri = uri.map_err(|_| Refusal::bad_request("the path cannot be sent on"))?;
+        let mut request = Request::from_parts(head, full(Bytes::new()));
+        *request.uri_mut() = uri;
+        *request.version_mut() = match upstream.is_http2() {
+            true => http::Version::HTTP_2,
+            false => http::Version::HTTP_11,
+        };
+        let headers = request.headers_mut();
+        strip(headers);
+        headers.remove(EXPECT);
+        if permitted.object.is_some() {
+            headers.remove(CONTENT_LENGTH);
+        }
+        headers.remove(HOST);
+        if !upstream.is_http2() {
+            let host = HeaderValue::try_from(upstream.authority());
+            let host = host.map_err(|_| Refusal::bad_request("the target has no name"))?;
+            headers.insert(HOST, host);
+        }
+        if let Some(value) = headers.get_mut(AUTHORIZATION) {
+            value.set_sensitive(true);
+        }
+        Ok(request)
+    }
+}
+
+impl Permitted {
+    /// Whether the answer has to be read as objects.
+    fn reads_objects(&self, active: Option<&Active>) -> bool {
+        let Some(resource) = &self.asked.request.resource else {
+            return false;
+        };
+        let counted = active.is_some_and(|active| active.meter.is_some());
+        effects::shows_objects(resource) && (self.masks.is_some() || counted)
+    }
+
+    /// How the answer is read.
+    fn reader(&self, headers: &HeaderMap, reads: bool, failed: bool) -> Result<Reader, Refusal> {
+        let known = self.asked.request.resource.is_none();
+        let unreadable = (reads || self.masks.is_some()) && !known && answer::is_encoded(headers);
+        let json = answer::is_json(headers) || !headers.contains_key(CONTENT_TYPE);
+        // What the server's own router says is text.
+        let text = failed && answer::is_text(headers);
+        if unreadable || (reads && !json && !text) {
+            let text =
+                "its answer is in a form that cannot be read, although another was asked for";
+            return Err(Refusal::bad_gateway(text));
+        }
+        if reads && json {
+            return Ok(Reader::Objects(Box::new(Objects::new(self.masks.clone()))));
+        }
+        let scanner = self.masks.as_ref().and_then(Masks::scanner);
+        Ok(match scanner.filter(|_| !known) {
+            Some(scanner) => Reader::Text(Box::new(TextMasking::new(Arc::clone(scanner)))),
+            None => Reader::Plain,
+        })
+    }
+}
+
+/// What evidence says of the answer.
+pub(in crate::kubernetes) fn note_answer(
+    active: &mut Active,
+    status: StatusCode,
+    headers: &HeaderMap,
+) {
+    active.answered.code = u32::from(status.as_u16());
+    let id = headers.get(AUDIT_ID).and_then(|value| value.to_str().ok());
+    active.answered.server_audit_id = id.map(Arc::from);
+}
