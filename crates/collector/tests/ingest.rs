@@ -578,7 +578,16 @@ async fn draining_answers_what_is_under_way_and_closes_the_store() {
         began.elapsed() < Duration::from_secs(5),
         "idle connections do not hold it up"
     );
-    let config = weir_collector::CollectorConfig::default();
-    let store = weir_collector::Collector::open(&bed.dir.path().join("store"), config).unwrap();
-    assert!(store.verify().unwrap().ok);
+    // What looked after the store may be in the middle of it for a moment.
+    let path = bed.dir.path().join("store");
+    let opened = || {
+        let config = weir_collector::CollectorConfig::default();
+        weir_collector::Collector::open(&path, config)
+    };
+    let mut store = opened();
+    while store.is_err() && began.elapsed() < Duration::from_secs(10) {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        store = opened();
+    }
+    assert!(store.unwrap().verify().unwrap().ok);
 }
