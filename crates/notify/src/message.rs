@@ -386,7 +386,7 @@ mod tests {
         assert_eq!(&**message.id(), "finding_pod_1-1-5");
         let sent: Value = serde_json::from_slice(&message.body().unwrap()).unwrap();
         assert_eq!(sent["type"], "finding.raised");
-        assert_eq!(sent["timestamp"], "2023-11-14T22:13:20Z");
+        assert_eq!(sent["timestamp"], "2023-11-14T22:13:20.000000Z");
         let data = json!({"id": "pod_1-1-5", "code": "gap", "severity": "high", "more": 2,
             "message": "3 events are missing", "engine": "pod_1"});
         assert_eq!(sent["data"], data);

@@ -219,7 +219,8 @@ class Event:
         self.decision = raw.get("decision", "")
         self.rules, self.would_deny = raw.get("rules") or [], raw.get("would_deny") or []
         self.masked, self.tables = raw.get("masked") or [], raw.get("tables") or []
-        self.rows = int(raw.get("rows") or 0)
+        rows = raw.get("rows") or 0
+        self.rows = len(rows) if isinstance(rows, list) else rows
         self.session = (raw.get("session") or {}).get("id")
 
     def __repr__(self):
