@@ -188,6 +188,7 @@ pub(crate) struct Engine {
     made: u64,
     open: Vec<Open>,
     sessions: u64,
+    changes: u64,
 }
 
 pub(crate) struct Sealed {
@@ -207,6 +208,7 @@ impl Engine {
             made: 0,
             open: Vec::new(),
             sessions: 0,
+            changes: 0,
         }
     }
 
@@ -295,10 +297,11 @@ impl Engine {
             };
             self.push(records, Record::session(at, Arc::clone(&session), finding));
         }
-        if self.made % 200_000 == 11 {
+        if self.made >= self.changes * 200_000 + 11 {
+            self.changes += 1;
             let changed = PolicyChanged {
-                revision: self.made / 200_000 + 1,
-                digest: format!("{:016x}", mixed(self.made / 200_000)).into(),
+                revision: self.changes,
+                digest: format!("{:016x}", mixed(self.changes)).into(),
                 refused: None,
             };
             self.push(records, Record::engine(at, changed));

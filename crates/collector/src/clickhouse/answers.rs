@@ -154,7 +154,7 @@ impl ClickHouse {
         let rows: Vec<Ruled> = self.rows(
             &format!(
                 "SELECT identity, namespace, target, rule, revision, {sums}, max(d.last) newest
-                 FROM daily_rules d WHERE day BETWEEN {{first:UInt32}} AND {{last:UInt32}}
+                 FROM daily_rules AS d FINAL WHERE day BETWEEN {{first:UInt32}} AND {{last:UInt32}}
                  AND ({{all:UInt8}} OR namespace = {{namespace:String}}) AND {some} {fits}
                  GROUP BY identity, namespace, target, rule, revision
                  ORDER BY a + b + c DESC, newest DESC LIMIT {{limit:UInt64}}"

@@ -46,7 +46,6 @@ struct Row<'a> {
     closing: String,
     held_ms: u64,
     event: String,
-    received: u64,
 }
 
 #[derive(Serialize)]
@@ -59,7 +58,6 @@ struct SessionRow {
     target: String,
     summary: String,
     version: u64,
-    received: u64,
 }
 
 impl Collector {
@@ -137,7 +135,6 @@ impl Collector {
                 target: maybe(&session.target),
                 summary: serde_json::to_string(&summary)?,
                 version: now.as_micros(),
-                received: now.as_micros() / 1_000_000,
             });
         }
         if rows.is_empty() {
@@ -188,7 +185,6 @@ fn row(event: &Event, now: Timestamp) -> Result<Row<'_>, CollectorError> {
         closing: String::new(),
         held_ms: 0,
         event: serde_json::to_string(event)?,
-        received: now.as_micros() / 1_000_000,
     };
     match &event.body {
         Body::StatementFinished(finished) => {

@@ -2,6 +2,9 @@
 //!
 //! Times are microseconds since 1970, so that every time that evidence can have has a place. Sums are
 //! materialised views into tables that add up equal keys; access requests have a table of their own.
+//!
+//! What is kept for how long goes by when it was forwarded, by the server's clock alone: neither an engine's nor a
+//! collector's has a say.
 
 use std::time::Duration;
 
@@ -20,7 +23,7 @@ const EVENTS: &str = "CREATE TABLE IF NOT EXISTS events (
   rules Array(LowCardinality(String)), would_deny Array(LowCardinality(String)), revision UInt64,
   rows UInt64, bytes UInt64, masked UInt8, text String CODEC(ZSTD(3)), sha256 String,
   code LowCardinality(String), request String, ruling LowCardinality(String), reason String,
-  closing LowCardinality(String), held_ms UInt64, event String CODEC(ZSTD(3)), received DateTime,
+  closing LowCardinality(String), held_ms UInt64, event String CODEC(ZSTD(3)), received DateTime DEFAULT now(),
   INDEX by_session session TYPE bloom_filter(0.01) GRANULARITY 1,
   INDEX by_text lower(text) TYPE ngrambf_v1(5, 32768, 2, 0) GRANULARITY 1,
   INDEX by_kind kind TYPE set(32) GRANULARITY 1,
@@ -125,7 +128,8 @@ const VIEWS: [View; 6] = [
 
 const SESSIONS: &str = "CREATE TABLE IF NOT EXISTS sessions (id Int64, opened UInt64, last UInt64,
   identity LowCardinality(String), namespace LowCardinality(String), target LowCardinality(String),
-  summary String CODEC(ZSTD(3)), version UInt64, received DateTime)
+  summary String CODEC(ZSTD(3)), version UInt64,
+  received DateTime DEFAULT now())
   ENGINE = ReplacingMergeTree(version) ORDER BY id";
 
 impl ClickHouse {
@@ -137,6 +141,11 @@ impl ClickHouse {
         let window = format!("non_replicated_deduplication_window = {REMEMBERED}");
         self.run(&format!("{EVENTS} SETTINGS {window}"))?;
         self.run(SESSIONS)?;
+        for table in ["events", "sessions"] {
+            self.run(&format!(
+                "ALTER TABLE {table} MODIFY COLUMN received DateTime DEFAULT now()"
+            ))?;
+        }
         for view in &VIEWS {
             let View {
                 name,
@@ -149,6 +158,11 @@ impl ClickHouse {
                 "CREATE TABLE IF NOT EXISTS {name} ({columns}) ENGINE = {engine}
                  ORDER BY ({order}) SETTINGS {window}"
             ))?;
+            // Of sums, when something last counted into them. It is the server's own clock that makes old, too.
+            self.run(&format!(
+                "ALTER TABLE {name} ADD COLUMN IF NOT EXISTS
+                 received SimpleAggregateFunction(max, DateTime) DEFAULT now()"
+            ))?;
             self.run(&format!(
                 "CREATE MATERIALIZED VIEW IF NOT EXISTS {name}_view TO {name} AS {from}"
             ))?;
@@ -157,15 +171,10 @@ impl ClickHouse {
             return Ok(());
         };
         let seconds = age.as_secs();
-        for table in ["events", "sessions", "requests"] {
+        let views = VIEWS.iter().map(|view| view.name);
+        for table in ["events", "sessions"].into_iter().chain(views) {
             self.run(&format!(
                 "ALTER TABLE {table} MODIFY TTL received + INTERVAL {seconds} SECOND"
-            ))?;
-        }
-        for view in VIEWS.iter().filter(|view| view.name != "requests") {
-            self.run(&format!(
-                "ALTER TABLE {} MODIFY TTL toDateTime(day * 86400) + INTERVAL {seconds} SECOND",
-                view.name
             ))?;
         }
         Ok(())
