@@ -40,7 +40,7 @@ step deps-check bash e2e/deps-check.sh
 step clippy cargo clippy --release --workspace --all-targets --locked --quiet -- -D warnings
 step clippy-crds cargo clippy --release -p weir-api --features crds --all-targets --locked --quiet -- -D warnings
 step fuzz-check bash e2e/fuzz.sh check
-step unit cargo test --release --workspace --locked --quiet
+step unit cargo test --release --workspace --locked --quiet --no-fail-fast
 step unit-crds cargo test --release -p weir-api --features crds --locked --quiet
 step generated-check cargo run --release -p weir-api --features crds --bin crdgen --locked --quiet check .
 step release cargo build --release --locked --quiet -p weir-cli -p weir-sidecar -p weir-controller -p weir-collector
