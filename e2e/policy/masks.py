@@ -114,6 +114,9 @@ def others_change_the_schema(scene):
         time.sleep(2.1)
         masked_rows(conn.pipeline(wire.bind(name="s"), wire.execute()), "prepared before")
         masked_rows(conn.pipeline(wire.extended(read)), "prepared now")
+        # The catalog is read before a batch, not in it: some commands must be alone in theirs.
+        time.sleep(2.1)
+        equal(conn.pipeline(wire.extended("VACUUM plain")).errors, [], "a command that must be alone")
         time.sleep(1.1)
         scene.server.psql("SET ROLE app; CREATE TABLE new AS SELECT 1 AS id, 'made by others' AS body", "shop")
         made = conn.pipeline(wire.extended("SELECT body FROM new"))

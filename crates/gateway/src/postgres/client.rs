@@ -97,7 +97,7 @@ impl Session {
                     (_, NamedObject::Statement(n)) => Owed::CloseStatement(name(n)),
                     (_, NamedObject::Portal(n)) => Owed::ClosePortal(name(n)),
                 };
-                self.batch_open = true;
+                self.begin_batch(None).await?;
                 self.forward(total, owed);
             }
             tag::SYNC => {
@@ -282,7 +282,7 @@ impl Session {
             Analysis::Parsed(script) if script.statements.len() == 1 => Some(Body::new(script, 0)),
             _ => None,
         };
-        self.batch_open = true;
+        self.begin_batch(Some(&analysed)).await?;
         self.forward(total, Owed::Parse(name, Prepared::new(analysed, body)));
         Ok(Ok(()))
     }
@@ -317,7 +317,8 @@ impl Session {
                 }
             }
         };
-        self.batch_open = true;
+        let analysed = statement.as_ref().map(|one| Arc::clone(&one.analysed));
+        self.begin_batch(analysed.as_deref()).await?;
         let bound = Portal {
             statement,
             parameters,
@@ -360,8 +361,8 @@ impl Session {
             Ok(execute) => name(execute.portal),
             Err(error) => return Ok(Err(error)),
         };
+        self.begin_batch(None).await?;
         self.refresh_policy().await?;
-        self.batch_open = true;
         if self.pending.is_skipping() {
             self.client.inbox.approve(total);
             return Ok(Ok(()));

@@ -152,7 +152,8 @@ impl Session {
             return Ok(Ok(()));
         }
         self.drain().await?;
-        if self.catalog.current.is_some() && self.status != b'I' && !self.catalog.dirty {
+        let in_transaction = self.status != b'I' || self.batch_open;
+        if self.catalog.current.is_some() && in_transaction && !self.catalog.dirty {
             return Ok(Ok(()));
         }
         if self.status == b'E' {
@@ -186,7 +187,6 @@ impl Session {
             Err(_) => return Ok(Err("it could not be built".to_owned())),
         };
         let (catalog, now) = (Arc::new(catalog), Instant::now());
-        let in_transaction = self.status != b'I' || self.batch_open;
         let private = in_transaction && self.catalog.dirty;
         let published = (!private).then(|| (Arc::clone(&catalog), now));
         self.shared.catalogs.keep(key, &digest, pins, published);
@@ -198,6 +198,26 @@ impl Session {
             private,
         };
         Ok(Ok(()))
+    }
+
+    /// A batch of the extended protocol begins, if none is open: the last moment before it at which the catalog
+    /// can be read outside of its transaction.
+    pub(super) async fn begin_batch(
+        &mut self,
+        analysed: Option<&Analysed>,
+    ) -> Result<(), SessionEnd> {
+        if !self.batch_open && !self.pending.is_skipping() {
+            self.refresh_policy().await?;
+            // Why it could not be read is said where it is needed.
+            if self.scope.needs_catalog()
+                && self.refresh_catalog().await?.is_ok()
+                && let Some(analysed) = analysed
+            {
+                self.look_again(analysed).await?;
+            }
+        }
+        self.batch_open = true;
+        Ok(())
     }
 
     /// Reads the catalog again if it does not know what a text names: somebody else may have made it since.

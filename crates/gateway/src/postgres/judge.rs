@@ -131,9 +131,6 @@ impl Session {
         });
         let (statement, parameters, writes_mask) =
             found.unwrap_or((None, Parameters::default(), false));
-        if let Some(prepared) = statement.as_deref() {
-            self.look_again(&prepared.analysed).await?;
-        }
         let (candidate, analysed) = self.bound(statement.as_deref(), parameters, writes_mask);
         self.decide_all(vec![candidate], &analysed).await
     }
@@ -151,9 +148,6 @@ impl Session {
             return Ok(Some(refusal));
         }
         let statement = portal.statement.as_deref();
-        if let Some(prepared) = statement {
-            self.look_again(&prepared.analysed).await?;
-        }
         let (mut candidate, analysed) =
             self.bound(statement, Parameters::default(), portal.writes_mask);
         let judgement = self.decide(&mut candidate).await?;
