@@ -19,6 +19,15 @@ async function somebody(to) {
 const hold = () => `/ui/holds/shop/${scene.request}`;
 const state = (page) => page.textContent("#state .badge");
 
+/** Waits for a state; says what the page says if it does not come. */
+async function becomes(page, wanted) {
+  await until(async () => (await state(page)) === wanted, `it is ${wanted}`, 30).catch(async (error) => {
+    await shot(page, `cluster-not-${wanted}`, true);
+    const said = (await page.locator("main").textContent()).replace(/\s+/g, " ").slice(0, 600);
+    throw new Error(`${error.message}: ${page.url()}: ${said}`);
+  });
+}
+
 const PARTS = {
   /** Reads the summary, clicks once, and sends the same click again. */
   async approve() {
@@ -29,7 +38,7 @@ const PARTS = {
     await shot(page, "cluster-hold", true);
     const form = await page.locator("form:has(#approve) input").evaluateAll((all) => all.map((one) => [one.name, one.value]));
     await page.click("#approve");
-    await until(async () => (await state(page)) === "approved", "it is approved");
+    await becomes(page, "approved");
     await shot(page, "cluster-approved", true);
     const cookies = (await page.context().cookies()).map((one) => `${one.name}=${one.value}`).join("; ");
     const body = new URLSearchParams([...form, ["decision", "approve"]]).toString();
@@ -55,7 +64,7 @@ const PARTS = {
     const page = await somebody(hold());
     await page.fill("#reason", scene.reason);
     await page.click("button.danger");
-    await until(async () => (await state(page)) === "denied", "it is denied");
+    await becomes(page, "denied");
     await shot(page, "cluster-denied", true);
     return {};
   },
