@@ -115,19 +115,7 @@ where
         let Some((key, Kind::Data)) = self.server_streams.get(&stream).copied() else {
             return;
         };
-        let Some(dialled) = self.dials.get_mut(&key) else {
-            return;
-        };
-        match dialled.pipe.as_mut() {
-            Some(pipe) => {
-                pipe.end();
-                dialled.told = true;
-            }
-            None => {
-                let text = "the server does not take the connection";
-                self.not_dialled(key, text);
-            }
-        }
+        self.not_taken(key, "the server does not take the connection");
     }
 
     pub(super) fn not_dialled(&mut self, key: u64, text: &str) {
@@ -211,11 +199,12 @@ where
     pub(super) fn end_dials(&mut self) {
         let keys: Vec<u64> = self.dials.keys().copied().collect();
         for key in keys {
-            self.not_taken(key);
+            self.not_taken(key, "the server has closed the port-forward");
         }
     }
 
-    pub(super) fn not_taken(&mut self, key: u64) {
+    /// The server takes a connection no more: what it said goes on, or the client is told `why`.
+    pub(super) fn not_taken(&mut self, key: u64, why: &str) {
         let Some(dialled) = self.dials.get_mut(&key) else {
             return;
         };
@@ -224,7 +213,7 @@ where
                 pipe.end();
                 dialled.told = true;
             }
-            None => self.not_dialled(key, "the server has closed the port-forward"),
+            None => self.not_dialled(key, why),
         }
     }
 }
