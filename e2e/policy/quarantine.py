@@ -66,6 +66,29 @@ def sessions_end(scene):
         w.stop()
 
 
+def logins_on_the_way_are_told(scene):
+    """Who is about to log in is told, not just dropped; and so is who comes while policies change under an order."""
+    w = scene.start()
+    try:
+        silent, asked = scene.conn(w, login=False), scene.conn(w, login=False)
+        asked.begin()
+        equal(asked.read()[0], "R", "asked for its password")
+        order(w, "--reason", "reads at night")
+        error = cut(asked)
+        equal((error["S"], error["C"]), ("FATAL", "57P01"), "asked")
+        contains(error["M"], "quarantined", "asked")
+        silent.begin()
+        contains(cut(silent)["M"], "quarantined", "silent until then")
+        later = scene.conn(w, login=False)
+        revisions = len(w.events(kind="policy_changed"))
+        w.write("policy.yaml", scene.policy + "  - {name: no-plain, match: {sql: {tables: [public.plain]}}, action: Deny}\n")
+        proc.wait_until(lambda: len(w.events(kind="policy_changed")) > revisions, "the edit is in force", 10)
+        later.begin()
+        contains(cut(later)["M"], "quarantined", "after an edit under the order")
+    finally:
+        w.stop()
+
+
 def lifted_as_plainly(scene):
     """It survives a restart, is lifted by the same words, and policy judges again."""
     w = scene.start()
@@ -94,5 +117,5 @@ def nobody_is_not_an_order(scene):
 
 def claims(scene, results):
     """All of them."""
-    for claim in (sessions_end, lifted_as_plainly, nobody_is_not_an_order):
+    for claim in (sessions_end, logins_on_the_way_are_told, lifted_as_plainly, nobody_is_not_an_order):
         results.check(f"quarantine: {claim.__name__.replace('_', ' ')}", claim, scene)

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 use weir_audit::{
     ConnectionRefused, FingerprintKey, Names, QuarantineChanged, Record, Session as AuditSession,
     SessionId,
@@ -17,7 +17,7 @@ use weir_transport::tls::Authority;
 
 use crate::incoming::Incoming;
 use crate::kubernetes::Memory;
-use crate::leash::quarantined;
+use crate::leash::{CutOff, quarantined};
 use crate::place::{Place, Way};
 use crate::ports::{AuditSink, Budgets, Credentials, Holds, Identities, PinStore, Policies};
 use crate::postgres::{CancelRegistry, Catalogs, StatementCache};
@@ -80,7 +80,7 @@ pub(crate) struct Shared {
     /// The turn to analyse a large text.
     pub(crate) large_texts: Semaphore,
     /// The quarantine of the identity, if it is cut off.
-    quarantine: watch::Sender<Option<Arc<str>>>,
+    quarantine: CutOff,
     resolved: RwLock<Resolved>,
 }
 
@@ -121,7 +121,7 @@ impl Engine {
             kubernetes: Memory::default(),
             counting: Mutex::default(),
             large_texts: Semaphore::new(1),
-            quarantine: watch::Sender::new(None),
+            quarantine: CutOff::new(),
             resolved: RwLock::default(),
         };
         let engine = Self {
@@ -140,10 +140,9 @@ impl Engine {
         let bundle = shared.policies.current();
         let now = bundle.quarantine(&subject);
         let name = now.map(|one| Arc::<str>::from(one.name.as_str()));
-        let before = shared.quarantine.send_replace(name.clone());
-        if before == name {
+        let Some(before) = shared.quarantine.change(name.as_ref()) else {
             return;
-        }
+        };
         let mut changed = QuarantineChanged {
             subject: Arc::clone(&identity.name),
             ..QuarantineChanged::default()

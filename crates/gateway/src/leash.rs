@@ -37,6 +37,33 @@ pub(crate) fn quarantined(name: &str) -> String {
     format!("this identity is quarantined ({name})")
 }
 
+/// Which quarantine cuts the identity off, if any.
+pub(crate) struct CutOff(watch::Sender<Option<Arc<str>>>);
+
+impl CutOff {
+    pub(crate) fn new() -> Self {
+        Self(watch::Sender::new(None))
+    }
+
+    /// What was so before, if it is another: connections that began under a quarantine are told of it in
+    /// their own protocol, and an order that only came again must not cut them short of that.
+    pub(crate) fn change(&self, name: Option<&Arc<str>>) -> Option<Option<Arc<str>>> {
+        let mut before = None;
+        self.0.send_if_modified(|current| {
+            if current.as_ref() == name {
+                return false;
+            }
+            before = Some(std::mem::replace(current, name.cloned()));
+            true
+        });
+        before
+    }
+
+    pub(crate) fn subscribe(&self) -> watch::Receiver<Option<Arc<str>>> {
+        self.0.subscribe()
+    }
+}
+
 /// Held by each connection.
 pub(crate) struct Leash {
     tracked: Tracked,
@@ -68,6 +95,13 @@ impl Leash {
         }
     }
 
+    /// Resolves when the process stops. Nothing has passed yet where this is enough: a cut-off identity is
+    /// refused at the next step, in words.
+    pub(crate) async fn stopping(&self) -> Pulled {
+        self.tracked.cancelled().await;
+        Pulled::Stopping
+    }
+
     /// Resolves when a drain has begun: an idle session may end by itself.
     pub(crate) async fn draining(&self) {
         self.tracked.draining().await;
@@ -97,6 +131,23 @@ mod tests {
         assert!(!old.is_finished());
         sender.send_replace(Some("now".into()));
         assert_eq!(&*old.await.unwrap(), "now");
+    }
+
+    #[tokio::test]
+    async fn the_same_order_again_ends_nothing_that_began_under_it() {
+        let order = CutOff::new();
+        let first = Arc::<str>::from("first");
+        let running = tokio::spawn(ordered(order.subscribe()));
+        assert_eq!(order.change(Some(&first)), Some(None));
+        assert_eq!(running.await.unwrap(), first);
+        let began = tokio::spawn(ordered(order.subscribe()));
+        assert_eq!(order.change(Some(&first)), None);
+        tokio::task::yield_now().await;
+        assert!(!began.is_finished());
+        let second = Arc::<str>::from("second");
+        assert_eq!(order.change(Some(&second)), Some(Some(first)));
+        assert_eq!(began.await.unwrap(), second);
+        assert_eq!(order.change(None), Some(Some(second)));
     }
 
     #[test]

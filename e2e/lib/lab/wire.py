@@ -80,10 +80,14 @@ class Conn:
         if tls:
             self._start_tls(tls)
         if login:
-            fields = {"user": user, "database": database, **(options or {})}
-            body = struct.pack("!I", proto) + b"".join(cstr(k) + cstr(v) for k, v in fields.items()) + b"\0"
-            self.send(struct.pack("!I", len(body) + 4) + body)
+            self.begin(database, options, proto)
             self._login()
+
+    def begin(self, database="shop", options=None, proto=196608):
+        """The start-up packet."""
+        fields = {"user": self.user, "database": database, **(options or {})}
+        body = struct.pack("!I", proto) + b"".join(cstr(k) + cstr(v) for k, v in fields.items()) + b"\0"
+        self.send(struct.pack("!I", len(body) + 4) + body)
 
     def _start_tls(self, ca):
         self.send(struct.pack("!II", 8, 80877103))

@@ -64,6 +64,15 @@ impl Refusal {
         }
     }
 
+    /// The connection is ended from outside of it.
+    pub(super) fn ended(told: &str) -> Self {
+        Self {
+            sqlstate: "57P01",
+            message: format!("terminating connection: {told}"),
+            ..Self::cancelled()
+        }
+    }
+
     /// Adds where the evidence is.
     pub(super) fn with_audit_id(mut self, session: &str, number: u64) -> Self {
         if self.sqlstate == "42501" {

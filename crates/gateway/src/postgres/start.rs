@@ -72,7 +72,7 @@ pub(crate) async fn serve(shared: &Arc<Shared>, incoming: Incoming, route: Route
     // Each phase has its own allocation: a session keeps nothing of its login.
     let first = Box::pin(first_packets(shared, client, &route, target));
     let purpose = tokio::select! {
-        pulled = leash.pulled() => Err(pulled.recorded()),
+        pulled = leash.stopping() => Err(pulled.recorded()),
         purpose = tokio::time::timeout(LOGIN, first) => match purpose {
             Ok(purpose) => purpose,
             Err(_) => Err("the login took too long".to_owned()),
@@ -90,7 +90,7 @@ pub(crate) async fn serve(shared: &Arc<Shared>, incoming: Incoming, route: Route
     describe(&mut audit, &startup);
     let beginning = Box::pin(begin(shared, &mut client, &route, target, &startup, &audit));
     let begun = tokio::select! {
-        pulled = leash.pulled() => Err(Refused::Silent(pulled.recorded())),
+        pulled = leash.pulled() => Err(Refused::Told(Refusal::ended(&pulled.told()))),
         begun = tokio::time::timeout(LOGIN, beginning) => match begun {
             Ok(begun) => begun,
             Err(_) => Err(Refused::Silent("the login took too long".to_owned())),
@@ -493,15 +493,7 @@ async fn run(
     }
     let end = tokio::select! {
         pulled = leash.pulled() => {
-            let refusal = Refusal {
-                sqlstate: "57P01",
-                message: format!("terminating connection: {}", pulled.told()),
-                detail: None,
-                hint: None,
-                rules: Vec::new(),
-                may_be_mistake: false,
-            };
-            Err(session.end(refusal).await)
+            Err(session.end(Refusal::ended(&pulled.told())).await)
         }
         end = async {
             if session.connection.replication {
