@@ -34,10 +34,8 @@
   if (live && window.EventSource) {
     const news = new EventSource(live.dataset.live);
     const changed = () => all("#list, #state").forEach((part) => htmx.trigger(part, "changed"));
-    news.onmessage = changed;
-    let broken = false;
-    news.onerror = () => { broken = true; };
-    news.onopen = () => { if (broken) changed(); broken = false; };
+    // What changed since the page was made, or while there was no connection, was told to nobody.
+    news.onopen = news.onmessage = changed;
     window.addEventListener("pagehide", () => news.close());
   }
   document.addEventListener("htmx:afterSwap", () => {
