@@ -154,13 +154,7 @@ impl Catalogs {
         known.get(key).map(|known| known.pins.clone())
     }
 
-    fn keep(
-        &self,
-        key: Place,
-        digest: &str,
-        pins: Pins,
-        catalog: Option<(Arc<Catalog>, Instant)>,
-    ) {
+    fn keep(&self, key: Place, digest: &str, pins: Pins, catalog: Option<(Arc<Catalog>, Instant)>) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let old = known.remove(&key).filter(|known| known.digest == digest);
         let catalog = catalog.or_else(|| old.and_then(|known| known.catalog));
