@@ -20,6 +20,7 @@ mod schema;
 mod seen;
 mod sessions;
 mod texts;
+mod turns;
 mod verify;
 
 use std::fs::{File, TryLockError};
@@ -46,6 +47,7 @@ pub use query::{EventPage, Filter};
 pub(crate) use schema::unpack as unpack_block;
 pub use seen::{Saw, SawBy, SawFilter, SawIn, SawPerhaps};
 pub use sessions::{SessionFilter, SessionPage, SessionSummary};
+pub(crate) use turns::Reach;
 pub use verify::{ChainReport, LogReport, Vouched};
 
 /// Bounds of a collector.
@@ -114,6 +116,9 @@ pub enum CollectorError {
     /// The question cannot be asked so.
     #[error("{0}")]
     Question(String),
+    /// Others read so much that this must wait.
+    #[error("too many read at once: try again")]
+    Busy,
     /// No such session.
     #[error("no session {0}")]
     NoSession(String),
@@ -171,6 +176,7 @@ struct Inner {
     tail: broadcast::Sender<Arc<[Event]>>,
     /// Whether the last write was kept.
     writable: watch::Sender<bool>,
+    turns: turns::Turns,
 }
 
 impl Collector {
@@ -234,6 +240,7 @@ impl Collector {
                 writer,
                 tail,
                 writable: watch::Sender::new(true),
+                turns: turns::Turns::default(),
             }),
         })
     }
