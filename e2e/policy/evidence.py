@@ -119,14 +119,16 @@ def hot_reload(scene):
         equal(conn.query("SELECT body FROM plain WHERE id = 3 /* before */").code, None)
         stricter = scene.policy + "  - {name: no-plain, match: {sql: {tables: [public.plain]}}, action: Deny}\n"
         w.write("policy.yaml", stricter)
-        proc.wait_until(lambda: conn.query("SELECT body FROM plain WHERE id = 3").code == "42501", "the new rule", 10)
+        proc.wait_until(lambda: conn.query("SELECT body FROM plain WHERE id = 3").code == "42501", "the new rule", 30)
         w.write("policy.yaml", "kind: ClusterGuardPolicy\nmetadata: {name: broken}\nspec: {modee: Enforce}\n")
-        time.sleep(3)
+
+        def named():
+            with open(w.log, encoding="utf-8", errors="replace") as f:
+                return "modee" in f.read()
+        proc.wait_until(named, "the log names the field", 30)
         equal(conn.query("SELECT body FROM plain WHERE id = 3").code, "42501", "the last good bundle is in force")
-        with open(w.log, encoding="utf-8", errors="replace") as f:
-            contains(f.read(), "modee", "the log names the field")
         w.write("policy.yaml", scene.policy)
-        proc.wait_until(lambda: conn.query("SELECT body FROM plain WHERE id = 3").code is None, "the old rules", 10)
+        proc.wait_until(lambda: conn.query("SELECT body FROM plain WHERE id = 3").code is None, "the old rules", 30)
     finally:
         w.stop()
 

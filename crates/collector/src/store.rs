@@ -40,7 +40,8 @@ use weir_audit::{
 use crate::clickhouse::{ClickHouse, ClickHouseConfig};
 use crate::log::{LATEST, LogKey, Signed, Tree, kept};
 
-pub(crate) use outgoing::{Behind, Cursor, Outgoing};
+pub use outgoing::Behind;
+pub(crate) use outgoing::{Cursor, Outgoing};
 pub use overview::{Day, FindingCount, HoldTotals, LabelDay, Overview, PolicyCount, Traffic};
 pub use query::{EventPage, Filter};
 pub(crate) use schema::unpack as unpack_block;

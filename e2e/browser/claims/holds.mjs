@@ -95,12 +95,33 @@ await claim("holds: decided by keys alone", async () => {
   await page.waitForSelector("#list .cards:not(.over) a.card");
   await page.keyboard.press("j");
   await page.keyboard.press("Enter");
+  // Until it is loaded it hears no keys.
+  await page.waitForURL(/\/ui\/holds\/./);
   await page.waitForSelector("#approve");
   await page.keyboard.press("a");
   equal(await page.evaluate(() => document.activeElement.id), "approve");
   await page.keyboard.press("Enter");
   await page.waitForSelector(".notice.good");
   equal((await client.done).out.trim(), "opened");
+});
+
+await claim("holds: news leaves alone what the keys have chosen", async () => {
+  const page = await visitor();
+  await loginByLink(page);
+  const clients = [psql(EXPORT), psql("SELECT secret FROM vault WHERE id = 1 AND 8 = 8")];
+  const cards = page.locator("#list .cards:not(.over) a.card");
+  await cards.nth(1).waitFor();
+  await page.keyboard.press("j");
+  await page.keyboard.press("j");
+  const chosen = () => page.evaluate(() => [document.activeElement.getAttribute("href"), ...[...document.querySelectorAll(".at[data-item] a")].map((link) => link.getAttribute("href"))]);
+  const path = await cards.nth(1).getAttribute("href");
+  equal(await chosen(), [path, path]);
+  const exports = (await cards.nth(1).textContent()).includes("FROM orders");
+  clients[exports ? 1 : 0].child.kill();
+  await until(async () => (await cards.count()) === 1, "the other one is over");
+  equal(await chosen(), [path, path]);
+  await page.keyboard.press("Enter");
+  await page.waitForURL(`${scene.ui}${path}`);
 });
 
 await claim("holds: a statement of a megabyte is shown in part, and the page says how much is missing", async () => {
@@ -125,6 +146,8 @@ await claim("holds: one click is one decision, and a page that is old decides no
   await opens(page, "7 = 7");
   const other = await page.context().newPage();
   await other.goto(page.url());
+  // A page that is behind another draws nothing, and waits for what it draws.
+  await page.bringToFront();
   await page.click("#approve");
   await page.waitForSelector(".notice.good");
   await client.done;
