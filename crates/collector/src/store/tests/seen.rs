@@ -182,7 +182,8 @@ fn clocks_from_the_beginning_to_the_end_of_time_cost_an_answer_nothing() {
     let began = std::time::Instant::now();
     let all = saw(&store, "a", None);
     let took = began.elapsed();
-    assert!(took < Duration::from_millis(100), "{took:?}");
+    // Each day there is would take minutes.
+    assert!(took < Duration::from_secs(2), "{took:?}");
     assert_eq!(who(&all), [("shop/app", 2002)]);
     assert_eq!(all.perhaps[0].statements, 2002);
     assert_eq!(all.identities[0].first, Timestamp::from_micros(0));
