@@ -286,10 +286,10 @@ impl Collector {
     }
 }
 
-/// The times that are asked about.
+/// The times that are asked about, both included.
 struct Range {
     since: i64,
-    until: i64,
+    last: i64,
 }
 
 /// A label's number, its name, and the value under it.
@@ -297,14 +297,10 @@ type Label = (i64, String, Fingerprint);
 
 impl Range {
     fn of(filter: &SawFilter) -> Self {
-        let bound = |time: Option<Timestamp>, other: i64| {
-            time.map_or(other, |time| {
-                i64::try_from(time.as_micros()).unwrap_or(i64::MAX)
-            })
-        };
+        let number = |time: Timestamp| i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
         Self {
-            since: bound(filter.since, 0),
-            until: bound(filter.until, i64::MAX),
+            since: filter.since.map_or(0, number),
+            last: filter.until.map_or(i64::MAX, |until| number(until) - 1),
         }
     }
 
@@ -320,7 +316,7 @@ impl Range {
             "SELECT v.session, v.statement, v.at, s.identity, s.namespace,
                (SELECT text FROM keys WHERE id = s.identity), (SELECT text FROM keys WHERE id = s.namespace)
              FROM seen v JOIN sessions s ON s.id = v.session
-             WHERE v.day = ?1 AND v.value = ?2 AND v.label = ?3 AND v.at >= ?4 AND v.at < ?5
+             WHERE v.day = ?1 AND v.value = ?2 AND v.label = ?3 AND v.at >= ?4 AND v.at <= ?5
                AND (?6 IS NULL OR s.namespace = ?6)",
         )?;
         while let Some(day) = days.before()? {
@@ -330,7 +326,7 @@ impl Range {
                     signed(value.0),
                     number,
                     self.since,
-                    self.until,
+                    self.last,
                     namespace
                 ];
                 let mut rows = select.query(asked)?;
@@ -369,12 +365,12 @@ impl Range {
         let mut select = store.prepare(
             "SELECT m.session, m.statement, m.at, m.beyond, m.uncertain, s.identity, s.namespace
              FROM seen_more m JOIN sessions s ON s.id = m.session
-             WHERE m.day = ?1 AND m.label = ?2 AND m.at >= ?3 AND m.at < ?4
+             WHERE m.day = ?1 AND m.label = ?2 AND m.at >= ?3 AND m.at <= ?4
                AND (?5 IS NULL OR s.namespace = ?5)",
         )?;
         while let Some(day) = days.before()? {
             for (number, _, _) in labels {
-                let asked = params![day, number, self.since, self.until, namespace];
+                let asked = params![day, number, self.since, self.last, namespace];
                 let mut rows = select.query(asked)?;
                 while let Some(row) = rows.next()? {
                     let place: (i64, i64) = (row.get(0)?, row.get(1)?);
