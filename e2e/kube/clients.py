@@ -194,7 +194,7 @@ class Client:
         self.scene.server.make(f"/api/v1/namespaces/{space}/secrets", {
             "kind": "Secret", "metadata": {"name": "db"}, "data": {"password": VALUE}})
         env = dict(os.environ, KUBECONFIG=self.scene.config(way))
-        return json.loads(proc.run([*command, space], env=env, timeout=120).stdout)
+        return json.loads(proc.run([*command, space], env=env, timeout=300).stdout)
 
     def both(self, work):
         """What a work found, without Weir and through it. The first who asks runs the client."""
