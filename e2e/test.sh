@@ -32,7 +32,7 @@ step() { # NAME COMMAND…
   fi
 }
 
-need_apt libclang-dev clang cmake make gcc g++ pkg-config postgresql postgresql-contrib \
+step packages need_apt libclang-dev clang cmake make gcc g++ pkg-config postgresql postgresql-contrib \
   iproute2 nftables util-linux openssl procps python3 openssh-server openssh-client rsync git python3-venv nodejs npm chromium
 step format cargo fmt --all -- --check
 # one profile for lints, tests and binaries: what is compiled once serves all of them

@@ -173,11 +173,12 @@ def a_store_put_back_is_told_from_what_others_have(scene):
     yesterday = os.path.join(scene.dir, "yesterday")
     shutil.copytree(scene.weir.state, yesterday, symlinks=True, ignore=lambda _, names: [n for n in names if n.endswith(".sock")])
     scene.weir.start()
-    known = scene.archived()
     scene.statements(20, "third")
+    known = scene.archived()
     scene.again()
-    before = proc.wait_until(lambda: max(scene.archived() - known, 0), "the bucket has today's", 20) + known
+    proc.wait_until(lambda: scene.archived() > known, "the bucket has today's", 60)
     scene.weir.stop()
+    before = scene.archived()  # Nobody writes any more.
     for name in os.listdir(scene.weir.state):
         path = os.path.join(scene.weir.state, name)
         shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)

@@ -20,6 +20,7 @@ mod schema;
 mod seen;
 mod sessions;
 mod texts;
+mod turns;
 mod verify;
 
 use std::fs::{File, TryLockError};
@@ -39,12 +40,14 @@ use weir_audit::{
 use crate::clickhouse::{ClickHouse, ClickHouseConfig};
 use crate::log::{LATEST, LogKey, Signed, Tree, kept};
 
-pub(crate) use outgoing::{Behind, Cursor, Outgoing};
+pub use outgoing::Behind;
+pub(crate) use outgoing::{Cursor, Outgoing};
 pub use overview::{Day, FindingCount, HoldTotals, LabelDay, Overview, PolicyCount, Traffic};
 pub use query::{EventPage, Filter};
 pub(crate) use schema::unpack as unpack_block;
 pub use seen::{Saw, SawBy, SawFilter, SawIn, SawPerhaps};
 pub use sessions::{SessionFilter, SessionPage, SessionSummary};
+pub(crate) use turns::Reach;
 pub use verify::{ChainReport, LogReport, Vouched};
 
 /// Bounds of a collector.
@@ -113,6 +116,9 @@ pub enum CollectorError {
     /// The question cannot be asked so.
     #[error("{0}")]
     Question(String),
+    /// Others read so much that this must wait.
+    #[error("too many read at once: try again")]
+    Busy,
     /// No such session.
     #[error("no session {0}")]
     NoSession(String),
@@ -170,6 +176,7 @@ struct Inner {
     tail: broadcast::Sender<Arc<[Event]>>,
     /// Whether the last write was kept.
     writable: watch::Sender<bool>,
+    turns: turns::Turns,
 }
 
 impl Collector {
@@ -233,6 +240,7 @@ impl Collector {
                 writer,
                 tail,
                 writable: watch::Sender::new(true),
+                turns: turns::Turns::default(),
             }),
         })
     }

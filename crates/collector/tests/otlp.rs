@@ -157,6 +157,17 @@ fn counted(registry: &Registry, outcome: &str) -> u64 {
     line.unwrap().parse().unwrap()
 }
 
+/// What the receiver has may be counted a moment later.
+async fn until(what: &str, done: impl Fn() -> bool) {
+    for _ in 0..1500 {
+        if done() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("not within half a minute: {what}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_busy_receiver_gets_everything_in_order_when_it_wants_it() {
     let (receiver, url) = Receiver::start(&[(503, "2", "busy"), (429, "", "")]).await;
@@ -185,6 +196,7 @@ async fn a_busy_receiver_gets_everything_in_order_when_it_wants_it() {
     receiver
         .wait_for(|receiver| receiver.requests().concat().ends_with(&[3, 4]))
         .await;
+    until("five are counted", || counted(&registry, "sent") >= 5).await;
     exporting.abort();
     assert_eq!(counted(&registry, "sent"), 5);
 }
@@ -203,10 +215,10 @@ async fn what_was_taken_goes_no_second_time_after_a_restart() {
             .wait_for(|receiver| receiver.requests().concat() == wanted)
             .await;
         // The answer is on its way to the cursor.
-        while counted(&registry, "sent") < 10 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        until("what was sent is kept", || {
+            counted(&registry, "sent") >= 10 && store.behind().unwrap().since.is_none()
+        })
+        .await;
         exporting.abort();
         assert!(exporting.await.unwrap_err().is_cancelled());
     }
@@ -237,7 +249,10 @@ async fn what_is_rejected_is_counted_and_what_is_too_large_is_cut() {
     receiver
         .wait_for(|receiver| receiver.requests().len() >= 6)
         .await;
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    until("nine are counted", || {
+        counted(&registry, "sent") + counted(&registry, "rejected") >= 9
+    })
+    .await;
     exporting.abort();
     assert_eq!(
         (counted(&registry, "sent"), counted(&registry, "rejected")),

