@@ -54,7 +54,8 @@ pub use service::{Service, ServiceConfig, ServiceError};
 pub use store::{
     Behind, ChainReport, Collector, CollectorConfig, CollectorError, Day, EventPage, Filter,
     FindingCount, HoldTotals, LabelDay, LogReport, Overview, PolicyCount, Proof, Saw, SawBy,
-    SawFilter, SawIn, SawPerhaps, SessionFilter, SessionPage, SessionSummary, Traffic, Vouched,
+    SawFilter, SawIn, SawLabels, SawPerhaps, SessionFilter, SessionPage, SessionSummary, Traffic,
+    Vouched,
 };
 pub use tls::{Credentials, Current, TlsError};
 pub use ui::{LINK_LIFE, Ui, UiConfig};

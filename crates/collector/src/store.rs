@@ -45,7 +45,7 @@ pub(crate) use outgoing::{Cursor, Outgoing};
 pub use overview::{Day, FindingCount, HoldTotals, LabelDay, Overview, PolicyCount, Traffic};
 pub use query::{EventPage, Filter};
 pub(crate) use schema::unpack as unpack_block;
-pub use seen::{Saw, SawBy, SawFilter, SawIn, SawPerhaps};
+pub use seen::{Saw, SawBy, SawFilter, SawIn, SawLabels, SawPerhaps};
 pub use sessions::{SessionFilter, SessionPage, SessionSummary};
 pub(crate) use turns::Reach;
 pub use verify::{ChainReport, LogReport, Vouched};
@@ -134,6 +134,15 @@ impl CollectorError {
         match self {
             Self::Store(error) => error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull),
             Self::Io(error) => error.kind() == std::io::ErrorKind::StorageFull,
+            _ => false,
+        }
+    }
+
+    /// Whether the store failed, and not only over this one thing.
+    fn is_of_the_store(&self) -> bool {
+        match self {
+            Self::Store(error) => error.sqlite_error_code().is_some(),
+            Self::Io(_) => true,
             _ => false,
         }
     }
@@ -408,11 +417,12 @@ impl Collector {
         self.writer().clock_offset()
     }
 
-    /// Notes whether a write was kept. That evidence was refused says nothing of the store.
+    /// Notes whether a write was kept. That evidence was refused, or cannot be written down, says nothing of the
+    /// store.
     fn wrote<T>(&self, done: Result<T, CollectorError>) -> Result<T, CollectorError> {
         let kept = match &done {
             Ok(_) => true,
-            Err(CollectorError::Store(_) | CollectorError::Io(_)) => false,
+            Err(error) if error.is_of_the_store() => false,
             Err(_) => return done,
         };
         self.inner

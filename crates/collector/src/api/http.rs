@@ -19,12 +19,16 @@ use super::operator::{Approver, Decide, Desk, Operator, QuarantineView};
 use super::reply::{Refusal, csv, json, line, octets, plain, stream};
 use super::routes::{Form, Found, Query, To, find};
 use crate::store::Reach;
-use crate::{About, Collector, CollectorError, Saw, SawFilter, Selection, Ui, csv as table};
+use crate::{
+    About, Collector, CollectorError, Saw, SawFilter, SawLabels, Selection, Ui, csv as table,
+};
 use weir_serve::Body;
 
 const MAX_BODY: usize = 64 << 10;
 /// A part of an export.
 const PART: usize = 64 << 10;
+/// Labels that the controller makes fingerprints of at once.
+const LABELS_AT_ONCE: usize = 1024;
 const NO_UI: &str = "there is no web UI: collector.address is not set, or is not loopback";
 /// Whoever bears the collector's token.
 const READER: &str = "collector.token";
@@ -441,19 +445,25 @@ impl Api {
         label: Option<String>,
         value: String,
     ) -> Result<Saw, Refusal> {
-        let mut labels = self.blocking(|store| store.saw_labels()).await?;
-        if let Some(label) = label {
-            labels.retain(|known| match label.strip_suffix('*') {
-                Some(start) => known.starts_with(start),
-                None => *known == label,
-            });
+        let wanted = label.clone();
+        let labels = self.blocking(move |store| store.saw_labels(wanted.as_deref()));
+        let SawLabels { names, left_out } = labels.await?;
+        match label {
+            Some(label) if names.is_empty() => {
+                let why = format!("no fingerprints of the label {label} are kept");
+                return Err(Refusal::not_found(&why));
+            }
+            _ if names.is_empty() => return Ok(Saw::default()),
+            _ => {}
         }
-        if labels.is_empty() {
-            return Ok(Saw::default());
+        for labels in names.chunks(LABELS_AT_ONCE) {
+            let made = self.desk()?.fingerprints(value.clone(), labels.to_vec());
+            filter
+                .values
+                .extend(labels.iter().cloned().zip(made.await?));
         }
-        let made = self.desk()?.fingerprints(value, labels.clone()).await?;
-        filter.values = labels.into_iter().zip(made).collect();
-        self.blocking(move |store| store.saw(&filter)).await
+        let saw = self.blocking(move |store| store.saw(&filter)).await?;
+        Ok(Saw { left_out, ..saw })
     }
 
     fn desk(&self) -> Result<&dyn Desk, Refusal> {
@@ -554,23 +564,25 @@ impl Api {
                     }
                     batch = events.recv() => batch,
                 };
-                let out: Vec<Bytes> = match batch {
-                    Ok(batch) => batch
-                        .iter()
-                        .filter(|event| filter.keeps(event))
-                        .filter_map(line)
-                        .collect(),
+                match batch {
+                    // A line at a time: a batch can be very much longer in this form.
+                    Ok(batch) => {
+                        let kept = batch.iter().filter(|event| filter.keeps(event));
+                        for line in kept.filter_map(line) {
+                            if sender.send(line).await.is_err() {
+                                return;
+                            }
+                        }
+                    }
                     Err(RecvError::Lagged(batches)) => {
-                        line(&serde_json::json!({"kind": "lagged", "batches": batches}))
-                            .into_iter()
-                            .collect()
+                        let lagged = serde_json::json!({"kind": "lagged", "batches": batches});
+                        if let Some(line) = line(&lagged)
+                            && sender.send(line).await.is_err()
+                        {
+                            return;
+                        }
                     }
                     Err(RecvError::Closed) => return,
-                };
-                for line in out {
-                    if sender.send(line).await.is_err() {
-                        return;
-                    }
                 }
             }
         });

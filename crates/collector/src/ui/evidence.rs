@@ -127,6 +127,8 @@ struct FindingRow {
     severity: &'static str,
     tone: &'static str,
     message: Html,
+    /// Who found it.
+    by: Html,
     session: Option<String>,
 }
 
@@ -249,6 +251,7 @@ impl Inner {
             severity: finding.code.severity().as_str(),
             tone: tone_of(finding.code.severity()).class(),
             message: visible(&finding.message),
+            by: visible(event.id.engine.as_str()),
             session: finding.subject.map(|subject| subject.to_string()),
         });
         page(&FindingsPage {
