@@ -32,7 +32,7 @@ step() { # NAME COMMAND…
   fi
 }
 
-need_apt libclang-dev clang cmake make gcc g++ pkg-config postgresql postgresql-contrib \
+step packages need_apt libclang-dev clang cmake make gcc g++ pkg-config postgresql postgresql-contrib \
   iproute2 nftables util-linux openssl procps python3 openssh-server openssh-client rsync git python3-venv nodejs npm chromium
 step format cargo fmt --all -- --check
 # one profile for lints, tests and binaries: what is compiled once serves all of them
@@ -54,6 +54,7 @@ if [ -x "$weir" ]; then
   step faults python3 e2e/faults/run.py --weir "$weir" ${FULL:+--full}
   step browser python3 e2e/browser/run.py --weir "$weir"
   step kube python3 e2e/kube/hostile.py --weir "$weir"
+  step kube-clients python3 e2e/kube/clients.py --weir "$weir"
   step drivers python3 e2e/drivers/run.py --weir "$weir"
 fi
 [ ${#names[@]} -gt 0 ] && echo "failed steps: ${names[*]}"

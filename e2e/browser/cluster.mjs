@@ -21,7 +21,7 @@ const state = (page) => page.textContent("#state .badge");
 
 /** Waits for a state; says what the page says if it does not come. */
 async function becomes(page, wanted) {
-  await until(async () => (await state(page)) === wanted, `it is ${wanted}`, 30).catch(async (error) => {
+  await until(async () => (await state(page)) === wanted, `it is ${wanted}`).catch(async (error) => {
     await shot(page, `cluster-not-${wanted}`, true);
     const said = (await page.locator("main").textContent()).replace(/\s+/g, " ").slice(0, 600);
     throw new Error(`${error.message}: ${page.url()}: ${said}`);
@@ -33,6 +33,7 @@ const PARTS = {
   async approve() {
     const page = await somebody("/ui/holds");
     await page.click(`#list a.card[href*="${scene.request}"]`);
+    await page.waitForURL(scene.ui + hold());
     await page.waitForSelector("#approve");
     const summary = await page.locator("h1.summary span").allTextContents();
     await shot(page, "cluster-hold", true);

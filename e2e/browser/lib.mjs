@@ -73,7 +73,7 @@ export async function visitor({ width = 1280, height = 860, dark = false, script
     viewport: { width, height }, colorScheme: dark ? "dark" : "light", javaScriptEnabled: script,
     ignoreHTTPSErrors: Boolean(scene.insecure),
   });
-  context.setDefaultTimeout(15000);
+  context.setDefaultTimeout(60000);
   // Nothing of a page of ours comes from elsewhere; the provider's own pages may ask for fonts.
   await context.route("**/*", (route) => {
     const url = route.request().url();
@@ -121,12 +121,14 @@ export async function fits(page, what) {
 }
 
 // ------------------------------------------------------------------------------- people
+/** Waits for a page behind the door. */
+export const inside = (page) => page.waitForURL((url) => url.href.startsWith(`${scene.ui}/ui/`) && !url.pathname.startsWith("/ui/login"));
 /** Logs somebody in at the provider. */
 export async function login(page, name, to = "/ui/") {
   await page.goto(`${scene.ui}/ui/login?next=${encodeURIComponent(to)}`);
   await page.click("text=Log in with");
   await throughProvider(page, name);
-  await page.waitForURL(`${scene.ui}/ui/**`);
+  await inside(page);
 }
 export async function throughProvider(page, name) {
   await page.waitForURL(`${scene.issuer}/**`);
@@ -148,7 +150,7 @@ export async function link() {
 export async function loginByLink(page) {
   await page.goto(await link());
   await page.click("button:has-text('Log in as')");
-  await page.waitForURL(`${scene.ui}/ui/**`);
+  await inside(page);
 }
 
 // ------------------------------------------------------------------------------- programs
@@ -179,7 +181,7 @@ export async function waiting() {
   const read = JSON.parse(said.out);
   return read.requests ?? read;
 }
-export async function until(truth, what, seconds = 15) {
+export async function until(truth, what, seconds = 60) {
   const end = Date.now() + seconds * 1000;
   for (;;) {
     const found = await truth();

@@ -124,17 +124,6 @@ class Scene:
         return self.size(note) if os.path.exists(note) else 0
 
 
-    def steady(self):
-        """The same, once no more come."""
-        sizes = []
-
-        def same():
-            sizes.append(self.archived())
-            return len(sizes) > 3 and len(set(sizes[-4:])) == 1
-        proc.wait_until(same, "the bucket is steady", 20, every=0.5)
-        return sizes[-1]
-
-
 def verifier_key(public):
     """The verifier key of a cosigner, as C2SP's signed-note and tlog-cosignature write it, from an SSH public key."""
     key = b"\x04" + base64.b64decode(public)[-32:]
@@ -242,12 +231,12 @@ def a_store_put_back_is_told_from_what_others_have(scene):
     yesterday = os.path.join(scene.dir, "yesterday")
     shutil.copytree(scene.weir.state, yesterday, symlinks=True, ignore=lambda _, names: [n for n in names if n.endswith(".sock")])
     scene.weir.start()
-    known = scene.steady()
     scene.statements(20, "third")
+    known = scene.archived()
     scene.again()
-    proc.wait_until(lambda: scene.archived() > known, "the bucket has today's", 20)
-    before = scene.steady()
+    proc.wait_until(lambda: scene.archived() > known, "the bucket has today's", 60)
     scene.weir.stop()
+    before = scene.archived()  # Nobody writes any more.
     for name in os.listdir(scene.weir.state):
         path = os.path.join(scene.weir.state, name)
         shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)

@@ -370,7 +370,7 @@ def connection_churn(watch):
             conn.send(startup(GOOD_STARTUP))
         conn.sock.close()
     proc.wait_until(lambda: watch.scene.server.query("select count(*) < 8 from pg_stat_activity where usename = 'app'") == "t",
-                    "the server's sessions end with their clients'", 10)
+                    "the server's sessions end with their clients'", 60)
     watch.unharmed()
 
 

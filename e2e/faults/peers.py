@@ -183,7 +183,7 @@ def client_vanishes(scene, watch):
         conn.sock.close()
     proc.wait_until(lambda: scene.server.query(
         "select count(*) from pg_stat_activity where query like '%vanish%' and pid <> pg_backend_pid()") == "0",
-        "the server's sessions end", 10)
+        "the server's sessions end", 60)
     watch.unharmed()
 
 

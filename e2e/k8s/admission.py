@@ -8,7 +8,7 @@ runs. Debug containers, exec, tokens and labels are tried on a real pod of an en
 import copy
 import json
 
-from lab import kube
+from lab import kube, proc
 from lab.report import contains
 
 # no webhook injects here: `injection.exceptNamespaces` of the chart
@@ -125,7 +125,7 @@ class Policies:
         self.kubectl("create", "namespace", GOVERNED)
         self.cluster.kubectl("label", "namespace", GOVERNED, "weir.dev/enforce=true", "--overwrite")
         self.cluster.run("kubectl", "-n", GOVERNED, "wait", "--for=create", "serviceaccount/default",
-                         "--timeout=30s")
+                         "--timeout=60s")
         self.cluster.kubectl("run", "app", f"--image={kube.CLIENT}", "--command", "sleep", "3600",
                              namespace=GOVERNED)
         pod = self.cluster.get("pod", "app", namespace=GOVERNED)
@@ -221,6 +221,8 @@ class Policies:
         self.cluster.apply(json.dumps(role))
         self.kubectl("create", "clusterrolebinding", GOVERNED, f"--clusterrole={GOVERNED}", "--user=eve")
         try:
+            proc.wait_until(lambda: self.kubectl("auth", "can-i", "patch", "namespaces", "--as=eve").returncode == 0,
+                            "eve may change namespaces", 30, every=0.2)
             loosen = ("label", "namespace", GOVERNED, "weir.dev/enforce-", "--dry-run=server")
             refused(self.kubectl("--as=eve", *loosen), "unenforce")
             patch = json.dumps({"metadata": {"labels": {"weir.dev/enforce": "no"}}})

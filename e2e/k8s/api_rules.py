@@ -59,7 +59,7 @@ class Rules:
         self.cluster, self.inside = cluster, cluster.inside()
         cluster.kubectl("create", "namespace", SPACE)
         cluster.kubectl("wait", "--for=create", "-n", SPACE, "serviceaccount/default", "configmap/kube-root-ca.crt",
-                        "--timeout=30s")
+                        "--timeout=60s")
         made = [{"apiVersion": "v1", "kind": kind, "metadata": {"name": f"n{n}", "namespace": SPACE}}
                 for kind in ("ConfigMap", "ServiceAccount") for n in range(8)]
         made.append({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "db", "namespace": SPACE},
@@ -198,7 +198,7 @@ class Rules:
         def found():
             return [(event["verb"], event["resource"], event["code"])
                     for event in self.events("--kind", "kubernetes", "--text", audit_id)]
-        equal(proc.wait_until(found, "the evidence arrives", 10), [("get", "secrets", 200)])
+        equal(proc.wait_until(found, "the evidence arrives", 60), [("get", "secrets", 200)])
 
     def a_certificate_of_the_client_is_refused_with_the_reason(self):
         where = os.path.join(self.cluster.dir, "pki")
@@ -225,12 +225,21 @@ class Rules:
 
         def denied():
             return sum(event["kind"] == "statement_finished" for event in self.events("--decision", "deny"))
-        before = denied()
+
+        def settled():
+            """How many are on record once no more come."""
+            counts = [denied()]
+            def same():
+                counts.append(denied())
+                return len(counts) > 3 and len(set(counts[-4:])) == 1
+            proc.wait_until(same, "no more evidence arrives", 60, every=0.5)
+            return counts[-1]
+        before = settled()
         done = proc.run([*self.inside, "kubectl", "--kubeconfig", os.path.join(self.weir.state, "kubeconfig"), "exec",
                          "-n", SPACE, "idle", "--", "true"], check=False)
         contains(done.stderr, 'denied by policy "api" rule "no-shells"')
-        proc.wait_until(lambda: denied() > before, "the evidence arrives", 10)
-        equal(denied() - before, 1, done.stderr)
+        proc.wait_until(lambda: denied() > before, "the evidence arrives", 60)
+        equal(settled() - before, 1, done.stderr)
 
     def a_watch_ends_when_its_policy_changes(self):
         child = subprocess.Popen(self.curl(f"/api/v1/namespaces/{SPACE}/secrets?watch=1", "-N"), stdout=subprocess.PIPE,

@@ -51,17 +51,18 @@ class Tour:
             argv = self.argv(command)
             os.execvp(argv[0], argv)
         while_waiting()
-        shown, end = b"", time.monotonic() + 30
+        shown, end = b"", time.monotonic() + 60
         for line in [*lines, b""]:
             os.write(terminal, line)
-            want, until = len(shown), time.monotonic() + 5
+            # After the last line until it has ended.
+            want, until = len(shown), time.monotonic() + (5 if line else 60)
             while time.monotonic() < min(until, end):
                 ready, _, _ = select.select([terminal], [], [], 0.3)
                 try:
                     shown += os.read(terminal, 4096) if ready else b""
                 except OSError:
                     break
-                if not ready and len(shown) > want:
+                if line and not ready and len(shown) > want:
                     break
         os.waitpid(pid, 0)
         return shown
@@ -98,10 +99,12 @@ def walk(cluster):
         shown = tour.typed(held[0], approve, [b"echo typed $((6*7))\n", b"exit\n"])
         contains(shown.decode(errors="replace"), "typed 42")
         contains(tour.run(after[0]).stdout, "masked")
-        sessions = re.findall(r"\b[0-9a-z]{13}\b", tour.run(after[1]).stdout)
-        replayed = [tour.run(after[2].replace("SESSION", session)).stdout for session in sessions]
-        contains("".join(replayed), "typed 42")
-        lacks("".join(replayed), "correct-horse")
+
+        def replayed():
+            sessions = re.findall(r"\b[0-9a-z]{13}\b", tour.run(after[1]).stdout)
+            return "".join(tour.run(after[2].replace("SESSION", session)).stdout for session in sessions)
+        proc.wait_until(lambda: "typed 42" in replayed(), "the shell can be replayed", 30, every=0.3)
+        lacks(replayed(), "correct-horse")
     finally:
         proc.stop(weir)
         for thing in ("rolebinding/agent", "serviceaccount/agent", "secret/shop-db", "deployment/web"):

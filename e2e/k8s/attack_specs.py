@@ -155,6 +155,7 @@ class Specs:
         finally:
             self.cluster.kubectl("-n", "weir-system", "scale", "deployment/weir-controller", "--replicas=2")
             self.weir.shell("kubectl -n weir-system rollout status deployment/weir-controller --timeout=90s")
+            self.weir.wait_admission()
 
     def _hand_made_offline(self):
         yield "no sidecar", self.changed({})
@@ -259,6 +260,9 @@ class Specs:
         self.weir.shell("kubectl create clusterrole labels --verb=get,patch,update --resource=namespaces && "
                         "kubectl create clusterrolebinding labels --clusterrole=labels --user=mallory")
         try:
+            def granted():
+                return self.weir.shell("kubectl auth can-i patch namespaces", who="mallory", check=False).returncode == 0
+            proc.wait_until(granted, "mallory may change namespaces", 30, every=0.2)
             off = "kubectl label --dry-run=server namespace fort weir.dev/enforce-"
             done = self.weir.shell(off, who="mallory", check=False)
             assert done.returncode != 0, "the label came off"

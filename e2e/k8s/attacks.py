@@ -20,10 +20,14 @@ CLEAR, MASKED = "078-05-1120", r"\*\*\*-\*\*-1120"
 PSQL = f"psql -XAtc '{QUESTION}'"
 FLUSH = "nft flush ruleset"
 UDP = """python3 -c 'import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(2)
-s.sendto(b"hello", ("$OUTSIDE", 9999)); print(s.recv(99))'"""
+for _ in range(5):
+    s.sendto(b"hello", ("$OUTSIDE", 9999))
+    try: print(s.recv(99)); break
+    except socket.timeout: pass
+else: print("timed out")'"""
 PACKET = """python3 -c 'import socket; socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 3); print("opened")'"""
 RAW = """python3 -c 'import socket; socket.socket(socket.AF_INET, socket.SOCK_RAW, 6); print("opened")'"""
-CURL = "curl -ksS --max-time 5 -o /dev/null -w '%{http_code}'"
+CURL = "curl -ksS --max-time 20 -o /dev/null -w '%{http_code}'"
 TOKEN = "$(cat /var/run/secrets/kubernetes.io/serviceaccount/token)"
 
 # name, command, where it succeeds and what that looks like, what it looks like in `fort`
@@ -99,6 +103,7 @@ class Inside:
         """Three namespaces, their pods, and what the attacker has elsewhere."""
         for namespace, label in (("free", ""), ("loose", "weir.dev/inject=enabled"), ("fort", "weir.dev/enforce=true")):
             self.weir.shell(f"kubectl create namespace {namespace}" + (f" && kubectl label namespace {namespace} {label}" if label else ""))
+            self.cluster.kubectl("-n", namespace, "wait", "--for=create", "serviceaccount/default", "--timeout=60s")
         self.cluster.kubectl("patch", "clusterguardpolicy", "shop", "--type=json", "-p", json.dumps(
             [{"op": "add", "path": "/spec/subjects/-", "value": {"namespaces": ["fort", "loose"]}}]))
         self.cluster.kubectl("apply", "-f", f"{attack_specs.FIXTURES}/outside.yaml")

@@ -48,9 +48,10 @@ class CutOff:
     def it_says_who_ordered_it(self):
         listed = json.loads(self.weir.shell("kubectl weir quarantine -o json", who="alice").stdout)
         equal([one["spec"]["by"] for one in listed], ["alice"])
-        seen = self.weir.evidence("query --since 10m --kind quarantines -o json")
-        for part in ('"alice"', "reads at night"):
-            contains(seen, part, "the record")
+        def recorded():
+            seen = self.weir.evidence("query --since 10m --kind quarantines -o json")
+            return all(part in seen for part in ('"alice"', "reads at night"))
+        proc.wait_until(recorded, "the record names who ordered it, and why", 30, every=0.3)
 
     def lifting_lets_in_again(self):
         self.weir.shell(f"kubectl weir quarantine {WHO} --lift --reason 'the night shift'", who="alice")

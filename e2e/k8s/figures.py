@@ -31,6 +31,8 @@ class Figures:
         log = proc.wait_until(lambda: self.cluster.logs(name, "app", namespace=namespace).strip() if "app" in str(
             self.cluster.get("pod", name, namespace=namespace)["status"].get("containerStatuses", "")) else "",
             f"{name} prints", 60, every=0.2)
+        found = self.cluster.get("pod", name, namespace=namespace)["spec"].get("initContainers", ())
+        equal("weir-sidecar" in [container["name"] for container in found], namespace == "guarded", f"{name} has a sidecar")
         self.cluster.kubectl("-n", namespace, "delete", "pod", name, "--now")
         return float(log) - began
 
@@ -38,6 +40,9 @@ class Figures:
         self.weir.shell("kubectl create namespace plain && kubectl create namespace guarded && "
                         "kubectl label namespace guarded weir.dev/inject=enabled")
         try:
+            for namespace in ("plain", "guarded"):
+                self.cluster.kubectl("-n", namespace, "wait", "--for=create", "serviceaccount/default", "--timeout=60s")
+            proc.calm()
             plain, guarded = [], []
             for number in range(ROUNDS):
                 plain.append(self._start("plain", f"p{number}"))
@@ -58,7 +63,7 @@ class Figures:
                 assert sizes
                 # One that has just started gives its code back within seconds.
                 proc.wait_until(lambda names=names: max(self._resident(*name) for name in names) < RSS_LIMIT,
-                                f"idle sidecars hold less than {RSS_LIMIT} MB (goal {RSS_GOAL} MB)", 30, every=1)
+                                f"idle sidecars hold less than {RSS_LIMIT} MB (goal {RSS_GOAL} MB)", 60, every=1)
 
     def _resident(self, namespace, pod, container):
         """Megabytes."""

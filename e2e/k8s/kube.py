@@ -45,7 +45,7 @@ core = client.CoreV1Api()
 made = core.create_namespaced_config_map(space, {"metadata": {"name": "python"}, "data": {"a": "b"}})
 out = {"made": made.data, "listed": len(core.list_namespaced_config_map(space, field_selector="metadata.name=python").items)}
 seen = []
-for event in watch.Watch().stream(core.list_namespaced_config_map, space, timeout_seconds=20,
+for event in watch.Watch().stream(core.list_namespaced_config_map, space, timeout_seconds=120,
                                   field_selector="metadata.name=python"):
     seen.append(event["type"])
     if event["type"] == "ADDED":
@@ -214,8 +214,10 @@ class Kube(kube_streams.Streams):
 
         def used():
             """Who the API server sees right after; None where the kubelet put its own token back in between."""
-            self.cluster.run("sh", "-c", f"cd {volume} && rm -rf ..mine && cp -rL ..data ..mine && cat > ..mine/token && "
-                             "ln -sfn ..mine ..next && mv -T ..next ..data", input=new)
+            put = self.cluster.run("sh", "-c", f"cd {volume} && rm -rf ..mine && cp -rL ..data ..mine && cat > ..mine/token && "
+                                   "ln -sfn ..mine ..next && mv -T ..next ..data", input=new, check=False)
+            if put.returncode != 0:
+                return None
             who = json.loads(self.sh("kubectl auth whoami -o json"))["status"]["userInfo"]["extra"]
             there = self.cluster.run("cat", f"{volume}/..data/token").stdout
             return who["authentication.kubernetes.io/credential-id"] if there == new else None

@@ -64,7 +64,7 @@ TUNNEL = f"""\
 cd /tmp
 kubectl port-forward pod/peer 18000:8000 18001:8001 > forward.log 2>&1 &
 child=$!
-for _ in $(seq 100); do grep -q 'Forwarding from 127.0.0.1:18000' forward.log && break; sleep 0.1; done
+for _ in $(seq 600); do grep -q 'Forwarding from 127.0.0.1:18000' forward.log && break; sleep 0.1; done
 seq {CONNECTIONS} | xargs -P {CONNECTIONS} -I@ curl -sS -m 60 -o got-@ http://127.0.0.1:18000/file
 sha256sum got-* | cut -c1-64 | sort | uniq -c | awk '{{print $1}}'
 curl -sS -m 20 http://127.0.0.1:18000/file | wc -c

@@ -33,6 +33,8 @@ while running and time.time() < deadline:
             answer = cursor.fetchone()[0]
             assert answer == "***-**-1120", "not masked: " + answer
             done += 1
+            if done == 1:
+                print("first", flush=True)
         fresh.close()
     except Exception as error:
         failed += 1
@@ -97,6 +99,7 @@ class Outages:
         self.cluster.kubectl("-n", "weir-system", "scale", f"deployment/weir-{component}", f"--replicas={replicas}")
         if replicas:
             self.weir.shell(f"kubectl -n weir-system rollout status deployment/weir-{component} --timeout=120s")
+            self.weir.wait_admission()
         else:
             proc.wait_until(lambda: not self.cluster.get("pods", "-l", f"app.kubernetes.io/component={component}",
                                                          namespace="weir-system")["items"], f"no {component}", 90)
@@ -117,8 +120,12 @@ class Outages:
         """A client that reconnects goes on: same certificate authority, rules in force in between."""
         pod = self.reporter()["metadata"]["name"]
         authority = self.cluster.exec(pod, "sha256sum", "/var/run/weir/trust/ca.crt", namespace="shop", container="app").stdout
-        child, log = self.traffic(12)
-        proc.wait_until(lambda: child.poll() is None and time.sleep(2) is None, "traffic runs")
+        child, log = self.traffic(30)
+
+        def runs():
+            with open(log, encoding="utf-8") as f:
+                return "first" in f.read()
+        proc.wait_until(runs, "traffic runs", 30, child=child, log=log)
         self.cluster.kill(pod, "weir-sidecar", namespace="shop")
         done, failed, text = self.summary(child, log)
         assert failed, "nothing failed: was it killed?"
@@ -132,7 +139,7 @@ class Outages:
         """Node, Java and Go read their authorities once; they reconnect and go on."""
         clients.prepare(self.weir)
         try:
-            pods = clients.start(self.weir, seconds=25)
+            pods = clients.start(self.weir, seconds=60)
             time.sleep(8)
             for pod in pods:
                 self.cluster.kill(pod, "weir-sidecar", namespace=clients.NAMESPACE)
@@ -154,7 +161,8 @@ class Outages:
             spec = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "new"},
                     "spec": {"terminationGracePeriodSeconds": 0,
                              "containers": [{"name": "app", "image": "weir.test/client:1", "command": ["sleep", "9"]}]}}
-            self.weir.shell("kubectl create namespace injected && kubectl label namespace injected weir.dev/inject=enabled")
+            self.weir.shell("kubectl create namespace injected && kubectl label namespace injected weir.dev/inject=enabled && "
+                            "kubectl -n injected wait --for=create serviceaccount/default --timeout=60s")
             for namespace, starts in (("shop", False), ("injected", True)):
                 done = self.cluster.run("kubectl", "-n", namespace, "create", "-f", "-", "--dry-run=server",
                                         input=json.dumps(spec), check=False)
@@ -233,12 +241,20 @@ class Outages:
 
     def node_restarts(self):
         """From zero, with everything installed and namespaces enforced: nothing waits for itself."""
-        began = time.monotonic()
+        began, before = time.monotonic(), time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         self.cluster.restart()
+
+        def anew(pod):
+            """Whether its containers are ready, and run since after the restart: at first the API server knows no better
+            than before it."""
+            containers = pod["status"].get("containerStatuses", ())
+            return containers and all(one["ready"] and one["state"].get("running", {}).get("startedAt", "") > before
+                                      for one in containers)
+
         def up():
-            ready = self.weir.shell("kubectl -n weir-system get deployments -o jsonpath='{.items[*].status.readyReplicas}'",
-                                    check=False).stdout.split()
-            return ready == ["1", "2"] or ready == ["2", "1"]
+            if self.weir.shell("kubectl -n weir-system get pods", check=False).returncode != 0:
+                return False
+            return [sum(map(bool, map(anew, self.pods(component)))) for component in ("controller", "collector")] == [2, 1]
         proc.wait_until(up, "controller and collector are ready again", 180, every=1)
         self.cluster.wait_pod("db", namespace="data", timeout=120)
         self.works(timeout=120)

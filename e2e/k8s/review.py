@@ -133,13 +133,17 @@ class Review:
             json.dump({"ui": UI, "issuer": ISSUER, "screens": self.screens, "chromium": "/usr/bin/chromium", "insecure": True,
                        "env": {}, **told}, f)
         done = self.cluster.run("env", f"SCENE={scene}", f"MODULES={self.modules}", "node", f"{BROWSER}/cluster.mjs", what,
-                                check=False, timeout=120)
+                                check=False, timeout=300)
         assert done.returncode == 0, f"{what}: {done.stdout[-1500:]}{done.stderr[-1500:]}"
         return json.loads(done.stdout.strip().splitlines()[-1])
 
     def _decisions(self, name):
         status = self.cluster.get("accessrequest", name, namespace="shop").get("status", {})
         return status.get("phase"), [(d["approver"], d["decision"]) for d in status.get("decisions", [])]
+
+    def _phase_is_written(self, name):
+        """The page shows what the decisions make of a request before the leader writes it down."""
+        proc.wait_until(lambda: self._decisions(name)[0] not in (None, "Pending"), "its phase is written", 30, every=0.2)
 
     # ------------------------------------------------------------------------------- claims
 
@@ -160,6 +164,7 @@ class Review:
         equal(child.wait(60), 0, "the client")
         with open(out, encoding="utf-8") as f:
             equal(sum(1 for _ in f), ROWS, "rows that the client has")
+        self._phase_is_written(name)
         equal(self._decisions(name), ("Approved", [("jane@corp.example", "Approve")]))
         contains(seen["again"], "Nothing was decided", "the same click, replayed")
 
@@ -180,6 +185,7 @@ class Review:
             equal(self._decisions(name)[1], [], "nothing was decided")
             self._browse("deny", request=name, person="jane", reason="ask for an aggregate")
             assert child.wait(60) != 0, "a denied export went through"
+            self._phase_is_written(name)
             equal(self._decisions(name), ("Denied", [("jane@corp.example", "Deny")]))
         finally:
             proc.stop(child)

@@ -13,6 +13,7 @@ import argparse
 import os
 import sys
 import time
+import traceback
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(HERE, "../lib"), HERE]
@@ -73,7 +74,10 @@ def main():
             weir.reset()
         weir.prepare()
         for suite in SUITES:
-            suite.run(weir, report)
+            try:
+                suite.run(weir, report)
+            except Exception:  # the other suites say what they say
+                report.record(f"{suite.__name__}: its scene is made, and unmade", False, traceback.format_exc())
         if report.failed:
             cluster.dump()
             weir.dump()

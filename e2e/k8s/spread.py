@@ -30,7 +30,7 @@ class Spread:
 
     def fifty_sidecars_within_a_second(self):
         os.makedirs(self.folder, exist_ok=True)
-        self.weir.shell("kubectl create namespace fakes")
+        self.weir.shell("kubectl create namespace fakes && kubectl -n fakes wait --for=create serviceaccount/default --timeout=60s")
         watchers = None
         try:
             pods = [{**POD, "metadata": {"name": f"fake-{n}", "namespace": "fakes"}} for n in range(FAKES)]
@@ -42,6 +42,7 @@ class Spread:
             watchers = proc.spawn([*self.cluster.inside(), "python3", f"{HERE}/fixtures/watchers.py", self.folder, str(FAKES),
                                    f"https://{HOST}:8444/v1/watch", f"{HOST}:8444:{address}"], log=self.log)
             self._wait(1)
+            proc.calm()
             spreads, delays = [], []
             for round_ in range(1, ROUNDS + 1):
                 began = time.time()
@@ -64,11 +65,14 @@ class Spread:
         self.weir.shell(f"kubectl -n shop scale deployment/reporter --replicas={REAL} && "
                         "kubectl -n shop rollout status deployment/reporter --timeout=120s")
         try:
+            proc.calm()
             before = self._in_force()
-            for reason in ("one", "two", "three"):
+            for number, reason in enumerate(("one", "two", "three"), 1):
                 self.cluster.kubectl("patch", "datalabel", "pii.ssn", "--type=merge", "-p",
                                      json.dumps({"spec": {"mask": {"partial": None, "constant": reason}}}))
                 time.sleep(1.2)
+                proc.wait_until(lambda wanted=number * REAL: self._in_force()["+Inf"] - before["+Inf"] >= wanted,
+                                f"all have reported {reason}", 30, every=0.3)
             after = self._in_force()
             gained = {bound: after[bound] - before[bound] for bound in after}
             print(f"      {REAL} sidecars, 3 changes: {gained['+Inf']} reports, "

@@ -157,13 +157,13 @@ class Ssh(scene.Scene):
         equal(known(), [])
         self.cluster.apply(self.filled(scene.LATER))
         began = time.monotonic()
-        proc.wait_until(lambda: len(known()) == 2, "running pods know the new host", 10, every=0.2)
+        proc.wait_until(lambda: len(known()) == 2, "running pods know the new host", 30, every=0.2)
         print(f"      {time.monotonic() - began:.1f} s after kubectl returned")
         equal(self.run("python3", "-c", PARAMIKO, LATE).stdout, f"{USER} 3\n100000\n")
         equal(self.ssh("id -un", host=LATE).stdout, f"{USER}\n")
         lacks(self.run("cat", KNOWN).stdout, "192.0.2.7")
         self.cluster.kubectl("delete", "target", "late")
-        proc.wait_until(lambda: not known(), "it is known no more", 10, every=0.2)
+        proc.wait_until(lambda: not known(), "it is known no more", 30, every=0.2)
 
     def a_new_sidecar_has_the_same_host_keys(self):
         before = self.run("cat", KNOWN).stdout
@@ -216,14 +216,16 @@ class Ssh(scene.Scene):
         def shells():
             found = [event for event in self.events("--since 1m --limit 50") if event.get("command") == "shell"]
             return [event for event in found if event.get("outcome", {}).get("code") == "exit 6"]
-        event = proc.wait_until(shells, "the shell is evidence", 15, every=0.3)[-1]
+        event = proc.wait_until(shells, "the shell is evidence", 30, every=0.3)[-1]
         who = event["session"]["identity"]
         expected = {"namespace": NAMESPACE, "service_account": "default", "pod": pod["metadata"]["name"],
                     "uid": pod["metadata"]["uid"], "workload": "Deployment/agent", "node": pod["spec"]["nodeName"]}
         equal({name: who.get(name) for name in expected}, expected)
         equal((event["session"]["target"], event["session"]["user"]), ("build", USER))
         session = event["session"]["id"]
-        contains(self.weir.evidence(f"replay {session} --raw never"), "mark-42")
+        def replayed():
+            return "mark-42" in self.weir.evidence(f"replay {session} --raw never")
+        proc.wait_until(replayed, "the shell is replayed", 30, every=0.3)
         self.weir.evidence(f"replay {session}/{event['number']} --export asciicast --file shell.cast")
         with open(f"{self.weir.work}/shell.cast", encoding="utf-8") as f:
             lines = f.read().splitlines()
@@ -237,7 +239,7 @@ class Ssh(scene.Scene):
             def limited():
                 policies = self.cluster.get("clusterguardpolicy", "ops-window").get("status", {}).get("conditions", ())
                 return any(c["type"] == "Ready" and c["status"] == "True" for c in policies)
-            proc.wait_until(limited, "the window is in force", 15, every=0.2)
+            proc.wait_until(limited, "the window is in force", 30, every=0.2)
             for _ in range(10):
                 for pod in self.agents:
                     done = self.ssh("head -c 150000 /dev/zero | tr '\\0' x", host=OTHER, pod=pod)
@@ -260,12 +262,12 @@ class Ssh(scene.Scene):
             equal(self.run("ssh", *control, "id -un").stdout, f"{USER}\n")
             self.policy(scene.STRICTER)
             began = time.monotonic()
-            denied = proc.wait_until(lambda: DENIAL.search(self.run("ssh", *control, "id -un").stderr), "it is denied", 5)
+            denied = proc.wait_until(lambda: DENIAL.search(self.run("ssh", *control, "id -un").stderr), "it is denied", 30)
             print(f"      {time.monotonic() - began:.1f} s after kubectl returned")
             equal(denied.group(1), "no-id")
             equal(self.run("ssh", *control, "echo open").stdout, "open\n")
             self.policy()
-            proc.wait_until(lambda: self.run("ssh", *control, "id -un").stdout == f"{USER}\n", "it is permitted again", 5)
+            proc.wait_until(lambda: self.run("ssh", *control, "id -un").stdout == f"{USER}\n", "it is permitted again", 30)
         finally:
             self.run("ssh", "-O", "exit", *control)
 
@@ -287,7 +289,7 @@ class Ssh(scene.Scene):
         lacks(self.run("sh", "-c", local).stdout, "200")
         self.policy(scene.FORWARD)
         try:
-            proc.wait_until(lambda: "200 OK" in page().stdout, "the destination is allowed", 10, every=0.3)
+            proc.wait_until(lambda: "200 OK" in page().stdout, "the destination is allowed", 30, every=0.3)
             contains(self.run("sh", "-c", local).stdout, "200")
             done = self.run("ssh", "-W", "127.0.0.1:22", f"{USER}@{HOST}", input="")
             lacks(done.stdout, "SSH-2.0")
@@ -345,8 +347,10 @@ class Ssh(scene.Scene):
             held = self.run(*command, pod="own")
             lacks(held.stdout, "GNU tar")
             assert re.search(answer, held.stderr), f"{address} {port}: {held.stderr!r} is not /{answer}/"
-        found = self.weir.evidence(f"query --kind refusals,findings -n {NAMESPACE} --since 2m -o json")
-        contains(found, f"{self.address}:2200")
+        def recorded():
+            found = self.weir.evidence(f"query --kind refusals,findings -n {NAMESPACE} --since 2m -o json")
+            return f"{self.address}:2200" in found
+        proc.wait_until(recorded, f"the refusal of {self.address}:2200 is recorded", 30, every=0.3)
 
     # -------------------------------------------------------------------------------------- helpers
 

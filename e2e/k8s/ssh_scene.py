@@ -125,7 +125,8 @@ class Scene:
         self.write("known_hosts", f"{HOST},{OTHER} {self.host_key()}\n")
         shell = self.weir.shell
         for namespace in (HOSTS, NAMESPACE):
-            shell(f"kubectl create namespace {namespace}")
+            shell(f"kubectl create namespace {namespace} && "
+                  f"kubectl -n {namespace} wait --for=create serviceaccount/default --timeout=60s")
         shell(f"kubectl label namespace {NAMESPACE} weir.dev/enforce=true")
         shell(f"cd ssh && kubectl -n {HOSTS} create configmap sshd --from-file=sshd_config --from-file=authorized_keys "
               "--from-file=users.pub --from-file=known_hosts")

@@ -58,7 +58,7 @@ class Told:
         """A receiver with a certificate of its own authority, and Weir that knows it."""
         pki.issue(self.weir.work, "hooks", "DNS:receiver.hooks.svc")
         shell = self.weir.shell
-        shell("kubectl create namespace hooks")
+        shell("kubectl create namespace hooks && kubectl -n hooks wait --for=create serviceaccount/default --timeout=60s")
         shell("kubectl -n hooks create secret tls receiver-tls --cert=hooks.crt --key=hooks.key")
         shell(f"kubectl -n hooks create configmap receiver --from-file={RECEIVER}")
         shell(f"kubectl -n weir-system create secret generic weir-webhook --from-literal=key={SECRET}")
@@ -101,7 +101,7 @@ class Told:
         equal(child.wait(60), 0)
         def all_told():
             return self.cluster.get("accessrequest", name, namespace="shop")["status"].get("notified")
-        proc.wait_until(lambda: len(all_told() or ()) == 3, "three messages are told", 15, every=0.2)
+        proc.wait_until(lambda: len(all_told() or ()) == 3, "three messages are told", 60, every=0.2)
         equal(all_told(), ["created", "decided-1", "closed"])
         got = self._got(name)
         equal([message["good"] and message["fresh"] for message in got], [True] * len(got), "signatures")
@@ -136,7 +136,7 @@ class Told:
             assert part in read, (part, read)
 
     def pods_without_weir_are_findings_where_it_is_enforced(self):
-        self.weir.shell("kubectl create namespace bare")
+        self.weir.shell("kubectl create namespace bare && kubectl -n bare wait --for=create serviceaccount/default --timeout=60s")
         self.cluster.apply(BARE)
         self.cluster.wait_pod("bare", namespace="bare")
         self.weir.shell("kubectl label namespace bare weir.dev/enforce=true")

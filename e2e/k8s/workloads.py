@@ -35,6 +35,11 @@ def pod(then="sleep infinity", sql=QUESTION, extra=""):
     return POD.format(sql=sql, then=then) + extra
 
 
+def job_pod():
+    """A pod's specification that asks and ends, and has the time that any pod has to end in."""
+    return pod("true").replace("terminationGracePeriodSeconds: 1\n", "")
+
+
 def indented(text, by):
     """For a place deeper in YAML."""
     return textwrap.indent(text, " " * by)
@@ -49,7 +54,8 @@ class Workloads:
     def namespace(self):
         """Enforced, and granted."""
         self.weir.shell(f"kubectl create namespace {NAMESPACE} && "
-                        f"kubectl label namespace {NAMESPACE} weir.dev/enforce=true")
+                        f"kubectl label namespace {NAMESPACE} weir.dev/enforce=true && "
+                        f"kubectl -n {NAMESPACE} wait --for=create serviceaccount/default --timeout=60s")
         self.grant()
 
     def grant(self):
@@ -121,7 +127,7 @@ spec:
   template:
     spec:
       restartPolicy: Never
-{indented(pod("true"), 6)}""")
+{indented(job_pod(), 6)}""")
         self.cluster.wait_job("once", namespace=NAMESPACE)
         found, = self.masked("job-name=once")
         sidecar = found["status"]["initContainerStatuses"][0]
@@ -141,7 +147,7 @@ spec:
         metadata: {{labels: {{app: nightly}}}}
         spec:
           restartPolicy: Never
-{indented(pod("true"), 10)}""")
+{indented(job_pod(), 10)}""")
         self.cluster.kubectl("create", "job", "tonight", "--from=cronjob/nightly", namespace=NAMESPACE)
         self.cluster.wait_job("tonight", namespace=NAMESPACE)
         self.masked("app=nightly")
@@ -202,7 +208,8 @@ spec:
                     "annotations: {weir.dev/inject: enabled}}\nspec:\n" + indented(asks + dns, 2))
         self.apply(make("nodes-resolver", "dnsPolicy: Default\n"))
         self.masked("app=nodes-resolver")
-        self.weir.shell(f"kubectl create namespace {ELSEWHERE}")
+        self.weir.shell(f"kubectl create namespace {ELSEWHERE} && "
+                        f"kubectl -n {ELSEWHERE} wait --for=create serviceaccount/default --timeout=60s")
         try:
             self.cluster.kubectl("patch", "clusterguardpolicy", "shop", "--type=json", "-p", json.dumps(
                 [{"op": "add", "path": "/spec/subjects/-", "value": {"namespaces": [ELSEWHERE]}}]))
@@ -273,9 +280,12 @@ spec:
         print(f"      five pods and a restart read {read} of {limit} rows")
 
     def evidence_names_the_workload(self):
-        text = self.weir.evidence(f"sessions -n {NAMESPACE} -o json")
-        for workload in ("Deployment/three", "StatefulSet/two", "Job/once", "CronJob/nightly"):
-            contains(text, workload)
+        workloads = ("Deployment/three", "StatefulSet/two", "Job/once", "CronJob/nightly")
+
+        def listed():
+            found = self.weir.evidence(f"sessions -n {NAMESPACE} -o json")
+            return all(workload in found for workload in workloads) and found
+        text = proc.wait_until(listed, f"sessions of {workloads} are listed", 30, every=0.5)
         for field in ("node1", "weir.test/client:1", '"uid":'):
             contains(text, field)
 

@@ -210,7 +210,7 @@ class Scene:
             # What was freed goes back to the kernel a moment later.
             def is_small():
                 return proc.rss_kb(self.weir.pid) - self.idle_kb <= peak_kb
-            proc.wait_until(is_small, f"the engine has grown by {peak_kb} kB at most", 5, every=0.2)
+            proc.wait_until(is_small, f"the engine has grown by {peak_kb} kB at most", 30, every=0.2)
 
 
 def get(path, *headers, method="GET", body=b""):
@@ -238,10 +238,10 @@ def read_one(sock):
     return head + b"\r\n\r\n" + body
 
 
-def read_all(sock, within=QUICK, limit=1 << 20):
-    """What comes until the other side closes, or is quiet for half a second after it has said something."""
+def read_all(sock, within=QUICK, limit=1 << 20, quiet=0.5):
+    """What comes until the other side closes, or is quiet for as long (in seconds) after it has said something."""
     data, until = b"", time.monotonic() + within
-    sock.settimeout(0.5)
+    sock.settimeout(quiet)
     while time.monotonic() < until and len(data) < limit:
         try:
             piece = sock.recv(65536)
@@ -306,7 +306,7 @@ def smuggled(scene, data):
     before = len(scene.server.seen)
     with scene.connect() as sock:
         sock.sendall(data)
-        answer, _ = read_all(sock, 3)
+        answer, _ = read_all(sock, quiet=3)
     found = harmless(scene, answer)
     asked = scene.server.seen[before:-1]
     if len(asked) > len(found):
@@ -392,7 +392,7 @@ def masked_over_http2(scene):
     """What HTTP/2 brings is the same."""
     with http2(scene) as sock:
         sock.sendall(frame(1, 5, 1, headers(SECRET)))
-        said, _ = read_all(sock, 3)
+        said, _ = read_all(sock, quiet=3)
     if base64.b64encode(b"[masked]") not in said:
         raise AssertionError(f"{said!r}")
     harmless(scene, said)

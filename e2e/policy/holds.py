@@ -38,11 +38,11 @@ class Running:
                 if kind == "N" and "awaiting approval" in wire.fields(body)["M"]:
                     return wire.fields(body)["M"]
             return None
-        return proc.wait_until(found, "the notice", 10)
+        return proc.wait_until(found, "the notice", 60)
 
     def result(self):
         """The answer, once complete."""
-        self.thread.join(30)
+        self.thread.join(60)
         if self.thread.is_alive():
             raise AssertionError("still waiting")
         if self.error:
@@ -76,7 +76,7 @@ def approve_some_rows(scene):
     """An approval for --rows N holds again after N more rows."""
     running, name = held(scene)
     scene.weir.cli("approve", name, "--rows", "5000")
-    proc.wait_until(lambda: running.delivered() == LIMIT + 5000, "5,000 more rows", 10)
+    proc.wait_until(lambda: running.delivered() == LIMIT + 5000, "5,000 more rows", 60)
     second = scene.weir.wait_request()
     if second == name:
         raise AssertionError("the same request twice")
@@ -98,11 +98,16 @@ def deny_ends(scene):
 
 def deadline_ends(scene):
     """Nobody decides: the deadline denies."""
-    running, _ = held(scene)
-    answer = running.result()
-    equal((answer.code, len(answer.rows)), ("42501", LIMIT))
-    equal(scene.weir.requests(), [], "pending requests")
-    equal(running.conn.query("SELECT 1").rows, [[b"1"]])
+    w = scene.start(scene.hurried())
+    try:
+        running, _ = held(scene, w)
+        answer = running.result()
+        equal((answer.code, len(answer.rows)), ("42501", LIMIT))
+        equal(w.requests(), [], "pending requests")
+        equal(running.conn.query("SELECT 1").rows, [[b"1"]])
+        running.conn.close()
+    finally:
+        w.stop()
 
 
 def cancel_ends(scene):
@@ -111,7 +116,7 @@ def cancel_ends(scene):
     wire.cancel(scene.weir.port, running.conn.key)
     answer = running.result()
     equal((answer.code, len(answer.rows)), ("57014", LIMIT))
-    proc.wait_until(lambda: scene.weir.requests() == [], "the request is closed", 5)
+    proc.wait_until(lambda: scene.weir.requests() == [], "the request is closed", 30)
     equal(running.conn.query("SELECT 1").rows, [[b"1"]])
 
 
@@ -120,7 +125,7 @@ def client_gone(scene):
     running, name = held(scene)
     running.conn.sock.shutdown(2)
     running.conn.sock.close()
-    proc.wait_until(lambda: scene.weir.requests() == [], "the request is closed", 5)
+    proc.wait_until(lambda: scene.weir.requests() == [], "the request is closed", 30)
     done = scene.weir.cli("approve", name, check=False)
     if done.returncode == 0:
         raise AssertionError("approved what is gone")
@@ -189,7 +194,7 @@ def portal_is_one_statement(scene):
 
 def requester_cannot_approve(scene):
     """The one who asks cannot decide, root included."""
-    w = scene.start(identity="root")
+    w = scene.start(scene.hurried(), identity="root")
     try:
         running = Running(scene, "SELECT secret FROM vault", w)
         running.notice()
@@ -199,6 +204,7 @@ def requester_cannot_approve(scene):
             raise AssertionError("the requester approved itself")
         equal(running.delivered(), 0)
         equal(running.result().code, "42501", "the deadline denies")
+        running.conn.close()
     finally:
         w.stop()
 

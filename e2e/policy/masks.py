@@ -4,7 +4,7 @@ import re
 import time
 
 from lab import proc, weir, wire
-from lab.report import equal, lacks
+from lab.report import contains, equal, lacks
 
 REAL = "811-12-1001"
 
@@ -129,6 +129,58 @@ def others_change_the_schema(scene):
         scene.server.psql("DROP VIEW IF EXISTS shown, newer; DROP TABLE IF EXISTS new", "shop")
 
 
+def sessions_beside_change_the_schema(scene):
+    """What one session redefines is known to the others at once, however long the interval: outside of a transaction,
+    in one that was begun before, and for a statement prepared before."""
+    w = scene.start()
+    scene.server.psql("SET ROLE app; CREATE VIEW beside AS SELECT id, name FROM customers;"
+                      "CREATE VIEW hidden AS SELECT id, ssn AS name FROM customers", "shop")
+    read = "SELECT name || '' AS known FROM beside WHERE id = 1"
+    try:
+        plain, extended, in_one, maker = (scene.conn(w) for _ in range(4))
+        extended.pipeline(wire.parse(read, "s"), wire.describe("S", "s"))
+        for answer in (plain.query(read), in_one.query(read), extended.pipeline(wire.bind(name="s"), wire.execute())):
+            equal(answer.rows, [[b"Person 1"]], "before")
+        # Having read it there would keep others from changing it.
+        equal(in_one.query("BEGIN; SELECT body FROM plain WHERE id = 3").errors, [])
+        for change in ("ALTER VIEW beside RENAME TO former", "ALTER VIEW hidden RENAME TO beside"):
+            equal(maker.query(change).errors, [], change)
+        equal(scene.direct().query(read).rows, [[REAL.encode()]], "control: what the server shows")
+        for what, answer in (("outside of a transaction", plain.query(read)), ("in a transaction", in_one.query(read)),
+                             ("prepared before", extended.pipeline(wire.bind(name="s"), wire.execute()))):
+            equal((answer.rows, [error["C"] for error in answer.errors]), ([], ["42501"]), what)
+    finally:
+        w.stop()
+        scene.server.psql("DROP VIEW IF EXISTS beside, former, hidden", "shop")
+
+
+def unread_catalogs_refuse(scene):
+    """Where the catalog cannot be read before a batch, the batch shows nothing that needs it."""
+    w = scene.start()
+    scene.server.psql("SET ROLE app; CREATE OR REPLACE VIEW shown AS SELECT id, name FROM customers", "shop")
+    w.write("target.yaml", weir.target_yaml(scene.server.port, client_tls="Refuse") + "  catalog: {refreshInterval: 1s}\n")
+    try:
+        proc.wait_until(lambda: len(w.events(kind="policy_changed")) > 1, "the interval is in force", 20)
+        conn = scene.conn(w)
+        read = "SELECT name FROM shown WHERE id = 1"
+        equal(conn.pipeline(wire.extended(read)).rows, [[b"Person 1"]], "before")
+        equal(conn.query("SET statement_timeout = 1").code, None)
+        scene.server.psql("SET ROLE app; CREATE OR REPLACE VIEW shown AS SELECT id, ssn AS name FROM customers", "shop")
+        for _ in range(20):
+            time.sleep(1.1)
+            answer = conn.pipeline(wire.extended("SET statement_timeout = 0"), wire.extended(read),
+                                   wire.extended("SET statement_timeout = 1"))
+            for row in answer.rows:
+                lacks(str(row), REAL, "a row")
+            if any(error["C"] != "57014" for error in answer.errors):
+                break
+        equal(answer.errors[0]["C"], "42501", "refused")
+        contains(answer.errors[0]["M"], "catalog", "why")
+    finally:
+        w.stop()
+        scene.server.psql("DROP VIEW IF EXISTS shown", "shop")
+
+
 def search_path(scene):
     """The label holds whatever the search path says."""
     conn = scene.conn()
@@ -224,5 +276,6 @@ def claims(scene, results):
         results.check(f"mask: {name}", everywhere, scene, sql)
     for test in (kinds, row_description_is_the_servers, search_path, errors_carry_no_values, psql_display,
                  deferred_errors_carry_no_values, follows_what_is_taken_off, follows_rename, others_change_the_schema,
+                 sessions_beside_change_the_schema, unread_catalogs_refuse,
                  names_that_come_to_mean_others):
         results.check(f"mask: {test.__name__.replace('_', ' ')}", test, scene)

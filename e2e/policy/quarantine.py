@@ -54,14 +54,17 @@ def sessions_end(scene):
             print(f"      the {what} session ended after {took:.2f} s")
             assert took < 5, took
         waiting.thread.join(5)
-        proc.wait_until(lambda: not w.requests(), "the held request is closed", 5)
+        proc.wait_until(lambda: not w.requests(), "the held request is closed", 30)
         refused = scene.psql("-c", "select 1", w=w)
         contains(refused.stderr, "quarantined", "a new connection")
-        event = proc.wait_until(lambda: changes(w), "the event", 5)[-1]
+        event = proc.wait_until(lambda: changes(w), "the event", 30)[-1]
         equal((event["on"], event["reason"]), (True, "reads at night"), "the event")
         assert event["by"], "who ordered it is known"
-        closed = [e for e in w.events(kind="access_request_closed") if e.raw["name"] == request]
-        equal(len(closed), 1, "the hold is over once")
+        def closed():
+            return [e for e in w.events(kind="access_request_closed") if e.raw["name"] == request]
+        proc.wait_until(closed, "the end of the hold is recorded", 30)
+        w.settle()
+        equal(len(closed()), 1, "the hold is over once")
     finally:
         w.stop()
 

@@ -43,6 +43,12 @@ class Scene:
         return weir.Weir(self.binary, self.server.port, target=target, where=where,
                          policies=policy or self.policy, **kwargs).start()
 
+    def hurried(self):
+        """The policies with deadlines that a claim can wait for."""
+        text = self.policy.replace("deadline: 60s", "deadline: 4s")
+        assert text != self.policy
+        return text
+
     def conn(self, w=None, **kwargs):
         """A raw connection through Weir."""
         return wire.Conn((w or self.weir).port, **kwargs)

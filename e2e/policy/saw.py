@@ -50,9 +50,10 @@ def who_was_given_it(scene):
         answer = told(w, SALARY, 2)
         equal([(by["identity"], by["labels"]) for by in answer["identities"]], [("reporter", ["pii.salary"])], "who")
         equal(answer["statements"][0]["target"], "db", "where")
-        equal(answer["perhaps"], [], "nothing is uncertain")
+        equal(saw(w, SALARY, "--label", "pii.salary")["perhaps"], [], "nothing is uncertain")
         equal(told(w, EMAIL, 2)["identities"][0]["labels"], ["pii.email"], "as what")
         told(w, COPIED, 1)
+        equal([one["uncertain"] for one in saw(w, EMAIL)["perhaps"]], [1], "a COPY says no types")
         w.wait_statement("id = 9", outcome="completed")
         equal(saw(w, HIDDEN)["identities"], [], "who was given the masked value")
         equal(saw(w, "user12@example.test")["identities"], [], "who was given what nobody read")
@@ -101,6 +102,19 @@ def what_cannot_be_said_is_said(scene):
         w.stop()
 
 
+def values_in_another_form_are_uncertain(scene):
+    """An array, a row, a document and a date in another style hold the value, and are no text that could be asked for."""
+    for sql in ("SELECT array_agg(email) FROM customers WHERE id = 4", "SELECT xmlelement(name x, email) FROM customers WHERE id = 4",
+                "SELECT (id, email) FROM customers WHERE id = 4", "COPY (SELECT email FROM customers WHERE id = 4) TO STDOUT (FORMAT csv)"):
+        w = scene.start(policy(scene))
+        try:
+            equal(scene.psql("-Atc", sql, w=w).returncode, 0, sql)
+            one = proc.wait_until(lambda: saw(w, EMAIL)["perhaps"], f"the uncertain value of {sql}", 10, log=w.log)[0]
+            equal((one["identity"], one["uncertain"]), ("reporter", 1), sql)
+        finally:
+            w.stop()
+
+
 def unasked_nothing_is_kept(scene):
     """Where no policy asks, there is no such event."""
     scene.conn().query("SELECT email FROM customers WHERE id = 3 /* unasked */")
@@ -112,5 +126,6 @@ def unasked_nothing_is_kept(scene):
 
 def claims(scene, results):
     """All of them."""
-    for claim in (who_was_given_it, what_cannot_be_said_is_said, unasked_nothing_is_kept):
+    for claim in (who_was_given_it, what_cannot_be_said_is_said, values_in_another_form_are_uncertain,
+                  unasked_nothing_is_kept):
         results.check(f"saw: {claim.__name__.replace('_', ' ')}", claim, scene)

@@ -101,7 +101,9 @@ def unknown_host(scene):
 def nothing(scene):
     ends = []
     for options in (scene.direct_options(), scene.options()):
-        child = proc.spawn(["ssh", *options, "-N", "127.0.0.1"])
+        mark = os.path.join(scene.weir.dir, f"logged-in-{len(ends)}")
+        child = proc.spawn(["ssh", *options, "-N", "-o", "PermitLocalCommand=yes", "-o", f"LocalCommand=touch {mark}", "127.0.0.1"])
+        proc.wait_until(lambda mark=mark: os.path.exists(mark), "it is logged in", child=child)
         time.sleep(1)
         equal(child.poll(), None, "it ended by itself")
         ends.append(proc.stop(child))

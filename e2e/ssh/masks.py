@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import time
 
 from lab import proc
 from lab.report import contains, equal, lacks
@@ -59,9 +58,11 @@ def cut(scene, w):
 def shell(scene, w):
     child = subprocess.Popen(["ssh", *scene.options(w), "-tt", "127.0.0.1"], stdin=subprocess.PIPE,
                              stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    child.stdin.write("stty -echo; PS1='$ '\n")
+    child.stdin.write("stty -echo; PS1='$ '; echo silent $((6*7))\n")
     child.stdin.flush()
-    time.sleep(0.5)
+    for line in child.stdout:
+        if "silent 42" in line:
+            break
     child.stdin.write(f"printf 'ssn %s\\n' {SSN}; exit 3\n")
     child.stdin.flush()
     out = child.communicate(timeout=20)[0]

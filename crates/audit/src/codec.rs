@@ -42,6 +42,20 @@ pub enum DecodeError {
 pub(crate) trait Wire: Sized {
     fn put<'a>(&'a self, writer: &mut Writer<'a>);
     fn take(reader: &mut Reader<'_>) -> Result<Self, DecodeError>;
+
+    /// About how many bytes it takes when it is written out, beside its own numbers: what it shares with
+    /// others is counted in full.
+    fn weight(&self) -> usize {
+        0
+    }
+
+    /// Whether what it may share with others is within [`bounds`](crate::bounds).
+    fn is_bounded(&self) -> bool {
+        true
+    }
+
+    /// Cuts what is not.
+    fn bound(&mut self) {}
 }
 
 pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: u64) {

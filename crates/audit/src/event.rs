@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::codec::Wire;
 use crate::control::{
     AccessRequestClosed, AccessRequestCreated, AccessRequestDecided, AccessRequestRepeated,
     BudgetsReset, EngineStarted, EngineStopped, EvidenceRead, Finding, Heartbeat, PolicyChanged,
@@ -54,7 +55,16 @@ impl Record {
     /// About how many bytes it holds in memory, shared text included.
     #[must_use]
     pub fn weight(&self) -> usize {
-        size_of::<Self>() + self.body.weight()
+        size_of::<Self>() + self.body.held()
+    }
+
+    /// The record with what is beyond the bounds of [`Event::is_bounded`] cut, so that it says so; what is
+    /// within them stays shared.
+    #[must_use]
+    pub fn bounded(mut self) -> Self {
+        self.session.bound();
+        self.body.bound();
+        self
     }
 }
 
@@ -76,10 +86,17 @@ pub struct Event {
 }
 
 impl Event {
-    /// About how many bytes it takes in memory, but for what it shares with others.
+    /// About how many bytes it takes when it is written out: what it shares with others is counted in full.
     #[must_use]
     pub fn weight(&self) -> usize {
-        size_of::<Self>() + self.body.weight()
+        size_of::<Self>() + self.session.weight() + Wire::weight(&self.body)
+    }
+
+    /// Whether its session and its lists of names are within their bounds, as they are in each
+    /// event that an engine writes: half a mebibyte of names, 32 KiB of session.
+    #[must_use]
+    pub fn is_bounded(&self) -> bool {
+        self.session.is_bounded() && self.body.is_bounded()
     }
 }
 
@@ -209,7 +226,7 @@ impl Body {
         }
     }
 
-    fn weight(&self) -> usize {
+    fn held(&self) -> usize {
         match self {
             Self::StatementStarted(started) => {
                 size_of::<StatementStarted>() + started.statement.weight()

@@ -23,6 +23,8 @@ pub const MAX_FRAME: usize = 64 * 1024 * 1024;
 const HEADER: usize = 36;
 /// The last time that a frame can hold: times are written as signed differences.
 const LAST_TIME: u64 = i64::MAX.unsigned_abs();
+/// The last sequence number that a frame can hold: stores keep them as signed numbers.
+const LAST_SEQ: u64 = i64::MAX.unsigned_abs();
 /// Events for which room is made before they are read: a count may promise one for each byte, and
 /// in memory an event is a hundred times as large.
 const EVENTS_AHEAD: usize = 1024;
@@ -239,10 +241,10 @@ impl Head {
             .count
             .checked_sub(1)
             .and_then(|more| head.first_seq.checked_add(more));
-        if last.is_none() || head.first_seq == 0 {
-            return Err(DecodeError::Range);
+        match last {
+            Some(last) if last <= LAST_SEQ && head.first_seq > 0 => Ok(head),
+            _ => Err(DecodeError::Range),
         }
-        Ok(head)
     }
 }
 
@@ -384,4 +386,4 @@ impl<'b> FrameReader<'b> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -63,6 +63,17 @@ impl Identity {
             ..Self::default()
         }
     }
+
+    /// The same for sessions: one with very long lists or texts has them cut there; what says whose it is stays.
+    #[must_use]
+    pub fn for_sessions(self: Arc<Self>) -> Arc<Self> {
+        if crate::bounds::identity_fits(&self) {
+            return self;
+        }
+        let mut cut = (*self).clone();
+        crate::bounds::cut_identity(&mut cut);
+        Arc::new(cut)
+    }
 }
 
 /// What stays the same over a session's life; shared by all its events.

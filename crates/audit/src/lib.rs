@@ -20,6 +20,7 @@
 //! name until then.
 
 mod alert;
+mod bounds;
 mod channel;
 mod codec;
 mod control;

@@ -46,6 +46,14 @@ impl Names {
         self.as_slice().len()
     }
 
+    /// What a name takes beside its own bytes.
+    pub(crate) const EACH: usize = size_of::<Arc<str>>();
+
+    /// About how many bytes they take when they are written out.
+    pub(crate) fn weight(&self) -> usize {
+        self.iter().map(|name| Self::EACH + name.len()).sum()
+    }
+
     /// Whether `name` is one of them.
     #[must_use]
     pub fn contains(&self, name: &str) -> bool {

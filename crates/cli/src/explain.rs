@@ -1,12 +1,13 @@
 //! `weir explain`: the decision on a statement with the rules that made it, without a database.
 
 mod exceptions;
+mod kubernetes;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use weir_api::{CompileOptions, References, Resources};
-use weir_gateway::{SshCommandFacts as Command, SshQuestion};
+use weir_gateway::{KubernetesQuestion, SshCommandFacts as Command, SshQuestion};
 use weir_policy::{Bundle, Decision, SftpOperation, SshChannel, Subject, Verdict};
 
 use crate::cluster::{self, Cluster, ClusterError, Home, KubeArgs};
@@ -20,6 +21,9 @@ use exceptions::Mattering;
 pub(crate) struct ExplainArgs {
     #[command(flatten)]
     asked: Asked,
+    /// The object that comes with the request, in YAML or JSON; with `patch` the fields that it sets
+    #[arg(long, value_name = "FILE", requires = "kubernetes")]
+    object: Option<PathBuf>,
     /// The Target it is sent to
     #[arg(long)]
     target: String,
@@ -67,6 +71,10 @@ struct Asked {
     /// `direct-tcpip db:5432`
     #[arg(long, value_names = ["NAME", "WHAT"], num_args = 1..=2)]
     ssh_channel: Option<Vec<String>>,
+    /// The request to a Kubernetes API, such as `get secrets shop/db`, `create pods/exec shop/web`,
+    /// `list deployments.apps shop/`, or a method and a URL
+    #[arg(long, value_names = ["VERB", "RESOURCE", "NAMESPACE/NAME"], num_args = 2..=3)]
+    kubernetes: Option<Vec<String>>,
 }
 
 /// One answer.
@@ -75,6 +83,8 @@ struct Explained {
     decision: Decision,
     /// What a command runs.
     command: Option<Command>,
+    /// Labelled fields of an answer, in the order of the decision's masks.
+    fields: Vec<String>,
     /// The exceptions that have to do with it.
     exceptions: Vec<Mattering>,
 }
@@ -160,9 +170,12 @@ async fn explain(args: &ExplainArgs, home: Home) -> Result<Vec<Explained>, Strin
         ..CompileOptions::default()
     };
     let compiled = weir_api::compile(&resources, &options).map_err(rendered)?;
-    let mut explained = args
-        .asked
-        .decide(&compiled.bundle, &subject, &args.target)?;
+    let mut explained = args.asked.decide(
+        &compiled.bundle,
+        &subject,
+        &args.target,
+        args.object.as_deref(),
+    )?;
     let about = compiled.bundle.exceptions().iter();
     let about: Vec<_> = about
         .filter(|one| one.selects(&subject, &args.target))
@@ -179,13 +192,33 @@ impl Asked {
         bundle: &Bundle,
         subject: &Subject,
         target: &str,
+        object: Option<&Path>,
     ) -> Result<Vec<Explained>, String> {
+        if let Some(words) = &self.kubernetes {
+            let typed = kubernetes::Typed::read(words)?;
+            let object = kubernetes::object(object)?;
+            let question = KubernetesQuestion {
+                method: typed.method,
+                url: &typed.url,
+                content_type: Some(typed.content_type),
+                object: object.as_deref(),
+            };
+            let answer = weir_gateway::explain_kubernetes(bundle, subject, target, question)?;
+            return Ok(vec![Explained {
+                text: format!("{} ({} {})", answer.request, typed.method, typed.url),
+                decision: answer.decision,
+                command: None,
+                fields: answer.fields,
+                exceptions: Vec::new(),
+            }]);
+        }
         let ssh = |text: String, question: SshQuestion<'_>| {
             let answer = weir_gateway::explain_ssh(bundle, subject, target, question)?;
             Ok(vec![Explained {
                 text,
                 decision: answer.decision,
                 command: answer.command,
+                fields: Vec::new(),
                 exceptions: Vec::new(),
             }])
         };
@@ -213,6 +246,7 @@ impl Asked {
             text,
             decision,
             command: None,
+            fields: Vec::new(),
             exceptions: Vec::new(),
         });
         Ok(explained.collect())
@@ -292,7 +326,10 @@ fn print(explained: &Explained) {
         }
     }
     for (column, mask) in &decision.obligations.masks {
-        println!("  mask    result column {}: {mask:?}", column + 1);
+        match explained.fields.get(*column) {
+            Some(field) => println!("  mask    {field}: {mask:?}"),
+            None => println!("  mask    result column {}: {mask:?}", column + 1),
+        }
     }
     for limit in &decision.obligations.limits {
         println!(
@@ -334,6 +371,15 @@ fn as_json(explained: &Explained) -> serde_json::Value {
         "masked_columns": decision.obligations.masks.iter().map(|(at, _)| at + 1).collect::<Vec<_>>(),
         "limits": decision.obligations.limits.iter().map(|l| l.describe()).collect::<Vec<_>>(),
     });
+    if !explained.fields.is_empty()
+        && let Some(members) = document.as_object_mut()
+    {
+        let masked = decision.obligations.masks.iter();
+        let fields = masked.filter_map(|(at, _)| explained.fields.get(*at));
+        let fields = fields.map(String::as_str).collect::<Vec<_>>();
+        members.remove("masked_columns");
+        members.insert("masked_fields".to_owned(), fields.into());
+    }
     if let (Some(command), Some(fields)) = (&explained.command, document.as_object_mut()) {
         fields.insert("programs".to_owned(), command.programs.clone().into());
         fields.insert("opaque".to_owned(), command.opaque.clone().into());

@@ -34,14 +34,16 @@
   if (live && window.EventSource) {
     const news = new EventSource(live.dataset.live);
     const changed = () => all("#list, #state").forEach((part) => htmx.trigger(part, "changed"));
-    news.onmessage = changed;
-    let broken = false;
-    news.onerror = () => { broken = true; };
-    news.onopen = () => { if (broken) changed(); broken = false; };
+    // What changed since the page was made, or while there was no connection, was told to nobody.
+    news.onopen = news.onmessage = changed;
     window.addEventListener("pagehide", () => news.close());
   }
+  // The item that the keys have chosen, which news leaves alone; htmx keeps the focus, by the same id.
+  let chosen = "";
   document.addEventListener("htmx:afterSwap", () => {
     count();
+    const again = chosen && document.getElementById(chosen);
+    if (again) again.closest("[data-item]").classList.add("at");
     const waiting = one("#waiting");
     if (waiting) {
       const number = Number(waiting.dataset.count);
@@ -72,7 +74,9 @@
     const next = list[Math.min(list.length - 1, Math.max(0, at < 0 ? (step > 0 ? 0 : list.length - 1) : at + step))];
     all(".at[data-item]").forEach((item) => item.classList.remove("at"));
     next.classList.add("at");
-    (one("a", next) || next).focus({ preventScroll: true });
+    const link = one("a", next) || next;
+    chosen = link.id;
+    link.focus({ preventScroll: true });
     next.scrollIntoView({ block: "nearest" });
   };
   const pages = { h: "/ui/holds", s: "/ui/sessions", f: "/ui/search", o: "/ui/overview" };

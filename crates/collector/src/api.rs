@@ -26,3 +26,6 @@ pub(crate) use reply::{Refusal, json};
 pub use routes::{ROUTES, Route};
 pub(crate) use routes::{encode, named};
 pub use serve::{ServeError, serve_socket, serve_tcp};
+
+/// How long the body of a request may take.
+pub(crate) const BODY_PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);

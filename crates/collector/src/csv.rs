@@ -8,7 +8,7 @@
 //!   apostrophe away from a cell that begins with one before such a character.
 //! - Other control characters are shown as `\u{…}`.
 
-use weir_audit::{Body, Event, Names, Value};
+use weir_audit::{Body, Event, Names, RecordingChunk, Value};
 
 use crate::{Answer, SessionSummary};
 
@@ -162,6 +162,26 @@ fn event_cells(event: &Event) -> Vec<String> {
     let detail = match &event.body {
         // The columns say it all.
         Body::StatementStarted(_) | Body::StatementFinished(_) => String::new(),
+        // What was recorded is no table's cell.
+        Body::RecordingChunk(chunk) => {
+            let RecordingChunk {
+                statement,
+                index,
+                offset_ms,
+                stream,
+                rows,
+                ..
+            } = chunk;
+            serde_json::json!({
+                "kind": event.body.kind(),
+                "statement": statement,
+                "index": index,
+                "offset_ms": offset_ms,
+                "stream": stream,
+                "rows": rows.len(),
+            })
+            .to_string()
+        }
         other => serde_json::to_string(other).unwrap_or_default(),
     };
     vec![
@@ -236,6 +256,28 @@ mod tests {
         for harmless in ["select 1", "a=b", "5", ""] {
             assert_eq!(line([harmless]), format!("\"{harmless}\"\r\n"));
         }
+    }
+
+    #[test]
+    fn what_was_recorded_is_counted_and_not_shown() {
+        let mut rows = weir_audit::ChunkBuilder::new(1024);
+        rows.push_row([Some(&b"s3cret"[..])]);
+        let chunk = RecordingChunk {
+            statement: 7,
+            rows: rows.take(),
+            ..RecordingChunk::default()
+        };
+        let event = Event {
+            schema: weir_audit::SCHEMA,
+            id: "e1-1-1".parse().unwrap(),
+            time: weir_audit::Timestamp::from_micros(1),
+            session: None,
+            body: chunk.into(),
+        };
+        assert!(serde_json::to_string(&event).unwrap().contains("s3cret"));
+        let cells = event_cells(&event).join(" ");
+        assert!(cells.contains(r#""rows":1"#) && cells.contains(r#""statement":7"#));
+        assert!(!cells.contains("s3cret"), "{cells}");
     }
 
     #[test]

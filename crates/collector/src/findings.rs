@@ -144,13 +144,14 @@ pub async fn watch(
                 let mut found = Vec::new();
                 for event in batch.iter() {
                     metrics.count(event);
+                    let own = store.is_own(&event.id.engine);
                     if let Body::Finding(finding) = &event.body
                         && finding.code.severity() >= config.minimum
                     {
-                        let told = flood.take(event, finding, now);
+                        let told = flood.take(event, finding, own, now);
                         tell(alerts.as_ref(), told);
                     }
-                    if !store.is_own(&event.id.engine) {
+                    if !own {
                         streams.hear(event, now);
                         found.extend(detectors.see(event, now));
                     }

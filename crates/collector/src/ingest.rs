@@ -3,6 +3,8 @@
 //! Invariants
 //! - A pod writes to its own chain only: the engine is `pod_` and the UID in the certificate, and
 //!   each event's identity is the certificate's.
+//! - A pod says what happens in it and no more: who reads evidence is the collector's to say, what is found in
+//!   the cluster is the controller's.
 //! - Each batch ends with a head that the pod signed with the key of its certificate.
 //! - What is acknowledged was committed; a batch that comes twice changes nothing.
 //! - Bodies, what they unpack to, the time they take and how many are in memory are bounded.
@@ -35,11 +37,11 @@ use weir_uplink::ingest::{Acknowledged, MAX_BODY, MAX_UNPACKED};
 pub use metrics::{IngestMetrics, Reason};
 pub use quota::Quota;
 
-use crate::Collector;
 use crate::api::json;
 use crate::peer::{self, Pod};
 use crate::tls::{Credentials, Current, Following};
-use batch::Handed;
+use crate::{Collector, CollectorError};
+use batch::{Handed, Part};
 use quota::{Later, Line, Quotas, Visit};
 use refused::Refused;
 
@@ -79,6 +81,7 @@ struct Inner {
 /// A pod on one of its connections.
 pub struct Guest {
     pod: Arc<Pod>,
+    part: Part,
     _line: Line,
 }
 
@@ -108,7 +111,8 @@ impl Ingest {
         }
     }
 
-    async fn take(&self, pod: &Arc<Pod>, request: Request<Incoming>) -> Result<Ack, Refused> {
+    async fn take(&self, guest: &Guest, request: Request<Incoming>) -> Result<Ack, Refused> {
+        let Guest { pod, part, .. } = guest;
         if request.method() != Method::POST || request.uri().path() != INGEST {
             return Err(Refused::malformed("evidence is posted to /v1/ingest"));
         }
@@ -134,10 +138,10 @@ impl Ingest {
         let body = read(request, most, patience).await?;
         let slot = Arc::clone(&self.inner.storing).acquire_owned().await;
         let slot = slot.map_err(|_| Refused::busy())?;
-        let (inner, pod) = (Arc::clone(&self.inner), Arc::clone(pod));
+        let (inner, pod, part) = (Arc::clone(&self.inner), Arc::clone(pod), *part);
         // Goes on when the client hangs up: what was begun is committed or not, as a whole.
         let stored = tokio::task::spawn_blocking(move || {
-            let stored = inner.keep(&pod, &mut handed, &body, &visit);
+            let stored = inner.keep((&pod, part), &mut handed, &body, &visit);
             drop(slot);
             stored
         });
@@ -168,7 +172,7 @@ impl Ingest {
 impl Inner {
     fn keep(
         &self,
-        pod: &Pod,
+        (pod, part): (&Pod, Part),
         handed: &mut Handed,
         body: &[u8],
         visit: &Visit,
@@ -183,12 +187,16 @@ impl Inner {
         let signed = handed.verify(&batch, pod)?;
         let _long =
             (bytes > LONG).then(|| self.long.lock().unwrap_or_else(PoisonError::into_inner));
-        let mut newest = None;
+        let (mut newest, mut swollen) = (None, false);
         let ack = self.store.ingest_signed(&batch, &signed, &mut |event| {
             newest = newest.max(Some(event.time));
-            batch::check(event, pod)
+            batch::measure(event).inspect_err(|_| swollen = true)?;
+            batch::check(event, pod, part)
         });
-        let ack = ack.map_err(|error| Refused::store(pod, error))?;
+        let ack = ack.map_err(|error| match error {
+            CollectorError::Refused(why) if swollen => Refused::swollen(pod, &why),
+            error => Refused::store(pod, error),
+        })?;
         self.metrics.batches.inc();
         self.metrics.events.inc_by(events);
         self.metrics
@@ -235,12 +243,24 @@ impl Site for Ingest {
             tracing::warn!(pod = %pod.name, spiffe = %pod.spiffe, "a pod has too many connections");
             "the pod has too many connections".to_owned()
         })?;
-        Ok((Arc::new(Guest { pod, _line: line }), Some(until)))
+        let own = self.inner.credentials.borrow();
+        let own = own.as_ref().and_then(|own| own.namespace());
+        let part = if own == Some(&*pod.namespace) {
+            Part::Controller
+        } else {
+            Part::Sidecar
+        };
+        let guest = Guest {
+            pod,
+            part,
+            _line: line,
+        };
+        Ok((Arc::new(guest), Some(until)))
     }
 
     async fn answer(&self, guest: Arc<Guest>, request: Request<Incoming>) -> Response<Body> {
         let pod = &guest.pod;
-        let refused = match self.take(pod, request).await {
+        let refused = match self.take(&guest, request).await {
             Ok(Ack { epoch, seq }) => match json(&Acknowledged { epoch, seq }) {
                 Ok(response) => return response,
                 Err(refusal) => return refusal.answer(),

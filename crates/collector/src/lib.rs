@@ -52,9 +52,10 @@ pub use questions::{About, Answer, Question};
 pub use report::{Engine, Report, ReportError, ReportFiles, Sealed};
 pub use service::{Service, ServiceConfig, ServiceError};
 pub use store::{
-    ChainReport, Collector, CollectorConfig, CollectorError, Day, EventPage, Filter, FindingCount,
-    HoldTotals, LabelDay, LogReport, Overview, PolicyCount, Proof, Saw, SawBy, SawFilter, SawIn,
-    SawPerhaps, SessionFilter, SessionPage, SessionSummary, Traffic, Vouched,
+    Behind, ChainReport, Collector, CollectorConfig, CollectorError, Day, EventPage, Filter,
+    FindingCount, HoldTotals, LabelDay, LogReport, Overview, PolicyCount, Proof, Saw, SawBy,
+    SawFilter, SawIn, SawLabels, SawPerhaps, SessionFilter, SessionPage, SessionSummary, Traffic,
+    Vouched,
 };
 pub use tls::{Credentials, Current, TlsError};
 pub use ui::{LINK_LIFE, Ui, UiConfig};

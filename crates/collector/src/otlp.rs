@@ -5,8 +5,9 @@
 //! - An event goes at least once. The store's cursor moves when the receiver has answered for all of a block,
 //!   so what was on its way when the process ended goes again.
 //! - Nothing that takes evidence waits for it, and memory is bounded: one turn of blocks, cut into requests.
-//! - What a receiver refuses for what it is goes no second time, and is counted; what it refuses for another
-//!   reason (a login, a path, its own trouble) waits.
+//! - What a receiver refuses for what it is goes in halves until it is one event, which is given up, counted and a
+//!   finding: no event keeps another from it. What it refuses for another reason (a login, a path, its own
+//!   trouble) waits.
 //!
 //! It refuses to hold retention up: what is deleted first is a finding, with a count.
 

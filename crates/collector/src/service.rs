@@ -29,9 +29,9 @@ use crate::{
 };
 
 /// Sidecars; how many connections each pod may have is said by its quota.
-const SIDECARS: Bounds = bounds(8192);
-/// Auditors; they come by port-forward, all from one address.
-const AUDITORS: Bounds = bounds(256);
+const SIDECARS: Bounds = bounds(8192, 8192, None);
+/// Auditors and reviewers; those who come by port-forward come all from one address.
+const AUDITORS: Bounds = bounds(1024, 256, Some(Duration::from_secs(60)));
 const UPKEEP: Duration = Duration::from_secs(60);
 /// How often a store that takes no evidence is tried.
 const TRY: Duration = Duration::from_secs(2);
@@ -116,11 +116,12 @@ impl Gauges {
     }
 }
 
-const fn bounds(connections: usize) -> Bounds {
+const fn bounds(connections: usize, per_address: usize, idle: Option<Duration>) -> Bounds {
     Bounds {
         connections,
-        per_address: connections,
+        per_address,
         streams: 16,
+        idle,
         drain: Duration::from_secs(10),
     }
 }

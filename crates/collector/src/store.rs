@@ -20,6 +20,7 @@ mod schema;
 mod seen;
 mod sessions;
 mod texts;
+mod turns;
 mod verify;
 
 use std::fs::{File, TryLockError};
@@ -39,12 +40,14 @@ use weir_audit::{
 use crate::clickhouse::{ClickHouse, ClickHouseConfig};
 use crate::log::{LATEST, LogKey, Signed, Tree, kept};
 
-pub(crate) use outgoing::{Behind, Cursor, Outgoing};
+pub use outgoing::Behind;
+pub(crate) use outgoing::{Cursor, Outgoing};
 pub use overview::{Day, FindingCount, HoldTotals, LabelDay, Overview, PolicyCount, Traffic};
 pub use query::{EventPage, Filter};
 pub(crate) use schema::unpack as unpack_block;
-pub use seen::{Saw, SawBy, SawFilter, SawIn, SawPerhaps};
+pub use seen::{Saw, SawBy, SawFilter, SawIn, SawLabels, SawPerhaps};
 pub use sessions::{SessionFilter, SessionPage, SessionSummary};
+pub(crate) use turns::Reach;
 pub use verify::{ChainReport, LogReport, Vouched};
 
 /// Bounds of a collector.
@@ -113,6 +116,9 @@ pub enum CollectorError {
     /// The question cannot be asked so.
     #[error("{0}")]
     Question(String),
+    /// Others read so much that this must wait.
+    #[error("too many read at once: try again")]
+    Busy,
     /// No such session.
     #[error("no session {0}")]
     NoSession(String),
@@ -128,6 +134,15 @@ impl CollectorError {
         match self {
             Self::Store(error) => error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull),
             Self::Io(error) => error.kind() == std::io::ErrorKind::StorageFull,
+            _ => false,
+        }
+    }
+
+    /// Whether the store failed, and not only over this one thing.
+    fn is_of_the_store(&self) -> bool {
+        match self {
+            Self::Store(error) => error.sqlite_error_code().is_some(),
+            Self::Io(_) => true,
             _ => false,
         }
     }
@@ -170,6 +185,7 @@ struct Inner {
     tail: broadcast::Sender<Arc<[Event]>>,
     /// Whether the last write was kept.
     writable: watch::Sender<bool>,
+    turns: turns::Turns,
 }
 
 impl Collector {
@@ -233,6 +249,7 @@ impl Collector {
                 writer,
                 tail,
                 writable: watch::Sender::new(true),
+                turns: turns::Turns::default(),
             }),
         })
     }
@@ -400,11 +417,12 @@ impl Collector {
         self.writer().clock_offset()
     }
 
-    /// Notes whether a write was kept. That evidence was refused says nothing of the store.
+    /// Notes whether a write was kept. That evidence was refused, or cannot be written down, says nothing of the
+    /// store.
     fn wrote<T>(&self, done: Result<T, CollectorError>) -> Result<T, CollectorError> {
         let kept = match &done {
             Ok(_) => true,
-            Err(CollectorError::Store(_) | CollectorError::Io(_)) => false,
+            Err(error) if error.is_of_the_store() => false,
             Err(_) => return done,
         };
         self.inner

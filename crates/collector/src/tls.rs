@@ -16,6 +16,8 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use tokio::sync::watch;
 
+use crate::peer::Pod;
+
 /// Why TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
@@ -35,6 +37,8 @@ pub struct Credentials {
     certified: Arc<CertifiedKey>,
     roots: Arc<RootCertStore>,
     certificates: Vec<CertificateDer<'static>>,
+    /// The namespace that the certificate names: Weir's own.
+    namespace: Option<Arc<str>>,
 }
 
 impl fmt::Debug for Credentials {
@@ -54,11 +58,19 @@ impl Credentials {
     pub fn new(certified: Arc<CertifiedKey>, roots: &[u8]) -> Result<Self, TlsError> {
         let certificates = certificates_from(roots)?;
         let roots = Arc::new(store_of(&certificates)?);
+        let own = certified.cert.first();
+        let own = own.and_then(|leaf| Pod::of_any_domain(leaf).ok());
         Ok(Self {
             certified,
             roots,
             certificates,
+            namespace: own.map(|pod| pod.namespace),
         })
+    }
+
+    /// The namespace that the collector runs in, as its own certificate says: the controller's, too.
+    pub(crate) fn namespace(&self) -> Option<&str> {
+        self.namespace.as_deref()
     }
 
     /// Weir's own roots: two while they rotate.

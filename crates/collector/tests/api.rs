@@ -348,11 +348,13 @@ async fn who_was_given_a_value_is_found_and_the_value_is_nowhere() {
             .await
             .unwrap();
         assert_eq!(answer["identities"], json!([]));
-        let answer: Value = client.post("/v1/saw?label=pii.p*", &body).await.unwrap();
-        assert_eq!(
-            (&answer["labels"], &answer["identities"]),
-            (&json!([]), &json!([]))
-        );
+        // "Nobody" would be said of a label that there is.
+        for typo in ["pii.snn", "pii.p*"] {
+            let asked = client
+                .post::<Value>(&format!("/v1/saw?label={typo}"), &body)
+                .await;
+            assert_eq!(refusal(asked), (404, "not_found".into()));
+        }
     }
     for body in [
         json!({}),

@@ -14,8 +14,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bed::{Bed, Pod, bed_on, send};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 use weir_audit::{
     Batch, Body, CollectorSink as _, EngineId, FindingCode, Frame, FrameBuilder, Hash, Record,
     Session, Statement, StatementFinished, genesis,
@@ -108,20 +106,10 @@ fn chain(engine: &EngineId, records: &[Record]) -> Vec<Frame> {
     frames
 }
 
-/// What the admin port answers: the status line and the rest.
-async fn admin(bed: &Bed, path: &str) -> String {
-    let mut stream = TcpStream::connect(bed.admin).await.unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    answer
-}
-
 async fn until(bed: &Bed, path: &str, shows: &str) -> String {
     let end = Instant::now() + Duration::from_secs(30);
     loop {
-        let answer = admin(bed, path).await;
+        let answer = bed.admin_says(path).await;
         if answer.contains(shows) {
             return answer;
         }
@@ -162,7 +150,7 @@ async fn sidecars_keep_their_evidence_while_the_collectors_disk_is_full_and_noth
     let shipper = Shipper::start(&audit, bed.sidecar(&pod)).unwrap();
     let session = pod.session(7);
     let mut written = 0;
-    while !admin(&bed, "/metrics").await.contains(FULL) {
+    while !bed.admin_says("/metrics").await.contains(FULL) {
         for _ in 0..10 {
             let record = noisy(&session, written, 20_000);
             audit.deliver(Delivery::Blocking, record).await.unwrap();
@@ -172,7 +160,7 @@ async fn sidecars_keep_their_evidence_while_the_collectors_disk_is_full_and_noth
             written < 2000,
             "the disk is never full: {:?} {}",
             audit.status(),
-            admin(&bed, "/metrics").await
+            bed.admin_says("/metrics").await
         );
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
@@ -180,7 +168,7 @@ async fn sidecars_keep_their_evidence_while_the_collectors_disk_is_full_and_noth
     let report = until(&bed, "/readyz", "503").await;
     assert!(report.contains("store"), "{report}");
     until(&bed, "/metrics", FULL).await;
-    let metrics = admin(&bed, "/metrics").await;
+    let metrics = bed.admin_says("/metrics").await;
     assert!(
         !metrics.contains("weir_collector_refused_total{reason=\"store\"} 0"),
         "{metrics}"

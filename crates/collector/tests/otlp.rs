@@ -22,7 +22,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
-use weir_audit::{Finding, FindingCode};
+use weir_audit::{Body, Event, Finding, FindingCode};
 use weir_collector::{Collector, CollectorConfig, Otlp, OtlpConfig, Signal};
 use weir_telemetry::Registry;
 
@@ -30,6 +30,8 @@ use weir_telemetry::Registry;
 #[derive(Default)]
 struct Receiver {
     says: Mutex<VecDeque<(u16, &'static str, &'static str)>>,
+    /// What it refuses every request over that has it.
+    poison: Mutex<Option<&'static str>>,
     seen: Mutex<Vec<Seen>>,
 }
 
@@ -72,6 +74,11 @@ impl Receiver {
         assert_eq!(header("content-encoding"), Some("gzip"));
         let mut text = String::new();
         GzDecoder::new(&body[..]).read_to_string(&mut text).unwrap();
+        let poison = *self.poison.lock().unwrap();
+        if poison.is_some_and(|poison| text.contains(poison)) {
+            let refused = Response::builder().status(400);
+            return Ok(refused.body(Full::new("no".into())).unwrap());
+        }
         self.seen.lock().unwrap().push(Seen {
             at: Instant::now(),
             path: head.uri.path().to_owned(),
@@ -105,12 +112,13 @@ impl Receiver {
     }
 }
 
+/// Of the findings in a request those that the test made.
 fn numbers(request: &Value) -> Vec<usize> {
     let records = &request["resourceLogs"][0]["scopeLogs"][0]["logRecords"];
-    let bodies = records.as_array().unwrap().iter().map(|record| {
+    let bodies = records.as_array().unwrap().iter().filter_map(|record| {
         let body: Value =
             serde_json::from_str(record["body"]["stringValue"].as_str().unwrap()).unwrap();
-        body["message"].as_str().unwrap().parse().unwrap()
+        body["message"].as_str().unwrap().parse().ok()
     });
     bodies.collect()
 }
@@ -157,6 +165,27 @@ fn counted(registry: &Registry, outcome: &str) -> u64 {
     line.unwrap().parse().unwrap()
 }
 
+/// What the receiver has may be counted a moment later.
+async fn until(what: &str, done: impl Fn() -> bool) {
+    for _ in 0..1500 {
+        if done() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("not within half a minute: {what}");
+}
+
+/// What the newest findings say.
+fn found(store: &Collector) -> Vec<String> {
+    let page = store.query(&weir_collector::Filter::default()).unwrap();
+    let message = |event: Event| match event.body {
+        Body::Finding(finding) => Some(finding.message.to_string()),
+        _ => None,
+    };
+    page.events.into_iter().filter_map(message).collect()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_busy_receiver_gets_everything_in_order_when_it_wants_it() {
     let (receiver, url) = Receiver::start(&[(503, "2", "busy"), (429, "", "")]).await;
@@ -185,6 +214,7 @@ async fn a_busy_receiver_gets_everything_in_order_when_it_wants_it() {
     receiver
         .wait_for(|receiver| receiver.requests().concat().ends_with(&[3, 4]))
         .await;
+    until("five are counted", || counted(&registry, "sent") >= 5).await;
     exporting.abort();
     assert_eq!(counted(&registry, "sent"), 5);
 }
@@ -203,10 +233,10 @@ async fn what_was_taken_goes_no_second_time_after_a_restart() {
             .wait_for(|receiver| receiver.requests().concat() == wanted)
             .await;
         // The answer is on its way to the cursor.
-        while counted(&registry, "sent") < 10 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        until("what was sent is kept", || {
+            counted(&registry, "sent") >= 10 && store.behind().unwrap().since.is_none()
+        })
+        .await;
         exporting.abort();
         assert!(exporting.await.unwrap_err().is_cancelled());
     }
@@ -228,21 +258,52 @@ async fn what_is_rejected_is_counted_and_what_is_too_large_is_cut() {
     let registry = Registry::default();
     let exporting = export(&store, &url, &registry, &[Signal::Logs]);
     receiver
-        .wait_for(|receiver| receiver.requests().len() >= 5)
+        .wait_for(|receiver| receiver.requests().len() >= 7)
         .await;
     let all: Vec<usize> = (0..8).collect();
-    let wanted = [&all[..], &all[..4], &all[..2], &all[2..4], &all[4..]];
-    assert_eq!(receiver.requests(), wanted);
-    report(&store, 8..9);
-    receiver
-        .wait_for(|receiver| receiver.requests().len() >= 6)
-        .await;
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    let wanted = [
+        &all[..],
+        &all[..4],
+        &all[..2],
+        &all[2..4],
+        // It is refused, and goes in halves.
+        &all[4..],
+        &all[4..6],
+        &all[6..],
+    ];
+    assert_eq!(receiver.requests()[..7], wanted);
+    until("seven are counted", || counted(&registry, "sent") >= 7).await;
     exporting.abort();
-    assert_eq!(
-        (counted(&registry, "sent"), counted(&registry, "rejected")),
-        (6, 3)
-    );
+    assert_eq!(counted(&registry, "rejected"), 1);
+    assert!(found(&store).contains(&"the OTLP receiver rejected 1 events: too old".to_owned()));
+}
+
+/// One that is never taken, among many that are others' evidence.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_is_refused_keeps_no_other_from_the_receiver() {
+    const POISON: usize = 700;
+    let (receiver, url) = Receiver::start(&[]).await;
+    *receiver.poison.lock().unwrap() = Some(r#"\"message\":\"700\""#);
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    // More blocks than go in one turn, and one after the poison.
+    report(&store, 0..1024);
+    let registry = Registry::default();
+    let exporting = export(&store, &url, &registry, &[Signal::Logs]);
+    let wanted: Vec<usize> = (0..1024).filter(|number| *number != POISON).collect();
+    receiver
+        .wait_for(|receiver| receiver.requests().concat() == wanted)
+        .await;
+    until("it is counted", || counted(&registry, "rejected") == 1).await;
+    let said = "the OTLP receiver rejected 1 events: status 400 Bad Request: no";
+    until(said, || found(&store).iter().any(|message| message == said)).await;
+    // Nothing of it comes again.
+    report(&store, 1024..1025);
+    receiver
+        .wait_for(|receiver| receiver.requests().concat().ends_with(&[1024]))
+        .await;
+    assert_eq!(receiver.requests().concat().len(), 1024);
+    exporting.abort();
 }
 
 #[tokio::test(flavor = "multi_thread")]

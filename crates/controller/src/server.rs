@@ -22,6 +22,7 @@ const fn bounds(connections: usize) -> Bounds {
         connections,
         per_address: PER_ADDRESS,
         streams: STREAMS,
+        idle: None,
         drain: DRAIN,
     }
 }

@@ -1,4 +1,6 @@
-//! What would be decided over SSH, without a host: for `weir explain`.
+//! What would be decided, without a server: for `weir explain`. What is common to protocols, and SSH.
+
+use std::sync::Arc;
 
 use weir_policy::{
     Bundle, Decision, ForwardKind, NoCounters, Operation, Protocol, Scope, SftpOperation,
@@ -31,10 +33,44 @@ pub struct SshAnswer {
     pub command: Option<Command>,
 }
 
+/// What a subject may do at a target, which is of a protocol.
+///
+/// # Errors
+/// The target is unknown, of another protocol or refused as a whole, the subject is cut off, or no policy
+/// selects both.
+pub(crate) fn scope_of(
+    bundle: &Bundle,
+    subject: &Subject,
+    (target, protocol): (&str, Protocol),
+    now: Timestamp,
+) -> Result<Arc<Scope>, String> {
+    let (id, found) = bundle
+        .target_named(target)
+        .ok_or_else(|| format!("there is no target {target:?}"))?;
+    if found.protocol != protocol {
+        let spoken = found.protocol;
+        return Err(format!(
+            "target {target:?} is of protocol {spoken:?}, not {protocol:?}"
+        ));
+    }
+    if let Some(quarantine) = bundle.quarantine(subject) {
+        return Err(format!("refused: {}", quarantined(&quarantine.name)));
+    }
+    if let Some(reason) = &found.refused {
+        return Err(format!("refused: target {target:?} is refused: {reason}"));
+    }
+    bundle.scope(subject, id, now).ok_or_else(|| {
+        format!(
+            "refused: no policy selects {:?} and target {target:?}",
+            subject.name
+        )
+    })
+}
+
 /// The decision on what is asked for.
 ///
 /// # Errors
-/// The target is unknown or of another protocol, or no policy selects subject and target.
+/// See [`scope_of`]; or the channel is none that is asked for by its name.
 pub fn explain_ssh(
     bundle: &Bundle,
     subject: &Subject,
@@ -42,21 +78,7 @@ pub fn explain_ssh(
     question: SshQuestion<'_>,
 ) -> Result<SshAnswer, String> {
     let now = millis();
-    let (id, found) = bundle
-        .target_named(target)
-        .ok_or_else(|| format!("there is no target {target:?}"))?;
-    if found.protocol != Protocol::SSH {
-        return Err(format!("target {target:?} does not speak SSH"));
-    }
-    if let Some(quarantine) = bundle.quarantine(subject) {
-        return Err(format!("refused: {}", quarantined(&quarantine.name)));
-    }
-    let scope = bundle.scope(subject, id, now).ok_or_else(|| {
-        format!(
-            "refused: no policy selects {:?} and target {target:?}",
-            subject.name
-        )
-    })?;
+    let scope = scope_of(bundle, subject, (target, Protocol::SSH), now)?;
     let decide = |request: SshRequest<'_>| decided(&scope, request, now);
     let plain = |decision| SshAnswer {
         decision,

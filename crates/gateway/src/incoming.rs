@@ -90,7 +90,7 @@ impl Incoming {
     ) -> Session {
         Session {
             id,
-            identity: Arc::clone(&self.identity),
+            identity: Arc::clone(&self.identity).for_sessions(),
             target: target.map(Arc::from),
             protocol: protocol.map(Arc::from),
             client: Some(self.peer.text()),

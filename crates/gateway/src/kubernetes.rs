@@ -11,6 +11,7 @@ mod conditions;
 mod credentials;
 mod effects;
 mod exchange;
+mod explain;
 mod gate;
 mod head;
 mod line;
@@ -26,6 +27,7 @@ mod streams;
 mod upgraded;
 mod upstream;
 
+pub use explain::{KubernetesAnswer, KubernetesQuestion, explain_kubernetes};
 pub(crate) use memory::Memory;
 pub use placeholder::{PlaceholderClaims, Placeholders};
 pub(crate) use port_forward::PortForward;

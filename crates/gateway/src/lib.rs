@@ -33,7 +33,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use engine::{Engine, EngineConfig, Unmatched};
 pub use explain::{SshAnswer, SshQuestion, explain_ssh};
-pub use kubernetes::{PlaceholderClaims, Placeholders};
+pub use kubernetes::{
+    KubernetesAnswer, KubernetesQuestion, PlaceholderClaims, Placeholders, explain_kubernetes,
+};
 pub use postgres::explain;
 pub use ssh::{HostKeys, KeysError, placeholder_key};
 pub use weir_wire_ssh::command::Command as SshCommandFacts;

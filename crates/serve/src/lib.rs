@@ -5,11 +5,13 @@
 //!   of a handshake, header bytes, streams of a connection.
 //! - A connection ends no later than its [`Site`] believes in it, such as when the certificate ends
 //!   that it was made with.
+//! - One on which nothing is asked for ends, where its site says so, and makes room for others.
 //! - After the stop, requests that run are answered, for a while; nothing new is taken.
 //!
 //! Refuses: to know what is asked, and by whom.
 
 mod crowd;
+mod running;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -33,6 +35,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crowd::Crowd;
+use running::Running;
 
 const HANDSHAKE: Duration = Duration::from_secs(10);
 const HEADERS: Duration = Duration::from_secs(10);
@@ -56,6 +59,8 @@ pub struct Bounds {
     pub per_address: usize,
     /// Requests at once on one connection.
     pub streams: u32,
+    /// How long a connection may be open with no request on it; none for as long as it likes.
+    pub idle: Option<Duration>,
     /// How long running requests have once a connection must end.
     pub drain: Duration,
 }
@@ -152,15 +157,23 @@ async fn connection<S: Site>(
     let session = stream.get_ref().1;
     let (client, until) = site.admit(address, session)?;
     let http2 = session.alpn_protocol() == Some(b"h2");
-    let over = async {
-        tokio::select! {
-            () = stopped => {}
-            () = passed(until) => {}
+    let running = Running::default();
+    let over = {
+        let running = running.clone();
+        async move {
+            tokio::select! {
+                () = stopped => {}
+                () = passed(until) => {}
+                () = running.idle(bounds.idle) => {}
+            }
         }
     };
     let service = service_fn(move |request| {
-        let (site, client) = (Arc::clone(&site), client.clone());
-        async move { Ok::<_, Infallible>(site.answer(client, request).await) }
+        let (site, client, one) = (Arc::clone(&site), client.clone(), running.one());
+        async move {
+            let answer = site.answer(client, request).await;
+            Ok::<_, Infallible>(answer.map(|body| one.until_sent(body)))
+        }
     });
     let io = TokioIo::new(stream);
     let ended = if http2 {

@@ -178,6 +178,8 @@ struct Inner {
     grants: Grants,
     random: RandomState,
     state: Mutex<State>,
+    /// Held from looking whether a decision counts until it does: only what counts is evidence.
+    deciding: tokio::sync::Mutex<()>,
     hook: OnceLock<Hook>,
     /// Grows with everything that changes what [`Holds::list`] says.
     changes: watch::Sender<u64>,
@@ -238,6 +240,7 @@ impl Holds {
                 grants,
                 random: RandomState::new(),
                 state: Mutex::default(),
+                deciding: tokio::sync::Mutex::default(),
                 hook: OnceLock::new(),
                 changes: watch::Sender::new(0),
             }),
@@ -382,6 +385,7 @@ impl Holds {
         decision: &Decision,
     ) -> Result<HoldView, DecideError> {
         let at = Timestamp::from(SystemTime::now());
+        let turn = self.inner.deciding.lock().await;
         let record = {
             let state = self.state();
             let entry = state.get(name)?;
@@ -412,7 +416,7 @@ impl Holds {
             }
         }
         let view = self.end(&mut state, id, &ending, &Closing::from_answer(&ending));
-        drop(state);
+        drop((state, turn));
         self.changed();
         view.ok_or_else(|| DecideError::Unknown(name.to_owned()))
     }

@@ -1,6 +1,6 @@
 // What other sites, other people and old pages can do: nothing.
 import http from "node:http";
-import { claim, contains, equal, expect, link, login, loginByLink, opens, psql, raw, scene, throughProvider, until, visitor, waiting } from "../lib.mjs";
+import { claim, contains, equal, expect, inside, link, login, loginByLink, opens, psql, raw, scene, throughProvider, until, visitor, waiting } from "../lib.mjs";
 
 const cookieOf = async (page) => {
   const [one] = (await page.context().cookies()).filter(({ name }) => name === "weir");
@@ -84,7 +84,7 @@ await claim("attack: a session that was planted before a login is worth nothing 
   // A second login ends the first session.
   await page.goto(await link());
   await page.click("button:has-text('Log in as')");
-  await page.waitForURL(`${scene.ui}/ui/**`);
+  await inside(page);
   expect((await cookieOf(page)) !== cookie, "the same cookie again");
   equal((await raw("GET", "/ui/holds", { headers: { cookie } })).status, 303, "the old session");
   const flags = await page.context().cookies();
@@ -185,7 +185,7 @@ await claim("attack: a link is not spent by looking at it, and not logged in by 
   const page = await visitor();
   await page.goto(once);
   await page.click("button:has-text('Log in as')");
-  await page.waitForURL(`${scene.ui}/ui/**`);
+  await inside(page);
 });
 
 await claim("attack: every answer says what a browser must not do with it", async () => {

@@ -1,5 +1,5 @@
 // Logging in and out.
-import { claim, contains, equal, expect, link, login, loginByLink, raw, scene, shot, throughProvider, visitor } from "../lib.mjs";
+import { claim, contains, equal, expect, inside, link, login, loginByLink, raw, scene, shot, throughProvider, visitor } from "../lib.mjs";
 
 await claim("login: whoever is not logged in sees the door, and is led back to where they went", async () => {
   const page = await visitor();
@@ -20,7 +20,7 @@ await claim("login: a one-time link logs the machine's user in, once", async () 
   await shot(page, "once");
   contains(await page.textContent("main"), "logs you in as root");
   await page.click("button:has-text('Log in as')");
-  await page.waitForURL(`${scene.ui}/ui/**`);
+  await inside(page);
   contains(await page.textContent(".who"), "root");
   const other = await visitor();
   await other.goto(once);

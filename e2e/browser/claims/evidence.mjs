@@ -18,9 +18,15 @@ await claim("evidence: sessions are listed, and found by identity and target", a
 await claim("evidence: search finds a statement by text, label, table and decision", async () => {
   const page = await visitor();
   await login(page, "amy", "/ui/search");
+  // What the claim before asked for is on record; its last statement comes last.
+  await until(async () => {
+    await page.goto(`${scene.ui}/ui/search?decision=deny`);
+    return (await page.textContent("main")).includes("DELETE FROM customers");
+  }, "the statements are on record");
+  await page.goto(`${scene.ui}/ui/search`);
   await page.fill("input[name=text]", "SSN from Customers");
   await page.click("button:has-text('Search')");
-  await page.waitForSelector(".event");
+  await page.waitForURL(/text=SSN/);
   contains(await page.textContent(".events"), "SELECT name, ssn FROM customers");
   await shot(page, "search", true);
   for (const query of ["label=pii.*", "table=public.customers&text=ssn", "text=ssn&within=1h"]) {

@@ -1,5 +1,5 @@
 // A reviewer's day: a hold appears by itself, is understood, and is decided by one click.
-import { claim, contains, equal, expect, login, loginByLink, opens, psql, psqlReads, shot, visitor } from "../lib.mjs";
+import { claim, contains, equal, expect, login, loginByLink, opens, psql, psqlReads, scene, shot, until, visitor, waiting } from "../lib.mjs";
 
 const EXPORT = "SELECT id, body, total FROM orders WHERE total > 1 ORDER BY id";
 
@@ -69,6 +69,25 @@ await claim("holds: the page of one changes when somebody else decides it", asyn
   equal((await client.done).out.trim(), "opened");
 });
 
+await claim("holds: what changed before the page was listening is shown as soon as it listens", async () => {
+  const page = await visitor();
+  await loginByLink(page);
+  const client = psql("SELECT secret FROM vault WHERE id = 1 AND 6 = 6");
+  await until(async () => (await waiting()).length === 1, "it waits");
+  let listens;
+  const late = new Promise((resolve) => { listens = resolve; });
+  await page.route("**/ui/hold/live", async (route) => { await late; await route.continue(); });
+  await page.goto(`${scene.ui}/ui/holds`);
+  await opens(page, "6 = 6");
+  await page.waitForSelector("#approve");
+  client.child.kill();
+  await until(async () => (await waiting()).length === 0, "it is withdrawn");
+  equal(await page.textContent("#state .badge"), "waits", "the page was told");
+  listens();
+  // Sooner than pages look by themselves.
+  await page.waitForSelector("#state .badge:has-text('withdrawn')", { timeout: 10000 });
+});
+
 await claim("holds: decided by keys alone", async () => {
   const page = await visitor();
   await loginByLink(page);
@@ -76,12 +95,33 @@ await claim("holds: decided by keys alone", async () => {
   await page.waitForSelector("#list .cards:not(.over) a.card");
   await page.keyboard.press("j");
   await page.keyboard.press("Enter");
+  // Until it is loaded it hears no keys.
+  await page.waitForURL(/\/ui\/holds\/./);
   await page.waitForSelector("#approve");
   await page.keyboard.press("a");
   equal(await page.evaluate(() => document.activeElement.id), "approve");
   await page.keyboard.press("Enter");
   await page.waitForSelector(".notice.good");
   equal((await client.done).out.trim(), "opened");
+});
+
+await claim("holds: news leaves alone what the keys have chosen", async () => {
+  const page = await visitor();
+  await loginByLink(page);
+  const clients = [psql(EXPORT), psql("SELECT secret FROM vault WHERE id = 1 AND 8 = 8")];
+  const cards = page.locator("#list .cards:not(.over) a.card");
+  await cards.nth(1).waitFor();
+  await page.keyboard.press("j");
+  await page.keyboard.press("j");
+  const chosen = () => page.evaluate(() => [document.activeElement.getAttribute("href"), ...[...document.querySelectorAll(".at[data-item] a")].map((link) => link.getAttribute("href"))]);
+  const path = await cards.nth(1).getAttribute("href");
+  equal(await chosen(), [path, path]);
+  const exports = (await cards.nth(1).textContent()).includes("FROM orders");
+  clients[exports ? 1 : 0].child.kill();
+  await until(async () => (await cards.count()) === 1, "the other one is over");
+  equal(await chosen(), [path, path]);
+  await page.keyboard.press("Enter");
+  await page.waitForURL(`${scene.ui}${path}`);
 });
 
 await claim("holds: a statement of a megabyte is shown in part, and the page says how much is missing", async () => {
@@ -106,11 +146,13 @@ await claim("holds: one click is one decision, and a page that is old decides no
   await opens(page, "7 = 7");
   const other = await page.context().newPage();
   await other.goto(page.url());
+  // A page that is behind another draws nothing, and waits for what it draws.
+  await page.bringToFront();
   await page.click("#approve");
   await page.waitForSelector(".notice.good");
   await client.done;
-  await other.evaluate(() => { document.querySelector("#decisions").hidden = false; });
-  await other.click("#approve");
+  // The page has learned of it by itself by now, and hides the button.
+  await other.evaluate(() => { const button = document.querySelector("#approve"); button.form.requestSubmit(button); });
   await other.waitForSelector(".notice.bad");
   contains(await other.textContent(".notice"), "Nothing was decided");
 });

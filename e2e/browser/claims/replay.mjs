@@ -42,7 +42,7 @@ await claim("replay: plays, stops, seeks, and a link leads to a moment", async (
   await page.waitForSelector(".step.now");
   const clock = () => page.textContent("#clock");
   const at = await clock();
-  await until(async () => (await clock()) !== at, "the clock runs", 3);
+  await until(async () => (await clock()) !== at, "the clock runs");
   await shot(page, "replay-playing");
   await page.click("#play");
   await page.locator("#seek").evaluate((seek) => { seek.value = seek.max; seek.dispatchEvent(new Event("input")); });
@@ -58,7 +58,7 @@ await claim("replay: a shell in a terminal, played from its recording", async ()
   const options = ["-p", String(scene.ssh.port), "-o", `UserKnownHostsFile=${scene.ssh.known}`, "-o", "StrictHostKeyChecking=yes", "-o", "PreferredAuthentications=none,password,keyboard-interactive,publickey"];
   const shell = start(["ssh", ...options, "-tt", `${scene.ssh.user}@127.0.0.1`], {});
   shell.child.stdin.write("echo hello from a shell\n");
-  await until(() => shell.heard().split("hello from a shell").length > 2, "the shell answers", 20);
+  await until(() => shell.heard().split("hello from a shell").length > 2, "the shell answers");
   shell.child.stdin.write("exit\n");
   await shell.done;
   await run(["ssh", ...options, `${scene.ssh.user}@127.0.0.1`, "echo to-out; echo to-err >&2; exit 3"]);
@@ -69,13 +69,18 @@ await claim("replay: a shell in a terminal, played from its recording", async ()
     return (await page.locator("table.list tbody tr").count()) >= 2;
   }, "both sessions");
   const links = await page.locator("table.list tbody tr a").evaluateAll((all) => all.map((a) => a.getAttribute("href")));
-  await page.goto(scene.ui + links[1]);
+  await until(async () => {
+    await page.goto(scene.ui + links[1]);
+    return page.locator(".terminal").count();
+  }, "the shell's terminal");
   await page.waitForSelector(".terminal .ap-player");
   await page.locator("#seek").evaluate((seek) => { seek.value = seek.max; seek.dispatchEvent(new Event("input")); });
   await until(async () => (await page.textContent(".terminal")).includes("hello from a shell"), "the terminal shows what was typed");
   await shot(page, "replay-shell", true);
-  await page.goto(scene.ui + links[0]);
+  await until(async () => {
+    await page.goto(scene.ui + links[0]);
+    return (await page.textContent(".steps")).includes("exit 3");
+  }, "the command's end");
   contains(await page.textContent(".steps"), "to-out");
   contains(await page.textContent(".steps"), "to-err");
-  contains(await page.textContent(".steps"), "exit 3");
 });

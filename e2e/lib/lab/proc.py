@@ -63,14 +63,19 @@ def workdir(prefix="weir-e2e-"):
 
 
 _handed_out = set()
+_FREE = "import socket; s = socket.socket(); s.bind(('127.0.0.1', 0)); print(s.getsockname()[1])"
 
 
-def free_port():
-    """A TCP port of 127.0.0.1 that nobody has now and that was not handed out before."""
+def free_port(inside=()):
+    """A TCP port of 127.0.0.1 that nobody has now and that was not handed out before; ``inside`` is the command line that
+    leads into another network namespace."""
     while True:
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            port = s.getsockname()[1]
+        if inside:
+            port = int(run([*inside, "python3", "-c", _FREE]).stdout)
+        else:
+            with socket.socket() as s:
+                s.bind(("127.0.0.1", 0))
+                port = s.getsockname()[1]
         if port not in _handed_out:
             _handed_out.add(port)
             return port
@@ -88,6 +93,22 @@ def wait_until(claim, what, timeout=30, every=0.05, child=None, log=None):
         if time.monotonic() > deadline:
             raise TimeoutError(f"{what}: not after {timeout} s\n{tail(log)}")
         time.sleep(every)
+
+
+def calm(timeout=60):
+    """Waits until half of the machine has been idle for a second, so that what is measured next is not others' work; where
+    it stays busy the figure has to hold as it is."""
+    def times():
+        with open("/proc/stat", encoding="ascii") as f:
+            return [int(ticks) for ticks in f.readline().split()[1:9]]
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        before = times()
+        time.sleep(1)
+        after = times()
+        if (after[3] - before[3]) * 2 > sum(after) - sum(before):
+            return
+    print("      the machine is busy with something else")
 
 
 def tail(path, lines=25):

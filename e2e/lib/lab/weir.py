@@ -67,7 +67,7 @@ class Weir:
         self.binary = os.path.abspath(binary)
         self.dir = where or proc.workdir("weir-run-")
         self.state = state_dir or os.path.join(self.dir, "state")
-        self.port, self.admin_port, self.collector_port = (proc.free_port() for _ in range(3))
+        self.port, self.admin_port, self.collector_port = (proc.free_port(wrap) for _ in range(3))
         self.log = os.path.join(self.dir, "weir.log")
         self.wrap = list(wrap)
         self.child = None
@@ -123,7 +123,7 @@ collector: {{address: "127.0.0.1:{self.collector_port}"{collector}}}
         """The certificate authority that clients must trust."""
         found = proc.wait_until(lambda: _first(f"{self.state}/ca.pem", f"{self.state}/ca.crt",
                                                f"{self.state}/ca/*.pem", f"{self.state}/ca/*.crt"),
-                                "Weir's CA certificate appears", timeout=5)
+                                "Weir's CA certificate appears", timeout=30)
         return found
 
     # ------------------------------------------------------------------------------ its CLI
@@ -149,7 +149,7 @@ collector: {{address: "127.0.0.1:{self.collector_port}"{collector}}}
         """Requests that wait."""
         return self.json("requests")
 
-    def wait_request(self, timeout=15):
+    def wait_request(self, timeout=60):
         """The name of the one pending request, once there is one."""
         return proc.wait_until(self.requests, "a request is pending", timeout, log=self.log)[0]["name"]
 
@@ -186,7 +186,7 @@ collector: {{address: "127.0.0.1:{self.collector_port}"{collector}}}
             raise RuntimeError(f"{path}: {status} {text[:300]}")
         return json.loads(text)
 
-    def wait_statement(self, text, timeout=10, **wanted):
+    def wait_statement(self, text, timeout=60, **wanted):
         """The first recorded statement with that text whose fields are as wanted."""
         def found():
             for event in self.statements(text=text):
@@ -196,17 +196,19 @@ collector: {{address: "127.0.0.1:{self.collector_port}"{collector}}}
         return proc.wait_until(found, f"evidence of {text!r} with {wanted}", timeout, every=0.2)
 
     def settle(self):
-        """Waits until what was spooled has reached the collector's store."""
+        """Waits until what was spooled has reached the collector's store: nothing new comes, while the spool has
+        nothing that the collector has not acknowledged."""
         last = [None, 0]
 
         def still():
             # Reading is an event itself.
             newest = [e["id"] for e in self.api("/v1/events?limit=50")["events"] if e["kind"] != "evidence_read"]
             now = newest[0] if newest else None
-            last[1] = last[1] + 1 if now == last[0] else 0
+            shipped = self.metric("weir_spool_unacknowledged_events") == 0
+            last[1] = last[1] + 1 if now == last[0] and shipped else 0
             last[0] = now
             return last[1] >= 4
-        proc.wait_until(still, "the collector has everything", every=0.4)
+        proc.wait_until(still, "the collector has everything", 120, every=0.4)
 
 
 class Event:
@@ -237,7 +239,7 @@ def _first(*patterns):
 
 def http_get(port, path, headers=None):
     """(status, text) of a plain GET on loopback."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     connection.request("GET", path, headers=headers or {})
     answer = connection.getresponse()
     return answer.status, answer.read().decode(errors="replace")

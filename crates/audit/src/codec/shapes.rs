@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use super::{DecodeError, Reader, Wire, Writer};
+use crate::bounds;
 use crate::control::{
     AccessRequestClosed, AccessRequestCreated, AccessRequestDecided, AccessRequestRepeated,
     Binding, BudgetsReset, Closing, EngineStarted, EngineStopped, EvidenceRead, Finding,
@@ -35,6 +36,16 @@ macro_rules! wire_struct {
                     $($field: Wire::take(reader)?,)*
                     $($($newer: reader.since($version)?,)*)*
                 })
+            }
+            fn weight(&self) -> usize {
+                0 $(+ self.$field.weight())* $($(+ self.$newer.weight())*)*
+            }
+            fn is_bounded(&self) -> bool {
+                true $(&& self.$field.is_bounded())* $($(&& self.$newer.is_bounded())*)*
+            }
+            fn bound(&mut self) {
+                $(self.$field.bound();)*
+                $($(self.$newer.bound();)*)*
             }
         }
     )*};
@@ -70,7 +81,7 @@ macro_rules! wire_number {
 }
 
 macro_rules! wire_shared {
-    ($($name:ty = $method:ident),*) => {$(
+    ($($name:ty = $method:ident: $weight:expr, $fits:expr, $cut:expr);*) => {$(
         impl Wire for $name {
             fn put<'a>(&'a self, writer: &mut Writer<'a>) {
                 writer.$method(self);
@@ -78,18 +89,35 @@ macro_rules! wire_shared {
             fn take(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
                 reader.$method()
             }
+            fn weight(&self) -> usize {
+                let weight: fn(&Self) -> usize = $weight;
+                weight(self)
+            }
+            fn is_bounded(&self) -> bool {
+                let fits: fn(&Self) -> bool = $fits;
+                fits(self)
+            }
+            fn bound(&mut self) {
+                let cut: fn(&mut Self) = $cut;
+                cut(self);
+            }
         }
     )*};
 }
 
 wire_number!(u32, u64);
 wire_shared!(
-    Arc<str> = text,
-    Names = names,
-    Arc<Session> = session,
-    Arc<Identity> = identity,
-    Arc<[Column]> = columns
+    Arc<str> = text: |text| text.len(), |_| true, |_| {};
+    Names = names: Names::weight, bounds::fits, |names| bounds::cut(names, bounds::MAX_NAMES);
+    Arc<Session> = session: |session| (**session).weight(), bounds::session_fits, bounds::cut_session;
+    Arc<Identity> = identity: |identity| (**identity).weight(), |_| true, |_| {};
+    Arc<[Column]> = columns: |columns| weight_of(columns), bounds::columns_fit, bounds::cut_columns
 );
+
+fn weight_of<T: Wire>(all: &[T]) -> usize {
+    let weights = all.iter().map(Wire::weight);
+    size_of_val(all) + weights.sum::<usize>()
+}
 
 wire_struct! {
     Identity {
@@ -178,6 +206,15 @@ macro_rules! wire_body {
                     _ => Err(DecodeError::Unknown),
                 }
             }
+            fn weight(&self) -> usize {
+                match self { $(Self::$variant(body) => body.weight()),* }
+            }
+            fn is_bounded(&self) -> bool {
+                match self { $(Self::$variant(body) => body.is_bounded()),* }
+            }
+            fn bound(&mut self) {
+                match self { $(Self::$variant(body) => body.bound()),* }
+            }
         }
     };
 }
@@ -235,6 +272,20 @@ impl<T: Wire> Wire for Option<T> {
             Ok(None)
         }
     }
+
+    fn weight(&self) -> usize {
+        self.as_ref().map_or(0, Wire::weight)
+    }
+
+    fn is_bounded(&self) -> bool {
+        self.as_ref().is_none_or(Wire::is_bounded)
+    }
+
+    fn bound(&mut self) {
+        if let Some(value) = self {
+            value.bound();
+        }
+    }
 }
 
 impl<T: Wire> Wire for Box<T> {
@@ -244,6 +295,18 @@ impl<T: Wire> Wire for Box<T> {
 
     fn take(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         T::take(reader).map(Self::new)
+    }
+
+    fn weight(&self) -> usize {
+        size_of::<T>() + (**self).weight()
+    }
+
+    fn is_bounded(&self) -> bool {
+        (**self).is_bounded()
+    }
+
+    fn bound(&mut self) {
+        (**self).bound();
     }
 }
 
@@ -257,6 +320,18 @@ impl<T: Wire> Wire for Vec<T> {
         let count = reader.count()?;
         (0..count).map(|_| T::take(reader)).collect()
     }
+
+    fn weight(&self) -> usize {
+        weight_of(self)
+    }
+
+    fn is_bounded(&self) -> bool {
+        self.iter().all(Wire::is_bounded)
+    }
+
+    fn bound(&mut self) {
+        self.iter_mut().for_each(Wire::bound);
+    }
 }
 
 impl Wire for Box<str> {
@@ -266,6 +341,10 @@ impl Wire for Box<str> {
 
     fn take(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         reader.str().map(Into::into)
+    }
+
+    fn weight(&self) -> usize {
+        self.len()
     }
 }
 
@@ -343,6 +422,14 @@ impl Wire for Value {
             _ => Err(DecodeError::Unknown),
         }
     }
+
+    fn weight(&self) -> usize {
+        match self {
+            Self::Null => 0,
+            Self::Text(text) => text.len(),
+            Self::Binary(bytes) => bytes.len(),
+        }
+    }
 }
 
 impl Wire for Outcome {
@@ -373,6 +460,13 @@ impl Wire for Outcome {
             _ => Err(DecodeError::Unknown),
         }
     }
+
+    fn weight(&self) -> usize {
+        match self {
+            Self::Failed { code } => code.len(),
+            _ => 0,
+        }
+    }
 }
 
 impl Wire for Ruling {
@@ -400,6 +494,13 @@ impl Wire for Ruling {
             _ => Err(DecodeError::Unknown),
         }
     }
+
+    fn weight(&self) -> usize {
+        match self {
+            Self::Approve { .. } => 0,
+            Self::Deny { reason } => reason.len(),
+        }
+    }
 }
 
 impl Wire for RecordedRows {
@@ -420,5 +521,9 @@ impl Wire for RecordedRows {
         };
         taken.decode()?;
         Ok(taken)
+    }
+
+    fn weight(&self) -> usize {
+        self.data.len()
     }
 }

@@ -565,9 +565,18 @@ fn a_frame_whose_time_does_not_fit_is_refused() {
 
 #[test]
 fn the_last_number_there_is_can_be_given_and_none_after_it() {
-    for (count, expected) in [(0, None), (1, Some(u64::MAX)), (2, None)] {
+    let most = i64::MAX.unsigned_abs();
+    for (first, count, expected) in [
+        (most, 0, None),
+        (most, 1, Some(most)),
+        (most, 2, None),
+        (most - 1, 2, Some(most)),
+        (most + 1, 1, None),
+        (u64::MAX, 1, None),
+        (u64::MAX, 2, None),
+    ] {
         let mut payload = vec![SCHEMA_BYTE, 1];
-        crate::codec::put_varint(&mut payload, u64::MAX);
+        crate::codec::put_varint(&mut payload, first);
         payload.extend([count, 0, 0, 0, 13]);
         let previous = genesis(&engine());
         let hash = link(&previous, &payload);
@@ -575,7 +584,7 @@ fn the_last_number_there_is_can_be_given_and_none_after_it() {
         assert_eq!(
             frame.ok().map(|frame| frame.last_seq()),
             expected,
-            "{count}"
+            "{first} {count}"
         );
     }
 }

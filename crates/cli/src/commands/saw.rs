@@ -122,6 +122,12 @@ fn render(saw: &Saw, screen: Screen) -> String {
     for perhaps in &saw.perhaps {
         out.push_str(&told(perhaps));
     }
+    if saw.left_out > 0 {
+        let others = grouped(saw.left_out);
+        out.push_str(&format!(
+            "not looked at: fingerprints of {others} more labels, which --label can name\n"
+        ));
+    }
     out
 }
 
@@ -188,6 +194,12 @@ mod tests {
         let nobody = saw(serde_json::json!({
             "labels": ["pii.ssn"], "identities": [], "statements": [], "perhaps": []}));
         assert!(render(&nobody, screen()).starts_with("nobody was given it, as far as"));
+        assert!(!render(&nobody, screen()).contains("not looked at"));
+        let some = Saw {
+            left_out: 1200,
+            ..nobody
+        };
+        assert!(render(&some, screen()).contains("1,200 more labels"));
         assert!(render(&Saw::default(), screen()).contains("spec.audit.fingerprints"));
     }
 

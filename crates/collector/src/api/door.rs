@@ -11,6 +11,7 @@ use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use weir_serve::Body;
 
+use super::BODY_PATIENCE;
 use super::reply::Refusal;
 
 /// What a door answers: a status, and JSON or nothing.
@@ -37,7 +38,9 @@ pub(super) async fn through(
         return Err(Refusal::method());
     }
     let (head, body) = request.into_parts();
-    let body = Limited::new(body, door.longest()).collect().await;
+    let body = Limited::new(body, door.longest()).collect();
+    let body = tokio::time::timeout(BODY_PATIENCE, body).await;
+    let body = body.map_err(|_| Refusal::late())?;
     let body = body.map_err(|error| Refusal::bad(error.to_string()))?;
     let (status, body) = door.answer(&head.headers, body.to_bytes()).await;
     let empty = body.is_empty();

@@ -13,16 +13,22 @@ use weir_api::kinds::RequestDecision;
 use weir_audit::{EvidenceRead, SessionId};
 use weir_uplink::control::{DecisionAsked, Person};
 
+use super::BODY_PATIENCE;
 use super::door::{Door, through};
 use super::operator::{Approver, Decide, Desk, Operator, QuarantineView};
 use super::reply::{Refusal, csv, json, line, octets, plain, stream};
 use super::routes::{Form, Found, Query, To, find};
-use crate::{About, Collector, CollectorError, Saw, SawFilter, Selection, Ui, csv as table};
+use crate::store::Reach;
+use crate::{
+    About, Collector, CollectorError, Saw, SawFilter, SawLabels, Selection, Ui, csv as table,
+};
 use weir_serve::Body;
 
 const MAX_BODY: usize = 64 << 10;
 /// A part of an export.
 const PART: usize = 64 << 10;
+/// Labels that the controller makes fingerprints of at once.
+const LABELS_AT_ONCE: usize = 1024;
 const NO_UI: &str = "there is no web UI: collector.address is not set, or is not loopback";
 /// Whoever bears the collector's token.
 const READER: &str = "collector.token";
@@ -274,7 +280,7 @@ impl Api {
             To::Verify => {
                 query.finish().map_err(Refusal::bad)?;
                 caller.everywhere()?;
-                json(&self.blocking(|store| store.verify()).await?)
+                json(&self.whole(|store| store.verify()).await?)
             }
             To::Checkpoint => {
                 query.finish().map_err(Refusal::bad)?;
@@ -294,7 +300,7 @@ impl Api {
                 let selection = query.selection().map_err(Refusal::bad)?;
                 caller.everywhere()?;
                 read().await?;
-                Ok(self.export(selection))
+                self.export(selection).await
             }
             To::Report => {
                 let (since, until, namespace) = query.overview().map_err(Refusal::bad)?;
@@ -310,7 +316,7 @@ impl Api {
                 }
                 read().await?;
                 let reader = caller.reads(&path, &text).reader;
-                let report = self.blocking(move |store| store.report_of(since, until, &reader));
+                let report = self.whole(move |store| store.report_of(since, until, &reader));
                 json(&report.await?)
             }
             To::Saw => {
@@ -439,19 +445,25 @@ impl Api {
         label: Option<String>,
         value: String,
     ) -> Result<Saw, Refusal> {
-        let mut labels = self.blocking(|store| store.saw_labels()).await?;
-        if let Some(label) = label {
-            labels.retain(|known| match label.strip_suffix('*') {
-                Some(start) => known.starts_with(start),
-                None => *known == label,
-            });
+        let wanted = label.clone();
+        let labels = self.blocking(move |store| store.saw_labels(wanted.as_deref()));
+        let SawLabels { names, left_out } = labels.await?;
+        match label {
+            Some(label) if names.is_empty() => {
+                let why = format!("no fingerprints of the label {label} are kept");
+                return Err(Refusal::not_found(&why));
+            }
+            _ if names.is_empty() => return Ok(Saw::default()),
+            _ => {}
         }
-        if labels.is_empty() {
-            return Ok(Saw::default());
+        for labels in names.chunks(LABELS_AT_ONCE) {
+            let made = self.desk()?.fingerprints(value.clone(), labels.to_vec());
+            filter
+                .values
+                .extend(labels.iter().cloned().zip(made.await?));
         }
-        let made = self.desk()?.fingerprints(value, labels.clone()).await?;
-        filter.values = labels.into_iter().zip(made).collect();
-        self.blocking(move |store| store.saw(&filter)).await
+        let saw = self.blocking(move |store| store.saw(&filter)).await?;
+        Ok(Saw { left_out, ..saw })
     }
 
     fn desk(&self) -> Result<&dyn Desk, Refusal> {
@@ -475,10 +487,15 @@ impl Api {
         &self,
         act: impl FnOnce(&Collector) -> Result<T, CollectorError> + Send + 'static,
     ) -> Result<T, Refusal> {
-        let store = self.collector.clone();
-        let done = tokio::task::spawn_blocking(move || act(&store)).await;
-        done.map_err(|error| Refusal::failed(error.to_string()))?
-            .map_err(Refusal::from)
+        Ok(self.collector.reading(Reach::Page, act).await?)
+    }
+
+    /// The same for what reads all that there is.
+    async fn whole<T: Send + 'static>(
+        &self,
+        act: impl FnOnce(&Collector) -> Result<T, CollectorError> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        Ok(self.collector.reading(Reach::Whole, act).await?)
     }
 
     async fn replay(
@@ -487,11 +504,14 @@ impl Api {
         namespace: Option<String>,
     ) -> Result<Response<Body>, Refusal> {
         let (sender, mut lines) = mpsc::channel::<Bytes>(64);
+        let turn = self.collector.turn(Reach::Stream).await?;
         let store = self.collector.clone();
         let reading = tokio::task::spawn_blocking(move || {
-            store.replay(session, namespace.as_deref(), &mut |event| {
+            let done = store.replay(session, namespace.as_deref(), &mut |event| {
                 line(&event).is_some_and(|line| sender.blocking_send(line).is_ok())
-            })
+            });
+            drop(turn);
+            done
         });
         // The first line, or why there is none.
         let first = lines.recv().await;
@@ -504,7 +524,8 @@ impl Api {
     }
 
     /// A bundle as it is made. A failure cuts it off, which its reader notices.
-    fn export(&self, selection: Selection) -> Response<Body> {
+    async fn export(&self, selection: Selection) -> Result<Response<Body>, Refusal> {
+        let turn = self.collector.turn(Reach::Stream).await?;
         let (sender, parts) = mpsc::channel::<Bytes>(16);
         let store = self.collector.clone();
         tokio::task::spawn_blocking(move || {
@@ -512,11 +533,12 @@ impl Api {
             if let Err(error) = store.export(&selection, out) {
                 tracing::error!(%error, "an export was cut off");
             }
+            drop(turn);
         });
         let mut response = stream(None, parts);
         let kind = header::HeaderValue::from_static("application/octet-stream");
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
-        response
+        Ok(response)
     }
 
     fn tail(&self, filter: crate::Filter, caller: &Caller) -> Response<Body> {
@@ -542,23 +564,25 @@ impl Api {
                     }
                     batch = events.recv() => batch,
                 };
-                let out: Vec<Bytes> = match batch {
-                    Ok(batch) => batch
-                        .iter()
-                        .filter(|event| filter.keeps(event))
-                        .filter_map(line)
-                        .collect(),
+                match batch {
+                    // A line at a time: a batch can be very much longer in this form.
+                    Ok(batch) => {
+                        let kept = batch.iter().filter(|event| filter.keeps(event));
+                        for line in kept.filter_map(line) {
+                            if sender.send(line).await.is_err() {
+                                return;
+                            }
+                        }
+                    }
                     Err(RecvError::Lagged(batches)) => {
-                        line(&serde_json::json!({"kind": "lagged", "batches": batches}))
-                            .into_iter()
-                            .collect()
+                        let lagged = serde_json::json!({"kind": "lagged", "batches": batches});
+                        if let Some(line) = line(&lagged)
+                            && sender.send(line).await.is_err()
+                        {
+                            return;
+                        }
                     }
                     Err(RecvError::Closed) => return,
-                };
-                for line in out {
-                    if sender.send(line).await.is_err() {
-                        return;
-                    }
                 }
             }
         });
@@ -651,8 +675,10 @@ fn bears(request: &Request<Incoming>, token: &str) -> bool {
 }
 
 async fn body(request: Request<Incoming>) -> Result<Bytes, Refusal> {
-    let body = Limited::new(request.into_body(), MAX_BODY).collect().await;
+    let body = Limited::new(request.into_body(), MAX_BODY).collect();
+    let body = tokio::time::timeout(BODY_PATIENCE, body).await;
     Ok(body
+        .map_err(|_| Refusal::late())?
         .map_err(|error| Refusal::bad(error.to_string()))?
         .to_bytes())
 }

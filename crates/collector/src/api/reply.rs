@@ -69,6 +69,15 @@ impl Refusal {
         }
     }
 
+    /// A body did not come.
+    pub(super) fn late() -> Self {
+        Self {
+            status: StatusCode::REQUEST_TIMEOUT,
+            code: "timeout",
+            message: "the body did not arrive in time".to_owned(),
+        }
+    }
+
     pub(super) fn failed(message: String) -> Self {
         Self {
             status: StatusCode::INTERNAL_SERVER_ERROR,
@@ -90,6 +99,11 @@ impl From<CollectorError> for Refusal {
             CollectorError::Cursor | CollectorError::Question(_) => Self::bad(message),
             CollectorError::NoSession(_) => Self::not_found(&message),
             CollectorError::Engine(_) => Self::unavailable(message),
+            CollectorError::Busy => Self {
+                status: StatusCode::TOO_MANY_REQUESTS,
+                code: "too_many_requests",
+                message,
+            },
             _ => Self::failed(message),
         }
     }

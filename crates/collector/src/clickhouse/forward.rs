@@ -12,6 +12,8 @@ use crate::{Collector, CollectorError, SessionSummary};
 
 /// Blocks per turn.
 const TURN: usize = 16;
+/// Bytes of rows in one insert; a single row may be longer.
+const PART: usize = 16 << 20;
 /// No sum claims more.
 const MOST: u64 = 1 << 50;
 
@@ -78,11 +80,6 @@ impl Collector {
         let now = Timestamp::from(std::time::SystemTime::now());
         let (mut count, mut sessions) = (0, BTreeSet::new());
         for block in &blocks {
-            let rows: Vec<Row<'_>> = block
-                .events
-                .iter()
-                .map(|event| row(event, now))
-                .collect::<Result<_, _>>()?;
             let Outgoing {
                 engine,
                 epoch,
@@ -90,9 +87,18 @@ impl Collector {
                 last_seq,
                 ..
             } = block;
-            let token = format!("{engine}-{epoch}-{first_seq}-{last_seq}");
-            far.insert("events", &token, &rows)?;
-            count += rows.len() as u64;
+            for (number, part) in parts(&block.events).enumerate() {
+                let rows: Vec<Row<'_>> = part
+                    .iter()
+                    .map(|event| row(event, now))
+                    .collect::<Result<_, _>>()?;
+                let mut token = format!("{engine}-{epoch}-{first_seq}-{last_seq}");
+                if number > 0 {
+                    token.push_str(&format!("-{number}"));
+                }
+                far.insert("events", &token, &rows)?;
+                count += rows.len() as u64;
+            }
             for event in &block.events {
                 sessions.extend(event.session.as_ref().map(|session| session.id.as_u64()));
                 if let Body::Finding(finding) = &event.body
@@ -113,7 +119,12 @@ impl Collector {
         ids: &BTreeSet<u64>,
         now: Timestamp,
     ) -> Result<(), CollectorError> {
-        let mut rows = Vec::new();
+        let (mut rows, mut bytes, mut number) = (Vec::new(), 0, 0);
+        let mut insert = |rows: &mut Vec<SessionRow>| {
+            let token = format!("{}-{number}", now.as_micros());
+            number += 1;
+            far.insert("sessions", &token, &std::mem::take(rows))
+        };
         for id in ids {
             let Some(summary) = self.session(*id)? else {
                 continue;
@@ -126,6 +137,12 @@ impl Collector {
             } = &summary;
             let maybe =
                 |text: &Option<std::sync::Arc<str>>| text.as_deref().unwrap_or_default().to_owned();
+            let text = serde_json::to_string(&summary)?;
+            if bytes + text.len() > PART && !rows.is_empty() {
+                insert(&mut rows)?;
+                bytes = 0;
+            }
+            bytes += text.len();
             rows.push(SessionRow {
                 id: id.cast_signed(),
                 opened: opened.as_micros(),
@@ -133,15 +150,28 @@ impl Collector {
                 identity: session.identity.name.to_string(),
                 namespace: maybe(&session.identity.namespace),
                 target: maybe(&session.target),
-                summary: serde_json::to_string(&summary)?,
+                summary: text,
                 version: now.as_micros(),
             });
         }
         if rows.is_empty() {
             return Ok(());
         }
-        far.insert("sessions", &now.as_micros().to_string(), &rows)
+        insert(&mut rows)
     }
+}
+
+/// The events of a block in parts that are bounded when they are written out, or of one event; always the same.
+fn parts(events: &[Event]) -> impl Iterator<Item = &[Event]> {
+    let mut weight = 0;
+    events.chunk_by(move |one, next| {
+        weight += one.weight();
+        let together = weight + next.weight() <= PART;
+        if !together {
+            weight = 0;
+        }
+        together
+    })
 }
 
 fn row(event: &Event, now: Timestamp) -> Result<Row<'_>, CollectorError> {
@@ -232,4 +262,37 @@ fn word_of(closing: Closing) -> Result<String, CollectorError> {
         .as_str()
         .unwrap_or_default()
         .to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_audit::{EventId, Finding, SCHEMA};
+
+    use super::*;
+
+    #[test]
+    fn a_block_goes_in_parts_that_are_bounded_and_lose_nothing() {
+        let message: std::sync::Arc<str> = "x".repeat(PART / 3).into();
+        let event = |seq| Event {
+            schema: SCHEMA,
+            id: EventId {
+                engine: "e1".parse().unwrap(),
+                epoch: 1,
+                seq,
+            },
+            time: Timestamp::default(),
+            session: None,
+            body: Body::Finding(Finding {
+                code: FindingCode::Other,
+                message: message.clone(),
+                subject: None,
+                engine: None,
+            }),
+        };
+        let events: Vec<Event> = (1..=7).map(event).collect();
+        let sizes: Vec<usize> = parts(&events).map(<[Event]>::len).collect();
+        assert_eq!(sizes, [2, 2, 2, 1]);
+        assert_eq!(parts(&events).flatten().count(), 7);
+        assert_eq!(parts(&[]).count(), 0);
+    }
 }

@@ -3,7 +3,9 @@
 //!
 //! Pure. A record's body is the event as the API has it, in JSON, without parameters; what is searched for
 //! is an attribute, too.
-//! Refuses: recordings and parameters. They are results and values; the record is where they are.
+//! Refuses: recordings, parameters, and what a hold says of its statement whatever the record level, for the
+//! reviewer's eyes. They are results and values; the record is where they are. A statement that the record level
+//! keeps is in the events about it.
 
 pub(crate) mod metrics;
 
@@ -48,8 +50,12 @@ pub(crate) fn record(event: &Event) -> Option<String> {
     let mut body = serde_json::to_value(event).ok()?;
     if let Some(fields) = body.as_object_mut() {
         fields.remove("parameters");
+        if matches!(event.body, Body::AccessRequestCreated(_)) {
+            without_values(fields);
+        }
     }
-    let nanos = (u128::from(event.time.as_micros()) * 1000).to_string();
+    // The field has 64 bits; an engine's clock may say what it likes.
+    let nanos = event.time.as_micros().saturating_mul(1000).to_string();
     let (number, text) = severity(event);
     let record = json!({
         "timeUnixNano": nanos,
@@ -61,6 +67,16 @@ pub(crate) fn record(event: &Event) -> Option<String> {
         "attributes": attributes(event),
     });
     Some(record.to_string())
+}
+
+/// A hold without the values of its statement: of its text there is the shape, where it has one.
+fn without_values(fields: &mut serde_json::Map<String, Value>) {
+    for named in ["free_literals", "summary", "statement"] {
+        fields.remove(named);
+    }
+    if let Some(shape) = fields.remove("shape") {
+        fields.insert("statement".to_owned(), shape);
+    }
 }
 
 /// By OpenTelemetry's data model of logs: INFO is 9, WARN 13, ERROR 17, FATAL 21.
@@ -195,19 +211,50 @@ mod tests {
             statement: statement(),
         };
         let asked = AccessRequestCreated {
+            statement: "SELECT 's3cret'".into(),
             parameters: vec![weir_audit::Value::text(b"s3cret")],
+            summary: vec!["it reads 's3cret'".into()],
+            shape: Some("SELECT ?".into()),
+            free_literals: vec!["'s3cret'".into(), "$1 = 's3cret'".into()],
+            reason: "of interest".into(),
             ..AccessRequestCreated::default()
         };
-        let events = [event(finished), event(started), event(asked)];
+        let plain = AccessRequestCreated {
+            shape: None,
+            ..asked.clone()
+        };
+        let events = [event(finished), event(started), event(asked), event(plain)];
         assert!(serde_json::to_string(&events).unwrap().contains("s3cret"));
         let text = logs(&events);
         assert!(
-            text.contains("SELECT $1") && !text.contains("s3cret"),
+            text.contains("SELECT $1") && text.contains("SELECT ?") && !text.contains("s3cret"),
             "{text}"
         );
+        assert_eq!(text.matches("of interest").count(), 2, "{text}");
         let records = parsed(&events);
         let records = &records["resourceLogs"][0]["scopeLogs"][0]["logRecords"];
-        assert_eq!(records.as_array().unwrap().len(), 3);
+        assert_eq!(records.as_array().unwrap().len(), 4);
+    }
+
+    #[test]
+    fn a_time_that_the_form_cannot_say_is_its_last() {
+        for micros in [i64::MAX.unsigned_abs(), u64::MAX] {
+            let event = Event {
+                time: Timestamp::from_micros(micros),
+                ..event(Finding {
+                    code: FindingCode::Other,
+                    message: "x".into(),
+                    subject: None,
+                    engine: None,
+                })
+            };
+            let request = parsed(&[event]);
+            let record = &request["resourceLogs"][0]["scopeLogs"][0]["logRecords"][0];
+            for name in ["timeUnixNano", "observedTimeUnixNano"] {
+                let nanos: Result<u64, _> = record[name].as_str().unwrap().parse();
+                assert_eq!(nanos, Ok(u64::MAX));
+            }
+        }
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! Of which findings people are told one by one, and of which by a count.
+//!
+//! Invariant: whoever floods people with findings about one engine, or a few, hides none about another, and none of
+//! the collector's about itself.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use weir_audit::{Event, Finding, FindingCode, Timestamp};
@@ -8,6 +11,8 @@ use weir_uplink::control::Alert;
 
 /// Findings of one kind that are told one by one...
 const ONE_BY_ONE: u64 = 5;
+/// ... and beyond them the first one about each engine, of so many engines...
+const ENGINES: usize = 10;
 /// ... in this time; of the others, how many there were is told at its end.
 const WINDOW: Duration = Duration::from_secs(600);
 
@@ -35,29 +40,53 @@ pub(super) struct Flood(HashMap<FindingCode, Lately>);
 struct Lately {
     since: Timestamp,
     told: u64,
-    /// The last one that nobody was told, and how many before it.
-    held: Option<(Alert, u64)>,
+    /// About whom one was told: [`ENGINES`] at most, beyond the first.
+    engines: HashSet<String>,
+    /// What nobody was told about each of them, and about all others together.
+    held: HashMap<Option<String>, Held>,
+}
+
+/// The last one that nobody was told, and how many before it.
+struct Held {
+    last: Alert,
+    before: u64,
 }
 
 impl Flood {
-    /// Takes a finding; returns it if people are told of it now.
+    /// Takes a finding; returns it if people are told of it now. `own` is whether the collector found it.
     pub(super) fn take(
         &mut self,
         event: &Event,
         finding: &Finding,
+        own: bool,
         now: Timestamp,
     ) -> Option<Alert> {
+        let alert = alert(event, finding);
+        if own && finding.engine.is_none() {
+            return Some(alert);
+        }
+        let engine = alert.engine.clone().unwrap_or_default();
         let lately = self.0.entry(finding.code).or_insert_with(|| Lately {
             since: now,
             told: 0,
-            held: None,
+            engines: HashSet::new(),
+            held: HashMap::new(),
         });
-        if lately.told < ONE_BY_ONE {
+        let known = lately.engines.contains(&engine);
+        if lately.told < ONE_BY_ONE || !known && lately.engines.len() < ENGINES {
             lately.told += 1;
-            return Some(alert(event, finding));
+            lately.engines.insert(engine);
+            return Some(alert);
         }
-        let before = lately.held.take().map_or(0, |(_, before)| before + 1);
-        lately.held = Some((alert(event, finding), before));
+        let held = lately.held.entry(known.then_some(engine));
+        held.and_modify(|held| {
+            held.last = alert.clone();
+            held.before += 1;
+        })
+        .or_insert(Held {
+            last: alert,
+            before: 0,
+        });
         None
     }
 
@@ -69,12 +98,17 @@ impl Flood {
             if lately.since > ends {
                 return true;
             }
-            let Some((mut alert, before)) = lately.held.take() else {
+            if lately.held.is_empty() {
                 return false;
-            };
-            alert.more = before;
-            told.push(alert);
-            (lately.since, lately.told) = (now, 1);
+            }
+            let held = std::mem::take(&mut lately.held);
+            (lately.since, lately.told) = (now, u64::try_from(held.len()).unwrap_or(u64::MAX));
+            lately.engines.clear();
+            for (engine, Held { mut last, before }) in held {
+                lately.engines.extend(engine);
+                last.more = before;
+                told.push(last);
+            }
             true
         });
         told

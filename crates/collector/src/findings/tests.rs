@@ -255,16 +255,56 @@ fn a_flood_of_findings_becomes_a_few_messages_and_a_count() {
     for n in 0..1000 {
         let found = finding(FindingCode::Gap);
         let event = event("pod_1", n, at(n / 10), found.clone());
-        told += usize::from(flood.take(&event, &found, at(n / 10)).is_some());
+        told += usize::from(flood.take(&event, &found, false, at(n / 10)).is_some());
     }
     assert_eq!(told, 5);
     let found = finding(FindingCode::Tampered);
     let other = event("pod_1", 1, at(100), found.clone());
-    assert!(flood.take(&other, &found, at(100)).is_some());
+    assert!(flood.take(&other, &found, false, at(100)).is_some());
     assert_eq!(flood.over(at(599)), []);
     let over = flood.over(at(700));
     assert_eq!(over.len(), 1);
     assert_eq!((over[0].more, &*over[0].id), (994, "pod_1-1-999"));
+    assert_eq!(flood.over(at(1400)), []);
+}
+
+#[test]
+fn a_flood_about_some_engines_hides_nothing_about_others_and_nothing_of_the_collectors() {
+    let mut flood = Flood::default();
+    let mut take = |engine: &str, about: Option<&str>, n: u64| {
+        let found = Finding {
+            code: FindingCode::Tampered,
+            message: "x".into(),
+            subject: None,
+            engine: about.map(Into::into),
+        };
+        let event = event(engine, n, at(n / 100), found.clone());
+        let own = engine.starts_with("collector");
+        flood.take(&event, &found, own, at(n / 100)).is_some()
+    };
+    let told = (1..=100).filter(|n| take("pod_a", None, *n)).count();
+    assert_eq!(told, 5);
+    // The collector's own, of itself: always. About an engine: as that engine's.
+    assert!(take("collector_1", None, 101) && take("collector_1", None, 102));
+    assert!(!take("collector_1", Some("pod_a"), 103));
+    assert!(take("collector_1", Some("pod_b"), 104) && take("pod_c", None, 105));
+    assert!(!take("pod_b", None, 106));
+    // There is an end to it: a thousand engines are not a thousand messages.
+    let told = (200..1200)
+        .filter(|n| take(&format!("pod_{n}"), None, *n))
+        .count();
+    assert_eq!(told, 10 - 3);
+    assert!(take("collector_1", None, 1201));
+    let mut over = flood.over(at(700));
+    over.sort_by_key(|alert| alert.more);
+    let over: Vec<_> = over
+        .iter()
+        .map(|one| (one.engine.as_deref(), one.more))
+        .collect();
+    let (all, others) = (over.len(), over.last().unwrap());
+    assert_eq!((all, others.1), (3, 1000 - 7 - 1));
+    assert!(over.contains(&(Some("pod_a"), 95)) && over.contains(&(Some("pod_b"), 0)));
+    // They count in the next window, and are over with it.
     assert_eq!(flood.over(at(1400)), []);
 }
 

@@ -10,7 +10,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hyper::HeaderMap;
 use hyper::header::CONTENT_ENCODING;
-use weir_audit::{Batch, Body, EngineId, Event, FrameReader, Hash, Timestamp};
+use weir_audit::{
+    Batch, Body, EngineId, Event, FindingCode, FrameReader, Hash, Identity, Session, Timestamp,
+};
 use weir_uplink::ingest::{ENGINE, MAX_UNPACKED, PREVIOUS, SIGNATURE, ZSTD};
 
 use super::refused::Refused;
@@ -21,6 +23,15 @@ use crate::peer::Pod;
 const MAX_EVENTS: u64 = 200_000;
 /// The largest window that a compressed body may ask for, as a power of two.
 const MAX_WINDOW: u32 = 23;
+
+/// What a pod is to Weir: what it may say depends on that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// It has a sidecar.
+    Sidecar,
+    /// It is of Weir's own namespace: a replica of the controller.
+    Controller,
+}
 
 /// What the headers of a request say.
 pub(super) struct Handed {
@@ -139,9 +150,14 @@ fn hash(text: &str) -> Option<Hash> {
     Some(Hash(hash))
 }
 
-/// Whether an event may be in this pod's chain.
-pub(super) fn check(event: &Event, pod: &Pod) -> Result<(), String> {
-    if let Some(session) = &event.session {
+/// Whether an event may be in this pod's chain. What an engine says of itself and its sessions is its to say;
+/// what only the collector or the controller can know is not, or a pod could put words into anybody's mouth.
+pub(super) fn check(event: &Event, pod: &Pod, part: Part) -> Result<(), String> {
+    // A sidecar whose certificate has expired refuses connections, and says so once it has another.
+    let nobody = |session: &Session| {
+        *session.identity == Identity::default() && matches!(event.body, Body::ConnectionRefused(_))
+    };
+    if let Some(session) = event.session.as_deref().filter(|session| !nobody(session)) {
         let identity = &session.identity;
         for (what, have, own) in [
             ("identity", Some(&identity.name), &pod.spiffe),
@@ -162,11 +178,64 @@ pub(super) fn check(event: &Event, pod: &Pod) -> Result<(), String> {
             }
         }
     }
-    if let Body::Finding(finding) = &event.body
-        && let Some(engine) = &finding.engine
-        && **engine != *pod.engine.as_str()
-    {
-        return Err(format!("finding {} is about another engine", event.id));
+    let not_its = |what: &str| Err(format!("event {} is {what}", event.id));
+    match &event.body {
+        Body::EvidenceRead(_) => not_its("about a reader of evidence, which no pod can know"),
+        Body::BudgetsReset(_) => not_its("about an operator, whom no pod has"),
+        Body::QuarantineChanged(changed) if changed.subject != pod.spiffe => {
+            not_its("about the quarantine of another identity")
+        }
+        Body::Finding(finding) => match &finding.engine {
+            Some(engine) if **engine != *pod.engine.as_str() => {
+                Err(format!("finding {} is about another engine", event.id))
+            }
+            _ if !may_find(finding.code, part) => not_its(&format!(
+                "a finding of the kind {}, which is not this pod's to find",
+                finding.code.as_str()
+            )),
+            _ => Ok(()),
+        },
+        _ => Ok(()),
     }
-    Ok(())
+}
+
+/// Whether an event is one that an engine writes: what stands in each event that shares it has bounds.
+pub(super) fn measure(event: &Event) -> Result<(), String> {
+    if event.is_bounded() {
+        return Ok(());
+    }
+    Err(format!(
+        "event {} has a longer session, or list of names, than engines write",
+        event.id
+    ))
+}
+
+/// Whether a pod finds such things itself; all others are the collector's own.
+fn may_find(code: FindingCode, part: Part) -> bool {
+    match code {
+        FindingCode::ChainBroken
+        | FindingCode::TornTail
+        | FindingCode::UncleanShutdown
+        | FindingCode::UnclosedSession
+        | FindingCode::EventsLost
+        | FindingCode::SpoolFull
+        | FindingCode::HostKeyTrusted
+        | FindingCode::HostKeyRefused
+        | FindingCode::UngovernedProtocol
+        | FindingCode::UnmatchedRelayed
+        | FindingCode::HoneyRowRead => true,
+        FindingCode::SecondKey
+        | FindingCode::UnprotectedPod
+        | FindingCode::PolicyLoosened
+        | FindingCode::ExceptionExpired => part == Part::Controller,
+        FindingCode::Gap
+        | FindingCode::GapClosed
+        | FindingCode::EngineSilent
+        | FindingCode::NoStream
+        | FindingCode::ClockSkew
+        | FindingCode::Tampered
+        | FindingCode::RepeatedDenials
+        | FindingCode::NewShape
+        | FindingCode::Other => false,
+    }
 }

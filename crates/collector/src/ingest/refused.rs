@@ -52,6 +52,18 @@ impl Refused {
         Self::new(Reason::Oversized, status, "oversized", message)
     }
 
+    /// No engine writes such events: in what is made of them they would be many times as long.
+    pub(super) fn swollen(pod: &Pod, why: &str) -> Self {
+        let finding = format!(
+            "{} of {} (pod {}) handed in evidence that no engine writes: {why}",
+            pod.name, pod.spiffe, pod.uid
+        );
+        let mut refused = Self::oversized();
+        refused.refusal.message = why.to_owned();
+        refused.finding = Some(finding);
+        refused
+    }
+
     pub(super) fn slow() -> Self {
         let message = "the batch did not come in time".into();
         Self::new(Reason::Slow, StatusCode::REQUEST_TIMEOUT, "slow", message)

@@ -313,7 +313,9 @@ fn scan(
 fn reads(collector: &Collector, question: &Question) -> Result<Table, CollectorError> {
     let mut rows = Vec::new();
     scan(collector, question, "evidence_read", &mut |event| {
+        // The collector alone knows who reads; older stores may hold what a sidecar said.
         if let Body::EvidenceRead(read) = &event.body
+            && collector.is_own(&event.id.engine)
             && question
                 .identity
                 .as_deref()

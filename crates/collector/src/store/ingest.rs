@@ -184,12 +184,19 @@ impl Ingest {
                     seq: frame.last_seq(),
                 });
             }
-            report(store, work, &own, found, now, &mut |seen| {
-                if keep {
-                    events.extend(seen);
-                }
-                Ok(())
-            })
+            report(
+                store,
+                work,
+                (&own, &batch.engine),
+                found,
+                now,
+                &mut |seen| {
+                    if keep {
+                        events.extend(seen);
+                    }
+                    Ok(())
+                },
+            )
         })?;
         Ok(Done { ack, events })
     }
@@ -450,7 +457,7 @@ fn note_engine(
 fn report(
     store: &Connection,
     work: &mut Work<'_>,
-    own: &EngineId,
+    (own, about): (&EngineId, &EngineId),
     found: Vec<Found>,
     now: Now,
     take: &mut Take<'_>,
@@ -459,7 +466,7 @@ fn report(
         code: found.code,
         message: found.message.into(),
         subject: None,
-        engine: None,
+        engine: Some(about.as_str().into()),
     });
     let records = findings.map(|finding| Record::engine(now.wall, finding));
     record(store, work, own, records.collect(), now, take)

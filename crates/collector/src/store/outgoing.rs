@@ -50,11 +50,11 @@ pub(crate) struct Outgoing {
 
 /// How an export stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Behind {
+pub struct Behind {
     /// When the first event that was not exported happened.
-    pub(crate) since: Option<Timestamp>,
+    pub since: Option<Timestamp>,
     /// How many events retention deleted before they were exported, since the store was opened.
-    pub(crate) lost: u64,
+    pub lost: u64,
 }
 
 impl Collector {
@@ -124,7 +124,7 @@ impl Collector {
     ///
     /// # Errors
     /// When the store failed.
-    pub(crate) fn behind(&self) -> Result<Behind, CollectorError> {
+    pub fn behind(&self) -> Result<Behind, CollectorError> {
         let lost = self.writer().overtaken;
         let reader = self.reader()?;
         let place = number(&reader, Cursor::Exported.name())?.unwrap_or_default();

@@ -133,7 +133,8 @@ impl Filter {
     }
 }
 
-fn label_fits(wanted: &str, have: &str) -> bool {
+/// Whether a label is the one that is wanted, or begins with it up to a `*`.
+pub(super) fn label_fits(wanted: &str, have: &str) -> bool {
     match wanted.strip_suffix('*') {
         Some(start) => have.starts_with(start),
         None => have == wanted,

@@ -499,11 +499,21 @@ fn grow(columns: &[&str]) -> String {
 
 /// Forgets sums and holds into which nothing counted since `before`, a time of the store's own.
 pub(super) fn forget(store: &Connection, before: i64) -> Result<(), CollectorError> {
-    for table in NAMES.iter().chain(&super::seen::NAMES) {
+    let forget = |table: &str| {
         store.execute(
             &format!("DELETE FROM {table} WHERE received < ?1"),
             [own_day(before)],
-        )?;
+        )
+    };
+    for table in NAMES {
+        forget(table)?;
+    }
+    let mut gone = 0;
+    for table in super::seen::NAMES {
+        gone += forget(table)?;
+    }
+    if gone > 0 {
+        super::seen::forget_labels(store)?;
     }
     super::holds::forget(store, before)
 }

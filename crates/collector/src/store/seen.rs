@@ -1,12 +1,14 @@
 //! Who was given a labelled value, found by its fingerprint.
 //!
-//! A row for each value of a statement, by day, so that old ones go as a whole; beside them the
-//! statements whose client was given values that are not all among them. The rows are made from
-//! `labelled_values_seen` events, which are in the chain.
+//! A row for each value of a statement, by the store's own day on which it came, so that old ones go as a
+//! whole; beside them the statements whose client was given values that are not all among them. The rows are
+//! made from `labelled_values_seen` events, which are in the chain.
 //!
+//! Invariant: an answer takes a bounded number of labels, looks only at days of which there are rows, and holds a
+//! bounded number of statements: an engine can name any label and have any clock.
 //! Refuses: what an engine says of a session that another one opened.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 use serde::{Deserialize, Serialize};
@@ -16,7 +18,7 @@ use super::clock::own_day;
 use super::index::Kind;
 use super::ingest::{Keys, signed};
 use super::overview::key;
-use super::rollup::day_of;
+use super::query::label_fits;
 use super::{Collector, CollectorError};
 
 pub(super) const TABLES: &str = "
@@ -32,8 +34,11 @@ CREATE TABLE IF NOT EXISTS seen_labels(label INTEGER PRIMARY KEY);
 /// The tables whose rows retention forgets, by the store's own day on which they came.
 pub(super) const NAMES: [&str; 2] = ["seen", "seen_more"];
 
-/// Rows that are looked at for one answer.
+/// Rows that are looked at for one answer, and statements that are told apart for who perhaps was given it.
 const MOST_ROWS: usize = 100_000;
+/// Labels of one question, the first that came; and what is no longer a name.
+const MOST_LABELS: usize = 4096;
+const LONGEST_LABEL: usize = 253;
 /// Statements that an answer lists, the newest first.
 const LISTED: usize = 100;
 /// A cell count is never more.
@@ -57,6 +62,10 @@ pub struct SawFilter {
 pub struct Saw {
     /// Under which labels it was looked for: those of which fingerprints are kept.
     pub labels: Vec<String>,
+    /// Of how many other labels fingerprints are kept, which were too many to be looked at: they can be asked
+    /// about by name.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub left_out: u64,
     /// Who was given it, by name.
     pub identities: Vec<SawBy>,
     /// In which statements; the newest first, 100 at most.
@@ -126,6 +135,20 @@ pub struct SawPerhaps {
     pub last: Timestamp,
 }
 
+/// Labels that a question is about.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SawLabels {
+    /// Their names, sorted.
+    pub names: Vec<String>,
+    /// How many more there are.
+    pub left_out: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 /// What a batch says about values, in its order.
 #[derive(Default)]
 pub(super) struct SeenNotes(Vec<(u64, Timestamp, LabelledValuesSeen)>);
@@ -157,13 +180,13 @@ impl SeenNotes {
             store
                 .prepare_cached("INSERT OR IGNORE INTO seen_labels VALUES (?1)")?
                 .execute([label])?;
-            let (day, session) = (day_of(at), signed(session));
+            let session = signed(session);
             let (statement, at) = (seen.statement.cast_signed(), at.as_micros());
             let mut insert = store
                 .prepare_cached("INSERT OR IGNORE INTO seen VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?;
             for value in &seen.values {
                 insert.execute(params![
-                    day,
+                    received,
                     signed(value.0),
                     label,
                     session,
@@ -181,7 +204,7 @@ impl SeenNotes {
                          received = max(received, excluded.received)"
                     ))?
                     .execute(params![
-                        day,
+                        received,
                         label,
                         session,
                         statement,
@@ -197,17 +220,31 @@ impl SeenNotes {
 }
 
 impl Collector {
-    /// Labels of whose values fingerprints are kept, sorted.
+    /// Labels of whose values fingerprints are kept: those that `wanted` names, as far as a `*` at its end, or
+    /// all. Of too many the first that came.
     ///
     /// # Errors
     /// When the store failed.
-    pub fn saw_labels(&self) -> Result<Vec<String>, CollectorError> {
+    pub fn saw_labels(&self, wanted: Option<&str>) -> Result<SawLabels, CollectorError> {
         let reader = self.reader()?;
         let mut select = reader.prepare(
-            "SELECT k.text FROM seen_labels s JOIN keys k ON k.id = s.label ORDER BY k.text",
+            "SELECT k.text FROM seen_labels s JOIN keys k ON k.id = s.label ORDER BY k.id",
         )?;
-        let labels = select.query_map([], |row| row.get(0))?;
-        Ok(labels.collect::<Result<_, _>>()?)
+        let mut rows = select.query([])?;
+        let mut labels = SawLabels::default();
+        while let Some(row) = rows.next()? {
+            let name = row.get_ref(0)?.as_str().unwrap_or_default();
+            if !wanted.is_none_or(|wanted| label_fits(wanted, name)) {
+                continue;
+            }
+            if labels.names.len() < MOST_LABELS && name.len() <= LONGEST_LABEL {
+                labels.names.push(name.to_owned());
+            } else {
+                labels.left_out += 1;
+            }
+        }
+        labels.names.sort_unstable();
+        Ok(labels)
     }
 
     /// Who was given the value of these fingerprints.
@@ -240,10 +277,11 @@ impl Collector {
         let range = Range::of(filter);
         let mut found = Found::default();
         range.values(&reader, namespace, &labels, &mut found)?;
-        saw.more = found.rows > MOST_ROWS;
+        let (perhaps, more) = range.perhaps(&reader, namespace, &labels)?;
+        saw.more = more || found.rows > MOST_ROWS;
         saw.identities = found.identities();
         saw.statements = found.listed(&reader)?;
-        saw.perhaps = range.perhaps(&reader, namespace, &labels)?;
+        saw.perhaps = perhaps;
         Ok(saw)
     }
 }
@@ -270,22 +308,6 @@ impl Range {
         }
     }
 
-    /// The days of a table that can have an answer.
-    fn days(&self, store: &Connection, table: &str) -> Result<(i64, i64), CollectorError> {
-        let bounds: Option<(Option<i64>, Option<i64>)> = store
-            .prepare_cached(&format!("SELECT min(day), max(day) FROM {table}"))?
-            .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
-            .optional()?;
-        let Some((Some(first), Some(last))) = bounds else {
-            return Ok((0, -1));
-        };
-        let day = |time: i64| {
-            let time = Timestamp::from_micros(time.unsigned_abs());
-            i64::try_from(day_of(time)).unwrap_or(i64::MAX)
-        };
-        Ok((first.max(day(self.since)), last.min(day(self.until))))
-    }
-
     fn values(
         &self,
         store: &Connection,
@@ -293,7 +315,7 @@ impl Range {
         labels: &[Label],
         found: &mut Found,
     ) -> Result<(), CollectorError> {
-        let (first, last) = self.days(store, "seen")?;
+        let mut days = Days::of(store, "seen")?;
         let mut select = store.prepare(
             "SELECT v.session, v.statement, v.at, s.identity, s.namespace,
                (SELECT text FROM keys WHERE id = s.identity), (SELECT text FROM keys WHERE id = s.namespace)
@@ -301,7 +323,7 @@ impl Range {
              WHERE v.day = ?1 AND v.value = ?2 AND v.label = ?3 AND v.at >= ?4 AND v.at < ?5
                AND (?6 IS NULL OR s.namespace = ?6)",
         )?;
-        for day in (first..=last).rev() {
+        while let Some(day) = days.before()? {
             for (number, name, value) in labels {
                 let asked = params![
                     day,
@@ -333,40 +355,45 @@ impl Range {
         Ok(())
     }
 
+    /// Who perhaps was given it, and whether there are more statements than were told apart.
     fn perhaps(
         &self,
         store: &Connection,
         namespace: Option<i64>,
         labels: &[Label],
-    ) -> Result<Vec<SawPerhaps>, CollectorError> {
-        let (first, last) = self.days(store, "seen_more")?;
-        let mut found: BTreeMap<(String, Option<String>), SawPerhaps> = BTreeMap::new();
-        let mut statements = BTreeSet::new();
+    ) -> Result<(Vec<SawPerhaps>, bool), CollectorError> {
+        let mut days = Days::of(store, "seen_more")?;
+        let mut found: HashMap<(i64, Option<i64>), SawPerhaps> = HashMap::new();
+        let mut statements: HashSet<(i64, i64)> = HashSet::new();
+        let mut more = false;
         let mut select = store.prepare(
-            "SELECT m.session, m.statement, m.at, m.beyond, m.uncertain,
-               (SELECT text FROM keys WHERE id = s.identity), (SELECT text FROM keys WHERE id = s.namespace)
+            "SELECT m.session, m.statement, m.at, m.beyond, m.uncertain, s.identity, s.namespace
              FROM seen_more m JOIN sessions s ON s.id = m.session
              WHERE m.day = ?1 AND m.label = ?2 AND m.at >= ?3 AND m.at < ?4
                AND (?5 IS NULL OR s.namespace = ?5)",
         )?;
-        for day in first..=last {
+        while let Some(day) = days.before()? {
             for (number, _, _) in labels {
                 let asked = params![day, number, self.since, self.until, namespace];
                 let mut rows = select.query(asked)?;
                 while let Some(row) = rows.next()? {
                     let place: (i64, i64) = (row.get(0)?, row.get(1)?);
                     let at = Timestamp::from_micros(row.get(2)?);
-                    let who: (String, Option<String>) = (row.get(5)?, row.get(6)?);
-                    let one = found.entry(who.clone()).or_insert_with(|| SawPerhaps {
-                        identity: who.0,
-                        namespace: who.1,
+                    let who = (row.get(5)?, row.get(6)?);
+                    let one = found.entry(who).or_insert_with(|| SawPerhaps {
+                        identity: String::new(),
+                        namespace: None,
                         statements: 0,
                         beyond: 0,
                         uncertain: 0,
                         first: at,
                         last: at,
                     });
-                    one.statements += u64::from(statements.insert(place));
+                    if statements.len() < MOST_ROWS {
+                        one.statements += u64::from(statements.insert(place));
+                    } else if !statements.contains(&place) {
+                        more = true;
+                    }
                     one.beyond = one.beyond.saturating_add(row.get(3)?);
                     one.uncertain = one.uncertain.saturating_add(row.get(4)?);
                     one.first = one.first.min(at);
@@ -374,8 +401,52 @@ impl Range {
                 }
             }
         }
-        Ok(found.into_values().collect())
+        let mut name = store.prepare("SELECT text FROM keys WHERE id = ?1")?;
+        let mut text = |number: i64| -> Result<Option<String>, CollectorError> {
+            Ok(name.query_row([number], |row| row.get(0)).optional()?)
+        };
+        let mut perhaps = Vec::new();
+        for ((identity, namespace), mut one) in found {
+            one.identity = text(identity)?.unwrap_or_default();
+            one.namespace = namespace.map_or(Ok(None), &mut text)?;
+            perhaps.push(one);
+        }
+        perhaps.sort_by(|a, b| (&a.identity, &a.namespace).cmp(&(&b.identity, &b.namespace)));
+        Ok((perhaps, more))
     }
+}
+
+/// The days of which a table has rows, the last one first.
+struct Days<'a> {
+    next: rusqlite::Statement<'a>,
+    place: i64,
+}
+
+impl<'a> Days<'a> {
+    fn of(store: &'a Connection, table: &str) -> Result<Self, CollectorError> {
+        let sql = format!("SELECT day FROM {table} WHERE day < ?1 ORDER BY day DESC LIMIT 1");
+        Ok(Self {
+            next: store.prepare(&sql)?,
+            place: i64::MAX,
+        })
+    }
+
+    fn before(&mut self) -> Result<Option<i64>, CollectorError> {
+        let day = self.next.query_row([self.place], |row| row.get(0));
+        let day = day.optional()?;
+        self.place = day.unwrap_or(self.place);
+        Ok(day)
+    }
+}
+
+/// Forgets labels of which no fingerprint is kept any more.
+pub(super) fn forget_labels(store: &Connection) -> Result<(), CollectorError> {
+    store.execute(
+        "DELETE FROM seen_labels WHERE label NOT IN (SELECT label FROM seen)
+         AND label NOT IN (SELECT label FROM seen_more)",
+        [],
+    )?;
+    Ok(())
 }
 
 /// One row that has the value.

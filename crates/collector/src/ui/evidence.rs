@@ -24,6 +24,7 @@ use super::rows::{EventRow, SessionRow, tone_of};
 use super::sessions::{Notice, Session};
 use super::show::{count, moment};
 use crate::api::{Caller, Scope};
+use crate::store::Reach;
 use crate::{Collector, CollectorError, Filter, SessionFilter};
 
 const PAGE: usize = 50;
@@ -126,6 +127,8 @@ struct FindingRow {
     severity: &'static str,
     tone: &'static str,
     message: Html,
+    /// Who found it.
+    by: Html,
     session: Option<String>,
 }
 
@@ -248,6 +251,7 @@ impl Inner {
             severity: finding.code.severity().as_str(),
             tone: tone_of(finding.code.severity()).class(),
             message: visible(&finding.message),
+            by: visible(event.id.engine.as_str()),
             session: finding.subject.map(|subject| subject.to_string()),
         });
         page(&FindingsPage {
@@ -349,10 +353,15 @@ impl Inner {
         &self,
         act: impl FnOnce(&Collector) -> Result<T, CollectorError> + Send + 'static,
     ) -> Result<T, Problem> {
-        let store = self.store.clone();
-        let done = tokio::task::spawn_blocking(move || act(&store)).await;
-        let done = done.map_err(|error| Problem::failed(error.to_string()))?;
-        done.map_err(Problem::from)
+        Ok(self.store.reading(Reach::Page, act).await?)
+    }
+
+    /// The same for what reads all that there is.
+    pub(super) async fn whole<T: Send + 'static>(
+        &self,
+        act: impl FnOnce(&Collector) -> Result<T, CollectorError> + Send + 'static,
+    ) -> Result<T, Problem> {
+        Ok(self.store.reading(Reach::Whole, act).await?)
     }
 }
 

@@ -61,7 +61,7 @@ impl Inner {
         }
         let proof = self.blocking(|store| store.proof()).await?;
         let verified = match asked.fields.text("verify") {
-            Some(_) => Some(self.blocking(|store| store.verify()).await?),
+            Some(_) => Some(self.whole(|store| store.verify()).await?),
             None => None,
         };
         let frame = self.frame(session, Here::Proof).await;

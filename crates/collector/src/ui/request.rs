@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 use hyper::{HeaderMap, Method, Request, StatusCode, header};
 
 use super::problem::Problem;
+use crate::api::BODY_PATIENCE;
 
 /// Bytes of a form; a pasted token is the largest thing in one.
 const MAX_FORM: usize = 64 << 10;
@@ -123,7 +124,15 @@ pub(super) async fn form(request: Request<Incoming>) -> Result<Fields, Problem> 
     if !kind.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
         return Err(Problem::bad("this is not a form".to_owned()));
     }
-    let body = Limited::new(request.into_body(), MAX_FORM).collect().await;
+    let body = Limited::new(request.into_body(), MAX_FORM).collect();
+    let body = tokio::time::timeout(BODY_PATIENCE, body)
+        .await
+        .map_err(|_| {
+            Problem::new(
+                StatusCode::REQUEST_TIMEOUT,
+                "The form did not arrive in time.",
+            )
+        })?;
     let body = body.map_err(|_| {
         Problem::new(
             StatusCode::PAYLOAD_TOO_LARGE,

@@ -13,6 +13,7 @@ use rcgen::{
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::{oneshot, watch};
 use weir_audit::{
@@ -32,6 +33,8 @@ use weir_uplink::ingest::{CollectorPlace, Place, RemoteCollector};
 
 pub(crate) const DOMAIN: &str = "cluster.local";
 pub(crate) const NAME: &str = "localhost";
+/// Where collector and controller run.
+pub(crate) const OWN_NAMESPACE: &str = "weir-system";
 
 /// A certificate authority.
 pub(crate) struct Ca {
@@ -119,10 +122,21 @@ impl Ca {
     }
 
     pub(crate) fn pod(&self, pod: &Pod) -> Leaf {
+        self.pod_at(pod, Vec::new())
+    }
+
+    /// The collector itself: a pod of Weir's own namespace, at a host name.
+    fn collector(&self) -> Leaf {
+        let pod = Pod::new(OWN_NAMESPACE, 0xc011);
+        self.pod_at(&pod, vec![SanType::DnsName(NAME.try_into().unwrap())])
+    }
+
+    fn pod_at(&self, pod: &Pod, mut names: Vec<SanType>) -> Leaf {
         let spiffe = pod.spiffe();
+        names.push(SanType::URI(spiffe.as_str().try_into().unwrap()));
         self.issue(
             &[(DnType::CommonName, &pod.name), (serial(), &pod.uid)],
-            vec![SanType::URI(spiffe.as_str().try_into().unwrap())],
+            names,
         )
     }
 
@@ -377,7 +391,7 @@ async fn run(dir: tempfile::TempDir, cluster: &Ca, current: Current, quota: Quot
 }
 
 pub(crate) fn credentials(root: &Ca) -> Arc<Credentials> {
-    let certified = Arc::new(certified(root.server()));
+    let certified = Arc::new(certified(root.collector()));
     Arc::new(Credentials::new(certified, root.pem.as_bytes()).unwrap())
 }
 
@@ -424,6 +438,16 @@ impl Running {
     pub(crate) fn remote(&self, tls: Arc<ClientConfig>) -> Arc<RemoteCollector> {
         let at = Arc::new(At(Mutex::new(Some(self.place(tls)))));
         Arc::new(RemoteCollector::new(at).unwrap())
+    }
+
+    /// What the admin port answers: the status line and the rest.
+    pub(crate) async fn admin_says(&self, path: &str) -> String {
+        let mut stream = TcpStream::connect(self.admin).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
     }
 
     /// Drains, and waits for it.

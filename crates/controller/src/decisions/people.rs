@@ -32,6 +32,7 @@ use weir_uplink::control::{
 use super::access::{Access, Remembering, Right, may_act_as};
 use super::proof::{Proof, prove};
 use super::rules::{self, Refused, Request, Reviewer, account, may_decide, within};
+use crate::requests::phase::{Terms, phase};
 use crate::requests::{OWNER, Requests, resource};
 use crate::store::Store;
 use crate::store::follow::Key;
@@ -164,7 +165,11 @@ impl Read {
         4096 + self.spec.statement.len() + shape + parameters.sum::<usize>()
     }
 
-    fn view(self, may: Result<(), String>) -> RequestView {
+    /// As its decisions have it: the leader writes the phase that follows from them a little later.
+    fn view(mut self, now: Timestamp, may: Result<(), String>) -> RequestView {
+        if let (Some(status), Ok(terms)) = (&mut self.status, Terms::of(&self.spec)) {
+            status.phase = phase(terms, Some(&*status), now);
+        }
         RequestView {
             namespace: self.namespace().to_owned(),
             uid: self.uid().to_owned(),
@@ -214,7 +219,7 @@ impl People {
                 continue;
             }
             let may = self.may(&user, &read, now, &mut known).await?;
-            requests.push(read.view(may));
+            requests.push(read.view(now, may));
         }
         Ok(RequestsListed {
             user: name_of(&user).to_owned(),
@@ -473,7 +478,7 @@ impl People {
         );
         let over = "you have decided".to_owned();
         Ok(DecisionTaken {
-            request: read.view(Err(over)),
+            request: read.view(Timestamp::now(), Err(over)),
         })
     }
 
@@ -639,6 +644,35 @@ mod tests {
                 {"approver": "bob", "decision": "Approve", "at": "2026-11-27T11:00:00Z"}]},
         });
         Read::new(object).unwrap()
+    }
+
+    #[test]
+    fn a_person_sees_what_the_decisions_make_of_a_request_before_the_leader_writes_it() {
+        let seen = |decisions: &[(&str, RequestDecision)], now: &str| {
+            let mut read = read();
+            let status = read.status.as_mut().unwrap();
+            let one = status.decisions[0].clone();
+            let made = decisions
+                .iter()
+                .map(|(approver, decision)| ApproverDecision {
+                    approver: (*approver).to_owned(),
+                    decision: *decision,
+                    ..one.clone()
+                });
+            status.decisions = made.collect();
+            let view = read.view(now.parse().unwrap(), Ok(()));
+            view.status.unwrap().phase
+        };
+        let now = "2026-11-27T11:00:01Z";
+        let bob = ("bob", RequestDecision::Approve);
+        let jane = ("jane", RequestDecision::Approve);
+        let no = ("jane", RequestDecision::Deny);
+        assert_eq!(seen(&[bob], now), AccessRequestPhase::Pending);
+        assert_eq!(seen(&[bob, bob], now), AccessRequestPhase::Pending);
+        assert_eq!(seen(&[bob, jane], now), AccessRequestPhase::Approved);
+        assert_eq!(seen(&[bob, no], now), AccessRequestPhase::Denied);
+        let late = "2126-11-27T12:00:01Z";
+        assert_eq!(seen(&[bob], late), AccessRequestPhase::Expired);
     }
 
     #[test]

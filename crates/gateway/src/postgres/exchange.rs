@@ -2,11 +2,12 @@
 //! server owes it nothing.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
-use weir_sql::Analysis;
+use weir_sql::{Analysis, Statement};
 use weir_wire_postgres::{backend, message};
 
 use super::cache::Analysed;
@@ -21,8 +22,15 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// The catalogs of all databases that were seen, by target and database.
 #[derive(Default)]
 pub(crate) struct Catalogs {
-    known: Mutex<HashMap<(String, Vec<u8>), Known>>,
+    known: Mutex<HashMap<Place, Known>>,
+    /// When a session of this engine has changed a schema last, by place.
+    changed: Mutex<HashMap<Place, Instant>>,
+    /// How often one has.
+    changes: AtomicU64,
 }
+
+/// A target and a database.
+type Place = (String, Vec<u8>);
 
 struct Known {
     catalog: Option<(Arc<Catalog>, Instant)>,
@@ -34,7 +42,7 @@ struct Known {
 #[derive(Default)]
 pub(super) struct CatalogState {
     current: Option<Arc<Catalog>>,
-    /// When it was read.
+    /// When the reading began.
     read_at: Option<Instant>,
     /// Until when it is taken to be true.
     fresh_until: Option<Instant>,
@@ -42,6 +50,12 @@ pub(super) struct CatalogState {
     dirty: bool,
     /// The change may still be rolled back, and nobody else sees it.
     private: bool,
+    /// Its transaction may have given another meaning to what other sessions know.
+    changing: bool,
+    /// Up to which change of other sessions it was looked at.
+    seen: u64,
+    /// Why it could not be read, since it was tried last.
+    failed: Option<String>,
 }
 
 impl CatalogState {
@@ -58,7 +72,11 @@ impl CatalogState {
 
     /// The labels have changed: the catalog must be built again.
     pub(super) fn forget(&mut self) {
-        *self = Self::default();
+        *self = Self {
+            dirty: self.dirty || self.private,
+            changing: self.changing,
+            ..Self::default()
+        };
     }
 
     /// Gives up what is older than [`LOOK_AGAIN`]; whether it did.
@@ -73,18 +91,56 @@ impl CatalogState {
     }
 
     /// A statement of this session has changed the schema.
-    pub(super) fn schema_changed(&mut self) {
+    pub(super) fn schema_changed(&mut self, statement: &Statement) {
         self.dirty = true;
+        self.changing |= redefines(statement);
     }
 
-    /// A transaction has ended; what it saw alone is settled one way or the other.
-    pub(super) fn transaction_ended(&mut self) {
+    /// A transaction has ended; what it saw alone is settled one way or the other. Whether it may have given
+    /// another meaning to what others know.
+    pub(super) fn transaction_ended(&mut self) -> bool {
         self.dirty |= std::mem::take(&mut self.private);
+        std::mem::take(&mut self.changing)
     }
 }
 
+/// Whether something may show others than before what it showed them. What is new, or gone, is unknown to
+/// them, and applications make and drop tables all day.
+fn redefines(statement: &Statement) -> bool {
+    let harmless = matches!(
+        statement.tag,
+        "CREATE TABLE"
+            | "CREATE TABLE AS"
+            | "SELECT INTO"
+            | "CREATE INDEX"
+            | "CREATE SEQUENCE"
+            | "DROP TABLE"
+            | "DROP INDEX"
+            | "DROP SEQUENCE"
+            | "DISCARD ALL"
+            | "DISCARD TEMP"
+    );
+    !harmless || !statement.code.is_empty()
+}
+
 impl Catalogs {
-    fn shared(&self, key: &(String, Vec<u8>), digest: &str) -> Option<(Arc<Catalog>, Instant)> {
+    /// A session has changed the schema there: whatever was read before is outdated for all of them.
+    pub(super) fn changed(&self, place: Place) {
+        let mut changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
+        changed.insert(place, Instant::now());
+        self.changes.fetch_add(1, Ordering::Release);
+    }
+
+    fn changed_at(&self, place: &Place) -> Option<Instant> {
+        let changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
+        changed.get(place).copied()
+    }
+
+    fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
+    fn shared(&self, key: &Place, digest: &str) -> Option<(Arc<Catalog>, Instant)> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known
             .get(key)
@@ -93,18 +149,12 @@ impl Catalogs {
             .clone()
     }
 
-    fn pins(&self, key: &(String, Vec<u8>)) -> Option<Pins> {
+    fn pins(&self, key: &Place) -> Option<Pins> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.get(key).map(|known| known.pins.clone())
     }
 
-    fn keep(
-        &self,
-        key: (String, Vec<u8>),
-        digest: &str,
-        pins: Pins,
-        catalog: Option<(Arc<Catalog>, Instant)>,
-    ) {
+    fn keep(&self, key: Place, digest: &str, pins: Pins, catalog: Option<(Arc<Catalog>, Instant)>) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let old = known.remove(&key).filter(|known| known.digest == digest);
         let catalog = catalog.or_else(|| old.and_then(|known| known.catalog));
@@ -120,11 +170,45 @@ impl Catalogs {
 }
 
 impl Session {
+    /// Where this session's catalog is.
+    pub(super) fn place(&self) -> Place {
+        (
+            self.connection.target.clone(),
+            self.connection.database.clone(),
+        )
+    }
+
+    /// Gives the catalog up if another session of this engine has changed the schema since it was read.
+    fn notice_changes(&mut self) {
+        let changes = self.shared.catalogs.changes();
+        if changes == self.catalog.seen {
+            return;
+        }
+        self.catalog.seen = changes;
+        let changed = self.shared.catalogs.changed_at(&self.place());
+        if self.catalog.read_at.is_some_and(|at| changed >= Some(at)) {
+            self.catalog.fresh_until = None;
+            // In a transaction only what is this session's own to read is read.
+            self.catalog.dirty |= self.in_transaction();
+        }
+    }
+
+    fn in_transaction(&self) -> bool {
+        self.status != b'I' || self.batch_open
+    }
+
     /// Makes sure that the catalog is as fresh as the target asks for.
     pub(super) async fn refresh_catalog(&mut self) -> Result<Result<(), String>, SessionEnd> {
+        self.notice_changes();
         if self.catalog.is_fresh() {
             return Ok(Ok(()));
         }
+        let refreshed = self.renew_catalog().await?;
+        self.catalog.failed = refreshed.as_ref().err().cloned();
+        Ok(refreshed)
+    }
+
+    async fn renew_catalog(&mut self) -> Result<Result<(), String>, SessionEnd> {
         let bundle = self.shared.policies.current();
         let digest = bundle.digest().to_owned();
         let refresh = bundle
@@ -132,13 +216,13 @@ impl Session {
             .map_or(Duration::from_secs(60), |(_, target)| {
                 target.catalog.refresh
             });
-        let key = (
-            self.connection.target.clone(),
-            self.connection.database.clone(),
-        );
+        let key = self.place();
         if !self.catalog.dirty && !self.catalog.private {
             let shared = self.shared.catalogs.shared(&key, &digest);
-            let given_up = self.catalog.read_at;
+            let given_up = self
+                .catalog
+                .read_at
+                .max(self.shared.catalogs.changed_at(&key));
             let newer = |at: Instant| given_up.is_none_or(|given_up| at > given_up);
             if let Some((catalog, at)) =
                 shared.filter(|(_, at)| at.elapsed() < refresh && newer(*at))
@@ -152,9 +236,10 @@ impl Session {
             return Ok(Ok(()));
         }
         self.drain().await?;
-        let in_transaction = self.status != b'I' || self.batch_open;
+        let in_transaction = self.in_transaction();
         if self.catalog.current.is_some() && in_transaction && !self.catalog.dirty {
-            return Ok(Ok(()));
+            // What could not be read when it was time to is not known better by now.
+            return Ok(self.catalog.failed.clone().map_or(Ok(()), Err));
         }
         if self.status == b'E' {
             return Ok(match self.catalog.current {
@@ -162,6 +247,7 @@ impl Session {
                 None => Err("the transaction is aborted".to_owned()),
             });
         }
+        let now = Instant::now();
         let rows = match self.read_catalog().await? {
             Ok(rows) => rows,
             Err(reason) => return Ok(Err(reason)),
@@ -186,7 +272,7 @@ impl Session {
             Ok(Err(reason)) => return Ok(Err(reason)),
             Err(_) => return Ok(Err("it could not be built".to_owned())),
         };
-        let (catalog, now) = (Arc::new(catalog), Instant::now());
+        let catalog = Arc::new(catalog);
         let private = in_transaction && self.catalog.dirty;
         let published = (!private).then(|| (Arc::clone(&catalog), now));
         self.shared.catalogs.keep(key, &digest, pins, published);
@@ -196,6 +282,9 @@ impl Session {
             fresh_until: now.checked_add(refresh),
             dirty: false,
             private,
+            changing: self.catalog.changing,
+            seen: self.catalog.seen,
+            failed: None,
         };
         Ok(Ok(()))
     }
@@ -208,7 +297,7 @@ impl Session {
     ) -> Result<(), SessionEnd> {
         if !self.batch_open && !self.pending.is_skipping() {
             self.refresh_policy().await?;
-            // Why it could not be read is said where it is needed.
+            // Why it could not be read is kept, and said where it is needed.
             if self.scope.needs_catalog()
                 && self.refresh_catalog().await?.is_ok()
                 && let Some(analysed) = analysed

@@ -2,19 +2,19 @@
 
 use std::sync::Arc;
 
-use weir_policy::{Bundle, Decision, NoCounters, Subject};
+use weir_policy::{Bundle, Decision, NoCounters, Protocol, Subject};
 use weir_sql::{Analysis, LexSettings};
 
 use super::catalog::{Catalog, Pins, QUERIES, Rows};
 use super::operation::{Judged, View};
-use crate::leash::quarantined;
+use crate::explain::scope_of;
 use crate::millis;
 
 /// The decision on each statement of `sql`, with its text. Columns are those that the statement and
 /// the labels name: there is no database to ask.
 ///
 /// # Errors
-/// The text cannot be judged, the target is unknown, or no policy selects subject and target.
+/// The text cannot be judged, the target is unknown or of another protocol, or no policy selects subject and target.
 pub fn explain(
     bundle: &Bundle,
     subject: &Subject,
@@ -22,18 +22,7 @@ pub fn explain(
     sql: &str,
 ) -> Result<Vec<(String, Decision)>, String> {
     let now = millis();
-    let (id, _) = bundle
-        .target_named(target)
-        .ok_or_else(|| format!("there is no target {target:?}"))?;
-    if let Some(quarantine) = bundle.quarantine(subject) {
-        return Err(format!("refused: {}", quarantined(&quarantine.name)));
-    }
-    let scope = bundle.scope(subject, id, now).ok_or_else(|| {
-        format!(
-            "refused: no policy selects {:?} and target {target:?}",
-            subject.name
-        )
-    })?;
+    let scope = scope_of(bundle, subject, (target, Protocol::PostgreSQL), now)?;
     let script = match weir_sql::analyze(sql, &LexSettings::default()) {
         Analysis::Parsed(script) => script,
         Analysis::SyntaxError(error) => return Err(error.message),

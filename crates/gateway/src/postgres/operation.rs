@@ -578,6 +578,11 @@ impl Judged {
         }
     }
 
+    /// Whether its text was understood.
+    pub(super) const fn was_read(&self) -> bool {
+        self.opaque.is_none()
+    }
+
     /// Whether rows that go to the client by COPY are in its text format, as far as the statement says.
     pub(super) const fn copies_text(&self) -> bool {
         self.copies_text

@@ -38,6 +38,18 @@ const JSONB: u32 = 3802;
 /// Most digits of a number before it is looked at no further.
 const MAX_DIGITS: usize = 4096;
 
+/// Whether equal values have equal texts, whatever the session's settings are, and nothing that could be
+/// asked for stands inside of one. Texts of floats depend on `extra_float_digits`; what is not known here
+/// may be an array, a record, a range, a document.
+pub(super) fn has_one_text(type_oid: u32, binary: bool) -> bool {
+    match type_oid {
+        BOOL | BYTEA | INT8 | INT2 | INT4 | OID | CIDR | INET | DATE | TIME | TIMESTAMP
+        | TIMESTAMPTZ | NUMERIC | UUID => true,
+        FLOAT4 | FLOAT8 => binary,
+        oid => mask::is_text(oid),
+    }
+}
+
 /// The text of a value of this type and format; `None` where it has no one text.
 pub(super) fn printed(type_oid: u32, binary: bool, value: &[u8]) -> Option<Cow<'_, str>> {
     if !binary {
@@ -360,6 +372,27 @@ mod tests {
             Some("\\xdead615c")
         );
         assert_eq!(printed(25, false, b"\xff"), None);
+    }
+
+    #[test]
+    fn what_may_hold_other_values_or_be_written_in_another_way_has_more_than_one_text() {
+        for (type_oid, in_text, in_binary) in [
+            (25, true, true),
+            (1043, true, true),
+            (INT4, true, true),
+            (NUMERIC, true, true),
+            (FLOAT8, false, true),
+            (MONEY, false, false),
+            (INTERVAL, false, false),
+            (XML, false, false),
+            (1009, false, false),   // text[]
+            (2249, false, false),   // record
+            (3904, false, false),   // int4range
+            (16_400, false, false), // an extension's
+        ] {
+            let found = [false, true].map(|binary| has_one_text(type_oid, binary));
+            assert_eq!(found, [in_text, in_binary], "{type_oid}");
+        }
     }
 
     #[test]

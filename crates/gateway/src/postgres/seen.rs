@@ -7,10 +7,12 @@
 //! Invariant: a value that was given is fingerprinted or counted. Refuses: to keep more than
 //! [`MAX_VALUES`] distinct ones of a statement; the rest is counted.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use serde_json::Value;
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
 use weir_audit::{Fingerprint, FingerprintKey, LabelKey, LabelledValuesSeen};
 use weir_policy::{LabelId, Scope};
 use weir_wire_postgres::backend::Field;
@@ -18,7 +20,7 @@ use weir_wire_postgres::frame::Body;
 
 use super::mask;
 use super::operation::OutputLabels;
-use super::printed::printed;
+use super::printed::{has_one_text, printed};
 
 /// Distinct values of all labels together that are kept of one statement.
 pub(super) const MAX_VALUES: usize = 10_000;
@@ -26,6 +28,8 @@ pub(super) const MAX_VALUES: usize = 10_000;
 const BATCH: usize = 1024;
 /// A longer document is not looked into.
 const MAX_DOCUMENT: usize = 64 * 1024;
+/// Nor one that is nested deeper.
+const MAX_DEPTH: usize = 32;
 
 /// A label whose values are kept.
 #[derive(Debug)]
@@ -65,11 +69,13 @@ impl Wanted {
         })
     }
 
-    /// The columns of a result that have such values, but for the masked ones.
+    /// The columns of a result that have such values, but for the masked ones. Those of a statement that
+    /// was not `read` may have any, where the server does not name the column that they come from.
     pub(super) fn columns(
         &self,
         outputs: &[OutputLabels],
         fields: &[Field],
+        read: bool,
         is_masked: impl Fn(usize) -> bool,
     ) -> Box<[Column]> {
         let described = outputs.iter().zip(fields).enumerate();
@@ -80,7 +86,15 @@ impl Wanted {
                     type_oid: field.type_oid,
                     binary: field.binary,
                 };
-                self.column(at, output, form)
+                if read || field.table_oid != 0 {
+                    return self.column(at, output, form);
+                }
+                Some(Column {
+                    at,
+                    form,
+                    certain: false,
+                    labels: self.0.iter().map(Arc::clone).collect(),
+                })
             })
             .collect()
     }
@@ -90,6 +104,12 @@ impl Wanted {
         let all = outputs.iter().enumerate();
         all.filter_map(|(at, output)| self.column(at, output, Form::Copied))
             .collect()
+    }
+
+    /// Labels of which something may be in a line of a COPY, by what its statement touches; `None` is all.
+    fn touched(&self, labels: Option<&[LabelId]>) -> impl Iterator<Item = &Arc<Label>> {
+        let all = self.0.iter();
+        all.filter(move |label| labels.is_none_or(|labels| labels.contains(&label.id)))
     }
 }
 
@@ -158,12 +178,12 @@ impl Seen {
     }
 
     /// Takes a line of a COPY. `outputs` gives the labels of as many fields as it has; where it cannot,
-    /// each of `touched` may be in it.
+    /// each of `touched` may be in it, or any where that is not known.
     pub(super) fn line(
         &mut self,
         wanted: &Wanted,
         line: &[u8],
-        touched: &[LabelId],
+        touched: Option<&[LabelId]>,
         outputs: impl Fn(usize) -> Option<Vec<OutputLabels>>,
     ) {
         let line = line.strip_suffix(b"\n").unwrap_or(line);
@@ -177,8 +197,9 @@ impl Seen {
         };
         match &copy.columns {
             None => {
-                let carried = wanted.0.iter().filter(|label| touched.contains(&label.id));
-                carried.for_each(|label| self.of(label).new.uncertain += 1);
+                for label in wanted.touched(touched) {
+                    self.of(label).new.uncertain += 1;
+                }
             }
             Some(columns) => {
                 for column in columns {
@@ -211,23 +232,30 @@ impl Seen {
     }
 
     fn cell(&mut self, column: &Column, value: &[u8]) {
-        let (text, is_document) = match column.form {
-            Form::Copied => (std::str::from_utf8(value).ok().map(Into::into), false),
+        let (text, mut is_certain, is_document) = match column.form {
+            Form::Copied => {
+                let text = std::str::from_utf8(value).ok().map(Into::into);
+                (text, false, false)
+            }
             Form::Cell { type_oid, binary } => {
-                (printed(type_oid, binary, value), mask::is_json(type_oid))
+                let one = has_one_text(type_oid, binary);
+                let json = mask::is_json(type_oid);
+                (
+                    printed(type_oid, binary, value),
+                    column.certain && (one || json),
+                    json,
+                )
             }
         };
         let Some(text) = text else {
             return self.uncertain(column);
         };
-        let mut is_certain = column.certain;
         if is_document {
-            let short = text.len() <= MAX_DOCUMENT;
-            let parsed = short.then(|| serde_json::from_str(&text).ok()).flatten();
-            match parsed {
-                Some(document) => self.leaves(column, &document),
-                None => is_certain = false,
-            }
+            let document = (text.len() <= MAX_DOCUMENT).then(|| serde_json::from_str(&text).ok());
+            let looked = document
+                .flatten()
+                .map(|document| self.leaves(column, document, 0));
+            is_certain &= looked == Some(true);
         }
         self.text(column, &text);
         if !is_certain {
@@ -235,15 +263,36 @@ impl Seen {
         }
     }
 
-    /// Strings and numbers of a document are values of their own.
-    fn leaves(&mut self, column: &Column, document: &Value) {
-        match document {
-            Value::String(text) => self.text(column, text),
-            Value::Number(number) => self.text(column, &number.to_string()),
-            Value::Array(all) => all.iter().for_each(|one| self.leaves(column, one)),
-            Value::Object(all) => all.values().for_each(|one| self.leaves(column, one)),
-            Value::Null | Value::Bool(_) => {}
+    /// Strings and numbers of a document are values of their own, as they are written, and under each of equal
+    /// names. Whether it was looked at to its end.
+    fn leaves(&mut self, column: &Column, document: &RawValue, depth: usize) -> bool {
+        let text = document.get();
+        if depth > MAX_DEPTH {
+            return false;
         }
+        let inner = match text.as_bytes().first() {
+            Some(b'"') => {
+                let value = serde_json::from_str::<Cow<'_, str>>(text);
+                return value.map(|value| self.text(column, &value)).is_ok();
+            }
+            Some(b'-' | b'0'..=b'9') => {
+                self.text(column, text);
+                return true;
+            }
+            Some(b'[') => serde_json::from_str::<Vec<&RawValue>>(text).ok(),
+            Some(b'{') => serde_json::from_str::<Members<'_>>(text)
+                .ok()
+                .map(|all| all.0),
+            _ => return true,
+        };
+        let Some(inner) = inner else {
+            return false;
+        };
+        let mut looked = true;
+        for one in inner {
+            looked &= self.leaves(column, one, depth + 1);
+        }
+        looked
     }
 
     fn text(&mut self, column: &Column, text: &str) {
@@ -283,6 +332,31 @@ impl Seen {
             })
         });
         new.collect()
+    }
+}
+
+/// The values of an object, each of equal names among them.
+struct Members<'a>(Vec<&'a RawValue>);
+
+impl<'de> Deserialize<'de> for Members<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Each;
+        impl<'de> Visitor<'de> for Each {
+            type Value = Members<'de>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut all = Vec::new();
+                while let Some((IgnoredAny, value)) = map.next_entry()? {
+                    all.push(value);
+                }
+                Ok(Members(all))
+            }
+        }
+        deserializer.deserialize_map(Each)
     }
 }
 
@@ -401,6 +475,64 @@ mod tests {
         assert!(found.values.contains(&of("805-36-9215")) && found.values.contains(&of("42")));
         let found = seen(column(1, 114, false, true), &[b"{"]);
         assert_eq!((found.values.len(), found.uncertain), (1, 1));
+        let document = br#"{"a": 10.50, "a": "x\u0041", "b": 123456789012345678901234567890}"#;
+        let found = seen(column(1, 114, false, true), &[document]);
+        for value in ["10.50", "xA", "123456789012345678901234567890"] {
+            assert!(found.values.contains(&of(value)), "{value}");
+        }
+        assert_eq!(found.uncertain, 0);
+        let deep = format!("{}\"x\"{}", "[".repeat(40), "]".repeat(40));
+        let found = seen(column(1, 114, false, true), &[deep.as_bytes()]);
+        assert_eq!((found.values.len(), found.uncertain), (1, 1));
+        let deeper = format!("{}{}", "[".repeat(30_000), "]".repeat(30_000));
+        let found = seen(column(1, 114, false, true), &[deeper.as_bytes()]);
+        assert_eq!((found.values.len(), found.uncertain), (1, 1));
+    }
+
+    #[test]
+    fn what_holds_values_or_may_be_written_otherwise_is_kept_and_counted() {
+        for (type_oid, text) in [
+            (1009, "{805-36-9215}"),
+            (2249, "(805-36-9215,1)"),
+            (701, "0.30000000000000004"),
+            (142, "<a>805-36-9215</a>"),
+            (16_400, "Zora@example.test"),
+        ] {
+            let found = seen(column(1, type_oid, false, true), &[text.as_bytes()]);
+            assert_eq!(
+                (found.values, found.uncertain),
+                (vec![of(text)], 1),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn whatever_a_text_that_was_not_read_shows_may_have_any_value() {
+        let wanted = Wanted(vec![label(0, "pii.ssn"), label(1, "pii.mail")]);
+        let field = |table_oid| Field {
+            name: b"x".as_slice().into(),
+            table_oid,
+            attribute: 1,
+            type_oid: 25,
+            binary: false,
+        };
+        let fields = [field(0), field(20_000)];
+        let outputs = [OutputLabels::of_copy(&[]), OutputLabels::of_copy(&[0])];
+        let looked_at = |read| {
+            let columns = wanted.columns(&outputs, &fields, read, |_| false);
+            let of = |column: &Column| (column.at, column.labels.len(), column.certain);
+            columns.iter().map(of).collect::<Vec<_>>()
+        };
+        assert_eq!(looked_at(true), [(1, 1, true)]);
+        assert_eq!(looked_at(false), [(0, 2, false), (1, 1, true)]);
+        let mut seen = Seen::default();
+        seen.line(&wanted, b"1\n", None, |_| None);
+        let uncertain = |event: &LabelledValuesSeen| event.uncertain;
+        assert_eq!(
+            seen.take(1).iter().map(uncertain).collect::<Vec<_>>(),
+            [1, 1]
+        );
     }
 
     #[test]
@@ -423,15 +555,17 @@ mod tests {
             let output = |at| OutputLabels::of_copy(if at == 1 { &[0] } else { &[] });
             (total == 2).then(|| (0..total).map(output).collect())
         };
-        let (mut seen, touched) = (Seen::default(), [LabelId(0)]);
-        seen.line(&wanted, b"1\ta\\\\b\n", &touched, outputs);
-        seen.line(&wanted, b"1\t\\N\n", &touched, outputs);
+        let (mut seen, touched) = (Seen::default(), Some([LabelId(0)]));
+        let touched = touched.as_ref().map(<[LabelId; 1]>::as_slice);
+        seen.line(&wanted, b"1\ta\\\\b\n", touched, outputs);
+        seen.line(&wanted, b"1\t\\N\n", touched, outputs);
         let found = seen.take(1).pop().unwrap();
-        assert_eq!((found.values, found.uncertain), (vec![of("a\\b")], 0));
-        seen.line(&wanted, b"1\t\\x\n", &touched, outputs);
-        seen.line(&wanted, b"1,b", &touched, outputs);
+        // It says no type.
+        assert_eq!((found.values, found.uncertain), (vec![of("a\\b")], 1));
+        seen.line(&wanted, b"1\t\\x\n", touched, outputs);
+        seen.line(&wanted, b"1,b", touched, outputs);
         assert_eq!(seen.take(1).pop().unwrap().uncertain, 2);
-        seen.line(&wanted, b"1,b", &[], outputs);
+        seen.line(&wanted, b"1,b", Some(&[]), outputs);
         assert_eq!(seen.take(1), Vec::new());
     }
 }

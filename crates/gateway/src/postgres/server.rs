@@ -253,7 +253,8 @@ impl Session {
                 "the server began COPY BOTH, which no policy permits".to_owned(),
             )),
             (tag::FUNCTION_RESULT, Owed::FunctionCall(active)) => {
-                if let Some(active) = active.take() {
+                if let Some(mut active) = active.take() {
+                    active.see_answer();
                     self.durable.extend(active.finish(Outcome::Completed));
                 }
                 Ok(Fate::Forward)

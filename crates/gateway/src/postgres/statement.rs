@@ -281,11 +281,20 @@ impl Active {
         let judged = &self.judgement.judged;
         let is_text = judged.copies_text();
         let seen = self.seen.get_or_insert_default();
-        seen.line(wanted, line, &judged.labels(), |fields| {
+        let touched = judged.was_read().then(|| judged.labels());
+        seen.line(wanted, line, touched.as_deref(), |fields| {
             judged.copied(fields).filter(|_| is_text)
         });
         if seen.is_full() {
             self.send_seen();
+        }
+    }
+
+    /// A FunctionCall has been answered: what it gave may be any labelled value.
+    pub(super) fn see_answer(&mut self) {
+        if let Some(wanted) = &self.judgement.wanted {
+            let seen = self.seen.get_or_insert_default();
+            seen.line(wanted, b"", None, |_| None);
         }
     }
 

@@ -8,6 +8,7 @@
     reason = "a test's helpers"
 )]
 
+mod explain;
 mod people;
 
 use std::collections::BTreeMap;
@@ -66,8 +67,12 @@ struct World {
 }
 
 fn bundle(port: u16, rules: &str, revision: u64) -> Arc<Bundle> {
+    compiled(&resources(port, rules), revision)
+}
+
+fn resources(port: u16, rules: &str) -> String {
     let rules = rules.replace('\n', "\n  ");
-    let text = format!(
+    format!(
         "kind: Target
 metadata: {{name: kube}}
 spec:
@@ -94,8 +99,11 @@ spec:
   targets: [kube]
   rules:{rules}
 "
-    );
-    let resources = weir_api::load_str("test", &text).expect("loads");
+    )
+}
+
+fn compiled(text: &str, revision: u64) -> Arc<Bundle> {
+    let resources = weir_api::load_str("test", text).expect("loads");
     let options = weir_api::CompileOptions {
         revision,
         ..weir_api::CompileOptions::default()

@@ -217,8 +217,9 @@ async fn every_step_is_evidence_before_it_counts() {
 }
 
 #[tokio::test]
-async fn two_decisions_at_once_count_once() {
+async fn two_decisions_at_once_count_once_and_one_is_evidence() {
     let f = fixture();
+    let before = f._spool.handle().status().last_seq;
     let mut ticket = f.raise(hold(1, &[])).await;
     let name = ticket.name().to_string();
     let (a, b) = tokio::join!(
@@ -235,6 +236,8 @@ async fn two_decisions_at_once_count_once() {
     assert!(a.is_ok() ^ b.is_ok(), "{a:?} {b:?}");
     let approved = matches!(ticket.answer().await, Answer::Approved { .. });
     assert_eq!(approved, a.is_ok());
+    // That it was raised, decided, and is over.
+    assert_eq!(f._spool.handle().status().last_seq, before + 3);
 }
 
 fn ruling(name: &str, ending: Ending, approvers: &[&str]) -> RequestRuling {

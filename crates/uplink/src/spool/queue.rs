@@ -95,6 +95,8 @@ impl Shared {
     }
 
     pub(super) fn push(&self, record: Record, urgent: bool) -> Result<u64, SpoolError> {
+        // A collector takes no other, and what it never takes is in the way of all that comes after it.
+        let record = record.bounded();
         let weight = record.weight();
         let mut queue = locked(&self.queue);
         if queue.closed {
@@ -260,10 +262,12 @@ impl Shared {
         act(&mut locked(&self.segments))
     }
 
-    /// Whether shipping must not wait for a quiet moment.
+    /// Whether shipping must not wait for a quiet moment: somebody waits for it, there is much of it, or
+    /// the process is about to end.
     pub(crate) fn pressing(&self) -> bool {
         self.strict.load(Ordering::Acquire) > 0
             || self.disk_bytes.load(Ordering::Relaxed) > self.disk_limit / 4
+            || self.progress.borrow().closed
     }
 
     fn ship_now(&self) {

@@ -56,7 +56,7 @@ fn who_was_given_a_value_is_told_by_namespace_and_time() {
         1,
         &[opened(0, &two), seen(3, &two, &["a"], 0, 0)],
     );
-    assert_eq!(store.saw_labels().unwrap(), ["pii.ssn"]);
+    assert_eq!(store.saw_labels(None).unwrap().names, ["pii.ssn"]);
     let all = saw(&store, "a", None);
     assert_eq!(who(&all), [("ops/app", 1), ("shop/app", 2)]);
     assert_eq!(all.statements[0].statement, 3);
@@ -155,6 +155,112 @@ fn what_is_too_old_by_the_stores_own_time_is_forgotten() {
         store.maintain().unwrap();
     }
     assert_eq!(rows(), 0);
+}
+
+/// An event of an engine's own clock, in a session of its own.
+fn seen_at(micros: u64, session: &Arc<Session>, statement: u64, label: &str) -> Record {
+    let event = LabelledValuesSeen {
+        statement,
+        label: label.into(),
+        values: vec![of(label, "a")],
+        beyond: 1,
+        uncertain: 0,
+    };
+    Record::session(Timestamp::from_micros(micros), Arc::clone(session), event)
+}
+
+#[test]
+fn clocks_from_the_beginning_to_the_end_of_time_cost_an_answer_nothing() {
+    let (_dir, store) = fresh();
+    let one = in_namespace(1, "shop");
+    let mut records = vec![opened(0, &one)];
+    records.extend([0, T0, i64::MAX.unsigned_abs()].map(|at| seen_at(at, &one, at, "pii.ssn")));
+    // Each on a day of its own.
+    let day = 24 * 3600 * 1_000_000;
+    records.extend((1..2000).map(|n| seen_at(n * day, &one, n, "pii.ssn")));
+    send_as(&store, &named("e1"), 1, &records);
+    let began = std::time::Instant::now();
+    let all = saw(&store, "a", None);
+    let took = began.elapsed();
+    assert!(took < Duration::from_millis(100), "{took:?}");
+    assert_eq!(who(&all), [("shop/app", 2002)]);
+    assert_eq!(all.perhaps[0].statements, 2002);
+    assert_eq!(all.identities[0].first, Timestamp::from_micros(0));
+    let filter = SawFilter {
+        since: Some(Timestamp::from_micros(T0)),
+        until: Some(Timestamp::from_micros(T0 + 1)),
+        values: vec![("pii.ssn".to_owned(), of("pii.ssn", "a"))],
+        ..SawFilter::default()
+    };
+    assert_eq!(who(&store.saw(&filter).unwrap()), [("shop/app", 1)]);
+}
+
+#[test]
+fn more_labels_than_a_question_takes_are_left_out_by_number_and_can_be_named() {
+    let (_dir, store) = fresh();
+    let one = in_namespace(1, "shop");
+    let long = "x".repeat(LONG);
+    let mut records = vec![opened(0, &one), seen_at(T0, &one, 1, "pii.ssn")];
+    records.extend((0..5000).map(|n| seen_at(T0, &one, 2, &format!("a{n}"))));
+    records.extend([seen_at(T0, &one, 3, &long), seen_at(T0, &one, 4, "pii.pan")]);
+    send_as(&store, &named("e1"), 1, &records);
+    let labels = store.saw_labels(None).unwrap();
+    assert_eq!((labels.names.len(), labels.left_out), (4096, 5003 - 4096));
+    assert!(labels.names.is_sorted() && labels.names.contains(&"pii.ssn".to_owned()));
+    // What came late is still found by its name.
+    let named = store.saw_labels(Some("pii.*")).unwrap();
+    assert_eq!(
+        (named.names, named.left_out),
+        (vec!["pii.pan".into(), "pii.ssn".into()], 0)
+    );
+    assert_eq!(
+        store.saw_labels(Some("typo")).unwrap(),
+        SawLabels::default()
+    );
+}
+
+/// Longer than the name of any label.
+const LONG: usize = 254;
+
+#[test]
+fn statements_beyond_what_is_told_apart_are_counted_as_more() {
+    let (_dir, store) = fresh();
+    let one = in_namespace(1, "shop");
+    send_as(&store, &named("e1"), 1, &[opened(0, &one)]);
+    let fill = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100002)
+        INSERT INTO seen_more SELECT 19675, k.id, s.id, i, i, 1, 0, 19675
+        FROM n, sessions s, (SELECT id FROM keys WHERE kind = 4 AND text = 'pii.ssn') k";
+    send_as(&store, &named("e1"), 2, &[seen(100_002, &one, &[], 1, 0)]);
+    store.writer().store.execute(fill, []).unwrap();
+    let answer = saw(&store, "z", None);
+    assert!(answer.more);
+    let perhaps = &answer.perhaps[0];
+    assert_eq!((perhaps.statements, perhaps.beyond), (100_000, 100_003));
+}
+
+#[test]
+fn a_label_is_forgotten_with_its_last_fingerprint() {
+    let (dir, hands) = (tempfile::tempdir().unwrap(), Hands::at(1_800_000_000));
+    let config = CollectorConfig {
+        max_age: Some(90 * DAY),
+        ..CollectorConfig::default()
+    };
+    let store = Collector::open_by(dir.path(), config, Box::new(hands.clone())).unwrap();
+    let one = in_namespace(1, "shop");
+    let old = [
+        opened(0, &one),
+        seen_at(T0, &one, 1, "old"),
+        seen_at(T0, &one, 1, "kept"),
+    ];
+    send_as(&store, &named("e1"), 1, &old);
+    hands.pass(60 * 24 * 3600);
+    send_as(&store, &named("e1"), 2, &[seen_at(T0, &one, 2, "kept")]);
+    assert_eq!(store.saw_labels(None).unwrap().names, ["kept", "old"]);
+    for _ in 0..40 {
+        hands.pass(24 * 3600);
+        store.maintain().unwrap();
+    }
+    assert_eq!(store.saw_labels(None).unwrap().names, ["kept"]);
 }
 
 /// Not run by default: ten million fingerprints take minutes.

@@ -79,3 +79,24 @@ fn slow_traffic_is_merged_into_large_blocks_and_still_verifies() {
     };
     assert_eq!(store.query(&filter).unwrap().events.len(), 1500);
 }
+
+/// Each of these makes the collector unready for everybody, so it must be the store that failed.
+#[test]
+fn only_a_failure_of_the_store_itself_says_that_it_keeps_nothing() {
+    let (_dir, store) = fresh();
+    let writable = store.writable();
+    let failed = |error: CollectorError| {
+        store.wrote::<()>(Err(error)).unwrap_err();
+        !*writable.borrow()
+    };
+    let unkept = rusqlite::Error::ToSqlConversionFailure("too large".into());
+    assert!(!failed(unkept.into()));
+    let unread = rusqlite::Error::IntegralValueOutOfRange(0, -1);
+    assert!(!failed(unread.into()));
+    assert!(!failed(CollectorError::Refused("forged".into())));
+    let full = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL);
+    assert!(failed(rusqlite::Error::SqliteFailure(full, None).into()));
+    store.probe().unwrap();
+    assert!(*writable.borrow());
+    assert!(failed(std::io::Error::other("no").into()));
+}

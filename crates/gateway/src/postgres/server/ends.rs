@@ -113,7 +113,7 @@ impl Session {
     ) {
         let Some(statement) = body.get() else { return };
         if statement.changes_schema || !statement.code.is_empty() {
-            self.catalog.schema_changed();
+            self.catalog.schema_changed(statement);
         }
         if let Some(prepared) = &statement.prepares {
             let made = Prepared::new(Arc::clone(analysed), Some(body.nested()));
@@ -242,7 +242,9 @@ impl Session {
         if status == b'I' {
             self.touched = false;
             self.named.end_transaction();
-            self.catalog.transaction_ended();
+            if self.catalog.transaction_ended() {
+                self.shared.catalogs.changed(self.place());
+            }
         }
         if std::mem::take(&mut self.connection.poisoned) && status == b'T' {
             if !self.pending.is_empty() {

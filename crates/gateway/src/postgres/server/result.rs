@@ -166,7 +166,8 @@ impl Session {
         masks.sort_by_key(|(at, _)| *at);
         let wanted = active.judgement.wanted.as_ref();
         let is_masked = |at: usize| masks.iter().any(|(masked, _)| *masked == at);
-        let seen = wanted.map(|wanted| wanted.columns(&outputs, fields, is_masked));
+        let seen =
+            wanted.map(|wanted| wanted.columns(&outputs, fields, judged.was_read(), is_masked));
         Ok((masks, seen.unwrap_or_default(), standing))
     }
 }
