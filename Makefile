@@ -135,6 +135,14 @@ policy: release ## what policies do, through real clients
 ssh: release ## SSH through Weir, seen by stock clients (root)
 	python3 e2e/ssh/run.py --weir $(WEIR) $(if $(ONLY),--only "$(ONLY)")
 
+.PHONY: kube
+kube: release ## the Kubernetes API through Weir: hostile clients, a hostile server [ONLY=smuggled]
+	python3 e2e/kube/hostile.py --weir $(WEIR) $(if $(FULL),--full) $(if $(ONLY),--only "$(ONLY)")
+
+.PHONY: kube-clients
+kube-clients: release ## kube-rs and a Java client, direct and through Weir, against a real API server [ONLY=java]
+	python3 e2e/kube/clients.py --weir $(WEIR) $(if $(ONLY),--only "$(ONLY)")
+
 .PHONY: browser
 browser: release ## the web UI in Chromium, with a real identity provider; pictures in target/browser (root)
 	python3 e2e/browser/run.py --weir $(WEIR) $(if $(ONLY),--only "$(ONLY)")

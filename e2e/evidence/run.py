@@ -12,6 +12,7 @@ import base64
 import contextlib
 import glob
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -155,6 +156,63 @@ def a_wrong_login_says_so_and_a_right_one_catches_up(scene):
     proc.wait_until(lambda: scene.archived() > before, "the bucket catches up", 20)
 
 
+def sections(bundle):
+    """Tags and contents of a bundle's sections."""
+    at, out = 16, []
+    while at < len(bundle):
+        length = int.from_bytes(bundle[at + 1:at + 5], "big")
+        out.append((bundle[at:at + 1], bundle[at + 5:at + 5 + length]))
+        at += 5 + length
+    return out
+
+
+def joined(parts):
+    """A bundle of sections."""
+    return b"weir-evidence/2\n" + b"".join(tag + len(content).to_bytes(4, "big") + content for tag, content in parts)
+
+
+def a_report_without_its_evidence_is_no_report(scene):
+    """What an auditor is handed on: the folder of a report, which verifies, and the same with its evidence taken out."""
+    scene.statements(20, "reported")
+    folder, kept = os.path.join(scene.dir, "november"), os.path.join(scene.dir, "october.checkpoint")
+    shutil.copy(f"{scene.bucket}/cluster-1/checkpoint", kept)
+    scene.statements(20, "later")
+    trust = ["--log-key", scene.log_key, "--roots", scene.root()]
+
+    def judged(*more):
+        done = scene.weir.cli("verify", folder, *trust, *more, check=False)
+        return done.returncode, done.stdout
+    scene.weir.cli("report", "--from", "1h", "--dir", folder)
+    equal(judged()[0], 0)
+    code, said = judged("--checkpoint", kept)
+    if code != 0:  # Where the period is not all of the log.
+        equal(code, 3, said)
+        contains(said, "was NOT shown")
+    shutil.rmtree(folder)
+    scene.weir.cli("report", "--from", "1h", "--dir", folder, "--checkpoint", kept)
+    equal(judged("--checkpoint", kept)[0], 0)
+    evidence = os.path.join(folder, "evidence.weir")
+    with open(evidence, "rb") as f:
+        whole = f.read()
+    parts = sections(whole)
+    manifest = json.loads(parts[0][1])
+    root = base64.b64decode(next(content for tag, content in parts if tag == b"c").split(b"\n")[2])
+    nothing = json.dumps({**manifest, "first": manifest["size"], "end": manifest["size"]}).encode()
+    emptied = [(b"m", nothing), *[part for part in parts[1:] if part[0] in b"RCcko"], (b"p", root), parts[-1]]
+    other = os.path.join(scene.dir, "other.weir")
+    scene.weir.cli("export", "--to", "2001-01-01", "--file", other)
+    with open(other, "rb") as f:
+        other = f.read()
+    for forged in (joined(emptied), joined(parts[:-1]), joined(parts[:-2] + parts[-1:]), other, whole + whole):
+        with open(evidence, "wb") as f:
+            f.write(forged)
+        code, said = judged()
+        assert code in (1, 3), f"{code}: {said}"
+    with open(evidence, "wb") as f:
+        f.write(whole)
+    equal(judged()[0], 0)
+
+
 def the_witness_cosigns_what_continues(scene):
     whole = os.path.join(scene.dir, "cosigned.weir")
 
@@ -195,7 +253,7 @@ def a_store_put_back_is_told_from_what_others_have(scene):
 
 
 CLAIMS = (the_bucket_has_the_log_and_its_evidence, a_wrong_login_says_so_and_a_right_one_catches_up,
-          the_witness_cosigns_what_continues, a_store_put_back_is_told_from_what_others_have)
+          a_report_without_its_evidence_is_no_report, the_witness_cosigns_what_continues, a_store_put_back_is_told_from_what_others_have)
 
 
 def main():

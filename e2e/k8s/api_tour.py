@@ -51,7 +51,7 @@ class Tour:
             argv = self.argv(command)
             os.execvp(argv[0], argv)
         while_waiting()
-        shown, end = b"", time.monotonic() + 30
+        shown, end = b"", time.monotonic() + 60
         for line in [*lines, b""]:
             os.write(terminal, line)
             # After the last line until it has ended.

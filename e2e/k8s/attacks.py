@@ -23,7 +23,7 @@ UDP = """python3 -c 'import socket; s = socket.socket(socket.AF_INET, socket.SOC
 for _ in range(5):
     s.sendto(b"hello", ("$OUTSIDE", 9999))
     try: print(s.recv(99)); break
-    except TimeoutError: pass
+    except socket.timeout: pass
 else: print("timed out")'"""
 PACKET = """python3 -c 'import socket; socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 3); print("opened")'"""
 RAW = """python3 -c 'import socket; socket.socket(socket.AF_INET, socket.SOCK_RAW, 6); print("opened")'"""

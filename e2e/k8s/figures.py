@@ -39,9 +39,9 @@ class Figures:
     def start_delay(self):
         self.weir.shell("kubectl create namespace plain && kubectl create namespace guarded && "
                         "kubectl label namespace guarded weir.dev/inject=enabled")
-        for namespace in ("plain", "guarded"):
-            self.cluster.kubectl("-n", namespace, "wait", "--for=create", "serviceaccount/default", "--timeout=60s")
         try:
+            for namespace in ("plain", "guarded"):
+                self.cluster.kubectl("-n", namespace, "wait", "--for=create", "serviceaccount/default", "--timeout=60s")
             proc.calm()
             plain, guarded = [], []
             for number in range(ROUNDS):

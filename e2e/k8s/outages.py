@@ -140,7 +140,7 @@ class Outages:
         clients.prepare(self.weir)
         try:
             pods = clients.start(self.weir, seconds=60)
-            time.sleep(3)
+            time.sleep(8)
             for pod in pods:
                 self.cluster.kill(pod, "weir-sidecar", namespace=clients.NAMESPACE)
             for pod in pods:
@@ -252,6 +252,8 @@ class Outages:
                                       for one in containers)
 
         def up():
+            if self.weir.shell("kubectl -n weir-system get pods", check=False).returncode != 0:
+                return False
             return [sum(map(bool, map(anew, self.pods(component)))) for component in ("controller", "collector")] == [2, 1]
         proc.wait_until(up, "controller and collector are ready again", 180, every=1)
         self.cluster.wait_pod("db", namespace="data", timeout=120)

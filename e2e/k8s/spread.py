@@ -70,6 +70,7 @@ class Spread:
             for number, reason in enumerate(("one", "two", "three"), 1):
                 self.cluster.kubectl("patch", "datalabel", "pii.ssn", "--type=merge", "-p",
                                      json.dumps({"spec": {"mask": {"partial": None, "constant": reason}}}))
+                time.sleep(1.2)
                 proc.wait_until(lambda wanted=number * REAL: self._in_force()["+Inf"] - before["+Inf"] >= wanted,
                                 f"all have reported {reason}", 30, every=0.3)
             after = self._in_force()

@@ -282,7 +282,6 @@ spec:
     def evidence_names_the_workload(self):
         workloads = ("Deployment/three", "StatefulSet/two", "Job/once", "CronJob/nightly")
 
-
         def listed():
             found = self.weir.evidence(f"sessions -n {NAMESPACE} -o json")
             return all(workload in found for workload in workloads) and found

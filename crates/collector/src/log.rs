@@ -13,7 +13,9 @@ mod export;
 pub(crate) mod judge;
 pub(crate) mod kept;
 mod key;
+mod known;
 mod offline;
+mod seal;
 mod signed;
 mod tree;
 
@@ -36,6 +38,8 @@ use weir_audit::{EngineId, Frame, Hash, Timestamp};
 
 use crate::CollectorError;
 
+/// What the names of collectors as engines begin with.
+pub(crate) const OWN: &str = "collector_";
 /// The name of the newest checkpoint in the store.
 pub(crate) const LATEST: &str = "latest";
 
@@ -102,7 +106,8 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    /// Opens the log in a store, or begins one over what the store has.
+    /// Opens the log in a store, or begins one. Evidence that is there without a log is in no entry of it, and is
+    /// found by every verification.
     pub(crate) fn open(store: &mut Connection, key: Arc<LogKey>) -> Result<Self, CollectorError> {
         store.execute_batch(TABLES)?;
         let tree = Tree(store);
@@ -128,7 +133,6 @@ impl Log {
             .optional()?;
         if signed.is_none() && size == 0 {
             let transaction = store.transaction()?;
-            log.adopt(&transaction)?;
             log.grown = true;
             log.seal(&transaction, std::time::SystemTime::now().into())?;
             transaction.commit()?;
@@ -138,63 +142,6 @@ impl Log {
 
     pub(crate) fn key(&self) -> &Arc<LogKey> {
         &self.key
-    }
-
-    /// What was in the store before there was a log.
-    fn adopt(&mut self, store: &Connection) -> Result<(), CollectorError> {
-        let now: Timestamp = std::time::SystemTime::now().into();
-        let mut select = store.prepare(
-            "SELECT k.text, r.engine, r.epoch, r.first_seq, r.last_seq, r.previous, r.hash,
-             coalesce(min(b.first_time), 0), coalesce(max(b.last_time), 0)
-             FROM ranges r JOIN keys k ON k.id = r.engine LEFT JOIN blocks b
-               ON b.engine = r.engine AND b.epoch = r.epoch
-               AND b.first_seq BETWEEN r.first_seq AND r.last_seq
-             GROUP BY r.engine, r.epoch, r.first_seq ORDER BY r.engine, r.epoch, r.first_seq",
-        )?;
-        let ranges: Vec<(i64, RangeLeaf)> = select
-            .query_map([], |row| {
-                let engine: String = row.get(0)?;
-                let leaf = RangeLeaf {
-                    engine: engine.parse().map_err(|_| rusqlite::Error::InvalidQuery)?,
-                    epoch: row.get(2)?,
-                    first_seq: row.get(3)?,
-                    last_seq: row.get(4)?,
-                    previous: Hash(row.get(5)?),
-                    hash: Hash(row.get(6)?),
-                    first_time: Timestamp::from_micros(row.get(7)?),
-                    last_time: Timestamp::from_micros(row.get(8)?),
-                    received: now,
-                    evidence: Evidence::Adopted,
-                };
-                Ok((row.get(1)?, leaf))
-            })?
-            .collect::<Result<_, _>>()?;
-        for (key, leaf) in ranges {
-            self.append(store, key, &Leaf::Range(leaf), None)?;
-        }
-        let mut select = store.prepare(
-            "SELECT k.text, p.engine, p.epoch, p.last_seq, p.hash FROM pruned p
-             JOIN keys k ON k.id = p.engine ORDER BY p.engine",
-        )?;
-        let deleted: Vec<(i64, RetentionLeaf)> = select
-            .query_map([], |row| {
-                let engine: String = row.get(0)?;
-                let leaf = RetentionLeaf {
-                    engine: engine.parse().map_err(|_| rusqlite::Error::InvalidQuery)?,
-                    epoch: row.get(2)?,
-                    last_seq: row.get(3)?,
-                    hash: Hash(row.get(4)?),
-                    newest: Timestamp::from_micros(0),
-                    at: now,
-                    reason: "before the log".into(),
-                };
-                Ok((row.get(1)?, leaf))
-            })?
-            .collect::<Result<_, _>>()?;
-        for (key, leaf) in deleted {
-            self.append(store, key, &Leaf::Retention(leaf), None)?;
-        }
-        Ok(())
     }
 
     /// Writes that runs of an engine were accepted. `own` are the collector's own events.

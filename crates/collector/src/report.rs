@@ -6,6 +6,7 @@
 //! - The signature is over the hash of both, and names the log as it was: whoever knows the log's key, or a
 //!   later checkpoint, can tell that nobody has changed a word since.
 //! - What is signed cannot be taken for a checkpoint: its first line is no name of a log.
+//! - The signature is also over which entries of the log hold the period's events: whoever hands on fewer is found.
 //! - A list that was cut says so.
 //!
 //! It refuses nothing that is there: a record that does not verify is reported as one that does not.
@@ -19,10 +20,10 @@ use weir_audit::proof::{Checkpoint, Note, VerifierKey};
 use weir_audit::{Body, Digest, EngineId, Event, Hash, Timestamp};
 
 use crate::log::verify_note;
-use crate::{About, Answer, Collector, CollectorError, Filter, Overview, Question, ui};
+use crate::{About, Answer, Collector, CollectorError, Filter, Manifest, Overview, Question, ui};
 
 /// The first line of what is signed.
-const FORM: &str = "weir-report/1";
+const FORM: &str = "weir-report/2";
 /// Rows of each list.
 const MOST: usize = 10_000;
 /// What is asked, in the order of the report.
@@ -92,10 +93,11 @@ pub struct ReportFiles {
 /// What the signature of a report is over.
 ///
 /// ```text
-/// weir-report/1
+/// weir-report/2
 /// ORIGIN
 /// SINCE UNTIL
 /// SIZE ROOT
+/// FIRST END
 /// SHA-256 of the JSON, hexadecimal
 /// SHA-256 of the page, hexadecimal
 /// ```
@@ -111,6 +113,10 @@ pub struct Sealed {
     pub size: u64,
     /// The root of its tree.
     pub root: Digest,
+    /// The first entry of the log that may have an event of the period.
+    pub first: u64,
+    /// The first entry behind these; the same as `first` if there are none.
+    pub end: u64,
     json: Digest,
     html: Digest,
 }
@@ -174,9 +180,10 @@ impl Collector {
                     problems: one.problems.len(),
                 })
                 .collect(),
-            overview: self.overview(since, until, None)?,
+            overview: self.overview_of((since, until), None, MOST)?,
             lists,
         };
+        let (first, end) = self.entries_of(since, until, report.size)?;
         let failed = |error: &dyn fmt::Display| CollectorError::Log(error.to_string());
         let json = serde_json::to_string_pretty(&report).map_err(|error| failed(&error))?;
         let html = ui::report_page(&report).map_err(|error| failed(&error))?;
@@ -186,6 +193,8 @@ impl Collector {
             until,
             size: report.size,
             root: report.root,
+            first,
+            end,
             json: digest(&json),
             html: digest(&html),
         };
@@ -288,11 +297,34 @@ impl ReportFiles {
     }
 }
 
+impl Sealed {
+    /// What a bundle lacks that the report is of, in words. The bundle must have been verified.
+    #[must_use]
+    pub fn lacks(&self, bundle: &Manifest) -> Option<String> {
+        if bundle.origin != self.origin {
+            return Some("the evidence is of another log than the report".into());
+        }
+        if (bundle.since, bundle.until) != (Some(self.since), Some(self.until)) {
+            return Some("the evidence is of another period than the report".into());
+        }
+        let is_there =
+            self.first == self.end || (bundle.first <= self.first && self.end <= bundle.end);
+        (!is_there).then(|| {
+            format!(
+                "the report is of entries {} to {}, and the evidence has not all of them",
+                self.first,
+                self.end.saturating_sub(1)
+            )
+        })
+    }
+}
+
 impl fmt::Display for Sealed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{FORM}\n{}", self.origin)?;
         writeln!(f, "{} {}", self.since, self.until)?;
         writeln!(f, "{} {}", self.size, self.root)?;
+        writeln!(f, "{} {}", self.first, self.end)?;
         writeln!(f, "{}\n{}", self.json, self.html)
     }
 }
@@ -310,12 +342,15 @@ impl FromStr for Sealed {
             let origin = line()?.to_owned();
             let (since, until) = line()?.split_once(' ')?;
             let (size, root) = line()?.split_once(' ')?;
+            let (first, end) = line()?.split_once(' ')?;
             let sealed = Self {
                 origin,
                 since: since.parse().ok()?,
                 until: until.parse().ok()?,
                 size: size.parse().ok()?,
                 root: root.parse().ok()?,
+                first: first.parse().ok()?,
+                end: end.parse().ok()?,
                 json: line()?.parse().ok()?,
                 html: line()?.parse().ok()?,
             };

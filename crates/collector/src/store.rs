@@ -351,7 +351,7 @@ impl Collector {
     /// Whether an engine is this collector itself.
     #[must_use]
     pub fn is_own(&self, engine: &EngineId) -> bool {
-        engine.as_str().starts_with(ingest::OWN)
+        engine.as_str().starts_with(crate::log::OWN)
     }
 
     /// Records that somebody reads evidence; they get it after this.
@@ -582,7 +582,7 @@ fn damaged_note() -> CollectorError {
 pub(crate) mod parts {
     pub(crate) use super::holds::SHOWN;
     pub(crate) use super::index::text_of;
-    pub(crate) use super::overview::{Days, IN_DAYS, day_name, rule_name, sum};
+    pub(crate) use super::overview::{Days, IN_DAYS, cut, day_name, rule_name, sum};
     pub(crate) use super::query::{DEFAULT_LIMIT, MAX_LIMIT, parse_cursor};
     pub(crate) use super::rollup::{begin_of, day_of};
     pub(crate) use super::sessions::parse_cursor as parse_session_cursor;

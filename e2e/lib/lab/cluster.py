@@ -271,7 +271,7 @@ class Cluster:
             return "status" in found and claim(found) and found
         return self._wait(holds, f"pod {pod} {what}", pod, namespace, timeout)
 
-    def wait_job(self, job, namespace=None, timeout=60):
+    def wait_job(self, job, namespace=None, timeout=120):
         """Waits until a Job is complete; one that failed is an error."""
         def complete():
             found = self.get("job", job, namespace=namespace)

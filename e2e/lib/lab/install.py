@@ -6,6 +6,7 @@ Refuses nothing quietly: a missing tool that cannot be had is an error, never a 
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import re
@@ -288,3 +289,16 @@ def pgjdbc():
                 f"-Dartifact=org.postgresql:postgresql:{PGJDBC}", f"-DoutputDirectory={fresh}"],
                cwd=fresh)
     return os.path.join(path, f"postgresql-{PGJDBC}.jar")
+
+
+def jars(pom):
+    """The directory with what a ``pom.xml`` depends on, from Maven Central."""
+    with open(pom, "rb") as f:
+        key = hashlib.sha256(f.read()).hexdigest()[:10]
+    with cached(f"jars-{key}") as (path, fresh):
+        if fresh:
+            need("mvn", "maven")
+            say(f"mvn dependency:copy-dependencies {pom}")
+            sh(["mvn", "-q", "-B", "-f", pom, "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies",
+                f"-DoutputDirectory={fresh}"])
+    return path

@@ -11,7 +11,7 @@
 //! ```
 //!
 //! Hashes are base64, times microseconds since 1970, each line ends with a newline. EVIDENCE is the hash
-//! over certificate chain, head and signature, or one of the words `own`, `adopted` and `none`.
+//! over certificate chain, head and signature, or one of the words `own` and `none`.
 
 use std::fmt::{self, Write as _};
 use std::str::FromStr;
@@ -94,8 +94,6 @@ pub enum Evidence {
     Signed(Hash),
     /// The log itself: its collector's own events.
     Own,
-    /// Nothing: it was in the store before there was a log.
-    Adopted,
     /// Nothing: it was handed in within the process without a signature.
     None,
 }
@@ -183,7 +181,6 @@ impl fmt::Display for Leaf {
                 match &range.evidence {
                     Evidence::Signed(hash) => f.write_str(&to_base64(hash))?,
                     Evidence::Own => f.write_str("own")?,
-                    Evidence::Adopted => f.write_str("adopted")?,
                     Evidence::None => f.write_str("none")?,
                 }
                 f.write_char('\n')
@@ -225,7 +222,6 @@ fn read(text: &str) -> Option<Leaf> {
             let (first_time, last_time, received) = (time()?, time()?, time()?);
             let evidence = match lines.next()? {
                 "own" => Evidence::Own,
-                "adopted" => Evidence::Adopted,
                 "none" => Evidence::None,
                 hash => Evidence::Signed(from_base64(hash)?),
             };
@@ -300,7 +296,7 @@ mod tests {
             at: Timestamp::from_micros(2),
             reason: "age 60s".into(),
         });
-        let words = [Evidence::Own, Evidence::Adopted, Evidence::None];
+        let words = [Evidence::Own, Evidence::None];
         let ranges = words.map(|evidence| {
             Leaf::Range(RangeLeaf {
                 evidence,

@@ -12,7 +12,7 @@ use weir_collector::{Manifest, read_bundle};
 use crate::cluster::Home;
 
 use super::connect::{Connect, Failure, Form, Source, document, write};
-use super::text::{grouped, size};
+use super::text::{grouped, size, word};
 use super::time::{Moment, now};
 
 /// How often a long transfer says how much has come.
@@ -32,9 +32,9 @@ pub(crate) struct ExportArgs {
     /// Where the bundle goes; only you can read it
     #[arg(long, value_name = "FILE")]
     file: PathBuf,
-    /// A checkpoint that you kept: the bundle proves that the log continues it
+    /// A checkpoint that you kept: the bundle proves that the log continues it; may be given several times
     #[arg(long, value_name = "FILE")]
-    checkpoint: Option<PathBuf>,
+    checkpoint: Vec<PathBuf>,
 }
 
 /// A checkpoint in a file.
@@ -52,15 +52,18 @@ pub(super) fn read_checkpoint(path: &Path) -> Result<(Note, Checkpoint), Failure
     Ok((note, checkpoint))
 }
 
+/// How many entries the log had at checkpoints in files.
+pub(super) fn sizes(paths: &[PathBuf]) -> Result<Vec<u64>, Failure> {
+    let size = |path: &PathBuf| Ok(read_checkpoint(path)?.1.size);
+    paths.iter().map(size).collect()
+}
+
 pub(super) async fn export(args: ExportArgs, home: Home) -> Result<(), Failure> {
     let source = args.connect.source(home).await?;
-    let old = match &args.checkpoint {
-        Some(path) => Some(read_checkpoint(path)?.1.size),
-        None => None,
-    };
+    let old = sizes(&args.checkpoint)?;
     let time = |moment: Option<Moment>| moment.map(|moment| moment.resolve(now()).to_string());
     let period = (time(args.from), time(args.to));
-    let manifest = bundle(&source, period, old, &args.file).await?;
+    let manifest = bundle(&source, period, &old, &args.file).await?;
     write(&match args.connect.output {
         Form::Table => summary(&manifest, &args.file),
         form => document(&manifest, form)?,
@@ -71,10 +74,11 @@ pub(super) async fn export(args: ExportArgs, home: Home) -> Result<(), Failure> 
 pub(super) async fn bundle(
     source: &Source,
     (since, until): (Option<String>, Option<String>),
-    old: Option<u64>,
+    old: &[u64],
     file: &Path,
 ) -> Result<Manifest, Failure> {
-    let old = old.map(|old| old.to_string());
+    let old: Vec<_> = old.iter().map(u64::to_string).collect();
+    let old = (!old.is_empty()).then(|| old.join(","));
     let path = path_with(
         "/v1/export",
         &[("since", since), ("until", until), ("old", old)],
@@ -160,12 +164,12 @@ pub(super) fn entries(number: u64) -> String {
 fn summary(manifest: &Manifest, file: &Path) -> String {
     let bytes = std::fs::metadata(file).map_or(0, |meta| meta.len());
     format!(
-        "{} ({}): {} of a log of {}\nverify it with: weir verify {} --log-key '{}'\n",
+        "{} ({}): {} of a log of {}\nverify it with: weir verify {} --log-key {}\n",
         file.display(),
         size(bytes),
         entries(manifest.end.saturating_sub(manifest.first)),
         entries(manifest.size),
         file.display(),
-        manifest.key
+        word(&manifest.key)
     )
 }

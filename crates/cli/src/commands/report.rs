@@ -13,7 +13,8 @@ use weir_collector::{Manifest, Report, ReportFiles};
 use crate::cluster::Home;
 
 use super::connect::{Connect, Failure, Form, document, write};
-use super::export::{bundle, entries, private};
+use super::export::{bundle, entries, private, sizes};
+use super::text::word;
 use super::time::{Moment, now};
 
 /// The evidence in the folder of a report.
@@ -37,6 +38,9 @@ pub(crate) struct ReportArgs {
     /// Where it goes: a folder that is made, and that only you can read
     #[arg(long, value_name = "DIR", default_value = "weir-report")]
     dir: PathBuf,
+    /// A checkpoint that you kept: the evidence proves that the log continues it; may be given several times
+    #[arg(long, value_name = "FILE")]
+    checkpoint: Vec<PathBuf>,
 }
 
 /// What was made.
@@ -55,6 +59,7 @@ pub(super) async fn report(args: ReportArgs, home: Home) -> Result<(), Failure> 
     if args.dir.exists() {
         return Err(wrong(&"it is there already; name another with --dir"));
     }
+    let mut old = sizes(&args.checkpoint)?;
     let source = args.connect.source(home).await?;
     let time = |moment: Moment| moment.resolve(now()).to_string();
     let (since, until) = (
@@ -77,7 +82,10 @@ pub(super) async fn report(args: ReportArgs, home: Home) -> Result<(), Failure> 
         .map_err(|error| wrong(&error))?;
     let kept = keep(&files, &beside).map_err(|error| wrong(&error));
     let kept = match kept {
-        Ok(()) => bundle(&source, period, Some(report.size), &beside.join(EVIDENCE)).await,
+        Ok(()) => {
+            old.push(report.size);
+            bundle(&source, period, &old, &beside.join(EVIDENCE)).await
+        }
         Err(failure) => Err(failure),
     };
     let named = kept.and_then(|manifest| {
@@ -126,10 +134,10 @@ fn summary(made: &Made<'_>) -> String {
     };
     format!(
         "{dir}/{HTML}: what happened; {verdict}\n{dir}/{EVIDENCE}: {} of a log of {}\n\
-         verify it with: weir verify {dir} --log-key '{}'\n",
+         verify it with: weir verify {dir} --log-key {}\n",
         entries(made.evidence.end.saturating_sub(made.evidence.first)),
         entries(made.evidence.size),
-        made.evidence.key
+        word(&made.evidence.key)
     )
 }
 
@@ -137,6 +145,8 @@ fn summary(made: &Made<'_>) -> String {
 pub(super) struct Folder {
     pub(super) files: ReportFiles,
     pub(super) evidence: PathBuf,
+    /// What is in it and is not of a report.
+    pub(super) others: Vec<String>,
 }
 
 impl Folder {
@@ -157,6 +167,10 @@ impl Folder {
                 note: text(NOTE)?,
             },
             evidence: dir.join(EVIDENCE),
+            others: others(dir).map_err(|error| Failure::File {
+                path: dir.to_owned(),
+                reason: error.to_string(),
+            })?,
         })
     }
 
@@ -166,4 +180,17 @@ impl Folder {
         let checkpoint = note.text.parse().ok()?;
         Some((note, checkpoint))
     }
+}
+
+fn others(dir: &Path) -> std::io::Result<Vec<String>> {
+    const OURS: [&str; 5] = [JSON, HTML, CHECKPOINT, NOTE, EVIDENCE];
+    let mut others = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        let name = entry?.file_name();
+        if !OURS.iter().any(|ours| name == *ours) {
+            others.push(name.to_string_lossy().into_owned());
+        }
+    }
+    others.sort();
+    Ok(others)
 }

@@ -71,6 +71,13 @@ fn a_shortened_text_says_how_much_is_hidden_and_fits() {
 }
 
 #[test]
+fn what_is_to_be_pasted_is_one_word_and_runs_nothing() {
+    assert_eq!(text::word("a/b+0f+AR/="), "'a/b+0f+AR/='");
+    let hostile = "x'; rm -rf ~ #\u{1b}[2J\n+0";
+    assert_eq!(text::word(hostile), "'x'\\''; rm -rf ~ #\\u{1b}[2J +0'");
+}
+
+#[test]
 fn recorded_text_cannot_drive_the_terminal() {
     let sql = "SELECT '\u{1b}]0;pwned\u{7}' -- \u{202e}evil\n, 2\t, 3";
     assert_eq!(

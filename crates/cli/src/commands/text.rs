@@ -24,6 +24,11 @@ pub(crate) fn one_line(text: &str) -> String {
     out
 }
 
+/// A text as one word of a shell, to be pasted.
+pub(crate) fn word(text: &str) -> String {
+    format!("'{}'", one_line(text).replace('\'', "'\\''"))
+}
+
 /// A text that keeps its lines; other control characters become visible.
 pub(crate) fn lines(text: &str) -> String {
     let mut out = String::with_capacity(text.len());

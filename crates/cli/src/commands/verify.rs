@@ -1,6 +1,10 @@
 //! `verify`: whether the record is complete and unaltered, of a running weir or of a bundle.
 //!
-//! Codes: 0 it is; 1 it is not; 2 wrongly typed; 3 it could not be judged.
+//! Codes: 0 it is; 1 it is not; 2 wrongly typed; 3 it could not be judged, or what was asked for was not shown.
+//!
+//! Invariants
+//! - Nothing that a bundle or a folder says of itself counts unless the log's key signed it.
+//! - A part of a record is never called the record.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -12,8 +16,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
-use weir_audit::Hash;
 use weir_audit::proof::{Checkpoint, Note, VerifierKey, merkle};
+use weir_audit::{Hash, Timestamp};
 use weir_collector::{
     BundleReport, ChainReport, EngineReport, ReportError, Sealed, Status, Trusted, verify_bundle,
     verify_note,
@@ -55,8 +59,9 @@ pub(crate) struct VerifyArgs {
 
 pub(super) async fn verify(args: VerifyArgs, home: Home) -> ExitCode {
     match judged(&args, home).await {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::from(BROKEN),
+        Ok(Verdict::Intact) => ExitCode::SUCCESS,
+        Ok(Verdict::Broken) => ExitCode::from(BROKEN),
+        Ok(Verdict::NotShown) => ExitCode::from(UNKNOWN),
         Err(Failure::Enough) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("weir: {}", one_line(&failure.to_string()));
@@ -65,7 +70,24 @@ pub(super) async fn verify(args: VerifyArgs, home: Home) -> ExitCode {
     }
 }
 
-async fn judged(args: &VerifyArgs, home: Home) -> Result<bool, Failure> {
+/// What was found.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Intact,
+    /// Something is wrong.
+    Broken,
+    /// Nothing is known to be wrong, and not everything that was asked for could be told.
+    NotShown,
+}
+
+/// How much of the log was judged.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    Whole,
+    Part,
+}
+
+async fn judged(args: &VerifyArgs, home: Home) -> Result<Verdict, Failure> {
     let form = args.connect.output;
     let mut kept = Vec::new();
     for path in &args.checkpoint {
@@ -75,11 +97,12 @@ async fn judged(args: &VerifyArgs, home: Home) -> Result<bool, Failure> {
         let source = args.connect.source(home).await?;
         let mut report: ChainReport = source.get("/v1/verify").await?;
         compare(&source, &mut report, args.log_key.as_ref(), &kept).await?;
+        let verdict = verdict(&report, &[]);
         write(&match form {
-            Form::Table => render(&report, &[], Screen::of_stdout()),
+            Form::Table => render(&report, &[], (verdict, Extent::Whole), Screen::of_stdout()),
             form => document(&report, form)?,
         })?;
-        return Ok(report.ok);
+        return Ok(verdict);
     };
     let folder = if path.is_dir() {
         Some(Folder::read(path)?)
@@ -103,26 +126,55 @@ async fn judged(args: &VerifyArgs, home: Home) -> Result<bool, Failure> {
     let mut report = report.map_err(|error| wrong(error.to_string()))?;
     let mut caveats = caveats(&report);
     if let Some(folder) = &folder {
-        match sealed(folder, args, &report) {
-            Ok(sealed) => caveats.push(format!(
-                "the report of {} to {} is as the log's key signed it",
-                sealed.since, sealed.until
-            )),
-            Err(error) => {
-                report.report.ok = false;
-                report
-                    .report
-                    .log
-                    .problems
-                    .push(format!("the report: {error}"));
+        let wrong = match sealed(folder, args, &report) {
+            Ok(sealed) => {
+                caveats.push(format!(
+                    "the report of {} to {} is as the log's key signed it",
+                    sealed.since, sealed.until
+                ));
+                sealed.lacks(&report.bundle)
             }
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(wrong) = wrong {
+            report.report.ok = false;
+            let problem = format!("the report: {wrong}");
+            report.report.log.problems.push(problem);
+        }
+        for name in &folder.others {
+            caveats.push(format!("not of the report, and not verified: {name}"));
         }
     }
+    let not_shown = report.not_shown.iter();
+    caveats.extend(not_shown.map(|what| format!("not shown: {what}")));
+    let verdict = verdict(&report.report, &report.not_shown);
+    let bundle = &report.bundle;
+    let extent = if (bundle.first, bundle.end) == (0, bundle.size) {
+        Extent::Whole
+    } else {
+        Extent::Part
+    };
     write(&match form {
-        Form::Table => render(&report.report, &caveats, Screen::of_stdout()),
+        Form::Table => render(
+            &report.report,
+            &caveats,
+            (verdict, extent),
+            Screen::of_stdout(),
+        ),
         form => document(&report, form)?,
     })?;
-    Ok(report.report.ok)
+    Ok(verdict)
+}
+
+fn verdict(report: &ChainReport, not_shown: &[String]) -> Verdict {
+    let intact = report.engines.iter().all(|one| one.problems.is_empty());
+    match (intact && report.log.problems.is_empty(), not_shown) {
+        (false, _) => Verdict::Broken,
+        (true, []) if report.ok => Verdict::Intact,
+        // Whoever answered knows of something else.
+        (true, []) => Verdict::Broken,
+        (true, _) => Verdict::NotShown,
+    }
 }
 
 /// What the report in a folder says of itself, if the log's key signed it.
@@ -229,11 +281,19 @@ fn continued(answer: &[u8], key: &VerifierKey) -> Option<(Checkpoint, Vec<Hash>)
 /// What the verdict on a bundle rests on.
 fn caveats(report: &BundleReport) -> Vec<String> {
     let bundle = &report.bundle;
+    let run = if bundle.first < bundle.end {
+        format!("entries {} to {}", bundle.first, bundle.end - 1)
+    } else {
+        "no entries".to_owned()
+    };
+    let bound = |word: &str, time: Option<Timestamp>| {
+        time.map_or_else(String::new, |time| format!(", {word} {time}"))
+    };
     let mut lines = vec![format!(
-        "bundle of entries {} to {} of {}, made {}",
-        bundle.first,
-        bundle.end.saturating_sub(1),
+        "bundle of {run} of {}{}{}, made {}",
         bundle.size,
+        bound("events from", bundle.since),
+        bound("until", bundle.until),
         bundle.made
     )];
     if !report.key_given {
@@ -251,7 +311,12 @@ fn caveats(report: &BundleReport) -> Vec<String> {
 }
 
 /// What verification found, an engine per paragraph.
-fn render(report: &ChainReport, caveats: &[String], screen: Screen) -> String {
+fn render(
+    report: &ChainReport,
+    caveats: &[String],
+    (found, extent): (Verdict, Extent),
+    screen: Screen,
+) -> String {
     let mut out = String::new();
     let verdict = |ok: bool| {
         if ok {
@@ -304,11 +369,19 @@ fn render(report: &ChainReport, caveats: &[String], screen: Screen) -> String {
             );
         }
     }
-    let events = report.engines.is_empty();
-    out.push_str(match (report.ok, events) {
-        (true, true) => "there is no evidence yet\n",
-        (true, false) => "the record is complete and unaltered\n",
-        (false, _) => "the record is NOT complete and unaltered\n",
+    out.push_str(match (found, extent, report.engines.is_empty()) {
+        (Verdict::Intact, Extent::Whole, true) => "there is no evidence yet\n",
+        (Verdict::Intact, Extent::Whole, false) => "the record is complete and unaltered\n",
+        (Verdict::Intact, Extent::Part, true) => {
+            "the log has no entry of this part, says its signature\n"
+        }
+        (Verdict::Intact, Extent::Part, false) => {
+            "this part of the record is complete and unaltered\n"
+        }
+        (Verdict::Broken, _, _) => "the record is NOT complete and unaltered\n",
+        (Verdict::NotShown, _, _) => {
+            "what is here is unaltered; that the record is complete was NOT shown\n"
+        }
     });
     out
 }

@@ -44,6 +44,9 @@ pub(super) enum To {
     Saw,
 }
 
+/// Older checkpoints that a bundle is to continue.
+const MAX_OLDS: usize = 100;
+
 /// The form of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
@@ -263,10 +266,22 @@ impl Query {
             since: self.parsed("since")?,
             until: self.parsed("until")?,
             entries: None,
-            old: self.parsed("old")?,
+            old: self.olds()?,
         };
         self.finish()?;
         Ok(selection)
+    }
+
+    /// Sizes of older checkpoints, by comma.
+    fn olds(&mut self) -> Result<Vec<u64>, String> {
+        let text = self.text("old").unwrap_or_default();
+        let olds = text.split(',').filter(|one| !one.is_empty());
+        let olds: Result<Vec<u64>, _> = olds.take(MAX_OLDS + 1).map(str::parse).collect();
+        let olds = olds.map_err(|_| "old is not valid".to_owned())?;
+        if olds.len() > MAX_OLDS {
+            return Err(format!("old names more than {MAX_OLDS} checkpoints"));
+        }
+        Ok(olds)
     }
 
     pub(super) fn sessions(mut self) -> Result<SessionFilter, String> {

@@ -4,12 +4,11 @@ use serde::Deserialize;
 use weir_audit::Timestamp;
 
 use super::{ClickHouse, Values};
-use crate::store::parts::{begin_of, day_name, day_of, rule_name};
+use crate::store::parts::{begin_of, cut, day_name, day_of, rule_name};
 use crate::{
     CollectorError, Day, FindingCount, HoldTotals, LabelDay, Overview, PolicyCount, Traffic,
 };
 
-const MOST: usize = 200;
 const IN_DAYS: &str = "day BETWEEN {first:UInt32} AND {last:UInt32}
   AND ({all:UInt8} OR namespace = {namespace:String})";
 
@@ -98,20 +97,22 @@ struct RuleRow {
 }
 
 impl ClickHouse {
-    /// What happened in whole days.
+    /// What happened in whole days, `most` rows of each list.
     pub(crate) fn overview(
         &self,
-        since: Timestamp,
-        until: Timestamp,
+        (since, until): (Timestamp, Timestamp),
         namespace: Option<&str>,
+        most: usize,
     ) -> Result<Overview, CollectorError> {
+        // One more tells that there are more.
+        let limit = most.saturating_add(1);
         let values = days(Some(since), Some(until), namespace);
         let traffic: Vec<Traffic> = self.rows(
             &format!(
                 "SELECT identity, target, sum(statements) statements, sum(rows) rows,
                  sum(bytes) bytes, sum(denials) denials, sum(holds) holds FROM daily
                  WHERE {IN_DAYS} GROUP BY identity, target
-                 ORDER BY bytes DESC, statements DESC, identity, target LIMIT {MOST}"
+                 ORDER BY bytes DESC, statements DESC, identity, target LIMIT {limit}"
             ),
             &values,
         )?;
@@ -143,12 +144,15 @@ impl ClickHouse {
             &format!(
                 "SELECT rule, sum(d.denied) denied, sum(d.held) held, sum(d.masked) masked,
                  sum(d.would_deny) would_deny FROM daily_rules d WHERE {IN_DAYS} GROUP BY rule
-                 ORDER BY denied + held + masked + would_deny DESC, rule LIMIT {MOST}"
+                 ORDER BY denied + held + masked + would_deny DESC, rule LIMIT {limit}"
             ),
             &values,
         )?;
+        let (traffic, more_traffic) = cut(traffic, most);
+        let (policies, more_policies) = cut(policies, most);
         Ok(Overview {
             traffic,
+            more_traffic,
             days: by_day
                 .into_iter()
                 .map(|row| Day {
@@ -192,6 +196,7 @@ impl ClickHouse {
                     }
                 })
                 .collect(),
+            more_policies,
         })
     }
 

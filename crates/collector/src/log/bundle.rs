@@ -1,25 +1,31 @@
 //! A bundle of evidence: everything that it takes to verify a part of the log without the store.
 //!
 //! ```text
-//! weir-evidence/1 LF, then sections: tag (1 byte), length (4 bytes, big-endian), content
+//! weir-evidence/2 LF, then sections: tag (1 byte), length (4 bytes, big-endian), content
 //!
 //! m  manifest, JSON             R  a root certificate, DER     C  a certificate chain
 //! c  the checkpoint, a note     k  another checkpoint, a note  o  consistency with an older one
 //! l  number (8), entry's text   s  signature of the entry before
-//! p  proof: hashes of 32 bytes  b  a block of frames           e  the end: how many sections
+//! p  proof: hashes of 32 bytes  b  a block of frames           e  the end: a note over all of it
 //! ```
 //!
-//! Sections come in this order, blocks by engine and place in its chain. A file that does not end with `e`
-//! was cut off. The reader holds one section in memory, bounds its length before it makes room, and takes
-//! nothing on trust: what a bundle proves is decided by its checkpoint's signature.
+//! Sections come in this order, blocks by engine and place in its chain; `m`, `c`, `p` and `e` come once. A file
+//! that does not end with `e` was cut off, and nothing comes behind it. The reader holds one section in memory,
+//! bounds its length before it makes room, and takes nothing on trust: what a bundle proves is decided by the
+//! signatures of its checkpoint and of its end ([`super::seal`]).
 
 use std::io::{self, Read, Write};
 
 use serde::{Deserialize, Serialize};
-use weir_audit::proof::Head;
-use weir_audit::{EngineId, Hash, Timestamp};
+use sha2::{Digest as _, Sha256};
+use weir_audit::proof::{Head, Note, VerifierKey};
+use weir_audit::{Digest, EngineId, Hash, Timestamp};
 
-const MAGIC: &[u8] = b"weir-evidence/1\n";
+use super::seal::Ending;
+
+const MAGIC: &[u8] = b"weir-evidence/2\n";
+/// Nobody signed what a bundle of this form holds.
+const UNSIGNED: &[u8] = b"weir-evidence/1\n";
 /// The longest section.
 const MAX_SECTION: u32 = 300 << 20;
 
@@ -58,6 +64,15 @@ pub enum BundleError {
     /// It ends too early.
     #[error("the bundle is not whole: it was cut off")]
     Cut,
+    /// It arrived with other bytes than it was made of.
+    #[error("the bundle is not as it was made: it was changed on its way")]
+    Changed,
+    /// An older form: what was taken out of it cannot be told.
+    #[error(
+        "nobody signed what this bundle holds (its form is weir-evidence/1), so it cannot be shown to be complete: \
+         export it again"
+    )]
+    Unsigned,
 }
 
 /// One piece of a bundle.
@@ -74,7 +89,6 @@ pub(crate) enum Section {
     Signature(SignatureAt),
     Proof(Vec<Hash>),
     Block(BlockAt),
-    End(u64),
 }
 
 /// A signature of the leaf before it.
@@ -116,13 +130,24 @@ pub(crate) struct BlockAt {
 /// Writes a bundle, section by section.
 pub(crate) struct BundleWriter<W> {
     out: W,
+    content: Sha256,
     sections: u64,
 }
 
 impl<W: Write> BundleWriter<W> {
-    pub(crate) fn new(mut out: W) -> io::Result<Self> {
-        out.write_all(MAGIC)?;
-        Ok(Self { out, sections: 0 })
+    pub(crate) fn new(out: W) -> io::Result<Self> {
+        let mut writer = Self {
+            out,
+            content: Sha256::new(),
+            sections: 0,
+        };
+        writer.write(MAGIC)?;
+        Ok(writer)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.content.update(bytes);
+        self.out.write_all(bytes)
     }
 
     pub(crate) fn put(&mut self, section: &Section) -> io::Result<()> {
@@ -174,10 +199,6 @@ impl<W: Write> BundleWriter<W> {
                 bytes.extend_from_slice(&block.data);
                 b'b'
             }
-            Section::End(sections) => {
-                bytes.extend_from_slice(&sections.to_be_bytes());
-                b'e'
-            }
         };
         self.raw(tag, &bytes)
     }
@@ -187,15 +208,18 @@ impl<W: Write> BundleWriter<W> {
             .ok()
             .filter(|length| *length <= MAX_SECTION);
         let length = length.ok_or_else(|| io::Error::other("a section is too long"))?;
-        self.out.write_all(&[tag])?;
-        self.out.write_all(&length.to_be_bytes())?;
-        self.out.write_all(bytes)?;
+        self.write(&[tag])?;
+        self.write(&length.to_be_bytes())?;
+        self.write(bytes)?;
         self.sections += 1;
         Ok(())
     }
 
-    pub(crate) fn end(mut self) -> io::Result<()> {
-        self.put(&Section::End(self.sections))?;
+    /// Ends it with a signature over how many sections there are and the hash of everything so far.
+    pub(crate) fn end(mut self, sign: impl FnOnce((u64, Digest)) -> Note) -> io::Result<()> {
+        let content = Digest(self.content.clone().finalize().into());
+        let note = sign((self.sections, content)).to_string();
+        self.raw(b'e', note.as_bytes())?;
         self.out.flush()
     }
 }
@@ -203,28 +227,42 @@ impl<W: Write> BundleWriter<W> {
 /// Reads a bundle, section by section.
 pub(crate) struct BundleReader<R> {
     from: R,
+    content: Sha256,
     sections: u64,
-    ended: bool,
+    newest: u8,
+    ending: Option<Ending>,
 }
+
+/// Tags in their order, and which of them come once.
+const ORDER: &[u8] = b"mRCckolpbe";
+const ONCE: &[u8] = b"mcpe";
 
 impl<R: Read> BundleReader<R> {
     pub(crate) fn new(mut from: R) -> Result<Self, BundleError> {
         let mut magic = [0; MAGIC.len()];
         match from.read_exact(&mut magic) {
             Ok(()) if magic == MAGIC => {}
+            Ok(()) if magic == UNSIGNED => return Err(BundleError::Unsigned),
             Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => return Err(error.into()),
             _ => return Err(BundleError::Form("it does not begin as one")),
         }
         Ok(Self {
             from,
+            content: Sha256::new_with_prefix(magic),
             sections: 0,
-            ended: false,
+            newest: 0,
+            ending: None,
         })
     }
 
-    /// The next section; `None` behind the end.
+    /// The end, once it was reached.
+    pub(crate) fn ending(self) -> Result<Ending, BundleError> {
+        self.ending.ok_or(BundleError::Cut)
+    }
+
+    /// The next section; `None` at the end.
     pub(crate) fn next(&mut self) -> Result<Option<Section>, BundleError> {
-        if self.ended {
+        if self.ending.is_some() {
             return Ok(None);
         }
         let mut header = [0; 5];
@@ -242,16 +280,49 @@ impl<R: Read> BundleReader<R> {
         if read as u64 != u64::from(length) {
             return Err(BundleError::Cut);
         }
-        let section = parse(tag, bytes).ok_or(BundleError::Form("a section cannot be read"))?;
-        if let Section::End(sections) = section {
-            if sections != self.sections {
-                return Err(BundleError::Cut);
-            }
-            self.ended = true;
+        self.in_order(tag)?;
+        if tag == b'e' {
+            self.end(&bytes)?;
             return Ok(None);
         }
+        self.content.update(header);
+        self.content.update(&bytes);
         self.sections += 1;
+        let section = parse(tag, bytes).ok_or(BundleError::Form("a section cannot be read"))?;
         Ok(Some(section))
+    }
+
+    fn in_order(&mut self, tag: u8) -> Result<(), BundleError> {
+        // A signature is of the entry before it.
+        let place = if tag == b's' { b'l' } else { tag };
+        let at = |tag: u8| ORDER.iter().position(|known| *known == tag);
+        let place = at(place).ok_or(BundleError::Form("a section cannot be read"))?;
+        let before = at(self.newest);
+        let again = before == Some(place) && ONCE.contains(&tag);
+        if again || before.is_some_and(|before| place < before) {
+            return Err(BundleError::Form("its sections are not in order"));
+        }
+        self.newest = if tag == b's' { b'l' } else { tag };
+        Ok(())
+    }
+
+    /// Reads the end, behind which there is nothing.
+    fn end(&mut self, note: &[u8]) -> Result<(), BundleError> {
+        const FORM: BundleError = BundleError::Form("its end cannot be read");
+        let note = std::str::from_utf8(note).ok().and_then(|note| {
+            let read: Note = note.parse().ok()?;
+            (read.to_string() == note).then_some(read)
+        });
+        let ending = Ending {
+            note: note.ok_or(FORM)?,
+            sections: self.sections,
+            content: Digest(self.content.clone().finalize().into()),
+        };
+        if self.from.read(&mut [0])? != 0 {
+            return Err(BundleError::Form("there is more behind its end"));
+        }
+        self.ending = Some(ending);
+        Ok(())
     }
 
     fn read(&mut self, into: &mut [u8]) -> Result<(), BundleError> {
@@ -264,17 +335,24 @@ impl<R: Read> BundleReader<R> {
     }
 }
 
-/// Reads a bundle to its end without judging it.
+/// Reads a bundle to its end without judging who made it.
 ///
 /// # Errors
-/// When it is not a bundle or not whole.
+/// When it is not a bundle, not whole, or not as it was made.
 pub fn read_bundle(from: impl Read) -> Result<Manifest, BundleError> {
     let mut reader = BundleReader::new(from)?;
     let Some(Section::Manifest(manifest)) = reader.next()? else {
         return Err(BundleError::Form("it does not say what it is of"));
     };
+    if manifest.key.parse::<VerifierKey>().is_err() {
+        return Err(BundleError::Form("it names no key of the log"));
+    }
     while reader.next()?.is_some() {}
-    Ok(manifest)
+    if reader.ending()?.is_whole() {
+        Ok(manifest)
+    } else {
+        Err(BundleError::Changed)
+    }
 }
 
 fn parse(tag: u8, bytes: Vec<u8>) -> Option<Section> {
@@ -316,7 +394,6 @@ fn parse(tag: u8, bytes: Vec<u8>) -> Option<Section> {
                 data: rest.to_vec(),
             })
         }
-        b'e' => Section::End(u64::from_be_bytes(*take(&mut rest)?)),
         _ => return None,
     };
     Some(section)

@@ -8,6 +8,7 @@ use weir_audit::proof::{Leaf, merkle};
 use weir_audit::{Hash, Timestamp};
 
 use super::bundle::{BlockAt, BundleWriter, Manifest, Section, SignatureAt};
+use super::seal::BundleSeal;
 use super::{LATEST, Tree};
 use crate::{Collector, CollectorError};
 
@@ -20,9 +21,9 @@ pub struct Selection {
     pub until: Option<Timestamp>,
     /// Entries of the log from this one up to another.
     pub entries: Option<(u64, u64)>,
-    /// The size of a checkpoint that the reader has already: the bundle proves that it is the beginning of
+    /// The sizes of checkpoints that the reader has already: the bundle proves that each is of a beginning of
     /// this log.
-    pub old: Option<u64>,
+    pub old: Vec<u64>,
 }
 
 /// The part of an engine's chain that a bundle holds.
@@ -71,14 +72,16 @@ impl Collector {
             bundle.put(&Section::Chain(packed.clone()))?;
         }
         bundle.put(&Section::Checkpoint(latest.note.to_string()))?;
+        let mut olds: BTreeSet<u64> = selection.old.iter().copied().collect();
         for other in tree.checkpoints()? {
             if other.name != LATEST {
                 bundle.put(&Section::Other(other.note.to_string()))?;
+                olds.insert(other.checkpoint.size);
             }
         }
-        if let Some(old) = selection.old.filter(|old| *old <= size) {
-            let proof = merkle::prove_consistency(&tree, old, size)?;
-            bundle.put(&Section::Consistency(old, proof))?;
+        for old in olds.range(..=size) {
+            let proof = merkle::prove_consistency(&tree, *old, size)?;
+            bundle.put(&Section::Consistency(*old, proof))?;
         }
         let places: HashMap<i64, u32> = chains
             .iter()
@@ -93,8 +96,30 @@ impl Collector {
         for (engine, span) in &spans {
             blocks(&reader, *engine, span, &mut bundle)?;
         }
-        bundle.end()?;
+        let root = latest.checkpoint.root;
+        bundle.end(|content| {
+            let seal = BundleSeal::of(&manifest, &root, content);
+            self.log_key().sign(&seal.to_string())
+        })?;
         Ok(manifest)
+    }
+
+    /// The entries that hold every event of a period, in a log of `size`: the first one, and the first behind them.
+    ///
+    /// # Errors
+    /// When the store failed.
+    pub(crate) fn entries_of(
+        &self,
+        since: Timestamp,
+        until: Timestamp,
+        size: u64,
+    ) -> Result<(u64, u64), CollectorError> {
+        let period = Selection {
+            since: Some(since),
+            until: Some(until),
+            ..Selection::default()
+        };
+        chosen(&self.reader()?, &period, size)
     }
 }
 
@@ -131,17 +156,23 @@ fn chosen(
     })
 }
 
-/// How far each engine's chain reaches in a run of entries.
+/// How far each engine's chain reaches in a run of entries, and in those that their signatures are over.
 fn spans(reader: &Connection, first: u64, end: u64) -> Result<BTreeMap<i64, Span>, CollectorError> {
     let mut spans: BTreeMap<i64, Span> = BTreeMap::new();
-    let mut select =
-        reader.prepare("SELECT engine, leaf FROM log_leaves WHERE number >= ?1 AND number < ?2")?;
+    let mut select = reader.prepare(
+        "SELECT l.engine, l.leaf, s.epoch, s.seq FROM log_leaves l
+         LEFT JOIN log_signatures s ON s.id = l.signature WHERE l.number >= ?1 AND l.number < ?2",
+    )?;
     let mut rows = select.query(params![first, end])?;
     while let Some(row) = rows.next()? {
         let text: String = row.get(1)?;
         // What cannot be read is found by whoever verifies.
         if let Ok(Leaf::Range(leaf)) = text.parse() {
             let (first, last) = ((leaf.epoch, leaf.first_seq), (leaf.epoch, leaf.last_seq));
+            let signed: Option<(u32, u64)> = row
+                .get::<_, Option<u32>>(2)?
+                .zip(row.get::<_, Option<u64>>(3)?);
+            let last = signed.map_or(last, |signed| signed.max(last));
             let span = spans.entry(row.get(0)?).or_insert(Span { first, last });
             span.first = span.first.min(first);
             span.last = span.last.max(last);

@@ -3,6 +3,10 @@
 //! The hashes in the log decide, not those beside the events: each leaf's frames are hashed anew from the
 //! link that the leaf begins with, so that what was altered is found in its own leaf even where every later
 //! link was rewritten to fit.
+//!
+//! The log's word is enough for what was accepted and deleted, not for what an engine said: whoever has the log's
+//! key can write any leaf. So a signature vouches for the leaf that it is over, and for leaves before it only
+//! through leaves whose frames were read from the first to the last; and the log vouches for its own engine alone.
 
 use std::cmp::Ordering;
 
@@ -10,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use weir_audit::proof::{Evidence, Head, RangeLeaf, RetentionLeaf};
 use weir_audit::{EngineId, Frame, Hash, MAX_FRAME, Timestamp, genesis, link};
 
+use super::OWN;
 use super::signed::{Chain, Signer};
 
 /// Ranges of one engine that a report lists; what is beyond counts all the same.
@@ -22,8 +27,6 @@ const MAX_PROBLEMS: usize = 100;
 pub enum Status {
     /// Each event is there as it was sealed.
     Complete,
-    /// As `complete`, and kept since before there was a log: no engine signed it.
-    Adopted,
     /// Retention deleted it, and the log says so.
     Deleted,
     /// It is there as it was handed in, but nothing shows that its engine made it.
@@ -40,7 +43,7 @@ impl Status {
     /// Whether the record is as it must be.
     #[must_use]
     pub fn is_ok(self) -> bool {
-        matches!(self, Self::Complete | Self::Adopted | Self::Deleted)
+        matches!(self, Self::Complete | Self::Deleted)
     }
 
     /// The word for people.
@@ -48,7 +51,6 @@ impl Status {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Complete => "complete",
-            Self::Adopted => "adopted",
             Self::Deleted => "deleted",
             Self::Unsigned => "unsigned",
             Self::Altered => "altered",
@@ -97,6 +99,8 @@ pub struct EngineReport {
 
 /// A leaf of the log about events of the engine, and what vouches for it.
 pub(crate) struct Claim {
+    /// Its place in the log.
+    pub(crate) number: u64,
     pub(crate) leaf: RangeLeaf,
     /// Present where the leaf says that it is signed and the signature was found.
     pub(crate) signature: Option<Signature>,
@@ -113,6 +117,8 @@ pub(crate) struct Signature {
 /// How far the frames of a claim were read.
 struct Progress {
     claim: Claim,
+    /// Up to where retention deleted after it was accepted: which of the engine's deletions.
+    cut: Option<usize>,
     /// The first event that retention left.
     starts: u64,
     /// The next event that must come.
@@ -133,9 +139,9 @@ pub(crate) struct Judge<'a> {
     /// The log's own engine, which signs by signing the log.
     own: bool,
     claims: Vec<Progress>,
-    deleted: Option<RetentionLeaf>,
+    deleted: Vec<RetentionLeaf>,
     /// Whether these are all claims about the engine, so that nothing may be beside them.
-    from_start: bool,
+    is_all: bool,
     at: usize,
     epoch: u32,
     report: EngineReport,
@@ -145,18 +151,44 @@ pub(crate) struct Judge<'a> {
 /// The leaves about one engine.
 pub(crate) struct Leaves {
     pub(crate) claims: Vec<Claim>,
-    pub(crate) deleted: Option<RetentionLeaf>,
-    /// Whether these are all leaves that the log ever had about it.
-    pub(crate) from_start: bool,
+    /// With their places in the log, in order.
+    pub(crate) deleted: Vec<(u64, RetentionLeaf)>,
+    /// Whether these are all leaves that the log ever had about it: what a part lacks may be in another.
+    pub(crate) is_all: bool,
+}
+
+/// Whether an engine is the one that a log is kept by: the log's name ends with the engine's, which is a
+/// collector's. No other engine's events rest on the log's key alone.
+fn keeps(log: &str, engine: &EngineId) -> bool {
+    let name = log.rsplit('/').next();
+    engine.as_str().starts_with(OWN) && name == Some(engine.as_str())
+}
+
+/// The deletions that reached furthest, from each one to the newest.
+fn furthest(deleted: &[(u64, RetentionLeaf)]) -> Vec<usize> {
+    let mut furthest: Vec<usize> = Vec::with_capacity(deleted.len());
+    let reach = |at: usize| deleted.get(at).map(|(_, cut)| (cut.epoch, cut.last_seq));
+    for at in (0..deleted.len()).rev() {
+        let later = furthest.last().copied().unwrap_or(at);
+        furthest.push(if reach(at) > reach(later) { at } else { later });
+    }
+    furthest.reverse();
+    furthest
 }
 
 impl<'a> Judge<'a> {
-    pub(crate) fn new(engine: EngineId, own: bool, leaves: Leaves, signer: &'a Signer) -> Self {
-        let deleted = leaves.deleted;
+    /// `log` is the name of the log's key.
+    pub(crate) fn new(engine: EngineId, log: &str, leaves: Leaves, signer: &'a Signer) -> Self {
+        let furthest = furthest(&leaves.deleted);
+        let cut_of = |number: u64| {
+            let later = leaves.deleted.partition_point(|(at, _)| *at < number);
+            furthest.get(later).copied()
+        };
         let mut claims: Vec<Progress> = leaves
             .claims
             .into_iter()
             .map(|claim| Progress {
+                cut: cut_of(claim.number),
                 starts: claim.leaf.first_seq,
                 next: claim.leaf.first_seq,
                 seen: false,
@@ -168,9 +200,11 @@ impl<'a> Judge<'a> {
             })
             .collect();
         claims.sort_by_key(|progress| (progress.claim.leaf.epoch, progress.claim.leaf.first_seq));
+        let last = furthest.first().copied();
+        let deleted: Vec<_> = leaves.deleted.into_iter().map(|(_, cut)| cut).collect();
         for progress in &mut claims {
             let leaf = &progress.claim.leaf;
-            if let Some(cut) = &deleted
+            if let Some(cut) = progress.cut.and_then(|cut| deleted.get(cut))
                 && cut.epoch == leaf.epoch
                 && (leaf.first_seq..leaf.last_seq).contains(&cut.last_seq)
             {
@@ -180,24 +214,24 @@ impl<'a> Judge<'a> {
             }
         }
         let head = claims.last().map(|last| last.claim.leaf.hash);
-        let head = head.or(deleted.as_ref().map(|cut| cut.hash));
+        let head = head.or(last.and_then(|last| deleted.get(last)).map(|cut| cut.hash));
         let report = EngineReport {
             head: head.unwrap_or_else(|| genesis(&engine)).to_string(),
             engine: engine.clone(),
             epochs: 0,
             frames: 0,
             events: 0,
-            pruned: deleted.is_some(),
+            pruned: !deleted.is_empty(),
             ranges: Vec::new(),
             problems: Vec::new(),
         };
         Self {
+            own: keeps(log, &engine),
             engine,
             signer,
-            own,
             claims,
             deleted,
-            from_start: leaves.from_start,
+            is_all: leaves.is_all,
             at: 0,
             epoch: 0,
             report,
@@ -244,7 +278,7 @@ impl<'a> Judge<'a> {
 
     fn frame(&mut self, name: &str, frame: &Frame, stored: Hash) {
         let (epoch, first, last) = (frame.epoch(), frame.first_seq(), frame.last_seq());
-        if !self.from_start && self.is_outside(epoch, first) {
+        if !self.is_all && self.is_outside(epoch, first) {
             return;
         }
         if epoch != self.epoch {
@@ -275,6 +309,13 @@ impl<'a> Judge<'a> {
         };
         progress.seen = true;
         let events = format!("events {first} to {last} in block {name}");
+        let cut = progress.cut.and_then(|cut| self.deleted.get(cut));
+        if cut.is_some_and(|cut| (epoch, first) <= (cut.epoch, cut.last_seq)) {
+            let detail =
+                format!("{events} are there, and the log says that retention deleted them");
+            progress.wrong.get_or_insert(detail);
+            return;
+        }
         if first < progress.next {
             let detail = format!("{events} are there again, or in another order");
             progress.wrong.get_or_insert(detail);
@@ -324,13 +365,13 @@ impl<'a> Judge<'a> {
         let mut ranges = Vec::new();
         self.beginning(&mut ranges);
         let last_seen = self.claims.iter().rposition(|progress| progress.seen);
-        let cut = self.deleted.take();
         let mut before: Option<&RangeLeaf> = None;
         for (place, progress) in self.claims.iter().enumerate() {
             let leaf = &progress.claim.leaf;
             between(before, leaf, &mut ranges);
             let no_later = last_seen.is_none_or(|seen| place >= seen);
-            progress.judge(cut.as_ref(), no_later, &mut ranges);
+            let cut = progress.cut.and_then(|cut| self.deleted.get(cut));
+            progress.judge(cut, no_later, &mut ranges);
             before = Some(leaf);
         }
         ranges.append(&mut self.strangers);
@@ -354,7 +395,7 @@ impl<'a> Judge<'a> {
         self.report
     }
 
-    /// Finds for each claim a signature of its own or of a later one that covers it.
+    /// Finds for each claim a signature over its end, or a later one that covers it.
     fn vouch(&mut self) {
         let mut covered_from: Option<usize> = None;
         for place in (0..self.claims.len()).rev() {
@@ -369,10 +410,13 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// Whether the claim after this one continues it.
+    /// Whether the claim after this one continues it, by the frames that were read.
     fn is_linked(&self, place: usize) -> bool {
         match self.claims.get(place..place + 2) {
             Some([one, next]) => {
+                if !next.is_whole() {
+                    return false;
+                }
                 let (one, next) = (&one.claim.leaf, &next.claim.leaf);
                 let follows = if one.epoch == next.epoch {
                     one.last_seq + 1 == next.first_seq
@@ -385,40 +429,43 @@ impl<'a> Judge<'a> {
         }
     }
 
+    /// Whether its engine signed the end of this claim. A signature over the end of a later one vouches for that
+    /// one, and through it.
     fn has_valid_signature(&mut self, place: usize) -> bool {
         let Some(progress) = self.claims.get(place) else {
             return false;
         };
-        let claim = &progress.claim;
-        let evidence = match claim.leaf.evidence {
+        let leaf = &progress.claim.leaf;
+        let evidence = match leaf.evidence {
             Evidence::Own => return self.own,
-            Evidence::Adopted | Evidence::None => return false,
+            Evidence::None => return false,
             Evidence::Signed(evidence) => evidence,
         };
-        let wrong = match &claim.signature {
-            None => Some("its signature is missing".to_owned()),
+        let ends = |leaf: &RangeLeaf, head: &Head| {
+            leaf.epoch == head.epoch && leaf.last_seq == head.seq && leaf.hash == head.hash
+        };
+        let judged = match &progress.claim.signature {
+            None => Err("its signature is missing".to_owned()),
             Some(signature) => {
-                let ends = |other: &&Progress| {
-                    let leaf = &other.claim.leaf;
-                    let head = &signature.head;
-                    leaf.epoch == head.epoch && leaf.last_seq == head.seq && leaf.hash == head.hash
-                };
+                let head = &signature.head;
                 let chain = signature.chain.iter().map(|one| one.as_ref());
                 let later = self.claims.get(place..).unwrap_or_default();
-                if signature.head.evidence(&signature.bytes, chain) != evidence {
-                    Some("its signature is not the one in the log".to_owned())
-                } else if !later.iter().any(|other| ends(&other)) {
-                    Some("its signature is over another head".to_owned())
+                if head.evidence(&signature.bytes, chain) != evidence {
+                    Err("its signature is not the one in the log".to_owned())
+                } else if !later.iter().any(|other| ends(&other.claim.leaf, head)) {
+                    Err("its signature is over another head".to_owned())
                 } else {
-                    verify(self.signer, &self.engine, signature, claim.leaf.received)
+                    let wrong = verify(self.signer, &self.engine, signature, leaf.received);
+                    wrong.map_or(Ok(ends(leaf, head)), Err)
                 }
             }
         };
-        if let (Some(why), Some(progress)) = (wrong, self.claims.get_mut(place)) {
-            progress.wrong.get_or_insert(why);
-            return false;
-        }
-        true
+        judged.unwrap_or_else(|why| {
+            if let Some(progress) = self.claims.get_mut(place) {
+                progress.wrong.get_or_insert(why);
+            }
+            false
+        })
     }
 
     /// What must have been before the first claim.
@@ -426,7 +473,7 @@ impl<'a> Judge<'a> {
         let Some(first) = self.claims.first().map(|first| &first.claim.leaf) else {
             return;
         };
-        if !self.from_start || self.deleted.is_some() {
+        if !self.is_all || !self.deleted.is_empty() {
             return;
         }
         if first.first_seq > 1 {
@@ -509,6 +556,13 @@ fn between(before: Option<&RangeLeaf>, leaf: &RangeLeaf, ranges: &mut Vec<RangeR
 }
 
 impl Progress {
+    /// Whether every frame of the claim was read, and links its beginning to its end.
+    fn is_whole(&self) -> bool {
+        let leaf = &self.claim.leaf;
+        let read = self.starts == leaf.first_seq && self.next > leaf.last_seq;
+        read && self.holes.is_empty() && self.wrong.is_none()
+    }
+
     /// Says what became of each event; `no_later` if no claim after this one has any.
     fn judge(&self, cut: Option<&RetentionLeaf>, no_later: bool, ranges: &mut Vec<RangeReport>) {
         let leaf = &self.claim.leaf;
@@ -532,10 +586,9 @@ impl Progress {
             );
             return;
         }
-        let present = match leaf.evidence {
-            _ if self.vouched => Status::Complete,
-            Evidence::Adopted => Status::Adopted,
-            Evidence::Own | Evidence::None | Evidence::Signed(_) => Status::Unsigned,
+        let present = match self.vouched {
+            true => Status::Complete,
+            false => Status::Unsigned,
         };
         let deleted = cut.map_or(0, |cut| match cut.epoch.cmp(&leaf.epoch) {
             Ordering::Less => 0,

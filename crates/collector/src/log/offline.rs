@@ -1,4 +1,9 @@
 //! Verifies a bundle, on any machine, against what its reader trusts.
+//!
+//! Invariants
+//! - What a bundle says of itself counts only as far as the log's key signed it: its end covers every byte.
+//! - The log's own engine is the one that the log's key names, whatever else is said.
+//! - Whether something is wrong and whether something was not shown are told apart.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -6,13 +11,12 @@ use std::sync::Arc;
 
 use rustls_pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
-use weir_audit::proof::{
-    Checkpoint, Evidence, Leaf, Note, NoteSignature, RetentionLeaf, VerifierKey, merkle,
-};
+use weir_audit::proof::{Checkpoint, Evidence, Leaf, Note, NoteSignature, VerifierKey, merkle};
 use weir_audit::{EngineId, Hash, Timestamp};
 
 use super::bundle::{BundleError, BundleReader, Manifest, Section, SignatureAt};
 use super::judge::{Claim, Judge, Leaves, Signature};
+use super::known::{Known, Shown};
 use super::signed::{Chain, Signer, unpack};
 use super::{verify_cosignature, verify_note};
 use crate::store::{LogReport, Vouched, unpack_block};
@@ -21,6 +25,8 @@ use crate::{ChainReport, EngineReport};
 const MAX_PROBLEMS: usize = 100;
 /// Entries that are held in memory.
 const MAX_ENTRIES: usize = 20_000_000;
+/// Checkpoints and proofs of consistency that are held in memory.
+const MAX_KNOWN: usize = 1000;
 
 /// What the reader of a bundle trusts.
 #[derive(Clone, Debug, Default)]
@@ -44,6 +50,9 @@ pub struct BundleReport {
     pub key_given: bool,
     /// Whether the roots are some that the reader gave.
     pub roots_given: bool,
+    /// What was asked for and could not be told from this bundle: nothing is known to be wrong, but it does not
+    /// count as shown, so the report is not `ok`.
+    pub not_shown: Vec<String>,
     /// What was found.
     #[serde(flatten)]
     pub report: ChainReport,
@@ -56,7 +65,7 @@ struct Head {
     chains: Vec<Chain>,
     checkpoint: String,
     others: Vec<Note>,
-    consistency: Option<(u64, Vec<Hash>)>,
+    consistency: BTreeMap<u64, Vec<Hash>>,
     leaves: Vec<(u64, Hash)>,
     engines: BTreeMap<EngineId, Leaves>,
     /// The engine of the entry that was read last.
@@ -88,19 +97,21 @@ pub fn verify_bundle(from: impl Read, trusted: &Trusted) -> Result<BundleReport,
     let roots = trusted.roots.clone().unwrap_or_else(|| head.roots.clone());
     let signer =
         Signer::new(roots).map_err(|_| BundleError::Form("its roots are not certificates"))?;
-    let log = head.judge_log(trusted)?;
-    let whole = head.manifest.first == 0;
-    let origin = head.manifest.origin.clone();
+    let Judged {
+        mut log,
+        key,
+        checkpoint,
+        not_shown,
+    } = head.judge_log(trusted)?;
+    let is_all = (head.manifest.first, head.manifest.end) == (0, checkpoint.size);
     let mut judges: BTreeMap<EngineId, Judge<'_>> = BTreeMap::new();
     for (engine, leaves) in std::mem::take(&mut head.engines) {
-        let own = origin.ends_with(&format!("/{engine}"));
-        let leaves = Leaves {
-            from_start: whole,
-            ..leaves
-        };
-        judges.insert(engine.clone(), Judge::new(engine, own, leaves, &signer));
+        let leaves = Leaves { is_all, ..leaves };
+        judges.insert(
+            engine.clone(),
+            Judge::new(engine, &key.name, leaves, &signer),
+        );
     }
-    let mut log = log;
     while let Some(block) = first_block.take() {
         let judge = block
             .engine
@@ -129,6 +140,10 @@ pub fn verify_bundle(from: impl Read, trusted: &Trusted) -> Result<BundleReport,
             None => {}
         }
     }
+    if let Some(problem) = reader.ending()?.problem(&head.manifest, &checkpoint, &key) {
+        // Before all others: these say what is wrong with what is left.
+        log.problems.insert(0, problem.into());
+    }
     let engines: Vec<EngineReport> = judges.into_values().map(Judge::end).collect();
     let intact = engines.iter().all(|engine| engine.problems.is_empty());
     Ok(BundleReport {
@@ -136,11 +151,20 @@ pub fn verify_bundle(from: impl Read, trusted: &Trusted) -> Result<BundleReport,
         key_given: trusted.key.is_some(),
         roots_given: trusted.roots.is_some(),
         report: ChainReport {
-            ok: intact && log.problems.is_empty(),
+            ok: intact && log.problems.is_empty() && not_shown.is_empty(),
             log,
             engines,
         },
+        not_shown,
     })
+}
+
+/// The verdict on the log.
+struct Judged {
+    log: LogReport,
+    key: VerifierKey,
+    checkpoint: Checkpoint,
+    not_shown: Vec<String>,
 }
 
 fn add(problems: &mut Vec<String>, problem: String) {
@@ -157,7 +181,7 @@ impl Head {
             chains: Vec::new(),
             checkpoint: String::new(),
             others: Vec::new(),
-            consistency: None,
+            consistency: BTreeMap::new(),
             leaves: Vec::new(),
             engines: BTreeMap::new(),
             newest: None,
@@ -176,8 +200,13 @@ impl Head {
                     .push(chain.ok_or(BundleError::Form("a certificate chain cannot be read"))?);
             }
             Section::Checkpoint(note) => self.checkpoint = note,
+            Section::Other(_) | Section::Consistency(..)
+                if self.others.len() + self.consistency.len() >= MAX_KNOWN =>
+            {
+                return Err(BundleError::Form("it has too many checkpoints"));
+            }
             Section::Other(note) => self.others.extend(note.parse::<Note>().ok()),
-            Section::Consistency(size, proof) => self.consistency = Some((size, proof)),
+            Section::Consistency(size, proof) => drop(self.consistency.insert(size, proof)),
             Section::Leaf(number, text) => {
                 if self.leaves.len() >= MAX_ENTRIES {
                     return Err(BundleError::Form("it has too many entries"));
@@ -188,7 +217,7 @@ impl Head {
             }
             Section::Signature(signature) => self.signature(signature).ok_or(FORM)?,
             Section::Proof(proof) => self.proof = proof,
-            Section::Manifest(_) | Section::Block(_) | Section::End(_) => return Err(FORM),
+            Section::Manifest(_) | Section::Block(_) => return Err(FORM),
         }
         Ok(())
     }
@@ -196,8 +225,8 @@ impl Head {
     fn leaf(&mut self, number: u64, text: &str) {
         let empty = || Leaves {
             claims: Vec::new(),
-            deleted: None,
-            from_start: false,
+            deleted: Vec::new(),
+            is_all: false,
         };
         match text.parse() {
             Ok(Leaf::Range(leaf)) => {
@@ -207,6 +236,7 @@ impl Head {
                     .entry(leaf.engine.clone())
                     .or_insert_with(empty);
                 leaves.claims.push(Claim {
+                    number,
                     leaf,
                     signature: None,
                 });
@@ -216,12 +246,7 @@ impl Head {
                     .engines
                     .entry(leaf.engine.clone())
                     .or_insert_with(empty);
-                let further = |have: &RetentionLeaf| {
-                    (have.epoch, have.last_seq) < (leaf.epoch, leaf.last_seq)
-                };
-                if leaves.deleted.as_ref().is_none_or(further) {
-                    leaves.deleted = Some(leaf);
-                }
+                leaves.deleted.push((number, leaf));
             }
             Err(_) => add(
                 &mut self.problems,
@@ -247,7 +272,7 @@ impl Head {
     }
 
     /// The log, against its own checkpoint and every one that the reader has.
-    fn judge_log(&mut self, trusted: &Trusted) -> Result<LogReport, BundleError> {
+    fn judge_log(&mut self, trusted: &Trusted) -> Result<Judged, BundleError> {
         let manifest = &self.manifest;
         let mut problems = std::mem::take(&mut self.problems);
         let stated = manifest.key.parse::<VerifierKey>();
@@ -263,10 +288,10 @@ impl Head {
                 "the checkpoint is not signed by the log's key".into(),
             );
         }
-        if checkpoint.size != manifest.size {
+        if (checkpoint.size, &checkpoint.origin) != (manifest.size, &manifest.origin) {
             add(
                 &mut problems,
-                "the checkpoint is of another size than the bundle says".into(),
+                "the checkpoint is of another size or log than the bundle says".into(),
             );
         }
         let root = merkle::root_from(checkpoint.size, &self.leaves, &self.proof);
@@ -278,121 +303,80 @@ impl Head {
             .leaves
             .iter()
             .filter(|(number, _)| (manifest.first..manifest.end).contains(number));
-        if !(manifest.first..manifest.end)
-            .all(|number| run.next().is_some_and(|(at, _)| *at == number))
+        let is_run = manifest.first <= manifest.end && manifest.end <= checkpoint.size;
+        if !is_run
+            || !(manifest.first..manifest.end)
+                .all(|number| run.next().is_some_and(|(at, _)| *at == number))
         {
             add(&mut problems, "entries are missing from the bundle".into());
         }
+        let shown = Shown {
+            key: &key,
+            now: &checkpoint,
+            leaves: &self.leaves,
+            consistency: &self.consistency,
+        };
+        let mut not_shown = Vec::new();
         for kept in &trusted.checkpoints {
-            if let Err(why) = self.compare(kept, &checkpoint, &key, "kept elsewhere") {
-                add(&mut problems, why);
+            let known = shown.judge(kept);
+            problems.extend(known.problem(checkpoint.size, "kept elsewhere"));
+            if let Known::NotShown(size) = known {
+                not_shown.push(format!(
+                    "that it continues the checkpoint kept elsewhere, of {size} entries: make it with --checkpoint"
+                ));
             }
         }
-        for kept in &self.others {
-            if let Err(why) = self.compare(kept, &checkpoint, &key, "in the bundle")
-                && why.contains("its end is gone")
-            {
-                add(&mut problems, why);
-            }
+        for other in &self.others {
+            // What is not this log's proves nothing, and is not asked for.
+            let known = Some(shown.judge(other)).filter(|known| *known != Known::Foreign);
+            let problem = known.and_then(|known| known.problem(checkpoint.size, "in the bundle"));
+            problem
+                .into_iter()
+                .for_each(|problem| add(&mut problems, problem));
         }
         let mut vouched = Vec::new();
         for witness in &trusted.witnesses {
-            let seen = self.cosigned(&note, witness);
-            match seen {
+            match self.cosigned(&note, &shown, witness) {
                 Some((size, time)) => vouched.push(Vouched {
                     by: witness.name.clone(),
                     size,
                     time,
                 }),
-                None => add(
-                    &mut problems,
-                    format!("no checkpoint of this log is cosigned by {}", witness.name),
-                ),
+                None => not_shown.push(format!(
+                    "that {} has seen this log: no checkpoint of it is cosigned by them",
+                    witness.name
+                )),
             }
         }
-        Ok(LogReport {
-            key: key.to_string(),
-            size: checkpoint.size,
-            checkpoint: note.to_string(),
-            vouched,
-            problems,
+        Ok(Judged {
+            log: LogReport {
+                key: key.to_string(),
+                size: checkpoint.size,
+                checkpoint: note.to_string(),
+                vouched,
+                problems,
+            },
+            key,
+            checkpoint,
+            not_shown,
         })
     }
 
-    /// The newest checkpoint that a witness cosigned.
-    fn cosigned(&self, note: &Note, witness: &VerifierKey) -> Option<(u64, Timestamp)> {
+    /// The largest beginning of this log that a witness cosigned, and when.
+    fn cosigned(
+        &self,
+        note: &Note,
+        shown: &Shown<'_>,
+        witness: &VerifierKey,
+    ) -> Option<(u64, Timestamp)> {
         let notes = std::iter::once(note).chain(&self.others);
-        let seen = notes.filter_map(|note| {
+        let seen = notes.filter(|note| shown.judge(note) == Known::Begins);
+        let seen = seen.filter_map(|note| {
             let checkpoint: Checkpoint = note.text.parse().ok()?;
             let verify = |one: &NoteSignature| verify_cosignature(&note.text, one, witness);
             let time = note.signatures.iter().find_map(verify)?;
-            Some((checkpoint.size, time))
+            (checkpoint.size > 0).then_some((checkpoint.size, time))
         });
         seen.max()
-    }
-
-    /// A checkpoint from elsewhere must be of a beginning of this log.
-    fn compare(
-        &self,
-        kept: &Note,
-        now: &Checkpoint,
-        key: &VerifierKey,
-        place: &str,
-    ) -> Result<(), String> {
-        let checkpoint = kept.text.parse::<Checkpoint>();
-        let checkpoint = checkpoint.ok().filter(|_| verify_note(kept, key).is_ok());
-        let Some(kept) = checkpoint else {
-            return Err(format!("a checkpoint {place} is not this log's"));
-        };
-        if kept.size > now.size {
-            return Err(format!(
-                "the log has {} entries, and had {} (checkpoint {place}): its end is gone",
-                now.size, kept.size
-            ));
-        }
-        let other = || {
-            format!(
-                "the first {} entries of the log are not those that were signed (checkpoint {place})",
-                kept.size
-            )
-        };
-        if let Some((size, proof)) = &self.consistency
-            && *size == kept.size
-        {
-            let consistent =
-                merkle::is_consistent((kept.size, kept.root), (now.size, now.root), proof);
-            return if consistent { Ok(()) } else { Err(other()) };
-        }
-        if kept.size == now.size {
-            return if kept.root == now.root {
-                Ok(())
-            } else {
-                Err(other())
-            };
-        }
-        // Where every entry is there, no proof is needed.
-        let mut tree = merkle::Frontier::default();
-        let all = self
-            .leaves
-            .iter()
-            .take_while(|(number, _)| *number < kept.size);
-        for ((number, hash), place) in all.zip(0..) {
-            if *number != place {
-                break;
-            }
-            tree.push(*hash);
-        }
-        if tree.size() != kept.size {
-            return Err(format!(
-                "the bundle does not show that it continues the checkpoint {place}, of {} entries: \
-                 export it with --checkpoint",
-                kept.size
-            ));
-        }
-        if tree.root() == kept.root {
-            Ok(())
-        } else {
-            Err(other())
-        }
     }
 }

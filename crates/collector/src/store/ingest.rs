@@ -22,7 +22,7 @@ use super::retention;
 use super::rollup::Rollup;
 use super::seen::SeenNotes;
 use super::sessions::save_session;
-use crate::log::{Log, LogKey, Run, Signed, Vouched};
+use crate::log::{Log, LogKey, OWN, Run, Signed, Vouched};
 
 const LEVEL: i32 = 3;
 /// As much as comes at once is one block, a frame more than a batch asks for included.
@@ -30,8 +30,6 @@ const BLOCK_BYTES: usize = 512 << 10;
 /// Blocks of at least this size are never merged.
 pub(super) const LARGE: usize = 128 << 10;
 const CACHED_KEYS: usize = 100_000;
-/// How the collector's own engine is called at the beginning.
-pub(super) const OWN: &str = "collector_";
 
 /// The writer's side of the store.
 pub(super) struct Ingest {

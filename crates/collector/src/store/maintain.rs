@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension as _, params};
 use weir_audit::{EngineId, Finding, FindingCode, Hash, SessionId};
 
-use super::clock::Now;
+use super::clock::{Now, own_day};
 use super::facets::{Mentioned, mentioned};
 use super::index::BlockIndex;
 use super::ingest::{Ingest, Keys, LARGE, signed};
@@ -86,7 +86,10 @@ fn merge_level(
         };
         let size: usize = run.iter().map(|small| small.bytes.len()).sum();
         let fits = run.last().is_some_and(|last| {
-            last.epoch == small.epoch && last.hash == small.previous && size < 2 * LARGE
+            let continues = last.epoch == small.epoch && last.hash == small.previous;
+            // A block goes when the last of it is old enough, so that it holds a day's at most.
+            let day = own_day(last.received) == own_day(small.received);
+            continues && day && size < 2 * LARGE
         });
         if !fits && !run.is_empty() {
             runs.push(std::mem::take(&mut run));

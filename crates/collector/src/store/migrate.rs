@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
-use weir_audit::proof::{Evidence, Leaf};
+use weir_audit::proof::Leaf;
 use weir_audit::{EngineId, Hash, Timestamp};
 
 use super::CollectorError;
@@ -87,9 +87,7 @@ fn blocks_received(store: &Connection, now: u64) -> Result<(), CollectorError> {
         ];
         let text: Option<String> = leaf.query_row(place, |row| row.get(0)).optional()?;
         let received = match text.map(|text| text.parse()) {
-            Some(Ok(Leaf::Range(range))) if range.evidence != Evidence::Adopted => {
-                range.received.as_micros()
-            }
+            Some(Ok(Leaf::Range(range))) => range.received.as_micros(),
             _ => last_time,
         };
         update.execute(params![id, received.min(now)])?;

@@ -8,14 +8,17 @@ use super::index::Kind;
 use super::rollup::{begin_of, day_of};
 use super::{Collector, CollectorError};
 
-/// Rows of a list.
+/// Rows of a list for people.
 const MOST: usize = 200;
 
 /// What happened in a range of days.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Overview {
-    /// By identity and target, most bytes first; at most 200.
+    /// By identity and target, most bytes first; at most 200, in a report 10,000.
     pub traffic: Vec<Traffic>,
+    /// Whether there is more traffic than that.
+    #[serde(default)]
+    pub more_traffic: bool,
     /// Days on which something happened, oldest first.
     pub days: Vec<Day>,
     /// Labelled data that was read, per day, oldest first.
@@ -24,8 +27,11 @@ pub struct Overview {
     pub holds: HoldTotals,
     /// Findings by code, most first.
     pub findings: Vec<FindingCount>,
-    /// Rules that denied, held or masked something, or would have; most first, at most 200.
+    /// Rules that denied, held or masked something, or would have; most first, at most 200, in a report 10,000.
     pub policies: Vec<PolicyCount>,
+    /// Whether there are more rules than that.
+    #[serde(default)]
+    pub more_policies: bool,
 }
 
 /// One identity's traffic to one target.
@@ -201,8 +207,18 @@ impl Collector {
         until: Timestamp,
         namespace: Option<&str>,
     ) -> Result<Overview, CollectorError> {
+        self.overview_of((since, until), namespace, MOST)
+    }
+
+    /// The same with `most` rows of each list.
+    pub(crate) fn overview_of(
+        &self,
+        (since, until): (Timestamp, Timestamp),
+        namespace: Option<&str>,
+        most: usize,
+    ) -> Result<Overview, CollectorError> {
         if let Some(far) = self.far() {
-            return far.overview(since, until, namespace);
+            return far.overview((since, until), namespace, most);
         }
         let mut reader = self.reader()?;
         // One snapshot for all pictures.
@@ -210,15 +226,26 @@ impl Collector {
         let Some(days) = Days::new(&reader, Some(since), Some(until), namespace)? else {
             return Ok(Overview::default());
         };
+        let (traffic, more_traffic) = cut(traffic(&reader, &days, most)?, most);
+        let (policies, more_policies) = cut(policies(&reader, &days, most)?, most);
         Ok(Overview {
-            traffic: traffic(&reader, &days)?,
+            traffic,
+            more_traffic,
             days: by_day(&reader, &days)?,
             labelled: labelled(&reader, &days)?,
             holds: holds(&reader, &days)?,
             findings: findings(&reader, &days)?,
-            policies: policies(&reader, &days)?,
+            policies,
+            more_policies,
         })
     }
+}
+
+/// At most so many rows of a list, and whether there are more.
+pub(crate) fn cut<T>(mut rows: Vec<T>, most: usize) -> (Vec<T>, bool) {
+    let more = rows.len() > most;
+    rows.truncate(most);
+    (rows, more)
 }
 
 /// Sums are floating point in SQL, so that whatever was claimed they do not overflow.
@@ -244,12 +271,14 @@ pub(super) fn list<T>(
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-fn traffic(reader: &Connection, days: &Days) -> Result<Vec<Traffic>, CollectorError> {
+/// One more than `most` tells that there are more.
+fn traffic(reader: &Connection, days: &Days, most: usize) -> Result<Vec<Traffic>, CollectorError> {
+    let rows = most.saturating_add(1);
     let sql = format!(
         "SELECT i.text, coalesce(t.text, ''), a, b, c, d, e FROM (SELECT s.identity, s.target,
            total(s.statements) a, total(s.rows) b, total(s.bytes) c, total(s.denials) d,
            total(s.holds) e FROM daily s WHERE {IN_DAYS} GROUP BY s.identity, s.target
-           ORDER BY c DESC, a DESC LIMIT {MOST}) x
+           ORDER BY c DESC, a DESC LIMIT {rows}) x
          JOIN keys i ON i.id = x.identity LEFT JOIN keys t ON t.id = x.target
          ORDER BY c DESC, a DESC, 1, 2"
     );
@@ -357,11 +386,16 @@ fn findings(reader: &Connection, days: &Days) -> Result<Vec<FindingCount>, Colle
     })
 }
 
-fn policies(reader: &Connection, days: &Days) -> Result<Vec<PolicyCount>, CollectorError> {
+fn policies(
+    reader: &Connection,
+    days: &Days,
+    most: usize,
+) -> Result<Vec<PolicyCount>, CollectorError> {
+    let rows = most.saturating_add(1);
     let sql = format!(
         "SELECT coalesce(k.text, ''), a, b, c, d FROM (SELECT s.rule, total(s.denied) a,
            total(s.held) b, total(s.masked) c, total(s.would_deny) d FROM daily_rules s
-           WHERE {IN_DAYS} GROUP BY s.rule ORDER BY a + b + c + d DESC LIMIT {MOST}) x
+           WHERE {IN_DAYS} GROUP BY s.rule ORDER BY a + b + c + d DESC LIMIT {rows}) x
          LEFT JOIN keys k ON k.id = x.rule ORDER BY a + b + c + d DESC, 1"
     );
     list(reader, &sql, days, |row| {

@@ -16,6 +16,7 @@ mod chain;
 mod cluster;
 mod files;
 mod find;
+mod forged;
 mod outgoing;
 mod overview;
 mod proof;

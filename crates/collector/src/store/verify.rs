@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use rusqlite::{Connection, OptionalExtension as _};
 use serde::{Deserialize, Serialize};
-use weir_audit::proof::{Evidence, Head, Leaf, RetentionLeaf, VerifierKey, merkle};
+use weir_audit::proof::{Evidence, Head, Leaf, VerifierKey, merkle};
 use weir_audit::{EngineId, Hash, Timestamp};
 
 use super::schema::unpack;
@@ -81,8 +81,7 @@ impl Collector {
                 continue;
             };
             let leaves = leaves(&reader, number, &engine, &mut chains)?;
-            let is_own = own.ends_with(&format!("/{engine}"));
-            let mut judge = Judge::new(engine, is_own, leaves, &signer);
+            let mut judge = Judge::new(engine, own, leaves, &signer);
             blocks(&reader, number, &mut judge)?;
             let mut report = judge.end();
             cut(&reader, number, &mut report)?;
@@ -273,30 +272,28 @@ fn leaves(
     chains: &mut HashMap<i64, Option<Chain>>,
 ) -> Result<Leaves, CollectorError> {
     let mut claims = Vec::new();
-    let mut deleted: Option<RetentionLeaf> = None;
+    let mut deleted = Vec::new();
     let mut select = reader.prepare(
-        "SELECT l.leaf, s.epoch, s.seq, s.hash, s.time, s.signature, s.chain
+        "SELECT l.leaf, s.epoch, s.seq, s.hash, s.time, s.signature, s.chain, l.number
          FROM log_leaves l LEFT JOIN log_signatures s ON s.id = l.signature
          WHERE l.engine = ?1 ORDER BY l.epoch, l.first_seq, l.number",
     )?;
     let mut rows = select.query([number])?;
     while let Some(row) = rows.next()? {
         let text: String = row.get(0)?;
+        let number: u64 = row.get(7)?;
         match text.parse() {
-            Ok(Leaf::Retention(leaf)) => {
-                let further = deleted
-                    .as_ref()
-                    .is_none_or(|have| (have.epoch, have.last_seq) < (leaf.epoch, leaf.last_seq));
-                if further {
-                    deleted = Some(leaf);
-                }
-            }
+            Ok(Leaf::Retention(leaf)) => deleted.push((number, leaf)),
             Ok(Leaf::Range(leaf)) => {
                 let signature = match leaf.evidence {
                     Evidence::Signed(_) => signature(reader, engine, row, chains)?,
-                    Evidence::Own | Evidence::Adopted | Evidence::None => None,
+                    Evidence::Own | Evidence::None => None,
                 };
-                claims.push(Claim { leaf, signature });
+                claims.push(Claim {
+                    number,
+                    leaf,
+                    signature,
+                });
             }
             Err(_) => {}
         }
@@ -304,7 +301,7 @@ fn leaves(
     Ok(Leaves {
         claims,
         deleted,
-        from_start: true,
+        is_all: true,
     })
 }
 

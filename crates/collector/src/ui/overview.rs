@@ -92,13 +92,14 @@ struct OverviewPage {
     statements: Picture,
     labelled: Picture,
     traffic: Vec<TrafficRow>,
-    more_traffic: usize,
+    more_traffic: Option<String>,
     labels: Vec<LabelRow>,
     holds_raised: bool,
     holds: Picture,
     holds_told: String,
     findings: Vec<FindingChip>,
     policies: Vec<PolicyRow>,
+    more_policies: Option<String>,
     coverage: Covered,
 }
 
@@ -155,7 +156,11 @@ fn shown(frame: Frame, span: u64, overview: &Overview, coverage: Covered) -> Ove
             .take(PAIRS)
             .map(|one| traffic(one, most))
             .collect(),
-        more_traffic: overview.traffic.len().saturating_sub(PAIRS),
+        more_traffic: more(
+            overview.traffic.len().saturating_sub(PAIRS),
+            overview.more_traffic,
+            "pairs",
+        ),
         labels: labels(overview),
         holds_raised: holds.raised > 0,
         holds: share(
@@ -208,7 +213,18 @@ fn shown(frame: Frame, span: u64, overview: &Overview, coverage: Covered) -> Ove
                 would_deny: count(policy.would_deny),
             })
             .collect(),
+        more_policies: more(0, overview.more_policies, "rules"),
         coverage,
+    }
+}
+
+/// How much of a list is not shown: so much of it, and what was not even read.
+fn more(left: usize, unread: bool, what: &str) -> Option<String> {
+    match (left, unread) {
+        (0, false) => None,
+        (0, true) => Some(format!("There are more {what}.")),
+        (left, false) => Some(format!("{left} more {what}.")),
+        (left, true) => Some(format!("{left} more {what}, and others.")),
     }
 }
 

@@ -25,6 +25,7 @@ struct ReportPage<'a> {
     statements: Picture,
     labelled: Picture,
     traffic: Vec<Vec<Html>>,
+    traffic_cut: Option<String>,
     lists: Vec<List>,
     engines: Vec<EngineRow>,
     problems: Vec<Html>,
@@ -59,7 +60,14 @@ pub(crate) fn report_page(report: &Report) -> Result<String, askama::Error> {
         tiles: overview::tiles(&report.overview),
         statements: overview::statements(&report.overview),
         labelled: overview::labelled(&report.overview),
-        traffic: report.overview.traffic.iter().map(traffic).collect(),
+        traffic: report
+            .overview
+            .traffic
+            .iter()
+            .take(SHOWN)
+            .map(traffic)
+            .collect(),
+        traffic_cut: cut(report.overview.traffic.len(), report.overview.more_traffic),
         lists: report.lists.iter().map(list).collect(),
         engines: report.engines.iter().map(engine).collect(),
         problems: report.problems.iter().map(|one| visible(one)).collect(),
@@ -80,9 +88,10 @@ fn traffic(one: &Traffic) -> Vec<Html> {
     cells.map(|cell| visible(cell)).collect()
 }
 
-fn list(answer: &Answer) -> List {
-    let left = answer.rows.len().saturating_sub(SHOWN);
-    let cut = match (left, answer.more) {
+/// What of a list of so many rows is not on the page; `more` if the list was cut itself.
+fn cut(rows: usize, more: bool) -> Option<String> {
+    let left = rows.saturating_sub(SHOWN);
+    match (left, more) {
         (0, false) => None,
         (0, true) => Some("There is more; the evidence has all of it.".to_owned()),
         (left, false) => Some(format!("{} more in report.json.", counted_rows(left))),
@@ -90,13 +99,16 @@ fn list(answer: &Answer) -> List {
             "{} more in report.json, and more yet in the evidence.",
             counted_rows(left)
         )),
-    };
+    }
+}
+
+fn list(answer: &Answer) -> List {
     let row = |cells: &Vec<String>| cells.iter().map(|cell| visible(cell)).collect();
     List {
         title: visible(&answer.title),
         columns: answer.columns.iter().map(|name| visible(name)).collect(),
         rows: answer.rows.iter().take(SHOWN).map(row).collect(),
-        cut,
+        cut: cut(answer.rows.len(), answer.more),
     }
 }
 

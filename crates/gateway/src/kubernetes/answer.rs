@@ -417,9 +417,7 @@ impl Answer {
         let id = self.active.audit_id();
         self.note(refusal);
         if self.is_watch && matches!(self.reader, Reader::Objects(_)) {
-            let mut event = Vec::from(&br#"{"type":"ERROR","object":"#[..]);
-            event.extend(refusal.status(&id).trim_ascii_end());
-            event.extend(b"}\n");
+            let event = refusal.event(&id);
             return Some((Ok(Frame::data(event.into())), None));
         }
         Some((Err(refusal.text.clone().into()), None))

@@ -143,10 +143,12 @@ impl Exchange {
         let credentials = Arc::clone(&self.session.shared.credentials);
         let claim = Claim::of(&head.headers, &*credentials).map_err(Refusal::bad_request)?;
         if request.watch && asks_for_websocket(&head.headers) {
-            // Clients that watch so know servers that cannot, and watch by HTTP when they are told.
             let text = "watches over WebSocket are not served: watch over HTTP";
             let unavailable = StatusCode::SERVICE_UNAVAILABLE;
-            return Err(Refusal::of(unavailable, "ServiceUnavailable", text));
+            let refusal = Refusal::of(unavailable, "ServiceUnavailable", text);
+            let audit_id = self.active.as_ref().map(Active::audit_id);
+            self.refuse(&refusal);
+            return Ok(refusal.ended_watch(&audit_id.unwrap_or_default()));
         }
         let streams = upgrades(&head, &request);
         if let Some((refusal, audit_id)) = self.refused_before(streams) {

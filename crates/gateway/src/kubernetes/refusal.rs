@@ -102,6 +102,24 @@ impl Refusal {
         Some(u32::try_from(wait.as_secs().max(1)).unwrap_or(u32::MAX))
     }
 
+    /// The same as an event of a watch, which ends it.
+    pub(super) fn event(&self, audit_id: &str) -> Vec<u8> {
+        let mut event = Vec::from(&br#"{"type":"ERROR","object":"#[..]);
+        event.extend(self.status(audit_id).trim_ascii_end());
+        event.extend(b"}\n");
+        event
+    }
+
+    /// A watch that has ended with it, in answer to one that was to be upgraded. Clients that ask for that
+    /// know servers that pass over it, and watch in the plain way at once; what is answered 503 they ask
+    /// for again and again before they do.
+    pub(super) fn ended_watch(&self, audit_id: &str) -> Response<Body> {
+        let mut response = Response::new(full(self.event(audit_id)));
+        let json = HeaderValue::from_static("application/json");
+        response.headers_mut().insert(CONTENT_TYPE, json);
+        response
+    }
+
     /// The answer that the client receives.
     pub(super) fn response(&self, audit_id: &str) -> Response<Body> {
         let mut response = Response::new(full(self.status(audit_id)));

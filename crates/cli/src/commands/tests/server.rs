@@ -1,9 +1,11 @@
 //! Claims about exit codes, against a served API.
 
 use clap::Parser as _;
+use weir_audit::proof::Checkpoint;
 use weir_collector::api::{Api, serve_socket};
 use weir_collector::{Collector, CollectorConfig, LogKey};
 
+use super::super::report::Folder;
 use super::super::{ClientCommand, run};
 use crate::cluster::Home;
 
@@ -211,4 +213,147 @@ async fn a_report_is_a_folder_that_verifies_and_no_file_of_it_can_be_changed() {
         std::fs::write(&file, whole).unwrap();
     }
     assert_eq!(code(&["verify", &folder]).await, status(0));
+}
+
+/// A report is evidence of its own period, all of it: other evidence of the same log, whole and signed as it is, does
+/// not do in its place.
+#[tokio::test]
+async fn evidence_cannot_be_taken_out_of_a_report() {
+    let dir = tempfile::tempdir().unwrap();
+    serve(dir.path()).await;
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let (state, folder) = (path(""), path("report"));
+    let status = |code: u8| format!("ExitCode(unix_exit_status({code}))");
+    let at = ["--state-dir", &state];
+    for _ in 0..3 {
+        assert_eq!(code(&["sessions", at[0], at[1]]).await, status(0));
+    }
+    let make = ["report", "--from", "1d", "--dir", &folder];
+    assert_eq!(code(&[&make[..], &at].concat()).await, status(0));
+    let checkpoint = std::fs::read_to_string(dir.path().join("report/checkpoint")).unwrap();
+    let key = LogKey::load_or_create(
+        &dir.path().join("store/log.key"),
+        checkpoint.lines().next().unwrap(),
+    );
+    let key = key.unwrap().public().to_string();
+    let judged = ["verify", &folder, "--log-key", &key];
+    assert_eq!(code(&judged).await, status(0));
+    let evidence = dir.path().join("report/evidence.weir");
+    let whole = std::fs::read(&evidence).unwrap();
+    // Of a later and of an earlier period, in which there is less, and of everything.
+    let (tomorrow, long_ago) = ("2099-01-01T00:00:00Z", "2001-01-01T00:00:00Z");
+    for period in [&["--from", tomorrow][..], &["--to", long_ago], &[]] {
+        let other = path("other.weir");
+        let args = [&["export", "--file", &other], &at[..], period].concat();
+        assert_eq!(code(&args).await, status(0));
+        assert_eq!(
+            code(&["verify", &other, "--log-key", &key]).await,
+            status(0)
+        );
+        std::fs::copy(&other, &evidence).unwrap();
+        assert_eq!(code(&judged).await, status(1), "{period:?}");
+    }
+    // Nothing at all, as a checkpoint alone proves it: the entries are gone, and the end is as it was or missing.
+    for keep_end in [false, true] {
+        std::fs::write(&evidence, emptied(&whole, keep_end)).unwrap();
+        let got = code(&judged).await;
+        assert!([status(1), status(3)].contains(&got), "{got}");
+    }
+    // Of a form that nobody signed.
+    let older = [b"weir-evidence/1\n", &whole[16..]].concat();
+    std::fs::write(&evidence, older).unwrap();
+    assert_eq!(code(&judged).await, status(3));
+    std::fs::write(&evidence, &whole).unwrap();
+    assert_eq!(code(&judged).await, status(0));
+    // What else lies there is not verified, and changes nothing.
+    std::fs::write(dir.path().join("report/summary.html"), "all is well").unwrap();
+    assert_eq!(code(&judged).await, status(0));
+    let read = Folder::read(std::path::Path::new(&folder)).unwrap();
+    assert_eq!(read.others, ["summary.html"], "and it is named");
+}
+
+/// The bundle of no entries that a checkpoint alone proves.
+fn emptied(bundle: &[u8], keep_end: bool) -> Vec<u8> {
+    let (mut at, mut out) = (16, bundle[..16].to_vec());
+    let mut put = |tag: u8, content: &[u8]| {
+        out.push(tag);
+        out.extend_from_slice(&u32::try_from(content.len()).unwrap().to_be_bytes());
+        out.extend_from_slice(content);
+    };
+    while at < bundle.len() {
+        let length = u32::from_be_bytes(bundle[at + 1..at + 5].try_into().unwrap()) as usize;
+        let content = &bundle[at + 5..at + 5 + length];
+        match bundle[at] {
+            b'm' => {
+                let mut said: serde_json::Value = serde_json::from_slice(content).unwrap();
+                said["first"] = said["size"].clone();
+                said["end"] = said["size"].clone();
+                put(b'm', &serde_json::to_vec(&said).unwrap());
+            }
+            b'c' => {
+                put(b'c', content);
+                let text = std::str::from_utf8(content).unwrap();
+                let checkpoint = text.split_once("\n\n").unwrap().0;
+                let checkpoint: Checkpoint = format!("{checkpoint}\n").parse().unwrap();
+                put(b'p', &checkpoint.root.0);
+            }
+            b'e' if keep_end => put(b'e', content),
+            _ => {}
+        }
+        at += 5 + length;
+    }
+    out
+}
+
+#[tokio::test]
+async fn a_report_continues_a_checkpoint_that_was_kept_or_says_that_this_was_not_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    serve(dir.path()).await;
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let (state, october, november) = (path(""), path("october"), path("november"));
+    let status = |code: u8| format!("ExitCode(unix_exit_status({code}))");
+    for _ in 0..3 {
+        assert_eq!(code(&["sessions", "--state-dir", &state]).await, status(0));
+    }
+    let report = |dir: String, more: Vec<String>| {
+        let state = state.clone();
+        async move {
+            let mut words = vec!["report", "--from", "2099-01-01", "--to", "2099-02-01"];
+            words.extend(["--dir", &dir, "--state-dir", &state]);
+            words.extend(more.iter().map(String::as_str));
+            code(&words).await
+        }
+    };
+    // The checkpoint is kept; the log goes on.
+    assert_eq!(report(october.clone(), Vec::new()).await, status(0));
+    let kept = path("october/checkpoint");
+    for _ in 0..3 {
+        assert_eq!(code(&["sessions", "--state-dir", &state]).await, status(0));
+    }
+    assert_eq!(report(november.clone(), Vec::new()).await, status(0));
+    assert_eq!(code(&["verify", &november]).await, status(0));
+    let judged = ["verify", &november, "--checkpoint", &kept];
+    assert_eq!(code(&judged).await, status(3), "it is not shown");
+    std::fs::remove_dir_all(&november).unwrap();
+    let with = vec!["--checkpoint".to_owned(), kept.clone()];
+    assert_eq!(report(november.clone(), with).await, status(0));
+    assert_eq!(code(&judged).await, status(0));
+    // And a bundle continues several.
+    let (file, second) = (path("all.weir"), path("november/checkpoint"));
+    let both = ["--checkpoint", &kept, "--checkpoint", &second];
+    let make = ["export", "--from", "2099-01-01", "--file", &file];
+    let state_dir = ["--state-dir", &state];
+    assert_eq!(code(&[&make[..], &state_dir].concat()).await, status(0));
+    let judged = [&["verify", &file][..], &both].concat();
+    assert_eq!(code(&judged).await, status(3));
+    let make = [&make[..], &state_dir, &both].concat();
+    assert_eq!(code(&make).await, status(0));
+    assert_eq!(code(&judged).await, status(0));
+    // Another log's checkpoint is something else than one that was not shown.
+    let other = LogKey::load_or_create(&dir.path().join("other.key"), "weir.dev/log/other");
+    let text = std::fs::read_to_string(&kept).unwrap();
+    let (text, _) = text.split_once("\n\n").unwrap();
+    let foreign = other.unwrap().sign(&format!("{text}\n")).to_string();
+    std::fs::write(&kept, foreign).unwrap();
+    assert_eq!(code(&judged).await, status(1));
 }

@@ -185,30 +185,8 @@ fn no_byte_of_a_bundle_can_be_changed_or_cut_off_unnoticed() {
         let mut changed = bundle.clone();
         changed[place] ^= 1;
         let report = verify_bundle(changed.as_slice(), &trusted);
-        if report.is_ok_and(|report| report.report.ok) {
-            let tag = section(&bundle, place);
-            // What the reader replaced (key, roots), what says where a block is (its frames say it too, and
-            // count), the head of its compression, and signatures that a later one covers.
-            assert!(b"mRsb".contains(&tag), "{place} in {}", char::from(tag));
-        }
+        assert!(!report.is_ok_and(|report| report.report.ok), "{place}");
     }
-    let blocks = (0..bundle.len())
-        .filter(|place| section(&bundle, *place) == b'b')
-        .count();
-    assert!(blocks > 300, "{blocks}");
-}
-
-/// In which section a byte is; the magic and the sections' headers are `-`.
-fn section(bundle: &[u8], place: usize) -> u8 {
-    let mut at = 16;
-    while at < bundle.len() {
-        let length = u32::from_be_bytes(bundle[at + 1..at + 5].try_into().unwrap()) as usize;
-        if (at + 5..at + 5 + length).contains(&place) {
-            return bundle[at];
-        }
-        at += 5 + length;
-    }
-    b'-'
 }
 
 #[test]
@@ -260,10 +238,11 @@ fn a_log_that_was_cut_and_signed_again_does_not_continue_a_kept_checkpoint() {
         ..Selection::default()
     };
     let report = judge(&export(&store, &newest), &kept);
-    let problem = &report.report.log.problems[0];
-    assert!(problem.contains("export it with --checkpoint"), "{problem}");
+    assert!(!report.report.ok && report.report.log.problems.is_empty());
+    let missing = &report.not_shown[0];
+    assert!(missing.contains("make it with --checkpoint"), "{missing}");
     let proven = Selection {
-        old: Some(10),
+        old: vec![10],
         ..newest
     };
     let report = judge(&export(&store, &proven), &kept);
@@ -374,12 +353,12 @@ fn deletion_by_retention_is_proven_in_a_bundle() {
 
 #[test]
 fn what_is_no_bundle_is_refused() {
-    for bytes in [&b""[..], b"weir-evidence/2\n", b"PK\x03\x04 and more of it"] {
+    for bytes in [&b""[..], b"weir-evidence/9\n", b"PK\x03\x04 and more of it"] {
         let refused = verify_bundle(bytes, &Trusted::default());
         assert!(matches!(refused, Err(BundleError::Form(_))), "{refused:?}");
     }
     // A length that nothing follows takes no memory.
-    let mut huge = b"weir-evidence/1\nm".to_vec();
+    let mut huge = b"weir-evidence/2\nm".to_vec();
     huge.extend_from_slice(&(200_u32 << 20).to_be_bytes());
     let refused = verify_bundle(huge.as_slice(), &Trusted::default());
     assert!(matches!(refused, Err(BundleError::Cut)), "{refused:?}");

@@ -143,3 +143,81 @@ fn a_report_of_a_record_that_does_not_verify_says_so() {
     assert!(files.html.contains("did NOT verify"));
     assert!(files.verify(store.log_key().public()).is_ok());
 }
+
+#[test]
+fn a_list_that_was_cut_says_so_on_the_page_and_in_the_sums() {
+    let (_dir, store) = fresh();
+    let records: Vec<Record> = (0..601)
+        .map(|n| {
+            let who = session(n, &format!("team-{n}"));
+            let rule = format!("policy-{n}/rule");
+            let mut record = statement(n, &who, "drop table customers", Decision::Deny);
+            if let Body::StatementFinished(finished) = &mut record.body {
+                finished.statement.rules = [rule.as_str()].into_iter().collect();
+            }
+            record
+        })
+        .collect();
+    send(&store, &chain(1, genesis(&engine()), 100, &records));
+    let day = (
+        Timestamp::from_micros(T0),
+        Timestamp::from_micros(T0 + 48 * HOUR),
+    );
+    let overview = store.overview(day.0, day.1, None).unwrap();
+    assert_eq!((overview.traffic.len(), overview.more_traffic), (200, true));
+    assert_eq!(
+        (overview.policies.len(), overview.more_policies),
+        (200, true)
+    );
+    let all = store.overview_of(day, None, 601).unwrap();
+    assert_eq!((all.traffic.len(), all.more_traffic), (601, false));
+    assert_eq!((all.policies.len(), all.more_policies), (601, false));
+    // A report has more than people look at, and its page says what it leaves out.
+    let files = files(&store);
+    let report: Report = serde_json::from_str(&files.json).unwrap();
+    assert_eq!(report.overview.traffic.len(), 601);
+    assert!(!report.overview.more_traffic);
+    assert!(files.html.contains("101 rows more in report.json."));
+    let fewer = Report {
+        overview: overview.clone(),
+        ..report
+    };
+    let page = crate::ui::report_page(&fewer).unwrap();
+    assert!(page.contains("There is more; the evidence has all of it."));
+}
+
+#[test]
+fn a_report_is_of_its_evidence() {
+    let (_dir, store) = told();
+    let sealed = files(&store).verify(store.log_key().public()).unwrap();
+    assert_eq!((sealed.first, sealed.end), (0, 1));
+    let made = |since, until| {
+        let period = crate::Selection {
+            since: Some(since),
+            until: Some(until),
+            ..crate::Selection::default()
+        };
+        store.export(&period, Vec::new()).unwrap()
+    };
+    let good = made(sealed.since, sealed.until);
+    assert_eq!(sealed.lacks(&good), None);
+    let lacks = |change: fn(&mut crate::Manifest)| {
+        let mut bundle = good.clone();
+        change(&mut bundle);
+        sealed.lacks(&bundle).unwrap()
+    };
+    assert!(lacks(|bundle| bundle.first = 1).contains("entries 0 to 0"));
+    assert!(lacks(|bundle| bundle.end = 0).contains("entries 0 to 0"));
+    assert!(lacks(|bundle| bundle.since = None).contains("period"));
+    assert!(lacks(|bundle| bundle.until = bundle.since).contains("period"));
+    assert!(lacks(|bundle| bundle.origin.push('x')).contains("log"));
+    let earlier = made(Timestamp::from_micros(1), Timestamp::from_micros(2));
+    assert!(sealed.lacks(&earlier).unwrap().contains("period"));
+    // A report made later, of a period in which there is nothing, asks for nothing.
+    let nothing = store
+        .report_of(Timestamp::from_micros(1), Timestamp::from_micros(2), "amy")
+        .unwrap();
+    let sealed = nothing.verify(store.log_key().public()).unwrap();
+    assert_eq!((sealed.first, sealed.end), (1, 1));
+    assert_eq!(sealed.lacks(&earlier), None);
+}

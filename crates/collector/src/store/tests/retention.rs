@@ -49,7 +49,10 @@ fn left(store: &Collector) -> (usize, usize, u64) {
     (
         store.query(&filter).unwrap().events.len(),
         store
-            .sessions(&SessionFilter::default())
+            .sessions(&SessionFilter {
+                limit: Some(10_000),
+                ..SessionFilter::default()
+            })
             .unwrap()
             .sessions
             .len(),
@@ -80,6 +83,32 @@ fn an_engines_clock_has_no_say_in_how_long_its_evidence_is_kept() {
         store.maintain().unwrap();
     }
     assert_eq!(left(&store), (0, 0, 0));
+}
+
+#[test]
+fn slow_traffic_is_kept_no_longer_than_other_evidence() {
+    let dir = tempfile::tempdir().unwrap();
+    let hands = Hands::at(NOW);
+    let store = open(dir.path(), 90 * DAY, &hands);
+    let engine = engine();
+    let records: Vec<Record> = (0..1200)
+        .flat_map(|n| told_at(n + 1, seconds(NOW)))
+        .collect();
+    // Twenty sessions on each of sixty days, each handed in alone.
+    for frame in chain(1, genesis(&engine), 3, &records) {
+        hand_in(&store, &engine, &[frame]).unwrap();
+        hands.pass(24 * HOUR / 20);
+    }
+    for day in 1..=90 {
+        hands.pass(24 * HOUR);
+        store.maintain().unwrap();
+        let left = left(&store).1;
+        let due = 20 * (90 - day).min(60);
+        assert!(
+            (due..=due + 40).contains(&left),
+            "{left}, not {due}, after {day} days"
+        );
+    }
 }
 
 #[test]
