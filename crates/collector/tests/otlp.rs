@@ -23,7 +23,7 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use weir_audit::{Body, Event, Finding, FindingCode};
-use weir_collector::{Collector, CollectorConfig, Otlp, OtlpConfig, Signal};
+use weir_collector::{Collector, CollectorConfig, CollectorError, Otlp, OtlpConfig, Signal};
 use weir_telemetry::Registry;
 
 /// What the receiver was sent, and what it says next: status, `Retry-After`, body. Then it takes everything.
@@ -123,12 +123,19 @@ fn numbers(request: &Value) -> Vec<usize> {
     bodies.collect()
 }
 
+/// An export that was stopped may look at its store for a moment yet.
 fn open(dir: &Path) -> Collector {
-    let config = CollectorConfig {
-        exporting: true,
-        ..CollectorConfig::default()
-    };
-    Collector::open(dir, config).unwrap()
+    for _ in 0..500 {
+        let config = CollectorConfig {
+            exporting: true,
+            ..CollectorConfig::default()
+        };
+        match Collector::open(dir, config) {
+            Err(CollectorError::InUse(_)) => std::thread::sleep(Duration::from_millis(20)),
+            opened => return opened.unwrap(),
+        }
+    }
+    panic!("the store stays in use");
 }
 
 fn report(store: &Collector, numbers: std::ops::Range<usize>) {
