@@ -32,8 +32,12 @@ step() { # NAME COMMAND…
   fi
 }
 
-step packages need_apt libclang-dev clang cmake make gcc g++ pkg-config postgresql postgresql-contrib \
-  iproute2 nftables util-linux openssl procps python3 openssh-server openssh-client rsync git python3-venv nodejs npm chromium
+packages=(libclang-dev clang cmake make gcc g++ pkg-config postgresql postgresql-contrib iproute2 nftables util-linux
+  openssl procps python3 openssh-server openssh-client rsync git python3-venv chromium)
+# Node may have come another way, and Debian's npm does not go beside it.
+command -v node >/dev/null || packages+=(nodejs)
+command -v npm >/dev/null || packages+=(npm)
+need_apt "${packages[@]}"
 step format cargo fmt --all -- --check
 # one profile for lints, tests and binaries: what is compiled once serves all of them
 step deps-check bash e2e/deps-check.sh
