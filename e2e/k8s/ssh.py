@@ -78,6 +78,8 @@ class Ssh(scene.Scene):
     def hosts_are_known_without_an_option(self):
         """By every name and address of each Target; OpenSSH refuses an unknown host when nobody can be asked."""
         cluster_ip = self.cluster.get("service", "build", namespace=scene.HOSTS)["spec"]["clusterIP"]
+        # The name of a pod is in the cluster's DNS a moment after the pod is ready.
+        proc.wait_until(lambda: self.run("getent", "hosts", POD).returncode == 0, f"{POD} resolves", 60, every=0.5)
         for host in (HOST, f"{HOST}.svc", f"{HOST}.svc.cluster.local", cluster_ip, self.address, POD, OTHER):
             done = self.ssh("id -un", host=host)
             equal((done.stdout, done.returncode), (f"{USER}\n", 0), f"{host}: {done.stderr}")
