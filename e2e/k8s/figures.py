@@ -93,8 +93,10 @@ class Figures:
             left = [o["metadata"]["name"] for o in self.cluster.get(kind)["items"]
                     if o["metadata"]["name"].startswith("weir") and o["metadata"]["name"] != "weir-params"]
             equal(left, [], kind)
-        self.weir.shell("kubectl -n shop run unprotected --image=weir.test/client:1 --restart=Never -- true && "
-                        "kubectl apply -f manifests/quickstart/3-policy.yaml && kubectl get clusterguardpolicy shop && "
+        # The API server forgets a policy's parameters a moment before the policy.
+        run = "kubectl -n shop run unprotected --image=weir.test/client:1 --restart=Never -- true"
+        proc.wait_until(lambda: self.weir.shell(run, check=False).returncode == 0, "pods start without Weir", 30, every=0.5)
+        self.weir.shell("kubectl apply -f manifests/quickstart/3-policy.yaml && kubectl get clusterguardpolicy shop && "
                         "kubectl -n weir-system get persistentvolumeclaim weir-collector")
 
 
