@@ -37,14 +37,7 @@ spec:
   credentials: {{mode: Brokered, tokenFile: {token}}}
 """
 # The limit is far away: it is there because the pages of a list that is counted have tokens of Weir's own.
-POLICY = """\
-apiVersion: weir.dev/v1alpha1
-kind: DataLabel
-metadata: {name: secret.kubernetes}
-spec:
-  kubernetes: [{resource: secrets, fields: ["data.*"]}]
-  mask: {constant: "[masked]"}
----
+POLICY = weir.SECRETS_LABEL + """\
 apiVersion: weir.dev/v1alpha1
 kind: ClusterGuardPolicy
 metadata: {name: clients}

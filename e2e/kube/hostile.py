@@ -40,14 +40,7 @@ spec:
   upstreamTLS: {{mode: Disable}}
   credentials: {{mode: Brokered, tokenFile: {token}}}
 """
-POLICY = """\
-apiVersion: weir.dev/v1alpha1
-kind: DataLabel
-metadata: {name: secret.kubernetes}
-spec:
-  kubernetes: [{resource: secrets, fields: ["data.*"]}]
-  mask: {constant: "[masked]"}
----
+POLICY = weir.SECRETS_LABEL + """\
 apiVersion: weir.dev/v1alpha1
 kind: ClusterGuardPolicy
 metadata: {name: api}

@@ -59,6 +59,18 @@ def secret_files(where, name, user, password):
     return tuple(paths)
 
 
+# All that Secrets hold.
+SECRETS_LABEL = """\
+apiVersion: weir.dev/v1alpha1
+kind: DataLabel
+metadata: {name: secret.kubernetes}
+spec:
+  kubernetes: [{resource: secrets, fields: ["data.*"]}]
+  mask: {constant: "[masked]"}
+---
+"""
+
+
 class Weir:
     """One ``weir standalone`` with an explicit listener in front of one server."""
 

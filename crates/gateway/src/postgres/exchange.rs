@@ -276,7 +276,7 @@ impl Session {
         let private = in_transaction && self.catalog.dirty;
         let published = (!private).then(|| (Arc::clone(&catalog), now));
         self.shared.catalogs.keep(key, &digest, pins, published);
-        self.catalog = super::exchange::CatalogState {
+        self.catalog = CatalogState {
             current: Some(catalog),
             read_at: Some(now),
             fresh_until: now.checked_add(refresh),

@@ -14,7 +14,7 @@ fn kept_for(max_age: Duration) -> CollectorConfig {
     }
 }
 
-fn open(dir: &std::path::Path, max_age: Duration, hands: &Hands) -> Collector {
+pub(super) fn open(dir: &std::path::Path, max_age: Duration, hands: &Hands) -> Collector {
     Collector::open_by(dir, kept_for(max_age), Box::new(hands.clone())).unwrap()
 }
 

@@ -127,11 +127,7 @@ fn an_engine_says_nothing_of_sessions_that_are_anothers() {
 #[test]
 fn what_is_too_old_by_the_stores_own_time_is_forgotten() {
     let (dir, hands) = (tempfile::tempdir().unwrap(), Hands::at(1_800_000_000));
-    let config = CollectorConfig {
-        max_age: Some(90 * DAY),
-        ..CollectorConfig::default()
-    };
-    let store = Collector::open_by(dir.path(), config, Box::new(hands.clone())).unwrap();
+    let store = retention::open(dir.path(), 90 * DAY, &hands);
     let one = in_namespace(1, "shop");
     send_as(
         &store,
@@ -242,11 +238,7 @@ fn statements_beyond_what_is_told_apart_are_counted_as_more() {
 #[test]
 fn a_label_is_forgotten_with_its_last_fingerprint() {
     let (dir, hands) = (tempfile::tempdir().unwrap(), Hands::at(1_800_000_000));
-    let config = CollectorConfig {
-        max_age: Some(90 * DAY),
-        ..CollectorConfig::default()
-    };
-    let store = Collector::open_by(dir.path(), config, Box::new(hands.clone())).unwrap();
+    let store = retention::open(dir.path(), 90 * DAY, &hands);
     let one = in_namespace(1, "shop");
     let old = [
         opened(0, &one),
