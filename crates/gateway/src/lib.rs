@@ -22,6 +22,7 @@ mod pipe;
 mod place;
 pub mod ports;
 mod postgres;
+mod rarely;
 mod relay;
 mod scopes;
 mod sniff;

@@ -318,7 +318,7 @@ impl Session {
             }
         };
         let analysed = statement.as_ref().map(|one| Arc::clone(&one.analysed));
-        self.begin_batch(analysed.as_deref()).await?;
+        self.begin_batch(analysed.as_ref()).await?;
         let bound = Portal {
             statement,
             parameters,

@@ -56,6 +56,8 @@ pub(super) struct CatalogState {
     seen: u64,
     /// Why it could not be read, since it was tried last.
     failed: Option<String>,
+    /// The text that was looked up last, if the catalog knows all that it names.
+    explains: Option<Arc<Analysed>>,
 }
 
 impl CatalogState {
@@ -228,6 +230,7 @@ impl Session {
                 shared.filter(|(_, at)| at.elapsed() < refresh && newer(*at))
             {
                 self.catalog.current = Some(catalog);
+                self.catalog.explains = None;
                 self.catalog.read_at = Some(at);
                 self.catalog.fresh_until = at.checked_add(refresh);
                 return Ok(Ok(()));
@@ -285,6 +288,7 @@ impl Session {
             changing: self.catalog.changing,
             seen: self.catalog.seen,
             failed: None,
+            explains: None,
         };
         Ok(Ok(()))
     }
@@ -293,7 +297,7 @@ impl Session {
     /// can be read outside of its transaction.
     pub(super) async fn begin_batch(
         &mut self,
-        analysed: Option<&Analysed>,
+        analysed: Option<&Arc<Analysed>>,
     ) -> Result<(), SessionEnd> {
         if !self.batch_open && !self.pending.is_skipping() {
             self.refresh_policy().await?;
@@ -310,20 +314,27 @@ impl Session {
     }
 
     /// Reads the catalog again if it does not know what a text names: somebody else may have made it since.
-    pub(super) async fn look_again(&mut self, analysed: &Analysed) -> Result<(), SessionEnd> {
+    pub(super) async fn look_again(&mut self, analysed: &Arc<Analysed>) -> Result<(), SessionEnd> {
+        let explains = self.catalog.explains.as_ref();
+        if explains.is_some_and(|known| std::ptr::eq(known.analysis(), analysed.analysis())) {
+            return Ok(());
+        }
         let Analysis::Parsed(script) = analysed.analysis() else {
             return Ok(());
         };
-        let names_unknown = self.catalog_in_use().is_some_and(|catalog| {
-            let statements = script.statements.iter();
-            let reading = statements.filter(|statement| !statement.changes_schema);
-            reading.flat_map(|one| &one.relations).any(|named| {
-                let found = catalog.resolve(named.schema.as_deref(), &named.name);
-                matches!(found, Resolved::Unknown)
-            })
+        let Some(catalog) = self.catalog_in_use() else {
+            return Ok(());
+        };
+        let statements = script.statements.iter();
+        let reading = statements.filter(|statement| !statement.changes_schema);
+        let names_unknown = reading.flat_map(|one| &one.relations).any(|named| {
+            let found = catalog.resolve(named.schema.as_deref(), &named.name);
+            matches!(found, Resolved::Unknown)
         });
-        // What cannot be read again leaves the older one, which refuses what it does not know.
-        if names_unknown && self.catalog.outdate() {
+        if !names_unknown {
+            self.catalog.explains = Some(Arc::clone(analysed));
+        } else if self.catalog.outdate() {
+            // What cannot be read again leaves the older one, which refuses what it does not know.
             drop(self.refresh_catalog().await?);
         }
         Ok(())

@@ -24,6 +24,7 @@ use super::{Connection, judgement};
 use crate::engine::{Route, Shared};
 use crate::incoming::Incoming;
 use crate::place::Place;
+use crate::rarely::Rarely;
 use crate::{millis, wall_clock};
 
 /// How long a client may take from connecting to logging in, as the server's own default.
@@ -492,7 +493,8 @@ async fn run(
         session.track(name, value);
     }
     let end = tokio::select! {
-        pulled = leash.pulled() => {
+        biased;
+        pulled = Rarely::new(leash.pulled()) => {
             Err(session.end(Refusal::ended(&pulled.told())).await)
         }
         end = async {
