@@ -214,9 +214,12 @@ impl Stream {
 /// Whether a line, behind its time, may be one of those between the first and the last of a private key.
 fn is_of_key(line: &[u8]) -> bool {
     let line = line.trim_ascii_end();
-    let word = line.rsplit(|byte| *byte == b' ').next().unwrap_or_default();
+    let (time, word) = match line.iter().position(|byte| *byte == b' ') {
+        Some(at) => line.split_at(at),
+        None => (&[][..], line),
+    };
     let digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
-    word.iter().all(digit)
+    (time.is_empty() || time.contains(&b':')) && word.trim_ascii_start().iter().all(digit)
 }
 
 /// Writes what stands in place of a value, or of the rest of one.
