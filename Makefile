@@ -139,6 +139,10 @@ ssh: release ## SSH through Weir, seen by stock clients (root)
 kube: release ## the Kubernetes API through Weir: hostile clients, a hostile server [ONLY=smuggled]
 	python3 e2e/kube/hostile.py --weir $(WEIR) $(if $(FULL),--full) $(if $(ONLY),--only "$(ONLY)")
 
+.PHONY: kube-attacks
+kube-attacks: release ## what somebody in a pod tries against a real API server through Weir [ONLY=guesses]
+	python3 e2e/kube/attacks.py --weir $(WEIR) $(if $(ONLY),--only "$(ONLY)")
+
 .PHONY: kube-clients
 kube-clients: release ## kube-rs and a Java client, direct and through Weir, against a real API server [ONLY=java]
 	python3 e2e/kube/clients.py --weir $(WEIR) $(if $(ONLY),--only "$(ONLY)")

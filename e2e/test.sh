@@ -58,6 +58,7 @@ if [ -x "$weir" ]; then
   step faults python3 e2e/faults/run.py --weir "$weir" ${FULL:+--full}
   step browser python3 e2e/browser/run.py --weir "$weir"
   step kube python3 e2e/kube/hostile.py --weir "$weir"
+  step kube-attacks python3 e2e/kube/attacks.py --weir "$weir"
   step kube-clients python3 e2e/kube/clients.py --weir "$weir"
   step drivers python3 e2e/drivers/run.py --weir "$weir"
 fi

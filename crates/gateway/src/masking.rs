@@ -23,6 +23,8 @@ const MAX_LINE: usize = 8 << 10;
 const CONTEXT: usize = 256;
 /// How the last line of a private key begins.
 const KEY_END: &[u8] = b"-----END";
+/// The most that waits at the beginning of a part until it is known whether it is the rest of a key.
+const MAX_KEY: usize = 16 << 10;
 
 /// What masks the text of one command or shell.
 #[derive(Debug)]
@@ -45,6 +47,13 @@ impl Masking {
             is_timed: false,
             labels: BTreeSet::new(),
         }
+    }
+
+    /// The same for a part of a text, which may begin within a private key.
+    pub(crate) fn of_part(scanner: Arc<Scanner>) -> Self {
+        let mut masking = Self::new(scanner);
+        masking.output.may_be_key = true;
+        masking
     }
 
     /// Whether a line waits for its rest.
@@ -83,6 +92,15 @@ impl Masking {
         self.is_timed = false;
     }
 
+    /// The text ends where whoever asked for it said. What waits may be the beginning of a value: it is
+    /// starred.
+    pub(crate) fn cut(&mut self, is_error: bool, out: &mut Vec<u8>) {
+        let stream = self.stream(is_error);
+        let mut waiting = stream.text.split_off(stream.gone);
+        star(&mut waiting);
+        out.append(&mut waiting);
+    }
+
     /// Labels of what was masked.
     pub(crate) fn labels(&self) -> Names {
         self.labels.iter().cloned().collect()
@@ -98,6 +116,8 @@ struct Stream {
     gone: usize,
     /// Whether a private key has begun and not ended.
     in_key: bool,
+    /// Nothing was shown, and what comes may be the rest of a private key.
+    may_be_key: bool,
     spans: Vec<Span>,
 }
 
@@ -120,9 +140,22 @@ impl Stream {
         } else {
             whole
         };
-        if whole > 0 {
-            self.pass(scanner, self.gone + whole, labels, out);
+        if whole == 0 {
+            return;
         }
+        if self.may_be_key {
+            let lines = waiting.get(..whole).unwrap_or_default();
+            let lines = lines.split(|byte| *byte == b'\n');
+            let mut other = lines.skip_while(|line| is_of_key(line));
+            let other = other.next();
+            if other.is_none() && whole < MAX_KEY {
+                return;
+            }
+            let ends = |line: &[u8]| memchr::memmem::find(line, KEY_END).is_some();
+            self.in_key = other.is_some_and(ends);
+            self.may_be_key = false;
+        }
+        self.pass(scanner, self.gone + whole, labels, out);
     }
 
     /// Whether something waits for the rest of its line.
@@ -176,6 +209,17 @@ impl Stream {
         self.text.drain(..keep);
         self.gone = end - keep;
     }
+}
+
+/// Whether a line, behind its time, may be one of those between the first and the last of a private key.
+fn is_of_key(line: &[u8]) -> bool {
+    let line = line.trim_ascii_end();
+    let (time, word) = match line.iter().position(|byte| *byte == b' ') {
+        Some(at) => line.split_at(at),
+        None => (&[][..], line),
+    };
+    let digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
+    (time.is_empty() || time.contains(&b':')) && word.trim_ascii_start().iter().all(digit)
 }
 
 /// Writes what stands in place of a value, or of the rest of one.
@@ -272,6 +316,43 @@ mod tests {
         }
         stream.flush(&scanner, &mut labels, &mut out);
         assert_eq!(out.len(), 1_000_000);
+    }
+
+    #[test]
+    fn the_rest_of_a_key_at_the_beginning_of_a_part_is_hidden() {
+        let lines = "QyNTUxOQAAACDkq7b1cV0Jg2f0n2l0yqj2m9w3j1V8y3Jm2w1z0q9l0g\n1z0q9l==\n";
+        let key = format!("{lines}-----END OPENSSH PRIVATE KEY-----\nafter\n");
+        let stamped = key.replace("1z0q9l==", "2026-01-01T00:00:00Z 1z0q9l==");
+        let plain = format!("{lines}after all\n");
+        let shown = |text: &str, cut: usize| {
+            let (mut masking, mut out) = (Masking::of_part(scanner()), Vec::new());
+            for piece in [&text[..cut], &text[cut..]] {
+                masking.take(false, piece.as_bytes(), &mut out);
+            }
+            masking.flush(false, &mut out);
+            String::from_utf8(out).unwrap()
+        };
+        for text in [&key, &stamped] {
+            for cut in 0..text.len() {
+                let found = shown(text, cut);
+                assert!(!found.contains("QyNT") && !found.contains("1z0"), "{found}");
+                assert!(found.ends_with("after\n"), "{found}");
+            }
+        }
+        for cut in 0..plain.len() {
+            assert_eq!(shown(&plain, cut), plain);
+        }
+        // No key is as long as that.
+        let numbers: String = (0..10_000).map(|number| format!("{number}\n")).collect();
+        assert_eq!(shown(&numbers, 20_000), numbers);
+    }
+
+    #[test]
+    fn a_value_that_is_cut_off_on_demand_is_hidden() {
+        let (mut masking, mut out) = (Masking::of_part(scanner()), Vec::new());
+        masking.take(false, b"whole line\nssn 805-36-92", &mut out);
+        masking.cut(false, &mut out);
+        assert_eq!(out, b"whole line\n*** ***-**-**");
     }
 
     #[test]

@@ -155,9 +155,7 @@ impl BodyFacts {
         if resource.group == "apiextensions.k8s.io" {
             return Ok(());
         }
-        let text = resource.group.is_empty()
-            && matches!(resource.resource.as_str(), "secrets" | "configmaps");
-        let mut pod = pod::Pod::new(text);
+        let mut pod = pod::Pod::new(resource);
         for piece in &self.pieces {
             match piece.how {
                 How::Test => {}
@@ -239,14 +237,28 @@ impl BodyFacts {
     }
 
     /// Whether it compares, copies or moves a field, something above it or a part of it: the answer then
-    /// says something about its value.
+    /// says something about its value. What was applied, of which the object keeps a copy, counts as well.
     pub fn tests_or_copies(&self, field: &FieldPattern) -> bool {
         self.opaque.is_some()
             || self.pieces.iter().any(|piece| {
                 let progress = follow(field, &piece.at);
-                matches!(piece.how, How::Test | How::Copy)
-                    && (field.reached(progress) || field.open(progress))
+                match piece.how {
+                    How::Test | How::Copy => {
+                        field.reached(progress) || field.open(progress) || may_be_applied(&piece.at)
+                    }
+                    How::Strategic => compares(field, progress, &piece.value),
+                    _ => false,
+                }
             })
+    }
+
+    /// Whether it says what was applied to be something that holds the field.
+    pub fn sets_applied(&self, field: &FieldPattern) -> bool {
+        self.pieces.iter().any(|piece| {
+            let applied =
+                matches!(piece.at.last(), Some(Step::Member(name)) if name == LAST_APPLIED);
+            applies(field, &piece.value, applied)
+        })
     }
 
     /// Whether any string that is a value is like this, also those that a Secret holds in Base64 and those
@@ -346,6 +358,50 @@ fn touched(field: &FieldPattern, progress: Progress, value: &Value, how: How) ->
         }
         Value::Null => matches!(how, How::Strategic | How::Merge),
         // What is no object has nothing below it.
+        _ => false,
+    }
+}
+
+/// Whether a strategic patch takes items of a list away by values of the field.
+fn compares(field: &FieldPattern, progress: Progress, value: &Value) -> bool {
+    match value {
+        Value::Object(members) => {
+            let deletes = members.get("$patch").and_then(Value::as_str) == Some("delete");
+            members.iter().any(|(name, value)| {
+                if let Some(list) = name.strip_prefix("$deleteFromPrimitiveList/") {
+                    let progress = field.step(progress, Some(list));
+                    return field.reached(progress) || field.reached(field.step(progress, None));
+                }
+                let progress = field.step(progress, Some(name));
+                deletes && field.reached(progress) || compares(field, progress, value)
+            })
+        }
+        Value::Array(items) => {
+            let progress = field.step(progress, None);
+            items.iter().any(|item| compares(field, progress, item))
+        }
+        _ => false,
+    }
+}
+
+/// Whether a place is the annotation that keeps what was applied, or lies above or below it.
+fn may_be_applied(at: &[Step]) -> bool {
+    let names = ["metadata", "annotations", LAST_APPLIED];
+    let mut both = at.iter().zip(names);
+    both.all(|(step, name)| matches!(step, Step::Member(step) if step == name))
+}
+
+/// Whether a copy of what was applied, somewhere in a value, holds the field.
+fn applies(field: &FieldPattern, value: &Value, is_applied: bool) -> bool {
+    match value {
+        Value::String(text) if is_applied => match tree::json(text.as_bytes()) {
+            Ok(object) => touched(field, field.begin(), &object, How::Object),
+            Err(_) => true,
+        },
+        Value::Object(members) => members
+            .iter()
+            .any(|(name, value)| applies(field, value, name == LAST_APPLIED)),
+        Value::Array(items) => items.iter().any(|item| applies(field, item, false)),
         _ => false,
     }
 }

@@ -88,6 +88,14 @@ impl FieldPattern {
         }
     }
 
+    /// The names of members that it is made of, as they are written.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Member(name) => Some(&**name),
+            Part::Item | Part::Any => None,
+        })
+    }
+
     /// Whether a place is the field, or lies below it.
     #[must_use]
     pub fn covers(&self, path: &[Segment]) -> bool {

@@ -15,11 +15,12 @@ pub mod rewrite;
 pub mod spdy;
 pub mod status;
 pub mod websocket;
+pub mod yaml;
 
 pub use body::{BodyFacts, ServiceAccount, facts};
 pub use field::{FieldPattern, Segment};
 pub use json::JsonError;
-pub use media::{BodyKind, NotAcceptable, accept_json, body_kind};
+pub use media::{BodyKind, NotAcceptable, accept_json, accept_yaml, body_kind};
 pub use request::{Known, Refused, Request, Resource, parse};
 pub use rewrite::{Event, Limits, Part, Rewriter, Text, Values};
 pub use status::{Cause, Status};

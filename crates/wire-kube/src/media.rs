@@ -13,10 +13,11 @@ const MAX_ACCEPT: usize = 8 * 1024;
 const MAX_CLAUSES: usize = 64;
 
 const JSON: &str = "application/json";
+const YAML: &str = "application/yaml";
 
-/// A client that takes objects in no form that can be read here. The reply is 406.
+/// A client that takes objects in no form that can be given here. The reply is 406.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("objects are passed on as application/json only")]
+#[error("objects are passed on as application/json or application/yaml only")]
 pub struct NotAcceptable;
 
 /// The `Accept` header to send where the answer has to be JSON: alternatives that are JSON stay, with
@@ -33,22 +34,12 @@ pub fn accept_json<'a>(
     let Some(first) = values.next().filter(|value| !value.trim().is_empty()) else {
         return Ok(Some(JSON.to_owned()));
     };
-    if first.len() > MAX_ACCEPT {
-        return Err(NotAcceptable);
-    }
     let (mut kept, mut wild) = (Vec::new(), Vec::new());
     let mut changed = values.next().is_some();
-    for (at, clause) in first.split(',').map(str::trim).enumerate() {
-        if at >= MAX_CLAUSES {
-            return Err(NotAcceptable);
-        }
-        let (range, parameters) = clause.split_at(clause.find(';').unwrap_or(clause.len()));
-        let plain = clause
-            .bytes()
-            .all(|b| matches!(b, b' ' | b'!'..=b'~') && !matches!(b, b'"' | b'\\'));
-        match range.trim() {
-            JSON if plain => kept.push(clause.to_owned()),
-            "*/*" | "application/*" | "*" if plain => {
+    for (clause, range, parameters) in clauses(first)? {
+        match range {
+            Some(JSON) => kept.push(clause.to_owned()),
+            Some("*/*" | "application/*" | "*") => {
                 changed = true;
                 wild.push(format!("{JSON}{parameters}"));
             }
@@ -65,6 +56,40 @@ pub fn accept_json<'a>(
         return Err(NotAcceptable);
     }
     Ok(changed.then(|| kept.join(",")))
+}
+
+/// The same for a client that takes no JSON, and is answered in YAML that is made of it: alternatives that are
+/// YAML become JSON.
+///
+/// # Errors
+/// Where nothing is left.
+pub fn accept_yaml<'a>(mut values: impl Iterator<Item = &'a str>) -> Result<String, NotAcceptable> {
+    let first = values.next().unwrap_or_default();
+    let yaml = clauses(first)?.into_iter();
+    let yaml = yaml.filter(|(_, range, _)| *range == Some(YAML));
+    let kept: Vec<String> = yaml
+        .map(|(_, _, parameters)| format!("{JSON}{parameters}"))
+        .collect();
+    match kept.is_empty() {
+        true => Err(NotAcceptable),
+        false => Ok(kept.join(",")),
+    }
+}
+
+/// The alternatives of a line: each whole, its media range where every reader takes it the same way, and what
+/// follows that.
+fn clauses(line: &str) -> Result<Vec<(&str, Option<&str>, &str)>, NotAcceptable> {
+    if line.len() > MAX_ACCEPT || line.split(',').count() > MAX_CLAUSES {
+        return Err(NotAcceptable);
+    }
+    let clauses = line.split(',').map(str::trim).map(|clause| {
+        let (range, parameters) = clause.split_at(clause.find(';').unwrap_or(clause.len()));
+        let plain = clause
+            .bytes()
+            .all(|b| matches!(b, b' ' | b'!'..=b'~') && !matches!(b, b'"' | b'\\'));
+        (clause, plain.then(|| range.trim()), parameters)
+    });
+    Ok(clauses.collect())
 }
 
 /// Whether two alternatives differ in their quality only.

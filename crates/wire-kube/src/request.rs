@@ -99,6 +99,8 @@ pub struct Request {
     pub field_terms: Vec<FieldTerm>,
     /// The label selector as it was sent.
     pub label_selector: Option<String>,
+    /// The labels that it looks at.
+    pub label_keys: Vec<String>,
     /// The most objects of one page. None: all of them.
     pub limit: Option<u64>,
     /// Where the page before ended.
@@ -180,6 +182,7 @@ pub fn parse(method: &str, path: &str, query: Option<&str>) -> Result<Request, R
         field_selector: None,
         field_terms: Vec::new(),
         label_selector: None,
+        label_keys: Vec::new(),
         limit: None,
         continue_token: None,
         watch: verb == "watch",
@@ -217,6 +220,7 @@ impl Request {
         }
         self.field_selector = text("fieldSelector").filter(|text| !text.is_empty());
         self.label_selector = text("labelSelector").filter(|text| !text.is_empty());
+        self.label_keys = selector::label_keys(self.label_selector.as_deref().unwrap_or_default());
         self.field_terms = selector::terms(self.field_selector.as_deref().unwrap_or_default())?;
         self.continue_token = text("continue").filter(|text| !text.is_empty());
         self.initial_events = self.watch && query.flag("sendInitialEvents");

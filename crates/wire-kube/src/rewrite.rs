@@ -69,7 +69,7 @@ pub struct Text<'a> {
     pub before: Option<&'a str>,
     /// The first field pattern that covers the place, by index.
     pub field: Option<usize>,
-    /// The name of the column, of a Table's cell.
+    /// The name of the column, of a Table's cell, where it is known.
     pub cell: Option<&'a str>,
     /// Which part of the answer it stands in.
     pub part: Part,
@@ -84,6 +84,12 @@ pub trait Values {
     fn number(&mut self, field: usize) -> bool {
         let _ = field;
         true
+    }
+
+    /// Whether null takes the place of a number or bool in a Table's cell; its column, where it is known.
+    fn cell(&mut self, column: Option<&str>) -> bool {
+        let _ = column;
+        false
     }
 
     /// The list goes on: the token that asks for its next page.
@@ -500,8 +506,16 @@ impl Rewriter {
             return Err(JsonError::TooLong(MAX_NUMBER));
         }
         let scalar = json::scalar(token.raw).map_err(|_| self.syntax(cut))?;
-        let field = self.stack.child().field.filter(|_| scalar != Scalar::Null);
-        if field.is_some_and(|field| values.number(field)) {
+        let child = self.stack.child();
+        let hidden = match child.field {
+            _ if scalar == Scalar::Null => false,
+            Some(field) => values.number(field),
+            None if child.place.part() == Part::Cell => {
+                values.cell(value::column(&self.columns, &self.stack, child.place))
+            }
+            None => false,
+        };
+        if hidden {
             self.instead(b"null", &token, cut);
         } else if held {
             self.instead(token.raw, &token, cut);

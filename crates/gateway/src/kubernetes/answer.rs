@@ -21,6 +21,7 @@ use serde_json::Value;
 use weir_audit::Outcome;
 use weir_policy::Amount;
 use weir_wire_kube::rewrite::{Event, Limits, Rewriter};
+use weir_wire_kube::yaml::Writer as Yaml;
 use weir_wire_kube::{Cause, Status};
 
 use super::gate::Gate;
@@ -43,6 +44,9 @@ const OBJECT: usize = 2 << 20;
 const ERROR: usize = 256 << 10;
 /// How long the next bytes may take before the head goes out without them.
 const STALL: Duration = Duration::from_secs(1);
+/// What stands in place of warnings.
+const WITHHELD: &str =
+    "299 - \"weir: warnings of the API server are withheld, as they may quote masked values\"";
 /// How long a line of a log waits for its rest.
 const LINE: Duration = crate::masking::PATIENCE;
 
@@ -131,6 +135,12 @@ pub(super) struct Answer {
     ended: bool,
     /// The head waits for the first bytes; it no longer does where they do not come.
     heads: bool,
+    /// Whoever asked says after how many bytes it ends.
+    pub(super) is_cut: bool,
+    /// It ends by itself: a line's rest comes with its end at the latest.
+    pub(super) ends: bool,
+    /// What is made of it for a client that takes YAML only.
+    pub(super) yaml: Option<Box<Yaml>>,
 }
 
 impl Answer {
@@ -150,6 +160,9 @@ impl Answer {
             out: Vec::new(),
             ended: false,
             heads: false,
+            is_cut: false,
+            ends: false,
+            yaml: None,
         }
     }
 
@@ -175,8 +188,16 @@ impl Answer {
             }
         }
         self.heads = false;
+        if self.yaml.is_some() {
+            let yaml = HeaderValue::from_static("application/yaml");
+            head.headers.insert(CONTENT_TYPE, yaml);
+        }
         if self.ended {
             let out = std::mem::take(&mut self.out);
+            let out = match self.written(out) {
+                Ok(out) => out,
+                Err(refusal) => return self.refused(&refusal),
+            };
             self.delivers(&out);
             self.end().await;
             // What has no body may say how long it would be.
@@ -196,6 +217,11 @@ impl Answer {
         loop {
             if !self.out.is_empty() && self.is_deliverable() {
                 let ready = self.ready();
+                let ready = match self.written(ready) {
+                    Ok(ready) if ready.is_empty() => continue,
+                    Ok(ready) => ready,
+                    Err(refusal) => return self.broken(&refusal),
+                };
                 self.delivers(&ready);
                 return Some((Ok(Frame::data(ready.into())), Some(self)));
             }
@@ -227,6 +253,18 @@ impl Answer {
             return std::mem::replace(&mut self.out, rest);
         }
         std::mem::take(&mut self.out)
+    }
+
+    /// In the form that the client takes.
+    fn written(&mut self, json: Vec<u8>) -> Result<Vec<u8>, Refusal> {
+        let Some(yaml) = &mut self.yaml else {
+            return Ok(json);
+        };
+        let mut out = Vec::with_capacity(json.len() + json.len() / 2);
+        let fed = yaml.feed(&json, &mut out);
+        let text = |error| format!("its answer cannot be read: {error}");
+        fed.map_err(|error| Refusal::bad_gateway(&text(error)))?;
+        Ok(out)
     }
 
     fn delivers(&mut self, bytes: &[u8]) {
@@ -339,13 +377,16 @@ impl Answer {
     }
 
     fn text_waits(&self) -> bool {
-        matches!(&self.reader, Reader::Text(masking) if masking.is_waiting())
+        !self.ends && matches!(&self.reader, Reader::Text(masking) if masking.is_waiting())
     }
 
     async fn flush_text(&mut self) -> Result<(), Refusal> {
         let before = self.out.len();
         if let Reader::Text(masking) = &mut self.reader {
-            masking.flush(false, &mut self.out);
+            match self.is_cut {
+                true => masking.cut(false, &mut self.out),
+                false => masking.flush(false, &mut self.out),
+            }
         }
         let shown = self.out.len() - before;
         let passed = self.gate.pass(&mut self.active, 0, shown).await;
@@ -456,13 +497,17 @@ pub(super) fn is_encoded(headers: &HeaderMap) -> bool {
     value.is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
-/// Warnings of the server may quote values.
-pub(super) fn mask_warnings(headers: &mut HeaderMap, masks: &Masks) {
+/// Warnings of the server may quote values. Those about what is changed are withheld where fields are masked.
+pub(super) fn mask_warnings(headers: &mut HeaderMap, masks: &Masks, changes: bool) {
     let warnings: Vec<HeaderValue> = headers.get_all(WARNING).iter().cloned().collect();
     if warnings.is_empty() {
         return;
     }
     headers.remove(WARNING);
+    if changes && masks.has_fields() {
+        headers.append(WARNING, HeaderValue::from_static(WITHHELD));
+        return;
+    }
     let mut masking = Masking::new(masks.clone());
     for warning in warnings {
         let masked = warning.to_str().ok().and_then(|text| masking.text(text));

@@ -10,7 +10,7 @@ use weir_policy::{
     LabelUse, Operation, Output, Scope, Use,
 };
 use weir_wire_kube::body::{self, BodyFacts};
-use weir_wire_kube::{BodyKind, FieldPattern, Known, Request, Resource};
+use weir_wire_kube::{BodyKind, FieldPattern, Known, Request, Resource, Segment};
 use weir_wire_ssh::command::{self, Command};
 
 use super::conditions::Carried;
@@ -114,11 +114,15 @@ impl Asked {
 
     /// A selector that compares a labelled field tells what it holds.
     fn read_selectors(&mut self) {
-        for term in &self.request.field_terms {
-            let path: Vec<_> = term
-                .field
-                .split('.')
-                .map(|name| weir_wire_kube::Segment::Member(name.into()))
+        let fields = self.request.field_terms.iter();
+        let fields = fields.map(|term| term.field.split('.').collect());
+        let labels = self.request.label_keys.iter();
+        let labels = labels.map(|key| vec!["metadata", "labels", key.as_str()]);
+        let paths: Vec<Vec<&str>> = fields.chain(labels).collect();
+        for path in paths {
+            let path: Vec<Segment> = path
+                .into_iter()
+                .map(|name| Segment::Member(name.into()))
                 .collect();
             for (pattern, id) in &self.labels {
                 if pattern.covers(&path) || pattern.is_below(&path) {
@@ -177,7 +181,8 @@ impl Asked {
                 self.uses.push(used(*id, Use::Write));
             }
             // A conflict, or what a dry run answers, tells whether the value is the one that is there.
-            if facts.sets(pattern) && (conflicts || self.request.dry_run) {
+            let sets = facts.sets(pattern) || facts.sets_applied(pattern);
+            if sets && (conflicts || self.request.dry_run) {
                 self.uses.push(used(*id, Use::Predicate));
             }
         }

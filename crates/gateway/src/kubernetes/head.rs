@@ -92,18 +92,21 @@ pub(super) fn strip(headers: &mut HeaderMap) {
     }
 }
 
-/// Asks for JSON that is not compressed.
-pub(super) fn only_json(headers: &mut HeaderMap) -> Result<(), Refusal> {
+/// Asks for JSON that is not compressed. Whether the client takes none, and is answered in YAML made of it:
+/// watches have no form in YAML.
+pub(super) fn only_json(headers: &mut HeaderMap, watch: bool) -> Result<bool, Refusal> {
     headers.remove(ACCEPT_ENCODING);
     let texts = headers.get_all(ACCEPT).iter().map(|value| value.to_str());
     let texts: Result<Vec<&str>, _> = texts.collect();
-    let accept = match texts {
-        Ok(texts) => wire::accept_json(texts.into_iter()),
-        Err(_) => Err(wire::NotAcceptable),
-    };
+    let (texts, mut yaml) = (texts.unwrap_or_default(), false);
+    let accept = wire::accept_json(texts.iter().copied()).or_else(|error| {
+        yaml = !watch;
+        let accept = yaml.then(|| wire::accept_yaml(texts.iter().copied()));
+        accept.unwrap_or(Err(error)).map(Some)
+    });
     let accept = accept.map_err(|_| {
-        let text =
-            "policy reads what this answers, for which it must be JSON: the request accepts none";
+        let text = "policy reads what this answers, which is given as JSON, or as YAML where it is no watch: \
+                    the request accepts neither";
         Refusal::of(StatusCode::NOT_ACCEPTABLE, "NotAcceptable", text)
     })?;
     if let Some(accept) = accept {
@@ -112,7 +115,7 @@ pub(super) fn only_json(headers: &mut HeaderMap) -> Result<(), Refusal> {
             value.map_err(|_| Refusal::bad_request("the Accept header cannot be sent on"))?;
         headers.insert(ACCEPT, value);
     }
-    Ok(())
+    Ok(yaml)
 }
 
 #[cfg(test)]

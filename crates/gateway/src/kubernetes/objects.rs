@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use weir_detect::{Kind, Span, names_secret};
 use weir_policy::{Decision, LabelId, Scope};
 use weir_wire_kube::rewrite::{Part, Text, Values};
-use weir_wire_kube::{FieldPattern, Resource};
+use weir_wire_kube::{FieldPattern, Resource, Segment};
 
 use crate::engine::Shared;
 use crate::values::{Scanner, Shown};
@@ -31,6 +31,27 @@ pub(super) struct Masks {
     /// What a Table's columns show of named fields is not known.
     hides_cells: bool,
 }
+
+/// Members of the API's own kinds that no Table shows, nor anything below them.
+const UNPRINTED: [&str; 17] = [
+    "annotations",
+    "args",
+    "binaryData",
+    "caBundle",
+    "command",
+    "data",
+    "env",
+    "envFrom",
+    "httpHeaders",
+    "lifecycle",
+    "livenessProbe",
+    "managedFields",
+    "readinessProbe",
+    "startupProbe",
+    "stringData",
+    "value",
+    "volumes",
+];
 
 impl Masks {
     /// What a decision asks for. None: nothing is masked.
@@ -59,14 +80,43 @@ impl Masks {
         if masked.is_empty() && scanner.is_none() {
             return None;
         }
+        Some(Self::of(resource, patterns, masked.into(), scanner))
+    }
+
+    fn of(
+        resource: Option<&Resource>,
+        patterns: Vec<FieldPattern>,
+        masked: Arc<[Masked]>,
+        scanner: Option<Arc<Scanner>>,
+    ) -> Self {
         let secrets = resource.is_some_and(|it| it.group.is_empty() && it.resource == "secrets");
-        let custom = resource.is_some_and(|it| it.group.contains('.') && !is_builtin(&it.group));
-        Some(Self {
-            hides_cells: custom && !masked.is_empty(),
+        let builtin = resource.is_some_and(|it| is_builtin(&it.group));
+        let unprinted = |field: &FieldPattern| field.names().any(|name| UNPRINTED.contains(&name));
+        Self {
+            hides_cells: !masked.is_empty() && !(builtin && patterns.iter().all(unprinted)),
             patterns: patterns.into(),
-            masked: masked.into(),
+            masked,
             scanner,
             bytes: secrets,
+        }
+    }
+
+    /// Whether a cell of this column is hidden; none where its column is not known.
+    fn hides_cell(&self, column: Option<&str>) -> bool {
+        if !self.hides_cells || column.is_some_and(|column| HANDLE_COLUMNS.contains(&column)) {
+            return false;
+        }
+        let known = SAFE_COLUMNS.iter().find(|(name, _)| column == Some(*name));
+        let Some((_, members)) = known else {
+            return true;
+        };
+        members.iter().any(|path| {
+            let path: Vec<Segment> = path
+                .iter()
+                .map(|name| Segment::Member((*name).into()))
+                .collect();
+            let mut fields = self.patterns.iter();
+            fields.any(|field| field.covers(&path) || field.is_below(&path))
         })
     }
 
@@ -86,7 +136,7 @@ impl Masks {
 
 /// The API's own groups: what their Tables show is known.
 fn is_builtin(group: &str) -> bool {
-    group.ends_with(".k8s.io") && !group.contains("x-k8s.io")
+    !group.contains('.') || group.ends_with(".k8s.io") && !group.contains("x-k8s.io")
 }
 
 /// Members of metadata by which objects and lists are found again.
@@ -105,17 +155,16 @@ const HANDLES: [&str; 10] = [
 /// The shortest and the longest text in Base64 that is looked into.
 const ENCODED: std::ops::Range<usize> = 16..1 << 20;
 
-/// Columns of a Table that by their name show nothing that anybody would hide.
-const SAFE_COLUMNS: [&str; 9] = [
-    "Name",
-    "Namespace",
-    "Age",
-    "Created At",
-    "Kind",
-    "Type",
-    "Data",
-    "Ready",
-    "Phase",
+/// Columns of a Table that show what names an object.
+const HANDLE_COLUMNS: [&str; 4] = ["Name", "Namespace", "Age", "Created At"];
+/// Columns that by their name show nothing that anybody would hide, unless it is one of these members that is
+/// hidden.
+const SAFE_COLUMNS: [(&str, [&[&str]; 2]); 5] = [
+    ("Kind", [&["kind"], &["spec", "kind"]]),
+    ("Type", [&["type"], &["spec", "type"]]),
+    ("Data", [&["data"], &["spec", "data"]]),
+    ("Ready", [&["status", "ready"], &["status", "conditions"]]),
+    ("Phase", [&["phase"], &["status", "phase"]]),
 ];
 
 /// Masks as an answer goes by.
@@ -177,8 +226,8 @@ impl Masking {
         true
     }
 
-    /// A value whose name says that it is a secret.
-    fn secret(&mut self, value: &str, out: &mut String) -> bool {
+    /// A value whose name says that it is a secret; as `bytes`, in Base64, it stays that.
+    fn secret(&mut self, value: &str, bytes: bool, out: &mut String) -> bool {
         let Some((label, shown)) = self.masks.scanner.as_ref().and_then(|scanner| {
             let shown = scanner.shown(Kind::Password)?;
             Some((scanner.label(Kind::Password)?, shown))
@@ -187,8 +236,14 @@ impl Masking {
         };
         self.labels.insert(label);
         self.buffer.clear();
-        if shown.write(value.as_bytes(), &mut self.buffer).is_some() {
-            out.push_str(&String::from_utf8_lossy(&self.buffer));
+        let decoded = bytes.then(|| STANDARD.decode(value).ok()).flatten();
+        let plain = decoded.as_deref().unwrap_or(value.as_bytes());
+        if shown.write(plain, &mut self.buffer).is_none() {
+            self.buffer.clear();
+        }
+        match decoded {
+            Some(_) => STANDARD.encode_string(&self.buffer, out),
+            None => out.push_str(&String::from_utf8_lossy(&self.buffer)),
         }
         true
     }
@@ -216,15 +271,24 @@ impl Masking {
         if !ENCODED.contains(&value.len()) || !value.as_bytes().iter().all(digit) {
             return false;
         }
-        let joined = value.replace('\n', "");
-        let plain = STANDARD.decode(&joined).ok();
-        let Some(plain) = plain.and_then(|plain| String::from_utf8(plain).ok()) else {
+        let Some(scanner) = self.masks.scanner.clone() else {
             return false;
         };
-        let Some(shown) = self.text(&plain) else {
+        let Ok(plain) = STANDARD.decode(value.replace('\n', "")) else {
             return false;
         };
-        STANDARD.encode_string(shown, out);
+        if !scanner.scan(&plain, &mut self.spans, &mut self.labels) {
+            return false;
+        }
+        self.buffer.clear();
+        // What cannot be shown in part is not shown at all.
+        if scanner
+            .replace(&plain, &self.spans, &mut self.buffer)
+            .is_none()
+        {
+            self.buffer.clear();
+        }
+        STANDARD.encode_string(&self.buffer, out);
         true
     }
 }
@@ -238,13 +302,14 @@ impl Values for Masking {
         if text.part == Part::Identity && text.key.is_some_and(|key| HANDLES.contains(&key)) {
             return false;
         }
-        if let Some(column) = text.cell {
-            if self.masks.hides_cells && !SAFE_COLUMNS.contains(&column) && !text.value.is_empty() {
-                return self.named(0, text.value, out);
-            }
-            if is_secret_name(column, text.value) && self.secret(text.value, out) {
-                return true;
-            }
+        if text.part == Part::Cell && self.masks.hides_cell(text.cell) {
+            return self.named(0, text.value, out);
+        }
+        if let Some(column) = text.cell
+            && is_secret_name(column, text.value)
+            && self.secret(text.value, false, out)
+        {
+            return true;
         }
         let named = |name: Option<&str>| name.is_some_and(|name| is_secret_name(name, text.value));
         // `name: DB_PASSWORD, value: …` of an environment variable, `password: …` of anything.
@@ -252,10 +317,19 @@ impl Values for Masking {
         // `--password`, and then the password, as two words of a command.
         let option = text.before.and_then(|before| before.strip_prefix('-'));
         let by_name = by_name || named(option.map(|name| name.trim_start_matches('-')));
-        if (by_name || named(text.key)) && self.secret(text.value, out) {
+        let bytes = self.masks.bytes && text.part == Part::Body;
+        if (by_name || named(text.key)) && self.secret(text.value, bytes, out) {
             return true;
         }
         self.scan(text.value, out) || self.scan_encoded(text.value, out)
+    }
+
+    fn cell(&mut self, column: Option<&str>) -> bool {
+        let hides = self.masks.hides_cell(column);
+        if hides && let Some(masked) = self.masks.masked.first() {
+            self.labels.insert(Arc::clone(&masked.label));
+        }
+        hides
     }
 
     fn list_continues(&mut self, token: &str) {
@@ -301,8 +375,8 @@ mod tests {
 
     use super::*;
 
-    /// What is shown of an answer where passwords and tokens are looked for, and no field has a label.
-    fn shown(json: &str) -> String {
+    /// Looks for passwords and tokens.
+    fn looks_like() -> Option<Arc<Scanner>> {
         let value = ValueMask {
             label: LabelId(0),
             detectors: ["password_assignment".to_owned(), "url_password".to_owned()].into(),
@@ -310,14 +384,20 @@ mod tests {
         };
         let name = |_| Some(Arc::from("secret.looks-like"));
         let key = Arc::new(TokenKey::new(b"key"));
-        let mut masking = Masking::new(Masks {
-            patterns: Arc::from([]),
-            masked: Arc::from([]),
-            scanner: Scanner::new(&[value], name, &key),
-            bytes: false,
-            hides_cells: false,
-        });
-        let mut rewriter = Rewriter::new(Arc::from([]), Limits::default());
+        Scanner::new(&[value], name, &key)
+    }
+
+    /// What is shown of an answer where they are looked for, and no field has a label.
+    fn shown(json: &str) -> String {
+        rewritten(
+            Masks::of(None, Vec::new(), Arc::from([]), looks_like()),
+            json,
+        )
+    }
+
+    fn rewritten(masks: Masks, json: &str) -> String {
+        let mut rewriter = Rewriter::new(masks.patterns(), Limits::default());
+        let mut masking = Masking::new(masks);
         let (mut rest, mut out) = (json.as_bytes(), Vec::new());
         while rewriter.feed(&mut rest, &mut out, &mut masking) != Ok(Event::None) {}
         rewriter.finish().unwrap();
@@ -361,6 +441,137 @@ mod tests {
         assert_eq!(shown(&wrap(plain)), wrap(masked));
         let harmless = wrap("color: blue\nsize: large\n");
         assert_eq!(shown(&harmless), harmless);
+    }
+
+    #[test]
+    fn bytes_in_base64_are_looked_into_as_well() {
+        let wrap = |bytes: &[u8]| {
+            format!(
+                r#"{{"binaryData":{{"a.bin":"{}"}}}}"#,
+                STANDARD.encode(bytes)
+            )
+        };
+        let value = shown(&wrap(b"\xff\xfe\n\npassword: hunter2-and-more\n"));
+        assert_eq!(value, wrap(b"\xff\xfe\n\npassword: [masked]\n"));
+    }
+
+    /// What is shown of an answer about a resource where these fields are masked.
+    fn named(group: &str, resource: &str, fields: &[&str], json: &str) -> String {
+        let resource = Resource {
+            group: group.to_owned(),
+            resource: resource.to_owned(),
+            ..Resource::default()
+        };
+        let key = Arc::new(TokenKey::new(b"key"));
+        let mask = Mask::Constant("[masked]".into());
+        let patterns: Vec<FieldPattern> = fields
+            .iter()
+            .map(|field| FieldPattern::parse(field).unwrap())
+            .collect();
+        let masked = patterns.iter().map(|_| Masked {
+            label: Arc::from("secret.kubernetes"),
+            shown: Shown::new(mask.clone(), &key),
+        });
+        let masked = masked.collect();
+        rewritten(Masks::of(Some(&resource), patterns, masked, None), json)
+    }
+
+    #[test]
+    fn cells_that_may_show_a_labelled_field_are_hidden() {
+        let table = |columns: &[&str], cells: &str| {
+            let columns: Vec<String> = columns
+                .iter()
+                .map(|name| format!(r#"{{"name":"{name}"}}"#))
+                .collect();
+            let columns = columns.join(",");
+            format!(
+                r#"{{"kind":"Table","columnDefinitions":[{columns}],"rows":[{{"cells":{cells}}}]}}"#
+            )
+        };
+        let own = ["Name", "Pin", "Type", "Age"];
+        let pods = ["Name", "Ready", "Status", "IP"];
+        let text = r#"["a",4711,"t","5d"]"#;
+        let pod = r#"["p","1/1","Running","10.0.0.1"]"#;
+        for (group, resource, field, columns, cells, expected) in [
+            (
+                "x.io",
+                "widgets",
+                "spec.pin",
+                &own,
+                text,
+                r#"["a",null,"t","5d"]"#,
+            ),
+            (
+                "x.io",
+                "widgets",
+                "spec.*",
+                &own,
+                text,
+                r#"["a",null,"[masked]","5d"]"#,
+            ),
+            (
+                "",
+                "pods",
+                "status.podIP",
+                &pods,
+                pod,
+                r#"["p","1/1","[masked]","[masked]"]"#,
+            ),
+            (
+                "",
+                "pods",
+                "spec.containers[*].env[*].value",
+                &pods,
+                pod,
+                pod,
+            ),
+            (
+                "",
+                "secrets",
+                "data.*",
+                &["Name", "Type", "Data", "Age"],
+                r#"["s","Opaque",2,"5d"]"#,
+                r#"["s","Opaque",2,"5d"]"#,
+            ),
+            (
+                "",
+                "secrets",
+                "type",
+                &["Name", "Type", "Data", "Age"],
+                r#"["s","kubernetes.io/tls",2,"5d"]"#,
+                r#"["s","[masked]",2,"5d"]"#,
+            ),
+        ] {
+            let shown = named(group, resource, &[field], &table(columns, cells));
+            assert_eq!(shown, table(columns, expected), "{resource} {field}");
+        }
+        // A column that is not known may be any.
+        let rows = r#"{"kind":"Table","rows":[{"cells":["a",1]}]}"#;
+        let shown = named("x.io", "widgets", &["spec.pin"], rows);
+        assert_eq!(
+            shown,
+            r#"{"kind":"Table","rows":[{"cells":["[masked]",null]}]}"#
+        );
+    }
+
+    #[test]
+    fn a_secret_that_is_masked_by_its_name_stays_base64() {
+        let secret = Resource {
+            resource: "secrets".to_owned(),
+            ..Resource::default()
+        };
+        let masks = Masks::of(Some(&secret), Vec::new(), Arc::from([]), looks_like());
+        let json = format!(
+            r#"{{"kind":"Secret","metadata":{{"annotations":{{"password":"cGxhaW4="}}}},"data":{{"password":"{}"}}}}"#,
+            STANDARD.encode("x1")
+        );
+        assert_eq!(
+            rewritten(masks, &json),
+            format!(
+                r#"{{"kind":"Secret","metadata":{{"annotations":{{"password":"[masked]"}}}},"data":{{"password":"{}"}}}}"#,
+                STANDARD.encode("[masked]")
+            )
+        );
     }
 
     #[test]

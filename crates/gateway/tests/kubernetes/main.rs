@@ -8,6 +8,7 @@
     reason = "a test's helpers"
 )]
 
+mod closed;
 mod explain;
 mod people;
 
@@ -562,18 +563,13 @@ async fn answers_without_a_body_are_no_objects() {
             .await;
         assert_eq!(status.as_u16(), wanted, "{path}");
     }
-    for target in [
-        "/api/v1/namespaces/n/secrets/s",
-        "/api/v1/namespaces/n/configmaps/c",
-    ] {
-        let answer = rig.ask(Method::HEAD, target, &[], "").await;
-        let length = answer.headers().get("content-length").cloned();
-        assert_eq!(
-            (answer.status(), length),
-            (StatusCode::OK, Some(123.into())),
-            "{target}"
-        );
-    }
+    let target = "/api/v1/namespaces/n/configmaps/c";
+    let answer = rig.ask(Method::HEAD, target, &[], "").await;
+    let length = answer.headers().get("content-length").cloned();
+    assert_eq!(
+        (answer.status(), length),
+        (StatusCode::OK, Some(123.into()))
+    );
 }
 
 #[tokio::test]
@@ -597,7 +593,7 @@ async fn what_must_be_read_is_asked_for_as_json_or_not_at_all() {
     for (accept, status) in [
         ("application/vnd.kubernetes.protobuf, application/json", 200),
         ("application/vnd.kubernetes.protobuf", 406),
-        ("application/yaml", 406),
+        ("application/cbor", 406),
     ] {
         let headers = [("accept", accept), ("accept-encoding", "gzip")];
         let answer = rig.ask(Method::GET, target, &headers, "").await;

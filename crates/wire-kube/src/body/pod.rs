@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::Step;
+use crate::Resource;
 
 /// Whom a workload runs as.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,12 +24,18 @@ pub(super) struct Pod {
     pub(super) dry_run: bool,
     /// The data of the object is text, whatever its names say.
     text: bool,
+    /// The object is a volume of the cluster.
+    volume: bool,
 }
 
 impl Pod {
-    pub(super) fn new(text: bool) -> Pod {
+    pub(super) fn new(resource: &Resource) -> Pod {
+        let core = |names: &[&str]| {
+            resource.group.is_empty() && names.contains(&resource.resource.as_str())
+        };
         Pod {
-            text,
+            text: core(&["secrets", "configmaps"]),
+            volume: core(&["persistentvolumes"]),
             ..Pod::default()
         }
     }
@@ -101,6 +108,8 @@ impl Pod {
             "privileged" | "hostNetwork" | "hostPID" | "hostIPC" | "hostProcess" | "hostPath" => {
                 self.privileged |= on;
             }
+            // A directory or a device of the node, as `hostPath` is.
+            "local" if self.volume && names == ["spec"] => self.privileged |= on,
             "add" if names.last() == Some(&"capabilities") => self.privileged |= some,
             "procMount" => self.privileged |= some && value.as_str() != Some("Default"),
             "serviceAccountName" | "serviceAccount" if some => self.account(value),

@@ -346,6 +346,42 @@ fn says_which_fields_a_body_may_touch() {
             r#"{"spec":{"$deleteFromPrimitiveList/tokens":["x"]}}"#,
             "spec.tokens",
             true,
+            true,
+        ),
+        (
+            StrategicPatch,
+            r#"{"spec":{"$deleteFromPrimitiveList/names":["x"]}}"#,
+            "spec.tokens",
+            false,
+            false,
+        ),
+        (
+            StrategicPatch,
+            r#"{"spec":{"users":[{"token":"x","$patch":"delete"}]}}"#,
+            "spec.users[*].token",
+            true,
+            true,
+        ),
+        // What was applied is a copy of the object.
+        (
+            JsonPatch,
+            r#"[{"op":"test","path":"/metadata/annotations/kubectl.kubernetes.io~1last-applied-configuration","value":"x"}]"#,
+            "data.*",
+            false,
+            true,
+        ),
+        (
+            JsonPatch,
+            r#"[{"op":"copy","from":"/metadata/annotations","path":"/metadata/labels"}]"#,
+            "data.*",
+            false,
+            true,
+        ),
+        (
+            JsonPatch,
+            r#"[{"op":"test","path":"/metadata/annotations/other","value":"x"}]"#,
+            "data.*",
+            false,
             false,
         ),
         (
@@ -579,4 +615,66 @@ fn yaml_merges_and_anchors_hide_nothing() {
         "data: !!map {a: !!str bWFza2Vk}\n",
     );
     assert!(tagged.opaque.is_some() || strings(&tagged).contains(&"masked".to_owned()));
+}
+
+#[test]
+fn breaks_of_lines_that_not_every_reader_knows_are_refused() {
+    for c in ['\u{85}', '\u{2028}', '\u{2029}'] {
+        let text = format!("spec:\n  # nothing{c}  hostNetwork: true\n");
+        for kind in [BodyKind::Yaml, BodyKind::ApplyYaml] {
+            let facts = read("pods", kind, &text);
+            assert!(facts.opaque.is_some() && facts.privileged, "{c:?}");
+        }
+        let json = format!(r#"{{"data":{{"a":"{c}"}}}}"#);
+        assert_eq!(read("configmaps", BodyKind::Yaml, &json).opaque, None);
+    }
+}
+
+#[test]
+fn directories_of_the_node_are_known_by_all_their_names() {
+    for (resource, body, expected) in [
+        (
+            "persistentvolumes",
+            r#"{"spec":{"local":{"path":"/"}}}"#,
+            true,
+        ),
+        (
+            "persistentvolumes",
+            r#"{"spec":{"hostPath":{"path":"/"}}}"#,
+            true,
+        ),
+        (
+            "persistentvolumes",
+            r#"{"spec":{"nfs":{"path":"/"}}}"#,
+            false,
+        ),
+        ("rollouts", r#"{"spec":{"local":{"path":"/"}}}"#, false),
+    ] {
+        let facts = read(resource, BodyKind::Json, body);
+        assert_eq!(facts.privileged, expected, "{resource} {body}");
+    }
+    let patch = r#"[{"op":"replace","path":"/spec/local/path","value":"/"}]"#;
+    assert!(read("persistentvolumes", BodyKind::JsonPatch, patch).privileged);
+}
+
+#[test]
+fn says_what_was_applied() {
+    let applied = |object: &str| {
+        serde_json::json!({ "metadata": { "annotations": { LAST_APPLIED: object } } }).to_string()
+    };
+    for (kind, body, expected) in [
+        (BodyKind::Json, applied(r#"{"data":{"a":"b"}}"#), true),
+        (BodyKind::MergePatch, applied(r#"{"stringData":{"a":"b"}}"#), true),
+        (BodyKind::ApplyYaml, applied("no JSON"), true),
+        (BodyKind::Json, applied(r#"{"type":"Opaque"}"#), false),
+        (BodyKind::Json, r#"{"data":{"a":"b"}}"#.to_owned(), false),
+        (
+            BodyKind::JsonPatch,
+            r#"[{"op":"add","path":"/metadata/annotations/kubectl.kubernetes.io~1last-applied-configuration","value":"{\"data\":{\"a\":\"b\"}}"}]"#.to_owned(),
+            true,
+        ),
+    ] {
+        let facts = read("secrets", kind, &body);
+        assert_eq!(facts.sets_applied(&pattern("data.*")), expected, "{body}");
+    }
 }

@@ -43,6 +43,10 @@ pub(super) fn yaml(body: &[u8]) -> Result<Value, String> {
     if tagged || text.starts_with('!') {
         return Err("it is YAML with tags".to_owned());
     }
+    // Breaks of lines by YAML 1.1, which the server reads, and none by YAML 1.2.
+    if text.contains(['\u{85}', '\u{2028}', '\u{2029}']) {
+        return Err("it is YAML with breaks of lines that not every reader knows".to_owned());
+    }
     let options = serde_saphyr::options! {
         budget: serde_saphyr::budget! {
             max_depth: MAX_DEPTH,

@@ -81,6 +81,26 @@ fn refuses_a_client_that_takes_no_json() {
 }
 
 #[test]
+fn yaml_is_made_of_json() {
+    for (line, expected) in [
+        ("application/yaml", Ok(JSON)),
+        ("application/cbor-seq, application/yaml", Ok(JSON)),
+        (
+            "application/yaml;as=Table;v=v1;g=meta.k8s.io, application/yaml;q=0.5",
+            Ok("application/json;as=Table;v=v1;g=meta.k8s.io,application/json;q=0.5"),
+        ),
+        ("application/vnd.kubernetes.protobuf", Err(NotAcceptable)),
+        ("Application/Yaml", Err(NotAcceptable)),
+        ("application/yaml;as=\"Table\"", Err(NotAcceptable)),
+    ] {
+        let sent = accept_yaml([line].into_iter());
+        assert_eq!(sent, expected.map(str::to_owned), "{line}");
+    }
+    let second = accept_yaml(["application/cbor", "application/yaml"].into_iter());
+    assert_eq!(second, Err(NotAcceptable));
+}
+
+#[test]
 fn only_the_first_line_counts() {
     assert_eq!(
         accept(&["application/json", "application/vnd.kubernetes.protobuf"]),

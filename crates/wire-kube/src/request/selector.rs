@@ -1,4 +1,5 @@
-//! Field selectors, as `ParseSelector` in `k8s.io/apimachinery/pkg/fields` reads them.
+//! Field selectors, as `ParseSelector` in `k8s.io/apimachinery/pkg/fields` reads them, and the keys of label
+//! selectors, as `Parse` in `k8s.io/apimachinery/pkg/labels` does.
 
 use super::Refused;
 
@@ -29,6 +30,30 @@ pub(super) fn terms(selector: &str) -> Result<Vec<FieldTerm>, Refused> {
         .filter(|term| !term.is_empty())
         .map(|text| term(text).ok_or(Refused::Selector))
         .collect()
+}
+
+/// The labels that a label selector looks at.
+pub(super) fn label_keys(selector: &str) -> Vec<String> {
+    let (mut keys, mut rest) = (Vec::new(), selector);
+    while !rest.is_empty() {
+        let requirement =
+            rest.trim_start_matches(|c: char| c == '!' || c == ',' || c.is_whitespace());
+        let special =
+            |c: char| c.is_whitespace() || matches!(c, '!' | '=' | '<' | '>' | '(' | ')' | ',');
+        let (key, after) =
+            requirement.split_at(requirement.find(special).unwrap_or(requirement.len()));
+        if !key.is_empty() {
+            keys.push(key.to_owned());
+        }
+        // Values stand in brackets, which hold no other.
+        let comma = after.find([',', '(']);
+        let end = comma.and_then(|at| match after.get(at..)?.starts_with('(') {
+            true => after.get(at..)?.find(')').map(|close| at + close + 1),
+            false => Some(at),
+        });
+        rest = after.get(end.unwrap_or(after.len())..).unwrap_or_default();
+    }
+    keys
 }
 
 /// Cuts at commas that no backslash is in front of.

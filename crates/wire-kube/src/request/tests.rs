@@ -399,6 +399,7 @@ fn reads_what_decides_how_much_comes_back() {
     assert_eq!(list.limit, Some(500));
     assert_eq!(list.continue_token.as_deref(), Some("abc"));
     assert_eq!(list.label_selector.as_deref(), Some("app=x"));
+    assert_eq!(list.label_keys, ["app"]);
     let terms: Vec<_> = list
         .field_terms
         .iter()
@@ -505,4 +506,25 @@ fn knows_what_urls_without_resources_are_for() {
         assert_eq!((request.known(), request.verb), (known, "get"), "{target}");
     }
     assert_eq!(shown("PUT", "/debug/flags/v"), "put Debug");
+}
+
+#[test]
+fn knows_the_labels_that_a_selector_looks_at() {
+    for (selector, expected) in [
+        ("a", &["a"][..]),
+        ("!a", &["a"]),
+        (" ! a , b==x,c!=y", &["a", "b", "c"]),
+        ("a in (x, y),b notin (z,a) , !c", &["a", "b", "c"]),
+        ("x.io/a in(),b>5,c<6", &["x.io/a", "b", "c"]),
+        ("a in (x", &["a"]),
+        (",,", &[]),
+        ("a=(b,c),d", &["a", "d"]),
+    ] {
+        let encoded: String = selector.bytes().map(|b| format!("%{b:02x}")).collect();
+        for path in ["/api/v1/pods", "/api/v1/watch/pods"] {
+            let query = format!("labelSelector={encoded}");
+            let request = parse("GET", path, Some(&query)).unwrap();
+            assert_eq!(request.label_keys, expected, "{selector}");
+        }
+    }
 }

@@ -23,6 +23,8 @@ pub(super) enum Place {
     /// The cells of a row.
     Cells,
     Cell,
+    /// Something within a cell.
+    InCell,
     /// The columns of a Table.
     Columns,
     Column,
@@ -62,6 +64,7 @@ impl Place {
             (Place::Document | Place::Event | Place::Object, "kind" | "apiVersion") => {
                 Place::Identity
             }
+            (Place::Cell | Place::InCell, _) => Place::InCell,
             (Place::Row, "object") => Place::Object,
             (Place::Row, "cells") => Place::Cells,
             (Place::Column, "name") => Place::ColumnName,
@@ -82,6 +85,7 @@ impl Place {
             Place::Document | Place::Items => Place::Object,
             Place::Rows => Place::Row,
             Place::Cells => Place::Cell,
+            Place::Cell | Place::InCell => Place::InCell,
             Place::Columns => Place::Column,
             Place::ManagedFields => Place::Manager,
             Place::Annotation | Place::Annotations => Place::Annotation,
@@ -100,7 +104,7 @@ impl Place {
     pub(super) fn part(self) -> Part {
         match self {
             Place::Annotations | Place::Annotation | Place::LastApplied => Part::Annotation,
-            Place::Cells | Place::Cell => Part::Cell,
+            Place::Cells | Place::Cell | Place::InCell => Part::Cell,
             Place::Metadata
             | Place::Continue
             | Place::ManagedFields

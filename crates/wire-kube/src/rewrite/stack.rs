@@ -131,8 +131,36 @@ impl Stack {
         frame.key.push_str(name);
         let (place, parent) = (frame.place.member(name), frame.place);
         self.descend(Some(name), place, fields);
-        // `v:VALUE` is an item of a set, by value.
-        parent == Place::Owned && name.starts_with("v:") && self.child().field.is_some()
+        if parent != Place::Owned {
+            return false;
+        }
+        match name.split_at_checked(2) {
+            // An item of a set, by its value.
+            Some(("v:", _)) => self.child().field.is_some(),
+            // An item of a list, by the values of some of its members.
+            Some(("k:", keys)) => self.holds_field(keys, fields),
+            _ => false,
+        }
+    }
+
+    /// Whether the keys of the item that comes hold a field's value.
+    fn holds_field(&self, keys: &str, fields: &[FieldPattern]) -> bool {
+        let child = self.child();
+        if child.field.is_some() || !child.alive {
+            return child.field.is_some();
+        }
+        let Ok(keys) = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(keys)
+        else {
+            return true;
+        };
+        let row = self
+            .progress
+            .get(self.depth * self.width..)
+            .unwrap_or_default();
+        keys.keys().any(|key| {
+            let mut fields = fields.iter().zip(row);
+            fields.any(|(field, at)| field.reached(field.step(*at, Some(key))))
+        })
     }
 
     /// Works out what is known of the value that comes.

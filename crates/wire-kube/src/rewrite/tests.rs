@@ -92,7 +92,7 @@ fn masked(patterns: &[&str], input: &str) -> String {
         },
         false,
     );
-    let kept = !patterns.is_empty() && input.contains("\"v:");
+    let kept = !patterns.is_empty() && ["\"v:", "\"k:"].iter().any(|item| input.contains(item));
     assert!(kept || same.unwrap() == input);
     whole
 }
@@ -291,7 +291,12 @@ fn paths_of_managers_that_hold_values_are_dropped() {
         (
             &["spec.tokens[*]"],
             r#"{"f:spec":{"f:tokens":{ "v:1":{} , "\u0076:2":{} , "k:{}":{} , "v:3":{}, "i:1":{}}}}"#,
-            r#"{"f:spec":{"f:tokens":{    "k:{}":{} , "i:1":{}}}}"#,
+            r#"{"f:spec":{"f:tokens":{      "i:1":{}}}}"#,
+        ),
+        (
+            &["spec.users[*].token"],
+            r#"{"f:spec":{"f:users":{"k:{\"name\":\"a\"}":{".":{},"f:token":{}},"k:{\"token\":\"x\"}":{"f:name":{}},"k:x":{}}}}"#,
+            r#"{"f:spec":{"f:users":{"k:{\"name\":\"a\"}":{".":{},"f:token":{}}}}}"#,
         ),
         (
             &["data.*"],
@@ -306,6 +311,44 @@ fn paths_of_managers_that_hold_values_are_dropped() {
         assert_eq!(squeeze(&output), squeeze(&expected));
         serde_json::from_str::<serde_json::Value>(output.trim_matches(['<', '>'])).unwrap();
     }
+}
+
+#[test]
+fn numbers_in_cells_are_told_by_their_column() {
+    #[derive(Default)]
+    struct Cells(Vec<String>);
+    impl Values for Cells {
+        fn replace(&mut self, text: &Text<'_>, _: &mut String) -> bool {
+            if text.part == Part::Cell {
+                self.0.push(format!("{:?}={}", text.cell, text.value));
+            }
+            false
+        }
+
+        fn cell(&mut self, column: Option<&str>) -> bool {
+            self.0.push(format!("{column:?}"));
+            column == Some("Pin")
+        }
+    }
+    let table = r#"{"kind":"Table","columnDefinitions":[{"name":"Name"},{"name":"Pin","priority":0}],"rows":[{"cells":["a",4711,true,[1,{"x":"y"}]]},{"cells":[null,true,null]}]}"#;
+    let (mut cells, mut out) = (Cells::default(), Vec::new());
+    let mut rewriter = Rewriter::new(fields(&["spec.pin"]), Limits::default());
+    let mut rest = table.as_bytes();
+    while rewriter.feed(&mut rest, &mut out, &mut cells).unwrap() != Event::None {}
+    let text = String::from_utf8(out).unwrap();
+    assert!(
+        text.ends_with(r#"[{"cells":["a",null,true,[1,{"x":"y"}]]},{"cells":[null,null,null]}]}"#),
+        "{text}"
+    );
+    let seen = [
+        "Some(\"Name\")=a",
+        "Some(\"Pin\")",
+        "None",
+        "None",
+        "None=y",
+        "Some(\"Pin\")",
+    ];
+    assert_eq!(cells.0, seen);
 }
 
 #[test]

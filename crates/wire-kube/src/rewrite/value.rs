@@ -1,6 +1,7 @@
 //! Strings that are values: shown to the caller, and read where they say what an answer is.
 
 use super::place::Place;
+use super::stack::Stack;
 use super::{Event, Rewriter, Text, Token, Values};
 use crate::json::{self, Invalid};
 
@@ -47,10 +48,7 @@ impl Rewriter {
             _ => {}
         }
         let (key, name) = self.stack.names();
-        let cell = match child.place {
-            Place::Cell => self.columns.get(self.stack.index()).map(|name| &**name),
-            _ => None,
-        };
+        let cell = column(&self.columns, &self.stack, child.place);
         let shown = Text {
             value: text,
             key,
@@ -82,4 +80,10 @@ impl Rewriter {
         self.replacement = String::from_utf8(out).ok()?;
         Some(true)
     }
+}
+
+/// The name of the column that a cell belongs to.
+pub(super) fn column<'a>(columns: &'a [Box<str>], stack: &Stack, place: Place) -> Option<&'a str> {
+    let column = columns.get(stack.index());
+    column.filter(|_| place == Place::Cell).map(|name| &**name)
 }

@@ -11,6 +11,8 @@ use http_body_util::BodyExt as _;
 use hyper::body::{Bytes, Incoming};
 use weir_audit::Outcome;
 use weir_policy::RecordLevel;
+use weir_wire_kube::Limits;
+use weir_wire_kube::yaml::Writer as Yaml;
 
 use super::{Exchange, Permitted};
 use crate::kubernetes::answer::{self, Answer, Body, Objects, Reader, full};
@@ -35,8 +37,9 @@ impl Exchange {
         let reads = permitted.reads_objects(self.active.as_ref());
         let is_head = head.method == Method::HEAD;
         let mut request = self.outgoing(head, &permitted)?;
+        let mut yaml = false;
         if reads {
-            only_json(request.headers_mut())?;
+            yaml = only_json(request.headers_mut(), permitted.asked.request.watch)?;
         } else if permitted.masks.is_some() {
             request.headers_mut().remove(ACCEPT_ENCODING);
         }
@@ -58,17 +61,21 @@ impl Exchange {
             return Err(Refusal::unjudged("the request is over"));
         };
         note_answer(&mut active, head.status, &head.headers);
+        let asked = &permitted.asked.request;
+        let changes = !matches!(asked.verb, "get" | "list" | "watch");
+        if let Some(masks) = &permitted.masks {
+            answer::mask_warnings(&mut head.headers, masks, changes);
+        }
         if let Some(name) = &active.record.request {
             let warning = format!("299 - \"weir: it waited for access request {name}\"");
             if let Ok(warning) = HeaderValue::try_from(warning) {
                 head.headers.append(WARNING, warning);
             }
         }
-        if let Some(masks) = &permitted.masks {
-            answer::mask_warnings(&mut head.headers, masks);
-        }
         let failed = head.status.is_client_error() || head.status.is_server_error();
-        let quotes = permitted.object.is_some() || !permitted.asked.request.field_terms.is_empty();
+        let is_there = head.status != StatusCode::NOT_FOUND;
+        let quotes =
+            permitted.object.is_some() || !asked.field_terms.is_empty() || changes && is_there;
         let named = permitted.masks.as_ref().is_some_and(Masks::has_fields);
         if failed && quotes && named {
             return Ok(answer::withheld(head, body, active).await);
@@ -78,6 +85,10 @@ impl Exchange {
                 head.status,
                 StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
             );
+        if is_head && named {
+            // It would tell how long the values are.
+            head.headers.remove(CONTENT_LENGTH);
+        }
         let reader = match permitted.reader(&head.headers, reads, failed) {
             _ if !has_body => Reader::Plain,
             Ok(reader) => reader,
@@ -86,6 +97,7 @@ impl Exchange {
                 return Err(refusal);
             }
         };
+        yaml &= matches!(reader, Reader::Objects(_));
         if permitted.decision.obligations.record == RecordLevel::Full {
             active.record_answer();
         }
@@ -96,7 +108,13 @@ impl Exchange {
         let asked = &permitted.asked;
         let watch = asked.request.watch;
         let follows = asked.request.query.flag("follow");
-        let answer = Answer::new(body, reader, permitted.gate, active, watch);
+        let resource = asked.request.resource.as_ref();
+        let log = resource.is_some_and(|resource| resource.subresource == "log");
+        let is_cut = log && asked.request.query.first("limitBytes").is_some();
+        let mut answer = Answer::new(body, reader, permitted.gate, active, watch);
+        answer.is_cut = is_cut;
+        answer.ends = is_cut || log && !follows;
+        answer.yaml = yaml.then(|| Box::new(Yaml::new(Limits::default())));
         Ok(answer.into_response(head, watch || follows).await)
     }
 
@@ -172,7 +190,7 @@ impl Permitted {
         }
         let scanner = self.masks.as_ref().and_then(Masks::scanner);
         Ok(match scanner.filter(|_| !known) {
-            Some(scanner) => Reader::Text(Box::new(TextMasking::new(Arc::clone(scanner)))),
+            Some(scanner) => Reader::Text(Box::new(TextMasking::of_part(Arc::clone(scanner)))),
             None => Reader::Plain,
         })
     }

@@ -1,0 +1,316 @@
+#!/usr/bin/env python3
+"""What somebody in a governed pod tries against a real API server: to see labelled values in one of the many forms in
+which the server shows them, to learn them from how it answers guesses, to have done what a rule denies under another
+spelling. A real etcd and a real API server, without nodes, ``weir standalone`` in front.
+
+    attacks.py --weir PATH [--only forms,guesses,spellings]
+
+Each form shows the value where Weir is not, each guess is answered otherwise than a wrong one, and each spelling is
+understood by the server: that is claimed first. Last line: N passed, N failed.
+"""
+
+import argparse
+import base64
+import http.client
+import json
+import os
+import re
+import ssl
+import sys
+import time
+import urllib.parse
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "../lib"))
+sys.path.insert(0, HERE)
+from clients import TARGET, TOKEN, Server  # noqa: E402
+from lab import proc, report, weir  # noqa: E402
+from lab.report import equal  # noqa: E402
+
+VALUE = "s3cr3t-of-the-attacks"
+NUMBER = 471147114711
+POLICY = """\
+apiVersion: weir.dev/v1alpha1
+kind: DataLabel
+metadata: {name: secret.kubernetes}
+spec:
+  kubernetes:
+  - {resource: secrets, fields: ["data.*", "metadata.labels[\\"attacks.test/key\\"]"]}
+  - {resource: configmaps, fields: [data.password]}
+  - {resource: pods, fields: ["spec.containers[*].env[*].value", spec.nodeName]}
+  - {resource: services, fields: [spec.externalName]}
+  - {resource: events, fields: [message]}
+  - {group: events.k8s.io, resource: events, fields: [note]}
+  - group: attacks.weir.test
+    resource: gadgets
+    fields: [spec.pin, spec.token, spec.data, spec.tags, "spec.users[*].token"]
+  mask: {constant: "[masked]"}
+---
+apiVersion: weir.dev/v1alpha1
+kind: ClusterGuardPolicy
+metadata: {name: attacks}
+spec:
+  mode: Enforce
+  subjects: [{names: ["*"]}]
+  targets: [kubernetes]
+  audit: {record: Commands, delivery: Batch}
+  rules:
+  - {name: hide, match: {labels: ["secret.*"]}, action: Mask}
+  - {name: effects, match: {kubernetes: {effects: [RunsCommand, Tunnels, MountsSecrets, Privileged]}}, action: Deny}
+"""
+APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+KIND = {
+    "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+    "metadata": {"name": "gadgets.attacks.weir.test"},
+    "spec": {"group": "attacks.weir.test", "scope": "Namespaced", "names": {"plural": "gadgets", "kind": "Gadget"}, "versions": [{
+        "name": "v1", "served": True, "storage": True, "selectableFields": [{"jsonPath": ".spec.token"}],
+        "additionalPrinterColumns": [{"name": name, "type": kind, "jsonPath": f".spec.{name.lower()}"} for name, kind in (
+            ("Pin", "integer"), ("Token", "string"), ("Data", "string"))],
+        "schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": {"type": "object", "properties": {
+            "pin": {"type": "integer"}, "token": {"type": "string"}, "data": {"type": "string"},
+            "tags": {"type": "array", "items": {"type": "string"}, "x-kubernetes-list-type": "set"},
+            "users": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["token"], "items": {
+                "type": "object", "required": ["token"], "properties": {"token": {"type": "string"}}}}}}}}}}]}}
+SPACE = "/api/v1/namespaces/attacks"
+GADGETS = "/apis/attacks.weir.test/v1/namespaces/attacks/gadgets"
+JSON = "application/json"
+TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
+PARTIAL = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io"
+YAML = "application/yaml"
+PROTOBUF = "application/vnd.kubernetes.protobuf"
+PATCHES = {"json": "application/json-patch+json", "merge": "application/merge-patch+json",
+           "apply": "application/apply-patch+yaml"}
+
+
+def encoded(text):
+    """As a Secret has it."""
+    return base64.b64encode(text.encode()).decode()
+
+
+def shows(data):
+    """Whether the value is in what came, also in Base64, and in what that holds."""
+    if VALUE.encode() in data or str(NUMBER).encode() in data:
+        return True
+    texts = re.findall(rb"[A-Za-z0-9+/]{8,}", data)
+    return any(VALUE.encode() in base64.b64decode(text[:len(text) // 4 * 4]) for text in texts)
+
+
+class Scene:
+    """The server, what it holds, and Weir."""
+
+    def __init__(self, binary):
+        where = proc.workdir("weir-kube-attacks-")
+        self.server = Server(where)
+        self.fill()
+        token = os.path.join(where, "token")
+        with open(token, "w", encoding="ascii") as f:
+            f.write(TOKEN)
+        os.chmod(token, 0o600)
+        target = TARGET.format(port=self.server.port, ca=self.server.ca, token=token)
+        self.weir = weir.Weir(binary, self.server.port, target=target, target_name="kubernetes", policies=POLICY).start()
+        self.ways = {"direct": (self.server.port, self.server.trust),
+                     "governed": (self.weir.port, ssl.create_default_context(cafile=self.weir.ca()))}
+
+    def fill(self):
+        """Objects with the value in every labelled field."""
+        make = self.server.make
+        make("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", KIND)
+        make("/api/v1/namespaces", {"kind": "Namespace", "metadata": {"name": "attacks"}})
+        make(f"{SPACE}/serviceaccounts", {"kind": "ServiceAccount", "metadata": {"name": "default"}})
+        make(f"{SPACE}/secrets", secret("db"))
+        make(f"{SPACE}/configmaps", {"kind": "ConfigMap", "metadata": {"name": "db", "annotations": {
+            APPLIED: json.dumps({"data": {"password": VALUE}})}}, "data": {"password": VALUE, "other": "x"}})
+        make(f"{SPACE}/pods", pod({"nodeName": VALUE, "containers": [
+            {"name": "c", "image": "x", "env": [{"name": "A", "value": VALUE}]}]}, name="db"))
+        make(f"{SPACE}/services", {"kind": "Service", "metadata": {"name": "db"}, "spec": {
+            "type": "ExternalName", "externalName": VALUE}})
+        make(f"{SPACE}/events", {"kind": "Event", "metadata": {"name": "db"}, "message": VALUE, "type": "Normal",
+                                 "involvedObject": {"kind": "Pod", "name": "db", "namespace": "attacks"}})
+        gadget = {"kind": "Gadget", "apiVersion": "attacks.weir.test/v1", "metadata": {"name": "db"}, "spec": {
+            "pin": NUMBER, "token": VALUE, "data": VALUE, "tags": [VALUE], "users": [{"token": VALUE}]}}
+
+        def applied():
+            return self.server.ask(f"{GADGETS}/db") or self.server.ask(GADGETS, json.dumps(gadget).encode())
+        proc.wait_until(applied, "the custom kind is served", every=0.2)
+
+    def ask(self, way, method, path, body=None, **headers):
+        """The status and the body of an answer; of a watch, of its first seconds."""
+        port, trust = self.ways[way]
+        conn = http.client.HTTPSConnection("127.0.0.1", port, context=trust, timeout=20)
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        if way == "direct":
+            named["Authorization"] = f"Bearer {TOKEN}"
+        try:
+            conn.request(method, path, None if body is None else body.encode(), named)
+            answer = conn.getresponse()
+            return answer.status, answer.read()
+        finally:
+            conn.close()
+
+
+def secret(name):
+    """A Secret that was applied."""
+    applied = json.dumps({"kind": "Secret", "stringData": {"password": VALUE}})
+    return {"kind": "Secret", "apiVersion": "v1", "metadata": {
+        "name": name, "labels": {"attacks.test/key": VALUE}, "annotations": {APPLIED: applied}},
+        "data": {"password": encoded(VALUE)}}
+
+
+def pod(spec, **metadata):
+    """A Pod."""
+    return {"kind": "Pod", "apiVersion": "v1", "metadata": metadata or {"generateName": "x-"}, "spec": {
+        "automountServiceAccountToken": False, "containers": [{"name": "c", "image": "x"}], **spec}}
+
+
+# ------------------------------------------------------------------------------------------- forms
+
+RESOURCES = [f"{SPACE}/{name}" for name in ("secrets", "configmaps", "pods", "services", "events")] + [
+    GADGETS, "/apis/events.k8s.io/v1/namespaces/attacks/events"]
+
+
+def forms(scene, resource):
+    """Every form of a resource's objects, alone, listed and watched."""
+    watch, old = f"{resource}?watch=1&timeoutSeconds=1", resource.replace("/v1/", "/v1/watch/", 1) + "?timeoutSeconds=1"
+    asked = [(path, accept) for path in (f"{resource}/db", resource, f"{resource}?limit=1") for accept in (
+        JSON, TABLE, PARTIAL, YAML, TABLE.replace("json", "yaml"), "*/*", PROTOBUF, f"{PROTOBUF},{JSON}", "application/cbor")]
+    asked += [(f"{resource}?includeObject=Object", TABLE), (f"{watch}&includeObject=Object", TABLE), (old, JSON)]
+    asked += [(watch, accept) for accept in (JSON, PARTIAL, YAML, PROTOBUF, f"{PROTOBUF},{JSON}")]
+    shown = 0
+    for path, accept in asked:
+        shown += shows(scene.ask("direct", "GET", path, Accept=accept)[1])
+        status, body = scene.ask("governed", "GET", path, Accept=accept)
+        assert not shows(body), f"{path} as {accept} shows it: {body[-300:]!r}"
+        assert status in (200, 406), f"{path} as {accept}: {status} {body[:300]!r}"
+    assert shown > len(asked) / 2, f"where Weir is not, {shown} of {len(asked)} show the value"
+
+
+def yaml_is_yaml(scene):
+    """A client that takes YAML only has the same object, its values masked."""
+    direct = scene.ask("direct", "GET", f"{SPACE}/secrets/db", Accept=YAML)
+    governed = scene.ask("governed", "GET", f"{SPACE}/secrets/db", Accept=YAML)
+    equal((direct[0], governed[0]), (200, 200))
+    assert b"  password: " + encoded("[masked]").encode() in governed[1].replace(b'"', b""), governed[1]
+    names = [{line.split(b":")[0].replace(b'"', b"") for line in body.splitlines()} for _, body in (direct, governed)]
+    assert {b"apiVersion", b"kind", b"metadata", b"data", b"  password", b"  name"} <= names[0] & names[1], names
+
+
+def copies(scene):
+    """What a patch copies somewhere else."""
+    applied = APPLIED.replace("/", "~1")
+    for resource, source, target in (
+            ("secrets", "/data/password", "/metadata/annotations/z"), ("secrets", "", "/metadata/annotations/z"),
+            ("secrets", f"/metadata/annotations/{applied}", "/metadata/annotations/z"),
+            ("secrets", "/metadata/annotations", "/stringData"),
+            ("secrets", "/metadata/labels/attacks.test~1key", "/metadata/annotations/z"),
+            ("configmaps", f"/metadata/annotations/{applied}", "/data/other")):
+        for what in ("copy", "move"):
+            patch = json.dumps([{"op": what, "from": source, "path": target}])
+            status, body = scene.ask("governed", "PATCH", f"{SPACE}/{resource}/db", patch, Content_Type=PATCHES["json"])
+            assert status == 403 and not shows(body), f"{patch}: {status} {body[:300]!r}"
+    stored = json.loads(scene.ask("direct", "GET", f"{SPACE}/secrets/db")[1])
+    equal(stored["metadata"]["annotations"], secret("db")["metadata"]["annotations"])
+
+
+# ----------------------------------------------------------------------------------------- guesses
+
+def selector(path, kind, text):
+    """A list by what a selector says of a guess."""
+    return lambda guess: ("GET", f"{path}?{kind}Selector={urllib.parse.quote(text.format(guess), safe='')}", None, JSON)
+
+
+def patched(kind, path, body):
+    """A patch that holds a guess."""
+    return lambda guess: ("PATCH", path, json.dumps(body(guess)), PATCHES[kind])
+
+
+def applied_as(guess):
+    """A Secret of which only what was applied is said."""
+    text = secret("db")["metadata"]["annotations"][APPLIED].replace(VALUE, guess)
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "db", "annotations": {APPLIED: text}}}
+
+
+DB = f"{SPACE}/secrets/db"
+GUESSES = {
+    "a label selector": selector(f"{SPACE}/secrets", "label", "attacks.test/key={}"),
+    "a label selector of several": selector(f"{SPACE}/secrets", "label", "!x,attacks.test/key in (a, {})"),
+    "a field selector": selector(GADGETS, "field", "spec.token={}"),
+    "a field selector of a Pod": selector(f"{SPACE}/pods", "field", "spec.nodeName={}"),
+    "a test of the field": patched("json", DB, lambda guess: [{"op": "test", "path": "/data/password", "value": encoded(guess)}]),
+    "a test of what was applied": patched("json", DB, lambda guess: [{
+        "op": "test", "path": "/metadata/annotations/" + APPLIED.replace("/", "~1"),
+        "value": applied_as(guess)["metadata"]["annotations"][APPLIED]}]),
+    "an apply that conflicts": patched("apply", f"{DB}?fieldManager=g&dryRun=All", lambda guess: {
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "db"}, "data": {"password": encoded(guess)}}),
+    "an apply of what was applied": patched("apply", f"{DB}?fieldManager=g&dryRun=All", applied_as),
+}
+
+
+def guesses(scene, guess):
+    """The server answers a right guess and a wrong one differently, Weir alike."""
+    def told(way, value):
+        method, path, body, kind = guess(value)
+        status, text = scene.ask(way, method, path, body, Content_Type=kind)
+        items = json.loads(text).get("items") if status == 200 else None
+        return status, None if items is None else len(items)
+    right, wrong = (told("direct", value) for value in (VALUE, "wrong"))
+    assert right != wrong, f"where Weir is not, both are answered {right}"
+    equal([told("governed", value)[0] for value in (VALUE, "wrong")], [403, 403])
+
+
+# --------------------------------------------------------------------------------------- spellings
+
+PLAIN = "apiVersion: v1\nkind: Pod\nmetadata: {generateName: x-}\nspec:\n  containers: [{name: c, image: x}]\n"
+SPELLINGS = {
+    "plain": "  hostPID: true\n", "a break that YAML 1.1 knows: NEL": "  # x\u0085  hostPID: true\n",
+    "a break that YAML 1.1 knows: LS": "  # x\u2028  hostPID: true\n",
+    "a break that YAML 1.1 knows: PS": "  # x\u2029  hostPID: true\n", "a bare carriage return": "  # x\r  hostPID: true\n",
+    "yes": "  hostPID: yes\n", "on": "  hostPID: on\n", "a tag": "  hostPID: !!bool true\n", "a merge": "  <<: {hostPID: true}\n",
+    "a quoted key": '  "hostPID": true\n', "an escaped key": '  "host\\x50ID": true\n', "an explicit key": "  ? hostPID\n  : true\n",
+}
+
+
+def spellings(scene, text):
+    """A Pod that the server reads as one of the node, however it is written, is denied as one."""
+    path = f"{SPACE}/pods?dryRun=All"
+    status, body = scene.ask("direct", "POST", path, PLAIN + text, Content_Type=YAML)
+    assert status == 201 and json.loads(body)["spec"].get("hostPID"), f"the server does not read it so: {status} {body[:300]!r}"
+    status, body = scene.ask("governed", "POST", path, PLAIN + text, Content_Type=YAML)
+    assert status == 403 and b'rule \\"effects\\"' in body, f"{status} {body[:300]!r}"
+
+
+def volumes(scene):
+    """A volume of the cluster that is a directory of the node."""
+    for source in ("local", "hostPath"):
+        volume = {"kind": "PersistentVolume", "apiVersion": "v1", "metadata": {"name": "x"}, "spec": {
+            "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], source: {"path": "/"}, "nodeAffinity": {
+                "required": {"nodeSelectorTerms": [{"matchExpressions": [{"key": "a", "operator": "Exists"}]}]}}}}
+        for way, wanted in (("direct", 201), ("governed", 403)):
+            path = "/api/v1/persistentvolumes?dryRun=All"
+            equal(scene.ask(way, "POST", path, json.dumps(volume), Content_Type=JSON)[0], wanted, f"{source} {way}")
+
+
+def main():
+    """All claims."""
+    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap.add_argument("--weir", metavar="PATH", required=True)
+    ap.add_argument("--only", help="parts of names, by comma")
+    a = ap.parse_args()
+    results = report.Report(a.only)
+    started = time.monotonic()
+    scene = Scene(a.weir)
+    print(f"# the server is up after {time.monotonic() - started:.0f} s", flush=True)
+    for resource in RESOURCES:
+        results.check(f"forms: {resource} is masked in all of them", forms, scene, resource)
+    results.check("forms: YAML is made of what is masked", yaml_is_yaml, scene)
+    results.check("forms: a patch copies no labelled value", copies, scene)
+    for name, guess in GUESSES.items():
+        results.check(f"guesses: {name} tells nothing", guesses, scene, guess)
+    for name, text in SPELLINGS.items():
+        results.check(f"spellings: {name}", spellings, scene, text)
+    results.check("spellings: a directory of the node as a volume", volumes, scene)
+    scene.weir.stop()
+    results.finish()
+
+
+if __name__ == "__main__":
+    main()
