@@ -61,12 +61,106 @@ VALUES = {
                             "SELECT id FROM customers"],
 }
 
+# code that was harmless when it was put there, and what the server does by itself
+TAKEN = "SELECT ssn FROM customers WHERE id = 1"
+
+
+def function(name, body, args="", returns="text", language="sql", more=""):
+    """A definition, again if it is there."""
+    return f"CREATE OR REPLACE FUNCTION {name}({args}) RETURNS {returns} LANGUAGE {language} {more} AS $f$ {body} $f$"
+
+
+def trigger(body):
+    """A function that runs on rows."""
+    return function("f", f"BEGIN {body}; RETURN NEW; END", "", "trigger", "plpgsql")
+
+
+STASH = ["CREATE TABLE stash (x text, id int)", function("f", "SELECT x FROM stash WHERE id = 1", "int, int"),
+         "CREATE OPERATOR @@@ (LEFTARG = int, RIGHTARG = int, FUNCTION = f)"]
+BECOMES_STASH = ["ALTER TABLE stash RENAME TO stash2", "ALTER TABLE customers RENAME COLUMN ssn TO x",
+                 "ALTER TABLE customers RENAME TO stash"]
+KEY = "FOREIGN KEY (id, a) REFERENCES customers (id, ssn) ON UPDATE CASCADE"
+REDEFINES = r"CREATE OR REPLACE FUNCTION g() RETURNS text LANGUAGE sql AS E'SELECT ssn FROM \x63ustomers WHERE id = 1'"
+KEEPING = function("keep", "BEGIN INSERT INTO plain VALUES (9000, $1); RETURN true; END", "text, int", "bool", "plpgsql")
+KEEP_OPERATOR = "CREATE OPERATOR @@@ (LEFTARG = text, RIGHTARG = int, FUNCTION = keep)"
+CURSOR = "DECLARE c CURSOR FOR SELECT name || '' FROM customers"
+HARMLESS = "SELECT 'x'::text"
+CALLS_F = "SELECT 1 WHERE f() = 1"
+
+
+def does(body):
+    """A function that does something and says nothing."""
+    return function("f", f"{body} RETURN 1; END", "", "int", "plpgsql")
+
+
+VALUES |= {
+    "a count of the session's own": [
+        "CREATE AGGREGATE public.count(text) (sfunc = text_larger, stype = text)",
+        "SELECT count(ssn) FROM customers WHERE id = 1"],
+    "an operator whose table changes its name": [*STASH, *BECOMES_STASH, "SELECT 1 @@@ 2"],
+    "an operator whose table becomes a parent": [
+        "CREATE TABLE stash (id int, ssn text)", function("f", "SELECT ssn FROM stash WHERE id = 1", "int, int"),
+        STASH[2], "ALTER TABLE customers INHERIT stash", "SELECT 1 @@@ 2"],
+    "a trigger elsewhere whose function changes": [
+        trigger("NEW.body := 'x'"), "CREATE TRIGGER t BEFORE INSERT ON plain FOR EACH ROW EXECUTE FUNCTION f()",
+        trigger(f"NEW.body := ({TAKEN})"), "INSERT INTO plain VALUES (9000, 'a') RETURNING body"],
+    "a trigger whose column comes later": [
+        trigger("NEW.region := NEW.foo"), f"{ON_CUSTOMERS} f()", "ALTER TABLE customers RENAME COLUMN ssn TO foo",
+        "UPDATE customers SET name = name WHERE id = 1", "SELECT region FROM customers WHERE id = 1"],
+    "a default whose function changes": [
+        function("f", HARMLESS), "CREATE TABLE t (id int, a text DEFAULT f())", function("f", TAKEN),
+        "INSERT INTO t (id) VALUES (1) RETURNING a"],
+    "a domain's default whose function changes": [
+        function("f", HARMLESS), "CREATE DOMAIN d AS text DEFAULT f()", "CREATE TABLE t (id int, a d)",
+        function("f", TAKEN), "INSERT INTO t (id) VALUES (1) RETURNING a"],
+    "a view whose function changes": [
+        function("g", HARMLESS), "CREATE VIEW v AS SELECT g() AS x", function("g", TAKEN), "SELECT x || '' FROM v"],
+    "a view whose rows were stored": [
+        function("g", HARMLESS), "CREATE MATERIALIZED VIEW v AS SELECT g() AS x", function("g", TAKEN),
+        "REFRESH MATERIALIZED VIEW v", function("g", HARMLESS), "SELECT x || '' FROM v"],
+    "a function whose name is no word": [
+        function('"a-b"', TAKEN), function("g", 'SELECT "a-b"()'), "SELECT g()"],
+    "a table whose name is no word": [
+        'ALTER TABLE customers RENAME TO "c\U0001f642"', function("g", "SELECT ssn FROM C\U0001f642 WHERE id = 1"),
+        "SELECT g()"],
+    "a foreign key that cascades": [
+        "ALTER TABLE customers ADD UNIQUE (id, ssn)", "INSERT INTO customers (id, name, ssn) VALUES (9000, 'z', 'A')",
+        f"CREATE TABLE x (a text, id int, CONSTRAINT k {KEY})", "INSERT INTO x VALUES ('A', 9000)",
+        f"UPDATE customers SET ssn = ({TAKEN}) WHERE id = 9000", "SELECT a || '' FROM x"],
+    "a generated column of a child": [
+        "CREATE TABLE ch (g text GENERATED ALWAYS AS (ssn || '') STORED) INHERITS (customers)",
+        "INSERT INTO ch (id, name, ssn) SELECT 9000, 'x', ssn FROM customers WHERE id = 1", "SELECT g || '' FROM ch"],
+    "a block that defines a function": [
+        function("g", HARMLESS), f"DO $d$ BEGIN {REDEFINES}; END $d$; SELECT g()"],
+    "a function that defines a function": [
+        function("g", HARMLESS), does(f"BEGIN {REDEFINES};"), "SELECT g()", "SELECT f()", "SELECT g()"],
+    "a block that defines an operator": [
+        KEEPING, f"DO $d$ BEGIN {KEEP_OPERATOR}; END $d$", "SELECT id FROM customers WHERE id = 1 AND ssn @@@ 1", KEPT],
+    "a cursor whose table is another now": [
+        "ALTER TABLE customers RENAME TO foo", "DECLARE c CURSOR FOR SELECT ssn || '' FROM foo WHERE id = 1",
+        "ALTER TABLE foo RENAME TO bar", "CREATE TABLE foo (id int, ssn text)", "FETCH ALL c"],
+    "a cursor that a function opens again": [
+        does(f"DECLARE c refcursor := 'c'; BEGIN CLOSE c; OPEN c FOR {TAKEN};"), CURSOR, CALLS_F, "FETCH ALL c"],
+    "a cursor that a function in SQL declares": [
+        function("f", f"CLOSE c; DECLARE c CURSOR FOR {TAKEN}; SELECT 1", "", "int"), CURSOR, CALLS_F, "FETCH ALL c"],
+    "a cursor that is explained": [
+        does("BEGIN INSERT INTO plain SELECT 9000, ssn FROM customers WHERE id = 1;"),
+        "EXPLAIN ANALYZE DECLARE c CURSOR FOR SELECT f()", KEPT],
+    "a statement that a function prepares": [
+        "PREPARE p1 AS SELECT name || '' FROM customers",
+        does(f"BEGIN DEALLOCATE p1; PREPARE p1 AS {TAKEN};"), CALLS_F, "EXECUTE p1"],
+    "a name that is taken back": [
+        "ALTER TABLE customers RENAME COLUMN ssn TO foo", "SAVEPOINT s", "ALTER TABLE customers RENAME COLUMN foo TO bar",
+        "ALTER TABLE customers ADD COLUMN foo text", "ROLLBACK TO s", "SELECT foo || '' FROM customers WHERE id = 1"],
+}
+
 PACKED = "SELECT string_agg(body, ',') FROM orders WHERE id <= 12000"
 LAST = b"order 12000"
 
 # the steps; the last one shows more records than the limit has rows
 RECORDS = {
     "an aggregate": [PACKED],
+    "a view": ["CREATE VIEW w AS SELECT * FROM orders", "SELECT body FROM w WHERE id <= 12000 ORDER BY id"],
     "an array of a subquery": ["SELECT ARRAY(SELECT body FROM orders WHERE id <= 12000)"],
     "a new table": [f"CREATE TABLE packed AS {PACKED}", "SELECT * FROM packed"],
     "an insert": [f"INSERT INTO plain SELECT 9000, ({PACKED})", KEPT],

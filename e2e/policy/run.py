@@ -23,6 +23,7 @@ import holds  # noqa: E402
 import masks  # noqa: E402
 import quarantine  # noqa: E402
 import saw  # noqa: E402
+import sessions  # noqa: E402
 import values  # noqa: E402
 from lab import postgres, report, weir, wire  # noqa: E402
 
@@ -71,14 +72,14 @@ def main():
     ap.add_argument("--only", help="parts of names, by comma")
     ap.add_argument("--server", type=int, default=15, choices=[15, 18])
     a = ap.parse_args()
-    server = postgres.Postgres(a.server).start()
+    server = postgres.Postgres(a.server, conf={"max_prepared_transactions": "4"}).start()
     with open(os.path.join(HERE, "fixture.sql"), encoding="utf-8") as f:
         server.psql(f.read())
     results = report.Report(a.only)
     scene = Scene(a, server)
     denials.controls(scene, results)
     if a.weir:
-        for module in (denials, attacks, masks, values, holds, approvals, quarantine, saw, evidence):
+        for module in (denials, attacks, sessions, masks, values, holds, approvals, quarantine, saw, evidence):
             module.claims(scene, results)
         scene.weir.stop()
     results.finish()

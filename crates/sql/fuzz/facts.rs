@@ -96,6 +96,10 @@ impl Oracle for Catalog {
         true
     }
 
+    fn is_redefined(&self, _: usize) -> bool {
+        false
+    }
+
     fn is_harmless_field(&self, _: &str) -> bool {
         false
     }

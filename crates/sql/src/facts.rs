@@ -73,6 +73,10 @@ pub struct Statement {
     pub stores_collected: bool,
     /// Whether the statement may change the catalog (or `search_path` objects).
     pub changes_schema: bool,
+    /// A relation or a column gets another name.
+    pub renames: Option<Rename>,
+    /// Whether it makes a relation the child or partition of another one.
+    pub adopts: bool,
     /// The name that a routine gets: by its definition, or by a change of its name.
     pub defines: Option<String>,
     /// Code in another language that the statement runs or defines.
@@ -127,6 +131,15 @@ pub struct DefinitionColumn {
     pub name: String,
     /// The column that the expression computes (`USING`, `GENERATED`), `None` for a condition.
     pub into: Option<String>,
+}
+
+/// A change of a name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Rename {
+    /// The column, `None` for the relation itself.
+    pub column: Option<String>,
+    /// Its new name.
+    pub to: String,
 }
 
 /// A change of a session setting.

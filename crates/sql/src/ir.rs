@@ -226,7 +226,7 @@ pub(crate) enum SubLink {
 #[derive(Debug)]
 pub(crate) struct Call {
     pub(crate) function: Option<usize>,
-    /// `count()`.
+    /// `count()`, unless the database has one of its own.
     pub(crate) count: bool,
     pub(crate) distinct: bool,
     pub(crate) args: Vec<Expr>,

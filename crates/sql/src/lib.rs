@@ -29,7 +29,7 @@ pub use collect::is_collecting;
 pub use effect::{Effect, EffectSet};
 pub use facts::{
     Access, Code, CopyDirection, CopyEndpoint, CopySpec, Cursor, DefinitionColumn, Explain, Fetch,
-    FunctionRef, Prepared, RelationRef, Script, SettingChange, SettingTarget, Statement,
+    FunctionRef, Prepared, RelationRef, Rename, Script, SettingChange, SettingTarget, Statement,
     Transaction, WhereClause,
 };
 pub use lineage::{

@@ -21,6 +21,10 @@ pub trait Oracle {
     /// statement or another session finds it: a table, a setting, a lock, a message.
     fn keeps(&self, function: usize) -> bool;
 
+    /// Whether the database has a function of its own by this name, which the server may call where
+    /// one of the server's seems to be meant.
+    fn is_redefined(&self, function: usize) -> bool;
+
     /// Whether `row.name`, which calls a function where `name` is no column, can only call one
     /// that is trusted and keeps nothing.
     fn is_harmless_field(&self, name: &str) -> bool;

@@ -12,15 +12,16 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use weir_policy::{LabelId, LabelRules};
-use weir_sql::{Analysis, Derivation, LexSettings, Origin, Statement};
+use weir_sql::{Analysis, Derivation, LexSettings, Statement};
 
 mod functions;
+mod oracle;
 mod pins;
 mod query;
 
-use functions::in_quotes;
-use functions::{Functions, Labelled};
-pub(crate) use functions::{collects, stores_by_words, words};
+use functions::{Functions, Labelled, in_quotes};
+pub(crate) use functions::{collects, rereads, stores_by_words, words};
+pub(crate) use oracle::Oracle;
 pub(crate) use pins::Pins;
 pub(crate) use query::{QUERIES, Rows};
 
@@ -42,8 +43,42 @@ pub(crate) struct Relation {
     filled: Vec<bool>,
     /// What the definition of a view that is not the server's own calls, through other views too.
     pub(crate) calls: Vec<Box<str>>,
+    /// What it reads, in the same way: schemas and names.
+    pub(crate) reads: Vec<(Arc<str>, Arc<str>)>,
     /// A view over a relation with labelled columns, even if it shows none of them.
     over_labelled: bool,
+    /// A view over the server's settings.
+    over_settings: bool,
+}
+
+/// What carries labels from one relation to another.
+struct Links {
+    inherits: Vec<(u32, u32)>,
+    views: Vec<Definition>,
+    copies: Vec<Copied>,
+}
+
+/// A view.
+struct Definition {
+    /// Index of its relation.
+    index: usize,
+    oid: u32,
+    /// Whether its rows are stored.
+    is_stored: bool,
+    /// `None` where its text cannot be read.
+    script: Option<Arc<weir_sql::Script>>,
+}
+
+/// A column that the server fills, and the one that it fills it from: indices of relations and of
+/// their columns.
+#[derive(Debug)]
+struct Copied {
+    from: (usize, usize),
+    to: (usize, usize),
+    /// OID and attribute number of the one that is filled.
+    key: (u32, i16),
+    /// Whether it is computed.
+    derived: bool,
 }
 
 /// The labels of one column.
@@ -93,6 +128,10 @@ impl Relation {
         self.over_labelled || self.is_labelled()
     }
 
+    fn is_over_settings(&self) -> bool {
+        self.over_settings || &*self.schema == "pg_catalog" && &*self.name == "pg_settings"
+    }
+
     fn all_labels(&self) -> impl Iterator<Item = LabelId> {
         self.labels
             .iter()
@@ -130,10 +169,20 @@ impl Catalog {
         }
         let inherits = rows.inherits()?;
         let views = rows.views()?;
-        catalog.spread(&inherits, &views);
-        catalog.pin_children(&inherits, rules, pins);
-        let labelled = catalog.labelled(&rows.attached()?);
-        catalog.functions = Functions::build(rows.functions()?, labelled);
+        let links = Links {
+            views: catalog.definitions(&views),
+            copies: catalog.copies(&rows.copies()?),
+            inherits,
+        };
+        // Whom a function can be trusted with depends on what is labelled, and what a view that calls
+        // one carries on the function. Labels only come to it, so this ends.
+        while catalog.spread(&links) {
+            let labelled = catalog.labelled(&rows.attached()?);
+            catalog.functions = Functions::build(rows.functions()?, labelled);
+        }
+        catalog.pin_children(&links.inherits, rules, pins);
+        catalog.pin_copies(&links.copies, rules, pins);
+        catalog.pin_stored(&links.views, rules, pins);
         Ok(catalog)
     }
 
@@ -156,7 +205,49 @@ impl Catalog {
         };
         let code = attached.iter().filter(|(oid, _)| runs(oid));
         labelled.attached = code.map(|(_, code)| *code).collect();
+        labelled.anywhere = attached.iter().map(|(_, code)| *code).collect();
         labelled
+    }
+
+    /// The columns that the server fills from others, and those that it fills them from.
+    fn copies(&self, rows: &[query::CopyRow<'_>]) -> Vec<Copied> {
+        let place = |oid, attribute: i16| {
+            let relation = *self.by_oid.get(&oid)?;
+            let mut attributes = self.relations.get(relation)?.attributes.iter();
+            Some((relation, attributes.position(|have| *have == attribute)?))
+        };
+        let mut copies = Vec::new();
+        for row in rows {
+            let Some(to) = place(row.oid, row.attribute) else {
+                continue;
+            };
+            let key = (row.oid, row.attribute);
+            match row.from {
+                query::Source::Column(oid, attribute) => {
+                    copies.extend(place(oid, attribute).map(|from| Copied {
+                        from,
+                        to,
+                        key,
+                        derived: false,
+                    }));
+                }
+                query::Source::Expression(text) => {
+                    let named: Vec<String> = words(text).collect();
+                    let columns = self.relations.get(to.0).map(|found| &found.columns);
+                    let columns = columns.into_iter().flatten().enumerate();
+                    let read = columns.filter(|(_, column)| {
+                        named.contains(&column.name) || in_quotes(&column.name, text)
+                    });
+                    copies.extend(read.map(|(at, _)| Copied {
+                        from: (to.0, at),
+                        to,
+                        key,
+                        derived: true,
+                    }));
+                }
+            }
+        }
+        copies
     }
 
     fn add_column(&mut self, column: &query::ColumnRow<'_>, rules: &LabelRules, pins: &mut Pins) {
@@ -174,7 +265,9 @@ impl Catalog {
                 labels: Vec::new(),
                 filled: Vec::new(),
                 calls: Vec::new(),
+                reads: Vec::new(),
                 over_labelled: false,
+                over_settings: false,
             });
             self.relations.len() - 1
         });
@@ -197,24 +290,41 @@ impl Catalog {
         }
     }
 
-    /// Carries labels along inheritance and through views until nothing changes.
-    fn spread(&mut self, inherits: &[(u32, u32)], views: &[(u32, &str)]) {
-        let parsed: Vec<(usize, Option<Arc<weir_sql::Script>>)> = views
-            .iter()
-            .filter_map(|(oid, text)| {
-                let index = *self.by_oid.get(oid)?;
-                match weir_sql::analyze(text, &LexSettings::default()) {
-                    Analysis::Parsed(script) => Some((index, Some(script))),
-                    _ => Some((index, None)),
-                }
+    /// The views and what they are defined as.
+    fn definitions(&self, views: &[query::ViewRow<'_>]) -> Vec<Definition> {
+        let read = |view: &query::ViewRow<'_>| {
+            let index = *self.by_oid.get(&view.oid)?;
+            let script = match weir_sql::analyze(view.text, &LexSettings::default()) {
+                Analysis::Parsed(script) => Some(script),
+                _ => None,
+            };
+            Some(Definition {
+                index,
+                oid: view.oid,
+                is_stored: view.is_stored,
+                script,
             })
-            .collect();
+        };
+        views.iter().filter_map(read).collect()
+    }
+
+    /// Carries labels along inheritance, through views and to the columns that the server fills until
+    /// nothing changes. Whether anything has, or there are no functions yet.
+    fn spread(&mut self, links: &Links) -> bool {
+        let mut any = !self.functions.is_built();
         for round in 0..=MAX_VIEW_DEPTH {
             let mut changed = false;
-            for (child, parent) in inherits {
+            for (child, parent) in &links.inherits {
                 changed |= self.copy_labels(*parent, *child) | self.copy_labels(*child, *parent);
             }
-            for (index, script) in &parsed {
+            while links
+                .copies
+                .iter()
+                .fold(false, |any, one| self.copy(one) || any)
+            {
+                changed = true;
+            }
+            for Definition { index, script, .. } in &links.views {
                 let statement = script.as_ref().and_then(|script| script.statements.first());
                 let found = match statement {
                     Some(statement) if round < MAX_VIEW_DEPTH => {
@@ -228,18 +338,26 @@ impl Catalog {
                     changed |= relation.is_some_and(|relation| relation.add(at, &ids, derived));
                 }
                 let over = statement.is_none_or(|statement| self.reads_labelled(statement));
+                let settings = statement.is_none_or(|statement| self.reads_settings(statement));
                 let calls = statement.map_or_else(Vec::new, |statement| self.calls(statement));
+                let reads = statement.map_or_else(Vec::new, |statement| self.reads(statement));
                 if let Some(view) = self.relations.get_mut(*index) {
-                    changed |= (over && !view.over_labelled) || calls.len() > view.calls.len();
+                    changed |= reads.len() > view.reads.len();
+                    view.reads = reads;
+                    changed |= (over && !view.over_labelled)
+                        || (settings && !view.over_settings)
+                        || calls.len() > view.calls.len();
                     view.over_labelled |= over;
+                    view.over_settings |= settings;
                     view.calls = calls;
                 }
             }
+            any |= changed;
             if !changed {
-                return;
+                return any;
             }
             if round == MAX_VIEW_DEPTH {
-                for (index, _) in &parsed {
+                for Definition { index, .. } in &links.views {
                     for (at, ids, derived) in self.everything(*index) {
                         if let Some(relation) = self.relations.get_mut(*index) {
                             relation.add(at, &ids, derived);
@@ -248,6 +366,7 @@ impl Catalog {
                 }
             }
         }
+        any
     }
 
     /// What a child or partition was once labelled with through its parent it keeps when it is
@@ -269,6 +388,46 @@ impl Catalog {
         }
     }
 
+    /// What a column was once labelled with through the one that it is filled from it keeps, too.
+    fn pin_copies(&self, copies: &[Copied], rules: &LabelRules, pins: &mut Pins) {
+        for copied in copies {
+            let Some(from) = self.relations.get(copied.from.0) else {
+                continue;
+            };
+            let ids = from.labels(copied.from.1);
+            if let Some(column) = from.columns.get(copied.from.1).filter(|_| !ids.is_empty()) {
+                let name = format!("{}.{}.{}", from.schema, from.name, column.name);
+                pins.inherit(copied.key, ids, rules, &name);
+            }
+        }
+    }
+
+    /// The rows of a materialized view stay what they were when its definition comes to mean something
+    /// else.
+    fn pin_stored(&self, views: &[Definition], rules: &LabelRules, pins: &mut Pins) {
+        for view in views.iter().filter(|view| view.is_stored) {
+            let Some(relation) = self.relations.get(view.index) else {
+                continue;
+            };
+            let columns = relation.attributes.iter().zip(&relation.labels);
+            for (attribute, labels) in columns.filter(|(_, labels)| !labels.ids.is_empty()) {
+                let from = format!("definition of {}.{}", relation.schema, relation.name);
+                pins.inherit((view.oid, *attribute), &labels.ids, rules, &from);
+            }
+        }
+    }
+
+    fn copy(&mut self, copied: &Copied) -> bool {
+        let source = self.relations.get(copied.from.0);
+        let Some(labels) = source.and_then(|source| source.labels.get(copied.from.1)) else {
+            return false;
+        };
+        let labels = labels.clone();
+        let derived = copied.derived || labels.derived;
+        let target = self.relations.get_mut(copied.to.0);
+        target.is_some_and(|target| target.add(copied.to.1, &labels.ids, derived))
+    }
+
     /// The functions that a view calls itself and through views that it names.
     fn calls(&self, statement: &Statement) -> Vec<Box<str>> {
         let own = statement.functions.iter().map(|f| Box::from(&*f.name));
@@ -284,9 +443,42 @@ impl Catalog {
         calls
     }
 
+    /// The relations that a view reads, itself and through other views.
+    fn reads(&self, statement: &Statement) -> Vec<(Arc<str>, Arc<str>)> {
+        let mut reads = Vec::new();
+        let mut read = |found: &Relation| {
+            reads.push((Arc::clone(&found.schema), Arc::clone(&found.name)));
+            reads.extend(found.reads.iter().cloned());
+        };
+        for relation in &statement.relations {
+            match self.resolve(relation.schema.as_deref(), &relation.name) {
+                Resolved::Unknown => {}
+                Resolved::One(found) => read(found),
+                Resolved::Ambiguous(candidates) => {
+                    let candidates = candidates.iter();
+                    let found = candidates.filter_map(|at| self.relations.get(*at));
+                    found.for_each(&mut read);
+                }
+            }
+        }
+        reads.sort_unstable();
+        reads.dedup();
+        reads
+    }
+
     fn reads_labelled(&self, statement: &Statement) -> bool {
         let oracle = self.oracle(statement, false);
         (0..statement.relations.len()).any(|index| oracle.holds_labelled(index))
+    }
+
+    /// Whether a view shows the server's settings, which an update of it changes.
+    fn reads_settings(&self, statement: &Statement) -> bool {
+        statement.relations.iter().any(|relation| {
+            match self.resolve(relation.schema.as_deref(), &relation.name) {
+                Resolved::One(found) => found.is_over_settings(),
+                _ => relation.name == "pg_settings",
+            }
+        })
     }
 
     fn everything(&self, index: usize) -> Vec<(usize, Vec<LabelId>, bool)> {
@@ -435,220 +627,6 @@ fn is_sample(relation: &str, column: &str) -> bool {
                 || column.ends_with("_histogram")
         }
         _ => false,
-    }
-}
-
-/// A catalog's answers about one statement's relations and functions.
-pub(crate) struct Oracle<'a> {
-    catalog: &'a Catalog,
-    statement: &'a Statement,
-    relations: Vec<Resolved<'a>>,
-    after_ddl: bool,
-}
-
-impl Oracle<'_> {
-    /// Every label that values of these origins may carry, sorted.
-    pub(crate) fn labels_of(&self, origins: &[Origin]) -> Vec<LabelId> {
-        let mut ids: Vec<LabelId> = Vec::new();
-        for origin in origins {
-            match origin {
-                Origin::Column { relation, column } => match self.relations.get(*relation) {
-                    Some(Resolved::One(found)) => ids.extend_from_slice(found.labels(*column)),
-                    _ => ids.extend_from_slice(&self.catalog.all_labels),
-                },
-                Origin::Relation(relation) => match self.relations.get(*relation) {
-                    Some(Resolved::Ambiguous(candidates)) => ids.extend(
-                        candidates
-                            .iter()
-                            .filter_map(|at| self.catalog.relations.get(*at))
-                            .flat_map(Relation::all_labels),
-                    ),
-                    Some(Resolved::One(found)) => ids.extend(found.all_labels()),
-                    _ => ids.extend_from_slice(&self.catalog.all_labels),
-                },
-                Origin::Function(_) | Origin::Unresolved => {
-                    ids.extend_from_slice(&self.catalog.all_labels);
-                }
-            }
-        }
-        ids.sort_unstable();
-        ids.dedup();
-        ids
-    }
-
-    /// The name of a labelled column, with its table, and its labels.
-    pub(crate) fn named(&self, origin: Origin) -> Option<(String, Vec<LabelId>)> {
-        let Origin::Column { relation, column } = origin else {
-            return None;
-        };
-        let Some(Resolved::One(found)) = self.relations.get(relation) else {
-            return None;
-        };
-        let labels = found.labels(column).to_vec();
-        let name = &found.columns.get(column)?.name;
-        let (schema, table) = (&found.schema, &found.name);
-        (!labels.is_empty()).then(|| (format!("{schema}.{table}.{name}"), labels))
-    }
-
-    /// The labels of a column of the statement's relation at `index`; none where it is not known.
-    pub(crate) fn labels_at(&self, index: usize, column: Option<&str>) -> Vec<LabelId> {
-        let Some(Resolved::One(found)) = self.relations.get(index) else {
-            return Vec::new();
-        };
-        let at = column.and_then(|name| found.columns.iter().position(|have| have.name == name));
-        at.map(|at| found.labels(at).to_vec()).unwrap_or_default()
-    }
-
-    /// The labels that a name may stand for in an expression over the statement's relations: of
-    /// columns, or of a whole row.
-    pub(crate) fn labels_named(&self, name: &str) -> Vec<LabelId> {
-        let mut ids: Vec<LabelId> = Vec::new();
-        for (index, relation) in self.relations.iter().enumerate() {
-            ids.extend(self.labels_at(index, Some(name)));
-            if let Resolved::One(found) = relation
-                && *found.name == *name
-            {
-                ids.extend(found.all_labels());
-            }
-        }
-        ids.sort_unstable();
-        ids.dedup();
-        ids
-    }
-
-    /// What views that the statement reads call.
-    pub(crate) fn called_by_views(&self) -> impl Iterator<Item = &str> {
-        let found = self.relations.iter().filter_map(|found| match found {
-            Resolved::One(found) => Some(found),
-            _ => None,
-        });
-        found.flat_map(|view| view.calls.iter().map(|name| &**name))
-    }
-
-    /// Whether a column of what the statement writes has no nulls.
-    pub(crate) fn is_never_null(&self, column: &str) -> bool {
-        let named = self.statement.relations.iter().zip(&self.relations);
-        let written = named.filter(|(named, _)| named.access == weir_sql::Access::Write);
-        written.into_iter().any(|(_, found)| match found {
-            Resolved::One(found) => {
-                let at = found.columns.iter().position(|have| have.name == column);
-                at.is_some_and(|at| found.filled.get(at) == Some(&true))
-            }
-            _ => false,
-        })
-    }
-
-    /// Whether rows with labelled columns lie in or under the statement's relation at `index`.
-    pub(crate) fn holds_labelled(&self, index: usize) -> bool {
-        match self.relations.get(index) {
-            Some(Resolved::One(found)) => found.holds_labelled(),
-            Some(Resolved::Ambiguous(_)) => true,
-            Some(Resolved::Unknown) | None => false,
-        }
-    }
-
-    /// Whether a function of the database, or a view that is read, may put many records into one row.
-    pub(crate) fn calls_collecting(&self) -> bool {
-        let functions = &self.catalog.functions;
-        let called = self.statement.functions.iter();
-        called.into_iter().any(|f| functions.collects(&f.name))
-            || self
-                .called_by_views()
-                .any(|name| weir_sql::is_collecting(name) || functions.collects(name))
-    }
-
-    /// Whether a function is called that keeps what it is given. What moves a sequence shows nothing
-    /// of a row.
-    pub(crate) fn calls_keeping(&self) -> bool {
-        let functions = &self.catalog.functions;
-        self.statement.functions.iter().any(|f| {
-            let class = weir_sql::builtin::class(&f.name);
-            class != Some(weir_sql::builtin::FunctionClass::Sequence)
-                && functions.keeps(f.schema.as_deref(), &f.name)
-        })
-    }
-
-    /// Whether a definition puts code where it would run by itself on labelled values and could leave
-    /// them elsewhere, or tell of them: behind an operator, a cast or a domain, or as a trigger, a
-    /// policy, a check or an index of a labelled relation.
-    pub(crate) fn attaches(&self) -> bool {
-        let functions = &self.catalog.functions;
-        let statement = self.statement;
-        if let Some(name) = &statement.defines {
-            let quiet = |code: &weir_sql::Code| {
-                functions.is_quiet_code(code.language.as_deref(), &code.text)
-            };
-            let is_defined = !statement.code.is_empty() && statement.contained.is_empty();
-            return functions.is_attached(name)
-                && !(is_defined && statement.code.iter().all(quiet));
-        }
-        let keeps = || self.calls_keeping();
-        let on_labelled = || (0..self.relations.len()).any(|index| self.holds_labelled(index));
-        match statement.tag {
-            "CREATE OPERATOR"
-            | "CREATE CAST"
-            | "CREATE DOMAIN"
-            | "ALTER DOMAIN"
-            | "CREATE TYPE"
-            | "CREATE EVENT TRIGGER" => keeps(),
-            "ALTER TABLE" | "CREATE INDEX" | "CREATE STATISTICS" => keeps() && on_labelled(),
-            "CREATE POLICY" | "ALTER POLICY" => {
-                let named = |column: &weir_sql::DefinitionColumn| {
-                    !self.labels_named(&column.name).is_empty()
-                };
-                on_labelled() && (keeps() || statement.columns.iter().any(named))
-            }
-            "CREATE TRIGGER" => {
-                let loud = |function: &weir_sql::FunctionRef| !functions.is_quiet(&function.name);
-                on_labelled() && (keeps() || statement.functions.iter().any(loud))
-            }
-            _ => false,
-        }
-    }
-
-    /// Schema and name of the statement's relation at `index`, as far as they are known.
-    pub(crate) fn name(&self, index: usize) -> (&str, &str) {
-        match (
-            self.relations.get(index),
-            self.statement.relations.get(index),
-        ) {
-            (Some(Resolved::One(found)), _) => (&found.schema, &found.name),
-            (_, Some(named)) => (named.schema.as_deref().unwrap_or(""), &named.name),
-            _ => ("", ""),
-        }
-    }
-}
-
-impl weir_sql::Oracle for Oracle<'_> {
-    fn columns(&self, relation: usize) -> Option<&[weir_sql::Column]> {
-        match self.relations.get(relation)? {
-            Resolved::One(found) => Some(&found.columns),
-            Resolved::Unknown if !self.after_ddl => Some(&[]),
-            _ => None,
-        }
-    }
-
-    fn is_trusted(&self, function: usize) -> bool {
-        let Some(function) = self.statement.functions.get(function) else {
-            return false;
-        };
-        self.catalog
-            .functions
-            .is_trusted(function.schema.as_deref(), &function.name)
-    }
-
-    fn keeps(&self, function: usize) -> bool {
-        let function = self.statement.functions.get(function);
-        function.is_none_or(|function| {
-            self.catalog
-                .functions
-                .keeps(function.schema.as_deref(), &function.name)
-        })
-    }
-
-    fn is_harmless_field(&self, name: &str) -> bool {
-        let functions = &self.catalog.functions;
-        functions.is_trusted(None, name) && !functions.keeps(None, name)
     }
 }
 

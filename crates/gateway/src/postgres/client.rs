@@ -155,7 +155,8 @@ impl Session {
         let Ok(text) = std::str::from_utf8(text) else {
             return Ok(Arc::new(Analysed::opaque(&String::from_utf8_lossy(text))));
         };
-        if !self.encoding_is_plain && !text.is_ascii() {
+        let depends = !text.is_ascii() || text.contains('\\');
+        if !self.encoding_is_plain && !text.is_ascii() || self.reading_unsure && depends {
             return Ok(Arc::new(Analysed::opaque(text)));
         }
         if text.len() <= LARGE {
@@ -191,7 +192,9 @@ impl Session {
         if waits(&mut self.pending) {
             self.ask_for_answers();
         }
-        while waits(&mut self.pending) && !self.server.eof {
+        while (waits(&mut self.pending) || self.reading_unsure && self.pending.owes_ready())
+            && !self.server.eof
+        {
             self.hear_server().await?;
         }
         Ok(())
@@ -319,10 +322,11 @@ impl Session {
         };
         let analysed = statement.as_ref().map(|one| Arc::clone(&one.analysed));
         self.begin_batch(analysed.as_ref()).await?;
-        let bound = Portal {
+        let mut bound = Portal {
             statement,
             parameters,
             writes_mask,
+            touches: true,
             described: None,
             active: None,
         };
@@ -330,16 +334,26 @@ impl Session {
             None
         } else {
             self.refresh_policy().await?;
-            self.judge_bind(&bound).await?
+            self.judge_bind(&mut bound).await?
         };
         match refused {
             None => self.forward(total, Owed::Bind(portal, Some(Box::new(bound)))),
             Some(refusal) => {
-                self.replace(total, |out| message::execute(out, b"weir_refused"));
+                self.refuse_extended(total, &refusal);
                 self.pending.push_refused(Owed::Bind(portal, None), refusal);
             }
         }
         Ok(Ok(()))
+    }
+
+    /// Puts a Parse that must fail in the place of a message of the extended protocol. It has a name, so
+    /// that the unnamed statement stays, and its text is read before the server looks at the name: there
+    /// is nothing that a client could have made for it to find.
+    fn refuse_extended(&mut self, total: usize, refusal: &Refusal) {
+        let text = refused_text(refusal);
+        self.replace(total, |out| {
+            message::parse(out, b"weir_refused", text.as_bytes());
+        });
     }
 
     /// Whether a value is what a constant mask shows.
@@ -371,7 +385,8 @@ impl Session {
             .named
             .portal(&name, &mut self.pending)
             .and_then(|p| p.active.take());
-        if let Some(active) = resumed {
+        if let Some(mut active) = resumed {
+            self.renew_meter(&mut active);
             self.forward(total, Owed::Execute(name, Some(active)));
             return Ok(Ok(()));
         }
@@ -393,7 +408,7 @@ impl Session {
                 self.forward(total, Owed::Execute(name, active));
             }
             Verdict::Deny(refusal) => {
-                self.replace(total, |out| message::execute(out, b"weir_refused"));
+                self.refuse_extended(total, &refusal);
                 self.pending
                     .push_refused(Owed::Execute(name, None), refusal);
             }
@@ -443,7 +458,7 @@ fn text_of_parse(body: &[u8]) -> Result<&[u8], ProtocolError> {
     frontend::parse(body).map(|parse| parse.query)
 }
 
-/// What goes to the server in place of a refused `Query`: it cannot parse, so the transaction is
+/// What goes to the server in place of what is refused: it cannot parse, so the transaction is
 /// aborted exactly as the client is told, and the server's log says why.
 fn refused_text(refusal: &Refusal) -> String {
     format!("refused by weir ({})", refusal.sqlstate)

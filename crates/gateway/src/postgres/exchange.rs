@@ -98,6 +98,17 @@ impl CatalogState {
         self.changing |= redefines(statement);
     }
 
+    /// A transaction that was prepared, whoever did it, is committed: nobody knows what it has changed.
+    pub(super) fn prepared_committed(&mut self) {
+        self.dirty = true;
+        self.changing = true;
+    }
+
+    /// A part of the transaction is taken back, and with it what it alone saw.
+    pub(super) fn rolled_back(&mut self) {
+        self.dirty |= self.private;
+    }
+
     /// A transaction has ended; what it saw alone is settled one way or the other. Whether it may have given
     /// another meaning to what others know.
     pub(super) fn transaction_ended(&mut self) -> bool {

@@ -139,7 +139,7 @@ impl Session {
     /// may run functions.
     pub(super) async fn judge_bind(
         &mut self,
-        portal: &Portal,
+        portal: &mut Portal,
     ) -> Result<Option<Refusal>, SessionEnd> {
         if self.scope.permits_opaque() {
             return Ok(None);
@@ -153,6 +153,7 @@ impl Session {
         let judgement = self.decide(&mut candidate).await?;
         let denied =
             |decision: &Decision| matches!(decision.verdict, weir_policy::Verdict::Deny(_));
+        portal.touches = judgement.as_ref().is_none_or(|one| one.judged.touches);
         let Some(judgement) = judgement.filter(|judgement| denied(&judgement.decision)) else {
             return Ok(None);
         };

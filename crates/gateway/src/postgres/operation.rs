@@ -13,6 +13,12 @@ use weir_wire_postgres::backend::Field;
 use super::catalog::{Catalog, FIRST_USER_OID};
 use super::code;
 
+mod terms;
+
+use terms::{
+    changes_reading, effect, is_system_table, label_use, reads_something, stores_rows, writes_rows,
+};
+
 /// What a statement does, in policy's terms, and enough to read its result by.
 #[derive(Debug, Default)]
 pub(super) struct Judged {
@@ -42,6 +48,8 @@ pub(super) struct Judged {
     /// Whether a row may hold many records, and whether one that it stores may.
     collects: bool,
     stores_collected: bool,
+    /// Whether the texts that follow may be read in another way once it has run.
+    pub(super) rereads: bool,
 }
 
 /// The labels of one output column.
@@ -125,6 +133,9 @@ impl Judged {
     pub(super) fn new(statement: &Statement, bodies: &[&Statement], view: &View<'_>) -> Self {
         let mut judged = Self::default();
         judged.add(statement, view, bodies.is_empty());
+        if let Some(cursor) = statement.declares.as_ref().filter(|_| bodies.is_empty()) {
+            judged.open(&cursor.body, view);
+        }
         for body in bodies {
             judged.add(body, view, true);
         }
@@ -142,6 +153,18 @@ impl Judged {
             judged.stores_collected |= judged.collects;
         }
         judged
+    }
+
+    /// A cursor reads what its names mean when it is opened, whatever they mean to a later FETCH: what
+    /// could not be fetched is not opened.
+    fn open(&mut self, body: &Statement, view: &View<'_>) {
+        let mut opened = Self::default();
+        opened.add(body, view, true);
+        let unproven = |output: &OutputLabels| !output.proven && !output.ids.is_empty();
+        self.outputs
+            .extend(opened.outputs.into_iter().filter(unproven));
+        self.touches |= opened.touches;
+        self.unexplained |= opened.unexplained;
     }
 
     fn add(&mut self, statement: &Statement, view: &View<'_>, gives_result: bool) {
@@ -191,6 +214,7 @@ impl Judged {
             || statement.declares.is_some()
             || statement.deallocates.is_some()
             || statement.closes.is_some();
+        self.rereads |= changes_reading(statement);
         let access = |access| match access {
             weir_sql::Access::Read => Access::Read,
             weir_sql::Access::Write => Access::Write,
@@ -199,6 +223,9 @@ impl Judged {
         self.collects |= collects;
         self.stores_collected |= statement.stores_collected;
         let Some(catalog) = view.catalog else {
+            let unknown = |f: &weir_sql::FunctionRef| weir_sql::builtin::class(&f.name).is_none();
+            self.rereads |= statement.functions.iter().any(unknown);
+            self.barrier |= self.rereads;
             self.relations.extend(statement.relations.iter().map(|r| {
                 (
                     r.schema.as_deref().unwrap_or("").into(),
@@ -209,6 +236,13 @@ impl Judged {
             return;
         };
         let oracle = catalog.oracle(statement, view.after_ddl);
+        self.rereads |= oracle.rereads();
+        self.barrier |= self.rereads;
+        if writes_rows(statement) && oracle.writes_settings() {
+            self.settings.push("*".into());
+            self.rereads = true;
+            self.barrier = true;
+        }
         self.relations.extend(
             statement
                 .relations
@@ -219,6 +253,12 @@ impl Judged {
                     (schema.into(), name.into(), access(relation.access))
                 }),
         );
+        for (index, relation) in statement.relations.iter().enumerate() {
+            let behind = oracle.behind(index).iter();
+            let behind = behind.map(|(schema, name)| (Box::from(&**schema), Box::from(&**name)));
+            self.relations
+                .extend(behind.map(|(schema, name)| (schema, name, access(relation.access))));
+        }
         self.functions
             .extend(oracle.called_by_views().map(|name| (None, name.into())));
         let by_call = oracle.calls_collecting();
@@ -631,66 +671,4 @@ impl Judged {
         ids.dedup();
         ids
     }
-}
-
-fn writes_rows(statement: &Statement) -> bool {
-    use weir_sql::Effect::{CopyIn, Delete, Insert, Merge, Update};
-    [CopyIn, Delete, Insert, Merge, Update]
-        .into_iter()
-        .any(|effect| statement.effects.contains(effect))
-}
-
-/// Whether rows that it computes are stored.
-fn stores_rows(statement: &Statement) -> bool {
-    use weir_sql::Effect::{Create, Insert, Merge, Update};
-    let made = statement.effects.contains(Create) && statement.tag != "CREATE VIEW";
-    let written = [Insert, Merge, Update]
-        .into_iter()
-        .any(|effect| statement.effects.contains(effect));
-    written || made && !statement.lineage.is_empty()
-}
-
-/// Whether a write goes to the server's own tables: a definition by other means.
-fn is_system_table((schema, name, access): &(Box<str>, Box<str>, Access)) -> bool {
-    *access == Access::Write && &**schema == "pg_catalog" && &**name != "pg_settings"
-}
-
-/// Whether a statement reads what an earlier one of its message may have changed the schema of.
-fn reads_something(statement: &Statement) -> bool {
-    let reads = statement
-        .relations
-        .iter()
-        .any(|relation| relation.access == weir_sql::Access::Read);
-    reads || statement.executes.is_some() || statement.fetches.is_some()
-}
-
-/// How a label is used; an assignment to it tells nothing about it.
-fn label_use(how: weir_sql::Use) -> Option<Use> {
-    Some(match how {
-        weir_sql::Use::Output => Use::Output,
-        weir_sql::Use::NullTest => Use::NullTest,
-        weir_sql::Use::Count => Use::Count,
-        weir_sql::Use::EqualsConstant => Use::EqualsConstant,
-        weir_sql::Use::Predicate => Use::Predicate,
-        weir_sql::Use::OrderBy => Use::OrderBy,
-        weir_sql::Use::GroupBy => Use::GroupBy,
-        weir_sql::Use::Join => Use::Join,
-        weir_sql::Use::Write => Use::Write,
-        weir_sql::Use::WriteTo => return None,
-    })
-}
-
-/// The same effect in policy's terms.
-fn effect(effect: weir_sql::Effect) -> weir_policy::Effect {
-    macro_rules! same {
-        ($($name:ident)+) => {
-            match effect { $(weir_sql::Effect::$name => weir_policy::Effect::$name),+ }
-        };
-    }
-    same!(
-        Select Insert Update Delete Merge Truncate Create Alter Drop Grant Role Set CopyIn CopyOut
-        CopyFile CopyProgram Do Call Explain Lock Transaction Prepare Execute Declare Fetch
-        Deallocate Listen Notify Maintenance System Foreign Routine FunctionCall Replication
-        CopyBoth Other
-    )
 }

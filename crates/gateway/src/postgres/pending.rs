@@ -13,13 +13,16 @@ use super::statement::Active;
 /// Statement or portal name; see [`name`].
 pub(super) type Name = Arc<[u8]>;
 
-/// A name. All empty ones are one, and have an address that can be read: comparing by an address
+/// Bytes of a name that count: the server's tables of statements and portals know no longer ones
+/// (`NAMEDATALEN` less its end), and take what begins alike for the same.
+const MAX_NAME: usize = 63;
+
+/// A name as the server keeps it. All empty ones are one, and have an address that can be read: comparing by an address
 /// that cannot, as that of an empty box, costs the processor hundreds of cycles.
 pub(super) fn name(bytes: &[u8]) -> Name {
-    if bytes.is_empty() {
-        Name::default()
-    } else {
-        bytes.into()
+    match bytes.get(..MAX_NAME).unwrap_or(bytes) {
+        [] => Name::default(),
+        kept => kept.into(),
     }
 }
 
@@ -218,6 +221,20 @@ impl Pending {
             .any(|entry| matches!(entry.owed, Owed::Sync))
     }
 
+    /// Whether the next answer is to a Bind of a statement that touches labelled data.
+    pub(super) fn binds_touching(&mut self) -> bool {
+        match self.front().map(|entry| &entry.owed) {
+            Some(Owed::Bind(_, portal)) => portal.as_ref().is_some_and(|portal| portal.touches),
+            _ => false,
+        }
+    }
+
+    /// Whether a ReadyForQuery is on the way.
+    pub(super) fn owes_ready(&self) -> bool {
+        let ends = |entry: &Entry| matches!(entry.owed, Owed::Sync | Owed::Query(_));
+        self.entries.iter().any(ends)
+    }
+
     /// Whether the server skips what is sent until the next Sync.
     pub(super) fn is_skipping(&self) -> bool {
         self.skipping
@@ -270,6 +287,14 @@ mod tests {
             _ => '?',
         };
         pending.entries.iter().map(letter).collect()
+    }
+
+    #[test]
+    fn names_are_cut_as_the_server_cuts_them() {
+        let long = |last: &str| format!("{}{last}", "n".repeat(63));
+        assert_eq!(name(long("x").as_bytes()), name(long("yz").as_bytes()));
+        assert_ne!(name(b"x"), name(b"y"));
+        assert!(name(b"").is_empty());
     }
 
     fn execute() -> Owed {

@@ -66,6 +66,8 @@ pub(super) struct Portal {
     pub(super) parameters: Parameters,
     /// Whether a parameter is what a constant mask shows.
     pub(super) writes_mask: bool,
+    /// Whether labelled data is touched, so that what the server says while it plans may carry it.
+    pub(super) touches: bool,
     /// Columns, once the server has described the portal.
     pub(super) described: Option<Arc<Described>>,
     /// The statement between two Executes.
@@ -147,11 +149,43 @@ impl Named {
         }
     }
 
-    /// A transaction has ended: portals go, and cursors without HOLD.
-    pub(super) fn end_transaction(&mut self) {
+    /// The server has bound a portal; a cursor of its name cannot be there any more.
+    pub(super) fn portal_bound(&mut self, name: Name, portal: Box<Portal>) {
+        self.cursor_gone(&name);
+        if let Some(old) = self.portals.insert(name, portal) {
+            old.end();
+        }
+    }
+
+    /// The server has closed the portal of this name, which may be that of a cursor.
+    pub(super) fn portal_closed(&mut self, name: &[u8]) {
+        self.cursor_gone(name);
+        self.portal_gone(name);
+    }
+
+    /// The portal of this name is no more.
+    pub(super) fn portal_gone(&mut self, name: &[u8]) {
+        if let Some(portal) = self.portals.remove(name) {
+            portal.end();
+        }
+    }
+
+    /// No portal is any more.
+    pub(super) fn portals_gone(&mut self) {
         for (_, portal) in self.portals.drain() {
             portal.end();
         }
+    }
+
+    fn cursor_gone(&mut self, name: &[u8]) {
+        if let Ok(name) = std::str::from_utf8(name) {
+            self.cursors.remove(name);
+        }
+    }
+
+    /// A transaction has ended: portals go, and cursors without HOLD.
+    pub(super) fn end_transaction(&mut self) {
+        self.portals_gone();
         self.cursors.retain(|_, cursor| cursor.hold);
     }
 }
@@ -164,5 +198,47 @@ impl Pending {
                 Owed::Bind(bound, Some(portal)) if **bound == *name => Some(&mut **portal),
                 _ => None,
             })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn portal() -> Box<Portal> {
+        Box::new(Portal {
+            statement: None,
+            parameters: Parameters::default(),
+            writes_mask: false,
+            touches: false,
+            described: None,
+            active: None,
+        })
+    }
+
+    fn cursor() -> Cursor {
+        let weir_sql::Analysis::Parsed(script) =
+            weir_sql::analyze("SELECT 1", &weir_sql::LexSettings::default())
+        else {
+            panic!("it does not parse");
+        };
+        Cursor {
+            body: Body::new(&script, 0),
+            hold: false,
+            meter: None,
+        }
+    }
+
+    #[test]
+    fn a_cursor_and_a_portal_of_one_name_are_never_both_known() {
+        let mut named = Named::default();
+        let name = crate::postgres::pending::name(b"p");
+        named.cursors.insert("p".into(), cursor());
+        named.portal_bound(Arc::clone(&name), portal());
+        assert!(named.cursors.is_empty() && named.portals.len() == 1);
+        named.portal_gone(b"p");
+        named.cursors.insert("p".into(), cursor());
+        named.portal_closed(&name);
+        assert!(named.cursors.is_empty() && named.portals.is_empty());
     }
 }

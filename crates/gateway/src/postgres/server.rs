@@ -166,6 +166,15 @@ impl Session {
         }
     }
 
+    /// Looks up what is left of the window budgets for a statement that goes on.
+    pub(super) fn renew_meter(&self, active: &mut Active) {
+        if let Some(meter) = &mut active.meter {
+            let now = millis();
+            let read = &mut |counters: &dyn weir_policy::Counters| meter.refresh(counters, now);
+            self.shared.budgets.read(read);
+        }
+    }
+
     /// Writes the window budgets forward before what they count goes to the client.
     fn charge(&mut self) {
         for active in self.pending.active() {
@@ -225,9 +234,8 @@ impl Session {
                     owed: Owed::Bind(name, Some(portal)),
                     ..
                 }) = self.pending.pop()
-                    && let Some(old) = self.named.portals.insert(name, portal)
                 {
-                    old.end();
+                    self.named.portal_bound(name, portal);
                 }
                 Ok(Fate::Forward)
             }
@@ -238,9 +246,7 @@ impl Session {
             }
             (tag::CLOSE_COMPLETE, Owed::ClosePortal(name)) => {
                 let name = std::mem::take(name);
-                if let Some(portal) = self.named.portals.remove(&name) {
-                    portal.end();
-                }
+                self.named.portal_closed(&name);
                 self.answered()
             }
             (tag::COMMAND_COMPLETE | tag::EMPTY_QUERY, _) => self.complete(header),

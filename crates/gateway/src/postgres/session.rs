@@ -225,6 +225,8 @@ pub(super) struct Session {
     pub(super) touched: bool,
     pub(super) lex: LexSettings,
     pub(super) encoding_is_plain: bool,
+    /// Something has run that may have changed either; the server says so when it is ready.
+    pub(super) reading_unsure: bool,
     /// Client messages of the extended protocol have gone since the last Sync.
     pub(super) batch_open: bool,
     pub(super) terminated: bool,

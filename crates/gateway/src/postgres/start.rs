@@ -479,6 +479,7 @@ async fn run(
         touched: false,
         lex: LexSettings::default(),
         encoding_is_plain: true,
+        reading_unsure: false,
         batch_open: false,
         terminated: false,
         statements: 0,

@@ -141,7 +141,14 @@ impl Builder {
             }
         }
         let root = match explain.query.as_deref() {
-            Some(query) => self.run(query),
+            // No cursor is made: its query alone is explained, and run.
+            Some(query) => match query.node.as_ref() {
+                Some(NodeEnum::DeclareCursorStmt(declare)) => {
+                    let query = declare.query.as_deref();
+                    query.map_or(Root::Nothing, |query| self.run(query))
+                }
+                _ => self.run(query),
+            },
             None => Root::Nothing,
         };
         if !analyze {

@@ -74,6 +74,9 @@ fn null_tests_and_counts_are_told_apart() {
         ],
     );
     all(&["ssn:Count"], &["SELECT count(ssn) FROM customers"]);
+    // The catalog of these tests has a count() of its own where leads are named.
+    let other = uses("SELECT count(c.ssn) FROM customers c, leads");
+    assert_eq!(other, ["ssn:Output"]);
     all(
         &["ssn:Count", "ssn:GroupBy"],
         &["SELECT count(DISTINCT ssn) FROM customers"],

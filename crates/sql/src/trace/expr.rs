@@ -245,8 +245,12 @@ impl Tracer<'_> {
     fn call(&mut self, call: &Call, scope: &Scope<'_>) -> Prov {
         let mut prov = Prov::default();
         let mut given = Prov::default();
+        let redefined = call
+            .function
+            .is_some_and(|function| self.oracle.is_redefined(function));
+        let count = call.count && !redefined;
         for arg in &call.args {
-            if call.count {
+            if count {
                 let (value, plain) = self.plain(arg, scope);
                 self.record(if plain { Use::Count } else { Use::Predicate }, &value);
                 if call.distinct {
@@ -276,7 +280,7 @@ impl Tracer<'_> {
             prov.absorb(&self.window(window, scope));
         }
         if let Some(function) = call.function
-            && !call.count
+            && !count
             && !self.oracle.is_trusted(function)
         {
             let origin = self.origin(Origin::Function(function), true);

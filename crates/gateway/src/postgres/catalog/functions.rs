@@ -27,9 +27,13 @@ pub(crate) struct Functions {
     labelled: HashSet<Box<str>>,
     /// Names of labelled columns.
     columns: HashSet<Box<str>>,
-    /// The words of code that labelled values meet without being given to it by a statement, and
-    /// of what it calls.
-    attached: HashSet<Box<str>>,
+    /// Code that labelled values meet without being given to it by a statement, and what it calls.
+    attached: Mentions,
+    /// Code that runs without being called on the rows of any relation, and what it calls.
+    anywhere: Mentions,
+    is_built: bool,
+    /// Whether some of that may change how the session's texts are read.
+    rereads: bool,
     /// The functions that could be a trigger on labelled rows and show nothing of them.
     quiet: HashSet<Box<str>>,
 }
@@ -41,6 +45,56 @@ pub(super) struct Labelled<'a> {
     pub(super) columns: HashSet<Box<str>>,
     /// Code behind operators, casts and domains, and on the rows of labelled relations.
     pub(super) attached: Vec<&'a str>,
+    /// Code behind those, and on the rows of any relation.
+    pub(super) anywhere: Vec<&'a str>,
+}
+
+/// What a body of code mentions.
+#[derive(Debug, Default)]
+struct Mentions {
+    words: HashSet<Box<str>>,
+    /// The texts in which names could stand that are no plain words.
+    texts: Vec<Box<str>>,
+}
+
+impl Mentions {
+    /// What code mentions, and the functions that it names, and so on.
+    fn of(code: &[&str], by_name: &HashMap<&str, Vec<&FunctionRow<'_>>>) -> Self {
+        let mut mentions = Self::default();
+        for text in code {
+            mentions.add(text);
+        }
+        let mut read: HashSet<&str> = HashSet::new();
+        loop {
+            let next: Vec<&str> = by_name
+                .keys()
+                .copied()
+                .filter(|name| !read.contains(name) && mentions.has(name))
+                .collect();
+            if next.is_empty() {
+                return mentions;
+            }
+            for name in next {
+                read.insert(name);
+                let sources = by_name.get(name).into_iter().flatten();
+                for row in sources.filter(|row| row.is_source()) {
+                    mentions.add(row.source);
+                }
+            }
+        }
+    }
+
+    fn add(&mut self, text: &str) {
+        self.words.extend(words(text).map(Box::from));
+        if text.contains('"') || !text.is_ascii() {
+            self.texts.push(text.into());
+        }
+    }
+
+    fn has(&self, name: &str) -> bool {
+        let quoted = || self.texts.iter().any(|text| in_quotes(name, text));
+        self.words.contains(name) || !is_word(name) && quoted()
+    }
 }
 
 /// What a call by some name can reach.
@@ -49,6 +103,8 @@ struct Reach {
     trusted: bool,
     keeps: bool,
     collects: bool,
+    /// It may change how the session's texts are read.
+    rereads: bool,
 }
 
 impl Functions {
@@ -56,7 +112,8 @@ impl Functions {
         let Labelled {
             relations: labelled,
             columns,
-            attached: code,
+            attached,
+            anywhere,
         } = named;
         let mut by_name: HashMap<&str, Vec<&FunctionRow<'_>>> = HashMap::new();
         for row in &rows {
@@ -71,37 +128,26 @@ impl Functions {
                 || collects(row.source)
         });
         let keepers = closure(&by_name, |name, row| is_keeper(name) || stores(row));
+        let rereaders = closure(&by_name, |_, row| {
+            if row.is_source() {
+                rereads(row.source)
+            } else {
+                !row.from_extension
+            }
+        });
         let reach = |name: &&str| {
             let reach = Reach {
                 trusted: !suspects.contains(name),
                 keeps: keepers.contains(name),
                 collects: collecting.contains(name),
+                rereads: rereaders.contains(name),
             };
             (Box::from(*name), reach)
         };
         let known = by_name.keys().map(reach).collect();
-        let mut attached: HashSet<Box<str>> = code
-            .iter()
-            .flat_map(|code| words(code))
-            .map(Box::from)
-            .collect();
-        let mut read: HashSet<&str> = HashSet::new();
-        loop {
-            let next: Vec<&&str> = by_name
-                .keys()
-                .filter(|name| attached.contains(**name) && !read.contains(**name))
-                .collect();
-            if next.is_empty() {
-                break;
-            }
-            for name in next {
-                read.insert(name);
-                let sources = by_name.get(*name).into_iter().flatten();
-                for row in sources.filter(|row| row.is_source()) {
-                    attached.extend(words(row.source).map(Box::from));
-                }
-            }
-        }
+        let attached = Mentions::of(&attached, &by_name);
+        let anywhere = Mentions::of(&anywhere, &by_name);
+        let rereads = rereaders.iter().any(|name| anywhere.has(name));
         let is_quiet = |name: &&&str| {
             let mut rows = by_name.get(**name).into_iter().flatten();
             !suspects.contains(**name)
@@ -115,8 +161,16 @@ impl Functions {
             labelled,
             columns,
             attached,
+            anywhere,
+            is_built: true,
+            rereads,
             quiet,
         }
+    }
+
+    /// Whether there are any yet.
+    pub(super) const fn is_built(&self) -> bool {
+        self.is_built
     }
 
     /// Whether a call by this name can be trusted.
@@ -136,6 +190,11 @@ impl Functions {
         is_keeper(name) || own.is_some_and(|reach| reach.keeps)
     }
 
+    /// Whether the database has a function by this name.
+    pub(crate) fn is_redefined(&self, schema: Option<&str>, name: &str) -> bool {
+        schema != Some("pg_catalog") && self.known.contains_key(name)
+    }
+
     /// Whether a function of the database by this name may put many records into one value.
     pub(crate) fn collects(&self, name: &str) -> bool {
         self.known.get(name).is_some_and(|reach| reach.collects)
@@ -143,7 +202,17 @@ impl Functions {
 
     /// Whether a function by this name would run by itself on what is labelled.
     pub(crate) fn is_attached(&self, name: &str) -> bool {
-        self.attached.contains(name)
+        self.attached.has(name)
+    }
+
+    /// Whether code that runs by itself on the rows of any relation mentions this name.
+    pub(crate) fn is_mentioned(&self, name: &str) -> bool {
+        self.anywhere.has(name)
+    }
+
+    /// Whether a call by this name may change how the texts that follow are read.
+    pub(crate) fn rereads(&self, name: &str) -> bool {
+        self.rereads || self.known.get(name).is_some_and(|reach| reach.rereads)
     }
 
     /// Whether a trigger on labelled rows may call the function of this name.
@@ -155,11 +224,16 @@ impl Functions {
     pub(crate) fn is_quiet_code(&self, language: Option<&str>, source: &str) -> bool {
         self.is_harmless(language, source)
             && !stores_by_words(source)
-            && words(source).all(|word| {
-                let known = self.known.get(word.as_str());
-                known.is_none_or(|reach| !reach.keeps)
-            })
+            && self.named_in(source).all(|reach| !reach.keeps)
             && shows_no_row(source, &self.columns)
+    }
+
+    /// The functions that a source names.
+    fn named_in<'a>(&'a self, source: &'a str) -> impl Iterator<Item = Reach> + 'a {
+        let plain = words(source).filter_map(move |word| self.known.get(word.as_str()));
+        let quoted = self.known.iter();
+        let quoted = quoted.filter(move |(name, _)| in_quotes(name, source));
+        plain.chain(quoted.map(|(_, reach)| reach)).copied()
     }
 }
 
@@ -168,11 +242,9 @@ impl Functions {
     pub(crate) fn is_harmless(&self, language: Option<&str>, source: &str) -> bool {
         matches!(language, Some("sql" | "plpgsql"))
             && is_harmless_source(source, &self.labelled)
-            && words(source).all(|word| {
-                self.known
-                    .get(word.as_str())
-                    .is_none_or(|reach| reach.trusted)
-            })
+            && !defines_code(source)
+            && self.named_in(source).all(|reach| reach.trusted)
+            && !(attaches(source) && self.named_in(source).any(|reach| reach.keeps))
     }
 }
 
@@ -212,7 +284,9 @@ fn closure<'a>(
         let before = found.len();
         for (name, rows) in by_name {
             let calls_bad = |row: &&FunctionRow<'_>| {
-                row.is_source() && words(row.source).any(|word| found.contains(word.as_str()))
+                row.is_source()
+                    && (words(row.source).any(|word| found.contains(word.as_str()))
+                        || found.iter().any(|bad| in_quotes(bad, row.source)))
             };
             if !found.contains(name) && rows.iter().any(calls_bad) {
                 found.insert(name);
@@ -248,7 +322,9 @@ fn is_keeper(name: &str) -> bool {
 /// Whether a function may store something by itself.
 fn stores(row: &FunctionRow<'_>) -> bool {
     if row.is_source() {
-        return stores_by_words(row.source);
+        let cursors = |word: String| matches!(word.as_str(), "declare" | "close");
+        return stores_by_words(row.source)
+            || row.language == "sql" && words(body(row.source)).any(cursors);
     }
     !(matches!(row.language, "c" | "internal") && row.from_extension)
 }
@@ -262,11 +338,25 @@ pub(crate) fn collects(source: &str) -> bool {
         || adds && has(|word| matches!(word, "loop" | "recursive"))
 }
 
-/// Whether a source has a word of a statement that stores something, or may hide one.
+/// Whether a source has a word of a statement that stores something, or may hide one. A cursor or a
+/// prepared statement that code makes is there for the session.
 pub(crate) fn stores_by_words(source: &str) -> bool {
-    const STORING: [&str; 12] = [
-        "insert", "update", "delete", "merge", "copy", "notify", "create", "alter", "comment",
-        "execute", "call", "do",
+    const STORING: [&str; 15] = [
+        "insert",
+        "update",
+        "delete",
+        "merge",
+        "copy",
+        "notify",
+        "create",
+        "alter",
+        "comment",
+        "execute",
+        "call",
+        "do",
+        "open",
+        "prepare",
+        "deallocate",
     ];
     // What `pg_get_functiondef` begins with.
     let source = source.strip_prefix("CREATE OR REPLACE ").unwrap_or(source);
@@ -284,7 +374,7 @@ fn is_risky(name: &str) -> bool {
 
 fn is_harmless(row: &FunctionRow<'_>, labelled: &HashSet<Box<str>>) -> bool {
     if row.is_source() {
-        return is_harmless_source(row.source, labelled);
+        return is_harmless_source(row.source, labelled) && !defines_code(body(row.source));
     }
     matches!(row.language, "c" | "internal") && row.from_extension
 }
@@ -293,8 +383,67 @@ fn is_harmless_source(source: &str, labelled: &HashSet<Box<str>>) -> bool {
     if has_unicode_names(source) || labelled.iter().any(|name| in_quotes(name, source)) {
         return false;
     }
-    words(source)
-        .all(|word| word != "execute" && !labelled.contains(word.as_str()) && !is_risky(&word))
+    words(source).all(|word| {
+        !matches!(word.as_str(), "execute" | "deallocate")
+            && !labelled.contains(word.as_str())
+            && !is_risky(&word)
+    })
+}
+
+/// The part of a source that runs: what comes behind the head that `pg_get_functiondef` writes.
+fn body(source: &str) -> &str {
+    source
+        .split_once("\nAS $")
+        .or_else(|| source.split_once("\nBEGIN ATOMIC"))
+        .map_or(source, |(_, body)| body)
+}
+
+/// Whether code defines other code, which nobody has read: its text can be spelled in many ways.
+fn defines_code(source: &str) -> bool {
+    const KINDS: [&str; 11] = [
+        "function",
+        "procedure",
+        "routine",
+        "aggregate",
+        "operator",
+        "cast",
+        "trigger",
+        "rule",
+        "policy",
+        "conversion",
+        "transform",
+    ];
+    let has = |wanted: &dyn Fn(&str) -> bool| words(source).any(|word| wanted(&word));
+    has(&|word| matches!(word, "create" | "alter")) && has(&|word| KINDS.contains(&word))
+}
+
+/// Whether code may put a function where it runs without being called.
+fn attaches(source: &str) -> bool {
+    let has = |wanted: &dyn Fn(&str) -> bool| words(source).any(|word| wanted(&word));
+    has(&|word| matches!(word, "create" | "alter"))
+        && has(&|word| {
+            matches!(
+                word,
+                "domain" | "type" | "index" | "check" | "generated" | "using" | "statistics"
+            )
+        })
+}
+
+/// Whether code may change how the session's texts are read.
+pub(crate) fn rereads(source: &str) -> bool {
+    let has = |wanted: &dyn Fn(&str) -> bool| words(source).any(|word| wanted(&word));
+    let may = |word: &str| {
+        matches!(
+            word,
+            "standard_conforming_strings"
+                | "client_encoding"
+                | "set_config"
+                | "pg_settings"
+                | "reset"
+                | "discard"
+        )
+    };
+    has(&may) || has(&|word| word == "set") && has(&|word| word == "names")
 }
 
 /// Whether a source may spell names by code points (`U&"\0063ustomers"`).
@@ -302,10 +451,16 @@ fn has_unicode_names(source: &str) -> bool {
     source.contains("U&\"") || source.contains("u&\"")
 }
 
-/// Whether a name that [`words`] cannot find, since it is no plain word, stands in quotes.
+/// Whether a name that [`words`] cannot find, since it is no plain word, stands in a source: in
+/// quotes, or as it is, since the server takes every character beyond ASCII for a letter.
 pub(crate) fn in_quotes(name: &str, source: &str) -> bool {
-    let plain = |c: char| c.is_alphanumeric() || c == '_' || c == '$';
-    !name.chars().all(plain) && source.contains(&name.replace('"', "\"\""))
+    let stands = |source: &str, name: &str| source.contains(&name.replace('"', "\"\""));
+    !is_word(name) && (stands(source, name) || stands(&source.to_lowercase(), &name.to_lowercase()))
+}
+
+fn is_word(name: &str) -> bool {
+    name.chars()
+        .all(|c| c.is_alphanumeric() || c == '_' || c == '$')
 }
 
 /// The identifiers in a source text as they stand and as the server folds and cuts them; comments

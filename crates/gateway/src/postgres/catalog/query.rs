@@ -3,7 +3,7 @@
 //! Every name, operator and cast is qualified: the session's `search_path` may be an attacker's.
 
 /// The statements, in the order in which [`Rows`] holds their results.
-pub(crate) const QUERIES: [&str; 5] = [COLUMNS, INHERITS, VIEWS, FUNCTIONS, ATTACHED];
+pub(crate) const QUERIES: [&str; 6] = [COLUMNS, INHERITS, VIEWS, FUNCTIONS, ATTACHED, COPIES];
 
 const COLUMNS: &str = "SELECT c.oid::pg_catalog.int8::pg_catalog.text, n.nspname::pg_catalog.text, \
     c.relname::pg_catalog.text, a.attnum::pg_catalog.text, a.attname::pg_catalog.text, \
@@ -22,7 +22,8 @@ const INHERITS: &str = "SELECT i.inhrelid::pg_catalog.int8::pg_catalog.text, \
     i.inhparent::pg_catalog.int8::pg_catalog.text FROM pg_catalog.pg_inherits i";
 
 const VIEWS: &str = "SELECT c.oid::pg_catalog.int8::pg_catalog.text, \
-    pg_catalog.pg_get_viewdef(c.oid) FROM pg_catalog.pg_class c \
+    pg_catalog.pg_get_viewdef(c.oid), (c.relkind OPERATOR(pg_catalog.=) 'm')::pg_catalog.text \
+    FROM pg_catalog.pg_class c \
     WHERE (c.relkind OPERATOR(pg_catalog.=) 'v' OR c.relkind OPERATOR(pg_catalog.=) 'm') \
     AND c.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid";
 
@@ -36,20 +37,33 @@ const FUNCTIONS: &str = "SELECT p.proname::pg_catalog.text, l.lanname::pg_catalo
     JOIN pg_catalog.pg_language l ON l.oid OPERATOR(pg_catalog.=) p.prolang \
     WHERE p.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid";
 
-/// Code that runs without being called: behind operators, casts and domains (relation 0), and on the
-/// rows of a relation by its triggers, policies, checks, indexes and generated columns.
-const ATTACHED: &str = "SELECT '0', p.proname::pg_catalog.text FROM pg_catalog.pg_operator o \
+/// Code that runs without being called: behind operators, casts, ranges and domains (relation 0), and
+/// on the rows of a relation by its triggers, rules, policies, checks, indexes, defaults and generated
+/// columns.
+const ATTACHED: &str = "SELECT '0', pg_catalog.quote_ident(p.proname::pg_catalog.text) FROM pg_catalog.pg_operator o \
     JOIN pg_catalog.pg_proc p ON p.oid OPERATOR(pg_catalog.=) o.oprcode::pg_catalog.oid \
     WHERE o.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid \
-    UNION ALL SELECT '0', p.proname::pg_catalog.text FROM pg_catalog.pg_cast k \
+    UNION ALL SELECT '0', pg_catalog.quote_ident(p.proname::pg_catalog.text) \
+    FROM pg_catalog.pg_cast k \
     JOIN pg_catalog.pg_proc p ON p.oid OPERATOR(pg_catalog.=) k.castfunc \
     WHERE k.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid \
+    UNION ALL SELECT '0', pg_catalog.quote_ident(p.proname::pg_catalog.text) \
+    FROM pg_catalog.pg_range r JOIN pg_catalog.pg_proc p \
+    ON p.oid OPERATOR(pg_catalog.=) r.rngsubdiff::pg_catalog.oid \
+    OR p.oid OPERATOR(pg_catalog.=) r.rngcanonical::pg_catalog.oid \
+    WHERE r.rngtypid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid \
+    UNION ALL SELECT '0', t.typdefault FROM pg_catalog.pg_type t \
+    WHERE t.typdefault IS NOT NULL AND t.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid \
     UNION ALL SELECT k.conrelid::pg_catalog.int8::pg_catalog.text, \
     pg_catalog.pg_get_constraintdef(k.oid) FROM pg_catalog.pg_constraint k \
     WHERE k.contype OPERATOR(pg_catalog.=) 'c' \
     AND k.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid \
     UNION ALL SELECT t.tgrelid::pg_catalog.int8::pg_catalog.text, \
     pg_catalog.pg_get_triggerdef(t.oid) FROM pg_catalog.pg_trigger t WHERE NOT t.tgisinternal \
+    UNION ALL SELECT w.ev_class::pg_catalog.int8::pg_catalog.text, \
+    pg_catalog.pg_get_ruledef(w.oid) FROM pg_catalog.pg_rewrite w \
+    WHERE w.rulename OPERATOR(pg_catalog.<>) '_RETURN'::pg_catalog.name \
+    AND w.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid \
     UNION ALL SELECT y.polrelid::pg_catalog.int8::pg_catalog.text, \
     pg_catalog.concat(pg_catalog.pg_get_expr(y.polqual, y.polrelid), ' ', \
     pg_catalog.pg_get_expr(y.polwithcheck, y.polrelid)) FROM pg_catalog.pg_policy y \
@@ -59,6 +73,19 @@ const ATTACHED: &str = "SELECT '0', p.proname::pg_catalog.text FROM pg_catalog.p
     AND i.indexrelid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid \
     UNION ALL SELECT a.attrelid::pg_catalog.int8::pg_catalog.text, \
     pg_catalog.pg_get_expr(d.adbin, d.adrelid) FROM pg_catalog.pg_attrdef d \
+    JOIN pg_catalog.pg_attribute a ON a.attrelid OPERATOR(pg_catalog.=) d.adrelid \
+    AND a.attnum OPERATOR(pg_catalog.=) d.adnum \
+    WHERE d.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid";
+
+/// Columns that the server itself fills from others: those of foreign keys, with the column that they
+/// refer to, and generated ones, with their expression.
+const COPIES: &str = "SELECT k.conrelid::pg_catalog.int8::pg_catalog.text, \
+    u.child::pg_catalog.text, k.confrelid::pg_catalog.int8::pg_catalog.text, \
+    u.parent::pg_catalog.text, NULL::pg_catalog.text FROM pg_catalog.pg_constraint k, \
+    ROWS FROM (pg_catalog.unnest(k.conkey), pg_catalog.unnest(k.confkey)) AS u(child, parent) \
+    WHERE k.contype OPERATOR(pg_catalog.=) 'f' \
+    UNION ALL SELECT a.attrelid::pg_catalog.int8::pg_catalog.text, a.attnum::pg_catalog.text, \
+    '0', '0', pg_catalog.pg_get_expr(d.adbin, d.adrelid) FROM pg_catalog.pg_attrdef d \
     JOIN pg_catalog.pg_attribute a ON a.attrelid OPERATOR(pg_catalog.=) d.adrelid \
     AND a.attnum OPERATOR(pg_catalog.=) d.adnum \
     WHERE a.attgenerated OPERATOR(pg_catalog.<>) ''";
@@ -81,6 +108,29 @@ pub(super) struct ColumnRow<'a> {
     pub(super) attribute: i16,
     pub(super) name: &'a str,
     pub(super) not_null: bool,
+}
+
+/// One view.
+pub(super) struct ViewRow<'a> {
+    pub(super) oid: u32,
+    pub(super) text: &'a str,
+    /// Whether its rows are stored.
+    pub(super) is_stored: bool,
+}
+
+/// Where the server fills one column from.
+pub(super) enum Source<'a> {
+    /// The column that a foreign key refers to.
+    Column(u32, i16),
+    /// Columns of the same relation, by an expression.
+    Expression(&'a str),
+}
+
+/// A column that the server fills from others.
+pub(super) struct CopyRow<'a> {
+    pub(super) oid: u32,
+    pub(super) attribute: i16,
+    pub(super) from: Source<'a>,
 }
 
 /// One function that is not part of the server.
@@ -136,10 +186,14 @@ impl Rows {
             .collect()
     }
 
-    pub(super) fn views(&self) -> Result<Vec<(u32, &str)>, String> {
+    pub(super) fn views(&self) -> Result<Vec<ViewRow<'_>>, String> {
         let rows = self.table(2)?.iter();
         rows.map(|row| match cell(row, 0).parse() {
-            Ok(oid) => Ok((oid, cell(row, 1))),
+            Ok(oid) => Ok(ViewRow {
+                oid,
+                text: cell(row, 1),
+                is_stored: cell(row, 2) == "true",
+            }),
             Err(_) => Err(malformed("views")),
         })
         .collect()
@@ -151,6 +205,29 @@ impl Rows {
         rows.map(|row| match cell(row, 0).parse() {
             Ok(oid) => Ok((oid, cell(row, 1))),
             Err(_) => Err(malformed("attached code")),
+        })
+        .collect()
+    }
+
+    pub(super) fn copies(&self) -> Result<Vec<CopyRow<'_>>, String> {
+        let read = |row: &'_ Vec<Option<Box<str>>>| {
+            let column = |at| Some((cell(row, at).parse().ok()?, cell(row, at + 1).parse().ok()?));
+            let (oid, attribute) = column(0)?;
+            let (parent, number) = column(2)?;
+            Some((oid, attribute, parent, number))
+        };
+        let rows = self.table(5)?.iter();
+        rows.map(|row| {
+            let (oid, attribute, parent, number) = read(row).ok_or_else(|| malformed("keys"))?;
+            let from = match row.get(4).and_then(Option::as_deref) {
+                Some(expression) => Source::Expression(expression),
+                None => Source::Column(parent, number),
+            };
+            Ok(CopyRow {
+                oid,
+                attribute,
+                from,
+            })
         })
         .collect()
     }

@@ -57,7 +57,7 @@ const CUSTOMERS: (u32, &str, &str, &[&str]) = (20_000, "public", "customers", &[
 
 fn build(tables: [query::Table; 4], pins: &mut Pins) -> Catalog {
     let mut tables = Vec::from(tables);
-    tables.push(Vec::new());
+    tables.extend([Vec::new(), Vec::new()]);
     Catalog::build(&Rows { tables }, &rules(), pins).unwrap()
 }
 
@@ -262,13 +262,19 @@ fn a_view_that_shows_no_labelled_column_lies_over_labelled_rows() {
     };
     assert!(holds("UPDATE safer SET id = 1 WHERE id = 2"));
     assert!(!holds("UPDATE orders SET id = 1 WHERE id = 2"));
+    let Analysis::Parsed(script) = weir_sql::analyze("TABLE safer", &LexSettings::default()) else {
+        panic!("it does not parse");
+    };
+    let oracle = catalog.oracle(&script.statements[0], false);
+    let behind = oracle.behind(0).iter().map(|(_, name)| &**name);
+    assert_eq!(behind.collect::<Vec<_>>(), ["customers", "safe"]);
 }
 
 #[test]
 fn code_is_harmless_only_if_it_cannot_spell_a_labelled_name() {
     let columns = relations(&[CUSTOMERS, (20_001, "legal", "Tax \"Ids", &["ssn"])]);
     let rows = Rows {
-        tables: vec![columns, vec![], vec![], vec![], vec![]],
+        tables: vec![columns, vec![], vec![], vec![], vec![], vec![]],
     };
     let resources = RESOURCES.replace(
         "columns: [{",
@@ -313,6 +319,7 @@ fn with_code(functions: Vec<query::Table>, attached: &[(&str, &str)]) -> Catalog
         vec![],
         functions.concat(),
         code.collect(),
+        vec![],
     ];
     Catalog::build(&Rows { tables }, &rules(), &mut Pins::default()).unwrap()
 }
@@ -463,4 +470,269 @@ fn functions_that_put_many_records_into_one_value_are_known() {
     let collects = |name| catalog.functions.collects(name);
     assert!(collects("pack") && collects("outer_one") && collects("piecewise"));
     assert!(!collects("counts") && !collects("joined"));
+}
+
+fn attaches(catalog: &Catalog, sql: &str) -> bool {
+    let Analysis::Parsed(script) = weir_sql::analyze(sql, &LexSettings::default()) else {
+        panic!("{sql}");
+    };
+    catalog.oracle(&script.statements[0], false).attaches()
+}
+
+#[test]
+fn code_that_runs_by_itself_anywhere_comes_to_name_nothing_labelled() {
+    let functions = vec![
+        function_row("stamp", "plpgsql", "BEGIN NEW.memo := foo(); END", "false"),
+        function_row("foo", "sql", "SELECT x FROM stash", "false"),
+    ];
+    let attached = [("20001", "EXECUTE FUNCTION stamp()")];
+    let catalog = with_code(functions, &attached);
+    let body = "RETURNS text LANGUAGE sql AS";
+    for sql in [
+        &format!("CREATE OR REPLACE FUNCTION stamp() {body} 'SELECT ssn FROM customers'"),
+        &format!("CREATE OR REPLACE FUNCTION foo() {body} 'SELECT ssn FROM customers'"),
+        "ALTER FUNCTION other() RENAME TO foo",
+        "ALTER TABLE customers RENAME TO stash",
+        "ALTER TABLE customers INHERIT stash",
+        "CREATE TABLE stash () INHERITS (customers)",
+    ] {
+        assert!(attaches(&catalog, sql), "{sql}");
+    }
+    for sql in [
+        &format!("CREATE OR REPLACE FUNCTION stamp() {body} 'SELECT memo FROM orders'"),
+        &format!("CREATE OR REPLACE FUNCTION other() {body} 'SELECT ssn FROM customers'"),
+        "ALTER TABLE customers RENAME TO people",
+        "ALTER TABLE orders RENAME TO stash",
+        "ALTER TABLE customers RENAME COLUMN ssn TO memo",
+        "CREATE TABLE customers_2026 () INHERITS (customers)",
+    ] {
+        assert!(!attaches(&catalog, sql), "{sql}");
+    }
+}
+
+#[test]
+fn a_column_does_not_get_a_name_that_a_trigger_moves() {
+    let functions = vec![function_row(
+        "move_it",
+        "plpgsql",
+        "BEGIN NEW.id := NEW.foo; RETURN NEW; END",
+        "false",
+    )];
+    let catalog = with_code(functions, &[("20000", "EXECUTE FUNCTION move_it()")]);
+    assert!(attaches(
+        &catalog,
+        "ALTER TABLE customers RENAME COLUMN ssn TO foo"
+    ));
+    assert!(!attaches(
+        &catalog,
+        "ALTER TABLE customers RENAME COLUMN ssn TO bar"
+    ));
+    assert!(!attaches(
+        &catalog,
+        "ALTER TABLE customers RENAME COLUMN id TO foo"
+    ));
+}
+
+#[test]
+fn the_server_s_own_trigger_copies_no_labelled_column() {
+    let catalog = with_code(vec![], &[]);
+    let trigger = |column: &str| {
+        format!(
+            "CREATE TRIGGER t BEFORE UPDATE ON customers FOR EACH ROW EXECUTE FUNCTION \
+             tsvector_update_trigger(tsv, 'pg_catalog.simple', {column})"
+        )
+    };
+    assert!(attaches(&catalog, &trigger("ssn")));
+    assert!(!attaches(&catalog, &trigger("id")));
+}
+
+#[test]
+fn functions_are_known_by_names_that_are_no_words() {
+    let functions = vec![
+        function_row("a-b", "sql", "SELECT ssn FROM customers", "false"),
+        function_row("leak\u{1f600}", "sql", "SELECT ssn FROM customers", "false"),
+        function_row("by_quotes", "sql", "SELECT \"a-b\"()", "false"),
+        function_row("folded", "sql", "SELECT LEAK\u{1f600}()", "false"),
+        function_row("plain", "sql", "SELECT a - b", "false"),
+    ];
+    let catalog = with_code(functions, &[]);
+    let trusted = |name| catalog.functions.is_trusted(None, name);
+    assert!(trusted("plain") && !trusted("by_quotes") && !trusted("folded"));
+}
+
+#[test]
+fn code_that_defines_code_is_not_trusted() {
+    let head = "CREATE OR REPLACE FUNCTION public.plain() RETURNS trigger ";
+    let create = "BEGIN CREATE OR REPLACE FUNCTION g() RETURNS int AS E'SELECT \\x31'; END";
+    let functions = vec![
+        function_row("definer", "plpgsql", create, "false"),
+        function_row("again", "plpgsql", "BEGIN DEALLOCATE p; END", "false"),
+        function_row(
+            "tables",
+            "plpgsql",
+            "BEGIN CREATE TABLE t (a int); END",
+            "false",
+        ),
+        function_row(
+            "plain",
+            "plpgsql",
+            &format!("{head}\nAS $f$ BEGIN END"),
+            "false",
+        ),
+        function_row(
+            "keeper",
+            "plpgsql",
+            "BEGIN INSERT INTO t VALUES (1); END",
+            "false",
+        ),
+    ];
+    let catalog = with_code(functions, &[]);
+    let trusted = |name| catalog.functions.is_trusted(None, name);
+    assert!(!trusted("definer") && !trusted("again") && trusted("tables") && trusted("plain"));
+    let harmless = |text: &str| {
+        catalog.is_harmless(&weir_sql::Code {
+            language: Some("plpgsql".into()),
+            text: text.into(),
+            runs_now: true,
+        })
+    };
+    assert!(harmless("BEGIN CREATE TABLE t (a int); END"));
+    assert!(harmless(
+        "BEGIN CREATE DOMAIN d AS text CHECK (VALUE <> ''); END"
+    ));
+    assert!(!harmless(
+        "BEGIN CREATE DOMAIN d AS text CHECK (keeper(VALUE)); END"
+    ));
+    assert!(!harmless(
+        "BEGIN CREATE OPERATOR @@@ (FUNCTION = plain); END"
+    ));
+}
+
+#[test]
+fn what_makes_cursors_and_statements_for_the_session_keeps_them() {
+    let functions = vec![
+        function_row(
+            "opens",
+            "plpgsql",
+            "BEGIN OPEN c FOR SELECT 1; END",
+            "false",
+        ),
+        function_row(
+            "declares",
+            "sql",
+            "CLOSE c; DECLARE c CURSOR FOR SELECT 1",
+            "false",
+        ),
+        function_row(
+            "prepares",
+            "plpgsql",
+            "BEGIN PREPARE p AS SELECT 1; END",
+            "false",
+        ),
+        function_row(
+            "reads",
+            "plpgsql",
+            "DECLARE r text; BEGIN RETURN r; END",
+            "false",
+        ),
+    ];
+    let catalog = with_code(functions, &[]);
+    let keeps = |name| catalog.functions.keeps(None, name);
+    assert!(keeps("opens") && keeps("declares") && keeps("prepares") && !keeps("reads"));
+}
+
+fn with_copies(columns: query::Table, copies: query::Table, pins: &mut Pins) -> Catalog {
+    let tables = vec![columns, vec![], vec![], vec![], vec![], copies];
+    Catalog::build(&Rows { tables }, &rules(), pins).unwrap()
+}
+
+#[test]
+fn what_the_server_fills_carries_the_labels_of_what_it_is_filled_from() {
+    let columns = || {
+        relations(&[
+            CUSTOMERS,
+            (20_001, "public", "child", &["id", "ref", "sum"]),
+        ])
+    };
+    let key = [cell("20001"), cell("2"), cell("20000"), cell("2"), None];
+    let sum = [
+        cell("20001"),
+        cell("3"),
+        cell("0"),
+        cell("0"),
+        cell("(ref || 'x'::text)"),
+    ];
+    let copies = vec![Vec::from(key), Vec::from(sum)];
+    let mut pins = Pins::default();
+    let catalog = with_copies(columns(), copies, &mut pins);
+    assert!(is_labelled(&catalog, 20_001, 2) && is_labelled(&catalog, 20_001, 3));
+    assert!(!is_labelled(&catalog, 20_001, 1));
+    assert_eq!(
+        catalog.origin(20_001, 3).map(|labels| labels.derived),
+        Some(true)
+    );
+    // The values stay when the key goes.
+    let later = with_copies(columns(), vec![], &mut pins);
+    assert!(is_labelled(&later, 20_001, 2) && is_labelled(&later, 20_001, 3));
+}
+
+#[test]
+fn a_view_over_a_function_that_is_not_trusted_may_show_anything() {
+    let columns = relations(&[
+        CUSTOMERS,
+        (20_001, "public", "told", &["x"]),
+        (20_002, "public", "stored", &["x"]),
+    ]);
+    let views = |called: &str| {
+        let view = |oid: &str, stored: &str| {
+            let text = format!("SELECT {called}() AS x");
+            vec![cell(oid), cell(&text), cell(stored)]
+        };
+        vec![view("20001", "false"), view("20002", "true")]
+    };
+    let lookup = || function_row("lookup", "sql", "SELECT ssn FROM customers", "false");
+    let mut pins = Pins::default();
+    let at_first = build([columns.clone(), vec![], views("now"), lookup()], &mut pins);
+    assert!(!is_labelled(&at_first, 20_001, 1) && !is_labelled(&at_first, 20_002, 1));
+    let then = build(
+        [columns.clone(), vec![], views("lookup"), lookup()],
+        &mut pins,
+    );
+    assert!(is_labelled(&then, 20_001, 1) && is_labelled(&then, 20_002, 1));
+    let again = build([columns, vec![], views("now"), lookup()], &mut pins);
+    assert!(!is_labelled(&again, 20_001, 1) && is_labelled(&again, 20_002, 1));
+}
+
+#[test]
+fn a_view_of_the_settings_sets_them() {
+    let settings: (u32, &str, &str, &[&str]) = (12_000, "pg_catalog", "pg_settings", &["name"]);
+    let columns = relations(&[
+        CUSTOMERS,
+        settings,
+        (20_001, "public", "own", &["name"]),
+        (20_002, "public", "other", &["id"]),
+    ]);
+    let views = vec![
+        vec![
+            cell("20001"),
+            cell("SELECT name FROM pg_settings"),
+            cell("false"),
+        ],
+        vec![
+            cell("20002"),
+            cell("SELECT id FROM customers"),
+            cell("false"),
+        ],
+    ];
+    let catalog = build([columns, vec![], views, vec![]], &mut Pins::default());
+    let sets = |sql: &str| {
+        let Analysis::Parsed(script) = weir_sql::analyze(sql, &LexSettings::default()) else {
+            panic!("{sql}");
+        };
+        catalog
+            .oracle(&script.statements[0], false)
+            .writes_settings()
+    };
+    assert!(sets("UPDATE own SET name = 'a' WHERE name = 'b'"));
+    assert!(!sets("UPDATE other SET id = 1 WHERE id = 2") && !sets("SELECT name FROM own"));
 }

@@ -45,6 +45,7 @@ impl Session {
         self.count_affected(&mut active, &command);
         self.settle_meter(&mut active);
         self.touched |= active.judged().touches;
+        self.reading_unsure |= active.judged().rereads;
         let effects = active.after();
         self.durable.extend(active.finish(Outcome::Completed));
         if let Some((body, analysed)) = effects {
@@ -79,23 +80,31 @@ impl Session {
         }
     }
 
-    /// A statement ends: its last rows are charged, the statements behind it learn of that, and a
-    /// cursor keeps the rest of its limits.
-    pub(super) fn settle_meter(&mut self, active: &mut Active) {
-        let Some(mut meter) = active.meter.take() else {
+    /// Charges the rows of a statement that stops for now; the statements behind it learn of that.
+    fn charge_meter(&mut self, active: &mut Active) {
+        let Some(meter) = &mut active.meter else {
             return;
         };
         let (usage, now) = (meter.take_usage(), millis());
-        if !usage.is_empty() {
-            self.shared.budgets.charge(now, &usage);
-            for waiting in self.pending.active() {
-                if let Some(meter) = &mut waiting.meter {
-                    self.shared
-                        .budgets
-                        .read(&mut |counters| meter.refresh(counters, now));
-                }
+        if usage.is_empty() {
+            return;
+        }
+        self.shared.budgets.charge(now, &usage);
+        for waiting in self.pending.active() {
+            if let Some(meter) = &mut waiting.meter {
+                self.shared
+                    .budgets
+                    .read(&mut |counters| meter.refresh(counters, now));
             }
         }
+    }
+
+    /// A statement ends: its last rows are charged, and a cursor keeps the rest of its limits.
+    pub(super) fn settle_meter(&mut self, active: &mut Active) {
+        self.charge_meter(active);
+        let Some(meter) = active.meter.take() else {
+            return;
+        };
         if let Some(cursor) = active
             .cursor
             .as_ref()
@@ -115,13 +124,20 @@ impl Session {
         if statement.changes_schema || !statement.code.is_empty() {
             self.catalog.schema_changed(statement);
         }
+        match &statement.transaction {
+            Some(weir_sql::Transaction::CommitPrepared(_)) => self.catalog.prepared_committed(),
+            Some(weir_sql::Transaction::RollbackTo(_)) => self.catalog.rolled_back(),
+            _ => {}
+        }
         if let Some(prepared) = &statement.prepares {
             let made = Prepared::new(Arc::clone(analysed), Some(body.nested()));
             self.named
                 .statements
                 .insert(name(prepared.name.as_bytes()), made);
         }
+        // Cursors and portals are one: the server has a name only once.
         if let Some(cursor) = &statement.declares {
+            self.named.portal_gone(cursor.name.as_bytes());
             let made = Cursor {
                 body: body.nested(),
                 hold: cursor.hold,
@@ -135,8 +151,14 @@ impl Session {
             None => {}
         }
         match &statement.closes {
-            Some(Some(name)) => drop(self.named.cursors.remove(name.as_str())),
-            Some(None) => self.named.cursors.clear(),
+            Some(Some(name)) => {
+                self.named.cursors.remove(name.as_str());
+                self.named.portal_gone(name.as_bytes());
+            }
+            Some(None) => {
+                self.named.cursors.clear();
+                self.named.portals_gone();
+            }
             None => {}
         }
     }
@@ -151,6 +173,7 @@ impl Session {
             if let Some(refusal) = active.stopped.take() {
                 return Ok(self.end_stopped(active, &refusal));
             }
+            self.charge_meter(&mut active);
             if let Err(active) = self.pending.resume(&name, active) {
                 match self.named.portals.get_mut(&name) {
                     Some(portal) => portal.active = Some(active),
@@ -237,6 +260,7 @@ impl Session {
             }
         }
         self.status = status;
+        self.reading_unsure = false;
         self.scratch = Vec::new();
         self.connection.muted = false;
         if status == b'I' {

@@ -251,7 +251,7 @@ impl Session {
     pub(super) fn notice(&mut self, header: Header) -> Fate {
         let scrub = self.must_scrub();
         let Some(active) = self.front_active() else {
-            return Fate::Forward;
+            return self.report(header, scrub, None);
         };
         if active.discarding {
             return Fate::Drop;
@@ -301,8 +301,8 @@ impl Session {
             Some(active) => {
                 active.judged().touches || touched && (implicit || active.judged().settles())
             }
-            // What was deferred is checked at Sync.
-            None => touched,
+            // What was deferred is checked at Sync; what is planned at Bind may run.
+            None => touched || self.pending.binds_touching(),
         }
     }
 }

@@ -3,16 +3,16 @@
 use pg_query::NodeEnum;
 use pg_query::protobuf::{
     AlterFunctionStmt, AlterTableType, CreateFunctionStmt, CreateSchemaStmt, DropStmt, Node,
-    ObjectType, RuleStmt,
+    ObjectType, RenameStmt, RuleStmt,
 };
 
 use super::elements;
 use super::tags::{alter_tag, drop_tag};
 use crate::build::inventory::Inventory;
 use crate::build::settings::literal;
-use crate::build::{Builder, texts};
+use crate::build::{Builder, text, texts};
 use crate::ir::Root;
-use crate::{Access, Code, DefinitionColumn, Effect, SettingTarget};
+use crate::{Access, Code, DefinitionColumn, Effect, Rename, SettingTarget};
 
 impl Builder {
     /// Statements that change the catalog, grants, and whatever is left.
@@ -51,7 +51,10 @@ impl Builder {
             _ => {}
         }
         match node {
-            NodeEnum::CreateStmt(_) => self.does("CREATE TABLE", &[Create]),
+            NodeEnum::CreateStmt(create) => {
+                self.statement.adopts = !create.inh_relations.is_empty();
+                self.does("CREATE TABLE", &[Create]);
+            }
             NodeEnum::CreateForeignTableStmt(_) => {
                 self.does("CREATE FOREIGN TABLE", &[Create, Foreign]);
             }
@@ -100,6 +103,7 @@ impl Builder {
                 if self.statement.effects.contains(Routine) {
                     self.statement.defines = Some(rename.newname.clone());
                 }
+                self.renamed(rename);
             }
             NodeEnum::AlterObjectSchemaStmt(alter) => {
                 self.does(alter_tag(alter.object_type), &[Alter]);
@@ -202,6 +206,13 @@ impl Builder {
             NodeEnum::CreateTrigStmt(create) => {
                 self.does("CREATE TRIGGER", &[Routine, Create]);
                 self.function(&create.funcname);
+                // The server's own that copies columns has their names as its arguments.
+                let copies = |name: &str| name.starts_with("tsvector_update_trigger");
+                if create.funcname.last().and_then(text).is_some_and(copies) {
+                    let arguments = texts(&create.args).into_iter();
+                    let named = arguments.map(|name| DefinitionColumn { name, into: None });
+                    self.statement.columns.extend(named);
+                }
             }
             NodeEnum::CreateEventTrigStmt(create) => {
                 self.does("CREATE EVENT TRIGGER", &[Routine, Create]);
@@ -356,6 +367,7 @@ impl Builder {
             return;
         };
         match Kind::try_from(command.subtype) {
+            Ok(Kind::AtAddInherit | Kind::AtAttachPartition) => self.statement.adopts = true,
             Ok(Kind::AtChangeOwner) => self.effect(Effect::Grant),
             Ok(
                 Kind::AtEnableTrig
@@ -373,6 +385,24 @@ impl Builder {
             ) => self.effect(Effect::Routine),
             _ => {}
         }
+    }
+
+    fn renamed(&mut self, rename: &RenameStmt) {
+        use ObjectType as Kind;
+        let column = match Kind::try_from(rename.rename_type) {
+            Ok(Kind::ObjectColumn | Kind::ObjectAttribute) => Some(rename.subname.clone()),
+            Ok(
+                Kind::ObjectTable
+                | Kind::ObjectView
+                | Kind::ObjectMatview
+                | Kind::ObjectForeignTable,
+            ) => None,
+            _ => return,
+        };
+        self.statement.renames = Some(Rename {
+            column,
+            to: rename.newname.clone(),
+        });
     }
 
     fn schema(&mut self, create: &CreateSchemaStmt) -> Root {

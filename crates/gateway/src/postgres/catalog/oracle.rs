@@ -1,0 +1,283 @@
+//! A catalog's answers about one statement.
+
+use std::sync::Arc;
+
+use weir_policy::LabelId;
+use weir_sql::{Origin, Statement};
+
+use super::{Catalog, Relation, Resolved};
+
+/// A catalog's answers about one statement's relations and functions.
+pub(crate) struct Oracle<'a> {
+    pub(super) catalog: &'a Catalog,
+    pub(super) statement: &'a Statement,
+    pub(super) relations: Vec<Resolved<'a>>,
+    pub(super) after_ddl: bool,
+}
+
+impl Oracle<'_> {
+    /// Every label that values of these origins may carry, sorted.
+    pub(crate) fn labels_of(&self, origins: &[Origin]) -> Vec<LabelId> {
+        let mut ids: Vec<LabelId> = Vec::new();
+        for origin in origins {
+            match origin {
+                Origin::Column { relation, column } => match self.relations.get(*relation) {
+                    Some(Resolved::One(found)) => ids.extend_from_slice(found.labels(*column)),
+                    _ => ids.extend_from_slice(&self.catalog.all_labels),
+                },
+                Origin::Relation(relation) => match self.relations.get(*relation) {
+                    Some(Resolved::Ambiguous(candidates)) => ids.extend(
+                        candidates
+                            .iter()
+                            .filter_map(|at| self.catalog.relations.get(*at))
+                            .flat_map(Relation::all_labels),
+                    ),
+                    Some(Resolved::One(found)) => ids.extend(found.all_labels()),
+                    _ => ids.extend_from_slice(&self.catalog.all_labels),
+                },
+                Origin::Function(_) | Origin::Unresolved => {
+                    ids.extend_from_slice(&self.catalog.all_labels);
+                }
+            }
+        }
+        ids.sort_unstable();
+        ids.dedup();
+        ids
+    }
+
+    /// The name of a labelled column, with its table, and its labels.
+    pub(crate) fn named(&self, origin: Origin) -> Option<(String, Vec<LabelId>)> {
+        let Origin::Column { relation, column } = origin else {
+            return None;
+        };
+        let Some(Resolved::One(found)) = self.relations.get(relation) else {
+            return None;
+        };
+        let labels = found.labels(column).to_vec();
+        let name = &found.columns.get(column)?.name;
+        let (schema, table) = (&found.schema, &found.name);
+        (!labels.is_empty()).then(|| (format!("{schema}.{table}.{name}"), labels))
+    }
+
+    /// The labels of a column of the statement's relation at `index`; none where it is not known.
+    pub(crate) fn labels_at(&self, index: usize, column: Option<&str>) -> Vec<LabelId> {
+        let Some(Resolved::One(found)) = self.relations.get(index) else {
+            return Vec::new();
+        };
+        let at = column.and_then(|name| found.columns.iter().position(|have| have.name == name));
+        at.map(|at| found.labels(at).to_vec()).unwrap_or_default()
+    }
+
+    /// The labels that a name may stand for in an expression over the statement's relations: of
+    /// columns, or of a whole row.
+    pub(crate) fn labels_named(&self, name: &str) -> Vec<LabelId> {
+        let mut ids: Vec<LabelId> = Vec::new();
+        for (index, relation) in self.relations.iter().enumerate() {
+            ids.extend(self.labels_at(index, Some(name)));
+            if let Resolved::One(found) = relation
+                && *found.name == *name
+            {
+                ids.extend(found.all_labels());
+            }
+        }
+        ids.sort_unstable();
+        ids.dedup();
+        ids
+    }
+
+    /// What lies behind the statement's relation at `index`, if it is a view: schemas and names.
+    pub(crate) fn behind(&self, index: usize) -> &[(Arc<str>, Arc<str>)] {
+        match self.relations.get(index) {
+            Some(Resolved::One(view)) => &view.reads,
+            _ => &[],
+        }
+    }
+
+    /// What views that the statement reads call.
+    pub(crate) fn called_by_views(&self) -> impl Iterator<Item = &str> {
+        let found = self.relations.iter().filter_map(|found| match found {
+            Resolved::One(found) => Some(found),
+            _ => None,
+        });
+        found.flat_map(|view| view.calls.iter().map(|name| &**name))
+    }
+
+    /// Whether a column of what the statement writes has no nulls.
+    pub(crate) fn is_never_null(&self, column: &str) -> bool {
+        let named = self.statement.relations.iter().zip(&self.relations);
+        let written = named.filter(|(named, _)| named.access == weir_sql::Access::Write);
+        written.into_iter().any(|(_, found)| match found {
+            Resolved::One(found) => {
+                let at = found.columns.iter().position(|have| have.name == column);
+                at.is_some_and(|at| found.filled.get(at) == Some(&true))
+            }
+            _ => false,
+        })
+    }
+
+    /// Whether it writes to a view over the server's settings, which sets them.
+    pub(crate) fn writes_settings(&self) -> bool {
+        let named = self.statement.relations.iter().zip(&self.relations);
+        let mut written = named.filter(|(named, _)| named.access == weir_sql::Access::Write);
+        written.any(|(_, found)| matches!(found, Resolved::One(view) if view.over_settings))
+    }
+
+    /// Whether something that it calls, or that runs by itself, may change how the texts that follow
+    /// are read.
+    pub(crate) fn rereads(&self) -> bool {
+        let functions = &self.catalog.functions;
+        let called = self.statement.functions.iter().map(|f| &*f.name);
+        called
+            .chain(self.called_by_views())
+            .any(|name| functions.rereads(name))
+            || functions.rereads("")
+    }
+
+    /// Whether rows with labelled columns lie in or under the statement's relation at `index`.
+    pub(crate) fn holds_labelled(&self, index: usize) -> bool {
+        match self.relations.get(index) {
+            Some(Resolved::One(found)) => found.holds_labelled(),
+            Some(Resolved::Ambiguous(_)) => true,
+            Some(Resolved::Unknown) | None => false,
+        }
+    }
+
+    /// Whether a function of the database, or a view that is read, may put many records into one row.
+    pub(crate) fn calls_collecting(&self) -> bool {
+        let functions = &self.catalog.functions;
+        let called = self.statement.functions.iter();
+        called.into_iter().any(|f| functions.collects(&f.name))
+            || self
+                .called_by_views()
+                .any(|name| weir_sql::is_collecting(name) || functions.collects(name))
+    }
+
+    /// Whether a function is called that keeps what it is given. What moves a sequence shows nothing
+    /// of a row.
+    pub(crate) fn calls_keeping(&self) -> bool {
+        let functions = &self.catalog.functions;
+        self.statement.functions.iter().any(|f| {
+            let class = weir_sql::builtin::class(&f.name);
+            class != Some(weir_sql::builtin::FunctionClass::Sequence)
+                && functions.keeps(f.schema.as_deref(), &f.name)
+        })
+    }
+
+    /// Whether a definition puts code where it would run by itself on labelled values and could leave
+    /// them elsewhere, or tell of them: behind an operator, a cast or a domain, or as a trigger, a
+    /// policy, a check or an index of a labelled relation.
+    pub(crate) fn attaches(&self) -> bool {
+        let functions = &self.catalog.functions;
+        let statement = self.statement;
+        if let Some(name) = &statement.defines {
+            let quiet = |code: &weir_sql::Code| {
+                functions.is_quiet_code(code.language.as_deref(), &code.text)
+            };
+            let harmless = |code: &weir_sql::Code| self.catalog.is_harmless(code);
+            let is_defined = !statement.code.is_empty() && statement.contained.is_empty();
+            return functions.is_attached(name)
+                && !(is_defined && statement.code.iter().all(quiet))
+                || functions.is_mentioned(name)
+                    && !(is_defined && statement.code.iter().all(harmless));
+        }
+        let keeps = || self.calls_keeping();
+        let on_labelled = || (0..self.relations.len()).any(|index| self.holds_labelled(index));
+        if let Some(rename) = &statement.renames {
+            return match &rename.column {
+                Some(column) => {
+                    functions.is_attached(&rename.to) && !self.labels_named(column).is_empty()
+                }
+                None => functions.is_mentioned(&rename.to) && on_labelled(),
+            };
+        }
+        // Code that reads the one relation would read the rows of the other, or the other way round.
+        let is_met = |index: usize| {
+            let (_, name) = self.name(index);
+            !self.holds_labelled(index) && functions.is_mentioned(name)
+        };
+        if statement.adopts && on_labelled() && (0..self.relations.len()).any(is_met) {
+            return true;
+        }
+        match statement.tag {
+            "CREATE OPERATOR"
+            | "CREATE CAST"
+            | "CREATE DOMAIN"
+            | "ALTER DOMAIN"
+            | "CREATE TYPE"
+            | "CREATE EVENT TRIGGER" => keeps(),
+            "ALTER TABLE" | "CREATE INDEX" | "CREATE STATISTICS" => keeps() && on_labelled(),
+            "CREATE POLICY" | "ALTER POLICY" => {
+                let named = |column: &weir_sql::DefinitionColumn| {
+                    !self.labels_named(&column.name).is_empty()
+                };
+                on_labelled() && (keeps() || statement.columns.iter().any(named))
+            }
+            "CREATE TRIGGER" => {
+                let named = || {
+                    let mut columns = statement.columns.iter();
+                    columns.any(|column| !self.labels_named(&column.name).is_empty())
+                };
+                // The server's own copies the columns that its arguments name.
+                let loud = |function: &weir_sql::FunctionRef| {
+                    let copies = function.name.starts_with("tsvector_update_trigger");
+                    !functions.is_quiet(&function.name) || copies && named()
+                };
+                on_labelled() && (keeps() || statement.functions.iter().any(loud))
+            }
+            _ => false,
+        }
+    }
+
+    /// Schema and name of the statement's relation at `index`, as far as they are known.
+    pub(crate) fn name(&self, index: usize) -> (&str, &str) {
+        match (
+            self.relations.get(index),
+            self.statement.relations.get(index),
+        ) {
+            (Some(Resolved::One(found)), _) => (&found.schema, &found.name),
+            (_, Some(named)) => (named.schema.as_deref().unwrap_or(""), &named.name),
+            _ => ("", ""),
+        }
+    }
+}
+
+impl weir_sql::Oracle for Oracle<'_> {
+    fn columns(&self, relation: usize) -> Option<&[weir_sql::Column]> {
+        match self.relations.get(relation)? {
+            Resolved::One(found) => Some(&found.columns),
+            Resolved::Unknown if !self.after_ddl => Some(&[]),
+            _ => None,
+        }
+    }
+
+    fn is_trusted(&self, function: usize) -> bool {
+        let Some(function) = self.statement.functions.get(function) else {
+            return false;
+        };
+        self.catalog
+            .functions
+            .is_trusted(function.schema.as_deref(), &function.name)
+    }
+
+    fn keeps(&self, function: usize) -> bool {
+        let function = self.statement.functions.get(function);
+        function.is_none_or(|function| {
+            self.catalog
+                .functions
+                .keeps(function.schema.as_deref(), &function.name)
+        })
+    }
+
+    fn is_redefined(&self, function: usize) -> bool {
+        let function = self.statement.functions.get(function);
+        function.is_some_and(|function| {
+            let functions = &self.catalog.functions;
+            functions.is_redefined(function.schema.as_deref(), &function.name)
+        })
+    }
+
+    fn is_harmless_field(&self, name: &str) -> bool {
+        let functions = &self.catalog.functions;
+        functions.is_trusted(None, name) && !functions.keeps(None, name)
+    }
+}
