@@ -16,6 +16,7 @@ mod overview;
 mod query;
 mod retention;
 mod rollup;
+mod round;
 mod schema;
 mod seen;
 mod sessions;
@@ -44,6 +45,7 @@ pub use outgoing::Behind;
 pub(crate) use outgoing::{Cursor, Outgoing};
 pub use overview::{Day, FindingCount, HoldTotals, LabelDay, Overview, PolicyCount, Traffic};
 pub use query::{EventPage, Filter};
+pub(crate) use round::Round;
 pub(crate) use schema::unpack as unpack_block;
 pub use seen::{Saw, SawBy, SawFilter, SawIn, SawLabels, SawPerhaps};
 pub use sessions::{SessionFilter, SessionPage, SessionSummary};
@@ -329,6 +331,14 @@ impl Collector {
             let _ = self.inner.tail.send(found.into());
         }
     }
+        self.report_all(vec![finding])
+    }
+
+    /// The same for several: one transaction.
+    ///
+    /// # Errors
+    /// When the store failed: none of them was recorded then.
+    pub fn report_all(&self, findings: Vec<Finding>) -> Result<(), CollectorError> {
 
     /// How many follow what is committed.
     #[must_use]

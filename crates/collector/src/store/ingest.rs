@@ -20,6 +20,7 @@ use super::maintain::merge_small;
 use super::outgoing;
 use super::retention;
 use super::rollup::Rollup;
+use super::round::Round;
 use super::seen::SeenNotes;
 use super::sessions::save_session;
 use crate::log::{Log, LogKey, OWN, Run, Signed, Vouched};
@@ -462,12 +463,14 @@ fn report(
     now: Now,
     take: &mut Take<'_>,
 ) -> Result<(), CollectorError> {
-    let findings = found.into_iter().map(|found| Finding {
+    let mut round = Round::default();
+    round.add(found.into_iter().map(|found| Finding {
         code: found.code,
         message: found.message.into(),
         subject: None,
         engine: Some(about.as_str().into()),
-    });
+    }));
+    let findings = round.take().unwrap_or_default().into_iter();
     let records = findings.map(|finding| Record::engine(now.wall, finding));
     record(store, work, own, records.collect(), now, take)
 }

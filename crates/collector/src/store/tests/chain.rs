@@ -30,6 +30,19 @@ fn a_gap_is_found_when_it_opens_and_when_late_events_close_it() {
 }
 
 #[test]
+fn a_batch_of_very_many_gaps_leaves_a_few_findings_and_their_number() {
+    let (_dir, store) = fresh();
+    let records: Vec<_> = (0..200).map(beat).collect();
+    let frames = chain(1, genesis(&engine()), 1, &records);
+    let batch = Batch {
+        engine: engine(),
+        frames: frames.into_iter().skip(1).step_by(2).collect(),
+    };
+    store.ingest(&batch).unwrap();
+    assert_eq!(findings(&store), [FindingCode::Gap; 9]);
+}
+
+#[test]
 fn batches_in_any_order_end_in_the_same_record() {
     let frames = chain(
         1,
