@@ -19,6 +19,7 @@ use sha2::Sha256;
 use weir_audit::proof::{Checkpoint, Note, VerifierKey};
 use weir_audit::{Body, Digest, EngineId, Event, Hash, Timestamp};
 
+use crate::log::judge::is_zero;
 use crate::log::verify_note;
 use crate::{About, Answer, Collector, CollectorError, Filter, Manifest, Overview, Question, ui};
 
@@ -58,6 +59,9 @@ pub struct Report {
     /// What did not.
     pub problems: Vec<String>,
     /// Who recorded, and how much of it verified.
+    /// How many problems there are beyond those.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub more_problems: u64,
     pub engines: Vec<Engine>,
     /// Sums.
     pub overview: Overview,
@@ -74,7 +78,7 @@ pub struct Engine {
     /// Events that verified.
     pub events: u64,
     /// How many problems there are with its chain.
-    pub problems: usize,
+    pub problems: u64,
 }
 
 /// A report as it is handed on.
@@ -171,13 +175,14 @@ impl Collector {
             root: Digest(checkpoint.root.0),
             verified: proof.ok,
             problems: proof.log.problems,
+            more_problems: proof.log.more_problems,
             engines: proof
                 .engines
                 .into_iter()
                 .map(|one| Engine {
                     engine: one.engine,
                     events: one.events,
-                    problems: one.problems.len(),
+                    problems: one.problems.len() as u64 + one.more_problems,
                 })
                 .collect(),
             overview: self.overview_of((since, until), None, MOST)?,

@@ -14,7 +14,7 @@ use super::html::{self, Html, visible};
 use super::problem::Problem;
 use super::request::Asked;
 use super::sessions::Session;
-use super::show::{count, moment};
+use super::show::{count, moment, unlisted};
 use crate::{ChainReport, Proof};
 
 #[derive(Template)]
@@ -41,11 +41,13 @@ struct Verified {
     ok: bool,
     engines: Vec<Engine>,
     problems: Vec<Html>,
+    more: Option<String>,
 }
 
 struct Engine {
     name: Html,
     problems: Vec<Html>,
+    more: Option<String>,
 }
 
 impl Inner {
@@ -89,6 +91,7 @@ fn shown(frame: Frame, proof: &Proof, verified: Option<&ChainReport>) -> ProofPa
         vouched: vouched.collect(),
         verified: verified.map(|report| Verified {
             ok: report.ok,
+            more: unlisted(report.log.more_problems),
             problems: report
                 .log
                 .problems
@@ -100,6 +103,7 @@ fn shown(frame: Frame, proof: &Proof, verified: Option<&ChainReport>) -> ProofPa
                 .iter()
                 .map(|engine| Engine {
                     name: visible(engine.engine.as_str()),
+                    more: unlisted(engine.more_problems),
                     problems: engine
                         .problems
                         .iter()
