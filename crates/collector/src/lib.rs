@@ -24,6 +24,7 @@ mod clickhouse;
 pub mod client;
 mod controller;
 pub mod csv;
+mod evidence;
 pub mod exports;
 pub mod findings;
 mod ingest;

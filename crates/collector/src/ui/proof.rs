@@ -61,9 +61,9 @@ impl Inner {
             let text = format!("The proof is of the whole record; you look at {namespace} alone.");
             return Err(Problem::new(StatusCode::FORBIDDEN, text));
         }
-        let proof = self.blocking(|store| store.proof()).await?;
+        let proof = self.blocking(&reads.on, |store| store.proof()).await?;
         let verified = match asked.fields.text("verify") {
-            Some(_) => Some(self.whole(|store| store.verify()).await?),
+            Some(_) => Some(self.whole(&reads.on, |store| store.verify()).await?),
             None => None,
         };
         let frame = self.frame(session, Here::Proof).await;
