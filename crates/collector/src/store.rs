@@ -150,6 +150,15 @@ impl CollectorError {
     }
 }
 
+/// What became of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// Up to where it was committed.
+    pub ack: Ack,
+    /// Bytes of the lines of sessions that are new.
+    pub lines: usize,
+}
+
 /// The log of proofs as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proof {
@@ -262,7 +271,8 @@ impl Collector {
     /// # Errors
     /// When nothing of the batch was committed.
     pub fn ingest(&self, batch: &Batch) -> Result<Ack, CollectorError> {
-        self.commit(batch, None, &mut |_| Ok(()))
+        let taken = self.commit(batch, None, &mut |_| Ok(()));
+        taken.map(|taken| taken.ack)
     }
 
     /// Commits a batch durably if `check` has nothing against any of its new events. Frames that are known
@@ -275,7 +285,7 @@ impl Collector {
         batch: &Batch,
         signed: &Signed,
         check: &mut dyn FnMut(&Event) -> Result<(), String>,
-    ) -> Result<Ack, CollectorError> {
+    ) -> Result<Taken, CollectorError> {
         self.commit(batch, Some(signed), check)
     }
 
@@ -284,7 +294,7 @@ impl Collector {
         batch: &Batch,
         signed: Option<&Signed>,
         check: &mut dyn FnMut(&Event) -> Result<(), String>,
-    ) -> Result<Ack, CollectorError> {
+    ) -> Result<Taken, CollectorError> {
         let wanted = self.inner.tail.receiver_count() > 0;
         let mut writer = self.writer();
         let now = writer.now();
@@ -294,7 +304,10 @@ impl Collector {
         if wanted && !done.events.is_empty() {
             let _ = self.inner.tail.send(done.events.into());
         }
-        Ok(done.ack)
+        Ok(Taken {
+            ack: done.ack,
+            lines: done.lines,
+        })
     }
 
     /// Remembers whose certificates are believed, so that signatures can be verified for as long as the
@@ -320,7 +333,7 @@ impl Collector {
     pub fn report(&self, finding: Finding) -> Result<(), CollectorError> {
         let mut writer = self.writer();
         let now = writer.now();
-        self.wrote(writer.find(vec![finding], now))?;
+        self.wrote(writer.find(findings, now))?;
         self.tell(writer.take_found());
         Ok(())
     }

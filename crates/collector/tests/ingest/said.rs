@@ -207,6 +207,36 @@ async fn what_is_shared_and_longer_than_engines_write_it_is_refused_and_is_a_fin
 /// Without it, one connection in the time without a certificate would keep all later evidence in the spool.
 #[tokio::test]
 async fn that_a_connection_was_refused_for_want_of_an_identity_is_taken_and_nothing_else_without_one()
+/// A frame says little of each session, and the store keeps a line of each.
+#[tokio::test]
+async fn more_sessions_than_engines_write_at_once_are_refused_and_lines_of_sessions_count_against_the_quota()
+ {
+    let bed = bed_with(Quota {
+        bytes: 1 << 20,
+        events: 1 << 30,
+    })
+    .await;
+    let pod = Pod::new("billing", 1);
+    let at = Timestamp::from(std::time::SystemTime::now());
+    let open = |number| Record::session(at, pod.session(number), ConnectionOpened::default());
+    let most: Vec<Record> = (1..=16_385).map(open).collect();
+    let why = refused(send(&bed.sidecar(&pod), batch_with(&pod, &most)).await);
+    assert!(why.contains("413") && why.contains("sessions"), "{why}");
+    let found = findings(&bed).await;
+    assert!(found[0].contains("no engine writes"), "{found:?}");
+    // What a sidecar sends at once is taken, and its lines are paid for before the next.
+    let other = Pod::new("billing", 2);
+    let open = |number| Record::session(at, other.session(number), ConnectionOpened::default());
+    let records: Vec<Record> = (20_001..25_001).map(open).collect();
+    let batch = batch_with(&other, &records);
+    let bytes: usize = batch.frames.iter().map(|frame| frame.stored_len()).sum();
+    assert!(bytes < 512 << 10, "{bytes}");
+    let sidecar = bed.sidecar(&other);
+    send(&sidecar, batch.clone()).await.unwrap();
+    let why = refused(send(&sidecar, batch).await);
+    assert!(why.contains("429") && why.contains("quota"), "{why}");
+}
+
  {
     let bed = bed().await;
     let (pod, other) = (Pod::new("billing", 1), Pod::new("billing", 2));
