@@ -331,6 +331,14 @@ impl Collector {
     /// # Errors
     /// When the store failed.
     pub fn report(&self, finding: Finding) -> Result<(), CollectorError> {
+        self.report_all(vec![finding])
+    }
+
+    /// The same for several: one transaction.
+    ///
+    /// # Errors
+    /// When the store failed: none of them was recorded then.
+    pub fn report_all(&self, findings: Vec<Finding>) -> Result<(), CollectorError> {
         let mut writer = self.writer();
         let now = writer.now();
         self.wrote(writer.find(findings, now))?;
@@ -344,14 +352,6 @@ impl Collector {
             let _ = self.inner.tail.send(found.into());
         }
     }
-        self.report_all(vec![finding])
-    }
-
-    /// The same for several: one transaction.
-    ///
-    /// # Errors
-    /// When the store failed: none of them was recorded then.
-    pub fn report_all(&self, findings: Vec<Finding>) -> Result<(), CollectorError> {
 
     /// How many follow what is committed.
     #[must_use]

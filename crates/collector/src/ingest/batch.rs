@@ -186,6 +186,9 @@ pub(super) fn check(event: &Event, pod: &Pod, part: Part) -> Result<(), String> 
     match &event.body {
         Body::EvidenceRead(_) => not_its("about a reader of evidence, which no pod can know"),
         Body::BudgetsReset(_) => not_its("about an operator, whom no pod has"),
+        Body::QuarantineChanged(changed) if changed.is_order() && part == Part::Controller => {
+            Ok(())
+        }
         Body::QuarantineChanged(changed) if changed.subject != pod.spiffe => {
             not_its("about the quarantine of another identity")
         }
@@ -214,9 +217,6 @@ pub(super) fn measure(event: &Event) -> Result<(), String> {
     ))
 }
 
-/// Whether a pod finds such things itself; all others are the collector's own.
-fn may_find(code: FindingCode, part: Part) -> bool {
-    match code {
 /// The sessions of a batch, of which the store keeps a line each.
 #[derive(Default)]
 pub(super) struct Sessions(HashSet<SessionId>);
@@ -234,6 +234,9 @@ impl Sessions {
     }
 }
 
+/// Whether a pod finds such things itself; all others are the collector's own.
+fn may_find(code: FindingCode, part: Part) -> bool {
+    match code {
         FindingCode::ChainBroken
         | FindingCode::TornTail
         | FindingCode::UncleanShutdown

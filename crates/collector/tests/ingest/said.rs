@@ -69,6 +69,7 @@ async fn what_a_pod_cannot_know_is_refused_and_trying_is_a_finding() {
         Body::from(read),
         reset.into(),
         cut_off("spiffe://cluster.local/ns/billing/sa/root"),
+        cut_off(&QuarantineChanged::order("of namespace billing")),
         finding(FindingCode::ChainBroken, Some(&other)),
     ];
     forged.extend(FOUND_BY_THE_COLLECTOR.map(|code| finding(code, None)));
@@ -144,9 +145,11 @@ async fn what_a_pod_does_know_is_taken() {
         }
     );
     let found = FOUND_BY_THE_CONTROLLER.iter().chain(&own);
-    let found: Vec<Record> = found
+    let mut found: Vec<Record> = found
         .map(|code| Record::engine(at, finding(*code, None)))
         .collect();
+    let order = QuarantineChanged::order("of namespace billing");
+    found.push(Record::engine(at, cut_off(&order)));
     send(&bed.sidecar(&controller), batch_with(&controller, &found))
         .await
         .unwrap();
@@ -204,9 +207,6 @@ async fn what_is_shared_and_longer_than_engines_write_it_is_refused_and_is_a_fin
     assert!(found[0].contains("no engine writes") && found[0].contains(&pod.uid));
 }
 
-/// Without it, one connection in the time without a certificate would keep all later evidence in the spool.
-#[tokio::test]
-async fn that_a_connection_was_refused_for_want_of_an_identity_is_taken_and_nothing_else_without_one()
 /// A frame says little of each session, and the store keeps a line of each.
 #[tokio::test]
 async fn more_sessions_than_engines_write_at_once_are_refused_and_lines_of_sessions_count_against_the_quota()
@@ -237,6 +237,9 @@ async fn more_sessions_than_engines_write_at_once_are_refused_and_lines_of_sessi
     assert!(why.contains("429") && why.contains("quota"), "{why}");
 }
 
+/// Without it, one connection in the time without a certificate would keep all later evidence in the spool.
+#[tokio::test]
+async fn that_a_connection_was_refused_for_want_of_an_identity_is_taken_and_nothing_else_without_one()
  {
     let bed = bed().await;
     let (pod, other) = (Pod::new("billing", 1), Pod::new("billing", 2));
