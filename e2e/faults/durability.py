@@ -3,6 +3,7 @@
 Only for Weir: a relay has no evidence to lose.
 """
 
+import json
 import os
 import re
 import subprocess
@@ -287,8 +288,9 @@ def ten_megabytes(scene):
         raise AssertionError("the page does not say how much it hides")
     bundle = os.path.join(w.dir, "all.weir")
     w.cli("export", "--file", bundle)
-    verified = subprocess.run([w.binary, "verify", bundle], capture_output=True, text=True, timeout=60, check=False)
-    if "complete and unaltered" not in verified.stdout:
+    key = json.loads(w.cli("verify", "--output", "json").stdout)["log"]["key"]
+    verified = subprocess.run([w.binary, "verify", bundle, "--log-key", key], capture_output=True, text=True, timeout=60, check=False)
+    if verified.returncode != 0 or "complete and unaltered" not in verified.stdout:
         raise AssertionError((verified.stdout + verified.stderr)[-500:])
     w.stop()
 

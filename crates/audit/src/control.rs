@@ -213,12 +213,12 @@ pub struct BudgetsReset {
     pub operator: Arc<str>,
 }
 
-/// The engine's identity was cut off, or let back in.
+/// The engine's identity was cut off, or let back in; or somebody ordered that, or lifted an order, whoever it hits.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QuarantineChanged {
     /// The quarantine in force afterwards, or the one that ended.
     pub name: Arc<str>,
-    /// The identity.
+    /// The identity; of an order, [whom it names](QuarantineChanged::order).
     pub subject: Arc<str>,
     /// Why; of one that ended, why it was.
     pub reason: Arc<str>,
@@ -226,6 +226,22 @@ pub struct QuarantineChanged {
     pub by: Arc<str>,
     /// Whether it is in force.
     pub on: bool,
+}
+
+impl QuarantineChanged {
+    const WHOEVER: &'static str = "whoever is ";
+
+    /// The subject of an order, which names no identity but says which are meant.
+    #[must_use]
+    pub fn order(whom: &str) -> String {
+        format!("{}{whom}", Self::WHOEVER)
+    }
+
+    /// Whether it is an order, by an operator or in the cluster, and not what became of an engine's identity.
+    #[must_use]
+    pub fn is_order(&self) -> bool {
+        self.subject.starts_with(Self::WHOEVER)
+    }
 }
 
 /// Something an auditor must look at.

@@ -8,6 +8,7 @@
 //! - Holders of the token of the TCP port read, and change nothing.
 //! - A caller who is confined to a namespace sees nothing of others, whatever is asked for.
 
+mod caller;
 mod door;
 mod http;
 mod operator;
@@ -15,9 +16,9 @@ mod reply;
 mod routes;
 mod serve;
 
+pub(crate) use caller::{Caller, Scope};
 pub use door::{Door, DoorFuture};
 pub use http::Api;
-pub(crate) use http::{Caller, Scope};
 pub use operator::{
     Approver, Decide, Desk, DeskError, DeskFuture, Operator, OperatorError, OperatorFuture,
     QuarantineView, SpoolView, StatusView,

@@ -14,6 +14,7 @@
 
 mod client_ca;
 mod review;
+mod unknown;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -103,7 +104,8 @@ impl Auditors {
     ) -> Result<Response<Body>, Refusal> {
         let credential = credential(client, &request)?;
         let asked = named(request.uri().query(), "namespace").map_err(Refusal::bad)?;
-        let allowed = self.inner.gate.admit(&credential, asked).await;
+        let from = client.address.ip();
+        let allowed = self.inner.gate.admit_from(from, &credential, asked).await;
         let allowed = match allowed {
             Ok(allowed) => allowed,
             Err(denied) => {

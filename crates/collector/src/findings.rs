@@ -5,6 +5,8 @@
 //! - What is found is an event of the collector's own chain before anybody is told.
 //! - One cause is found once in a while, not once per event, and a flood of findings becomes one message
 //!   with a count; memory is bounded whatever comes in.
+//! - Findings are recorded while looking goes on, one transaction at a time, and each holds little of any one
+//!   engine: whoever gives cause for very many hides nobody else's.
 //!
 //! Refuses: to look at its own findings, and to judge. A finding says what is so, not who is to blame.
 
@@ -21,6 +23,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc};
+use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use weir_audit::{Body, Event, Finding, FindingCode, Outcome, Severity, Timestamp};
 pub use weir_uplink::control::Alert;
@@ -33,6 +36,7 @@ use self::skew::Skew;
 use self::streams::Streams;
 pub use self::streams::{Pods, RunningPods};
 use crate::Collector;
+use crate::store::Round;
 
 /// Between two looks at what only time brings about.
 const TICK: Duration = Duration::from_secs(10);
@@ -136,12 +140,20 @@ pub async fn watch(
     let mut flood = Flood::default();
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut round = Round::default();
+    let mut recording = JoinSet::new();
     loop {
+        if recording.is_empty()
+            && let Some(found) = round.take()
+        {
+            let store = store.clone();
+            recording.spawn_blocking(move || record(&store, found));
+        }
         tokio::select! {
+            _ = recording.join_next(), if !recording.is_empty() => {}
             batch = events.recv() => {
                 let Some(batch) = taken(batch, &metrics) else { return };
                 let now = Timestamp::from(SystemTime::now());
-                let mut found = Vec::new();
                 for event in batch.iter() {
                     metrics.count(event);
                     let own = store.is_own(&event.id.engine);
@@ -153,10 +165,9 @@ pub async fn watch(
                     }
                     if !own {
                         streams.hear(event, now);
-                        found.extend(detectors.see(event, now));
+                        round.add(detectors.see(event, now));
                     }
                 }
-                report(&store, found).await;
             }
             _ = listing.tick(), if pods.is_some() => {
                 let running = match &pods {
@@ -165,7 +176,7 @@ pub async fn watch(
                 };
                 if let Some(running) = running {
                     let now = Timestamp::from(SystemTime::now());
-                    report(&store, streams.look(&running, now)).await;
+                    round.add(streams.look(&running, now));
                 }
             }
             _ = tick.tick() => {
@@ -200,15 +211,10 @@ fn tell(alerts: Option<&mpsc::Sender<Alert>>, alert: Option<Alert>) {
     }
 }
 
-async fn report(store: &Collector, found: Vec<Finding>) {
-    for finding in found {
-        let store = store.clone();
-        let reported = tokio::task::spawn_blocking(move || store.report(finding)).await;
-        match reported {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!(%error, "a finding could not be recorded"),
-            Err(error) => tracing::error!(%error, "a finding could not be recorded"),
-        }
+fn record(store: &Collector, found: Vec<Finding>) {
+    let number = found.len();
+    if let Err(error) = store.report_all(found) {
+        tracing::error!(%error, number, "findings could not be recorded");
     }
 }
 

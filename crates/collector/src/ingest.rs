@@ -39,9 +39,10 @@ pub use quota::Quota;
 
 use crate::api::json;
 use crate::peer::{self, Pod};
+use crate::store::Taken;
 use crate::tls::{Credentials, Current, Following};
 use crate::{Collector, CollectorError};
-use batch::{Handed, Part};
+use batch::{Handed, Part, Sessions};
 use quota::{Later, Line, Quotas, Visit};
 use refused::Refused;
 
@@ -188,15 +189,18 @@ impl Inner {
         let _long =
             (bytes > LONG).then(|| self.long.lock().unwrap_or_else(PoisonError::into_inner));
         let (mut newest, mut swollen) = (None, false);
-        let ack = self.store.ingest_signed(&batch, &signed, &mut |event| {
+        let mut sessions = Sessions::default();
+        let taken = self.store.ingest_signed(&batch, &signed, &mut |event| {
             newest = newest.max(Some(event.time));
-            batch::measure(event).inspect_err(|_| swollen = true)?;
+            let measured = batch::measure(event).and_then(|()| sessions.note(event));
+            measured.inspect_err(|_| swollen = true)?;
             batch::check(event, pod, part)
         });
-        let ack = ack.map_err(|error| match error {
+        let Taken { ack, lines } = taken.map_err(|error| match error {
             CollectorError::Refused(why) if swollen => Refused::swollen(pod, &why),
             error => Refused::store(pod, error),
         })?;
+        visit.charge(lines, 0, Instant::now());
         self.metrics.batches.inc();
         self.metrics.events.inc_by(events);
         self.metrics

@@ -24,6 +24,7 @@ mod clickhouse;
 pub mod client;
 mod controller;
 pub mod csv;
+mod evidence;
 pub mod exports;
 pub mod findings;
 mod ingest;
@@ -54,8 +55,8 @@ pub use service::{Service, ServiceConfig, ServiceError};
 pub use store::{
     Behind, ChainReport, Collector, CollectorConfig, CollectorError, Day, EventPage, Filter,
     FindingCount, HoldTotals, LabelDay, LogReport, Overview, PolicyCount, Proof, Saw, SawBy,
-    SawFilter, SawIn, SawLabels, SawPerhaps, SessionFilter, SessionPage, SessionSummary, Traffic,
-    Vouched,
+    SawFilter, SawIn, SawLabels, SawPerhaps, SessionFilter, SessionPage, SessionSummary, Taken,
+    Traffic, Vouched,
 };
 pub use tls::{Credentials, Current, TlsError};
 pub use ui::{LINK_LIFE, Ui, UiConfig};

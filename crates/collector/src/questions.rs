@@ -7,6 +7,7 @@
 //! narrowed must be right.
 
 mod answers;
+mod cut_offs;
 
 use std::fmt;
 use std::str::FromStr;
@@ -36,6 +37,8 @@ pub enum About {
     PolicyChanges,
     /// Who read evidence.
     WhoReadEvidence,
+    /// Who was ordered to be cut off, by whom and how long, and which pods that hit.
+    WhoWasCutOff,
 }
 
 /// A question: what about, and what narrows it.
@@ -76,7 +79,7 @@ pub struct Answer {
 
 impl About {
     /// Every question.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::WhoReadLabel,
         Self::WhatDidIdentityTouch,
         Self::WhatWasBlocked,
@@ -84,6 +87,7 @@ impl About {
         Self::HoldsByApprover,
         Self::PolicyChanges,
         Self::WhoReadEvidence,
+        Self::WhoWasCutOff,
     ];
 
     /// Its name in paths and commands.
@@ -97,6 +101,7 @@ impl About {
             Self::HoldsByApprover => "holds-by-approver",
             Self::PolicyChanges => "policy-changes",
             Self::WhoReadEvidence => "who-read-evidence",
+            Self::WhoWasCutOff => "who-was-cut-off",
         }
     }
 
@@ -111,6 +116,7 @@ impl About {
             Self::HoldsByApprover => "Which holds were decided, and by whom",
             Self::PolicyChanges => "Which policies came into force",
             Self::WhoReadEvidence => "Who read evidence",
+            Self::WhoWasCutOff => "Who was cut off",
         }
     }
 
@@ -122,7 +128,7 @@ impl About {
             Self::WhatDidIdentityTouch => &["identity", "target", "namespace"],
             Self::WhatWasBlocked | Self::WhatWasMasked => &["identity", "target", "namespace"],
             Self::HoldsByApprover => &["approver", "identity", "target", "namespace"],
-            Self::PolicyChanges => &[],
+            Self::PolicyChanges | Self::WhoWasCutOff => &[],
             Self::WhoReadEvidence => &["identity"],
         }
     }
@@ -136,7 +142,10 @@ impl About {
     /// Whether its answer is not of one namespace: only who may read everything may ask.
     #[must_use]
     pub fn is_of_everywhere(self) -> bool {
-        matches!(self, Self::PolicyChanges | Self::WhoReadEvidence)
+        matches!(
+            self,
+            Self::PolicyChanges | Self::WhoReadEvidence | Self::WhoWasCutOff
+        )
     }
 }
 

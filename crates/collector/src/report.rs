@@ -19,6 +19,7 @@ use sha2::Sha256;
 use weir_audit::proof::{Checkpoint, Note, VerifierKey};
 use weir_audit::{Body, Digest, EngineId, Event, Hash, Timestamp};
 
+use crate::log::judge::is_zero;
 use crate::log::verify_note;
 use crate::{About, Answer, Collector, CollectorError, Filter, Manifest, Overview, Question, ui};
 
@@ -27,13 +28,14 @@ const FORM: &str = "weir-report/2";
 /// Rows of each list.
 const MOST: usize = 10_000;
 /// What is asked, in the order of the report.
-const ASKED: [About; 6] = [
+const ASKED: [About; 7] = [
     About::WhoReadLabel,
     About::WhatWasBlocked,
     About::WhatWasMasked,
     About::HoldsByApprover,
     About::PolicyChanges,
     About::WhoReadEvidence,
+    About::WhoWasCutOff,
 ];
 
 /// What happened in a period, and how far that is proved.
@@ -55,8 +57,11 @@ pub struct Report {
     pub root: Digest,
     /// Whether the whole record verified when the report was made.
     pub verified: bool,
-    /// What did not.
+    /// What did not; at most 100.
     pub problems: Vec<String>,
+    /// How many problems there are beyond those.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub more_problems: u64,
     /// Who recorded, and how much of it verified.
     pub engines: Vec<Engine>,
     /// Sums.
@@ -74,7 +79,7 @@ pub struct Engine {
     /// Events that verified.
     pub events: u64,
     /// How many problems there are with its chain.
-    pub problems: usize,
+    pub problems: u64,
 }
 
 /// A report as it is handed on.
@@ -159,8 +164,7 @@ impl Collector {
                 ..Question::new(about)
             })?);
         }
-        lists.push(self.listed("Who was cut off", "quarantine_changed", since, until)?);
-        lists.push(self.listed("What was found", "finding", since, until)?);
+        lists.push(self.found(since, until)?);
         let report = Report {
             origin: checkpoint.origin,
             since,
@@ -171,13 +175,14 @@ impl Collector {
             root: Digest(checkpoint.root.0),
             verified: proof.ok,
             problems: proof.log.problems,
+            more_problems: proof.log.more_problems,
             engines: proof
                 .engines
                 .into_iter()
                 .map(|one| Engine {
                     engine: one.engine,
                     events: one.events,
-                    problems: one.problems.len(),
+                    problems: one.problems.len() as u64 + one.more_problems,
                 })
                 .collect(),
             overview: self.overview_of((since, until), None, MOST)?,
@@ -206,28 +211,19 @@ impl Collector {
         })
     }
 
-    /// Events of a kind, newest first, as a list.
-    fn listed(
-        &self,
-        title: &str,
-        kind: &str,
-        since: Timestamp,
-        until: Timestamp,
-    ) -> Result<Answer, CollectorError> {
+    /// Findings, newest first, as a list.
+    fn found(&self, since: Timestamp, until: Timestamp) -> Result<Answer, CollectorError> {
         let page = self.query(&Filter {
             since: Some(since),
             until: Some(until),
-            kind: Some(kind.to_owned()),
+            kind: Some("finding".to_owned()),
             limit: Some(MOST),
             ..Filter::default()
         })?;
         let rows: Vec<_> = page.events.iter().filter_map(row).collect();
-        let columns = match kind {
-            "finding" => &["time", "what", "engine", "why"][..],
-            _ => &["time", "identity", "what", "by", "why"],
-        };
+        let columns = ["time", "what", "engine", "why"];
         Ok(Answer {
-            title: title.to_owned(),
+            title: "What was found".to_owned(),
             columns: columns.iter().map(|name| (*name).to_owned()).collect(),
             rows,
             more: page.next.is_some(),
@@ -236,32 +232,16 @@ impl Collector {
 }
 
 fn row(event: &Event) -> Option<Vec<String>> {
-    let time = event.time.to_string();
-    Some(match &event.body {
-        Body::Finding(finding) => vec![
-            time,
-            finding.code.as_str().to_owned(),
-            finding
-                .engine
-                .as_deref()
-                .unwrap_or(event.id.engine.as_str())
-                .to_owned(),
-            finding.message.to_string(),
-        ],
-        Body::QuarantineChanged(changed) => vec![
-            time,
-            changed.subject.to_string(),
-            if changed.on {
-                "cut off"
-            } else {
-                "let in again"
-            }
-            .to_owned(),
-            changed.by.to_string(),
-            changed.reason.to_string(),
-        ],
-        _ => return None,
-    })
+    let Body::Finding(finding) = &event.body else {
+        return None;
+    };
+    let engine = finding.engine.as_deref();
+    Some(vec![
+        event.time.to_string(),
+        finding.code.as_str().to_owned(),
+        engine.unwrap_or(event.id.engine.as_str()).to_owned(),
+        finding.message.to_string(),
+    ])
 }
 
 impl ReportFiles {

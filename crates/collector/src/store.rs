@@ -16,6 +16,7 @@ mod overview;
 mod query;
 mod retention;
 mod rollup;
+mod round;
 mod schema;
 mod seen;
 mod sessions;
@@ -44,6 +45,7 @@ pub use outgoing::Behind;
 pub(crate) use outgoing::{Cursor, Outgoing};
 pub use overview::{Day, FindingCount, HoldTotals, LabelDay, Overview, PolicyCount, Traffic};
 pub use query::{EventPage, Filter};
+pub(crate) use round::Round;
 pub(crate) use schema::unpack as unpack_block;
 pub use seen::{Saw, SawBy, SawFilter, SawIn, SawLabels, SawPerhaps};
 pub use sessions::{SessionFilter, SessionPage, SessionSummary};
@@ -146,6 +148,15 @@ impl CollectorError {
             _ => false,
         }
     }
+}
+
+/// What became of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// Up to where it was committed.
+    pub ack: Ack,
+    /// Bytes of the lines of sessions that are new.
+    pub lines: usize,
 }
 
 /// The log of proofs as it is.
@@ -260,7 +271,8 @@ impl Collector {
     /// # Errors
     /// When nothing of the batch was committed.
     pub fn ingest(&self, batch: &Batch) -> Result<Ack, CollectorError> {
-        self.commit(batch, None, &mut |_| Ok(()))
+        let taken = self.commit(batch, None, &mut |_| Ok(()));
+        taken.map(|taken| taken.ack)
     }
 
     /// Commits a batch durably if `check` has nothing against any of its new events. Frames that are known
@@ -273,7 +285,7 @@ impl Collector {
         batch: &Batch,
         signed: &Signed,
         check: &mut dyn FnMut(&Event) -> Result<(), String>,
-    ) -> Result<Ack, CollectorError> {
+    ) -> Result<Taken, CollectorError> {
         self.commit(batch, Some(signed), check)
     }
 
@@ -282,7 +294,7 @@ impl Collector {
         batch: &Batch,
         signed: Option<&Signed>,
         check: &mut dyn FnMut(&Event) -> Result<(), String>,
-    ) -> Result<Ack, CollectorError> {
+    ) -> Result<Taken, CollectorError> {
         let wanted = self.inner.tail.receiver_count() > 0;
         let mut writer = self.writer();
         let now = writer.now();
@@ -292,7 +304,10 @@ impl Collector {
         if wanted && !done.events.is_empty() {
             let _ = self.inner.tail.send(done.events.into());
         }
-        Ok(done.ack)
+        Ok(Taken {
+            ack: done.ack,
+            lines: done.lines,
+        })
     }
 
     /// Remembers whose certificates are believed, so that signatures can be verified for as long as the
@@ -316,9 +331,17 @@ impl Collector {
     /// # Errors
     /// When the store failed.
     pub fn report(&self, finding: Finding) -> Result<(), CollectorError> {
+        self.report_all(vec![finding])
+    }
+
+    /// The same for several: one transaction.
+    ///
+    /// # Errors
+    /// When the store failed: none of them was recorded then.
+    pub fn report_all(&self, findings: Vec<Finding>) -> Result<(), CollectorError> {
         let mut writer = self.writer();
         let now = writer.now();
-        self.wrote(writer.find(vec![finding], now))?;
+        self.wrote(writer.find(findings, now))?;
         self.tell(writer.take_found());
         Ok(())
     }

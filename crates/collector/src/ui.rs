@@ -45,8 +45,8 @@ use weir_fetch::Endpoint;
 use weir_oidc::Login;
 use weir_serve::Body;
 
-use crate::Collector;
 use crate::api::{Api, Desk};
+use crate::evidence::Evidence;
 
 pub(crate) use access::Access;
 pub use links::LIFE as LINK_LIFE;
@@ -101,7 +101,7 @@ pub struct Ui {
 }
 
 struct Inner {
-    store: Collector,
+    evidence: Evidence,
     api: Api,
     desk: Option<Arc<dyn Desk>>,
     access: Arc<Access>,
@@ -153,7 +153,7 @@ impl Ui {
             .map(|login| host(login.issuer()).to_owned());
         Self {
             inner: Arc::new(Inner {
-                store: parts.api.store().clone(),
+                evidence: parts.api.evidence().clone(),
                 api: parts.api,
                 desk: parts.desk,
                 access: Arc::new(parts.access),
@@ -256,7 +256,7 @@ impl Inner {
             "/ui/hold/list" => self.hold_list(session, asked).await,
             "/ui/hold/state" => self.hold_state(session, asked).await,
             "/ui/hold/statement" => self.hold_statement(session, asked).await,
-            "/ui/hold/live" => self.hold_live(session),
+            "/ui/hold/live" => self.hold_live(session, asked).await,
             "/ui/sessions" => self.session_page(session, asked).await,
             "/ui/search" => self.search_page(session, asked).await,
             "/ui/findings" => self.findings_page(session, asked).await,
@@ -265,7 +265,7 @@ impl Inner {
             "/ui/proof" => self.proof_page(session, asked).await,
             _ => {
                 if let Some(rest) = path.strip_prefix("/ui/holds") {
-                    return self.holds_page(session, rest).await;
+                    return self.holds_page(session, asked, rest).await;
                 }
                 if let Some(rest) = path.strip_prefix("/ui/sessions/") {
                     return self.replay_page(session, asked, rest).await;

@@ -383,6 +383,101 @@ fn times_in(bytes: &[u8], value: &[u8]) -> usize {
     windows.filter(|window| *window == value).count()
 }
 
+/// What answers and is no read of evidence: decisions and orders, which are evidence themselves, the questions that
+/// there are, and what the engine beside says of itself.
+const NO_READS: &[&str] = &[
+    "/v1/requests/{name}/approve",
+    "/v1/requests/{name}/deny",
+    "/v1/budgets/reset",
+    "/v1/ui/link",
+    "/v1/quarantines",
+    "/v1/quarantines/{name}",
+    "/v1/quarantines/{name}/lift",
+    "/v1/questions",
+    "/v1/status",
+];
+
+#[tokio::test]
+async fn every_path_that_reads_evidence_records_the_read_before_it_answers() {
+    let f = fixture().await;
+    for route in ROUTES {
+        let path = route
+            .path
+            .replace("{id}", &SESSION.to_string())
+            .replace("questions/{name}", "questions/who-read-label")
+            .replace("{name}", "weir-abcdef")
+            .replace("{size}", "0")
+            .replace("{path}", "0/000");
+        let query = match route.path {
+            "/v1/report" => "?since=2026-01-01T00:00:00Z",
+            _ => "",
+        };
+        let body = match route.path {
+            "/v1/saw" => r#"{"value": "x"}"#,
+            _ => "{}",
+        };
+        let before = reads(&f.store);
+        let status = answered(&f, &format!("{} {path}{query}", route.method), body).await;
+        let new = &reads(&f.store)[before.len()..];
+        if NO_READS.contains(&route.path) {
+            assert_eq!(new, [] as [String; 0], "{path}");
+            continue;
+        }
+        assert!(status == 200 || status == 404, "{path}: {status}");
+        let path = match route.path {
+            log if log.starts_with("/v1/log/") => log,
+            _ => &path,
+        };
+        assert_eq!(new, [path], "{status}");
+    }
+    // Looking again and again at what changes is one read; a question is one each time.
+    let before = reads(&f.store).len();
+    for _ in 0..5 {
+        for path in ["/v1/requests", "/v1/coverage", "/v1/log/tile/0/001"] {
+            answered(&f, &format!("GET {path}"), "").await;
+        }
+    }
+    assert_eq!(reads(&f.store).len(), before);
+    for _ in 0..5 {
+        answered(&f, "GET /v1/verify", "").await;
+    }
+    assert_eq!(reads(&f.store).len(), before + 5);
+}
+
+/// The paths that were read, oldest first.
+fn reads(store: &Collector) -> Vec<String> {
+    let filter = weir_collector::Filter {
+        kind: Some("evidence_read".into()),
+        limit: Some(1000),
+        ..weir_collector::Filter::default()
+    };
+    let events = store.query(&filter).unwrap().events;
+    let mut reads: Vec<_> = events
+        .into_iter()
+        .filter_map(|event| match event.body {
+            weir_audit::Body::EvidenceRead(read) => Some((event.id.seq, read.path.to_string())),
+            _ => None,
+        })
+        .collect();
+    reads.sort();
+    reads.into_iter().map(|(_, path)| path).collect()
+}
+
+/// The status of an answer that may never end.
+async fn answered(f: &Fixture, request: &str, body: &str) -> u16 {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let socket = f.dir.path().join("weir.sock");
+    let mut stream = tokio::net::UnixStream::connect(socket).await.unwrap();
+    let head = format!(
+        "{request} HTTP/1.1\r\nhost: weir\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut line = [0; 12];
+    stream.read_exact(&mut line).await.unwrap();
+    std::str::from_utf8(&line[9..]).unwrap().parse().unwrap()
+}
+
 #[tokio::test]
 async fn overview_questions_and_tables_answer() {
     let f = fixture().await;

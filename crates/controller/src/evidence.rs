@@ -4,14 +4,14 @@
 //! the collector takes from it what it takes from any pod, that pod's chain and no other.
 //! Invariants: a finding is on disk, in sequence, before it is shipped, and shipped until it is
 //! acknowledged; nothing that the controller does waits for that.
-//! Refuses: to be an engine for anything but findings.
+//! Refuses: to be an engine for anything but findings and orders to cut somebody off.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
-use weir_audit::{EngineId, Finding, FindingCode, Record};
+use weir_audit::{Body, EngineId, Finding, FindingCode, QuarantineChanged, Record};
 use weir_telemetry::{IntCounter, Registry};
 use weir_uplink::control::{Attested, Enrolment, Identity, Key};
 use weir_uplink::ingest::{CollectorPlace, Place, RemoteCollector};
@@ -64,7 +64,7 @@ pub(crate) struct Evidence {
     own: Own,
 }
 
-/// Takes findings. Clones are one.
+/// Takes findings and orders. Clones are one.
 #[derive(Clone)]
 pub(crate) struct Findings {
     audit: AuditHandle,
@@ -106,7 +106,7 @@ impl Evidence {
             )?,
             lost: registry.counter(
                 "weir_controller_findings_lost_total",
-                "Findings that could not be kept as evidence; they are in the log.",
+                "Findings and orders that could not be kept as evidence; they are in the log.",
             )?,
         };
         Ok(Self {
@@ -171,10 +171,23 @@ impl Findings {
             subject: None,
             engine: None,
         };
-        let record = Record::engine(SystemTime::now().into(), finding);
+        self.keep(finding.into());
+    }
+
+    /// Keeps that somebody ordered a quarantine, or lifted one.
+    pub(crate) fn ordered(&self, changed: QuarantineChanged) {
+        tracing::warn!(
+            quarantine = %changed.name, on = changed.on, by = %changed.by,
+            "an order to cut off {}", changed.subject
+        );
+        self.keep(changed.into());
+    }
+
+    fn keep(&self, body: Body) {
+        let record = Record::engine(SystemTime::now().into(), body);
         if let Err(error) = self.audit.record(record) {
             self.lost.inc();
-            tracing::error!(%error, "a finding could not be kept as evidence");
+            tracing::error!(%error, "what this replica saw could not be kept as evidence");
         }
     }
 }

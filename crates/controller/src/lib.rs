@@ -19,6 +19,7 @@ mod known;
 mod leader;
 mod leases;
 mod loosened;
+mod orders;
 mod peer;
 mod reports;
 mod requests;

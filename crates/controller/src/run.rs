@@ -28,6 +28,7 @@ use crate::known::Cluster;
 use crate::leader::{self, while_leading};
 use crate::leases::Budgets;
 use crate::loosened;
+use crate::orders;
 use crate::reports::Reports;
 use crate::requests::{Notifier, Requests};
 use crate::server::control::{self, Control};
@@ -194,6 +195,9 @@ pub async fn run(
             while_leading(leading.clone(), || notifier.run()),
             while_leading(leading.clone(), || {
                 loosened::run(current.clone(), evidence.findings())
+            }),
+            while_leading(leading.clone(), || {
+                orders::run(current.clone(), evidence.findings())
             }),
             while_leading(leading.clone(), || budgets.tidy()),
             while_leading(leading.clone(), || {

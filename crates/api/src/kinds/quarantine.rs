@@ -25,6 +25,44 @@ pub struct QuarantineSpec {
     pub lifted: Option<LiftingSpec>,
 }
 
+impl QuarantineSpec {
+    /// Whom it names, in words.
+    #[must_use]
+    pub fn whom(&self) -> String {
+        let subjects = self.subjects.iter().map(|subject| {
+            let SubjectSpec {
+                names,
+                namespaces,
+                service_accounts,
+                pods,
+                groups,
+                claims,
+            } = subject;
+            let lists = [
+                ("called", names),
+                ("of namespace", namespaces),
+                ("of service account", service_accounts),
+                ("pod", pods),
+                ("of group", groups),
+            ];
+            let given = lists.into_iter().filter(|(_, list)| !list.is_empty());
+            let mut all: Vec<String> = given
+                .map(|(word, list)| format!("{word} {}", list.join(" or ")))
+                .collect();
+            all.extend(
+                claims
+                    .iter()
+                    .map(|(name, value)| format!("of claim {name}={value}")),
+            );
+            match all.as_slice() {
+                [] => "anybody".to_owned(),
+                all => all.join(", "),
+            }
+        });
+        subjects.collect::<Vec<_>>().join("; or ")
+    }
+}
+
 /// The end of a quarantine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "crds", derive(schemars::JsonSchema))]

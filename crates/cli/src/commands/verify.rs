@@ -1,6 +1,7 @@
 //! `verify`: whether the record is complete and unaltered, of a running weir or of a bundle.
 //!
-//! Codes: 0 it is; 1 it is not; 2 wrongly typed; 3 it could not be judged, or what was asked for was not shown.
+//! Codes: 0 it is; 1 it is not; 2 wrongly typed; 3 it could not be judged, or what was asked for was not shown, or
+//! a file was judged by the key that it brings itself.
 //!
 //! Invariants
 //! - Nothing that a bundle or a folder says of itself counts unless the log's key signed it.
@@ -31,6 +32,10 @@ use super::report::Folder;
 use super::table::{Screen, Style};
 use super::text::{counted, one_line};
 
+/// What a file shows that is judged by its own key.
+const OWN_WORD: &str = "NOT PROVED: without --log-key a file is judged by the key that it brings itself. This shows only that \
+it is whole in itself, and nothing of who made it";
+
 /// Codes beside 0.
 const BROKEN: u8 = 1;
 const UNKNOWN: u8 = 3;
@@ -43,7 +48,8 @@ pub(crate) struct VerifyArgs {
     /// A bundle of `weir export` or of an archive, or the folder of `weir report`; without it, the record of a
     /// running weir
     bundle: Option<PathBuf>,
-    /// The key of the log that you trust: NAME+ID+KEY
+    /// The key of the log that you trust: NAME+ID+KEY. Without it a bundle is judged by the key that it brings
+    /// itself, which proves nothing, and the exit code is 3
     #[arg(long, value_name = "VKEY")]
     log_key: Option<VerifierKey>,
     /// A checkpoint that you kept: the log must continue it
@@ -124,6 +130,12 @@ async fn judged(args: &VerifyArgs, home: Home) -> Result<Verdict, Failure> {
     let file = File::open(path).map_err(|error| wrong(error.to_string()))?;
     let report = verify_bundle(BufReader::with_capacity(1 << 20, file), &trusted);
     let mut report = report.map_err(|error| wrong(error.to_string()))?;
+    if !report.key_given {
+        report.report.ok = false;
+        report
+            .not_shown
+            .insert(0, "who made it: give the log's key with --log-key".into());
+    }
     let mut caveats = caveats(&report);
     if let Some(folder) = &folder {
         let wrong = match sealed(folder, args, &report) {
@@ -155,12 +167,15 @@ async fn judged(args: &VerifyArgs, home: Home) -> Result<Verdict, Failure> {
         Extent::Part
     };
     write(&match form {
-        Form::Table => render(
-            &report.report,
-            &caveats,
-            (verdict, extent),
-            Screen::of_stdout(),
-        ),
+        Form::Table => {
+            let judged = (verdict, extent);
+            let found = render(&report.report, &caveats, judged, Screen::of_stdout());
+            if report.key_given {
+                found
+            } else {
+                format!("{OWN_WORD}\n{found}")
+            }
+        }
         form => document(&report, form)?,
     })?;
     Ok(verdict)
@@ -296,12 +311,6 @@ fn caveats(report: &BundleReport) -> Vec<String> {
         bound("until", bundle.until),
         bundle.made
     )];
-    if !report.key_given {
-        lines.push(
-            "the log's key is the bundle's own word: give the one that you know with --log-key"
-                .into(),
-        );
-    }
     if !report.roots_given {
         lines.push(
             "Weir's roots are the bundle's own word: give those that you know with --roots".into(),
@@ -342,7 +351,11 @@ fn render(
             vouched.time
         );
     }
-    for line in log.problems.iter().chain(caveats) {
+    for line in &log.problems {
+        let _ = writeln!(out, "        {}", one_line(line));
+    }
+    out.push_str(&unlisted(log.more_problems, "problem"));
+    for line in caveats {
         let _ = writeln!(out, "        {}", one_line(line));
     }
     for engine in &report.engines {
@@ -368,6 +381,7 @@ fn render(
                 one_line(detail)
             );
         }
+        out.push_str(&unlisted(engine.more_ranges, "range"));
     }
     out.push_str(match (found, extent, report.engines.is_empty()) {
         (Verdict::Intact, Extent::Whole, true) => "there is no evidence yet\n",
@@ -380,10 +394,18 @@ fn render(
         }
         (Verdict::Broken, _, _) => "the record is NOT complete and unaltered\n",
         (Verdict::NotShown, _, _) => {
-            "what is here is unaltered; that the record is complete was NOT shown\n"
+            "nothing is known to be wrong; what is named as not shown was NOT shown\n"
         }
     });
     out
+}
+
+/// How much of a list is not there.
+fn unlisted(more: u64, what: &str) -> String {
+    match more {
+        0 => String::new(),
+        more => format!("        and {} more: not listed\n", counted(more, what)),
+    }
 }
 
 fn engine_line(engine: &EngineReport) -> String {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use weir_audit::{BudgetsReset, Record};
+use weir_audit::{BudgetsReset, QuarantineChanged, Record};
 use weir_collector::api::{
     Approver, Operator, OperatorError, OperatorFuture, QuarantineView, SpoolView, StatusView,
 };
@@ -26,23 +26,26 @@ pub(crate) struct StandaloneOperator {
 }
 
 impl StandaloneOperator {
-    /// Changes quarantines and puts them in force.
+    /// Changes quarantines, puts them in force, and keeps who ordered it: it is evidence whether it hits anybody or not.
     fn change(
         &self,
-        with: impl FnOnce(&Quarantines) -> Result<(), QuarantineError> + Send + 'static,
+        with: impl FnOnce(&Quarantines) -> Result<QuarantineChanged, QuarantineError> + Send + 'static,
     ) -> OperatorFuture<'_, ()> {
         let quarantines = Arc::clone(&self.quarantines);
         let (policies, audit) = (Arc::clone(&self.policies), self.audit.clone());
         let changed = tokio::task::spawn_blocking(move || {
-            with(&quarantines)?;
+            let changed = with(&quarantines).map_err(refused)?;
             policies.reload_if_changed(&audit);
-            Ok(())
+            let record = Record::engine(SystemTime::now().into(), changed);
+            let kept = audit.record(record).map(drop);
+            kept.map_err(|error| {
+                let text = format!("it is in force, and could not be kept as evidence: {error}");
+                OperatorError::Unavailable(text)
+            })
         });
         Box::pin(async move {
             let changed = changed.await;
-            changed
-                .map_err(|error| OperatorError::Unavailable(error.to_string()))?
-                .map_err(refused)
+            changed.map_err(|error| OperatorError::Unavailable(error.to_string()))?
         })
     }
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use weir_api::kinds::{LiftingSpec, Manifest, Metadata, QuarantineSpec};
+use weir_audit::QuarantineChanged;
 use weir_collector::api::QuarantineView;
 
 /// The file and whoever writes it.
@@ -74,21 +75,33 @@ impl Quarantines {
         name: &str,
         by: &str,
         mut spec: QuarantineSpec,
-    ) -> Result<(), QuarantineError> {
+    ) -> Result<QuarantineChanged, QuarantineError> {
         spec.by = by.to_owned();
         spec.lifted = None;
+        let ordered = QuarantineChanged {
+            name: name.into(),
+            subject: QuarantineChanged::order(&spec.whom()).into(),
+            reason: spec.reason.as_str().into(),
+            by: by.into(),
+            on: true,
+        };
         self.change(|all| {
             all.retain(|one| one.name != name);
             all.push(QuarantineView {
                 name: name.to_owned(),
                 spec,
             });
-            Ok(())
+            Ok(ordered)
         })
     }
 
     /// Lifts one.
-    pub(crate) fn lift(&self, name: &str, by: &str, reason: &str) -> Result<(), QuarantineError> {
+    pub(crate) fn lift(
+        &self,
+        name: &str,
+        by: &str,
+        reason: &str,
+    ) -> Result<QuarantineChanged, QuarantineError> {
         self.change(|all| {
             let one = all.iter_mut().find(|one| one.name == name);
             let one = one.ok_or_else(|| QuarantineError::Unknown(name.to_owned()))?;
@@ -99,17 +112,23 @@ impl Quarantines {
                 reason: reason.to_owned(),
                 by: by.to_owned(),
             });
-            Ok(())
+            Ok(QuarantineChanged {
+                name: name.into(),
+                subject: QuarantineChanged::order(&one.spec.whom()).into(),
+                reason: reason.into(),
+                by: by.into(),
+                on: false,
+            })
         })
     }
 
     fn change(
         &self,
-        with: impl FnOnce(&mut Vec<QuarantineView>) -> Result<(), QuarantineError>,
-    ) -> Result<(), QuarantineError> {
+        with: impl FnOnce(&mut Vec<QuarantineView>) -> Result<QuarantineChanged, QuarantineError>,
+    ) -> Result<QuarantineChanged, QuarantineError> {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut all = self.list()?;
-        with(&mut all)?;
+        let changed = with(&mut all)?;
         all.sort_by(|a, b| a.name.cmp(&b.name));
         let mut text = String::new();
         for one in all {
@@ -135,7 +154,8 @@ impl Quarantines {
         self.write(&text).map_err(|source| QuarantineError::Write {
             path: self.path.clone(),
             source,
-        })
+        })?;
+        Ok(changed)
     }
 
     fn write(&self, text: &str) -> std::io::Result<()> {
@@ -172,13 +192,17 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let quarantines = Quarantines::of(dir.path());
         assert_eq!(quarantines.list().unwrap(), Vec::new());
-        quarantines.order("a", "jane", spec("reporter")).unwrap();
+        let ordered = quarantines.order("a", "jane", spec("reporter")).unwrap();
+        assert!(ordered.is_order() && ordered.on && &*ordered.by == "jane");
+        assert_eq!(&*ordered.subject, "whoever is called reporter");
         let kept = Quarantines::of(dir.path()).list().unwrap();
         assert_eq!(
             (kept[0].name.as_str(), kept[0].spec.by.as_str()),
             ("a", "jane")
         );
-        quarantines.lift("a", "joe", "it was a drill").unwrap();
+        let lifted = quarantines.lift("a", "joe", "it was a drill").unwrap();
+        assert!(!lifted.on && lifted.subject == ordered.subject);
+        assert_eq!((&*lifted.by, &*lifted.reason), ("joe", "it was a drill"));
         let kept = quarantines.list().unwrap();
         assert_eq!(kept[0].spec.lifted.as_ref().unwrap().by, "joe");
         let again = quarantines.lift("a", "joe", "again").unwrap_err();

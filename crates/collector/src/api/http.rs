@@ -1,7 +1,5 @@
 //! Serving.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -11,13 +9,15 @@ use hyper::{Request, Response, header};
 use tokio::sync::mpsc;
 use weir_api::kinds::RequestDecision;
 use weir_audit::{EvidenceRead, SessionId};
-use weir_uplink::control::{DecisionAsked, Person};
+use weir_uplink::control::DecisionAsked;
 
 use super::BODY_PATIENCE;
+use super::caller::{Caller, confine};
 use super::door::{Door, through};
 use super::operator::{Approver, Decide, Desk, Operator, QuarantineView};
 use super::reply::{Refusal, csv, json, line, octets, plain, stream};
 use super::routes::{Form, Found, Query, To, find};
+use crate::evidence::{Evidence, OnRecord};
 use crate::store::Reach;
 use crate::{
     About, Collector, CollectorError, Saw, SawFilter, SawLabels, Selection, Ui, csv as table,
@@ -30,8 +30,6 @@ const PART: usize = 64 << 10;
 /// Labels that the controller makes fingerprints of at once.
 const LABELS_AT_ONCE: usize = 1024;
 const NO_UI: &str = "there is no web UI: collector.address is not set, or is not loopback";
-/// Whoever bears the collector's token.
-const READER: &str = "collector.token";
 /// What an overview shows unless it is said.
 const A_MONTH: Duration = Duration::from_secs(30 * 24 * 3600);
 /// A stream of a caller whose rights are others' to change asks for them this often.
@@ -40,7 +38,7 @@ const RECHECK: Duration = Duration::from_secs(30);
 /// What the API serves.
 #[derive(Clone)]
 pub struct Api {
-    collector: Collector,
+    evidence: Evidence,
     operator: Option<Arc<dyn Operator>>,
     desk: Option<Arc<dyn Desk>>,
     door: Option<Arc<dyn Door>>,
@@ -54,83 +52,12 @@ struct Asked {
     value: String,
 }
 
-/// Who is asking.
-#[derive(Clone)]
-pub(crate) enum Caller {
-    Operator(Approver),
-    Reader,
-    Auditor(Scope),
-}
-
-/// What an auditor may read.
-#[derive(Clone)]
-pub(crate) struct Scope {
-    /// Who they are.
-    pub(crate) user: Arc<str>,
-    /// Where they ask from.
-    pub(crate) address: Arc<str>,
-    /// What they brought to prove it.
-    pub(crate) person: Person,
-    /// This namespace, or all.
-    pub(crate) namespace: Option<String>,
-    /// Whether they still may.
-    pub(crate) still: Still,
-}
-
-/// Asks again whether a caller may read.
-pub(crate) type Still = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = bool> + Send>> + Send + Sync>;
-
-impl Caller {
-    /// The namespace that they are confined to.
-    fn confined(&self) -> Option<&String> {
-        match self {
-            Self::Auditor(scope) => scope.namespace.as_ref(),
-            Self::Operator(_) | Self::Reader => None,
-        }
-    }
-
-    /// Who reads, as evidence names them.
-    fn reads(&self, path: &str, query: &str) -> EvidenceRead {
-        let (reader, address) = match self {
-            Self::Operator(approver) => (Arc::clone(&approver.name), None),
-            Self::Reader => (READER.into(), None),
-            Self::Auditor(scope) => (Arc::clone(&scope.user), Some(Arc::clone(&scope.address))),
-        };
-        EvidenceRead {
-            reader,
-            address,
-            path: path.into(),
-            query: query.into(),
-            namespace: self.confined().map(|namespace| namespace.as_str().into()),
-        }
-    }
-
-    /// Who they are to the desk.
-    fn person(&self) -> Person {
-        match self {
-            Self::Operator(approver) => Person::of_user(&*approver.name, Vec::new()),
-            Self::Reader => Person::of_user(READER, Vec::new()),
-            Self::Auditor(scope) => scope.person.clone(),
-        }
-    }
-
-    /// What is not of one namespace is for those who may read all.
-    fn everywhere(&self) -> Result<(), Refusal> {
-        match self.confined() {
-            None => Ok(()),
-            Some(namespace) => Err(Refusal::forbidden(format!(
-                "this needs the right to list auditevents cluster-wide, not in {namespace} alone"
-            ))),
-        }
-    }
-}
-
 impl Api {
     /// An API over a store.
     #[must_use]
     pub fn new(collector: Collector) -> Self {
         Self {
-            collector,
+            evidence: Evidence::new(collector),
             operator: None,
             desk: None,
             door: None,
@@ -175,8 +102,8 @@ impl Api {
     }
 
     /// What it serves.
-    pub(crate) fn store(&self) -> &Collector {
-        &self.collector
+    pub(crate) fn evidence(&self) -> &Evidence {
+        &self.evidence
     }
 
     pub(super) async fn answer(
@@ -206,21 +133,25 @@ impl Api {
         caller: &Caller,
     ) -> Result<Response<Body>, Refusal> {
         let path = request.uri().path().to_owned();
-        let (to, varying) = match find(request.method().as_str(), &path) {
-            Found::Route(to, varying) => (to, varying),
+        let (route, varying) = match find(request.method().as_str(), &path) {
+            Found::Route(route, varying) => (route, varying),
             Found::Method => return Err(Refusal::method()),
             Found::Nothing => return Err(Refusal::not_found("no such path")),
         };
         let text = request.uri().query().unwrap_or_default().to_owned();
         let mut query = Query::parse(Some(&text)).map_err(Refusal::bad)?;
         let read = || self.read_by(caller.reads(&path, &text));
+        // Of what is looked at again and again, the parts that vary are one question.
+        let watch = || self.watched_by(caller.reads(route.path, &text));
+        let to = route.to;
         match to {
             To::Events => {
                 let form = query.form().map_err(Refusal::bad)?;
                 let mut filter = query.events().map_err(Refusal::bad)?;
                 confine(&mut filter.namespace, caller)?;
-                read().await?;
-                let page = self.blocking(move |store| store.query(&filter)).await?;
+                let on = read().await?;
+                let page = self.blocking(&on, move |store| store.query(&filter));
+                let page = page.await?;
                 match form {
                     Form::Json => json(&page),
                     Form::Csv => csv("events", table::events(&page.events), page.next.as_deref()),
@@ -230,8 +161,9 @@ impl Api {
                 let form = query.form().map_err(Refusal::bad)?;
                 let mut filter = query.sessions().map_err(Refusal::bad)?;
                 confine(&mut filter.namespace, caller)?;
-                read().await?;
-                let page = self.blocking(move |store| store.sessions(&filter)).await?;
+                let on = read().await?;
+                let page = self.blocking(&on, move |store| store.sessions(&filter));
+                let page = page.await?;
                 match form {
                     Form::Json => json(&page),
                     Form::Csv => {
@@ -243,11 +175,12 @@ impl Api {
             To::Overview => {
                 let (since, until, mut namespace) = query.overview().map_err(Refusal::bad)?;
                 confine(&mut namespace, caller)?;
-                read().await?;
+                let on = read().await?;
                 let until = until.unwrap_or_else(|| SystemTime::now().into());
                 let since = since.unwrap_or_else(|| until.minus(A_MONTH));
-                let overview =
-                    self.blocking(move |store| store.overview(since, until, namespace.as_deref()));
+                let overview = self.blocking(&on, move |store| {
+                    store.overview(since, until, namespace.as_deref())
+                });
                 json(&overview.await?)
             }
             To::Questions => {
@@ -266,8 +199,9 @@ impl Api {
                     confine(&mut question.namespace, caller)?;
                 }
                 question.check().map_err(Refusal::bad)?;
-                read().await?;
-                let answer = self.blocking(move |store| store.ask(&question)).await?;
+                let on = read().await?;
+                let answer = self.blocking(&on, move |store| store.ask(&question));
+                let answer = answer.await?;
                 match form {
                     Form::Json => json(&answer),
                     Form::Csv => csv(
@@ -280,12 +214,14 @@ impl Api {
             To::Verify => {
                 query.finish().map_err(Refusal::bad)?;
                 caller.everywhere()?;
-                json(&self.whole(|store| store.verify()).await?)
+                let on = read().await?;
+                json(&self.whole(&on, |store| store.verify()).await?)
             }
             To::Checkpoint => {
                 query.finish().map_err(Refusal::bad)?;
                 caller.everywhere()?;
-                let proof = self.blocking(|store| store.proof()).await?;
+                let on = watch().await?;
+                let proof = self.blocking(&on, |store| store.proof()).await?;
                 Ok(plain(proof.checkpoint))
             }
             To::Consistency => {
@@ -293,14 +229,15 @@ impl Api {
                 caller.everywhere()?;
                 let none = || Refusal::not_found("the log was never so long");
                 let old = varying.parse().map_err(|_| none())?;
-                let body = self.blocking(move |store| store.continued(old)).await?;
-                Ok(plain(body.ok_or_else(none)?))
+                let on = watch().await?;
+                let body = self.blocking(&on, move |store| store.continued(old));
+                Ok(plain(body.await?.ok_or_else(none)?))
             }
             To::Export => {
                 let selection = query.selection().map_err(Refusal::bad)?;
                 caller.everywhere()?;
-                read().await?;
-                self.export(selection).await
+                let on = read().await?;
+                self.export(&on, selection).await
             }
             To::Report => {
                 let (since, until, namespace) = query.overview().map_err(Refusal::bad)?;
@@ -314,9 +251,9 @@ impl Api {
                 if since >= until {
                     return Err(Refusal::bad("the period ends before it begins".into()));
                 }
-                read().await?;
+                let on = read().await?;
                 let reader = caller.reads(&path, &text).reader;
-                let report = self.whole(move |store| store.report_of(since, until, &reader));
+                let report = self.whole(&on, move |store| store.report_of(since, until, &reader));
                 json(&report.await?)
             }
             To::Saw => {
@@ -327,16 +264,17 @@ impl Api {
                 if asked.value.trim_ascii().is_empty() {
                     return Err(Refusal::bad("there is no value".into()));
                 }
-                read().await?;
-                json(&self.saw(filter, label, asked.value).await?)
+                let on = read().await?;
+                json(&self.saw(&on, filter, label, asked.value).await?)
             }
             To::Tile => {
                 query.finish().map_err(Refusal::bad)?;
                 caller.everywhere()?;
                 let none = || Refusal::not_found("the log has no such tile");
                 let tile = varying.parse().map_err(|_| none())?;
-                let bytes = self.blocking(move |store| store.tile(tile)).await?;
-                Ok(octets(bytes.ok_or_else(none)?))
+                let on = watch().await?;
+                let bytes = self.blocking(&on, move |store| store.tile(tile));
+                Ok(octets(bytes.await?.ok_or_else(none)?))
             }
             To::Replay => {
                 let mut namespace = query.namespace().map_err(Refusal::bad)?;
@@ -344,24 +282,28 @@ impl Api {
                 let session = varying
                     .parse()
                     .map_err(|_| Refusal::not_found("no such session"))?;
-                read().await?;
-                self.replay(session, namespace).await
+                let on = read().await?;
+                self.replay(&on, session, namespace).await
             }
             To::Tail => {
                 let mut filter = query.events().map_err(Refusal::bad)?;
                 confine(&mut filter.namespace, caller)?;
-                read().await?;
-                Ok(self.tail(filter, caller))
+                let on = read().await?;
+                Ok(self.tail(&on, filter, caller))
             }
             To::Requests => {
                 let (mut namespace, closed) = query.requests().map_err(Refusal::bad)?;
                 confine(&mut namespace, caller)?;
-                let listed = self.desk()?.requests(caller.person(), namespace, closed);
+                let desk = self.desk()?;
+                watch().await?;
+                let listed = desk.requests(caller.person(), namespace, closed);
                 json(&listed.await?)
             }
             To::Coverage => {
                 query.finish().map_err(Refusal::bad)?;
-                let coverage = self.desk()?.coverage(caller.person()).await?;
+                let desk = self.desk()?;
+                watch().await?;
+                let coverage = desk.coverage(caller.person()).await?;
                 json(&coverage.ok_or_else(|| Refusal::not_found("there is no cluster here"))?)
             }
             To::Quarantines => {
@@ -441,12 +383,13 @@ impl Api {
     /// Who was given a value. It goes to whoever makes its fingerprints, and nowhere else.
     async fn saw(
         &self,
+        on: &OnRecord,
         mut filter: SawFilter,
         label: Option<String>,
         value: String,
     ) -> Result<Saw, Refusal> {
         let wanted = label.clone();
-        let labels = self.blocking(move |store| store.saw_labels(wanted.as_deref()));
+        let labels = self.blocking(on, move |store| store.saw_labels(wanted.as_deref()));
         let SawLabels { names, left_out } = labels.await?;
         match label {
             Some(label) if names.is_empty() => {
@@ -462,7 +405,7 @@ impl Api {
                 .values
                 .extend(labels.iter().cloned().zip(made.await?));
         }
-        let saw = self.blocking(move |store| store.saw(&filter)).await?;
+        let saw = self.blocking(on, move |store| store.saw(&filter)).await?;
         Ok(Saw { left_out, ..saw })
     }
 
@@ -479,33 +422,40 @@ impl Api {
     }
 
     /// A read that cannot be recorded does not take place.
-    async fn read_by(&self, read: EvidenceRead) -> Result<(), Refusal> {
-        self.blocking(move |store| store.read_by(read)).await
+    async fn read_by(&self, read: EvidenceRead) -> Result<OnRecord, Refusal> {
+        Ok(self.evidence.read_by(read).await?)
+    }
+
+    async fn watched_by(&self, read: EvidenceRead) -> Result<OnRecord, Refusal> {
+        Ok(self.evidence.watched_by(read).await?)
     }
 
     async fn blocking<T: Send + 'static>(
         &self,
+        on: &OnRecord,
         act: impl FnOnce(&Collector) -> Result<T, CollectorError> + Send + 'static,
     ) -> Result<T, Refusal> {
-        Ok(self.collector.reading(Reach::Page, act).await?)
+        Ok(self.evidence.open(on).reading(Reach::Page, act).await?)
     }
 
     /// The same for what reads all that there is.
     async fn whole<T: Send + 'static>(
         &self,
+        on: &OnRecord,
         act: impl FnOnce(&Collector) -> Result<T, CollectorError> + Send + 'static,
     ) -> Result<T, Refusal> {
-        Ok(self.collector.reading(Reach::Whole, act).await?)
+        Ok(self.evidence.open(on).reading(Reach::Whole, act).await?)
     }
 
     async fn replay(
         &self,
+        on: &OnRecord,
         session: SessionId,
         namespace: Option<String>,
     ) -> Result<Response<Body>, Refusal> {
         let (sender, mut lines) = mpsc::channel::<Bytes>(64);
-        let turn = self.collector.turn(Reach::Stream).await?;
-        let store = self.collector.clone();
+        let store = self.evidence.open(on).clone();
+        let turn = store.turn(Reach::Stream).await?;
         let reading = tokio::task::spawn_blocking(move || {
             let done = store.replay(session, namespace.as_deref(), &mut |event| {
                 line(&event).is_some_and(|line| sender.blocking_send(line).is_ok())
@@ -524,10 +474,10 @@ impl Api {
     }
 
     /// A bundle as it is made. A failure cuts it off, which its reader notices.
-    async fn export(&self, selection: Selection) -> Result<Response<Body>, Refusal> {
-        let turn = self.collector.turn(Reach::Stream).await?;
+    async fn export(&self, on: &OnRecord, selection: Selection) -> Result<Response<Body>, Refusal> {
+        let store = self.evidence.open(on).clone();
+        let turn = store.turn(Reach::Stream).await?;
         let (sender, parts) = mpsc::channel::<Bytes>(16);
-        let store = self.collector.clone();
         tokio::task::spawn_blocking(move || {
             let out = std::io::BufWriter::with_capacity(PART, Parts(sender));
             if let Err(error) = store.export(&selection, out) {
@@ -541,9 +491,9 @@ impl Api {
         Ok(response)
     }
 
-    fn tail(&self, filter: crate::Filter, caller: &Caller) -> Response<Body> {
+    fn tail(&self, on: &OnRecord, filter: crate::Filter, caller: &Caller) -> Response<Body> {
         let (sender, lines) = mpsc::channel::<Bytes>(64);
-        let mut events = self.collector.tail();
+        let mut events = self.evidence.open(on).tail();
         let still = match caller {
             Caller::Auditor(scope) => Some(Arc::clone(&scope.still)),
             Caller::Operator(_) | Caller::Reader => None,
@@ -643,19 +593,6 @@ fn decision_asked(
         binding: decide.binding,
         minutes: decide.minutes,
     })
-}
-
-/// Whatever was asked for, no more than the caller may read.
-fn confine(namespace: &mut Option<String>, caller: &Caller) -> Result<(), Refusal> {
-    let Some(own) = caller.confined() else {
-        return Ok(());
-    };
-    if namespace.as_ref().is_some_and(|asked| asked != own) {
-        let message = format!("you may list auditevents in {own}");
-        return Err(Refusal::forbidden(message));
-    }
-    *namespace = Some(own.clone());
-    Ok(())
 }
 
 fn bears(request: &Request<Incoming>, token: &str) -> bool {

@@ -61,6 +61,14 @@ impl Refusal {
         }
     }
 
+    pub(crate) fn too_many(message: String) -> Self {
+        Self {
+            status: StatusCode::TOO_MANY_REQUESTS,
+            code: "too_many_requests",
+            message,
+        }
+    }
+
     pub(crate) fn unavailable(message: String) -> Self {
         Self {
             status: StatusCode::SERVICE_UNAVAILABLE,

@@ -100,7 +100,7 @@ pub const ROUTES: &[Route] = &[
 
 /// Where a path leads, and the part of it that varies.
 pub(super) enum Found<'a> {
-    Route(To, &'a str),
+    Route(&'static Route, &'a str),
     /// The path exists, for another method.
     Method,
     Nothing,
@@ -113,7 +113,7 @@ pub(super) fn find<'a>(method: &str, path: &'a str) -> Found<'a> {
             continue;
         };
         if route.method == method {
-            return Found::Route(route.to, varying);
+            return Found::Route(route, varying);
         }
         found = Found::Method;
     }

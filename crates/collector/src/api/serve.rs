@@ -17,7 +17,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
 
-use super::http::{Api, Caller};
+use super::caller::Caller;
+use super::http::Api;
 use super::operator::Approver;
 use crate::Ui;
 

@@ -5,18 +5,21 @@
 //! - What is remembered is keyed by a hash of the credential and the namespace; the credential
 //!   itself is not kept.
 //! - How many answers are remembered and how many questions run at once is bounded.
+//! - A token that nobody knows is asked about as often as [`Unknown`] lets it.
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use weir_uplink::control::{Person, Review, ReviewRequest};
 
+use super::unknown::{Knock, Mark, Unknown, cannot_be};
 use crate::api::Refusal;
 
 const YES: Duration = Duration::from_secs(10);
@@ -73,6 +76,7 @@ pub(crate) struct Denied {
 pub(crate) struct Gate {
     reviewer: Arc<dyn Reviewer>,
     remembered: Mutex<HashMap<[u8; 32], (Instant, Review)>>,
+    unknown: Mutex<Unknown>,
     asking: Semaphore,
 }
 
@@ -81,8 +85,27 @@ impl Gate {
         Self {
             reviewer,
             remembered: Mutex::default(),
+            unknown: Mutex::new(Unknown::new(Instant::now())),
             asking: Semaphore::new(AT_ONCE),
         }
+    }
+
+    /// The same for a credential that comes `from` somewhere: nobody may have asked about it before.
+    pub(crate) async fn admit_from(
+        &self,
+        from: IpAddr,
+        credential: &Credential,
+        namespace: Option<String>,
+    ) -> Result<Allowed, Denied> {
+        if let Credential::Token(token) = credential
+            && self.recall(&key(credential, None)).is_none()
+        {
+            self.knock(token, from).map_err(|refusal| Denied {
+                user: String::new(),
+                refusal,
+            })?;
+        }
+        self.admit(credential, namespace).await
     }
 
     /// Everything if they may read everything, else the namespace that they ask for.
@@ -163,8 +186,34 @@ impl Gate {
         let asked = request(credential, namespace);
         let review = self.reviewer.review(&asked).await;
         let review = review.map_err(|error| unavailable(&error))?;
+        if let Credential::Token(token) = credential {
+            let good = !review.user.is_empty();
+            self.unknown().told(mark(token), good, Instant::now());
+        }
         self.remember(key, review.clone());
         Ok(review)
+    }
+
+    /// Refuses a token without asking, where that must be.
+    fn knock(&self, token: &str, from: IpAddr) -> Result<(), Refusal> {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        if let Some(why) = cannot_be(token, now.unwrap_or_default().as_secs_f64()) {
+            return Err(Refusal::unauthorized(why.into()));
+        }
+        match self.unknown().knock(&mark(token), from, Instant::now()) {
+            Knock::Ask => Ok(()),
+            Knock::Bad => {
+                let why = "the token was not known to the cluster a moment ago";
+                Err(Refusal::unauthorized(why.into()))
+            }
+            Knock::TooMany => Err(Refusal::too_many(
+                "too many tokens that nobody knows: try again in a few seconds".into(),
+            )),
+        }
+    }
+
+    fn unknown(&self) -> MutexGuard<'_, Unknown> {
+        self.unknown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn recall(&self, key: &[u8; 32]) -> Option<Review> {
@@ -234,6 +283,10 @@ fn key(credential: &Credential, namespace: Option<&str>) -> [u8; 32] {
     part(if namespace.is_some() { "in" } else { "all" });
     part(namespace.unwrap_or_default());
     hash.finalize().into()
+}
+
+fn mark(token: &str) -> Mark {
+    Sha256::digest(token).into()
 }
 
 fn reason(review: &Review, otherwise: &str) -> String {

@@ -89,9 +89,10 @@ impl ClickHouse {
                 "d.masked > 0",
                 1,
             ),
-            About::HoldsByApprover | About::PolicyChanges | About::WhoReadEvidence => {
-                self.rulings(question)
-            }
+            About::HoldsByApprover
+            | About::PolicyChanges
+            | About::WhoReadEvidence
+            | About::WhoWasCutOff => self.rulings(question),
         }
     }
 

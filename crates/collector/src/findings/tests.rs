@@ -341,6 +341,78 @@ async fn what_is_found_is_evidence_counted_and_told() {
     watching.abort();
 }
 
+#[tokio::test]
+async fn an_engine_that_gives_cause_for_very_many_findings_hides_none_of_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Collector::open(dir.path(), crate::CollectorConfig::default()).unwrap();
+    let metrics = FindingMetrics::new(&Registry::default()).unwrap();
+    let config = FindingsConfig {
+        learning: Duration::ZERO,
+        skew: Duration::MAX,
+        minimum: Severity::Info,
+        ..FindingsConfig::default()
+    };
+    let watching = tokio::spawn(watch(store.clone(), config, metrics, None, None));
+    while store.listeners() == 0 {
+        tokio::task::yield_now().await;
+    }
+    let hand_in = |engine: &str, events: Vec<Event>| {
+        let engine: weir_audit::EngineId = engine.parse().unwrap();
+        let mut builder = weir_audit::FrameBuilder::new(1, 1);
+        let records: Vec<_> = events
+            .into_iter()
+            .map(|event| weir_audit::Record {
+                at: event.time,
+                session: event.session,
+                body: event.body,
+            })
+            .collect();
+        records.iter().for_each(|record| builder.push(record));
+        let frame = builder.seal(weir_audit::genesis(&engine)).unwrap();
+        let frames = vec![frame];
+        store.ingest(&weir_audit::Batch { engine, frames }).unwrap();
+    };
+    let shapes = (0..2000).map(|n| statement(image("a"), at(0), n, Outcome::Completed));
+    hand_in("pod_1", shapes.collect());
+    let denied = |n| statement(Identity::named("b"), at(n), 1, Outcome::Denied);
+    let other = |n| {
+        let mut event = denied(n);
+        event.session = event.session.map(|session| {
+            Arc::new(Session {
+                id: SessionId::new(8),
+                ..Session::clone(&session)
+            })
+        });
+        event
+    };
+    hand_in("pod_2", (0..10).map(other).collect());
+    let found = || {
+        let filter = crate::Filter {
+            kind: Some("finding".to_owned()),
+            limit: Some(10_000),
+            ..crate::Filter::default()
+        };
+        let events = store.query(&filter).unwrap().events;
+        let findings = events.into_iter().filter_map(|event| match event.body {
+            Body::Finding(finding) => Some(finding),
+            _ => None,
+        });
+        findings.collect::<Vec<_>>()
+    };
+    let deadline = std::time::Instant::now() + Duration::from_secs(120);
+    let is_other = |one: &Finding| one.code == FindingCode::RepeatedDenials;
+    while !found().iter().any(is_other) {
+        assert!(std::time::Instant::now() < deadline, "{:?}", found().len());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let found = found();
+    let shapes = found.iter().filter(|one| one.code == FindingCode::NewShape);
+    assert_eq!(shapes.clone().count(), 9);
+    let counted = shapes.filter(|one| one.message.starts_with("1992 more findings"));
+    assert_eq!(counted.count(), 1);
+    watching.abort();
+}
+
 #[test]
 fn a_pod_that_runs_and_sends_nothing_is_found_once_until_it_is_heard() {
     let pod = |uid: &str| weir_uplink::control::RunningPod {

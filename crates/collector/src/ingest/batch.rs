@@ -3,6 +3,7 @@
 //! What is unpacked is bounded before it is read: length, window, number of events. Every link is
 //! verified, the first one against the header.
 
+use std::collections::HashSet;
 use std::io::Read as _;
 use std::sync::Arc;
 
@@ -11,7 +12,8 @@ use base64::engine::general_purpose::STANDARD;
 use hyper::HeaderMap;
 use hyper::header::CONTENT_ENCODING;
 use weir_audit::{
-    Batch, Body, EngineId, Event, FindingCode, FrameReader, Hash, Identity, Session, Timestamp,
+    Batch, Body, EngineId, Event, FindingCode, FrameReader, Hash, Identity, Session, SessionId,
+    Timestamp,
 };
 use weir_uplink::ingest::{ENGINE, MAX_UNPACKED, PREVIOUS, SIGNATURE, ZSTD};
 
@@ -21,6 +23,8 @@ use crate::peer::Pod;
 
 /// Events of a batch; in memory an event is a hundred times as large as on the wire.
 const MAX_EVENTS: u64 = 200_000;
+/// Sessions of a batch: three times as many as fit into what a sidecar sends at once.
+const MAX_SESSIONS: usize = 16_384;
 /// The largest window that a compressed body may ask for, as a power of two.
 const MAX_WINDOW: u32 = 23;
 
@@ -182,6 +186,9 @@ pub(super) fn check(event: &Event, pod: &Pod, part: Part) -> Result<(), String> 
     match &event.body {
         Body::EvidenceRead(_) => not_its("about a reader of evidence, which no pod can know"),
         Body::BudgetsReset(_) => not_its("about an operator, whom no pod has"),
+        Body::QuarantineChanged(changed) if changed.is_order() && part == Part::Controller => {
+            Ok(())
+        }
         Body::QuarantineChanged(changed) if changed.subject != pod.spiffe => {
             not_its("about the quarantine of another identity")
         }
@@ -208,6 +215,23 @@ pub(super) fn measure(event: &Event) -> Result<(), String> {
         "event {} has a longer session, or list of names, than engines write",
         event.id
     ))
+}
+
+/// The sessions of a batch, of which the store keeps a line each.
+#[derive(Default)]
+pub(super) struct Sessions(HashSet<SessionId>);
+
+impl Sessions {
+    /// Notes the session of an event, unless there are more of them than an engine writes at once.
+    pub(super) fn note(&mut self, event: &Event) -> Result<(), String> {
+        if let Some(session) = &event.session {
+            self.0.insert(session.id);
+        }
+        if self.0.len() > MAX_SESSIONS {
+            return Err(format!("the batch has more than {MAX_SESSIONS} sessions"));
+        }
+        Ok(())
+    }
 }
 
 /// Whether a pod finds such things itself; all others are the collector's own.

@@ -14,12 +14,11 @@ use serde::{Deserialize, Serialize};
 use weir_audit::proof::{Evidence, Head, RangeLeaf, RetentionLeaf};
 use weir_audit::{EngineId, Frame, Hash, MAX_FRAME, Timestamp, genesis, link};
 
-use super::OWN;
 use super::signed::{Chain, Signer};
+use super::{OWN, Problems};
 
 /// Ranges of one engine that a report lists; what is beyond counts all the same.
 const MAX_RANGES: usize = 1000;
-const MAX_PROBLEMS: usize = 100;
 
 /// What became of a range of events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -93,8 +92,19 @@ pub struct EngineReport {
     pub pruned: bool,
     /// Ranges of events, in order; at most 1,000.
     pub ranges: Vec<RangeReport>,
+    /// How many ranges there are beyond those.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub more_ranges: u64,
     /// What is missing or altered, in words; at most 100.
     pub problems: Vec<String>,
+    /// How many problems there are beyond those.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub more_problems: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+pub(crate) fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// A leaf of the log about events of the engine, and what vouches for it.
@@ -145,6 +155,7 @@ pub(crate) struct Judge<'a> {
     at: usize,
     epoch: u32,
     report: EngineReport,
+    problems: Problems,
     strangers: Vec<RangeReport>,
 }
 
@@ -223,7 +234,9 @@ impl<'a> Judge<'a> {
             events: 0,
             pruned: !deleted.is_empty(),
             ranges: Vec::new(),
+            more_ranges: 0,
             problems: Vec::new(),
+            more_problems: 0,
         };
         Self {
             own: keeps(log, &engine),
@@ -235,6 +248,7 @@ impl<'a> Judge<'a> {
             at: 0,
             epoch: 0,
             report,
+            problems: Problems::default(),
             strangers: Vec::new(),
         }
     }
@@ -272,7 +286,7 @@ impl<'a> Judge<'a> {
             Some(progress) => {
                 progress.wrong.get_or_insert(detail);
             }
-            None => self.problem(detail),
+            None => self.problems.add(detail),
         }
     }
 
@@ -353,12 +367,6 @@ impl<'a> Judge<'a> {
         (epoch, seq) < (first.epoch, first.first_seq) || (epoch, seq) > (last.epoch, last.last_seq)
     }
 
-    fn problem(&mut self, problem: String) {
-        if self.report.problems.len() < MAX_PROBLEMS {
-            self.report.problems.push(problem);
-        }
-    }
-
     /// The verdict, once every block was read.
     pub(crate) fn end(mut self) -> EngineReport {
         self.vouch();
@@ -382,7 +390,7 @@ impl<'a> Judge<'a> {
                 let detail = detail
                     .map(|detail| format!(": {detail}"))
                     .unwrap_or_default();
-                self.problem(format!(
+                self.problems.add(format!(
                     "{} epoch {} events {} to {}{detail}",
                     range.status.as_str(),
                     range.epoch,
@@ -391,7 +399,9 @@ impl<'a> Judge<'a> {
                 ));
             }
         }
-        self.report.ranges = merged(ranges);
+        (self.report.ranges, self.report.more_ranges) = merged(ranges);
+        let Problems { listed, more } = self.problems;
+        (self.report.problems, self.report.more_problems) = (listed, more);
         self.report
     }
 
@@ -624,8 +634,8 @@ impl Progress {
     }
 }
 
-/// Neighbours that say the same become one.
-fn merged(ranges: Vec<RangeReport>) -> Vec<RangeReport> {
+/// Neighbours that say the same become one; how many are beyond those that a report lists.
+fn merged(ranges: Vec<RangeReport>) -> (Vec<RangeReport>, u64) {
     let mut out: Vec<RangeReport> = Vec::new();
     for range in ranges {
         if let Some(last) = out.last_mut()
@@ -635,11 +645,13 @@ fn merged(ranges: Vec<RangeReport>) -> Vec<RangeReport> {
             && last.detail == range.detail
         {
             last.last_seq = range.last_seq;
-        } else if out.len() < MAX_RANGES {
+        } else {
             out.push(range);
         }
     }
-    out
+    let more = out.len().saturating_sub(MAX_RANGES);
+    out.truncate(MAX_RANGES);
+    (out, u64::try_from(more).unwrap_or(u64::MAX))
 }
 
 /// The link that a stored frame claims, its sealed bytes, and what is behind it.

@@ -18,11 +18,10 @@ use super::bundle::{BundleError, BundleReader, Manifest, Section, SignatureAt};
 use super::judge::{Claim, Judge, Leaves, Signature};
 use super::known::{Known, Shown};
 use super::signed::{Chain, Signer, unpack};
-use super::{verify_cosignature, verify_note};
+use super::{Problems, verify_cosignature, verify_note};
 use crate::store::{LogReport, Vouched, unpack_block};
 use crate::{ChainReport, EngineReport};
 
-const MAX_PROBLEMS: usize = 100;
 /// Entries that are held in memory.
 const MAX_ENTRIES: usize = 20_000_000;
 /// Checkpoints and proofs of consistency that are held in memory.
@@ -71,7 +70,7 @@ struct Head {
     /// The engine of the entry that was read last.
     newest: Option<EngineId>,
     proof: Vec<Hash>,
-    problems: Vec<String>,
+    problems: Problems,
 }
 
 /// Reads a bundle to its end and says what it proves.
@@ -99,6 +98,7 @@ pub fn verify_bundle(from: impl Read, trusted: &Trusted) -> Result<BundleReport,
         Signer::new(roots).map_err(|_| BundleError::Form("its roots are not certificates"))?;
     let Judged {
         mut log,
+        mut problems,
         key,
         checkpoint,
         not_shown,
@@ -126,13 +126,10 @@ pub fn verify_bundle(from: impl Read, trusted: &Trusted) -> Result<BundleReport,
                     Err(_) => judge.unreadable(&name, place, "it cannot be unpacked"),
                 }
             }
-            None => add(
-                &mut log.problems,
-                format!(
-                    "block {} is of an engine that the log does not know",
-                    block.name
-                ),
-            ),
+            None => problems.add(format!(
+                "block {} is of an engine that the log does not know",
+                block.name
+            )),
         }
         match reader.next()? {
             Some(Section::Block(next)) => first_block = Some(next),
@@ -140,6 +137,7 @@ pub fn verify_bundle(from: impl Read, trusted: &Trusted) -> Result<BundleReport,
             None => {}
         }
     }
+    (log.problems, log.more_problems) = (problems.listed, problems.more);
     if let Some(problem) = reader.ending()?.problem(&head.manifest, &checkpoint, &key) {
         // Before all others: these say what is wrong with what is left.
         log.problems.insert(0, problem.into());
@@ -161,16 +159,12 @@ pub fn verify_bundle(from: impl Read, trusted: &Trusted) -> Result<BundleReport,
 
 /// The verdict on the log.
 struct Judged {
+    /// Without its problems: there may be more.
     log: LogReport,
+    problems: Problems,
     key: VerifierKey,
     checkpoint: Checkpoint,
     not_shown: Vec<String>,
-}
-
-fn add(problems: &mut Vec<String>, problem: String) {
-    if problems.len() < MAX_PROBLEMS {
-        problems.push(problem);
-    }
 }
 
 impl Head {
@@ -186,7 +180,7 @@ impl Head {
             engines: BTreeMap::new(),
             newest: None,
             proof: Vec::new(),
-            problems: Vec::new(),
+            problems: Problems::default(),
         }
     }
 
@@ -248,10 +242,9 @@ impl Head {
                     .or_insert_with(empty);
                 leaves.deleted.push((number, leaf));
             }
-            Err(_) => add(
-                &mut self.problems,
-                format!("entry {number} of the log was altered"),
-            ),
+            Err(_) => self
+                .problems
+                .add(format!("entry {number} of the log was altered")),
         }
     }
 
@@ -283,21 +276,15 @@ impl Head {
         let checkpoint = note.text.parse::<Checkpoint>();
         let checkpoint = checkpoint.map_err(|_| BundleError::Form("it has no checkpoint"))?;
         if verify_note(&note, &key).is_err() || checkpoint.origin != key.name {
-            add(
-                &mut problems,
-                "the checkpoint is not signed by the log's key".into(),
-            );
+            problems.add("the checkpoint is not signed by the log's key");
         }
         if (checkpoint.size, &checkpoint.origin) != (manifest.size, &manifest.origin) {
-            add(
-                &mut problems,
-                "the checkpoint is of another size or log than the bundle says".into(),
-            );
+            problems.add("the checkpoint is of another size or log than the bundle says");
         }
         let root = merkle::root_from(checkpoint.size, &self.leaves, &self.proof);
         if root != Some(checkpoint.root) {
             let problem = "the entries are not those that the checkpoint was signed over";
-            add(&mut problems, problem.into());
+            problems.add(problem);
         }
         let mut run = self
             .leaves
@@ -308,7 +295,7 @@ impl Head {
             || !(manifest.first..manifest.end)
                 .all(|number| run.next().is_some_and(|(at, _)| *at == number))
         {
-            add(&mut problems, "entries are missing from the bundle".into());
+            problems.add("entries are missing from the bundle");
         }
         let shown = Shown {
             key: &key,
@@ -330,9 +317,7 @@ impl Head {
             // What is not this log's proves nothing, and is not asked for.
             let known = Some(shown.judge(other)).filter(|known| *known != Known::Foreign);
             let problem = known.and_then(|known| known.problem(checkpoint.size, "in the bundle"));
-            problem
-                .into_iter()
-                .for_each(|problem| add(&mut problems, problem));
+            problems.extend(problem);
         }
         let mut vouched = Vec::new();
         for witness in &trusted.witnesses {
@@ -354,8 +339,10 @@ impl Head {
                 size: checkpoint.size,
                 checkpoint: note.to_string(),
                 vouched,
-                problems,
+                problems: Vec::new(),
+                more_problems: 0,
             },
+            problems,
             key,
             checkpoint,
             not_shown,

@@ -288,7 +288,7 @@ impl CollectorSink for OwnSink {
             };
             let signed = self.key.sign(&run).map_err(|error| failed(&error))?;
             let got = self.store.ingest_signed(&run, &signed, &mut |_| Ok(()));
-            ack = ack.max(Some(got.map_err(|error| failed(&error))?));
+            ack = ack.max(Some(got.map_err(|error| failed(&error))?.ack));
         }
         ack.ok_or_else(|| failed(&"a batch without frames"))
     }

@@ -6,7 +6,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params_from_iter};
 use weir_audit::{Body, Event, SessionId, Timestamp};
 
-use super::{About, Answer, MAX_ROWS, Question};
+use super::{About, Answer, MAX_ROWS, Question, cut_offs};
 use crate::store::parts::{Days, IN_DAYS, begin_of, rule_name, sum};
 use crate::{Collector, CollectorError, Filter};
 
@@ -23,6 +23,7 @@ impl Collector {
         let (columns, rows) = match question.about {
             About::PolicyChanges => changes(self, question)?,
             About::WhoReadEvidence => reads(self, question)?,
+            About::WhoWasCutOff => (cut_offs::COLUMNS, cut_offs::rows(self, question)?),
             about => (columns(about), self.sums(question)?),
         };
         Ok(finished(question, columns, rows))
@@ -107,6 +108,7 @@ fn columns(about: About) -> &'static [&'static str] {
         ],
         About::PolicyChanges => &["first", "last", "revision", "digest", "engines", "refused"],
         About::WhoReadEvidence => &["time", "reader", "address", "path", "query", "namespace"],
+        About::WhoWasCutOff => cut_offs::COLUMNS,
     }
 }
 
@@ -188,7 +190,10 @@ fn table(
             let sums = "total(s.masked) a, 0.0 b, 0.0 c";
             (by_rule(sums, "s.masked > 0"), masked)
         }
-        About::HoldsByApprover | About::PolicyChanges | About::WhoReadEvidence => (
+        About::HoldsByApprover
+        | About::PolicyChanges
+        | About::WhoReadEvidence
+        | About::WhoWasCutOff => (
             format!(
                 "SELECT s.raised, s.name, {NAMES}, s.statement, s.labels, s.rules,
                  coalesce(k.text, ''), coalesce(r.ruling, ''), r.at, coalesce(r.reason, ''),

@@ -20,8 +20,9 @@ use super::maintain::merge_small;
 use super::outgoing;
 use super::retention;
 use super::rollup::Rollup;
+use super::round::Round;
 use super::seen::SeenNotes;
-use super::sessions::save_session;
+use super::sessions::{Saved, save_session};
 use crate::log::{Log, LogKey, OWN, Run, Signed, Vouched};
 
 const LEVEL: i32 = 3;
@@ -52,6 +53,7 @@ pub(super) struct Ingest {
 
 pub(super) struct Done {
     pub(super) ack: Ack,
+    pub(super) lines: usize,
     pub(super) events: Vec<Event>,
 }
 
@@ -154,6 +156,7 @@ impl Ingest {
         check: &mut Check<'_>,
     ) -> Result<Done, CollectorError> {
         let mut ack = Ack { epoch: 0, seq: 0 };
+        let mut lines = 0;
         let mut events = Vec::new();
         let own = self.own.clone();
         self.transaction(|store, work| {
@@ -178,6 +181,7 @@ impl Ingest {
                     Ok(())
                 },
             )?;
+            lines = work.lines;
             for frame in &batch.frames {
                 ack = ack.max(Ack {
                     epoch: frame.epoch(),
@@ -198,7 +202,7 @@ impl Ingest {
                 },
             )
         })?;
-        Ok(Done { ack, events })
+        Ok(Done { ack, lines, events })
     }
 
     /// Stores findings of the collector itself.
@@ -236,6 +240,7 @@ impl Ingest {
             keys: Keys::new(&self.keys),
             log: self.log.clone(),
             settled,
+            lines: 0,
         };
         act(&transaction, &mut work)?;
         let Work { keys, mut log, .. } = work;
@@ -265,6 +270,8 @@ struct Work<'a> {
     log: Log,
     /// Blocks up to this one may be merged.
     settled: i64,
+    /// Bytes of sessions' lines that are new.
+    lines: usize,
 }
 
 impl<'a> Keys<'a> {
@@ -318,7 +325,12 @@ fn store_frames(
     found: &mut Vec<Found>,
     take: &mut Take<'_>,
 ) -> Result<(), CollectorError> {
-    let Work { keys, log, settled } = work;
+    let Work {
+        keys,
+        log,
+        settled,
+        lines,
+    } = work;
     let engine = from.engine;
     let key = keys.number(store, Kind::Engine, &engine.as_str().into())?;
     let mut block: Option<Block> = None;
@@ -346,7 +358,7 @@ fn store_frames(
         block.index.add(&events, &mut deltas);
         rollup.add(&events);
         seen.add(&events);
-        note_engine(store, key, frame.epoch(), &events, now)?;
+        note_engine(store, (engine, key), frame, &events, now, found)?;
         let times = events.iter().map(|event| event.time);
         let times = (times.clone().min(), times.max());
         Run::add(
@@ -368,13 +380,17 @@ fn store_frames(
     let mut others = HashSet::new();
     for (id, delta) in deltas {
         let own = matches!(from.vouched, Vouched::Own);
-        if !save_session(store, keys, (key, own), id, &delta)? {
-            others.insert(id);
-            let id = SessionId::new(id);
-            found.push(Found {
-                code: FindingCode::Other,
-                message: format!("{engine} claims session {id}, which another engine opened"),
-            });
+        match save_session(store, keys, (key, own), id, &delta)? {
+            Saved::Known => {}
+            Saved::New(bytes) => *lines += bytes,
+            Saved::Anothers => {
+                others.insert(id);
+                let id = SessionId::new(id);
+                found.push(Found {
+                    code: FindingCode::Other,
+                    message: format!("{engine} claims session {id}, which another engine opened"),
+                });
+            }
         }
     }
     seen.save(store, keys, &others, now.own)
@@ -433,24 +449,58 @@ pub(super) fn signed(id: u64) -> i64 {
     id.cast_signed()
 }
 
+/// Keeps whether an engine stopped: an epoch is over with the event that says so. One that goes on all the same
+/// has not stopped, and that it said so is a finding.
 fn note_engine(
     store: &Connection,
-    key: i64,
-    epoch: u32,
+    (engine, key): (&EngineId, i64),
+    frame: &Frame,
     events: &[Event],
     now: Now,
+    found: &mut Vec<Found>,
 ) -> Result<(), CollectorError> {
-    let stopped = events
+    let epoch = frame.epoch();
+    let stop = events
         .iter()
-        .any(|event| matches!(event.body, Body::EngineStopped(_)));
-    store
+        .rfind(|event| matches!(event.body, Body::EngineStopped(_)))
+        .map(|event| event.id.seq);
+    let stopped: bool = store
         .prepare_cached(
             "INSERT INTO engines VALUES (?1, ?2, ?3, ?4, 0) ON CONFLICT(engine) DO UPDATE SET
              stopped = CASE WHEN ?2 < epoch THEN stopped WHEN ?2 > epoch THEN ?4
                        ELSE max(stopped, ?4) END,
-             epoch = max(epoch, ?2), seen = max(seen, ?3), silent = 0",
+             epoch = max(epoch, ?2), seen = max(seen, ?3), silent = 0
+             RETURNING stopped AND epoch = ?2",
         )?
-        .execute(params![key, epoch, now.own, stopped])?;
+        .query_row(params![key, epoch, now.own, stop.is_some()], |row| {
+            row.get(0)
+        })?;
+    if !stopped {
+        return Ok(());
+    }
+    let newest: u64 = store
+        .prepare_cached(
+            "SELECT last_seq FROM ranges WHERE engine = ?1 AND epoch = ?2
+             ORDER BY first_seq DESC LIMIT 1",
+        )?
+        .query_row(params![key, epoch], |row| row.get(0))?;
+    // Late events of before its end close a gap, and say nothing of what it did then.
+    let goes_on = match stop {
+        Some(stop) => stop < newest,
+        None => frame.last_seq() == newest,
+    };
+    if goes_on {
+        store
+            .prepare_cached("UPDATE engines SET stopped = 0 WHERE engine = ?1")?
+            .execute([key])?;
+        found.push(Found {
+            code: FindingCode::Other,
+            message: format!(
+                "engine {engine} said that it had stopped, and went on in the same epoch {epoch}, up to \
+                 event {newest}"
+            ),
+        });
+    }
     Ok(())
 }
 
@@ -462,12 +512,14 @@ fn report(
     now: Now,
     take: &mut Take<'_>,
 ) -> Result<(), CollectorError> {
-    let findings = found.into_iter().map(|found| Finding {
+    let mut round = Round::default();
+    round.add(found.into_iter().map(|found| Finding {
         code: found.code,
         message: found.message.into(),
         subject: None,
         engine: Some(about.as_str().into()),
-    });
+    }));
+    let findings = round.take().unwrap_or_default().into_iter();
     let records = findings.map(|finding| Record::engine(now.wall, finding));
     record(store, work, own, records.collect(), now, take)
 }

@@ -20,6 +20,7 @@ use super::ingest::{Keys, signed};
 use super::overview::key;
 use super::query::label_fits;
 use super::{Collector, CollectorError};
+use crate::log::judge::is_zero;
 
 pub(super) const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS seen(day INTEGER NOT NULL, value INTEGER NOT NULL, label INTEGER NOT NULL,
@@ -142,11 +143,6 @@ pub struct SawLabels {
     pub names: Vec<String>,
     /// How many more there are.
     pub left_out: u64,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
-fn is_zero(number: &u64) -> bool {
-    *number == 0
 }
 
 /// What a batch says about values, in its order.

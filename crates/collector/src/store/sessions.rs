@@ -1,5 +1,7 @@
 //! Sessions in a line each: kept while events come, found again by who and where.
 
+use std::sync::Arc;
+
 use rusqlite::{Connection, params};
 use serde::{Deserialize, Serialize};
 use weir_audit::{EngineId, Session, SessionId, Timestamp};
@@ -174,14 +176,77 @@ fn summary(row: &rusqlite::Row<'_>) -> Result<SessionSummary, CollectorError> {
     })
 }
 
-/// False if the session is another engine's; nothing of it is changed then.
+/// What became of a session's line.
+pub(super) enum Saved {
+    Known,
+    /// Of so many bytes.
+    New(usize),
+    /// The session is another engine's: nothing of it is changed.
+    Anothers,
+}
+
+/// What of a text stands in a session's line, and of all names in one of its lists: a frame has a text once for any
+/// number of sessions, and the line of each has it. The events have all of it.
+const TEXT: usize = 256;
+const LIST: usize = 1 << 10;
+
+/// What stands in a session's line. What is cut ends with `…`.
+fn context(session: &Session) -> Result<String, CollectorError> {
+    let mut line = session.clone();
+    let identity = Arc::make_mut(&mut line.identity);
+    for text in [
+        &mut identity.workload,
+        &mut identity.node,
+        &mut identity.issuer,
+        &mut identity.subject,
+        &mut identity.email,
+        &mut identity.owner,
+        &mut line.target,
+        &mut line.protocol,
+        &mut line.database,
+        &mut line.user,
+        &mut line.client,
+        &mut line.destination,
+        &mut line.application,
+    ] {
+        if let Some(long) = text.as_deref().filter(|text| text.len() > TEXT) {
+            *text = Some(shortened(long).into());
+        }
+    }
+    for list in [&mut identity.images, &mut identity.groups] {
+        let mut room = LIST;
+        let fits = |name: &&str| {
+            let left = room.checked_sub(name.len());
+            room = left.unwrap_or_default();
+            left.is_some()
+        };
+        let kept: Vec<&str> = list.iter().take_while(fits).collect();
+        let hidden = list.len() - kept.len();
+        if hidden > 0 {
+            let rest = format!("… and {hidden} more");
+            *list = kept.into_iter().chain([rest.as_str()]).collect();
+        }
+    }
+    Ok(serde_json::to_string(&line)?)
+}
+
+fn shortened(text: &str) -> String {
+    let kept = text.floor_char_boundary(TEXT);
+    format!("{}…", text.get(..kept).unwrap_or_default())
+}
+
 pub(super) fn save_session(
     store: &Connection,
     keys: &mut Keys<'_>,
     (engine, own): (i64, bool),
     id: u64,
     delta: &SessionDelta,
-) -> Result<bool, CollectorError> {
+) -> Result<Saved, CollectorError> {
+    let outcome = delta.outcome.as_deref();
+    let outcome = outcome.map(|text| match text.len() {
+        0..=TEXT => text.to_owned(),
+        _ => shortened(text),
+    });
     let closed = delta.closed.map(Timestamp::as_micros);
     let Some(session) = &delta.session else {
         store
@@ -189,8 +254,8 @@ pub(super) fn save_session(
                 "UPDATE sessions SET closed = coalesce(closed, ?2), outcome = coalesce(outcome, ?3)
                  WHERE id = ?1 AND (engine = ?4 OR ?5)",
             )?
-            .execute(params![signed(id), closed, delta.outcome, engine, own])?;
-        return Ok(true);
+            .execute(params![signed(id), closed, outcome, engine, own])?;
+        return Ok(Saved::Known);
     };
     let identity = keys.number(store, Kind::Identity, &session.identity.name)?;
     let target = match &session.target {
@@ -214,7 +279,7 @@ pub(super) fn save_session(
             delta.first.as_micros(),
             delta.last.as_micros(),
             closed,
-            delta.outcome,
+            outcome,
             delta.statements,
             delta.rows.min(i64::MAX.unsigned_abs()),
             delta.bytes.min(i64::MAX.unsigned_abs()),
@@ -223,8 +288,9 @@ pub(super) fn save_session(
             engine
         ])?;
     if update > 0 {
-        return Ok(true);
+        return Ok(Saved::Known);
     }
+    let context = context(session)?;
     let new = store
         .prepare_cached(
             "INSERT OR IGNORE INTO sessions(id, engine, epoch, identity, target, context, opened,
@@ -237,7 +303,7 @@ pub(super) fn save_session(
             delta.epoch,
             identity,
             target,
-            serde_json::to_string(&**session)?,
+            context,
             delta.first.as_micros(),
             delta.last.as_micros(),
             closed,
@@ -246,8 +312,11 @@ pub(super) fn save_session(
             delta.bytes.min(i64::MAX.unsigned_abs()),
             delta.denials,
             delta.holds,
-            delta.outcome,
+            outcome,
             namespace
         ])?;
-    Ok(new > 0)
+    Ok(match new {
+        0 => Saved::Anothers,
+        _ => Saved::New(context.len() + outcome.map_or(0, |text| text.len())),
+    })
 }

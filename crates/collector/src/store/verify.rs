@@ -9,10 +9,9 @@ use weir_audit::{EngineId, Hash, Timestamp};
 
 use super::schema::unpack;
 use super::{Collector, CollectorError};
-use crate::log::judge::{Claim, EngineReport, Judge, Leaves, Signature};
+use crate::log::Problems;
+use crate::log::judge::{Claim, EngineReport, Judge, Leaves, Signature, is_zero};
 use crate::log::{Chain, LATEST, Signer, Stored, Tree, unpack_chain, verify_note};
-
-const MAX_PROBLEMS: usize = 100;
 
 /// Whether the record is complete and unaltered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +37,9 @@ pub struct LogReport {
     pub vouched: Vec<Vouched>,
     /// What is missing or altered in it; at most 100.
     pub problems: Vec<String>,
+    /// How many problems there are beyond those.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub more_problems: u64,
 }
 
 /// A checkpoint that somebody else has.
@@ -122,7 +124,7 @@ fn names(reader: &Connection) -> Result<Vec<(i64, String)>, CollectorError> {
 
 /// The log from its first entry to its last, against every checkpoint that is known.
 fn log(reader: &Connection, key: &VerifierKey) -> Result<LogReport, CollectorError> {
-    let mut problems = Problems(Vec::new());
+    let mut problems = Problems::default();
     let kept = Tree(reader).checkpoints()?;
     let mut roots: BTreeMap<u64, Option<Hash>> = kept
         .iter()
@@ -178,13 +180,13 @@ fn log(reader: &Connection, key: &VerifierKey) -> Result<LogReport, CollectorErr
         compare(stored, root, tree.size(), key, &mut problems);
     }
     let upper = upper_nodes(reader, tree.size())?;
-    problems.0.extend(upper);
+    problems.extend(upper);
     let latest = kept.iter().find(|stored| stored.name == LATEST);
     if latest.is_none() {
-        problems.add("the log has no checkpoint".into());
+        problems.add("the log has no checkpoint");
     }
     if latest.is_some_and(|latest| latest.checkpoint.size < tree.size()) {
-        problems.add("the log has entries beyond its newest checkpoint".into());
+        problems.add("the log has entries beyond its newest checkpoint");
     }
     let vouched = kept.iter().filter(|stored| stored.name != LATEST);
     Ok(LogReport {
@@ -194,18 +196,9 @@ fn log(reader: &Connection, key: &VerifierKey) -> Result<LogReport, CollectorErr
             .map(|latest| latest.note.to_string())
             .unwrap_or_default(),
         vouched: vouched.map(Vouched::of).collect(),
-        problems: problems.0,
+        problems: problems.listed,
+        more_problems: problems.more,
     })
-}
-
-struct Problems(Vec<String>);
-
-impl Problems {
-    fn add(&mut self, problem: String) {
-        if self.0.len() < MAX_PROBLEMS {
-            self.0.push(problem);
-        }
-    }
 }
 
 /// What a checkpoint says, and what the entries say.

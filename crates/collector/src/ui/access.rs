@@ -1,5 +1,6 @@
 //! Who may read evidence: the cluster says so, or the configuration where there is no cluster.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use hyper::StatusCode;
@@ -33,14 +34,14 @@ impl Access {
     }
 
     /// The name of whoever a token proves.
-    pub(super) async fn name_of(&self, proof: &Proof) -> Result<Arc<str>, Problem> {
+    pub(super) async fn name_of(&self, proof: &Proof, from: IpAddr) -> Result<Arc<str>, Problem> {
         let (Self::Cluster(gate), Some(credential)) = (self, credential(proof)) else {
             return Err(Problem::new(
                 StatusCode::FORBIDDEN,
                 "Tokens are not taken here.",
             ));
         };
-        match gate.admit(&credential, None).await {
+        match gate.admit_from(from, &credential, None).await {
             Ok(allowed) => Ok(allowed.user.into()),
             Err(denied) if denied.refusal.status == StatusCode::FORBIDDEN => Ok(denied.user.into()),
             Err(denied) => Err(denied.refusal.into()),

@@ -186,7 +186,7 @@ impl Inner {
             return self.login_page(asked, Some(wrong("This is not a token.")));
         }
         let proof = Proof::Token(token.into());
-        match self.access.name_of(&proof).await {
+        match self.access.name_of(&proof, asked.from.ip()).await {
             Ok(name) => {
                 tracing::info!(user = %name, address = %asked.from, "a login");
                 let who = Who { name, proof };

@@ -24,6 +24,7 @@ use super::rows::{EventRow, SessionRow, tone_of};
 use super::sessions::{Notice, Session};
 use super::show::{count, moment};
 use crate::api::{Caller, Scope};
+use crate::evidence::OnRecord;
 use crate::store::Reach;
 use crate::{Collector, CollectorError, Filter, SessionFilter};
 
@@ -140,6 +141,13 @@ struct NamespacePage<'a> {
     next: &'a str,
 }
 
+/// What somebody may read, and that they do is on record.
+pub(super) struct Reading {
+    /// This namespace, or all.
+    pub(super) namespace: Option<String>,
+    pub(super) on: OnRecord,
+}
+
 impl Inner {
     pub(super) async fn session_page(
         &self,
@@ -159,7 +167,8 @@ impl Inner {
         };
         let reads = self.reading(session, asked).await?;
         filter.namespace = reads.namespace;
-        let found = self.blocking(move |store| store.sessions(&filter)).await?;
+        let found = self.blocking(&reads.on, move |store| store.sessions(&filter));
+        let found = found.await?;
         page(&SessionsPage {
             frame: self.frame(session, Here::Sessions).await,
             filled: Filled::read(fields),
@@ -195,7 +204,8 @@ impl Inner {
         filter.cursor = fields.text("cursor").map(str::to_owned);
         let reads = self.reading(session, asked).await?;
         filter.namespace = reads.namespace;
-        let found = self.blocking(move |store| store.query(&filter)).await?;
+        let found = self.blocking(&reads.on, move |store| store.query(&filter));
+        let found = found.await?;
         page(&SearchPage {
             events: found.events.iter().map(EventRow::new).collect(),
             next: found
@@ -220,7 +230,8 @@ impl Inner {
             limit: Some(1000),
             ..Filter::default()
         };
-        let found = self.blocking(move |store| store.query(&filter)).await?;
+        let found = self.blocking(&reads.on, move |store| store.query(&filter));
+        let found = found.await?;
         let findings: Vec<_> = found
             .events
             .iter()
@@ -300,17 +311,15 @@ impl Inner {
     }
 
     /// What this person may read, put on record as read.
-    pub(super) async fn reading(&self, session: &Session, asked: &Asked) -> Result<Reads, Problem> {
-        let reads = self.reads(session, asked).await?;
-        let read = EvidenceRead {
-            reader: Arc::clone(&session.who.name),
-            address: Some(asked.from.ip().to_canonical().to_string().into()),
-            path: asked.path.as_str().into(),
-            query: asked.query.as_str().into(),
-            namespace: reads.namespace.as_deref().map(Into::into),
-        };
-        self.blocking(move |store| store.read_by(read)).await?;
-        Ok(reads)
+    pub(super) async fn reading(
+        &self,
+        session: &Session,
+        asked: &Asked,
+    ) -> Result<Reading, Problem> {
+        let Reads { namespace } = self.reads(session, asked).await?;
+        let read = read_of(session, asked, namespace.as_deref());
+        let on = self.evidence.read_by(read).await?;
+        Ok(Reading { namespace, on })
     }
 
     async fn reads(&self, session: &Session, asked: &Asked) -> Result<Reads, Problem> {
@@ -351,17 +360,30 @@ impl Inner {
 
     pub(super) async fn blocking<T: Send + 'static>(
         &self,
+        on: &OnRecord,
         act: impl FnOnce(&Collector) -> Result<T, CollectorError> + Send + 'static,
     ) -> Result<T, Problem> {
-        Ok(self.store.reading(Reach::Page, act).await?)
+        Ok(self.evidence.open(on).reading(Reach::Page, act).await?)
     }
 
     /// The same for what reads all that there is.
     pub(super) async fn whole<T: Send + 'static>(
         &self,
+        on: &OnRecord,
         act: impl FnOnce(&Collector) -> Result<T, CollectorError> + Send + 'static,
     ) -> Result<T, Problem> {
-        Ok(self.store.reading(Reach::Whole, act).await?)
+        Ok(self.evidence.open(on).reading(Reach::Whole, act).await?)
+    }
+}
+
+/// A read as evidence has it.
+pub(super) fn read_of(session: &Session, asked: &Asked, namespace: Option<&str>) -> EvidenceRead {
+    EvidenceRead {
+        reader: Arc::clone(&session.who.name),
+        address: Some(asked.from.ip().to_canonical().to_string().into()),
+        path: asked.path.as_str().into(),
+        query: asked.query.as_str().into(),
+        namespace: namespace.map(Into::into),
     }
 }
 

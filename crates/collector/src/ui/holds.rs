@@ -18,18 +18,20 @@ use hyper::body::{Bytes, Frame as Chunk};
 use hyper::{Response, StatusCode, header};
 use tokio::sync::mpsc;
 use weir_api::kinds::{Binding, RequestDecision};
-use weir_audit::{Body as What, Timestamp};
+use weir_audit::{Body as What, EvidenceRead, Timestamp};
 use weir_serve::Body;
 use weir_uplink::control::{DecisionAsked, Person, RequestView, RequestsListed};
 
 use super::Inner;
 use super::assets;
+use super::evidence::read_of;
 use super::frame::{Frame, Here, answer, page, see, unchanged};
 use super::html;
 use super::problem::Problem;
 use super::request::{Asked, Fields};
 use super::sessions::{Notice, Proof, Session, Who};
 use crate::api::{Desk, DeskError};
+use crate::evidence::OnRecord;
 use view::{Detail, Item, State, detail, items, path, path_of, state, took, waits};
 
 /// A page that hears nothing looks by itself; a stream that says nothing shows that it lives.
@@ -68,13 +70,14 @@ impl Inner {
     pub(super) async fn holds_page(
         &self,
         session: &Session,
+        asked: &Asked,
         rest: &str,
     ) -> Result<Response<Body>, Problem> {
         let wanted = match rest {
             "" | "/" => None,
             rest => Some(place(rest).ok_or_else(|| Problem::not_found("There is no such hold."))?),
         };
-        let listed = self.listed(session, true).await?;
+        let listed = self.listed(session, asked).await?;
         let now = Timestamp::from(SystemTime::now());
         let shown = match &wanted {
             Some((namespace, name)) => {
@@ -116,7 +119,7 @@ impl Inner {
         session: &Session,
         asked: &Asked,
     ) -> Result<Response<Body>, Problem> {
-        let listed = self.listed(session, true).await?;
+        let listed = self.listed(session, asked).await?;
         let open = asked.fields.text("open").unwrap_or_default();
         let (items, over) = items(&listed, open, SystemTime::now().into());
         page(&HoldList {
@@ -133,7 +136,7 @@ impl Inner {
         session: &Session,
         asked: &Asked,
     ) -> Result<Response<Body>, Problem> {
-        let view = self.one(session, &asked.fields).await?;
+        let view = self.one(session, asked).await?;
         let state = state(&view, SystemTime::now().into());
         if asked.fields.text("mark") == Some(&state.mark) {
             return Ok(unchanged());
@@ -147,7 +150,7 @@ impl Inner {
         session: &Session,
         asked: &Asked,
     ) -> Result<Response<Body>, Problem> {
-        let view = self.one(session, &asked.fields).await?;
+        let view = self.one(session, asked).await?;
         let text = view.spec.statement.into();
         Ok(answer(StatusCode::OK, "text/plain; charset=utf-8", text))
     }
@@ -203,10 +206,15 @@ impl Inner {
     }
 
     /// Says when something about holds has changed, until the session ends.
-    pub(super) fn hold_live(&self, session: &Session) -> Result<Response<Body>, Problem> {
+    pub(super) async fn hold_live(
+        &self,
+        session: &Session,
+        asked: &Asked,
+    ) -> Result<Response<Body>, Problem> {
         self.desk()?;
+        let on = self.watching(session, asked).await?;
         let (sender, lines) = mpsc::channel::<Bytes>(4);
-        let mut events = self.store.tail();
+        let mut events = self.evidence.open(&on).tail();
         let (sessions, session) = (std::sync::Arc::clone(&self.sessions), session.clone());
         tokio::spawn(async move {
             use tokio::sync::broadcast::error::RecvError;
@@ -251,17 +259,27 @@ impl Inner {
             .ok_or_else(|| Problem::not_found("Holds are not decided here."))
     }
 
-    async fn listed(&self, session: &Session, closed: bool) -> Result<RequestsListed, Problem> {
+    /// A page of holds that is open is one read in a while, whatever of it is looked at.
+    async fn watching(&self, session: &Session, asked: &Asked) -> Result<OnRecord, Problem> {
+        let read = EvidenceRead {
+            path: "/ui/holds".into(),
+            query: "".into(),
+            ..read_of(session, asked, session.namespace.as_deref())
+        };
+        Ok(self.evidence.watched_by(read).await?)
+    }
+
+    async fn listed(&self, session: &Session, asked: &Asked) -> Result<RequestsListed, Problem> {
+        let desk = self.desk()?;
+        self.watching(session, asked).await?;
         let namespace = session.namespace.as_deref().map(str::to_owned);
-        let listed = self
-            .desk()?
-            .requests(person(&session.who), namespace, closed)
-            .await;
+        let listed = desk.requests(person(&session.who), namespace, true).await;
         listed.map_err(Problem::from)
     }
 
-    async fn one(&self, session: &Session, fields: &Fields) -> Result<RequestView, Problem> {
-        let listed = self.listed(session, true).await?;
+    async fn one(&self, session: &Session, asked: &Asked) -> Result<RequestView, Problem> {
+        let listed = self.listed(session, asked).await?;
+        let fields = &asked.fields;
         let namespace = fields.text("namespace").unwrap_or_default();
         let name = fields.text("name").unwrap_or_default();
         let mut views = listed.requests.into_iter();

@@ -115,7 +115,9 @@ impl Inner {
         let since = days_ago(until, days - 1);
         let namespace = reads.namespace;
         let overview = self
-            .blocking(move |store| store.overview(since, until, namespace.as_deref()))
+            .blocking(&reads.on, move |store| {
+                store.overview(since, until, namespace.as_deref())
+            })
             .await?;
         let coverage = match &self.desk {
             Some(desk) => match desk.coverage(person(&session.who)).await {

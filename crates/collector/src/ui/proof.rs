@@ -14,7 +14,7 @@ use super::html::{self, Html, visible};
 use super::problem::Problem;
 use super::request::Asked;
 use super::sessions::Session;
-use super::show::{count, moment};
+use super::show::{count, moment, unlisted};
 use crate::{ChainReport, Proof};
 
 #[derive(Template)]
@@ -41,11 +41,13 @@ struct Verified {
     ok: bool,
     engines: Vec<Engine>,
     problems: Vec<Html>,
+    more: Option<String>,
 }
 
 struct Engine {
     name: Html,
     problems: Vec<Html>,
+    more: Option<String>,
 }
 
 impl Inner {
@@ -59,9 +61,9 @@ impl Inner {
             let text = format!("The proof is of the whole record; you look at {namespace} alone.");
             return Err(Problem::new(StatusCode::FORBIDDEN, text));
         }
-        let proof = self.blocking(|store| store.proof()).await?;
+        let proof = self.blocking(&reads.on, |store| store.proof()).await?;
         let verified = match asked.fields.text("verify") {
-            Some(_) => Some(self.whole(|store| store.verify()).await?),
+            Some(_) => Some(self.whole(&reads.on, |store| store.verify()).await?),
             None => None,
         };
         let frame = self.frame(session, Here::Proof).await;
@@ -89,6 +91,7 @@ fn shown(frame: Frame, proof: &Proof, verified: Option<&ChainReport>) -> ProofPa
         vouched: vouched.collect(),
         verified: verified.map(|report| Verified {
             ok: report.ok,
+            more: unlisted(report.log.more_problems),
             problems: report
                 .log
                 .problems
@@ -100,6 +103,7 @@ fn shown(frame: Frame, proof: &Proof, verified: Option<&ChainReport>) -> ProofPa
                 .iter()
                 .map(|engine| Engine {
                     name: visible(engine.engine.as_str()),
+                    more: unlisted(engine.more_problems),
                     problems: engine
                         .problems
                         .iter()

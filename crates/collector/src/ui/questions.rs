@@ -107,7 +107,8 @@ impl Inner {
             limit: Some(ROWS),
         };
         shown.export = Some(export(&question));
-        let answer = self.blocking(move |store| store.ask(&question)).await?;
+        let answer = self.blocking(&reads.on, move |store| store.ask(&question));
+        let answer = answer.await?;
         let columns: Vec<Html> = answer
             .columns
             .iter()

@@ -130,7 +130,7 @@ impl Inner {
         let id: SessionId = rest.parse().map_err(|_| none())?;
         let skip = asked.fields.parsed("from")?.unwrap_or(0);
         let reads = self.reading(session, asked).await?;
-        let gathered = self.blocking(move |store| {
+        let gathered = self.blocking(&reads.on, move |store| {
             let mut gathered = Gathered {
                 skip,
                 ..Gathered::default()
@@ -159,7 +159,7 @@ impl Inner {
         number: u64,
     ) -> Result<Response<Body>, Problem> {
         let reads = self.reading(session, asked).await?;
-        let cast = self.blocking(move |store| {
+        let cast = self.blocking(&reads.on, move |store| {
             let mut export = Export::new(Some(number));
             let mut failed = None;
             store.replay(id, reads.namespace.as_deref(), &mut |event| {

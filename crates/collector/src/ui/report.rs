@@ -5,7 +5,7 @@ use askama::Template;
 use super::chart::Picture;
 use super::html::{Html, visible};
 use super::overview::{self, Tile};
-use super::show::{count, counted, moment, size};
+use super::show::{count, counted, moment, size, unlisted};
 use crate::report::{Engine, Report};
 use crate::{Answer, Traffic};
 
@@ -29,6 +29,7 @@ struct ReportPage<'a> {
     lists: Vec<List>,
     engines: Vec<EngineRow>,
     problems: Vec<Html>,
+    more_problems: Option<String>,
 }
 
 struct List {
@@ -42,7 +43,7 @@ struct List {
 struct EngineRow {
     name: Html,
     events: String,
-    problems: usize,
+    problems: String,
 }
 
 /// The page.
@@ -71,6 +72,7 @@ pub(crate) fn report_page(report: &Report) -> Result<String, askama::Error> {
         lists: report.lists.iter().map(list).collect(),
         engines: report.engines.iter().map(engine).collect(),
         problems: report.problems.iter().map(|one| visible(one)).collect(),
+        more_problems: unlisted(report.more_problems),
     };
     page.render()
 }
@@ -120,6 +122,6 @@ fn engine(one: &Engine) -> EngineRow {
     EngineRow {
         name: visible(one.engine.as_str()),
         events: counted(one.events, "event", "events"),
-        problems: one.problems,
+        problems: count(one.problems),
     }
 }

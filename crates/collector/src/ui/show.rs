@@ -53,6 +53,16 @@ pub(super) fn count(number: u64) -> String {
     out
 }
 
+/// How many problems a list leaves out.
+pub(super) fn unlisted(more: u64) -> Option<String> {
+    (more > 0).then(|| {
+        format!(
+            "and {}: not listed",
+            counted(more, "more problem", "more problems")
+        )
+    })
+}
+
 /// `1,234 rows`, `1 row`.
 pub(super) fn counted(number: u64, one: &str, many: &str) -> String {
     format!("{} {}", count(number), if number == 1 { one } else { many })

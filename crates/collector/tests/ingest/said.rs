@@ -69,6 +69,7 @@ async fn what_a_pod_cannot_know_is_refused_and_trying_is_a_finding() {
         Body::from(read),
         reset.into(),
         cut_off("spiffe://cluster.local/ns/billing/sa/root"),
+        cut_off(&QuarantineChanged::order("of namespace billing")),
         finding(FindingCode::ChainBroken, Some(&other)),
     ];
     forged.extend(FOUND_BY_THE_COLLECTOR.map(|code| finding(code, None)));
@@ -144,9 +145,11 @@ async fn what_a_pod_does_know_is_taken() {
         }
     );
     let found = FOUND_BY_THE_CONTROLLER.iter().chain(&own);
-    let found: Vec<Record> = found
+    let mut found: Vec<Record> = found
         .map(|code| Record::engine(at, finding(*code, None)))
         .collect();
+    let order = QuarantineChanged::order("of namespace billing");
+    found.push(Record::engine(at, cut_off(&order)));
     send(&bed.sidecar(&controller), batch_with(&controller, &found))
         .await
         .unwrap();
@@ -202,6 +205,36 @@ async fn what_is_shared_and_longer_than_engines_write_it_is_refused_and_is_a_fin
     let found = findings(&bed).await;
     assert_eq!(found.len(), 1, "one complaint, not two: {found:?}");
     assert!(found[0].contains("no engine writes") && found[0].contains(&pod.uid));
+}
+
+/// A frame says little of each session, and the store keeps a line of each.
+#[tokio::test]
+async fn more_sessions_than_engines_write_at_once_are_refused_and_lines_of_sessions_count_against_the_quota()
+ {
+    let bed = bed_with(Quota {
+        bytes: 1 << 20,
+        events: 1 << 30,
+    })
+    .await;
+    let pod = Pod::new("billing", 1);
+    let at = Timestamp::from(std::time::SystemTime::now());
+    let open = |number| Record::session(at, pod.session(number), ConnectionOpened::default());
+    let most: Vec<Record> = (1..=16_385).map(open).collect();
+    let why = refused(send(&bed.sidecar(&pod), batch_with(&pod, &most)).await);
+    assert!(why.contains("413") && why.contains("sessions"), "{why}");
+    let found = findings(&bed).await;
+    assert!(found[0].contains("no engine writes"), "{found:?}");
+    // What a sidecar sends at once is taken, and its lines are paid for before the next.
+    let other = Pod::new("billing", 2);
+    let open = |number| Record::session(at, other.session(number), ConnectionOpened::default());
+    let records: Vec<Record> = (20_001..25_001).map(open).collect();
+    let batch = batch_with(&other, &records);
+    let bytes: usize = batch.frames.iter().map(|frame| frame.stored_len()).sum();
+    assert!(bytes < 512 << 10, "{bytes}");
+    let sidecar = bed.sidecar(&other);
+    send(&sidecar, batch.clone()).await.unwrap();
+    let why = refused(send(&sidecar, batch).await);
+    assert!(why.contains("429") && why.contains("quota"), "{why}");
 }
 
 /// Without it, one connection in the time without a certificate would keep all later evidence in the spool.

@@ -6,7 +6,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
-use weir_audit::{EngineId, Record, SessionId};
+use weir_audit::{Body, EngineId, Record, SessionId};
 
 use super::recover::Recovered;
 use super::segment::Segment;
@@ -110,6 +110,8 @@ impl Shared {
                 return Err(SpoolError::Backlog);
             }
         }
+        // Nothing comes after an engine's end.
+        queue.closed = matches!(record.body, Body::EngineStopped(_));
         queue.bytes += weight;
         queue.last_seq += 1;
         queue.records.push(record);

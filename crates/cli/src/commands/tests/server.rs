@@ -83,21 +83,23 @@ async fn exit_codes_say_whether_it_was_done() {
     }
 }
 
-/// Serves a store in a state directory.
-async fn serve(state: &std::path::Path) {
-    let store = Collector::open(&state.join("store"), CollectorConfig::default());
+/// Serves a store in a state directory; says what key signs its log.
+async fn serve(state: &std::path::Path) -> String {
+    let store = Collector::open(&state.join("store"), CollectorConfig::default()).unwrap();
     let socket = state.join("weir.sock");
-    let (api, at) = (Api::new(store.unwrap()), socket.clone());
+    let key = store.log_key().public().to_string();
+    let (api, at) = (Api::new(store), socket.clone());
     tokio::spawn(async move { serve_socket(api, &at).await.unwrap() });
     while !socket.exists() {
         tokio::task::yield_now().await;
     }
+    key
 }
 
 #[tokio::test]
 async fn a_bundle_is_written_whole_and_verify_says_by_its_code_what_it_is() {
     let dir = tempfile::tempdir().unwrap();
-    serve(dir.path()).await;
+    let key = serve(dir.path()).await;
     let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
     let (state, file, broken) = (path(""), path("all.weir"), path("broken.weir"));
     let status = |code: u8| format!("ExitCode(unix_exit_status({code}))");
@@ -109,7 +111,10 @@ async fn a_bundle_is_written_whole_and_verify_says_by_its_code_what_it_is() {
     let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(&file).unwrap());
     assert_eq!(mode & 0o777, 0o600, "evidence is for whoever asked");
     for form in ["table", "json", "yaml"] {
-        assert_eq!(code(&["verify", &file, "-o", form]).await, status(0));
+        let judged = ["verify", &file, "-o", form, "--log-key", &key];
+        assert_eq!(code(&judged).await, status(0));
+        // By the key that it brings itself, it is whole in itself: nothing is proved.
+        assert_eq!(code(&judged[..4]).await, status(3));
     }
     // One bit of it, in every part.
     let whole = std::fs::read(&file).unwrap();
@@ -118,7 +123,8 @@ async fn a_bundle_is_written_whole_and_verify_says_by_its_code_what_it_is() {
         let mut bytes = whole.clone();
         bytes[at] ^= 1;
         std::fs::write(&broken, bytes).unwrap();
-        codes.insert(code(&["verify", &broken]).await);
+        codes.insert(code(&["verify", &broken, "--log-key", &key]).await);
+        assert_ne!(code(&["verify", &broken]).await, status(0));
     }
     assert!(codes.remove(&status(1)), "altered");
     codes.remove(&status(3));
@@ -146,10 +152,11 @@ async fn a_bundle_is_written_whole_and_verify_says_by_its_code_what_it_is() {
 #[tokio::test]
 async fn a_report_is_a_folder_that_verifies_and_no_file_of_it_can_be_changed() {
     let dir = tempfile::tempdir().unwrap();
-    serve(dir.path()).await;
+    let key = serve(dir.path()).await;
     let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
     let (state, folder) = (path(""), path("report"));
     let status = |code: u8| format!("ExitCode(unix_exit_status({code}))");
+    let judged = ["verify", &folder, "--log-key", &key];
     let make = [
         "report",
         "--from",
@@ -161,7 +168,8 @@ async fn a_report_is_a_folder_that_verifies_and_no_file_of_it_can_be_changed() {
     ];
     assert_eq!(code(&make).await, status(0));
     assert_eq!(code(&make).await, status(1), "nothing is written over");
-    assert_eq!(code(&["verify", &folder]).await, status(0));
+    assert_eq!(code(&judged).await, status(0));
+    assert_eq!(code(&judged[..2]).await, status(3), "by its own word");
     let backwards = path("backwards");
     let args = [
         "report",
@@ -199,20 +207,16 @@ async fn a_report_is_a_folder_that_verifies_and_no_file_of_it_can_be_changed() {
         let middle = bytes.len() / 2;
         bytes[middle] ^= 1;
         std::fs::write(&file, bytes).unwrap();
-        let changed = code(&["verify", &folder]).await;
+        let changed = code(&judged).await;
         assert!(
             [status(1), status(3)].contains(&changed),
             "{name}: {changed}"
         );
         std::fs::remove_file(&file).unwrap();
-        assert_eq!(
-            code(&["verify", &folder]).await,
-            status(3),
-            "{name} is gone"
-        );
+        assert_eq!(code(&judged).await, status(3), "{name} is gone");
         std::fs::write(&file, whole).unwrap();
     }
-    assert_eq!(code(&["verify", &folder]).await, status(0));
+    assert_eq!(code(&judged).await, status(0));
 }
 
 /// A report is evidence of its own period, all of it: other evidence of the same log, whole and signed as it is, does
@@ -220,7 +224,7 @@ async fn a_report_is_a_folder_that_verifies_and_no_file_of_it_can_be_changed() {
 #[tokio::test]
 async fn evidence_cannot_be_taken_out_of_a_report() {
     let dir = tempfile::tempdir().unwrap();
-    serve(dir.path()).await;
+    let key = serve(dir.path()).await;
     let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
     let (state, folder) = (path(""), path("report"));
     let status = |code: u8| format!("ExitCode(unix_exit_status({code}))");
@@ -230,12 +234,6 @@ async fn evidence_cannot_be_taken_out_of_a_report() {
     }
     let make = ["report", "--from", "1d", "--dir", &folder];
     assert_eq!(code(&[&make[..], &at].concat()).await, status(0));
-    let checkpoint = std::fs::read_to_string(dir.path().join("report/checkpoint")).unwrap();
-    let key = LogKey::load_or_create(
-        &dir.path().join("store/log.key"),
-        checkpoint.lines().next().unwrap(),
-    );
-    let key = key.unwrap().public().to_string();
     let judged = ["verify", &folder, "--log-key", &key];
     assert_eq!(code(&judged).await, status(0));
     let evidence = dir.path().join("report/evidence.weir");
@@ -308,7 +306,7 @@ fn emptied(bundle: &[u8], keep_end: bool) -> Vec<u8> {
 #[tokio::test]
 async fn a_report_continues_a_checkpoint_that_was_kept_or_says_that_this_was_not_shown() {
     let dir = tempfile::tempdir().unwrap();
-    serve(dir.path()).await;
+    let key = serve(dir.path()).await;
     let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
     let (state, october, november) = (path(""), path("october"), path("november"));
     let status = |code: u8| format!("ExitCode(unix_exit_status({code}))");
@@ -331,8 +329,15 @@ async fn a_report_continues_a_checkpoint_that_was_kept_or_says_that_this_was_not
         assert_eq!(code(&["sessions", "--state-dir", &state]).await, status(0));
     }
     assert_eq!(report(november.clone(), Vec::new()).await, status(0));
-    assert_eq!(code(&["verify", &november]).await, status(0));
-    let judged = ["verify", &november, "--checkpoint", &kept];
+    let judged = [
+        "verify",
+        &november,
+        "--log-key",
+        &key,
+        "--checkpoint",
+        &kept,
+    ];
+    assert_eq!(code(&judged[..4]).await, status(0));
     assert_eq!(code(&judged).await, status(3), "it is not shown");
     std::fs::remove_dir_all(&november).unwrap();
     let with = vec!["--checkpoint".to_owned(), kept.clone()];
@@ -344,7 +349,7 @@ async fn a_report_continues_a_checkpoint_that_was_kept_or_says_that_this_was_not
     let make = ["export", "--from", "2099-01-01", "--file", &file];
     let state_dir = ["--state-dir", &state];
     assert_eq!(code(&[&make[..], &state_dir].concat()).await, status(0));
-    let judged = [&["verify", &file][..], &both].concat();
+    let judged = [&["verify", &file, "--log-key", &key][..], &both].concat();
     assert_eq!(code(&judged).await, status(3));
     let make = [&make[..], &state_dir, &both].concat();
     assert_eq!(code(&make).await, status(0));

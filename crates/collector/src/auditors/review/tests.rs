@@ -127,3 +127,35 @@ async fn credentials_and_namespaces_do_not_share_answers() {
     let distinct: std::collections::HashSet<_> = keys.iter().collect();
     assert_eq!(distinct.len(), keys.len());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_random_tokens_is_a_few_questions_and_locks_nobody_out_who_was_let_in() {
+    let (cluster, gate) = gate();
+    let near = IpAddr::from([127, 0, 0, 1]);
+    let status = async |text: &str| match gate.admit_from(near, &token(text), None).await {
+        Ok(_) => 200,
+        Err(denied) => denied.refusal.status.as_u16(),
+    };
+    assert_eq!(status("all").await, 200);
+    let mut answers = std::collections::BTreeMap::new();
+    for n in 0..1000 {
+        *answers
+            .entry(status(&format!("random-{n}")).await)
+            .or_insert(0) += 1;
+    }
+    assert_eq!(answers, [(401, 19), (429, 981)].into());
+    assert_eq!(cluster.asked(), 20);
+    // The same again costs nothing; the good one is asked about as before.
+    for _ in 0..100 {
+        assert_eq!(status("random-0").await, 401);
+    }
+    assert_eq!(cluster.asked(), 20);
+    tokio::time::advance(YES).await;
+    assert_eq!(status("all").await, 200);
+    assert_eq!(cluster.asked(), 21);
+    // What cannot be a token of the cluster is refused unasked.
+    assert_eq!(status("eyJhbGciOiJSUzI1NiJ9.bm9uZQ.c2ln").await, 401);
+    assert_eq!(cluster.asked(), 21);
+    // Other credentials, and sessions that go on, are not unknown tokens.
+    assert!(gate.still(&token("all"), None).await);
+}

@@ -30,6 +30,19 @@ fn a_gap_is_found_when_it_opens_and_when_late_events_close_it() {
 }
 
 #[test]
+fn a_batch_of_very_many_gaps_leaves_a_few_findings_and_their_number() {
+    let (_dir, store) = fresh();
+    let records: Vec<_> = (0..200).map(beat).collect();
+    let frames = chain(1, genesis(&engine()), 1, &records);
+    let batch = Batch {
+        engine: engine(),
+        frames: frames.into_iter().skip(1).step_by(2).collect(),
+    };
+    store.ingest(&batch).unwrap();
+    assert_eq!(findings(&store), [FindingCode::Gap; 9]);
+}
+
+#[test]
 fn batches_in_any_order_end_in_the_same_record() {
     let frames = chain(
         1,
@@ -156,4 +169,21 @@ fn what_is_altered_or_removed_at_rest_is_found() {
         !report.ok && report.engines[0].problems.len() < 10,
         "{report:?}"
     );
+}
+
+#[test]
+fn a_verification_says_how_much_it_does_not_list() {
+    let (_dir, store) = fresh();
+    let records: Vec<_> = (0..1200).map(beat).collect();
+    let frames = chain(1, genesis(&engine()), 1, &records);
+    let batch = Batch {
+        engine: engine(),
+        frames: frames.into_iter().skip(1).step_by(2).collect(),
+    };
+    store.ingest(&batch).unwrap();
+    let report = store.verify().unwrap();
+    let engine = report.engines.iter().find(|one| one.engine == engine());
+    let engine = engine.unwrap();
+    assert_eq!((engine.ranges.len(), engine.more_ranges), (1000, 200));
+    assert_eq!((engine.problems.len(), engine.more_problems), (100, 1100));
 }

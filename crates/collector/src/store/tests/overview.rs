@@ -452,3 +452,77 @@ fn sums_go_by_age_with_the_evidence() {
     );
     assert!(ask(&store, About::HoldsByApprover, |_| ()).is_empty());
 }
+
+#[test]
+fn every_order_to_cut_somebody_off_is_told_with_the_pods_that_it_hit() {
+    let (_dir, store) = fresh();
+    let at = |n: u64| Timestamp::from_micros(T0 + n);
+    let changed = |n, name: &str, subject: &str, by: &str, reason: &str, on| {
+        let changed = weir_audit::QuarantineChanged {
+            name: name.into(),
+            subject: subject.into(),
+            reason: reason.into(),
+            by: by.into(),
+            on,
+        };
+        Record::engine(at(n), changed)
+    };
+    let order = weir_audit::QuarantineChanged::order("of namespace shop");
+    let hand_in_as = |engine: &str, records: &[Record]| {
+        let engine: EngineId = engine.parse().unwrap();
+        let frames = chain(1, genesis(&engine), 100, records);
+        hand_in(&store, &engine, &frames).unwrap();
+    };
+    // Two replicas of the controller say the same; nobody of `idle` ever ran.
+    let leak = |n| changed(n, "leak", &order, "jane", "leaked", true);
+    let idle = changed(9, "idle", &order, "joe", "gone", true);
+    let lifted = changed(30, "leak", &order, "amy", "rotated", false);
+    hand_in_as("pod_c1", &[leak(1), idle]);
+    hand_in_as("pod_c2", &[leak(20), lifted]);
+    let hit = |n, on| {
+        let (by, why) = if on {
+            ("jane", "leaked")
+        } else {
+            ("amy", "rotated")
+        };
+        changed(n, "leak", "ns/shop/sa/a", by, why, on)
+    };
+    hand_in_as("pod_1", &[hit(2, true), hit(31, false)]);
+    hand_in_as("pod_2", &[hit(3, true)]);
+    let rows = ask(&store, About::WhoWasCutOff, |_| ());
+    let time = |n| at(n).to_string();
+    let (jane, amy) = (["jane", "leaked"], ["amy", "rotated"]);
+    let row = |who: [&str; 4], from: u64, by: [&str; 2], until: Option<(u64, [&str; 2])>| {
+        let mut row: Vec<String> = who.map(str::to_owned).to_vec();
+        row.push(time(from));
+        row.extend(by.map(str::to_owned));
+        match until {
+            Some((until, by)) => {
+                row.push(time(until));
+                row.extend(by.map(str::to_owned));
+            }
+            None => row.extend(["", "", ""].map(str::to_owned)),
+        }
+        row
+    };
+    let pod = "ns/shop/sa/a";
+    assert_eq!(
+        rows,
+        [
+            row(
+                ["leak", "order", &order, "pod_c1"],
+                1,
+                jane,
+                Some((30, amy))
+            ),
+            row(["leak", "pod", pod, "pod_1"], 2, jane, Some((31, amy))),
+            row(["leak", "pod", pod, "pod_2"], 3, jane, None),
+            row(
+                ["idle", "order", &order, "pod_c1"],
+                9,
+                ["joe", "gone"],
+                None
+            ),
+        ]
+    );
+}

@@ -73,9 +73,21 @@ fn a_report_says_what_happened_in_its_period_and_that_the_record_verifies() {
         "{readers:?}"
     );
     assert_eq!(list("What was denied").rows.len(), 1);
+    let at = Timestamp::from_micros(T0 + HOUR).to_string();
     assert_eq!(
-        list("Who was cut off").rows[0][1..],
-        ["ns/shop/sa/default", "cut off", "alice", "leaked"]
+        list("Who was cut off").rows,
+        [[
+            "leak",
+            "pod",
+            "ns/shop/sa/default",
+            "e1",
+            &at,
+            "alice",
+            "leaked",
+            "",
+            "",
+            ""
+        ]]
     );
     let found: Vec<_> = list("What was found")
         .rows

@@ -1,5 +1,6 @@
 //! Merging, and what becomes a finding by itself.
 
+use super::cluster::opened;
 use super::*;
 
 #[test]
@@ -54,6 +55,98 @@ fn an_engine_that_stopped_in_order_is_not_silent() {
         .maintain(&store.inner.config, at(later))
         .unwrap();
     assert_eq!(findings(&store), []);
+}
+
+#[test]
+fn an_engine_that_goes_on_after_it_said_that_it_stopped_is_found_and_can_fall_silent() {
+    let now = Timestamp::from(SystemTime::now());
+    let stop = || Record::engine(now, EngineStopped {});
+    let beat = || Record::engine(now, Heartbeat::default());
+    let later = now.plus(Duration::from_secs(3600));
+    // In the frame of its end, and in a later one.
+    for (per, records) in [
+        (9, vec![beat(), stop(), beat()]),
+        (1, vec![beat(), stop(), beat()]),
+        (1, vec![stop(), beat(), stop(), beat(), beat()]),
+    ] {
+        let (_dir, store) = fresh();
+        let frames = chain(1, genesis(&engine()), per, &records);
+        let ends = records.len() / 2;
+        send(&store, &frames[..1]);
+        send(&store, &frames);
+        assert_eq!(findings(&store), vec![FindingCode::Other; ends], "{per}");
+        store
+            .writer()
+            .maintain(&store.inner.config, at(later))
+            .unwrap();
+        assert_eq!(findings(&store).last(), Some(&FindingCode::EngineSilent));
+    }
+    // One that says it again has stopped; so has one of which earlier events come late, or another epoch.
+    let (_dir, store) = fresh();
+    let frames = chain(1, genesis(&engine()), 1, &[beat(), beat(), stop()]);
+    send(&store, &frames[2..]);
+    send(&store, &frames[..2]);
+    let next = chain(2, frames[2].hash(), 1, &[beat(), stop()]);
+    send(&store, &next);
+    send(&store, &next);
+    let found = findings(&store);
+    assert!(!found.contains(&FindingCode::Other), "{found:?}");
+    store
+        .writer()
+        .maintain(&store.inner.config, at(later))
+        .unwrap();
+    assert_eq!(findings(&store), found);
+}
+
+/// A frame has a text once for any number of sessions.
+#[test]
+fn the_line_of_a_session_is_short_however_long_what_is_said_of_it() {
+    let (dir, store) = fresh();
+    let long: Arc<str> = "ä".repeat(1000).into();
+    let names: Names = (0..500).map(|n| format!("group-{n}")).collect();
+    let told = Arc::new(Session {
+        identity: Arc::new(Identity {
+            groups: names.clone(),
+            images: names,
+            owner: Some(Arc::clone(&long)),
+            ..Identity::named("a")
+        }),
+        application: Some(Arc::clone(&long)),
+        database: Some(Arc::clone(&long)),
+        ..Session::clone(&session(1, "a"))
+    });
+    let closed = ConnectionClosed {
+        reason: Arc::clone(&long),
+        ..ConnectionClosed::default()
+    };
+    let time = Timestamp::from_micros(T0);
+    let records = [
+        opened(1, &told),
+        Record::session(time, Arc::clone(&told), closed),
+    ];
+    send(&store, &chain(1, genesis(&engine()), 9, &records));
+    let direct = rusqlite::Connection::open(dir.path().join("evidence.db")).unwrap();
+    let bytes: usize = direct
+        .query_row(
+            "SELECT length(CAST(context AS BLOB)) + length(CAST(outcome AS BLOB)) FROM sessions",
+            [],
+            |row| row.get(0),
+        )
+        .unwrap();
+    assert!(bytes < 5000, "{bytes}");
+    let lines = store.sessions(&SessionFilter::default()).unwrap().sessions;
+    let line = &lines[0].session;
+    assert!(line.database.as_deref().unwrap().ends_with("ä…"));
+    assert_eq!(line.identity.groups.iter().next(), Some("group-0"));
+    let rest = line.identity.groups.iter().last().unwrap();
+    assert!(rest.starts_with("… and "), "{rest}");
+    // The events have all of it.
+    let events = store.query(&Filter::default()).unwrap().events;
+    assert!(
+        events
+            .iter()
+            .all(|event| event.session.as_ref() == Some(&told))
+    );
 }
 
 #[test]
