@@ -3,6 +3,7 @@
 //! One writer connection behind a mutex; each read opens a read-only connection of its own, so a
 //! long query never stops ingest.
 
+mod backlog;
 mod chain;
 mod clock;
 mod facets;
@@ -183,8 +184,6 @@ pub struct Collector {
 }
 
 struct Inner {
-    /// Held while the store is open.
-    _lock: File,
     dir: PathBuf,
     path: PathBuf,
     config: CollectorConfig,
@@ -197,6 +196,8 @@ struct Inner {
     /// Whether the last write was kept.
     writable: watch::Sender<bool>,
     turns: turns::Turns,
+    /// Held while the store is open, and released last.
+    _lock: File,
 }
 
 impl Collector {
@@ -250,7 +251,6 @@ impl Collector {
         let writer = Mutex::new(writer);
         Ok(Self {
             inner: Arc::new(Inner {
-                _lock: lock,
                 dir: dir.to_owned(),
                 path,
                 config,
@@ -261,6 +261,7 @@ impl Collector {
                 tail,
                 writable: watch::Sender::new(true),
                 turns: turns::Turns::default(),
+                _lock: lock,
             }),
         })
     }
@@ -587,6 +588,24 @@ impl Collector {
             .writer
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A reader's snapshot in which sums count everything that was acknowledged.
+    pub(crate) fn counted(&self) -> Result<Connection, CollectorError> {
+        let mut writer = self.writer();
+        let Err(error) = writer.follow() else {
+            drop(writer);
+            let reader = self.reader()?;
+            reader.execute_batch("BEGIN")?;
+            return Ok(reader);
+        };
+        tracing::error!(%error, "sums cannot be written");
+        // They are added to what this reader sees. It never commits, so that needs no room on the disk.
+        let reader = Connection::open(&self.inner.path)?;
+        reader.busy_timeout(Duration::from_secs(5))?;
+        reader.execute_batch("PRAGMA cache_spill = OFF; BEGIN IMMEDIATE")?;
+        writer.add_sums(&reader)?;
+        Ok(reader)
     }
 
     pub(crate) fn reader(&self) -> Result<Connection, CollectorError> {

@@ -34,7 +34,7 @@ impl Collector {
         if let Some(far) = self.far() {
             return far.table(question);
         }
-        let reader = self.reader()?;
+        let reader = self.counted()?;
         let days = Days::new(
             &reader,
             question.since,

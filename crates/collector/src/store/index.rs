@@ -2,15 +2,15 @@
 //!
 //! Shared values are looked at once per frame: the decoder gives equal values equal addresses.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use rusqlite::{Connection, params};
-use weir_audit::{Body, Decision, Event, Names, Session, Timestamp};
+use weir_audit::{Body, Decision, Event, Session, Timestamp};
 
 use super::CollectorError;
 use super::facets::Facets;
-use super::ingest::{Keys, signed};
+use super::ingest::Keys;
 use super::texts::TextFilter;
 
 /// Kinds of keys; also the `kind` column.
@@ -52,8 +52,6 @@ pub(super) struct SessionDelta {
 pub(super) struct BlockIndex {
     pub(super) facets: Facets,
     pub(super) texts: TextFilter,
-    pub(super) keys: BTreeSet<(Kind, Arc<str>)>,
-    pub(super) sessions: BTreeSet<u64>,
     pub(super) first_time: Option<Timestamp>,
     pub(super) last_time: Timestamp,
 }
@@ -62,42 +60,11 @@ impl BlockIndex {
     /// Adds the events of one frame.
     pub(super) fn add(&mut self, events: &[Event], deltas: &mut HashMap<u64, SessionDelta>) {
         let mut seen: HashSet<usize> = HashSet::new();
-        let mut kinds: HashSet<&'static str> = HashSet::new();
-        let mut decisions: [bool; 3] = [false; 3];
         self.facets.add(events);
         for event in events {
             self.last_time = self.last_time.max(event.time);
             let first = self.first_time.get_or_insert(event.time);
             *first = (*first).min(event.time);
-            if kinds.insert(event.body.kind()) {
-                self.keys.insert((Kind::Body, event.body.kind().into()));
-            }
-            if let Some(session) = &event.session
-                && seen.insert(Arc::as_ptr(session).addr())
-            {
-                self.session(session);
-            }
-            let statement = match &event.body {
-                Body::StatementStarted(started) => Some(&started.statement),
-                Body::StatementFinished(finished) => Some(&finished.statement),
-                _ => None,
-            };
-            if let Some(statement) = statement {
-                self.names(&mut seen, Kind::Table, &statement.tables);
-                self.names(&mut seen, Kind::Label, &statement.labels);
-                let flag = decisions.get_mut(statement.decision as usize);
-                if flag.is_some_and(|flag| !std::mem::replace(flag, true)) {
-                    self.keys
-                        .insert((Kind::Decision, statement.decision.as_str().into()));
-                }
-            }
-            if let Body::AccessRequestCreated(request) = &event.body {
-                self.names(&mut seen, Kind::Label, &request.labels);
-            }
-            if let Body::AccessRequestDecided(decided) = &event.body {
-                self.keys
-                    .insert((Kind::Approver, Arc::clone(&decided.approver)));
-            }
             if let Some(text) = text_of(&event.body)
                 && seen.insert(text.as_ptr().addr())
             {
@@ -107,48 +74,18 @@ impl BlockIndex {
         }
     }
 
-    /// Writes what is known of a block, in place of what was.
+    /// Writes what is known of a block, in place of what was; returns its facets as they are stored.
     pub(super) fn save(
         self,
         store: &Connection,
         keys: &mut Keys<'_>,
         block: i64,
-    ) -> Result<(), CollectorError> {
-        let mut by_key =
-            store.prepare_cached("INSERT OR IGNORE INTO block_keys(key, block) VALUES (?1, ?2)")?;
-        for (kind, text) in &self.keys {
-            by_key.execute([keys.number(store, *kind, text)?, block])?;
-        }
-        let mut by_session =
-            store.prepare_cached("INSERT OR IGNORE INTO block_sessions VALUES (?1, ?2)")?;
-        for session in &self.sessions {
-            by_session.execute([signed(*session), block])?;
-        }
+    ) -> Result<Vec<u8>, CollectorError> {
         let facets = self.facets.pack(store, keys)?;
         store
             .prepare_cached("INSERT OR REPLACE INTO block_index VALUES (?1, ?2, ?3)")?
             .execute(params![block, facets, self.texts.pack()])?;
-        Ok(())
-    }
-
-    fn session(&mut self, session: &Session) {
-        self.sessions.insert(session.id.as_u64());
-        self.keys
-            .insert((Kind::Identity, Arc::clone(&session.identity.name)));
-        if let Some(target) = &session.target {
-            self.keys.insert((Kind::Target, Arc::clone(target)));
-        }
-        if let Some(namespace) = &session.identity.namespace {
-            self.keys.insert((Kind::Namespace, Arc::clone(namespace)));
-        }
-    }
-
-    fn names(&mut self, seen: &mut HashSet<usize>, kind: Kind, names: &Names) {
-        if !names.is_empty() && seen.insert(names.as_slice().as_ptr().addr()) {
-            for name in names.as_slice() {
-                self.keys.insert((kind, Arc::clone(name)));
-            }
-        }
+        Ok(facets)
     }
 }
 

@@ -13,13 +13,14 @@ use weir_audit::{
 };
 
 use super::CollectorError;
+use super::backlog::Backlog;
 use super::chain::{self, Found, Placed};
 use super::clock::{Clock, Clocks, Now};
 use super::index::{BlockIndex, Kind};
-use super::maintain::merge_small;
+use super::maintain::{has_many_small, merge_small};
 use super::outgoing;
 use super::retention;
-use super::rollup::Rollup;
+use super::rollup::{Rollup, Sums};
 use super::round::Round;
 use super::seen::SeenNotes;
 use super::sessions::{Saved, save_session};
@@ -49,6 +50,7 @@ pub(super) struct Ingest {
     pub(super) clock: Clock,
     /// The day up to which sums are forgotten.
     pub(super) forgotten: Option<i64>,
+    backlog: Backlog,
 }
 
 pub(super) struct Done {
@@ -102,6 +104,7 @@ impl Ingest {
             Self::forget_export(&store)?;
         }
         let clock = Clock::new(clocks, retention::kept_time(&store)?);
+        let backlog = Backlog::open(&store)?;
         Ok(Self {
             store,
             own,
@@ -113,6 +116,7 @@ impl Ingest {
             found: Vec::new(),
             clock,
             forgotten: None,
+            backlog,
         })
     }
 
@@ -159,7 +163,7 @@ impl Ingest {
         let mut lines = 0;
         let mut events = Vec::new();
         let own = self.own.clone();
-        self.transaction(|store, work| {
+        self.transaction(now, |store, work| {
             let mut found = Vec::new();
             store_frames(
                 store,
@@ -217,7 +221,7 @@ impl Ingest {
     pub(super) fn note(&mut self, records: Vec<Record>, now: Now) -> Result<(), CollectorError> {
         let own = self.own.clone();
         let mut found = Vec::new();
-        self.transaction(|store, work| {
+        self.transaction(now, |store, work| {
             record(store, work, &own, records, now, &mut |events| {
                 found.extend(events.into_iter().filter(is_finding));
                 Ok(())
@@ -227,8 +231,29 @@ impl Ingest {
         Ok(())
     }
 
+    /// Writes what follows the blocks.
+    pub(super) fn follow(&mut self) -> Result<(), CollectorError> {
+        let last = outgoing::next_id(&self.store)? - 1;
+        if self.backlog.is_empty(last) {
+            return Ok(());
+        }
+        let transaction = self.store.transaction()?;
+        let mut keys = Keys::new(&self.keys);
+        self.backlog
+            .write(&transaction, &mut keys, &Sums::default(), (last, 0))?;
+        transaction.commit()?;
+        self.backlog.clear(last);
+        Ok(())
+    }
+
+    /// Writes sums that are not written yet into another transaction.
+    pub(super) fn add_sums(&self, store: &Connection) -> Result<(), CollectorError> {
+        self.backlog.write_sums(store)
+    }
+
     fn transaction(
         &mut self,
+        now: Now,
         act: impl FnOnce(&Connection, &mut Work<'_>) -> Result<(), CollectorError>,
     ) -> Result<(), CollectorError> {
         if self.keys.len() > CACHED_KEYS {
@@ -239,17 +264,52 @@ impl Ingest {
         let mut work = Work {
             keys: Keys::new(&self.keys),
             log: self.log.clone(),
-            settled,
             lines: 0,
+            sums: Sums::default(),
+            small: Vec::new(),
         };
         act(&transaction, &mut work)?;
-        let Work { keys, mut log, .. } = work;
+        let Work {
+            mut keys,
+            mut log,
+            sums,
+            small,
+            ..
+        } = work;
+        let mut merged = Vec::new();
+        for (key, engine) in small {
+            if has_many_small(&transaction, key, 0, settled)? {
+                merged.push((key, engine));
+            }
+        }
+        let last = outgoing::next_id(&transaction)? - 1;
+        let followed = !merged.is_empty() || self.backlog.is_full(&sums, (last, now.own));
+        if followed {
+            self.backlog
+                .write(&transaction, &mut keys, &sums, (last, now.own))?;
+        }
+        for (key, engine) in &merged {
+            merge_small(&transaction, &mut keys, (*key, engine), settled)?;
+        }
         let new = keys.new;
         log.seal(&transaction, std::time::SystemTime::now().into())?;
         transaction.commit()?;
         self.log = log;
         self.keys.extend(new);
+        if followed {
+            self.backlog.clear(last);
+        } else {
+            self.backlog.add(sums, now.own);
+        }
         Ok(())
+    }
+}
+
+impl Drop for Ingest {
+    fn drop(&mut self) {
+        if let Err(error) = self.follow() {
+            tracing::warn!(%error, "sums are made again when the evidence store is opened");
+        }
     }
 }
 
@@ -268,10 +328,11 @@ struct Work<'a> {
     keys: Keys<'a>,
     /// What becomes the log when the transaction is committed.
     log: Log,
-    /// Blocks up to this one may be merged.
-    settled: i64,
     /// Bytes of sessions' lines that are new.
     lines: usize,
+    sums: Sums,
+    /// Engines of which small blocks were stored.
+    small: Vec<(i64, EngineId)>,
 }
 
 impl<'a> Keys<'a> {
@@ -302,12 +363,16 @@ impl<'a> Keys<'a> {
         {
             return Ok(*number);
         }
-        store
-            .prepare_cached("INSERT OR IGNORE INTO keys(kind, text) VALUES (?1, ?2)")?
-            .execute(params![kind as u8, &**text])?;
-        let number = store
+        let known = store
             .prepare_cached("SELECT id FROM keys WHERE kind = ?1 AND text = ?2")?
-            .query_row(params![kind as u8, &**text], |row| row.get(0))?;
+            .query_row(params![kind as u8, &**text], |row| row.get(0))
+            .optional()?;
+        let number = match known {
+            Some(number) => number,
+            None => store
+                .prepare_cached("INSERT INTO keys(kind, text) VALUES (?1, ?2)")?
+                .insert(params![kind as u8, &**text])?,
+        };
         self.new.push((key, number));
         Ok(number)
     }
@@ -328,8 +393,9 @@ fn store_frames(
     let Work {
         keys,
         log,
-        settled,
         lines,
+        sums,
+        small,
     } = work;
     let engine = from.engine;
     let key = keys.number(store, Kind::Engine, &engine.as_str().into())?;
@@ -370,13 +436,13 @@ fn store_frames(
     }
     log.accept(store, (engine, key), runs, from.vouched, now.wall)?;
     if let Some(block) = block {
-        let small = block.bytes.len() < LARGE;
-        block.save(store, keys, (key, now))?;
-        if small {
-            merge_small(store, keys, (key, engine), *settled)?;
+        if block.bytes.len() < LARGE {
+            small.push((key, engine.clone()));
         }
+        block.save(store, keys, (key, now))?;
     }
-    rollup.save(store, keys, (key, now.own))?;
+    rollup.sums(store, keys, sums)?;
+    rollup.save_notes(store, keys, (key, now.own))?;
     let mut others = HashSet::new();
     for (id, delta) in deltas {
         let own = matches!(from.vouched, Vouched::Own);
@@ -440,7 +506,8 @@ impl Block {
                 now.own,
                 id
             ])?;
-        self.index.save(store, keys, id)
+        self.index.save(store, keys, id)?;
+        Ok(())
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension as _, params};
 use weir_audit::{EngineId, Finding, FindingCode, Hash, SessionId};
 
+use super::backlog;
 use super::clock::{Now, own_day};
 use super::facets::{Mentioned, mentioned};
 use super::index::BlockIndex;
@@ -34,7 +35,23 @@ struct Small {
     bytes: Vec<u8>,
 }
 
-/// Merges an engine's small blocks, so that slow traffic is kept as compactly as fast traffic.
+/// Whether an engine has so many small blocks that they are to be merged.
+pub(super) fn has_many_small(
+    store: &Connection,
+    engine: i64,
+    level: i64,
+    settled: i64,
+) -> Result<bool, CollectorError> {
+    let count: usize = store
+        .prepare_cached(
+            "SELECT count(*) FROM blocks WHERE engine = ?1 AND level = ?2 AND id <= ?3",
+        )?
+        .query_row(params![engine, level, settled], |row| row.get(0))?;
+    Ok(count >= FAN)
+}
+
+/// Merges an engine's small blocks, so that slow traffic is kept as compactly as fast traffic. None of them is
+/// in the backlog.
 pub(super) fn merge_small(
     store: &Connection,
     keys: &mut Keys<'_>,
@@ -42,12 +59,7 @@ pub(super) fn merge_small(
     settled: i64,
 ) -> Result<(), CollectorError> {
     for level in 0..3 {
-        let count: usize = store
-            .prepare_cached(
-                "SELECT count(*) FROM blocks WHERE engine = ?1 AND level = ?2 AND id <= ?3",
-            )?
-            .query_row(params![engine.0, level, settled], |row| row.get(0))?;
-        if count < FAN {
+        if !has_many_small(store, engine.0, level, settled)? {
             return Ok(());
         }
         merge_level(store, keys, engine, level, settled)?;
@@ -158,7 +170,8 @@ fn merge_run(
     for events in &events {
         index.add(events, &mut HashMap::new());
     }
-    index.save(store, keys, first.id)
+    index.save(store, keys, first.id)?;
+    backlog::lead_to(store, keys, &[first.id])
 }
 
 /// Deletes a block and what is known of it; says which sessions it mentioned.

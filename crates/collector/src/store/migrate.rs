@@ -7,10 +7,11 @@ use weir_audit::proof::Leaf;
 use weir_audit::{EngineId, Hash, Timestamp};
 
 use super::CollectorError;
+use super::backlog;
 use super::index::BlockIndex;
 use super::ingest::Keys;
 use super::query::events;
-use super::rollup::{self, Rollup};
+use super::rollup::{self, Rollup, Sums};
 use super::schema::unpack;
 
 /// Sums are written after so many blocks.
@@ -132,13 +133,14 @@ pub(super) fn from_evidence(store: &Connection, sums: bool) -> Result<(), Collec
             index.add(events, &mut HashMap::new());
         }
         index.save(store, &mut keys, block)?;
+        backlog::lead_to(store, &mut keys, &[block])?;
         if !sums {
             continue;
         }
         if let Some((of, _, rollup)) =
             open.take_if(|(of, blocks, _)| *of != engine || *blocks >= STEP)
         {
-            rollup.save(store, &mut keys, (of, 0))?;
+            save(store, &mut keys, of, rollup)?;
         }
         let (_, blocks, rollup) = open.get_or_insert_with(|| (engine, 0, Rollup::new(wall)));
         *blocks += 1;
@@ -147,7 +149,19 @@ pub(super) fn from_evidence(store: &Connection, sums: bool) -> Result<(), Collec
         }
     }
     if let Some((engine, _, rollup)) = open {
-        rollup.save(store, &mut keys, (engine, 0))?;
+        save(store, &mut keys, engine, rollup)?;
     }
     Ok(())
+}
+
+fn save(
+    store: &Connection,
+    keys: &mut Keys<'_>,
+    engine: i64,
+    rollup: Rollup,
+) -> Result<(), CollectorError> {
+    let mut sums = Sums::default();
+    rollup.sums(store, keys, &mut sums)?;
+    sums.save(store, 0)?;
+    rollup.save_notes(store, keys, (engine, 0))
 }

@@ -8,6 +8,7 @@
 use rusqlite::{Connection, OptionalExtension as _, params};
 use weir_audit::{EngineId, Event, Finding, FindingCode, Hash, Timestamp};
 
+use super::backlog;
 use super::clock::Now;
 use super::ingest::Ingest;
 use super::query::events;
@@ -237,10 +238,12 @@ pub(super) fn next_id(store: &Connection) -> Result<i64, CollectorError> {
         .prepare_cached("SELECT max(id) FROM blocks")?
         .query_row([], |row| row.get(0))?;
     let deleted = number(store, DELETED)?.unwrap_or_default();
-    Ok(kept.unwrap_or_default().max(deleted) + 1)
+    // Merging takes ids away at the end, too.
+    let followed = backlog::mark(store)?;
+    Ok(kept.unwrap_or_default().max(deleted).max(followed) + 1)
 }
 
-fn number(store: &Connection, name: &str) -> Result<Option<i64>, CollectorError> {
+pub(super) fn number(store: &Connection, name: &str) -> Result<Option<i64>, CollectorError> {
     let text: Option<String> = store
         .prepare_cached("SELECT value FROM meta WHERE name = ?1")?
         .query_row([name], |row| row.get(0))
@@ -248,7 +251,7 @@ fn number(store: &Connection, name: &str) -> Result<Option<i64>, CollectorError>
     Ok(text.and_then(|text| text.parse().ok()))
 }
 
-fn set(store: &Connection, name: &str, value: i64) -> Result<(), CollectorError> {
+pub(super) fn set(store: &Connection, name: &str, value: i64) -> Result<(), CollectorError> {
     store
         .prepare_cached("INSERT INTO meta VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = ?2")?
         .execute(params![name, value.to_string()])?;

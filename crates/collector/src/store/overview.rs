@@ -220,9 +220,8 @@ impl Collector {
         if let Some(far) = self.far() {
             return far.overview((since, until), namespace, most);
         }
-        let mut reader = self.reader()?;
         // One snapshot for all pictures.
-        let reader = reader.transaction()?;
+        let reader = self.counted()?;
         let Some(days) = Days::new(&reader, Some(since), Some(until), namespace)? else {
             return Ok(Overview::default());
         };

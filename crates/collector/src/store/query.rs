@@ -13,6 +13,7 @@ use weir_audit::{
     Body, Digest, EngineId, Event, EventId, Frame, FrameReader, Hash, SessionId, Timestamp,
 };
 
+use super::backlog;
 use super::facets::{self, Wanted};
 use super::index::{Kind, text_of};
 use super::ingest::signed;
@@ -329,11 +330,12 @@ impl Collector {
             ..Wanted::default()
         };
         let mut select = reader.prepare(
-            "SELECT b.id FROM block_sessions s JOIN blocks b ON b.id = s.block
-             WHERE s.session = ?1 AND b.engine = (SELECT engine FROM sessions WHERE id = ?1)
+            "SELECT b.id FROM blocks b WHERE b.id IN (SELECT block FROM block_sessions WHERE session = ?1
+               UNION ALL SELECT id FROM blocks WHERE id > ?2)
+             AND +b.engine = (SELECT engine FROM sessions WHERE id = ?1)
              ORDER BY b.epoch, b.first_seq",
         )?;
-        let mut rows = select.query([id])?;
+        let mut rows = select.query([id, backlog::mark(&reader)?])?;
         let mut on = true;
         while let Some(row) = rows.next()? {
             let block = row.get(0)?;
@@ -512,8 +514,12 @@ fn candidates(
         sql.push_str(" AND b.first_time <= ?");
         values.push(time(until));
     }
+    let mark = backlog::mark(reader)?;
+    let newest = format!("UNION ALL SELECT id FROM blocks WHERE id > {mark}");
     if let Some(session) = filter.session {
-        sql.push_str(" AND b.id IN (SELECT block FROM block_sessions WHERE session = ?)");
+        sql.push_str(&format!(
+            " AND b.id IN (SELECT block FROM block_sessions WHERE session = ? {newest})"
+        ));
         values.push(Value::Integer(signed(session.as_u64())));
     }
     let mut wanted = Wanted {
@@ -539,7 +545,7 @@ fn candidates(
         }
         let marks = vec!["?"; numbers.len()].join(",");
         sql.push_str(&format!(
-            " AND b.id IN (SELECT block FROM block_keys WHERE key IN ({marks}))"
+            " AND b.id IN (SELECT block FROM block_keys WHERE key IN ({marks}) {newest})"
         ));
         wanted.add(
             kind,

@@ -86,6 +86,7 @@ impl Ingest {
         config: &CollectorConfig,
         now: Now,
     ) -> Result<(), CollectorError> {
+        self.follow()?;
         if let Some(age) = config.max_age {
             let before = now.before(age);
             let reason = format!("age {}s", age.as_secs());

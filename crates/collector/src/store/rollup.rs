@@ -1,8 +1,8 @@
 //! Sums per day, kept while evidence arrives: the overview and the questions read these, not events.
 //!
 //! Invariants
-//! - Sums are written in the transaction that stores the frames that they count, so nothing is
-//!   counted twice and nothing that was acknowledged is missing.
+//! - Each frame that is stored is counted once: sums are written after the blocks that they count, and the store
+//!   knows up to which (`backlog`).
 //! - Whatever numbers an engine claims, a sum never overflows.
 //! - An engine whose clock is ahead counts for tomorrow at most.
 //!
@@ -110,14 +110,14 @@ struct Cell {
 /// Day, namespace and code of findings.
 type FoundOn = (u64, Option<Arc<str>>, &'static str);
 
-/// Sums of one batch.
+/// What is counted of one batch.
 pub(super) struct Rollup {
     today: u64,
     whose: Vec<Who>,
     places: HashMap<Who, usize>,
     cells: HashMap<Alike, Cell>,
     holds: HashMap<(u64, usize), u64>,
-    findings: HashMap<FoundOn, (u64, Timestamp)>,
+    findings: HashMap<FoundOn, FindingSum>,
     notes: HoldNotes,
 }
 
@@ -148,7 +148,45 @@ struct NameSum {
     last: Timestamp,
 }
 
+/// How many findings, and when the last one was.
+#[derive(Default, Clone, Copy)]
+struct FindingSum(u64, Timestamp);
+
+impl FindingSum {
+    fn add(&mut self, other: Self) {
+        self.0 = plus(self.0, other.0);
+        self.1 = self.1.max(other.1);
+    }
+}
+
+impl Daily {
+    fn merge(&mut self, other: Self) {
+        self.statements = plus(self.statements, other.statements);
+        self.rows = plus(self.rows, other.rows);
+        self.bytes = plus(self.bytes, other.bytes);
+        self.denials = plus(self.denials, other.denials);
+        self.holds = plus(self.holds, other.holds);
+    }
+}
+
+impl RuleSum {
+    fn merge(&mut self, other: Self) {
+        self.denied = plus(self.denied, other.denied);
+        self.held = plus(self.held, other.held);
+        self.masked = plus(self.masked, other.masked);
+        self.would_deny = plus(self.would_deny, other.would_deny);
+        self.last = self.last.max(other.last);
+    }
+}
+
 impl NameSum {
+    fn merge(&mut self, other: Self) {
+        self.statements = plus(self.statements, other.statements);
+        self.rows = plus(self.rows, other.rows);
+        self.other = plus(self.other, other.other);
+        self.last = self.last.max(other.last);
+    }
+
     fn add(&mut self, cell: &Cell, other: u64) {
         self.statements += cell.statements;
         self.rows = plus(self.rows, cell.rows);
@@ -200,8 +238,7 @@ impl Rollup {
                         .findings
                         .entry((day, namespace, finding.code.as_str()))
                         .or_default();
-                    entry.0 += 1;
-                    entry.1 = entry.1.max(event.time);
+                    entry.add(FindingSum(1, event.time));
                 }
                 _ => {}
             }
@@ -263,63 +300,88 @@ impl Rollup {
         });
     }
 
-    /// Adds the sums to the store's, at `own` of its own time.
-    pub(super) fn save(
+    /// Adds what was counted to `sums`.
+    pub(super) fn sums(
+        &self,
+        store: &Connection,
+        keys: &mut Keys<'_>,
+        sums: &mut Sums,
+    ) -> Result<(), CollectorError> {
+        let whose = self.whose.iter().map(|who| numbers(store, keys, who));
+        let whose = whose.collect::<Result<Vec<_>, _>>()?;
+        let of = |who: usize| whose.get(who).copied().unwrap_or_default();
+        for (alike, cell) in &self.cells {
+            sums.add(store, keys, (alike, of(alike.who)), cell)?;
+        }
+        for ((day, who), raised) in &self.holds {
+            sums.daily.entry((*day, of(*who))).or_default().holds += raised;
+        }
+        for ((day, namespace, code), found) in &self.findings {
+            let namespace = number_or_none(store, keys, Kind::Namespace, namespace.as_ref())?;
+            let sum = sums.findings.entry((*day, namespace, code)).or_default();
+            sum.add(*found);
+        }
+        Ok(())
+    }
+
+    /// Writes what was said of holds, at `own` of the store's own time.
+    pub(super) fn save_notes(
         self,
         store: &Connection,
         keys: &mut Keys<'_>,
         (engine, own): (i64, i64),
     ) -> Result<(), CollectorError> {
-        let whose = self.whose.iter().map(|who| numbers(store, keys, who));
-        let whose = whose.collect::<Result<Vec<_>, _>>()?;
-        let of = |who: usize| whose.get(who).copied().unwrap_or_default();
-        let mut sums = Sums::default();
-        for (alike, cell) in &self.cells {
-            sums.add(store, keys, alike, cell)?;
-        }
-        for (at, raised) in self.holds {
-            sums.daily.entry(at).or_default().holds += raised;
-        }
-        sums.save(store, &of, own_day(own))?;
-        for ((day, namespace, code), (count, last)) in &self.findings {
-            let namespace = number_or_none(store, keys, Kind::Namespace, namespace.as_ref())?;
-            store
-                .prepare_cached(
-                    "INSERT INTO daily_findings VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO UPDATE
-                     SET count = count + excluded.count, last = max(last, excluded.last),
-                     received = max(received, excluded.received)",
-                )?
-                .execute(params![
-                    day,
-                    namespace,
-                    code,
-                    count,
-                    last.as_micros(),
-                    own_day(own)
-                ])?;
-        }
         self.notes.save(store, keys, (engine, own))
     }
 }
 
-/// Sums of a batch by their places in the tables.
+/// Sums by their places in the tables.
 #[derive(Default)]
-struct Sums {
-    daily: HashMap<(u64, usize), Daily>,
-    labels: HashMap<(u64, usize, i64), NameSum>,
-    tables: HashMap<(u64, usize, i64), NameSum>,
-    rules: HashMap<(u64, usize, i64, u64), RuleSum>,
+pub(super) struct Sums {
+    daily: HashMap<(u64, Numbers), Daily>,
+    labels: HashMap<(u64, Numbers, i64), NameSum>,
+    tables: HashMap<(u64, Numbers, i64), NameSum>,
+    rules: HashMap<(u64, Numbers, i64, u64), RuleSum>,
+    findings: HashMap<(u64, i64, &'static str), FindingSum>,
 }
 
 impl Sums {
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.daily.len()
+            + self.labels.len()
+            + self.tables.len()
+            + self.rules.len()
+            + self.findings.len()
+    }
+
+    /// Adds others.
+    pub(super) fn merge(&mut self, others: Self) {
+        for (place, sum) in others.daily {
+            self.daily.entry(place).or_default().merge(sum);
+        }
+        for (place, sum) in others.labels {
+            self.labels.entry(place).or_default().merge(sum);
+        }
+        for (place, sum) in others.tables {
+            self.tables.entry(place).or_default().merge(sum);
+        }
+        for (place, sum) in others.rules {
+            self.rules.entry(place).or_default().merge(sum);
+        }
+        for (place, sum) in others.findings {
+            self.findings.entry(place).or_default().add(sum);
+        }
+    }
+
     fn add(
         &mut self,
         store: &Connection,
         keys: &mut Keys<'_>,
-        alike: &Alike,
+        (alike, who): (&Alike, Numbers),
         cell: &Cell,
     ) -> Result<(), CollectorError> {
-        let (day, who) = (alike.day, alike.who);
+        let day = alike.day;
         if cell.statements > 0 {
             let sum = self.daily.entry((day, who)).or_default();
             sum.statements += cell.statements;
@@ -366,18 +428,13 @@ impl Sums {
         Ok(())
     }
 
-    fn save(
-        self,
-        store: &Connection,
-        of: &dyn Fn(usize) -> Numbers,
-        received: i64,
-    ) -> Result<(), CollectorError> {
+    /// Adds them to the store's; `received` is a day of its own.
+    pub(super) fn save(&self, store: &Connection, received: i64) -> Result<(), CollectorError> {
         let mut daily = store.prepare_cached(&format!(
             "INSERT INTO daily VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10) ON CONFLICT DO UPDATE SET {}",
             grow(&["statements", "rows", "bytes", "denials", "holds"])
         ))?;
-        for ((day, who), sum) in self.daily {
-            let (n, i, t) = of(who);
+        for ((day, (n, i, t)), sum) in in_order(&self.daily) {
             daily.execute(params![
                 day,
                 n,
@@ -392,16 +449,15 @@ impl Sums {
             ])?;
         }
         for (table, other, sums) in [
-            ("daily_labels", "masked", self.labels),
-            ("daily_tables", "bytes", self.tables),
+            ("daily_labels", "masked", &self.labels),
+            ("daily_tables", "bytes", &self.tables),
         ] {
             let mut named = store.prepare_cached(&format!(
                 "INSERT INTO {table} VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10) ON CONFLICT DO UPDATE
                  SET {}, last = max(last, excluded.last)",
                 grow(&["statements", "rows", other])
             ))?;
-            for ((day, who, name), sum) in sums {
-                let (n, i, t) = of(who);
+            for ((day, (n, i, t), name), sum) in in_order(sums) {
                 let last = sum.last.as_micros();
                 named.execute(params![
                     day,
@@ -422,8 +478,7 @@ impl Sums {
              ON CONFLICT DO UPDATE SET {}, last = max(last, excluded.last)",
             grow(&["denied", "held", "masked", "would_deny"])
         ))?;
-        for ((day, who, rule, revision), sum) in self.rules {
-            let (n, i, t) = of(who);
+        for ((day, (n, i, t), rule, revision), sum) in in_order(&self.rules) {
             rules.execute(params![
                 day,
                 n,
@@ -439,8 +494,30 @@ impl Sums {
                 received
             ])?;
         }
+        let mut findings = store.prepare_cached(
+            "INSERT INTO daily_findings VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO UPDATE
+             SET count = count + excluded.count, last = max(last, excluded.last),
+             received = max(received, excluded.received)",
+        )?;
+        for ((day, namespace, code), FindingSum(count, last)) in in_order(&self.findings) {
+            findings.execute(params![
+                day,
+                namespace,
+                code,
+                count,
+                last.as_micros(),
+                received
+            ])?;
+        }
         Ok(())
     }
+}
+
+/// Rows in the order in which their table has them.
+fn in_order<K: Ord, V>(sums: &HashMap<K, V>) -> Vec<(&K, &V)> {
+    let mut sums: Vec<_> = sums.iter().collect();
+    sums.sort_unstable_by(|a, b| a.0.cmp(b.0));
+    sums
 }
 
 /// Keys of namespace, identity and target; 0 for none.

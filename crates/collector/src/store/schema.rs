@@ -1,17 +1,17 @@
 //! The tables, and the form of a block.
 //!
 //! A block holds consecutive, linked frames of one engine and epoch as one zstd stream. `block_keys`
-//! and `block_sessions` say which blocks can hold an answer, `block_index` which of their frames, and
-//! which texts.
+//! and `block_sessions` say which blocks can hold an answer (the newest blocks are not in them yet: `backlog`),
+//! `block_index` which of their frames, and which texts.
 
 use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::Connection;
 
-use super::{CollectorError, holds, migrate, rollup, seen};
+use super::{CollectorError, backlog, holds, migrate, rollup, seen};
 
-const VERSION: i32 = 5;
+const VERSION: i32 = 6;
 const MAX_BLOCK: usize = 256 << 20;
 
 const TABLES: &str = "
@@ -87,14 +87,17 @@ pub(super) fn open(path: &Path, cache: u32) -> Result<Connection, CollectorError
             transaction.execute_batch(rollup::TABLES)?;
             transaction.execute_batch(holds::TABLES)?;
         }
-        migrate::add_received(&transaction)?;
-        if version < 4 {
-            transaction.execute_batch(INDEX)?;
-            migrate::from_evidence(&transaction, version < 3)?;
+        if version < 5 {
+            migrate::add_received(&transaction)?;
+            if version < 4 {
+                transaction.execute_batch(INDEX)?;
+                migrate::from_evidence(&transaction, version < 3)?;
+            }
+            migrate::received(&transaction)?;
+            // Before version 5 there were no such events.
+            transaction.execute_batch(seen::TABLES)?;
         }
-        migrate::received(&transaction)?;
-        // Before version 5 there were no such events.
-        transaction.execute_batch(seen::TABLES)?;
+        backlog::nothing_is_behind(&transaction)?;
         transaction.pragma_update(None, "user_version", VERSION)?;
         transaction.commit()?;
     }

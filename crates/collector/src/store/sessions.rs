@@ -257,15 +257,29 @@ pub(super) fn save_session(
             .execute(params![signed(id), closed, outcome, engine, own])?;
         return Ok(Saved::Known);
     };
-    let identity = keys.number(store, Kind::Identity, &session.identity.name)?;
-    let target = match &session.target {
-        Some(target) => Some(keys.number(store, Kind::Target, target)?),
-        None => None,
-    };
-    let namespace = match &session.identity.namespace {
-        Some(namespace) => Some(keys.number(store, Kind::Namespace, namespace)?),
-        None => None,
-    };
+    // Most say nothing that an index of sessions has.
+    if closed.is_none() {
+        let grown = store
+            .prepare_cached(
+                "UPDATE sessions SET last = max(last, ?3), statements = statements + ?4, rows = rows + ?5,
+                 bytes = bytes + ?6, denials = denials + ?7, holds = holds + ?8
+                 WHERE id = ?1 AND engine = ?9 AND opened <= ?2",
+            )?
+            .execute(params![
+                signed(id),
+                delta.first.as_micros(),
+                delta.last.as_micros(),
+                delta.statements,
+                delta.rows.min(i64::MAX.unsigned_abs()),
+                delta.bytes.min(i64::MAX.unsigned_abs()),
+                delta.denials,
+                delta.holds,
+                engine
+            ])?;
+        if grown > 0 {
+            return Ok(Saved::Known);
+        }
+    }
     let update = store
         .prepare_cached(
             "UPDATE sessions SET opened = min(opened, ?2), last = max(last, ?3),
@@ -290,6 +304,15 @@ pub(super) fn save_session(
     if update > 0 {
         return Ok(Saved::Known);
     }
+    let identity = keys.number(store, Kind::Identity, &session.identity.name)?;
+    let target = match &session.target {
+        Some(target) => Some(keys.number(store, Kind::Target, target)?),
+        None => None,
+    };
+    let namespace = match &session.identity.namespace {
+        Some(namespace) => Some(keys.number(store, Kind::Namespace, namespace)?),
+        None => None,
+    };
     let context = context(session)?;
     let new = store
         .prepare_cached(

@@ -11,6 +11,7 @@ use super::*;
 use crate::OwnSink;
 use weir_audit::CollectorSink as _;
 
+mod backlog;
 mod bundle;
 mod chain;
 mod cluster;
