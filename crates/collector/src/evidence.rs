@@ -141,13 +141,11 @@ mod tests {
         }
         assert_eq!(records(), 7);
         // Nothing is remembered without bound.
-        let mut lately = evidence.lately();
         let now = Instant::now();
-        lately.extend((0..REMEMBERED).map(|n| {
+        evidence.lately().extend((0..REMEMBERED).map(|n| {
             let query = n.to_string().into();
             (("eve".into(), None, "/".into(), query, None), now)
         }));
-        drop(lately);
         evidence.watched_by(read("eve", "more")).await.unwrap();
         evidence.watched_by(read("eve", "more")).await.unwrap();
         assert_eq!(records(), 9);

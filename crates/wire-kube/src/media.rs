@@ -36,9 +36,10 @@ pub fn accept_json<'a>(
     };
     let (mut kept, mut wild) = (Vec::new(), Vec::new());
     let mut changed = values.next().is_some();
-    for (clause, range, parameters) in clauses(first)? {
-        match range {
-            Some(JSON) => kept.push(clause.to_owned()),
+    for clause in clauses(first)? {
+        let parameters = clause.parameters;
+        match clause.range {
+            Some(JSON) => kept.push(clause.whole.to_owned()),
             Some("*/*" | "application/*" | "*") => {
                 changed = true;
                 wild.push(format!("{JSON}{parameters}"));
@@ -66,9 +67,9 @@ pub fn accept_json<'a>(
 pub fn accept_yaml<'a>(mut values: impl Iterator<Item = &'a str>) -> Result<String, NotAcceptable> {
     let first = values.next().unwrap_or_default();
     let yaml = clauses(first)?.into_iter();
-    let yaml = yaml.filter(|(_, range, _)| *range == Some(YAML));
+    let yaml = yaml.filter(|clause| clause.range == Some(YAML));
     let kept: Vec<String> = yaml
-        .map(|(_, _, parameters)| format!("{JSON}{parameters}"))
+        .map(|clause| format!("{JSON}{}", clause.parameters))
         .collect();
     match kept.is_empty() {
         true => Err(NotAcceptable),
@@ -76,18 +77,29 @@ pub fn accept_yaml<'a>(mut values: impl Iterator<Item = &'a str>) -> Result<Stri
     }
 }
 
-/// The alternatives of a line: each whole, its media range where every reader takes it the same way, and what
-/// follows that.
-fn clauses(line: &str) -> Result<Vec<(&str, Option<&str>, &str)>, NotAcceptable> {
+/// One alternative of a line.
+struct Clause<'a> {
+    whole: &'a str,
+    /// Its media range, where every reader takes it the same way.
+    range: Option<&'a str>,
+    /// What follows that, from the first semicolon on.
+    parameters: &'a str,
+}
+
+fn clauses(line: &str) -> Result<Vec<Clause<'_>>, NotAcceptable> {
     if line.len() > MAX_ACCEPT || line.split(',').count() > MAX_CLAUSES {
         return Err(NotAcceptable);
     }
-    let clauses = line.split(',').map(str::trim).map(|clause| {
-        let (range, parameters) = clause.split_at(clause.find(';').unwrap_or(clause.len()));
-        let plain = clause
+    let clauses = line.split(',').map(str::trim).map(|whole| {
+        let (range, parameters) = whole.split_at(whole.find(';').unwrap_or(whole.len()));
+        let plain = whole
             .bytes()
             .all(|b| matches!(b, b' ' | b'!'..=b'~') && !matches!(b, b'"' | b'\\'));
-        (clause, plain.then(|| range.trim()), parameters)
+        Clause {
+            whole,
+            range: plain.then(|| range.trim()),
+            parameters,
+        }
     });
     Ok(clauses.collect())
 }

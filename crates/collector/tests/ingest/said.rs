@@ -1,5 +1,7 @@
 //! What a pod may say, and what only the collector or the controller can know.
 
+use weir_audit::ConnectionOpened;
+
 use super::*;
 
 /// The first events of a pod's chain.

@@ -93,7 +93,7 @@ impl Masks {
         let builtin = resource.is_some_and(|it| is_builtin(&it.group));
         let unprinted = |field: &FieldPattern| field.names().any(|name| UNPRINTED.contains(&name));
         Self {
-            hides_cells: !masked.is_empty() && !(builtin && patterns.iter().all(unprinted)),
+            hides_cells: !(masked.is_empty() || builtin && patterns.iter().all(unprinted)),
             patterns: patterns.into(),
             masked,
             scanner,

@@ -317,11 +317,14 @@ impl Catalog {
             for (child, parent) in &links.inherits {
                 changed |= self.copy_labels(*parent, *child) | self.copy_labels(*child, *parent);
             }
-            while links
-                .copies
-                .iter()
-                .fold(false, |any, one| self.copy(one) || any)
-            {
+            loop {
+                let mut copied = false;
+                for one in &links.copies {
+                    copied |= self.copy(one);
+                }
+                if !copied {
+                    break;
+                }
                 changed = true;
             }
             for Definition { index, script, .. } in &links.views {
