@@ -60,8 +60,12 @@ def sessions_end(scene):
         event = proc.wait_until(lambda: changes(w), "the event", 30)[-1]
         equal((event["on"], event["reason"]), (True, "reads at night"), "the event")
         assert event["by"], "who ordered it is known"
-        told = json.loads(w.cli("ask", "who-was-cut-off", "-o", "json").stdout)["rows"]
-        equal([(row[1], row[5], row[6]) for row in told],
+        def told():
+            rows = json.loads(w.cli("ask", "who-was-cut-off", "-o", "json").stdout)["rows"]
+            return [(row[1], row[5], row[6]) for row in rows]
+        # Whom it hit is told by the engine, and comes a moment after the order.
+        proc.wait_until(lambda: len(told()) > 1, "whom it hit is on record", 30)
+        equal(told(),
               [(what, event["by"], "reads at night") for what in ("order", "pod")], "the order, and whom it hit")
         def closed():
             return [e for e in w.events(kind="access_request_closed") if e.raw["name"] == request]
