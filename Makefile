@@ -76,8 +76,7 @@ manifests: ## manifests/install.yaml from the chart
 
 .PHONY: lint
 lint: fmt-check generated-check ## clippy without a warning, all targets; generated files are up to date
-	cargo clippy --release --workspace --all-targets --locked -- -D warnings
-	cargo clippy --release -p weir-api --features crds --all-targets --locked -- -D warnings
+	cargo clippy --release --workspace --features weir-api/crds --all-targets --locked -- -D warnings
 
 .PHONY: fmt
 fmt: ## format
@@ -90,18 +89,17 @@ fmt-check: ## is it formatted?
 
 .PHONY: unit
 unit: ## unit, byte and in-memory tests
-	cargo test --release --workspace --locked --quiet
-	cargo test --release -p weir-api --features crds --locked --quiet
+	cargo test --release --workspace --features weir-api/crds --locked --quiet
 
 .PHONY: generated
 generated: ## custom resource definitions, their chart and docs/crds.md, and what the chart says of injected pods
-	cargo run --release -p weir-api --features crds --bin crdgen --locked --quiet write .
-	cargo run --release -p weir-injection --bin injectgen --locked --quiet write .
+	cargo run --release --features weir-api/crds --bin crdgen --locked --quiet write .
+	cargo run --release --features weir-api/crds --bin injectgen --locked --quiet write .
 
 .PHONY: generated-check
 generated-check: ## are the generated files what the types say?
-	@cargo run --release -p weir-api --features crds --bin crdgen --locked --quiet check .
-	@cargo run --release -p weir-injection --bin injectgen --locked --quiet check .
+	@cargo run --release --features weir-api/crds --bin crdgen --locked --quiet check .
+	@cargo run --release --features weir-api/crds --bin injectgen --locked --quiet check .
 
 .PHONY: deps-check
 deps-check: ## which crate may link what

@@ -17,7 +17,9 @@ need_apt() { # PACKAGES…: installs by name what is missing
   [ ${#missing[@]} -eq 0 ] && return
   echo "[install] apt-get install -y ${missing[*]}"
   export DEBIAN_FRONTEND=noninteractive
-  apt-get update -qq && apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+  mkdir -p ~/.cache/weir
+  flock ~/.cache/weir/.apt.lock sh -c 'apt-get update -qq && apt-get install -y -qq --no-install-recommends "$@" >/dev/null' \
+    apt "${missing[@]}"
 }
 step() { # NAME COMMAND…
   local name=$1 at=$SECONDS
@@ -41,12 +43,10 @@ need_apt "${packages[@]}"
 step format cargo fmt --all -- --check
 # one profile for lints, tests and binaries: what is compiled once serves all of them
 step deps-check bash e2e/deps-check.sh
-step clippy cargo clippy --release --workspace --all-targets --locked --quiet -- -D warnings
-step clippy-crds cargo clippy --release -p weir-api --features crds --all-targets --locked --quiet -- -D warnings
+step clippy cargo clippy --release --workspace --features weir-api/crds --all-targets --locked --quiet -- -D warnings
 step fuzz-check bash e2e/fuzz.sh check
-step unit cargo test --release --workspace --locked --quiet --no-fail-fast
-step unit-crds cargo test --release -p weir-api --features crds --locked --quiet
-step generated-check cargo run --release -p weir-api --features crds --bin crdgen --locked --quiet check .
+step unit cargo test --release --workspace --features weir-api/crds --locked --quiet --no-fail-fast
+step generated-check make generated-check
 step release cargo build --release --locked --quiet -p weir-cli -p weir-sidecar -p weir-controller -p weir-collector
 if [ -x "$weir" ]; then
   step netns env WEIR="$weir" bash e2e/netns/run.sh --release

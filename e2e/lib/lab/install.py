@@ -58,10 +58,14 @@ def apt(*packages):
         return
     say("apt-get install -y " + " ".join(missing))
     env = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
-    if not _apt_updated:
-        sh(["apt-get", "update", "-qq"], env=env)
-        _apt_updated = True
-    sh(["apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing], env=env)
+    # one at a time: what finds the package system locked fails
+    os.makedirs(CACHE, exist_ok=True)
+    with open(os.path.join(CACHE, ".apt.lock"), "w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not _apt_updated:
+            sh(["apt-get", "update", "-qq"], env=env)
+            _apt_updated = True
+        sh(["apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing], env=env)
 
 
 def need(command, package):
