@@ -11,6 +11,7 @@
 //! Refuses: to know what is asked, and by whom.
 
 mod crowd;
+mod pace;
 mod running;
 
 use std::convert::Infallible;
@@ -35,6 +36,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crowd::Crowd;
+pub use pace::{Pace, Paced};
 use running::Running;
 
 const HANDSHAKE: Duration = Duration::from_secs(10);

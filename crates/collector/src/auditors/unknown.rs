@@ -17,6 +17,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 use tokio::time::Instant;
+use weir_serve::{Pace, Paced};
 
 /// How long a token that was not good is not asked about again.
 const BAD: Duration = Duration::from_secs(10);
@@ -25,9 +26,15 @@ const GOOD: Duration = Duration::from_secs(3600);
 /// Tokens of either kind, and addresses, that are remembered.
 const REMEMBERED: usize = 8192;
 /// Unknown tokens of one address: so many at once, and one more in this time.
-const OF_ONE: (u32, Duration) = (20, Duration::from_secs(3));
+const OF_ONE: Pace = Pace {
+    burst: 20,
+    each: Duration::from_secs(3),
+};
 /// Those of all addresses.
-const OF_ALL: (u32, Duration) = (100, Duration::from_millis(100));
+const OF_ALL: Pace = Pace {
+    burst: 100,
+    each: Duration::from_millis(100),
+};
 /// How far this machine's clock may be ahead.
 const LEEWAY: f64 = 60.0;
 /// What tokens for Weir's controller are for; the API server is never meant.
@@ -50,14 +57,8 @@ pub(super) enum Knock {
 pub(super) struct Unknown {
     good: HashMap<Mark, Instant>,
     bad: HashMap<Mark, Instant>,
-    addresses: HashMap<IpAddr, Bucket>,
-    all: Bucket,
-}
-
-struct Bucket {
-    left: u32,
-    /// When `left` was right.
-    at: Instant,
+    addresses: HashMap<IpAddr, Paced>,
+    all: Paced,
 }
 
 impl Unknown {
@@ -66,7 +67,7 @@ impl Unknown {
             good: HashMap::new(),
             bad: HashMap::new(),
             addresses: HashMap::new(),
-            all: Bucket::new(OF_ALL, now),
+            all: Paced::new(OF_ALL, now),
         }
     }
 
@@ -80,17 +81,15 @@ impl Unknown {
         }
         let from = network(from);
         if self.addresses.len() >= REMEMBERED && !self.addresses.contains_key(&from) {
-            self.addresses
-                .retain(|_, bucket| !bucket.is_full(OF_ONE, now));
+            self.addresses.retain(|_, paced| !paced.is_full(now));
         }
         // Where too many addresses knock to be told apart, the limit of all is theirs.
         let crowded = self.addresses.len() >= REMEMBERED && !self.addresses.contains_key(&from);
         let mut own = || {
-            let bucket = self.addresses.entry(from);
-            let bucket = bucket.or_insert_with(|| Bucket::new(OF_ONE, now));
-            bucket.take(OF_ONE, now)
+            let paced = self.addresses.entry(from);
+            paced.or_insert_with(|| Paced::new(OF_ONE, now)).take(now)
         };
-        if (crowded || own()) && self.all.take(OF_ALL, now) {
+        if (crowded || own()) && self.all.take(now) {
             Knock::Ask
         } else {
             Knock::TooMany
@@ -111,33 +110,6 @@ impl Unknown {
         if kept.len() < REMEMBERED || kept.contains_key(&token) {
             kept.insert(token, now + life);
         }
-    }
-}
-
-impl Bucket {
-    fn new((most, _): (u32, Duration), now: Instant) -> Self {
-        Self {
-            left: most,
-            at: now,
-        }
-    }
-
-    fn take(&mut self, (most, each): (u32, Duration), now: Instant) -> bool {
-        let since = now.saturating_duration_since(self.at);
-        let new = u32::try_from(since.as_nanos() / each.as_nanos()).unwrap_or(u32::MAX);
-        if new >= most - self.left.min(most) {
-            (self.left, self.at) = (most, now);
-        } else {
-            self.left += new;
-            self.at += each * new;
-        }
-        let may = self.left > 0;
-        self.left = self.left.saturating_sub(1);
-        may
-    }
-
-    fn is_full(&self, (most, each): (u32, Duration), now: Instant) -> bool {
-        now.saturating_duration_since(self.at) >= each * (most - self.left.min(most))
     }
 }
 

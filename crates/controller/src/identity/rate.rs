@@ -7,36 +7,28 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
+use weir_serve::{Pace, Paced};
 
-/// Enrolments at once.
-const BURST: u32 = 10;
-/// One more in this time.
-const EACH: Duration = Duration::from_secs(6);
+/// Enrolments of one pod.
+const PACE: Pace = Pace {
+    burst: 10,
+    each: Duration::from_secs(6),
+};
 /// Pods that are remembered; what has its burst again is forgotten first.
 const PODS: usize = 16_384;
 
 /// Enrolments of pods, by UID.
 #[derive(Debug, Default)]
-pub(super) struct Rates(HashMap<String, Bucket>);
-
-#[derive(Debug)]
-struct Bucket {
-    left: u32,
-    /// When `left` was right; what came in since is added from here.
-    at: Instant,
-}
+pub(super) struct Rates(HashMap<String, Paced>);
 
 impl Rates {
     /// Whether a pod may enrol now.
     pub(super) fn take(&mut self, uid: &str, now: Instant) -> bool {
         if self.0.len() >= PODS && !self.0.contains_key(uid) {
-            self.0.retain(|_, bucket| !bucket.is_full(now));
+            self.0.retain(|_, paced| !paced.is_full(now));
         }
-        let bucket = self.0.entry(uid.to_owned()).or_insert(Bucket {
-            left: BURST,
-            at: now,
-        });
-        bucket.take(now)
+        let paced = self.0.entry(uid.to_owned());
+        paced.or_insert_with(|| Paced::new(PACE, now)).take(now)
     }
 
     /// Forgets a pod that is gone.
@@ -45,51 +37,15 @@ impl Rates {
     }
 }
 
-impl Bucket {
-    fn take(&mut self, now: Instant) -> bool {
-        self.fill(now);
-        let may = self.left > 0;
-        self.left = self.left.saturating_sub(1);
-        may
-    }
-
-    fn fill(&mut self, now: Instant) {
-        let since = now.saturating_duration_since(self.at);
-        let new = u32::try_from(since.as_nanos() / EACH.as_nanos()).unwrap_or(u32::MAX);
-        if new >= BURST - self.left.min(BURST) {
-            (self.left, self.at) = (BURST, now);
-        } else {
-            self.left += new;
-            self.at += EACH * new;
-        }
-    }
-
-    fn is_full(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.at) >= EACH * (BURST - self.left.min(BURST))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_pod_may_enrol_a_few_times_at_once_and_then_slowly() {
-        let (mut rates, start) = (Rates::default(), Instant::now());
-        let granted =
-            |rates: &mut Rates, now, tries| (0..tries).filter(|_| rates.take("1", now)).count();
-        assert_eq!(granted(&mut rates, start, 100), 10);
-        assert!(rates.take("2", start));
-        assert_eq!(granted(&mut rates, start + EACH / 2, 5), 0);
-        assert_eq!(granted(&mut rates, start + EACH, 5), 1);
-        assert_eq!(granted(&mut rates, start + EACH * 3, 5), 2);
-        assert_eq!(granted(&mut rates, start + EACH * 1000, 100), 10);
-    }
-
-    #[test]
     fn one_that_is_gone_is_forgotten_and_one_that_is_not_keeps_its_count_among_many() {
         let (mut rates, start) = (Rates::default(), Instant::now());
         while rates.take("1", start) {}
+        assert!(rates.take("2", start));
         rates.forget("1");
         assert!(rates.take("1", start));
         while rates.take("1", start) {}
@@ -99,7 +55,7 @@ mod tests {
             rates.take(&format!("x{n}"), later);
         }
         assert!(rates.0.len() <= 2 * PODS);
-        assert!(later - start < EACH * BURST);
+        assert!(later - start < PACE.each * PACE.burst);
         assert_eq!((0..20).filter(|_| rates.take("1", start)).count(), 0);
     }
 }
