@@ -58,13 +58,11 @@ impl Record {
         size_of::<Self>() + self.body.held()
     }
 
-    /// The record with what is beyond the bounds of [`Event::is_bounded`] cut, so that it says so; what is
-    /// within them stays shared.
-    #[must_use]
-    pub fn bounded(mut self) -> Self {
+    /// Cuts what is beyond the bounds of [`Event::is_bounded`], so that it says so; what is within them stays
+    /// shared.
+    pub fn bound(&mut self) {
         self.session.bound();
         self.body.bound();
-        self
     }
 }
 

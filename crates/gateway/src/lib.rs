@@ -18,6 +18,7 @@ mod judge;
 mod kubernetes;
 mod leash;
 mod masking;
+mod moment;
 mod pipe;
 mod place;
 pub mod ports;

@@ -30,8 +30,8 @@ fn session(change: impl FnOnce(&mut Session)) -> Arc<Session> {
 }
 
 fn bounded(session: Arc<Session>, body: impl Into<Body>) -> Record {
-    let record = Record::session(Timestamp::default(), session, body);
-    let bounded = record.bounded();
+    let mut bounded = Record::session(Timestamp::default(), session, body);
+    bounded.bound();
     assert!(bounded.session.is_bounded() && bounded.body.is_bounded());
     bounded
 }

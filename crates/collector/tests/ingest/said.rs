@@ -187,7 +187,8 @@ async fn what_is_shared_and_longer_than_engines_write_it_is_refused_and_is_a_fin
         let why = refused(send(&bed.sidecar(&pod), batch_with(&pod, &swollen)).await);
         assert!(why.contains("413") && why.contains("longer"), "{why}");
         // What the engine itself makes of it before it is sealed.
-        let cut: Vec<Record> = swollen.into_iter().take(3).map(Record::bounded).collect();
+        let mut cut: Vec<Record> = swollen.into_iter().take(3).collect();
+        cut.iter_mut().for_each(Record::bound);
         let other = Pod::new("billing", 2 + u32::from(cut[0].session.is_some()));
         let cut = cut.into_iter().map(|record| Record {
             session: record.session.map(|session| {

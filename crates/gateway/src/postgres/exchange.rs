@@ -65,11 +65,11 @@ impl CatalogState {
         self.current.clone()
     }
 
-    fn is_fresh(&self) -> bool {
+    fn is_fresh(&self, now: Instant) -> bool {
         !self.dirty
             && !self.private
             && self.current.is_some()
-            && self.fresh_until.is_some_and(|until| Instant::now() < until)
+            && self.fresh_until.is_some_and(|until| now < until)
     }
 
     /// The labels have changed: the catalog must be built again.
@@ -213,7 +213,7 @@ impl Session {
     /// Makes sure that the catalog is as fresh as the target asks for.
     pub(super) async fn refresh_catalog(&mut self) -> Result<Result<(), String>, SessionEnd> {
         self.notice_changes();
-        if self.catalog.is_fresh() {
+        if self.catalog.is_fresh(self.taken.steady()) {
             return Ok(Ok(()));
         }
         let refreshed = self.renew_catalog().await?;

@@ -4,8 +4,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use weir_audit::{Outcome, StatementStarted};
 use weir_policy::{
     Counters, Decision, Delivery, Meter, Obligations, Operation, RecordLevel, Scope, Timestamp,
@@ -21,6 +19,7 @@ use super::refusal::Refusal;
 use super::seen;
 use super::session::{Session, SessionEnd};
 use super::statement::{Active, Body};
+use crate::moment::Moment;
 use crate::values::Scanner;
 use crate::{millis, wall_clock};
 
@@ -58,16 +57,18 @@ impl Session {
     /// The policy no longer lets the identity reach the target at all.
     pub(super) async fn refresh_policy(&mut self) -> Result<(), SessionEnd> {
         let bundle = self.shared.policies.current();
-        let now = millis();
+        self.taken = Moment::now();
+        let now = self.taken.millis();
         let unchanged = bundle.revision() == self.revision && self.scope.is_current(now);
-        if unchanged && self.identified.elapsed() < IDENTITY_AGE {
+        let age = self.taken.steady().duration_since(self.identified);
+        if unchanged && age < IDENTITY_AGE {
             return Ok(());
         }
         let subject = match self.shared.identities.current() {
             Ok((subject, _)) => subject,
             Err(reason) => return Err(self.end(Refusal::unjudged(&reason)).await),
         };
-        self.identified = Instant::now();
+        self.identified = self.taken.steady();
         if unchanged {
             return Ok(());
         }
@@ -98,16 +99,13 @@ impl Session {
         self.look_again(analysed).await?;
         let candidates = match analysed.analysis() {
             Analysis::Parsed(script) => {
-                let bodies: Vec<Body> = (0..script.statements.len())
-                    .map(|index| Body::new(script, index))
-                    .collect();
                 let mut after_ddl = false;
                 let writes_mask = self.shows_mask(&analysed.text);
-                let mut candidates = Vec::with_capacity(bodies.len());
-                for body in &bodies {
-                    let candidate = self.candidate(body, analysed, after_ddl, writes_mask);
-                    candidates.push(candidate);
-                    after_ddl |= body.get().is_some_and(|statement| statement.changes_schema);
+                let mut candidates = Vec::with_capacity(script.statements.len());
+                for (index, statement) in script.statements.iter().enumerate() {
+                    let body = Body::new(script, index);
+                    candidates.push(self.candidate(&body, analysed, after_ddl, writes_mask));
+                    after_ddl |= statement.changes_schema;
                 }
                 candidates
             }
@@ -513,7 +511,7 @@ impl Session {
         evidence.durable = obligations.delivery != Delivery::Batch;
         evidence.strict = obligations.delivery == Delivery::BlockingStrict;
         let full = level == RecordLevel::Full;
-        let mut active = Active::new(Arc::clone(judgement), record, full, evidence);
+        let mut active = Active::new(Arc::clone(judgement), record, full, evidence, self.taken);
         active.set_source(candidate.body, analysed);
         active.show_people(own, candidate.parameters);
         active.meter = self.meter(obligations, candidate.cursor.as_deref());
@@ -529,7 +527,7 @@ impl Session {
         let mut meter = kept;
         if meter.is_none() {
             self.shared.budgets.read(&mut |counters| {
-                let fresh = Meter::new(&obligations.limits, counters, millis());
+                let fresh = Meter::new(&obligations.limits, counters, self.taken.millis());
                 meter = Some(fresh.of_collected(obligations.collected));
             });
         }

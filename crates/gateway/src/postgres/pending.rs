@@ -125,6 +125,7 @@ impl Pending {
     }
 
     /// The entry that the next answer belongs to.
+    #[inline]
     pub(super) fn front(&mut self) -> Option<&mut Entry> {
         while matches!(
             self.entries.front(),
@@ -258,13 +259,14 @@ impl Pending {
 
     /// Statements that are under way.
     pub(super) fn active(&mut self) -> impl Iterator<Item = &mut Box<Active>> {
-        self.entries
-            .iter_mut()
-            .flat_map(|entry| match &mut entry.owed {
-                Owed::Query(statements) => statements.iter_mut().collect::<Vec<_>>(),
-                Owed::Execute(_, Some(active)) | Owed::FunctionCall(Some(active)) => vec![active],
-                _ => Vec::new(),
-            })
+        self.entries.iter_mut().flat_map(|entry| {
+            let (several, one) = match &mut entry.owed {
+                Owed::Query(statements) => (Some(statements), None),
+                Owed::Execute(_, one) | Owed::FunctionCall(one) => (None, one.as_mut()),
+                _ => (None, None),
+            };
+            several.into_iter().flatten().chain(one)
+        })
     }
 
     /// How many answers are owed.

@@ -1,11 +1,11 @@
 //! The recording of one statement: what went to the client, or came from it, in chunks.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use weir_audit::{ChunkBuilder, Column, RecordingChunk, Stream};
 
 use super::judgement::Plan;
+use crate::moment::Moment;
 
 /// Collects what is recorded until it makes a chunk.
 pub(super) struct Recorder {
@@ -14,11 +14,11 @@ pub(super) struct Recorder {
     columns: Option<Arc<[Column]>>,
     index: u32,
     statement: u64,
-    started: Instant,
+    started: Moment,
 }
 
 impl Recorder {
-    pub(super) fn new(statement: u64, started: Instant) -> Self {
+    pub(super) fn new(statement: u64, started: Moment) -> Self {
         Self {
             chunk: ChunkBuilder::new(ChunkBuilder::DEFAULT_LIMIT),
             stream: Stream::Result,

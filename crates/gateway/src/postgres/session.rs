@@ -25,6 +25,7 @@ use super::refusal::Refusal;
 use super::statement::Evidence;
 use crate::buffer::Inbox;
 use crate::engine::Shared;
+use crate::moment::Moment;
 
 /// Bytes that may wait for a slow reader before the other side is no longer read.
 pub(super) const BACKLOG: usize = 256 * 1024;
@@ -239,6 +240,10 @@ pub(super) struct Session {
     pub(super) revision: u64,
     /// Where masked rows are made; given back when the server is ready for the next statement.
     pub(super) scratch: Vec<u8>,
+    /// What the last command tag said was done; the next one often says the same.
+    pub(super) keyword: Arc<str>,
+    /// When the message that is judged was taken.
+    pub(super) taken: Moment,
     /// When the identity was last proven.
     pub(super) identified: Instant,
 }

@@ -1,7 +1,7 @@
 //! A connection's first packets: TLS or not, cancel or session, and whether it may begin at all.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -23,6 +23,7 @@ use super::statement::Evidence;
 use super::{Connection, judgement};
 use crate::engine::{Route, Shared};
 use crate::incoming::Incoming;
+use crate::moment::Moment;
 use crate::place::Place;
 use crate::rarely::Rarely;
 use crate::{millis, wall_clock};
@@ -432,7 +433,7 @@ async fn run(
     audit: &Arc<weir_audit::Session>,
     leash: crate::leash::Leash,
 ) {
-    let started = Instant::now();
+    let started = Moment::now();
     let Begun {
         logged_in, scope, ..
     } = begun;
@@ -441,7 +442,7 @@ async fn run(
         upstream_tls: begun.upstream_tls,
         policies: scope.policy_names().map(Arc::from).collect(),
     };
-    let record = Record::session(wall_clock(), Arc::clone(audit), opened);
+    let record = Record::session(started.wall(), Arc::clone(audit), opened);
     shared.sink.record(record);
     let cancelled = Arc::new(Notify::new());
     let registered = logged_in.key.as_ref().map(|key| {
@@ -488,7 +489,9 @@ async fn run(
         durable: Vec::new(),
         revision: begun.revision,
         scratch: Vec::new(),
-        identified: tokio::time::Instant::now(),
+        keyword: Default::default(),
+        taken: started,
+        identified: started.steady(),
     };
     for (name, value) in &logged_in.parameters {
         session.track(name, value);

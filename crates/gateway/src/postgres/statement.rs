@@ -5,8 +5,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Instant;
-
 use weir_audit::{Outcome, Session, StatementFinished, Stream};
 use weir_policy::Meter;
 use weir_sql::Analysis;
@@ -20,6 +18,7 @@ use super::prepared::Parameters;
 use super::recorder::Recorder;
 use super::scan::Found;
 use super::seen::Seen;
+use crate::moment::Moment;
 use crate::ports::{AuditSink, HeldShape};
 use crate::wall_clock;
 
@@ -88,7 +87,7 @@ pub(super) struct Active {
     pub(super) stopped: Option<super::refusal::Refusal>,
     /// Rows are thrown away until the server has ended the statement.
     pub(super) discarding: bool,
-    pub(super) started: Instant,
+    pub(super) started: Moment,
     pub(super) number: u64,
     rows: u64,
     bytes: u64,
@@ -124,8 +123,8 @@ impl Active {
         record: weir_audit::Statement,
         full: bool,
         evidence: Evidence,
+        started: Moment,
     ) -> Box<Self> {
-        let started = Instant::now();
         let recorder = full.then(|| Recorder::new(record.number, started));
         Box::new(Self {
             judgement,
@@ -427,7 +426,7 @@ impl Active {
         let recording = self.take_recording();
         self.send(recording);
         let evidence = self.evidence.take()?;
-        let micros = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let lasted = self.started.elapsed();
         let plan = self.plan.take();
         let (columns, masked) = plan.map_or_else(Default::default, |plan| {
             (plan.columns.clone(), plan.masked_with(&self.found.columns))
@@ -448,9 +447,10 @@ impl Active {
             bytes: self.bytes,
             columns,
             masked,
-            duration_us: micros,
+            duration_us: u64::try_from(lasted.as_micros()).unwrap_or(u64::MAX),
         };
-        let record = weir_audit::Record::session(wall_clock(), evidence.session, event);
+        let record =
+            weir_audit::Record::session(self.started.wall().plus(lasted), evidence.session, event);
         if evidence.durable {
             return Some(record);
         }

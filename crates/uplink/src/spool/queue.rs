@@ -95,8 +95,6 @@ impl Shared {
     }
 
     pub(super) fn push(&self, record: Record, urgent: bool) -> Result<u64, SpoolError> {
-        // A collector takes no other, and what it never takes is in the way of all that comes after it.
-        let record = record.bounded();
         let weight = record.weight();
         let mut queue = locked(&self.queue);
         if queue.closed {

@@ -86,9 +86,9 @@ impl Writer {
 
     pub(super) fn run(mut self) {
         loop {
-            let turn = self.shared.turn();
+            let mut turn = self.shared.turn();
             self.watch(&turn);
-            let written = self.write(&turn);
+            let written = self.write(&mut turn);
             if written {
                 let due = self
                     .dirty_since
@@ -137,7 +137,9 @@ impl Writer {
 
     /// Seals and writes a turn's records; waits for the disk as long as it must. False if the
     /// spool was closed while the disk refused.
-    fn write(&mut self, turn: &Turn) -> bool {
+    fn write(&mut self, turn: &mut Turn) -> bool {
+        // A collector takes no other, and what it never takes is in the way of all that comes after it.
+        turn.records.iter_mut().for_each(Record::bound);
         let mut rest = turn.records.as_slice();
         let mut seq = turn.first_seq;
         while !rest.is_empty() {

@@ -1,17 +1,22 @@
 //! How statements end: completed, suspended, failed; and what that changes about the session.
 
+use std::borrow::Cow;
+
 use super::*;
 use crate::postgres::pending::name;
 
 impl Session {
     pub(super) fn complete(&mut self, header: Header) -> Result<Fate, SessionEnd> {
-        let command = if header.tag == tag::COMMAND_COMPLETE {
-            backend::command_tag(self.server_body(header))
-                .map_err(SessionEnd::Server)?
-                .to_vec()
+        let command: &[u8] = if header.tag == tag::COMMAND_COMPLETE {
+            backend::command_tag(self.server_body(header)).map_err(SessionEnd::Server)?
         } else {
-            Vec::new()
+            &[]
         };
+        let (keyword, affected) = (keyword(command), rows_of(command));
+        let other = (*keyword != *self.keyword).then(|| Arc::from(keyword));
+        if let Some(other) = other {
+            self.keyword = other;
+        }
         let Some(entry) = self.pending.front() else {
             return Ok(Fate::Forward);
         };
@@ -36,13 +41,8 @@ impl Session {
         if let Some(refusal) = active.stopped.take() {
             return Ok(self.end_stopped(active, &refusal));
         }
-        let keyword = command
-            .split(|byte| byte.is_ascii_digit())
-            .next()
-            .unwrap_or_default();
-        let keyword = String::from_utf8_lossy(keyword);
-        active.record_mut().command = Some(keyword.trim_end().into());
-        self.count_affected(&mut active, &command);
+        active.record_mut().command = Some(Arc::clone(&self.keyword));
+        count_affected(&mut active, affected);
         self.settle_meter(&mut active);
         self.touched |= active.judged().touches;
         self.reading_unsure |= active.judged().rereads;
@@ -64,31 +64,16 @@ impl Session {
         Fate::Drop
     }
 
-    /// Rows of a statement that sends none are those that it changed.
-    pub(super) fn count_affected(&mut self, active: &mut Active, command: &[u8]) {
-        let last = command
-            .rsplit(|byte| *byte == b' ')
-            .next()
-            .unwrap_or_default();
-        let affected = std::str::from_utf8(last)
-            .ok()
-            .and_then(|n| n.parse::<u64>().ok());
-        if active.rows() == 0
-            && let Some(rows) = affected
-        {
-            active.count(rows, 0);
-        }
-    }
-
     /// Charges the rows of a statement that stops for now; the statements behind it learn of that.
     fn charge_meter(&mut self, active: &mut Active) {
         let Some(meter) = &mut active.meter else {
             return;
         };
-        let (usage, now) = (meter.take_usage(), millis());
+        let usage = meter.take_usage();
         if usage.is_empty() {
             return;
         }
+        let now = millis();
         self.shared.budgets.charge(now, &usage);
         for waiting in self.pending.active() {
             if let Some(meter) = &mut waiting.meter {
@@ -281,5 +266,27 @@ impl Session {
             return Ok(Fate::Drop);
         }
         Ok(if ours { Fate::Drop } else { Fate::Forward })
+    }
+}
+
+/// What a command tag says was done: `INSERT` of `INSERT 0 5`.
+fn keyword(command: &[u8]) -> Cow<'_, str> {
+    let end = command.iter().position(u8::is_ascii_digit);
+    let words = command.get(..end.unwrap_or(command.len()));
+    String::from_utf8_lossy(words.unwrap_or_default().trim_ascii_end())
+}
+
+/// How many rows a command tag says were affected: 5 of `INSERT 0 5`.
+fn rows_of(command: &[u8]) -> Option<u64> {
+    let last = command.rsplit(|byte| *byte == b' ').next()?;
+    std::str::from_utf8(last).ok()?.parse().ok()
+}
+
+/// Rows of a statement that sends none are those that it changed.
+fn count_affected(active: &mut Active, affected: Option<u64>) {
+    if active.rows() == 0
+        && let Some(rows) = affected
+    {
+        active.count(rows, 0);
     }
 }
