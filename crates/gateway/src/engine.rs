@@ -13,6 +13,7 @@ use weir_audit::{
 use weir_detect::mask::TokenKey;
 use weir_policy::{Bundle, Contested, Protocol, Resolved, TargetId};
 use weir_transport::listen::Accepted;
+use weir_transport::resolver::Resolver;
 use weir_transport::tls::Authority;
 
 use crate::incoming::Incoming;
@@ -56,6 +57,8 @@ pub struct EngineConfig {
     pub host_keys: Arc<HostKeys>,
     /// What keyed tokens, and the fingerprints of labelled values, are made with.
     pub token_key: Arc<[u8]>,
+    /// Who is asked where the targets' names are.
+    pub resolver: Resolver,
 }
 
 pub(crate) struct Shared {
@@ -81,6 +84,7 @@ pub(crate) struct Shared {
     pub(crate) large_texts: Semaphore,
     /// The quarantine of the identity, if it is cut off.
     quarantine: CutOff,
+    resolver: Resolver,
     resolved: RwLock<Resolved>,
 }
 
@@ -122,6 +126,7 @@ impl Engine {
             counting: Mutex::default(),
             large_texts: Semaphore::new(1),
             quarantine: CutOff::new(),
+            resolver: config.resolver,
             resolved: RwLock::default(),
         };
         let engine = Self {
@@ -171,9 +176,8 @@ impl Engine {
         let bundle = self.shared.policies.current();
         let names: Vec<String> = bundle.dns_names().into_iter().map(str::to_owned).collect();
         for name in names {
-            match tokio::net::lookup_host((name.as_str(), 0)).await {
-                Ok(found) => {
-                    let ips = found.map(|address| address.ip()).collect();
+            match self.shared.resolver.addresses(&name).await {
+                Ok(ips) => {
                     let mut resolved = self
                         .shared
                         .resolved
@@ -278,11 +282,12 @@ impl Engine {
                     .ok_or("an explicit listener needs a target of one address")?;
                 SocketAddr::new(ip, port)
             }
-            weir_policy::Host::Name(host) => tokio::net::lookup_host((host.as_str(), port))
-                .await
-                .map_err(|error| format!("{host} does not resolve: {error}"))?
-                .next()
-                .ok_or_else(|| format!("{host} has no address"))?,
+            weir_policy::Host::Name(host) => {
+                let found = self.shared.resolver.addresses(host).await;
+                let found = found.map_err(|error| format!("{host} does not resolve: {error}"))?;
+                let ip = found.first();
+                SocketAddr::new(*ip.ok_or_else(|| format!("{host} has no address"))?, port)
+            }
             weir_policy::Host::Service { .. } => {
                 return Err("a Service address needs a cluster".to_owned());
             }

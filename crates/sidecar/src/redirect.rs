@@ -6,6 +6,7 @@
 //! Refuses: to serve where its own connections cannot be told apart by cgroup.
 
 use std::net::{IpAddr, TcpListener};
+use std::path::Path;
 use std::time::Instant;
 
 use weir_transport::exclusion;
@@ -13,6 +14,7 @@ use weir_transport::listen::bind_wildcard;
 use weir_transport::redirect::{Config, Dns, Exclusion, Redirect};
 use weir_transport::selftest;
 
+use crate::files;
 use crate::part::{PartError, part};
 
 /// Where a container's resolvers are.
@@ -63,6 +65,28 @@ pub async fn install(config: &RedirectSettings) -> Result<Vec<TcpListener>, Part
     Ok(listeners)
 }
 
+/// The name servers of the pod as they were before its application ran: all containers of a pod share one
+/// `/etc/resolv.conf`, and a root among them may write it. They are read once and kept in `state`, which is the
+/// sidecar's alone, for when it starts again.
+///
+/// # Errors
+/// They cannot be read or kept.
+pub(crate) fn first_resolvers(state: &Path) -> Result<Vec<IpAddr>, PartError> {
+    resolvers_of(Path::new(RESOLV_CONF), &state.join("resolvers")).map_err(part("the name servers"))
+}
+
+fn resolvers_of(conf: &Path, kept: &Path) -> std::io::Result<Vec<IpAddr>> {
+    match std::fs::read_to_string(kept) {
+        Ok(known) => return Ok(nameservers(&known)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let found = nameservers(&std::fs::read_to_string(conf)?);
+    let lines = found.iter().map(|server| format!("nameserver {server}\n"));
+    files::replace(kept, lines.collect::<String>().as_bytes(), 0o444)?;
+    Ok(found)
+}
+
 /// The addresses in a resolv.conf(5).
 fn nameservers(text: &str) -> Vec<IpAddr> {
     text.lines()
@@ -82,5 +106,16 @@ mod tests {
         let expected: Vec<IpAddr> =
             vec!["10.96.0.10".parse().unwrap(), "fd00::10".parse().unwrap()];
         assert_eq!(nameservers(text), expected);
+    }
+
+    #[test]
+    fn what_the_application_writes_later_changes_no_resolver() {
+        let dir = tempfile::tempdir().unwrap();
+        let (conf, kept) = (dir.path().join("resolv.conf"), dir.path().join("resolvers"));
+        std::fs::write(&conf, "nameserver 10.96.0.10\nnameserver fd00::10\n").unwrap();
+        let first = resolvers_of(&conf, &kept).unwrap();
+        assert_eq!(first.len(), 2);
+        std::fs::write(&conf, "nameserver 192.0.2.66\nsearch evil.example\n").unwrap();
+        assert_eq!(resolvers_of(&conf, &kept).unwrap(), first);
     }
 }

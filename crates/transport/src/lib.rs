@@ -27,6 +27,7 @@ pub mod pair;
 pub mod privileges;
 pub mod redirect;
 pub mod resident;
+pub mod resolver;
 pub mod selftest;
 pub mod tls;
 

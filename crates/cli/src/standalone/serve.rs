@@ -27,6 +27,7 @@ use weir_sidecar::serve::{Serving, stop_asked};
 use weir_sidecar::upkeep::{self, Upkeep};
 use weir_telemetry::{Admin, AdminConfig, Readiness, Registry};
 use weir_transport::listen::{Drain, Limits, Mode, drain};
+use weir_transport::resolver::Resolver;
 use weir_transport::tls::Authority;
 use weir_uplink::{
     IdentityConfig, IdentitySource, KeySource, Shipper, Spool, SpoolConfig, TokenConfig,
@@ -178,6 +179,7 @@ impl Standalone {
             authority: Arc::new(authority),
             host_keys: Arc::new(host_keys),
             token_key,
+            resolver: Resolver::system(),
         });
         let metrics = Arc::new(EngineMetrics::new(&registry).map_err(part("metrics"))?);
         let (drain, drained) = drain();

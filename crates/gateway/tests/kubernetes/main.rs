@@ -38,6 +38,7 @@ use weir_gateway::ports::{
 use weir_gateway::{Engine, EngineConfig, HostKeys, Unmatched};
 use weir_policy::{Bundle, Counters, NoCounters, Subject, Timestamp, Usage, Wanted};
 use weir_transport::listen::{Acceptor, Limits, Mode};
+use weir_transport::resolver::Resolver;
 use weir_transport::tls::Authority;
 
 const SECRET: &str = "aHVudGVyMg==";
@@ -313,6 +314,7 @@ impl Rig {
             authority: Arc::new(Authority::create("test").unwrap()),
             host_keys: Arc::new(HostKeys::load_or_create(keys.path()).unwrap()),
             token_key: Arc::from(&b"key"[..]),
+            resolver: Resolver::system(),
         });
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();

@@ -1,6 +1,6 @@
 //! What needs privileges, and giving them up.
 
-use std::net::TcpListener;
+use std::net::{IpAddr, TcpListener};
 
 use weir_transport::{listen, privileges};
 
@@ -17,6 +17,8 @@ pub struct Prepared {
     /// Where captured connections arrive; they are refused until these are opened.
     pub(super) captured: Vec<TcpListener>,
     pub(super) admin: TcpListener,
+    /// Who is asked for names.
+    pub(super) resolvers: Vec<IpAddr>,
 }
 
 impl Prepared {
@@ -26,10 +28,11 @@ impl Prepared {
     /// # Errors
     /// Anything is missing: the process must end then.
     pub fn new(config: Config) -> Result<Self, PartError> {
+        let resolvers = redirect::first_resolvers(&config.state_dir)?;
         let settings = RedirectSettings {
             port: config.redirect_port,
             enforced: config.enforced,
-            resolvers: None,
+            resolvers: Some(resolvers.clone()),
         };
         let captured = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -46,6 +49,7 @@ impl Prepared {
             config,
             captured,
             admin,
+            resolvers,
         })
     }
 }

@@ -14,6 +14,7 @@ use weir_gateway::ports::Policies as _;
 use weir_gateway::{Engine, EngineConfig, HostKeys};
 use weir_telemetry::{Admin, Readiness, Registry};
 use weir_transport::listen::{self, Drain, Limits, Mode};
+use weir_transport::resolver::Resolver;
 use weir_transport::tls::Authority;
 use weir_uplink::control::{
     ControlClient, EnrolConfig, Enroller, Heard, Identity, Key, Settings, Snapshot,
@@ -68,6 +69,7 @@ impl Sidecar {
             config,
             captured,
             admin,
+            resolvers,
         } = prepared;
         let (registry, readiness) = (Registry::default(), Readiness::default());
         let (named, ruled) = (readiness.guard("identity"), readiness.guard("policy"));
@@ -145,6 +147,7 @@ impl Sidecar {
             authority: Arc::new(authority),
             host_keys: Arc::new(host_keys),
             token_key,
+            resolver: Resolver::of(&resolvers),
         });
         engine.resolve_names().await;
         trust::known_hosts(&trust.dir, &engine.known_hosts(&[]))
