@@ -30,7 +30,7 @@ pub(crate) fn ipv4(text: Text<'_>, i: usize) -> Option<usize> {
 
 /// Whether the bytes around are not of the same word or number.
 fn parts(text: Text<'_>, i: usize, end: usize) -> bool {
-    let before = text.before(i);
+    let before = text.led(i);
     let after = text.at(end);
     let joined = match after {
         b'.' => text.at(end + 1).is_ascii_digit(),
@@ -41,9 +41,18 @@ fn parts(text: Text<'_>, i: usize, end: usize) -> bool {
     let led = match before {
         b'.' | b'_' | b'+' => true,
         b'-' => text.before2(i).is_ascii_alphabetic(),
+        b'/' => product(text, i - 1),
         other => is_word(other),
     };
     !joined && !led
+}
+
+/// Whether the slash at `i` ends the name of a product: `Chrome/120.0.0.0`, not `/hosts/10.0.0.1`.
+fn product(text: Text<'_>, i: usize) -> bool {
+    let start = text.run_back(i, 32, |b| b.is_ascii_alphanumeric() || b == b'_');
+    text.at(start).is_ascii_uppercase()
+        && start < i
+        && matches!(text.before(start), 0 | b' ' | b'"')
 }
 
 /// Where an IPv6 address begins and ends around the colon at `i`.
@@ -88,11 +97,15 @@ pub(crate) fn ipv6(text: Text<'_>, i: usize) -> Option<(usize, usize)> {
     if is_word(rest) || (matches!(rest, b':' | b'.') && is_word(text.at(end + 1))) {
         return None;
     }
-    if is_word(text.before(start)) || matches!(text.before(start), b'_' | b'.' | b':' | b'$') {
+    if is_word(text.led(start)) || matches!(text.before(start), b'_' | b'.' | b':' | b'$') {
         return None;
     }
     // `a::b` is a path in a program more often than an address.
     let address = text.slice(start..end);
+    // Eight bytes: the identifier of an adapter.
+    if address.split(|b| *b == b':').all(|group| group.len() == 2) {
+        return None;
+    }
     let colons = address.iter().filter(|b| **b == b':').count();
     // Short groups only: a slice or a cast, `[0::2]`, `1::`, unless loopback.
     let long = address.split(|b| *b == b':').any(|group| group.len() > 2);

@@ -5,6 +5,20 @@ use crate::context::says;
 use crate::run::{Run, gap_before};
 use crate::text::Text;
 
+/// What card numbers are called.
+const WORDS: &[&str] = &[
+    "card",
+    "pan",
+    "cc",
+    "ccn",
+    "ccnum",
+    "visa",
+    "mastercard",
+    "amex",
+    "credit",
+    "debit",
+];
+
 /// Where a number begins and ends that has its first digit at `i`.
 pub(crate) fn find(text: Text<'_>, i: usize, run: &Run) -> Option<(usize, usize)> {
     if run.len() < 12 || matches!(text.before(i), b'+' | b'$') {
@@ -60,6 +74,11 @@ fn lengths(prefix: u32) -> Option<u32> {
         | 676_100..676_400 => bits(12, 19),
         // Verve and RuPay.
         506_099..506_199 | 507_865..507_965 | 508_500..509_000 => 1 << 16 | 1 << 19,
+        606_985..607_985 | 608_001..608_501 | 817_200..820_200 => 1 << 16,
+        // UnionPay's other range; Dankort; Elo; Hipercard; Troy; Uzcard and Humo.
+        810_000..817_200 => bits(16, 19),
+        501_900..502_000 | 979_200..979_300 | 860_000..860_100 | 986_000..986_100 => 1 << 16,
+        504_175 | 506_699..506_779 | 509_000..510_000 | 606_282 | 636_297 | 636_368 => 1 << 16,
         _ => return None,
     })
 }
@@ -86,7 +105,7 @@ fn stands_alone(text: Text<'_>, i: usize, run: &Run, n: usize) -> bool {
     }
     let groups = run.groups(n);
     let sizes = groups.sizes();
-    let (before, after) = (text.before(i), text.at(run.end(n)));
+    let (before, after) = (text.led(i), text.at(run.end(n)));
     let whole = sizes.len() == 1;
     // Beside letters only an unbroken number of full length is believed,
     // because its checks are strong enough.
@@ -118,7 +137,9 @@ fn stands_alone(text: Text<'_>, i: usize, run: &Run, n: usize) -> bool {
         b'/' | b'(' | b')' => *tie != kind,
         _ => !whole && *tie != kind,
     });
-    let identifier = matches!(before, b'-' | b'.') && text.before2(i).is_ascii_alphanumeric();
+    let identifier = matches!(before, b'-' | b'.')
+        && text.before2(i).is_ascii_alphanumeric()
+        && !(whole && says(text, i, WORDS));
     uniform && tidy && free && !identifier
 }
 

@@ -100,24 +100,46 @@ pub(crate) fn find(text: Text<'_>, i: usize) -> Option<(usize, usize)> {
     if !text.at(i + 1).is_ascii_digit() {
         return None;
     }
-    // `DE 89 …` and `D E 8 9` are not written; one blank after the country is.
-    let start = i.checked_sub(2)?;
+    // `DE89 …`, `DE 89 …`.
+    let start = i.checked_sub(2 + usize::from(text.before(i) == b' '))?;
+    find_from(text, start)
+}
+
+/// The same where every character stands alone, `D E 8 9 …`, and the digit is at `i`.
+pub(crate) fn spaced(text: Text<'_>, i: usize) -> Option<(usize, usize)> {
+    let start = i.checked_sub(4)?;
+    let country = [text.at(start), text.at(start + 2)];
+    let letters = country.iter().all(u8::is_ascii_alphabetic) && text.at(start + 1) == b' ';
+    (letters && !is_word(text.led(start))).then_some(())?;
+    let country = country.map(|b| b.to_ascii_uppercase());
+    let length = length(country)?;
+    Some((start, read(text, start, length)?))
+}
+
+fn find_from(text: Text<'_>, start: usize) -> Option<(usize, usize)> {
     let country = [
         text.at(start).to_ascii_uppercase(),
         text.at(start + 1).to_ascii_uppercase(),
     ];
-    if !country.iter().all(u8::is_ascii_uppercase) || is_word(text.before(start)) {
+    let called = || {
+        text.slice(start.saturating_sub(4)..start)
+            .eq_ignore_ascii_case(b"iban")
+    };
+    if !country.iter().all(u8::is_ascii_uppercase) || is_word(text.led(start)) && !called() {
         return None;
     }
-    let index = COUNTRIES
-        .binary_search_by_key(&&country, |(name, _)| *name)
-        .ok()?;
-    let length = COUNTRIES.get(index)?.1;
-    let end = read(text, start, length)?;
+    let end = read(text, start, length(country)?)?;
     (!is_word(text.at(end))).then_some((start, end))
 }
 
-/// Reads `length` characters from `start`, single separators allowed, and
+fn length(country: [u8; 2]) -> Option<usize> {
+    let index = COUNTRIES
+        .binary_search_by_key(&&country, |(name, _)| *name)
+        .ok()?;
+    COUNTRIES.get(index).map(|(_, length)| *length)
+}
+
+/// Reads `length` characters from `start`, short separators allowed, and
 /// checks them; where they end.
 fn read(text: Text<'_>, start: usize, length: usize) -> Option<usize> {
     // The four characters at the front count last.
@@ -125,8 +147,13 @@ fn read(text: Text<'_>, start: usize, length: usize) -> Option<usize> {
     let mut remainder = 0;
     let mut at = start;
     for k in 0..length {
-        if k > 0 && matches!(text.at(at), b' ' | b'-' | b'.' | b'\n' | b'\t') {
-            at += 1;
+        if k > 0 {
+            let blanks = text.run(at, 3, |b| matches!(b, b' ' | b'\n' | b'\t' | b'\r'));
+            at = if blanks > at {
+                blanks
+            } else {
+                at + usize::from(matches!(text.at(at), b'-' | b'.' | b'_' | b'/' | b'+'))
+            };
         }
         let b = text.at(at).to_ascii_uppercase();
         if !b.is_ascii_alphanumeric() {

@@ -10,7 +10,6 @@ const MAX_NAME: usize = 48;
 const SECRETS: &[&str] = &[
     "passwords",
     "apikeys",
-    "secretkeybase",
     "sessionkey",
     "hmackey",
     "sharedkey",

@@ -58,6 +58,7 @@ const OTHER: &[&str] = &[
     "patent",
     "doi",
     "model",
+    "ndc",
 ];
 
 /// Where a number begins and ends that has its first digit at `i`.
@@ -93,7 +94,7 @@ pub(crate) fn find(text: Text<'_>, i: usize, run: &Run) -> Option<(usize, usize)
 /// of a longer number.
 fn opening(text: Text<'_>, i: usize) -> Option<usize> {
     let start = text.run_back(i, 2, |b| matches!(b, b'+' | b'('));
-    let before = text.before(start);
+    let before = text.led(start);
     let tied = matches!(before, b'-' | b'.' | b'/' | b'_' | b'#') && is_word(text.before2(start));
     if is_word(before) || tied || matches!(before, b'$' | b'#') {
         return None;

@@ -134,6 +134,12 @@ fn separator(text: Text<'_>, at: usize) -> Option<(usize, u8)> {
                     name = b'\n';
                 }
             }
+            b'\\' if matches!(text.at(end + 1), b'n' | b'r' | b't') => {
+                if name == b' ' {
+                    name = b'\n';
+                }
+                end += 1;
+            }
             b'(' | b')' => name = b,
             b'-' | b'/' | b'.' | b'_' | b'+' => match name {
                 b' ' => name = b,

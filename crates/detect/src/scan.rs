@@ -108,13 +108,19 @@ impl Scanner {
             Anchor::At => email::find(text, at).map(|(start, end)| (start, end, Kind::Email)),
             Anchor::Colon => colon(text, at),
             Anchor::Equals => assign::value(text, at).map(|value| refine(text, value)),
-            Anchor::Underscore => token::prefixed(text, at),
+            Anchor::Underscore => token::prefixed(text, at).or_else(|| token::dotted(text, at)),
             Anchor::Dash => dash(text, at),
             Anchor::Quote => assign::quoted(text, at),
             Anchor::Bracket => assign::element(text, at),
-            Anchor::Aws => token::aws(text, at).map(|(s, e)| (s, e, Kind::AwsAccessKeyId)),
-            Anchor::Google => token::google(text, at).map(|(s, e)| (s, e, Kind::GoogleApiKey)),
-            Anchor::Jwt => token::jwt(text, at).map(|(s, e)| (s, e, Kind::Jwt)),
+            Anchor::Aws => token::aws(text, at)
+                .map(|(s, e)| (s, e, Kind::AwsAccessKeyId))
+                .or_else(|| token::dotted(text, at)),
+            Anchor::Google => token::google(text, at)
+                .map(|(s, e)| (s, e, Kind::GoogleApiKey))
+                .or_else(|| token::dotted(text, at)),
+            Anchor::Jwt => token::jwt(text, at)
+                .map(|(s, e)| (s, e, Kind::Jwt))
+                .or_else(|| token::dotted(text, at)),
         };
         match found {
             Some((start, end, kind)) => {
@@ -164,13 +170,14 @@ fn number(text: Text<'_>, at: usize, group: usize) -> Option<(usize, usize, Kind
     let len = group - at;
     let alone = !matches!(
         next,
-        b' ' | b'-' | b'.' | b'/' | b'(' | b')' | b'\n' | b'\r' | b'\t' | b'_' | b'+'
+        b' ' | b'-' | b'.' | b'/' | b'(' | b')' | b'\n' | b'\r' | b'\t' | b'_' | b'+' | b'\\'
     );
-    let letters = text.before(at).is_ascii_alphabetic() && text.before2(at).is_ascii_alphabetic();
-    if len >= 2
-        && letters
-        && let Some((start, end)) = iban::find(text, at)
-    {
+    let letters = match text.before(at) {
+        b'a'..=b'z' | b'A'..=b'Z' => len >= 2 && text.before2(at).is_ascii_alphabetic(),
+        b' ' => text.before2(at).is_ascii_uppercase(),
+        _ => false,
+    };
+    if letters && let Some((start, end)) = iban_at(text, at, len) {
         return Some((start, end, Kind::Iban));
     }
     // Most numbers in text are short and by themselves.
@@ -204,6 +211,15 @@ fn number(text: Text<'_>, at: usize, group: usize) -> Option<(usize, usize, Kind
         return Some((start, end, Kind::Phone));
     }
     dated(text, at)
+}
+
+/// An IBAN whose check digits begin at `at`, in a group of `len`.
+fn iban_at(text: Text<'_>, at: usize, len: usize) -> Option<(usize, usize)> {
+    if len == 1 {
+        iban::spaced(text, at)
+    } else {
+        iban::find(text, at)
+    }
 }
 
 /// Whether the group is the front of `183456.78`.
@@ -250,7 +266,10 @@ fn dash(text: Text<'_>, at: usize) -> Option<(usize, usize, Kind)> {
             None => assign::option(text, at).map(|value| refine(text, value)),
         };
     }
-    token::prefixed(text, at)
+    let putty = token::putty(text, at).map(|(start, end)| (start, end, Kind::PrivateKey));
+    putty
+        .or_else(|| token::prefixed(text, at))
+        .or_else(|| token::dotted(text, at))
 }
 
 /// Gives an assigned secret the name of what it is, where that is known.

@@ -21,6 +21,11 @@ const WORDS: &[&str] = &[
     "social",
     "social security",
     "socialsecurity",
+    "socialsecuritynumber",
+    "ssnumber",
+    "ssnnumber",
+    "ssnno",
+    "soc. sec",
     "tax id",
     "taxid",
     "tax_id",
@@ -37,7 +42,8 @@ pub(crate) fn find(text: Text<'_>, i: usize, run: &Run) -> Option<usize> {
         return None;
     }
     let end = run.end(9);
-    if is_word(text.before(i)) || is_word(text.at(end)) || text.before(i) == b'+' {
+    let before = text.led(i);
+    if is_word(before) || is_word(text.at(end)) || before == b'+' {
         return None;
     }
     let groups = run.groups(9);
@@ -52,12 +58,12 @@ pub(crate) fn find(text: Text<'_>, i: usize, run: &Run) -> Option<usize> {
     if run.gap(9) == tie || gap_before(text, i) == tie {
         return None;
     }
-    let before = text.before(i);
-    if matches!(before, b'-' | b'.' | b'/') && is_word(text.before2(i)) {
-        return None;
-    }
-    let joined = matches!(text.at(end), b'-' | b'/') && is_word(text.at(end + 1));
-    (!joined).then_some(end)
+    // Part of a code (`ORD-774-21-9036`), unless that is what it is called; a slash separates parts of a path.
+    let led = matches!(before, b'-' | b'.') && is_word(text.before2(i)) && !says(text, i, WORDS)
+        || before == b'/' && text.before2(i).is_ascii_digit();
+    let (sign, after) = (text.at(end), text.at(end + 1));
+    let joined = sign == b'-' && is_word(after) || sign == b'/' && after.is_ascii_digit();
+    (!led && !joined).then_some(end)
 }
 
 /// The separator that both gaps are, where they agree.

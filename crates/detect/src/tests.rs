@@ -2,6 +2,7 @@
 
 use super::*;
 
+mod forms;
 mod found;
 mod left_alone;
 mod robust;

@@ -27,6 +27,14 @@ impl<'a> Text<'a> {
         i.checked_sub(2).map_or(0, |i| self.at(i))
     }
 
+    /// The byte before `i`, and zero where it ends an escape such as `\n`: that is a sign, not a letter.
+    pub(crate) fn led(self, i: usize) -> u8 {
+        match (self.before2(i), self.before(i)) {
+            (b'\\', b'n' | b'r' | b't' | b'f' | b'b') => 0,
+            (_, before) => before,
+        }
+    }
+
     /// A part of the bytes; empty where it is not inside.
     pub(crate) fn slice(self, range: Range<usize>) -> &'a [u8] {
         self.0.get(range).unwrap_or(&[])

@@ -48,6 +48,23 @@ const UNDERSCORE: &[Shape] = &[
     shape("lin_api_", Kind::ApiToken, 32, 64, b""),
     shape("rubygems_", Kind::ApiToken, 48, 48, b""),
     shape("dckr_pat_", Kind::ApiToken, 20, 64, b"-_"),
+    shape("dckr_oat_", Kind::ApiToken, 20, 64, b"-_"),
+    shape("doo_v1_", Kind::ApiToken, 64, 64, b""),
+    shape("dor_v1_", Kind::ApiToken, 64, 64, b""),
+    shape("shpca_", Kind::ApiToken, 32, 32, b""),
+    shape("shppa_", Kind::ApiToken, 32, 32, b""),
+    shape("glc_", Kind::ApiToken, 48, 255, b"+/="),
+    shape("pscale_tkn_", Kind::ApiToken, 32, 64, b"-_."),
+    shape("pscale_pw_", Kind::ApiToken, 32, 64, b"-_."),
+    shape("pscale_oauth_", Kind::ApiToken, 32, 64, b"-_."),
+    shape("tfp_", Kind::ApiToken, 40, 64, b"_"),
+    shape("sbp_", Kind::ApiToken, 40, 40, b""),
+    shape("nfp_", Kind::ApiToken, 36, 40, b""),
+    shape("figd_", Kind::ApiToken, 40, 64, b"-_"),
+    shape("ntn_", Kind::ApiToken, 40, 64, b""),
+    shape("sntrys_", Kind::ApiToken, 64, 255, b"+/=_"),
+    shape("sgp_", Kind::ApiToken, 40, 64, b"_"),
+    shape("phx_", Kind::ApiToken, 40, 64, b""),
 ];
 
 /// Tokens whose prefix ends in `-` or has one.
@@ -61,6 +78,8 @@ const DASH: &[Shape] = &[
     shape("glsoat-", Kind::GitlabToken, 20, 255, b"-_"),
     shape("glft-", Kind::GitlabToken, 20, 255, b"-_"),
     shape("glagent-", Kind::GitlabToken, 20, 255, b"-_"),
+    shape("glimt-", Kind::GitlabToken, 20, 255, b"-_"),
+    shape("glffct-", Kind::GitlabToken, 20, 255, b"-_"),
     shape("xoxb-", Kind::SlackToken, 16, 255, b"-"),
     shape("xoxp-", Kind::SlackToken, 16, 255, b"-"),
     shape("xoxa-", Kind::SlackToken, 16, 255, b"-"),
@@ -77,6 +96,19 @@ const DASH: &[Shape] = &[
     shape("sk-", Kind::ApiToken, 40, 64, b""),
     shape("pypi-", Kind::ApiToken, 64, 255, b"-_"),
     shape("dapi-", Kind::ApiToken, 32, 64, b""),
+    shape("GOCSPX-", Kind::ApiToken, 28, 28, b"-_"),
+    shape("PMAK-", Kind::ApiToken, 59, 59, b"-"),
+    shape("sq0atp-", Kind::ApiToken, 22, 22, b"-_"),
+    shape("sq0csp-", Kind::ApiToken, 43, 43, b"-_"),
+    shape("xkeysib-", Kind::ApiToken, 81, 81, b"-"),
+    shape("NRAK-", Kind::ApiToken, 27, 27, b""),
+    shape("CFPAT-", Kind::ApiToken, 43, 43, b"-_"),
+    shape("tskey-auth-", Kind::ApiToken, 32, 128, b"-"),
+    shape("tskey-api-", Kind::ApiToken, 32, 128, b"-"),
+    shape("pul-", Kind::ApiToken, 40, 40, b""),
+    shape("xai-", Kind::ApiToken, 80, 80, b""),
+    shape("pplx-", Kind::ApiToken, 48, 56, b""),
+    shape("AGE-SECRET-KEY-", Kind::ApiToken, 59, 59, b""),
 ];
 
 /// A token whose prefix has its first `_` or `-` at `i`.
@@ -89,12 +121,17 @@ pub(crate) fn prefixed(text: Text<'_>, i: usize) -> Option<(usize, usize, Kind)>
     {
         return None;
     }
-    let start = text.run_back(i, 9, |b| b.is_ascii_alphanumeric());
-    if start == i || is_inner(text.before(start)) {
-        return None;
-    }
-    if text.at(i) == b'_' && i - start == 3 && text.starts_with(start, b"gh") {
+    // Its check digits say what one of GitHub's is, whatever stands before it.
+    if text.at(i) == b'_'
+        && let Some(start) = i.checked_sub(3)
+        && text.starts_with(start, b"gh")
+    {
         return github(text, start);
+    }
+    let start = text.run_back(i, 9, |b| b.is_ascii_alphanumeric());
+    let start = start + usize::from(text.led(start + 1) == 0);
+    if start >= i || is_inner(text.led(start)) {
+        return None;
     }
     let shapes = if text.at(i) == b'_' { UNDERSCORE } else { DASH };
     let shape = shapes
@@ -105,6 +142,13 @@ pub(crate) fn prefixed(text: Text<'_>, i: usize) -> Option<(usize, usize, Kind)>
         b.is_ascii_alphanumeric() || shape.extra.contains(&b)
     });
     let body = text.slice(from..end);
+    // Rotated tokens of Slack have two prefixes.
+    let start = start
+        - if text.slice(start.saturating_sub(5)..start) == b"xoxe." {
+            5
+        } else {
+            0
+        };
     let fits = (shape.least..=shape.most).contains(&body.len()) && !is_inner(text.at(end));
     (fits && distinct(body) > 6).then_some((start, end, shape.kind))
 }
@@ -116,13 +160,32 @@ fn github(text: Text<'_>, start: usize) -> Option<(usize, usize, Kind)> {
         return None;
     }
     let from = start + 4;
-    let end = text.run(from, 37, |b| b.is_ascii_alphanumeric());
+    let end = text.run(from, 36, |b| b.is_ascii_alphanumeric());
     let (random, check) = text.slice(from..end).split_at_checked(30)?;
-    (check == base62(crc32(random)) && !is_inner(text.at(end))).then_some((
-        start,
-        end,
-        Kind::GithubToken,
-    ))
+    (check == base62(crc32(random))).then_some((start, end, Kind::GithubToken))
+}
+
+/// A token of SendGrid, Vault or Google around `i`, which has a dot behind its prefix. The bytes that
+/// the pass stops at are among the first 64 of nearly every one.
+pub(crate) fn dotted(text: Text<'_>, i: usize) -> Option<(usize, usize, Kind)> {
+    let long = [1, 4, 8].iter().all(|ahead| is_inner(text.at(i + ahead)));
+    long.then(|| dotted_around(text, i)).flatten()
+}
+
+#[inline(never)]
+fn dotted_around(text: Text<'_>, i: usize) -> Option<(usize, usize, Kind)> {
+    let start = text.run_back(i, 64, |b| is_inner(b) || b == b'.');
+    let start = start + usize::from(text.led(start + 1) == 0);
+    let prefixes: [(&[u8], usize); 4] =
+        [(b"SG.", 60), (b"hvs.", 24), (b"hvb.", 60), (b"ya29.", 60)];
+    let (prefix, least) = prefixes
+        .into_iter()
+        .find(|(prefix, _)| text.starts_with(start, prefix))?;
+    let from = start + prefix.len();
+    let end = text.run(from, 1024, |b| is_inner(b) || b == b'.');
+    let body = text.slice(from..end);
+    let whole = body.len() >= least && distinct(body) > 12 && start < i;
+    whole.then_some((start, end, Kind::ApiToken))
 }
 
 fn crc32(bytes: &[u8]) -> u32 {
@@ -156,7 +219,7 @@ pub(crate) fn aws(text: Text<'_>, i: usize) -> Option<(usize, usize)> {
     if !text.starts_with(start, b"AKIA") && !text.starts_with(start, b"ASIA") {
         return None;
     }
-    if is_inner(text.before(start)) {
+    if text.led(start).is_ascii_alphanumeric() {
         return None;
     }
     let end = text.run(start, 21, |b| b.is_ascii_uppercase() || b.is_ascii_digit());
@@ -171,7 +234,7 @@ pub(crate) fn google(text: Text<'_>, i: usize) -> Option<(usize, usize)> {
     if text.at(start) != b'A' {
         return None;
     }
-    if !text.starts_with(start, b"AIza") || is_inner(text.before(start)) {
+    if !text.starts_with(start, b"AIza") || is_inner(text.led(start)) {
         return None;
     }
     let end = text.run(start, 40, is_inner);
@@ -182,7 +245,7 @@ pub(crate) fn google(text: Text<'_>, i: usize) -> Option<(usize, usize)> {
 /// five (encrypted), the first of which is a JSON object with an algorithm.
 pub(crate) fn jwt(text: Text<'_>, i: usize) -> Option<(usize, usize)> {
     let start = i.checked_sub(2)?;
-    if !text.starts_with(start, b"eyJ") || is_inner(text.before(start)) {
+    if !text.starts_with(start, b"eyJ") || is_inner(text.led(start)) {
         return None;
     }
     let limit = 64 * 1024;
@@ -228,28 +291,51 @@ fn names_algorithm(part: &[u8]) -> bool {
 /// A private key in PEM armour that begins at `i`. Without its end it reaches
 /// as far as the armour's alphabet does.
 pub(crate) fn private_key(text: Text<'_>, i: usize) -> Option<usize> {
-    if !text.starts_with(i, b"-----BEGIN ") {
-        return None;
-    }
-    let label = i + 11;
+    // In forms of web pages blanks are plus signs; SSH2's armour has four dashes and a blank.
+    let armour = [&b"-----BEGIN "[..], b"-----BEGIN+", b"---- BEGIN "]
+        .into_iter()
+        .find(|armour| text.starts_with(i, armour))?;
+    let label = i + armour.len();
     let stop = text.run(label, 64, |b| {
-        b.is_ascii_uppercase() || b.is_ascii_digit() || b == b' '
+        b.is_ascii_uppercase() || b.is_ascii_digit() || matches!(b, b' ' | b'+')
     });
     let name = text.slice(label..stop);
-    if !text.starts_with(stop, b"-----") || memchr::memmem::find(name, b"PRIVATE KEY").is_none() {
+    let secret = [&b"PRIVATE KEY"[..], b"PRIVATE+KEY", b"SECRET KEY BLOCK"]
+        .iter()
+        .any(|words| memchr::memmem::find(name, words).is_some());
+    if !text.starts_with(stop, b"----") || !secret {
         return None;
     }
-    let body = stop + 5;
+    let body = text.run(stop, 5, |b| b == b'-');
     let rest = text.slice(body..text.len().min(body + 64 * 1024));
-    if let Some(at) = memchr::memmem::find(rest, b"-----END ") {
-        let end = text.run(body + at + 9, 64, |b| b != b'-' && b != b'\n');
-        return Some(text.run(end, 5, |b| b == b'-'));
+    let ends = [&b"-----END "[..], b"-----END+", b"---- END "];
+    let found = ends
+        .iter()
+        .find_map(|end| Some(memchr::memmem::find(rest, end)? + end.len()));
+    if let Some(at) = found {
+        let end = text.run(body + at, 64, |b| b != b'-' && b != b'\n');
+        let key = rest.get(..at).unwrap_or(&[]);
+        // The armour alone is no key.
+        let filled = key.iter().filter(|b| b.is_ascii_alphanumeric()).count() > 3;
+        return filled.then(|| text.run(end, 5, |b| b == b'-'));
     }
     let end = text.run(body, rest.len(), |b| {
         b.is_ascii_alphanumeric() || b"+/=\r\n\t \\,:-".contains(&b)
     });
-    // The armour alone is no key.
     (end > body + 4).then_some(end)
+}
+
+/// The lines of a key of PuTTY's behind `Private-Lines: 14`, whose dash is at `i`.
+pub(crate) fn putty(text: Text<'_>, i: usize) -> Option<(usize, usize)> {
+    let start = i.checked_sub(7)?;
+    if !text.starts_with(start, b"Private-Lines: ") {
+        return None;
+    }
+    let count = text.run(start + 15, 4, |b| b.is_ascii_digit());
+    let end = text.run(count, 64 * 1024, |b| {
+        b.is_ascii_alphanumeric() || b"+/=\r\n\\".contains(&b)
+    });
+    (end > count + 16).then_some((start, end))
 }
 
 /// Bytes that continue a token.

@@ -255,7 +255,11 @@ impl Shared {
     }
 
     pub(super) fn next_session(&self) -> SessionId {
-        SessionId::new(self.sessions.fetch_add(1, Ordering::Relaxed))
+        let next = |number| SessionId::from_number(number).as_u64().checked_add(1);
+        let taken = self
+            .sessions
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
+        SessionId::from_number(taken.unwrap_or_else(|last| last))
     }
 
     pub(super) fn with_segments<T>(&self, act: impl FnOnce(&mut VecDeque<Segment>) -> T) -> T {

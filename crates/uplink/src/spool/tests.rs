@@ -492,4 +492,16 @@ fn session_ids_differ() {
     let ids: std::collections::HashSet<_> =
         (0..1000).map(|_| spool.handle().next_session()).collect();
     assert_eq!(ids.len(), 1000);
+    // Neither has the letter that `from_number` goes around.
+    assert!(ids.iter().all(|id| !id.to_string().contains('x')));
+}
+
+#[test]
+fn session_ids_without_a_letter_are_the_next_ones() {
+    let shown = |number| SessionId::from_number(number).to_string();
+    assert_eq!(shown(28), "000000000000w");
+    assert_eq!(shown(29), "000000000000y");
+    assert_eq!(shown(29 << 5 | 7), "00000000000y0");
+    assert_eq!(shown(29 << 55 | 29), "0y00000000000");
+    assert_eq!(shown(u64::MAX), "fzzzzzzzzzzzz");
 }

@@ -149,6 +149,9 @@ impl Shell<'_> {
                 }
             }
             "read" | "mapfile" | "readarray" => {
+                if base != "read" {
+                    self.attached(args, &["-C"]);
+                }
                 for name in args.iter().filter(|arg| !arg.starts_with('-')) {
                     self.cloud(name);
                     if !name.contains([ANY, HOST, SPLIT, SENT, FIELD]) {
@@ -194,9 +197,13 @@ impl Shell<'_> {
             "su" | "runuser" => self.su(args, input, wrapped),
             "script" | "sg" | "newgrp" => {
                 self.after(args, &["-c", "--command"]);
-                if base == "sg" {
-                    self.tail(args, 1);
-                } else if !args.iter().any(|arg| arg.contains('c')) {
+                // A group, or a file, and then what runs.
+                self.tail(args, 1);
+                let given = args.iter().any(|arg| {
+                    arg.starts_with("--c")
+                        || arg.starts_with('-') && !arg.starts_with("--") && arg.contains('c')
+                });
+                if base != "sg" && !given {
                     self.reads(input, "a shell");
                 }
             }
@@ -318,6 +325,8 @@ impl Shell<'_> {
                 self.attached(args, &["--run", "--command", "-c"]);
                 if let Some(at) = args.iter().position(|arg| arg == "--") {
                     self.invoke(args.get(at + 1..).unwrap_or_default(), input, wrapped + 1);
+                } else {
+                    self.mentions(base, args);
                 }
             }
             "cp" | "install" if args.iter().any(|arg| arg == "/dev/stdin") => {
