@@ -14,6 +14,9 @@ use super::fast::FastMap;
 /// Names whose numbers are remembered.
 const REMEMBERED: usize = 100_000;
 
+/// Names that are held at once, so that they are known by their addresses.
+const HELD: usize = 16_384;
+
 /// Kinds of keys; also the `kind` column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
@@ -91,6 +94,9 @@ impl<'a> Keys<'a> {
             return Ok(*number);
         }
         let number = self.number_of(store, kind, name)?;
+        if self.places.len() >= HELD {
+            self.places.clear();
+        }
         self.places.insert(place, (Arc::clone(name), number));
         Ok(number)
     }
