@@ -257,12 +257,15 @@ fn beyond(store: &Connection, mark: i64) -> Result<(Pending, i64), CollectorErro
     Ok((pending, last))
 }
 
-/// Hands over whose each such block is, when it came by the store's own time, and its events, frame by frame.
+/// Takes whose a block is, when it came by the store's own time, and its events, frame by frame.
+type TakeBlock<'a> = dyn FnMut((i64, i64), Vec<Vec<Event>>) -> Result<(), CollectorError> + 'a;
+
+/// Hands over such blocks in their order.
 fn each_block(
     store: &Connection,
     such: &str,
     place: i64,
-    take: &mut dyn FnMut((i64, i64), Vec<Vec<Event>>) -> Result<(), CollectorError>,
+    take: &mut TakeBlock<'_>,
 ) -> Result<(), CollectorError> {
     let mut select = store.prepare(&format!(
         "SELECT b.id, k.text, b.previous, b.raw, b.data, b.received, b.engine FROM blocks b
