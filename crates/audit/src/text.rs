@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// A shared, possibly empty list of names (tables, labels, columns, rules).
 ///
 /// Build it once per statement shape and clone it into each event.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct Names(pub(crate) Option<Arc<[Arc<str>]>>);
 
 impl Names {

@@ -7,13 +7,16 @@ mod backlog;
 mod chain;
 mod clock;
 mod facets;
+mod fast;
 mod holds;
 mod index;
 mod ingest;
+mod keys;
 mod maintain;
 mod migrate;
 mod outgoing;
 mod overview;
+mod pack;
 mod query;
 mod retention;
 mod rollup;
@@ -606,6 +609,11 @@ impl Collector {
         reader.execute_batch("PRAGMA cache_spill = OFF; BEGIN IMMEDIATE")?;
         writer.add_sums(&reader)?;
         Ok(reader)
+    }
+
+    /// Has everything written that follows the blocks.
+    pub(crate) fn follow(&self) -> Result<(), CollectorError> {
+        self.writer().follow()
     }
 
     pub(crate) fn reader(&self) -> Result<Connection, CollectorError> {

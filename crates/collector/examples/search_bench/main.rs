@@ -1,6 +1,7 @@
 //! Measures the store at size: ingest of traffic as it is, then the searches of auditors.
 //!
 //! `taskset -c 0 cargo run --release -p weir-collector --example search_bench [EVENTS] [DIR]`
+//! `... --example search_bench EVENTS --rate` measures ingest only.
 //!
 //! Eight engines with 48 sessions at a time, 3,000 identities in 40 namespaces, 40 targets, 400 tables, 2,000
 //! statement shapes of which half carry their literals in the text and each identity has forty; labels, masks,
@@ -8,45 +9,62 @@
 //! in thirty days. Prints a line for each figure, then the searches, each the median over different values.
 //!
 //! `B9.size` is what an event takes beyond its statement's text: as much as a store takes of the same traffic
-//! without texts. `size.whole` has them.
+//! without texts. `size.whole` has them. `cpu.whole` and `cpu.bare` say how many events of either a second of
+//! CPU time takes in, whatever else the machine does.
 
 mod traffic;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use rustix::time::{ClockId, clock_gettime};
 use traffic::{Engine, NEEDLE, World, mixed};
 use weir_audit::{Batch, CollectorSink as _, Frame, FrameReader, Timestamp};
 use weir_collector::{About, Collector, CollectorConfig, Filter, OwnSink, Question, SessionFilter};
 
 type Fail = Box<dyn std::error::Error>;
 
+// As in the program.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 const ENGINES: u64 = 8;
 /// So many frames come in one request, one transaction and one sync: about 256 KiB.
 const BATCH: usize = 3;
 /// Events of a day.
 const DENSITY: u64 = 10_000_000 / 30;
+/// Events that come after the store was opened again: less than 64 blocks, so that no row leads to them yet when
+/// searches begin.
+const NEWEST: u64 = 70_000;
 /// Values per search.
 const VALUES: u64 = 9;
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-fn ingest(store: &Collector, dir: &Path, world: &World, events: u64) -> Result<Ingested, Fail> {
-    let mut engines = Vec::new();
-    for number in 0..ENGINES {
-        let engine = Engine::new(number);
-        let sink = OwnSink::open(store.clone(), dir, &engine.id())?;
-        engines.push((engine, sink));
+fn engines() -> Vec<Engine> {
+    (0..ENGINES).map(Engine::new).collect()
+}
+
+fn ingest(
+    store: &Collector,
+    dir: &Path,
+    world: &World,
+    engines: &mut [Engine],
+    events: u64,
+) -> Result<Ingested, Fail> {
+    let mut sinks = Vec::new();
+    for engine in engines.iter() {
+        sinks.push(OwnSink::open(store.clone(), dir, &engine.id())?);
     }
-    let mut spent = Duration::ZERO;
+    let (mut spent, mut cpu) = (Duration::ZERO, Duration::ZERO);
     let (mut made, mut bytes) = (0, 0);
     while made < events {
-        for (engine, sink) in &mut engines {
+        for (engine, sink) in engines.iter_mut().zip(&sinks) {
             let previous = engine.previous();
             let sealed = engine.frames(world, BATCH);
             made += sealed.events;
             bytes += sealed.bytes.len();
             // As it arrives: each link and the signature are verified, then it is stored with a sync.
-            let began = Instant::now();
+            let (began, began_cpu) = (Instant::now(), cpu_time());
             let mut reader = FrameReader::new(&sealed.bytes, previous);
             let mut frames: Vec<Frame> = Vec::new();
             while let Some(frame) = reader.next_frame()? {
@@ -57,27 +75,37 @@ fn ingest(store: &Collector, dir: &Path, world: &World, events: u64) -> Result<I
                 frames,
             })?;
             spent += began.elapsed();
+            cpu += cpu_time().saturating_sub(began_cpu);
         }
     }
     Ok(Ingested {
         events: made as f64,
         sealed: bytes as f64,
         seconds: spent.as_secs_f64(),
+        cpu: cpu.as_secs_f64(),
     })
+}
+
+/// What this thread took of the CPU so far.
+fn cpu_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap_or_default()
 }
 
 struct Ingested {
     events: f64,
     sealed: f64,
     seconds: f64,
+    cpu: f64,
 }
 
 /// How many bytes an event takes in a store of such traffic.
 fn size_of(world: &World, events: u64, config: &CollectorConfig) -> Result<f64, Fail> {
     let dir = tempfile::tempdir_in(".")?;
     let store = Collector::open(dir.path(), config.clone())?;
-    let done = ingest(&store, dir.path(), world, events)?;
+    let done = ingest(&store, dir.path(), world, &mut engines(), events)?;
     drop(store);
+    println!("cpu.bare {:.0} events/s", done.events / done.cpu);
     Ok(size(dir.path())? as f64 / done.events)
 }
 
@@ -260,7 +288,10 @@ fn main() -> Result<(), Fail> {
     let mut args = std::env::args().skip(1);
     let events: u64 = args.next().map_or(Ok(1_000_000), |text| text.parse())?;
     let made = tempfile::tempdir_in(".")?;
-    let dir = args.next().map_or(made.path().to_owned(), Into::into);
+    let dir = args.next();
+    let only_rate = dir.as_deref() == Some("--rate");
+    let dir = dir.filter(|_| !only_rate);
+    let dir = dir.map_or(made.path().to_owned(), Into::into);
     let end = Timestamp::from(std::time::SystemTime::now());
     let seconds = events.saturating_mul(24 * 3600) / DENSITY;
     let span = Duration::from_secs(seconds.max(3600));
@@ -271,20 +302,29 @@ fn main() -> Result<(), Fail> {
         cache: 32 << 20,
         ..CollectorConfig::default()
     };
-    if !dir.join("evidence.db").exists() {
+    let mut engines = engines();
+    let new = !dir.join("evidence.db").exists();
+    if new {
         let store = Collector::open(&dir, config.clone())?;
-        let done = ingest(&store, &dir, &world, events)?;
+        let done = ingest(&store, &dir, &world, &mut engines, events)?;
         drop(store);
         println!("events {}", done.events);
         println!("frames {:.1} B/event as sealed", done.sealed / done.events);
         println!("B9.rate {:.0} events/s", done.events / done.seconds);
+        println!("cpu.whole {:.0} events/s", done.events / done.cpu);
         println!("size.whole {:.1} B/event", size(&dir)? as f64 / done.events);
         let bare = World::new(end, span, events).without_text();
         println!("B9.size {:.1} B/event", size_of(&bare, events, &config)?);
     }
+    if only_rate {
+        return Ok(());
+    }
     let began = Instant::now();
     let store = Collector::open(&dir, config)?;
     println!("open {:.1} ms", began.elapsed().as_secs_f64() * 1e3);
+    if new {
+        ingest(&store, &dir, &world, &mut engines, NEWEST)?;
+    }
     searches(&store, &world)?;
     let began = Instant::now();
     let report = store.verify()?;

@@ -125,6 +125,7 @@ impl Collector {
             number += 1;
             far.insert("sessions", &token, &std::mem::take(rows))
         };
+        self.follow()?;
         for id in ids {
             let Some(summary) = self.session(*id)? else {
                 continue;

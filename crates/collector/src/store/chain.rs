@@ -13,15 +13,24 @@ pub(super) struct Found {
     pub(super) message: String,
 }
 
-/// What became of a frame.
+/// What became of frames.
 pub(super) enum Placed {
-    /// It is known already, or contradicts what is known: it is not stored.
+    /// They are known already, or contradict what is known: they are not stored.
     Ignored,
-    /// It is new.
+    /// Some of them, perhaps: each is to be placed by itself.
+    Apart,
+    /// They are new.
     New {
-        /// Whether it continues the frame that was placed before it.
+        /// Whether they continue what was placed before them.
         continues: bool,
     },
+}
+
+/// Whether a frame is the next one behind another.
+pub(super) fn continues(one: &Frame, next: &Frame) -> bool {
+    one.epoch() == next.epoch()
+        && one.hash() == next.previous()
+        && one.last_seq().checked_add(1) == Some(next.first_seq())
 }
 
 struct Range {
@@ -31,17 +40,27 @@ struct Range {
     hash: Hash,
 }
 
+/// Places a run of frames, each of which [`continues`] the one before.
 pub(super) fn place(
     store: &Connection,
     engine: &EngineId,
     key: i64,
-    frame: &Frame,
+    run: &[Frame],
     found: &mut Vec<Found>,
 ) -> Result<Placed, CollectorError> {
-    let (first, last) = (frame.first_seq(), frame.last_seq());
+    let [frame, more @ ..] = run else {
+        return Ok(Placed::Ignored);
+    };
+    let end = more.last().unwrap_or(frame);
+    let (first, last) = (frame.first_seq(), end.last_seq());
     let at = format!("{engine} epoch {} event {first}", frame.epoch());
     let before = neighbour(store, key, frame.epoch(), first, "first_seq <= ?3", "DESC")?;
     let after = neighbour(store, key, frame.epoch(), first, "first_seq > ?3", "ASC")?;
+    let overlaps = before.as_ref().is_some_and(|before| before.last >= first)
+        || after.as_ref().is_some_and(|after| after.first <= last);
+    if overlaps && !more.is_empty() {
+        return Ok(Placed::Apart);
+    }
     if let Some(before) = &before
         && before.last >= first
     {
@@ -73,9 +92,9 @@ pub(super) fn place(
     let (from, previous) = start.map_or((first, frame.previous()), |before| {
         (before.first, before.previous)
     });
-    let mut to = (last, frame.hash());
+    let mut to = (last, end.hash());
     if let Some(after) = after.filter(|after| last + 1 == after.first) {
-        if after.previous == frame.hash() {
+        if after.previous == end.hash() {
             remove(store, key, frame.epoch(), after.first)?;
             to = (after.last, after.hash);
             let message = format!("late events before {} of {at} closed a gap", after.first);

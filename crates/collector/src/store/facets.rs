@@ -13,16 +13,15 @@
 //! - The keys and sessions that a block is found by are those that its facets mention: whoever deletes the block
 //!   takes them from here, and no index leads from blocks to keys.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use rusqlite::Connection;
 use weir_audit::{Body, Decision, Event, Names, Session};
 
-use super::CollectorError;
-use super::index::Kind;
-use super::ingest::Keys;
-use super::rollup::number_or_none;
+use super::fast::FastMap;
+use super::keys::{Keys, Kind};
+use super::{CollectorError, pack};
 
 const LEVEL: i32 = 3;
 /// More than any block has.
@@ -33,8 +32,8 @@ struct Shape {
     kind: &'static str,
     decision: Option<Decision>,
     approver: Option<Arc<str>>,
-    tables: Vec<Arc<str>>,
-    labels: Vec<Arc<str>>,
+    tables: Names,
+    labels: Names,
 }
 
 /// The facets of the block that is being filled.
@@ -48,15 +47,15 @@ pub(super) struct Facets {
     events: Vec<(u64, u64)>,
 }
 
-/// A shape as one frame writes it: its lists are told apart by address.
-type Written = (&'static str, Option<Decision>, usize, usize, usize);
+/// A shape as one frame writes it: texts and lists are told apart by address.
+type Written = (usize, Option<Decision>, usize, usize, usize);
 
 impl Facets {
     /// Adds the events of one frame.
     pub(super) fn add(&mut self, events: &[Event]) {
         self.frames.push(events.len());
-        let mut sessions: HashMap<usize, u64> = HashMap::new();
-        let mut shapes: HashMap<Written, u64> = HashMap::new();
+        let mut sessions: FastMap<usize, u64> = FastMap::default();
+        let mut shapes: FastMap<Written, u64> = FastMap::default();
         for event in events {
             let session = match &event.session {
                 None => 0,
@@ -85,8 +84,7 @@ impl Facets {
     }
 
     fn shape(&mut self, kind: &'static str, about: &About<'_>) -> u64 {
-        let list =
-            |names: Option<&Names>| names.map_or_else(Vec::new, |names| names.as_slice().to_vec());
+        let list = |names: Option<&Names>| names.cloned().unwrap_or_default();
         let shape = Shape {
             kind,
             decision: about.decision,
@@ -101,13 +99,18 @@ impl Facets {
         })
     }
 
-    /// The stored form.
+    /// The stored form, and what is mentioned in it.
     pub(super) fn pack(
         &self,
         store: &Connection,
         keys: &mut Keys<'_>,
-    ) -> Result<Vec<u8>, CollectorError> {
-        let mut out = Vec::new();
+    ) -> Result<(Vec<u8>, Mentioned), CollectorError> {
+        let (mut mentioned, mut sessions) = (Vec::new(), Vec::new());
+        let mut mention = |out: &mut Vec<u8>, number: i64| {
+            mentioned.push(number.unsigned_abs());
+            put(out, number.unsigned_abs());
+        };
+        let mut out = Vec::with_capacity(4 * self.events.len() + 1024);
         put(&mut out, self.frames.len() as u64);
         for events in &self.frames {
             put(&mut out, *events as u64);
@@ -115,30 +118,32 @@ impl Facets {
         put(&mut out, self.sessions.len() as u64);
         for session in &self.sessions {
             let identity = &session.identity;
+            sessions.push(session.id.as_u64());
             out.extend_from_slice(&session.id.as_u64().to_le_bytes());
-            let name = keys.number(store, Kind::Identity, &identity.name)?;
-            put(&mut out, name.unsigned_abs());
-            for (kind, text) in [
-                (Kind::Namespace, &identity.namespace),
-                (Kind::Target, &session.target),
+            for (kind, name) in [
+                (Kind::Identity, Some(&identity.name)),
+                (Kind::Namespace, identity.namespace.as_ref()),
+                (Kind::Target, session.target.as_ref()),
             ] {
-                let number = number_or_none(store, keys, kind, text.as_ref())?;
-                put(&mut out, number.unsigned_abs());
+                mention(&mut out, keys.number_or_none(store, kind, name)?);
             }
         }
         put(&mut out, self.shapes.len() as u64);
         for shape in &self.shapes {
-            let kind = keys.number(store, Kind::Body, &shape.kind.into())?;
-            let decision = shape.decision.map(|decision| decision.as_str().into());
-            let decision = number_or_none(store, keys, Kind::Decision, decision.as_ref())?;
-            let approver = number_or_none(store, keys, Kind::Approver, shape.approver.as_ref())?;
-            for number in [kind, decision, approver] {
-                put(&mut out, number.unsigned_abs());
-            }
+            mention(&mut out, keys.number_of(store, Kind::Body, shape.kind)?);
+            let decision = shape.decision.map_or(Ok(0), |decision| {
+                keys.number_of(store, Kind::Decision, decision.as_str())
+            });
+            mention(&mut out, decision?);
+            let approver = shape.approver.as_ref();
+            mention(
+                &mut out,
+                keys.number_or_none(store, Kind::Approver, approver)?,
+            );
             for (kind, names) in [(Kind::Table, &shape.tables), (Kind::Label, &shape.labels)] {
                 put(&mut out, names.len() as u64);
-                for name in names {
-                    put(&mut out, keys.number(store, kind, name)?.unsigned_abs());
+                for name in names.as_slice() {
+                    mention(&mut out, keys.number(store, kind, name)?);
                 }
             }
         }
@@ -150,8 +155,8 @@ impl Facets {
             .iter()
             .for_each(|(_, shape)| put(&mut out, *shape));
         let mut packed = (out.len() as u64).to_le_bytes().to_vec();
-        packed.extend(zstd::bulk::compress(&out, LEVEL)?);
-        Ok(packed)
+        packed.extend(pack::compress(&out, LEVEL)?);
+        Ok((packed, Mentioned::new(mentioned, sessions)))
     }
 }
 
@@ -191,7 +196,7 @@ impl<'a> About<'a> {
         };
         let approver = self.approver.map_or(0, |name| name.as_ptr().addr());
         (
-            kind,
+            kind.as_ptr().addr(),
             self.decision,
             approver,
             names(self.tables),
@@ -215,46 +220,59 @@ pub(super) struct Wanted {
 }
 
 /// What a block is about.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Mentioned {
-    /// Numbers of keys, each once.
-    pub(super) keys: BTreeSet<u64>,
-    /// Sessions, each once.
-    pub(super) sessions: BTreeSet<u64>,
+    /// Numbers of keys, each once, in order.
+    pub(super) keys: Vec<u64>,
+    /// Sessions, each once, in order.
+    pub(super) sessions: Vec<u64>,
+}
+
+impl Mentioned {
+    /// From numbers and sessions as they are mentioned; 0 is no key.
+    fn new(mut keys: Vec<u64>, mut sessions: Vec<u64>) -> Self {
+        for all in [&mut keys, &mut sessions] {
+            all.sort_unstable();
+            all.dedup();
+        }
+        if keys.first() == Some(&0) {
+            keys.remove(0);
+        }
+        Self { keys, sessions }
+    }
 }
 
 /// Everything that a block is about; `None` if that cannot be told.
 pub(super) fn mentioned(packed: &[u8]) -> Option<Mentioned> {
     let bytes = unpacked(packed)?;
     let mut rest = bytes.as_slice();
-    let mut found = Mentioned::default();
+    let (mut keys, mut sessions) = (Vec::new(), Vec::new());
     list(&mut rest, varint)?;
     list(&mut rest, |rest| {
         let (id, behind) = rest.split_first_chunk::<8>()?;
         *rest = behind;
-        found.sessions.insert(u64::from_le_bytes(*id));
+        sessions.push(u64::from_le_bytes(*id));
         for _ in 0..3 {
-            found.keys.insert(varint(rest)?);
+            keys.push(varint(rest)?);
         }
         Some(())
     })?;
     list(&mut rest, |rest| {
         for _ in 0..3 {
-            found.keys.insert(varint(rest)?);
+            keys.push(varint(rest)?);
         }
         for _ in 0..2 {
-            found.keys.extend(list(rest, varint)?);
+            keys.extend(list(rest, varint)?);
         }
         Some(())
     })?;
-    found.keys.remove(&0);
-    Some(found)
+    Some(Mentioned::new(keys, sessions))
 }
 
 fn unpacked(packed: &[u8]) -> Option<Vec<u8>> {
     let (size, data) = packed.split_first_chunk::<8>()?;
     let size = usize::try_from(u64::from_le_bytes(*size)).ok()?;
-    zstd::bulk::decompress(data, size.min(MAX_UNPACKED)).ok()
+    pack::decompress(data, size.min(MAX_UNPACKED)).ok()
 }
 
 /// Which frames of a block can have an answer, in their order; `None` if that cannot be told.

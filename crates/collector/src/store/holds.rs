@@ -10,9 +10,8 @@ use weir_api::abridged;
 use weir_audit::{AccessRequestCreated, Body, Closing, Event, Names, Ruling, Session, Timestamp};
 
 use super::CollectorError;
-use super::index::Kind;
-use super::ingest::{Keys, signed};
-use super::rollup::number_or_none;
+use super::ingest::signed;
+use super::keys::{Keys, Kind};
 
 /// Characters of a statement that are kept in a row.
 pub(crate) const SHOWN: usize = 400;
@@ -51,8 +50,12 @@ enum Note {
 }
 
 impl HoldNotes {
-    /// Takes note of an event, if it is about a hold.
-    pub(super) fn add(&mut self, event: &Event) {
+    /// Takes note of the events that are about holds.
+    pub(super) fn add(&mut self, events: &[Event]) {
+        events.iter().for_each(|event| self.note(event));
+    }
+
+    fn note(&mut self, event: &Event) {
         let note = match (&event.body, &event.session) {
             (Body::AccessRequestCreated(request), Some(session)) => {
                 let mut request = request.clone();
@@ -76,6 +79,7 @@ impl HoldNotes {
         self.notes.push((event.time, note));
     }
 
+    /// Writes them, at `own` of the store's own time.
     pub(super) fn save(
         self,
         store: &Connection,
@@ -144,8 +148,8 @@ fn raised(
     request: &AccessRequestCreated,
 ) -> Result<(), CollectorError> {
     let identity = &session.identity;
-    let namespace = number_or_none(store, keys, Kind::Namespace, identity.namespace.as_ref())?;
-    let target = number_or_none(store, keys, Kind::Target, session.target.as_ref())?;
+    let namespace = keys.number_or_none(store, Kind::Namespace, identity.namespace.as_ref())?;
+    let target = keys.number_or_none(store, Kind::Target, session.target.as_ref())?;
     store
         .prepare_cached(
             "INSERT OR IGNORE INTO holds(engine, name, raised, namespace, identity, target,

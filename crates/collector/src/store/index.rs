@@ -2,34 +2,17 @@
 //!
 //! Shared values are looked at once per frame: the decoder gives equal values equal addresses.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use rusqlite::{Connection, params};
-use weir_audit::{Body, Decision, Event, Session, Timestamp};
+use weir_audit::{Body, Decision, Event, FindingCode, Session, SessionId, Timestamp};
 
 use super::CollectorError;
-use super::facets::Facets;
-use super::ingest::Keys;
+use super::facets::{Facets, Mentioned};
+use super::fast::{FastMap, FastSet};
+use super::keys::Keys;
 use super::texts::TextFilter;
-
-/// Kinds of keys; also the `kind` column.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u8)]
-pub(super) enum Kind {
-    Engine = 0,
-    Identity = 1,
-    Target = 2,
-    Table = 3,
-    Label = 4,
-    Decision = 5,
-    Body = 6,
-    Namespace = 7,
-    /// `policy/rule`; in sums only.
-    Rule = 8,
-    /// Who ruled on a hold.
-    Approver = 9,
-}
 
 /// What one batch adds to a session.
 #[derive(Default)]
@@ -47,6 +30,89 @@ pub(super) struct SessionDelta {
     pub(super) holds: u64,
 }
 
+/// What one batch adds to sessions, in the order in which they come.
+#[derive(Default)]
+pub(super) struct SessionDeltas {
+    places: HashMap<u64, usize>,
+    deltas: Vec<(u64, SessionDelta)>,
+}
+
+impl SessionDeltas {
+    /// Adds the events of one frame.
+    pub(super) fn add(&mut self, events: &[Event]) {
+        let mut places: FastMap<usize, usize> = FastMap::default();
+        for event in events {
+            let unclosed = unclosed(&event.body);
+            let place = match (unclosed, &event.session) {
+                (Some(subject), _) => self.place(subject),
+                (None, Some(session)) => *places
+                    .entry(Arc::as_ptr(session).addr())
+                    .or_insert_with(|| self.place(session.id)),
+                (None, None) => continue,
+            };
+            if let Some((_, delta)) = self.deltas.get_mut(place) {
+                match &event.session {
+                    Some(session) if unclosed.is_none() => delta.add(event, session),
+                    _ => delta.close(event.time, "never closed".to_owned()),
+                }
+            }
+        }
+    }
+
+    fn place(&mut self, id: SessionId) -> usize {
+        let deltas = &mut self.deltas;
+        *self.places.entry(id.as_u64()).or_insert_with(|| {
+            deltas.push((id.as_u64(), SessionDelta::default()));
+            deltas.len() - 1
+        })
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &(u64, SessionDelta)> {
+        self.deltas.iter()
+    }
+}
+
+/// The session of which a finding says that it will not be closed any more.
+fn unclosed(body: &Body) -> Option<SessionId> {
+    match body {
+        Body::Finding(finding) if finding.code == FindingCode::UnclosedSession => finding.subject,
+        _ => None,
+    }
+}
+
+impl SessionDelta {
+    fn close(&mut self, at: Timestamp, outcome: String) {
+        self.closed = Some(at);
+        self.outcome = Some(outcome);
+    }
+
+    fn add(&mut self, event: &Event, session: &Arc<Session>) {
+        if self.session.is_none() {
+            self.first = event.time;
+            self.epoch = event.id.epoch;
+        }
+        let same = |have: &Arc<Session>| Arc::ptr_eq(have, session);
+        if !self.session.as_ref().is_some_and(same) {
+            self.session = Some(Arc::clone(session));
+        }
+        self.last = self.last.max(event.time);
+        match &event.body {
+            Body::StatementFinished(finished) => {
+                self.statements += 1;
+                self.rows = self.rows.saturating_add(finished.rows);
+                self.bytes = self.bytes.saturating_add(finished.bytes);
+                self.denials += u64::from(finished.statement.decision == Decision::Deny);
+            }
+            Body::AccessRequestCreated(_) => self.holds += 1,
+            Body::ConnectionClosed(closed) => self.close(event.time, closed.reason.to_string()),
+            Body::ConnectionRefused(refused) => {
+                self.close(event.time, format!("refused: {}", refused.reason));
+            }
+            _ => {}
+        }
+    }
+}
+
 /// The index of the block that is being filled.
 #[derive(Default)]
 pub(super) struct BlockIndex {
@@ -58,8 +124,8 @@ pub(super) struct BlockIndex {
 
 impl BlockIndex {
     /// Adds the events of one frame.
-    pub(super) fn add(&mut self, events: &[Event], deltas: &mut HashMap<u64, SessionDelta>) {
-        let mut seen: HashSet<usize> = HashSet::new();
+    pub(super) fn add(&mut self, events: &[Event]) {
+        let mut seen: FastSet<usize> = FastSet::default();
         self.facets.add(events);
         for event in events {
             self.last_time = self.last_time.max(event.time);
@@ -70,22 +136,21 @@ impl BlockIndex {
             {
                 self.texts.add(text);
             }
-            note_session(event, deltas);
         }
     }
 
-    /// Writes what is known of a block, in place of what was; returns its facets as they are stored.
+    /// Writes what is known of a block, in place of what was; returns what it is about.
     pub(super) fn save(
         self,
         store: &Connection,
         keys: &mut Keys<'_>,
         block: i64,
-    ) -> Result<Vec<u8>, CollectorError> {
-        let facets = self.facets.pack(store, keys)?;
+    ) -> Result<Mentioned, CollectorError> {
+        let (facets, mentioned) = self.facets.pack(store, keys)?;
         store
             .prepare_cached("INSERT OR REPLACE INTO block_index VALUES (?1, ?2, ?3)")?
             .execute(params![block, facets, self.texts.pack()])?;
-        Ok(facets)
+        Ok(mentioned)
     }
 }
 
@@ -100,51 +165,5 @@ pub(crate) fn text_of(body: &Body) -> Option<&str> {
         Body::Finding(finding) => Some(&finding.message),
         Body::ConnectionRefused(refused) => Some(&refused.reason),
         _ => None,
-    }
-}
-
-fn note_session(event: &Event, deltas: &mut HashMap<u64, SessionDelta>) {
-    if let Body::Finding(finding) = &event.body
-        && let (weir_audit::FindingCode::UnclosedSession, Some(subject)) =
-            (finding.code, finding.subject)
-    {
-        let delta = deltas.entry(subject.as_u64()).or_default();
-        delta.closed = Some(event.time);
-        delta.outcome = Some("never closed".to_owned());
-        return;
-    }
-    let Some(session) = &event.session else {
-        return;
-    };
-    let delta = deltas.entry(session.id.as_u64()).or_default();
-    if delta.session.is_none() {
-        delta.first = event.time;
-        delta.epoch = event.id.epoch;
-    }
-    if delta
-        .session
-        .as_ref()
-        .is_none_or(|have| !Arc::ptr_eq(have, session))
-    {
-        delta.session = Some(Arc::clone(session));
-    }
-    delta.last = delta.last.max(event.time);
-    match &event.body {
-        Body::StatementFinished(finished) => {
-            delta.statements += 1;
-            delta.rows = delta.rows.saturating_add(finished.rows);
-            delta.bytes = delta.bytes.saturating_add(finished.bytes);
-            delta.denials += u64::from(finished.statement.decision == Decision::Deny);
-        }
-        Body::AccessRequestCreated(_) => delta.holds += 1,
-        Body::ConnectionClosed(closed) => {
-            delta.closed = Some(event.time);
-            delta.outcome = Some(closed.reason.to_string());
-        }
-        Body::ConnectionRefused(refused) => {
-            delta.closed = Some(event.time);
-            delta.outcome = Some(format!("refused: {}", refused.reason));
-        }
-        _ => {}
     }
 }

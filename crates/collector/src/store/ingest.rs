@@ -1,6 +1,6 @@
 //! Ingest: one transaction and one sync per batch.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 use std::sync::Arc;
@@ -12,18 +12,19 @@ use weir_audit::{
     SessionId, Timestamp, genesis,
 };
 
-use super::CollectorError;
-use super::backlog::Backlog;
+use super::backlog::{Backlog, Pending};
 use super::chain::{self, Found, Placed};
 use super::clock::{Clock, Clocks, Now};
-use super::index::{BlockIndex, Kind};
+use super::holds::HoldNotes;
+use super::index::{BlockIndex, SessionDeltas};
+use super::keys::{Keys, Kind, Known};
 use super::maintain::{has_many_small, merge_small};
 use super::outgoing;
 use super::retention;
-use super::rollup::{Rollup, Sums};
 use super::round::Round;
 use super::seen::SeenNotes;
 use super::sessions::{Saved, save_session};
+use super::{CollectorError, pack};
 use crate::log::{Log, LogKey, OWN, Run, Signed, Vouched};
 
 const LEVEL: i32 = 3;
@@ -31,13 +32,12 @@ const LEVEL: i32 = 3;
 const BLOCK_BYTES: usize = 512 << 10;
 /// Blocks of at least this size are never merged.
 pub(super) const LARGE: usize = 128 << 10;
-const CACHED_KEYS: usize = 100_000;
 
 /// The writer's side of the store.
 pub(super) struct Ingest {
     pub(super) store: Connection,
     own: EngineId,
-    keys: HashMap<(Kind, Arc<str>), i64>,
+    known: Known,
     pub(super) log: Log,
     /// Whether blocks are forwarded to a search engine.
     pub(super) forwarding: bool,
@@ -80,9 +80,6 @@ struct Source<'a> {
     vouched: Vouched<'a>,
 }
 
-/// Keys that a transaction made; they are cached only once it is committed.
-type NewKeys = Vec<((Kind, Arc<str>), i64)>;
-
 impl Ingest {
     pub(super) fn new(
         mut store: Connection,
@@ -108,7 +105,7 @@ impl Ingest {
         Ok(Self {
             store,
             own,
-            keys: HashMap::new(),
+            known: Known::default(),
             log,
             forwarding,
             exporting,
@@ -238,9 +235,9 @@ impl Ingest {
             return Ok(());
         }
         let transaction = self.store.transaction()?;
-        let mut keys = Keys::new(&self.keys);
+        let mut keys = Keys::new(&self.known);
         self.backlog
-            .write(&transaction, &mut keys, &Sums::default(), (last, 0))?;
+            .write(&transaction, &mut keys, &Pending::default(), (last, 0))?;
         transaction.commit()?;
         self.backlog.clear(last);
         Ok(())
@@ -256,23 +253,20 @@ impl Ingest {
         now: Now,
         act: impl FnOnce(&Connection, &mut Work<'_>) -> Result<(), CollectorError>,
     ) -> Result<(), CollectorError> {
-        if self.keys.len() > CACHED_KEYS {
-            self.keys.clear();
-        }
         let settled = self.mergeable()?;
         let transaction = self.store.transaction()?;
         let mut work = Work {
-            keys: Keys::new(&self.keys),
+            keys: Keys::new(&self.known),
             log: self.log.clone(),
             lines: 0,
-            sums: Sums::default(),
+            pending: Pending::default(),
             small: Vec::new(),
         };
         act(&transaction, &mut work)?;
         let Work {
             mut keys,
             mut log,
-            sums,
+            pending,
             small,
             ..
         } = work;
@@ -283,23 +277,23 @@ impl Ingest {
             }
         }
         let last = outgoing::next_id(&transaction)? - 1;
-        let followed = !merged.is_empty() || self.backlog.is_full(&sums, (last, now.own));
+        let followed = !merged.is_empty() || self.backlog.is_full(&pending, (last, now.own));
         if followed {
             self.backlog
-                .write(&transaction, &mut keys, &sums, (last, now.own))?;
+                .write(&transaction, &mut keys, &pending, (last, now.own))?;
         }
         for (key, engine) in &merged {
             merge_small(&transaction, &mut keys, (*key, engine), settled)?;
         }
-        let new = keys.new;
+        let new = keys.into_new();
         log.seal(&transaction, std::time::SystemTime::now().into())?;
         transaction.commit()?;
         self.log = log;
-        self.keys.extend(new);
+        self.known.remember(new);
         if followed {
             self.backlog.clear(last);
         } else {
-            self.backlog.add(sums, now.own);
+            self.backlog.add(pending, now.own);
         }
         Ok(())
     }
@@ -317,12 +311,6 @@ fn is_finding(event: &Event) -> bool {
     matches!(event.body, Body::Finding(_))
 }
 
-/// Numbers of keys: from the cache, else from the store, else new.
-pub(super) struct Keys<'a> {
-    cached: &'a HashMap<(Kind, Arc<str>), i64>,
-    new: NewKeys,
-}
-
 /// What a transaction works on.
 struct Work<'a> {
     keys: Keys<'a>,
@@ -330,52 +318,9 @@ struct Work<'a> {
     log: Log,
     /// Bytes of sessions' lines that are new.
     lines: usize,
-    sums: Sums,
+    pending: Pending,
     /// Engines of which small blocks were stored.
     small: Vec<(i64, EngineId)>,
-}
-
-impl<'a> Keys<'a> {
-    /// Keys with nothing to say yet but what `cached` has.
-    pub(super) fn new(cached: &'a HashMap<(Kind, Arc<str>), i64>) -> Self {
-        Self {
-            cached,
-            new: Vec::new(),
-        }
-    }
-
-    pub(super) fn number(
-        &mut self,
-        store: &Connection,
-        kind: Kind,
-        text: &Arc<str>,
-    ) -> Result<i64, CollectorError> {
-        let key = (kind, Arc::clone(text));
-        if let Some(number) = self.cached.get(&key) {
-            return Ok(*number);
-        }
-        if let Some((_, number)) = self
-            .new
-            .iter()
-            .rev()
-            .take(64)
-            .find(|(have, _)| *have == key)
-        {
-            return Ok(*number);
-        }
-        let known = store
-            .prepare_cached("SELECT id FROM keys WHERE kind = ?1 AND text = ?2")?
-            .query_row(params![kind as u8, &**text], |row| row.get(0))
-            .optional()?;
-        let number = match known {
-            Some(number) => number,
-            None => store
-                .prepare_cached("INSERT INTO keys(kind, text) VALUES (?1, ?2)")?
-                .insert(params![kind as u8, &**text])?,
-        };
-        self.new.push((key, number));
-        Ok(number)
-    }
 }
 
 /// Takes the events of a frame that is stored.
@@ -390,76 +335,149 @@ fn store_frames(
     found: &mut Vec<Found>,
     take: &mut Take<'_>,
 ) -> Result<(), CollectorError> {
-    let Work {
-        keys,
-        log,
-        lines,
-        sums,
-        small,
-    } = work;
     let engine = from.engine;
-    let key = keys.number(store, Kind::Engine, &engine.as_str().into())?;
-    let mut block: Option<Block> = None;
-    let mut deltas = HashMap::new();
-    let mut rollup = Rollup::new(now.latest());
-    let mut seen = SeenNotes::default();
-    let mut runs = Vec::new();
-    for frame in frames {
-        let Placed::New { continues } = chain::place(store, engine, key, frame, found)? else {
-            continue;
-        };
-        let events = frame.events(engine)?;
-        let fits = |block: &Block| {
-            continues
-                && block.hash == frame.previous()
-                && block.epoch == frame.epoch()
-                && block.bytes.len() + frame.stored_len() <= BLOCK_BYTES
-        };
-        if let Some(full) = block.take_if(|block| !fits(block)) {
-            full.save(store, keys, (key, now))?;
-        }
-        let block = block.get_or_insert_with(|| Block::new(frame));
-        frame.write_to(&mut block.bytes);
-        (block.last_seq, block.hash) = (frame.last_seq(), frame.hash());
-        block.index.add(&events, &mut deltas);
-        rollup.add(&events);
-        seen.add(&events);
-        note_engine(store, (engine, key), frame, &events, now, found)?;
-        let times = events.iter().map(|event| event.time);
-        let times = (times.clone().min(), times.max());
-        Run::add(
-            &mut runs,
-            frame,
-            (times.0.unwrap_or_default(), times.1.unwrap_or_default()),
-        );
-        take(events)?;
-    }
-    log.accept(store, (engine, key), runs, from.vouched, now.wall)?;
-    if let Some(block) = block {
-        if block.bytes.len() < LARGE {
-            small.push((key, engine.clone()));
-        }
-        block.save(store, keys, (key, now))?;
-    }
-    rollup.sums(store, keys, sums)?;
-    rollup.save_notes(store, keys, (key, now.own))?;
-    let mut others = HashSet::new();
-    for (id, delta) in deltas {
-        let own = matches!(from.vouched, Vouched::Own);
-        match save_session(store, keys, (key, own), id, &delta)? {
-            Saved::Known => {}
-            Saved::New(bytes) => *lines += bytes,
-            Saved::Anothers => {
-                others.insert(id);
-                let id = SessionId::new(id);
-                found.push(Found {
-                    code: FindingCode::Other,
-                    message: format!("{engine} claims session {id}, which another engine opened"),
-                });
+    let key = work.keys.number_of(store, Kind::Engine, engine.as_str())?;
+    let mut filling = Filling::new((engine, key), now);
+    for run in frames.chunk_by(chain::continues) {
+        match chain::place(store, engine, key, run, found)? {
+            Placed::Ignored => {}
+            Placed::New { continues } => {
+                filling.add(store, work, (run, continues), found, take)?;
+            }
+            Placed::Apart => {
+                for frame in run.chunks(1) {
+                    if let Placed::New { continues } =
+                        chain::place(store, engine, key, frame, found)?
+                    {
+                        filling.add(store, work, (frame, continues), found, take)?;
+                    }
+                }
             }
         }
     }
-    seen.save(store, keys, &others, now.own)
+    filling.finish(store, work, from.vouched, found)
+}
+
+/// What a batch becomes.
+struct Filling<'a> {
+    engine: (&'a EngineId, i64),
+    now: Now,
+    block: Option<Block>,
+    sessions: SessionDeltas,
+    holds: HoldNotes,
+    seen: SeenNotes,
+    runs: Vec<Run>,
+}
+
+impl<'a> Filling<'a> {
+    fn new(engine: (&'a EngineId, i64), now: Now) -> Self {
+        Self {
+            engine,
+            now,
+            block: None,
+            sessions: SessionDeltas::default(),
+            holds: HoldNotes::default(),
+            seen: SeenNotes::default(),
+            runs: Vec::new(),
+        }
+    }
+
+    /// Adds a run of frames that was placed.
+    fn add(
+        &mut self,
+        store: &Connection,
+        work: &mut Work<'_>,
+        (run, mut continues): (&[Frame], bool),
+        found: &mut Vec<Found>,
+        take: &mut Take<'_>,
+    ) -> Result<(), CollectorError> {
+        let mut stops = Vec::with_capacity(run.len());
+        for frame in run {
+            let events = frame.events(self.engine.0)?;
+            let fits = |block: &Block| {
+                continues
+                    && block.hash == frame.previous()
+                    && block.epoch == frame.epoch()
+                    && block.bytes.len() + frame.stored_len() <= BLOCK_BYTES
+            };
+            if let Some(full) = self.block.take_if(|block| !fits(block)) {
+                full.save(store, work, (self.engine.1, self.now))?;
+            }
+            continues = true;
+            let block = self.block.get_or_insert_with(|| Block::new(frame));
+            frame.write_to(&mut block.bytes);
+            (block.last_seq, block.hash) = (frame.last_seq(), frame.hash());
+            block.index.add(&events);
+            self.sessions.add(&events);
+            let latest = self.now.latest();
+            work.pending
+                .sums
+                .add(store, &mut work.keys, latest, &events)?;
+            self.holds.add(&events);
+            self.seen.add(&events);
+            stops.push(stop(&events));
+            let times = events.iter().map(|event| event.time);
+            let times = (times.clone().min(), times.max());
+            Run::add(
+                &mut self.runs,
+                frame,
+                (times.0.unwrap_or_default(), times.1.unwrap_or_default()),
+            );
+            take(events)?;
+        }
+        // Where nothing stops before the end, the end says what all of them say.
+        let before = stops.len().saturating_sub(1);
+        let quiet = stops.iter().take(before).all(Option::is_none);
+        let skipped = if quiet { before } else { 0 };
+        for (frame, stop) in run.iter().zip(stops).skip(skipped) {
+            note_engine(store, self.engine, frame, stop, self.now, found)?;
+        }
+        Ok(())
+    }
+
+    fn finish(
+        self,
+        store: &Connection,
+        work: &mut Work<'_>,
+        vouched: Vouched<'_>,
+        found: &mut Vec<Found>,
+    ) -> Result<(), CollectorError> {
+        let (engine, key) = self.engine;
+        let now = self.now;
+        work.log
+            .accept(store, self.engine, self.runs, vouched, now.wall)?;
+        if let Some(block) = self.block {
+            if block.bytes.len() < LARGE {
+                work.small.push((key, engine.clone()));
+            }
+            block.save(store, work, (key, now))?;
+        }
+        let keys = &mut work.keys;
+        self.holds.save(store, keys, (key, now.own))?;
+        let own = matches!(vouched, Vouched::Own);
+        let mut others = HashSet::new();
+        for (id, delta) in self.sessions.iter() {
+            match save_session(store, keys, (key, own), *id, delta)? {
+                Saved::Known => {}
+                Saved::Grown => work.pending.sessions.add(*id, delta),
+                Saved::New(bytes) => {
+                    work.lines += bytes;
+                    work.pending.sessions.add(*id, delta);
+                }
+                Saved::Anothers => {
+                    others.insert(*id);
+                    let id = SessionId::new(*id);
+                    found.push(Found {
+                        code: FindingCode::Other,
+                        message: format!(
+                            "{engine} claims session {id}, which another engine opened"
+                        ),
+                    });
+                }
+            }
+        }
+        self.seen.save(store, keys, &others, now.own)
+    }
 }
 
 impl Block {
@@ -478,10 +496,10 @@ impl Block {
     fn save(
         self,
         store: &Connection,
-        keys: &mut Keys<'_>,
+        work: &mut Work<'_>,
         (engine, now): (i64, Now),
     ) -> Result<(), CollectorError> {
-        let data = zstd::bulk::compress(&self.bytes, LEVEL)?;
+        let data = pack::compress(&self.bytes, LEVEL)?;
         let level = if self.bytes.len() < LARGE { 0 } else { 9 };
         let first_time = self.index.first_time.unwrap_or_default();
         let id = outgoing::next_id(store)?;
@@ -506,7 +524,8 @@ impl Block {
                 now.own,
                 id
             ])?;
-        self.index.save(store, keys, id)?;
+        let mentioned = self.index.save(store, &mut work.keys, id)?;
+        work.pending.blocks.push((id, mentioned));
         Ok(())
     }
 }
@@ -516,21 +535,25 @@ pub(super) fn signed(id: u64) -> i64 {
     id.cast_signed()
 }
 
+/// The last event that says that the engine stopped.
+fn stop(events: &[Event]) -> Option<u64> {
+    events
+        .iter()
+        .rfind(|event| matches!(event.body, Body::EngineStopped(_)))
+        .map(|event| event.id.seq)
+}
+
 /// Keeps whether an engine stopped: an epoch is over with the event that says so. One that goes on all the same
 /// has not stopped, and that it said so is a finding.
 fn note_engine(
     store: &Connection,
     (engine, key): (&EngineId, i64),
     frame: &Frame,
-    events: &[Event],
+    stop: Option<u64>,
     now: Now,
     found: &mut Vec<Found>,
 ) -> Result<(), CollectorError> {
     let epoch = frame.epoch();
-    let stop = events
-        .iter()
-        .rfind(|event| matches!(event.body, Body::EngineStopped(_)))
-        .map(|event| event.id.seq);
     let stopped: bool = store
         .prepare_cached(
             "INSERT INTO engines VALUES (?1, ?2, ?3, ?4, 0) ON CONFLICT(engine) DO UPDATE SET
@@ -607,9 +630,7 @@ fn record(
             tracing::warn!(code = ?finding.code, "finding: {}", finding.message);
         }
     }
-    let key = work
-        .keys
-        .number(store, Kind::Engine, &own.as_str().into())?;
+    let key = work.keys.number_of(store, Kind::Engine, own.as_str())?;
     let last: Option<(u64, [u8; 32])> = store
         .prepare_cached(
             "SELECT last_seq, hash FROM ranges WHERE engine = ?1 AND epoch = 1

@@ -1,6 +1,5 @@
 //! Upkeep: small blocks are merged, silence becomes a finding.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
@@ -10,10 +9,11 @@ use super::backlog;
 use super::clock::{Now, own_day};
 use super::facets::{Mentioned, mentioned};
 use super::index::BlockIndex;
-use super::ingest::{Ingest, Keys, LARGE, signed};
+use super::ingest::{Ingest, LARGE, signed};
+use super::keys::Keys;
 use super::query::events;
 use super::schema::unpack;
-use super::{CollectorConfig, CollectorError};
+use super::{CollectorConfig, CollectorError, pack};
 
 /// So many blocks of one level become one of the next.
 const FAN: usize = 32;
@@ -35,7 +35,8 @@ struct Small {
     bytes: Vec<u8>,
 }
 
-/// Whether an engine has so many small blocks that they are to be merged.
+/// Whether an engine has so many small blocks that they are to be merged. (An index of small blocks is used only
+/// where its condition is written out.)
 pub(super) fn has_many_small(
     store: &Connection,
     engine: i64,
@@ -44,7 +45,7 @@ pub(super) fn has_many_small(
 ) -> Result<bool, CollectorError> {
     let count: usize = store
         .prepare_cached(
-            "SELECT count(*) FROM blocks WHERE engine = ?1 AND level = ?2 AND id <= ?3",
+            "SELECT count(*) FROM blocks WHERE engine = ?1 AND level = ?2 AND level < 9 AND id <= ?3",
         )?
         .query_row(params![engine, level, settled], |row| row.get(0))?;
     Ok(count >= FAN)
@@ -76,7 +77,7 @@ fn merge_level(
 ) -> Result<(), CollectorError> {
     let mut select = store.prepare_cached(&format!(
         "SELECT id, epoch, last_seq, previous, hash, first_time, last_time, raw, data, received
-         FROM blocks WHERE engine = ?1 AND level = ?2 AND id <= ?3 ORDER BY epoch, first_seq
+         FROM blocks WHERE engine = ?1 AND level = ?2 AND level < 9 AND id <= ?3 ORDER BY epoch, first_seq
          LIMIT {MERGED}"
     ))?;
     let mut rows = select.query(params![engine, level, settled])?;
@@ -145,7 +146,7 @@ fn merge_run(
     let first_time = run.iter().map(|small| small.first_time).min();
     let last_time = run.iter().map(|small| small.last_time).max();
     let received = run.iter().map(|small| small.received).max();
-    let data = zstd::bulk::compress(&bytes, 6)?;
+    let data = pack::compress(&bytes, 6)?;
     store
         .prepare_cached(
             "UPDATE blocks SET last_seq = ?2, hash = ?3, first_time = ?4, last_time = ?5,
@@ -168,10 +169,10 @@ fn merge_run(
     let mut index = BlockIndex::default();
     let events = events(first.id, name, Hash(first.previous), &bytes)?;
     for events in &events {
-        index.add(events, &mut HashMap::new());
+        index.add(events);
     }
-    index.save(store, keys, first.id)?;
-    backlog::lead_to(store, keys, &[first.id])
+    let mentioned = index.save(store, keys, first.id)?;
+    backlog::lead_to(store, &[(first.id, mentioned)])
 }
 
 /// Deletes a block and what is known of it; says which sessions it mentioned.

@@ -1,17 +1,16 @@
 //! What older versions of the store did not keep is made from the evidence that they did.
 
-use std::collections::HashMap;
-
 use rusqlite::{Connection, OptionalExtension as _, params};
 use weir_audit::proof::Leaf;
 use weir_audit::{EngineId, Hash, Timestamp};
 
 use super::CollectorError;
 use super::backlog;
+use super::holds::HoldNotes;
 use super::index::BlockIndex;
-use super::ingest::Keys;
+use super::keys::{Keys, Known};
 use super::query::events;
-use super::rollup::{self, Rollup, Sums};
+use super::rollup::{self, Sums};
 use super::schema::unpack;
 
 /// Sums are written after so many blocks.
@@ -100,14 +99,14 @@ fn blocks_received(store: &Connection, now: u64) -> Result<(), CollectorError> {
 /// index events within blocks.
 pub(super) fn from_evidence(store: &Connection, sums: bool) -> Result<(), CollectorError> {
     let wall = Timestamp::from(std::time::SystemTime::now());
-    let cached = HashMap::new();
-    let mut keys = Keys::new(&cached);
+    let known = Known::default();
+    let mut keys = Keys::new(&known);
     let mut select = store.prepare(
         "SELECT b.id, b.engine, k.text, b.previous, b.raw, b.data FROM blocks b
          JOIN keys k ON k.id = b.engine ORDER BY b.engine, b.epoch, b.first_seq",
     )?;
     let mut rows = select.query([])?;
-    let mut open: Option<(i64, usize, Rollup)> = None;
+    let mut open: Option<(i64, usize, Counted)> = None;
     while let Some(row) = rows.next()? {
         let (block, engine): (i64, i64) = (row.get(0)?, row.get(1)?);
         let text: String = row.get(2)?;
@@ -130,38 +129,46 @@ pub(super) fn from_evidence(store: &Connection, sums: bool) -> Result<(), Collec
         };
         let mut index = BlockIndex::default();
         for events in &events {
-            index.add(events, &mut HashMap::new());
+            index.add(events);
         }
-        index.save(store, &mut keys, block)?;
-        backlog::lead_to(store, &mut keys, &[block])?;
+        let mentioned = index.save(store, &mut keys, block)?;
+        backlog::lead_to(store, &[(block, mentioned)])?;
         if !sums {
             continue;
         }
-        if let Some((of, _, rollup)) =
+        if let Some((of, _, counted)) =
             open.take_if(|(of, blocks, _)| *of != engine || *blocks >= STEP)
         {
-            save(store, &mut keys, of, rollup)?;
+            counted.save(store, &mut keys, of)?;
         }
-        let (_, blocks, rollup) = open.get_or_insert_with(|| (engine, 0, Rollup::new(wall)));
+        let (_, blocks, counted) = open.get_or_insert_with(|| (engine, 0, Counted::default()));
         *blocks += 1;
         for events in &events {
-            rollup.add(events);
+            counted.sums.add(store, &mut keys, wall, events)?;
+            counted.holds.add(events);
         }
     }
-    if let Some((engine, _, rollup)) = open {
-        save(store, &mut keys, engine, rollup)?;
+    if let Some((engine, _, counted)) = open {
+        counted.save(store, &mut keys, engine)?;
     }
     Ok(())
 }
 
-fn save(
-    store: &Connection,
-    keys: &mut Keys<'_>,
-    engine: i64,
-    rollup: Rollup,
-) -> Result<(), CollectorError> {
-    let mut sums = Sums::default();
-    rollup.sums(store, keys, &mut sums)?;
-    sums.save(store, 0)?;
-    rollup.save_notes(store, keys, (engine, 0))
+/// What some blocks of an engine say.
+#[derive(Default)]
+struct Counted {
+    sums: Sums,
+    holds: HoldNotes,
+}
+
+impl Counted {
+    fn save(
+        self,
+        store: &Connection,
+        keys: &mut Keys<'_>,
+        engine: i64,
+    ) -> Result<(), CollectorError> {
+        self.sums.save(store, 0)?;
+        self.holds.save(store, keys, (engine, 0))
+    }
 }

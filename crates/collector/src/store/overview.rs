@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use serde::{Deserialize, Serialize};
 use weir_audit::Timestamp;
 
-use super::index::Kind;
+use super::keys::Kind;
 use super::rollup::{begin_of, day_of};
 use super::{Collector, CollectorError};
 

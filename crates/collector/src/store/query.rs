@@ -15,8 +15,9 @@ use weir_audit::{
 
 use super::backlog;
 use super::facets::{self, Wanted};
-use super::index::{Kind, text_of};
+use super::index::text_of;
 use super::ingest::signed;
+use super::keys::Kind;
 use super::schema::unpack;
 use super::texts;
 use super::{Collector, CollectorError};

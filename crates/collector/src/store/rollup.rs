@@ -10,6 +10,7 @@
 //! last counted into them, whatever day an engine's clock said.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use rusqlite::{Connection, params};
@@ -17,9 +18,8 @@ use weir_audit::{Body, Decision, Event, Names, Session, StatementFinished, Times
 
 use super::CollectorError;
 use super::clock::own_day;
-use super::holds::HoldNotes;
-use super::index::Kind;
-use super::ingest::Keys;
+use super::fast::FastMap;
+use super::keys::{Keys, Kind};
 
 const DAY_US: u64 = 24 * 3600 * 1_000_000;
 /// No sum claims more: two of them still fit SQLite's integers.
@@ -65,61 +65,6 @@ CREATE TABLE daily_rules(day INTEGER NOT NULL, namespace INTEGER NOT NULL,
 CREATE TABLE daily_findings(day INTEGER NOT NULL, namespace INTEGER NOT NULL, code TEXT NOT NULL,
   count INTEGER NOT NULL, last INTEGER NOT NULL, PRIMARY KEY(day, namespace, code)) WITHOUT ROWID;
 ";
-
-/// On whose behalf, and to what.
-#[derive(Clone, PartialEq, Eq, Hash)]
-struct Who {
-    namespace: Option<Arc<str>>,
-    identity: Arc<str>,
-    target: Option<Arc<str>>,
-}
-
-impl Who {
-    fn of(session: &Session) -> Self {
-        Self {
-            namespace: session.identity.namespace.clone(),
-            identity: Arc::clone(&session.identity.name),
-            target: session.target.clone(),
-        }
-    }
-}
-
-/// What makes statements alike enough to be counted together. Lists are told apart by address: the
-/// cell holds them, so an address stays theirs.
-#[derive(PartialEq, Eq, Hash)]
-struct Alike {
-    day: u64,
-    who: usize,
-    decision: Decision,
-    masked: bool,
-    revision: u64,
-    lists: [usize; 4],
-}
-
-struct Cell {
-    rules: Names,
-    would_deny: Names,
-    tables: Names,
-    labels: Names,
-    statements: u64,
-    rows: u64,
-    bytes: u64,
-    last: Timestamp,
-}
-
-/// Day, namespace and code of findings.
-type FoundOn = (u64, Option<Arc<str>>, &'static str);
-
-/// What is counted of one batch.
-pub(super) struct Rollup {
-    today: u64,
-    whose: Vec<Who>,
-    places: HashMap<Who, usize>,
-    cells: HashMap<Alike, Cell>,
-    holds: HashMap<(u64, usize), u64>,
-    findings: HashMap<FoundOn, FindingSum>,
-    notes: HoldNotes,
-}
 
 #[derive(Default, Clone, Copy)]
 struct Daily {
@@ -187,162 +132,25 @@ impl NameSum {
         self.last = self.last.max(other.last);
     }
 
-    fn add(&mut self, cell: &Cell, other: u64) {
-        self.statements += cell.statements;
-        self.rows = plus(self.rows, cell.rows);
-        self.other = plus(self.other, other);
-        self.last = self.last.max(cell.last);
-    }
-}
-
-impl Rollup {
-    /// Sums of what arrives at `now`.
-    pub(super) fn new(now: Timestamp) -> Self {
-        Self {
-            today: day_of(now),
-            whose: Vec::new(),
-            places: HashMap::new(),
-            cells: HashMap::new(),
-            holds: HashMap::new(),
-            findings: HashMap::new(),
-            notes: HoldNotes::default(),
-        }
-    }
-
-    /// Adds the events of one frame.
-    pub(super) fn add(&mut self, events: &[Event]) {
-        // Sessions of one frame are told apart by address.
-        let mut seen: HashMap<usize, usize> = HashMap::new();
-        for event in events {
-            let session = event.session.as_deref();
-            let who = session.map(|session| {
-                let address = std::ptr::from_ref(session).addr();
-                *seen
-                    .entry(address)
-                    .or_insert_with(|| place(&mut self.places, &mut self.whose, session))
-            });
-            let day = day_of(event.time).min(self.today.saturating_add(1));
-            match (&event.body, who) {
-                (Body::StatementFinished(finished), Some(who)) => {
-                    self.statement(day, who, event.time, finished);
-                }
-                (Body::ConnectionRefused(refused), Some(who)) if !refused.rules.is_empty() => {
-                    self.refused(day, who, event.time, &refused.rules);
-                }
-                (Body::AccessRequestCreated(_), Some(who)) => {
-                    *self.holds.entry((day, who)).or_default() += 1;
-                }
-                (Body::Finding(finding), _) => {
-                    let namespace = session.and_then(|s| s.identity.namespace.clone());
-                    let entry = self
-                        .findings
-                        .entry((day, namespace, finding.code.as_str()))
-                        .or_default();
-                    entry.add(FindingSum(1, event.time));
-                }
-                _ => {}
-            }
-            self.notes.add(event);
-        }
-    }
-
-    fn statement(&mut self, day: u64, who: usize, time: Timestamp, finished: &StatementFinished) {
-        let statement = &finished.statement;
-        let lists = [
-            &statement.rules,
-            &statement.would_deny,
-            &statement.tables,
-            &statement.labels,
-        ];
-        let alike = Alike {
-            day,
-            who,
-            decision: statement.decision,
-            masked: !finished.masked.is_empty(),
-            revision: statement.revision,
-            lists: lists.map(address),
-        };
-        let cell = self.cells.entry(alike).or_insert_with(|| Cell {
-            rules: statement.rules.clone(),
-            would_deny: statement.would_deny.clone(),
-            tables: statement.tables.clone(),
-            labels: statement.labels.clone(),
-            statements: 0,
-            rows: 0,
-            bytes: 0,
+    fn add(&mut self, rows: u64, other: u64, time: Timestamp) {
+        self.merge(Self {
+            statements: 1,
+            rows,
+            other,
             last: time,
         });
-        cell.statements += 1;
-        cell.rows = plus(cell.rows, finished.rows);
-        cell.bytes = plus(cell.bytes, finished.bytes);
-        cell.last = cell.last.max(time);
-    }
-
-    /// A connection that rules refused is no statement, but they denied something.
-    fn refused(&mut self, day: u64, who: usize, time: Timestamp, rules: &Names) {
-        let alike = Alike {
-            day,
-            who,
-            decision: Decision::Deny,
-            masked: false,
-            revision: 0,
-            lists: [address(rules), 0, 0, 0],
-        };
-        self.cells.entry(alike).or_insert_with(|| Cell {
-            rules: rules.clone(),
-            would_deny: Names::empty(),
-            tables: Names::empty(),
-            labels: Names::empty(),
-            statements: 0,
-            rows: 0,
-            bytes: 0,
-            last: time,
-        });
-    }
-
-    /// Adds what was counted to `sums`.
-    pub(super) fn sums(
-        &self,
-        store: &Connection,
-        keys: &mut Keys<'_>,
-        sums: &mut Sums,
-    ) -> Result<(), CollectorError> {
-        let whose = self.whose.iter().map(|who| numbers(store, keys, who));
-        let whose = whose.collect::<Result<Vec<_>, _>>()?;
-        let of = |who: usize| whose.get(who).copied().unwrap_or_default();
-        for (alike, cell) in &self.cells {
-            sums.add(store, keys, (alike, of(alike.who)), cell)?;
-        }
-        for ((day, who), raised) in &self.holds {
-            sums.daily.entry((*day, of(*who))).or_default().holds += raised;
-        }
-        for ((day, namespace, code), found) in &self.findings {
-            let namespace = number_or_none(store, keys, Kind::Namespace, namespace.as_ref())?;
-            let sum = sums.findings.entry((*day, namespace, code)).or_default();
-            sum.add(*found);
-        }
-        Ok(())
-    }
-
-    /// Writes what was said of holds, at `own` of the store's own time.
-    pub(super) fn save_notes(
-        self,
-        store: &Connection,
-        keys: &mut Keys<'_>,
-        (engine, own): (i64, i64),
-    ) -> Result<(), CollectorError> {
-        self.notes.save(store, keys, (engine, own))
     }
 }
 
 /// Sums by their places in the tables.
 #[derive(Default)]
 pub(super) struct Sums {
-    daily: HashMap<(u64, Numbers), Daily>,
-    labels: HashMap<(u64, Numbers, i64), NameSum>,
-    tables: HashMap<(u64, Numbers, i64), NameSum>,
-    rules: HashMap<(u64, Numbers, i64, u64), RuleSum>,
-    findings: HashMap<(u64, i64, &'static str), FindingSum>,
+    daily: FastMap<Whose, Daily>,
+    labels: FastMap<(Whose, i64), NameSum>,
+    tables: FastMap<(Whose, i64), NameSum>,
+    /// Revisions are what engines say they are.
+    rules: HashMap<(Whose, i64, u64), RuleSum>,
+    findings: FastMap<(u64, i64, &'static str), FindingSum>,
 }
 
 impl Sums {
@@ -374,58 +182,106 @@ impl Sums {
         }
     }
 
-    fn add(
+    /// Counts the events of one frame, which arrive at `now`.
+    pub(super) fn add(
         &mut self,
         store: &Connection,
         keys: &mut Keys<'_>,
-        (alike, who): (&Alike, Numbers),
-        cell: &Cell,
+        now: Timestamp,
+        events: &[Event],
     ) -> Result<(), CollectorError> {
-        let day = alike.day;
-        if cell.statements > 0 {
-            let sum = self.daily.entry((day, who)).or_default();
-            sum.statements += cell.statements;
-            sum.rows = plus(sum.rows, cell.rows);
-            sum.bytes = plus(sum.bytes, cell.bytes);
-            if alike.decision == Decision::Deny {
-                sum.denials += cell.statements;
+        let tomorrow = day_of(now).saturating_add(1);
+        // Sessions of one frame are told apart by address.
+        let mut known: FastMap<usize, Numbers> = FastMap::default();
+        for event in events {
+            let day = day_of(event.time).min(tomorrow);
+            if let Body::Finding(finding) = &event.body {
+                let session = event.session.as_ref();
+                let namespace = session.and_then(|session| session.identity.namespace.as_ref());
+                let namespace = keys.number_or_none(store, Kind::Namespace, namespace)?;
+                let place = (day, namespace, finding.code.as_str());
+                let sum = self.findings.entry(place).or_default();
+                sum.add(FindingSum(1, event.time));
             }
-            for label in cell.labels.as_slice() {
-                let label = keys.number(store, Kind::Label, label)?;
-                let masked = if alike.masked { cell.rows } else { 0 };
-                let sum = self.labels.entry((day, who, label)).or_default();
-                sum.add(cell, masked);
-            }
-            for table in some_or_none(&cell.tables) {
-                let table = number_or_none(store, keys, Kind::Table, table)?;
-                let sum = self.tables.entry((day, who, table)).or_default();
-                sum.add(cell, cell.bytes);
-            }
-        }
-        // A connection that was refused has no statement, and is one denial.
-        let counted = cell.statements.max(1);
-        if alike.decision != Decision::Permit || alike.masked {
-            for rule in some_or_none(&cell.rules) {
-                let rule = number_or_none(store, keys, Kind::Rule, rule)?;
-                let place = (day, who, rule, alike.revision);
-                let sum = self.rules.entry(place).or_default();
-                match alike.decision {
-                    Decision::Deny => sum.denied += counted,
-                    Decision::Hold => sum.held += counted,
-                    Decision::Permit => {}
+            let Some(session) = event.session.as_ref().filter(|_| counts(&event.body)) else {
+                continue;
+            };
+            let who = match known.entry(Arc::as_ptr(session).addr()) {
+                Entry::Occupied(known) => *known.get(),
+                Entry::Vacant(new) => *new.insert(numbers(store, keys, session)?),
+            };
+            let whose = (day, who);
+            match &event.body {
+                Body::StatementFinished(finished) => {
+                    self.statement(store, keys, whose, event.time, finished)?;
                 }
-                sum.masked += if alike.masked { counted } else { 0 };
-                sum.last = sum.last.max(cell.last);
+                Body::AccessRequestCreated(_) => self.daily.entry(whose).or_default().holds += 1,
+                // It has no statement, but rules denied something.
+                Body::ConnectionRefused(refused) => {
+                    for rule in refused.rules.as_slice() {
+                        let sum = self.rule(store, keys, (whose, 0), Some(rule), event.time)?;
+                        sum.denied += 1;
+                    }
+                }
+                _ => {}
             }
-        }
-        for rule in cell.would_deny.as_slice() {
-            let rule = keys.number(store, Kind::Rule, rule)?;
-            let place = (day, who, rule, alike.revision);
-            let sum = self.rules.entry(place).or_default();
-            sum.would_deny += counted;
-            sum.last = sum.last.max(cell.last);
         }
         Ok(())
+    }
+
+    fn statement(
+        &mut self,
+        store: &Connection,
+        keys: &mut Keys<'_>,
+        whose: Whose,
+        time: Timestamp,
+        finished: &StatementFinished,
+    ) -> Result<(), CollectorError> {
+        let (statement, rows) = (&finished.statement, finished.rows);
+        let (decision, masked) = (statement.decision, !finished.masked.is_empty());
+        let sum = self.daily.entry(whose).or_default();
+        sum.statements += 1;
+        sum.rows = plus(sum.rows, rows);
+        sum.bytes = plus(sum.bytes, finished.bytes);
+        sum.denials += u64::from(decision == Decision::Deny);
+        for label in statement.labels.as_slice() {
+            let label = keys.number(store, Kind::Label, label)?;
+            let sum = self.labels.entry((whose, label)).or_default();
+            sum.add(rows, if masked { rows } else { 0 }, time);
+        }
+        for table in some_or_none(&statement.tables) {
+            let table = keys.number_or_none(store, Kind::Table, table)?;
+            let sum = self.tables.entry((whose, table)).or_default();
+            sum.add(rows, finished.bytes, time);
+        }
+        let under = (whose, statement.revision);
+        if decision != Decision::Permit || masked {
+            for rule in some_or_none(&statement.rules) {
+                let sum = self.rule(store, keys, under, rule, time)?;
+                sum.denied += u64::from(decision == Decision::Deny);
+                sum.held += u64::from(decision == Decision::Hold);
+                sum.masked += u64::from(masked);
+            }
+        }
+        for rule in statement.would_deny.as_slice() {
+            self.rule(store, keys, under, Some(rule), time)?.would_deny += 1;
+        }
+        Ok(())
+    }
+
+    /// The sum of a rule of a revision, or of none.
+    fn rule(
+        &mut self,
+        store: &Connection,
+        keys: &mut Keys<'_>,
+        (whose, revision): (Whose, u64),
+        rule: Option<&Arc<str>>,
+        time: Timestamp,
+    ) -> Result<&mut RuleSum, CollectorError> {
+        let rule = keys.number_or_none(store, Kind::Rule, rule)?;
+        let sum = self.rules.entry((whose, rule, revision)).or_default();
+        sum.last = sum.last.max(time);
+        Ok(sum)
     }
 
     /// Adds them to the store's; `received` is a day of its own.
@@ -457,7 +313,7 @@ impl Sums {
                  SET {}, last = max(last, excluded.last)",
                 grow(&["statements", "rows", other])
             ))?;
-            for ((day, (n, i, t), name), sum) in in_order(sums) {
+            for (((day, (n, i, t)), name), sum) in in_order(sums) {
                 let last = sum.last.as_micros();
                 named.execute(params![
                     day,
@@ -478,7 +334,7 @@ impl Sums {
              ON CONFLICT DO UPDATE SET {}, last = max(last, excluded.last)",
             grow(&["denied", "held", "masked", "would_deny"])
         ))?;
-        for ((day, (n, i, t), rule, revision), sum) in in_order(&self.rules) {
+        for (((day, (n, i, t)), rule, revision), sum) in in_order(&self.rules) {
             rules.execute(params![
                 day,
                 n,
@@ -514,7 +370,7 @@ impl Sums {
 }
 
 /// Rows in the order in which their table has them.
-fn in_order<K: Ord, V>(sums: &HashMap<K, V>) -> Vec<(&K, &V)> {
+fn in_order<K: Ord, V, S>(sums: &HashMap<K, V, S>) -> Vec<(&K, &V)> {
     let mut sums: Vec<_> = sums.iter().collect();
     sums.sort_unstable_by(|a, b| a.0.cmp(b.0));
     sums
@@ -523,44 +379,34 @@ fn in_order<K: Ord, V>(sums: &HashMap<K, V>) -> Vec<(&K, &V)> {
 /// Keys of namespace, identity and target; 0 for none.
 type Numbers = (i64, i64, i64);
 
-fn numbers(store: &Connection, keys: &mut Keys<'_>, who: &Who) -> Result<Numbers, CollectorError> {
+/// A day, and whose sums of that day.
+type Whose = (u64, Numbers);
+
+fn numbers(
+    store: &Connection,
+    keys: &mut Keys<'_>,
+    session: &Session,
+) -> Result<Numbers, CollectorError> {
+    let identity = &session.identity;
     Ok((
-        number_or_none(store, keys, Kind::Namespace, who.namespace.as_ref())?,
-        keys.number(store, Kind::Identity, &who.identity)?,
-        number_or_none(store, keys, Kind::Target, who.target.as_ref())?,
+        keys.number_or_none(store, Kind::Namespace, identity.namespace.as_ref())?,
+        keys.number(store, Kind::Identity, &identity.name)?,
+        keys.number_or_none(store, Kind::Target, session.target.as_ref())?,
     ))
 }
 
-/// The number of a key, or 0.
-pub(super) fn number_or_none(
-    store: &Connection,
-    keys: &mut Keys<'_>,
-    kind: Kind,
-    text: Option<&Arc<str>>,
-) -> Result<i64, CollectorError> {
-    text.map_or(Ok(0), |text| keys.number(store, kind, text))
-}
-
-fn place(places: &mut HashMap<Who, usize>, whose: &mut Vec<Who>, session: &Session) -> usize {
-    let who = Who::of(session);
-    *places.entry(who).or_insert_with_key(|who| {
-        whose.push(who.clone());
-        whose.len() - 1
-    })
+/// Whether sums by whose they are count such events.
+fn counts(body: &Body) -> bool {
+    matches!(
+        body,
+        Body::StatementFinished(_) | Body::AccessRequestCreated(_) | Body::ConnectionRefused(_)
+    )
 }
 
 /// Each name, or once none.
 fn some_or_none(names: &Names) -> impl Iterator<Item = Option<&Arc<str>>> {
     let none = names.is_empty().then_some(None);
     names.as_slice().iter().map(Some).chain(none)
-}
-
-fn address(names: &Names) -> usize {
-    if names.is_empty() {
-        0
-    } else {
-        names.as_slice().as_ptr().addr()
-    }
 }
 
 fn plus(a: u64, b: u64) -> u64 {

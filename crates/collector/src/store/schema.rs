@@ -8,10 +8,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 
-use super::{CollectorError, backlog, holds, migrate, rollup, seen};
+use super::{CollectorError, backlog, holds, migrate, pack, rollup, seen};
 
-const VERSION: i32 = 6;
+const VERSION: i32 = 7;
 const MAX_BLOCK: usize = 256 << 20;
 
 const TABLES: &str = "
@@ -70,6 +71,8 @@ pub(super) fn open(path: &Path, cache: u32) -> Result<Connection, CollectorError
          PRAGMA temp_store = MEMORY; PRAGMA wal_autocheckpoint = 4000;",
     )?;
     store.pragma_update(None, "cache_size", -i64::from(cache >> 10))?;
+    // Or what is prepared is prepared again whenever it is asked about another number.
+    store.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     let version: i32 = store.pragma_query_value(None, "user_version", |row| row.get(0))?;
     if !(0..=VERSION).contains(&version) {
         let message = format!("store version {version} is not known");
@@ -97,7 +100,11 @@ pub(super) fn open(path: &Path, cache: u32) -> Result<Connection, CollectorError
             // Before version 5 there were no such events.
             transaction.execute_batch(seen::TABLES)?;
         }
-        backlog::nothing_is_behind(&transaction)?;
+        if version < 6 {
+            backlog::nothing_is_behind(&transaction)?;
+        } else {
+            backlog::sessions_are_not_behind(&transaction)?;
+        }
         transaction.pragma_update(None, "user_version", VERSION)?;
         transaction.commit()?;
     }
@@ -111,7 +118,7 @@ pub(super) fn open(path: &Path, cache: u32) -> Result<Connection, CollectorError
 pub(crate) fn unpack(block: i64, raw: i64, data: &[u8]) -> Result<Vec<u8>, CollectorError> {
     let size = usize::try_from(raw).ok().filter(|size| *size <= MAX_BLOCK);
     let size = size.ok_or(CollectorError::Damaged(block))?;
-    let bytes = zstd::bulk::decompress(data, size).map_err(|_| CollectorError::Damaged(block))?;
+    let bytes = pack::decompress(data, size).map_err(|_| CollectorError::Damaged(block))?;
     if bytes.len() == size {
         Ok(bytes)
     } else {

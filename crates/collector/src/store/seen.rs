@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 use weir_audit::{Body, Event, Fingerprint, LabelledValuesSeen, Session, SessionId, Timestamp};
 
 use super::clock::own_day;
-use super::index::Kind;
-use super::ingest::{Keys, signed};
+use super::ingest::signed;
+use super::keys::{Keys, Kind};
 use super::overview::key;
 use super::query::label_fits;
 use super::{Collector, CollectorError};

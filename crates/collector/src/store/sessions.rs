@@ -1,13 +1,18 @@
 //! Sessions in a line each: kept while events come, found again by who and where.
+//!
+//! That a session began and ended is in its line with the batch that says so; how much happened in it is written
+//! with the sums (`backlog`), and whoever reads lines has that written first.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 use serde::{Deserialize, Serialize};
 use weir_audit::{EngineId, Session, SessionId, Timestamp};
 
-use super::index::{Kind, SessionDelta};
-use super::ingest::{Keys, signed};
+use super::index::SessionDelta;
+use super::ingest::signed;
+use super::keys::{Keys, Kind};
 use super::overview::key;
 use super::query::{DEFAULT_LIMIT, MAX_LIMIT};
 use super::{Collector, CollectorError};
@@ -79,7 +84,7 @@ impl Collector {
         if let Some(far) = self.far() {
             return far.sessions(filter);
         }
-        let reader = self.reader()?;
+        let reader = self.counted()?;
         let limit = filter.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT);
         let cursor = match &filter.cursor {
             None => (i64::MAX, i64::MAX),
@@ -135,7 +140,7 @@ impl Collector {
         Ok(SessionPage { sessions, next })
     }
 
-    /// One session, as the embedded store has it.
+    /// One session, as the embedded store has it, up to where blocks were followed.
     pub(crate) fn session(&self, id: u64) -> Result<Option<SessionSummary>, CollectorError> {
         let reader = self.reader()?;
         let mut select = reader.prepare(&format!("{LINE} WHERE s.id = ?1"))?;
@@ -178,8 +183,11 @@ fn summary(row: &rusqlite::Row<'_>) -> Result<SessionSummary, CollectorError> {
 
 /// What became of a session's line.
 pub(super) enum Saved {
+    /// Nothing of it grew.
     Known,
-    /// Of so many bytes.
+    /// It was there.
+    Grown,
+    /// It is new, of so many bytes.
     New(usize),
     /// The session is another engine's: nothing of it is changed.
     Anothers,
@@ -235,6 +243,98 @@ fn shortened(text: &str) -> String {
     format!("{}…", text.get(..kept).unwrap_or_default())
 }
 
+/// What blocks add to the lines of sessions. It is written for many blocks at once (`backlog`).
+#[derive(Default)]
+pub(super) struct Growths(HashMap<u64, Growth>);
+
+#[derive(Default)]
+struct Growth {
+    last: Timestamp,
+    statements: u64,
+    rows: u64,
+    bytes: u64,
+    denials: u64,
+    holds: u64,
+}
+
+impl Growths {
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Adds what happened in a session that has a line.
+    pub(super) fn add(&mut self, id: u64, delta: &SessionDelta) {
+        self.grow(
+            id,
+            &Growth {
+                last: delta.last,
+                statements: delta.statements,
+                rows: delta.rows,
+                bytes: delta.bytes,
+                denials: delta.denials,
+                holds: delta.holds,
+            },
+        );
+    }
+
+    /// Adds others.
+    pub(super) fn merge(&mut self, others: Self) {
+        for (id, growth) in others.0 {
+            self.grow(id, &growth);
+        }
+    }
+
+    fn grow(&mut self, id: u64, more: &Growth) {
+        let growth = self.0.entry(id).or_default();
+        growth.last = growth.last.max(more.last);
+        for (sum, more) in [
+            (&mut growth.statements, more.statements),
+            (&mut growth.rows, more.rows),
+            (&mut growth.bytes, more.bytes),
+            (&mut growth.denials, more.denials),
+            (&mut growth.holds, more.holds),
+        ] {
+            *sum = sum.saturating_add(more).min(i64::MAX.unsigned_abs());
+        }
+    }
+
+    /// Writes them.
+    pub(super) fn save(&self, store: &Connection) -> Result<(), CollectorError> {
+        let mut update = store.prepare_cached(
+            "UPDATE sessions SET last = max(last, ?2), statements = statements + ?3, rows = rows + ?4,
+             bytes = bytes + ?5, denials = denials + ?6, holds = holds + ?7 WHERE id = ?1",
+        )?;
+        let mut growths: Vec<_> = self
+            .0
+            .iter()
+            .map(|(id, growth)| (signed(*id), growth))
+            .collect();
+        growths.sort_unstable_by_key(|(id, _)| *id);
+        for (id, growth) in growths {
+            update.execute(params![
+                id,
+                growth.last.as_micros(),
+                growth.statements,
+                growth.rows,
+                growth.bytes,
+                growth.denials,
+                growth.holds
+            ])?;
+        }
+        Ok(())
+    }
+}
+
+/// Whose line a session has, and when it was opened, by that.
+pub(super) fn line_of(store: &Connection, id: u64) -> Result<Option<(i64, u64)>, CollectorError> {
+    let line = store
+        .prepare_cached("SELECT engine, opened FROM sessions WHERE id = ?1")?
+        .query_row([signed(id)], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    Ok(line)
+}
+
+/// Writes a session's line, but for how it grew.
 pub(super) fn save_session(
     store: &Connection,
     keys: &mut Keys<'_>,
@@ -257,52 +357,21 @@ pub(super) fn save_session(
             .execute(params![signed(id), closed, outcome, engine, own])?;
         return Ok(Saved::Known);
     };
-    // Most say nothing that an index of sessions has.
-    if closed.is_none() {
-        let grown = store
-            .prepare_cached(
-                "UPDATE sessions SET last = max(last, ?3), statements = statements + ?4, rows = rows + ?5,
-                 bytes = bytes + ?6, denials = denials + ?7, holds = holds + ?8
-                 WHERE id = ?1 AND engine = ?9 AND opened <= ?2",
-            )?
-            .execute(params![
-                signed(id),
-                delta.first.as_micros(),
-                delta.last.as_micros(),
-                delta.statements,
-                delta.rows.min(i64::MAX.unsigned_abs()),
-                delta.bytes.min(i64::MAX.unsigned_abs()),
-                delta.denials,
-                delta.holds,
-                engine
-            ])?;
-        if grown > 0 {
-            return Ok(Saved::Known);
+    let first = delta.first.as_micros();
+    match line_of(store, id)? {
+        Some((owner, _)) if owner != engine => return Ok(Saved::Anothers),
+        Some((_, opened)) => {
+            if closed.is_some() || first < opened {
+                store
+                    .prepare_cached(
+                        "UPDATE sessions SET opened = min(opened, ?2), closed = coalesce(?3, closed),
+                         outcome = coalesce(?4, outcome) WHERE id = ?1",
+                    )?
+                    .execute(params![signed(id), first, closed, outcome])?;
+            }
+            return Ok(Saved::Grown);
         }
-    }
-    let update = store
-        .prepare_cached(
-            "UPDATE sessions SET opened = min(opened, ?2), last = max(last, ?3),
-             closed = coalesce(?4, closed), outcome = coalesce(?5, outcome),
-             statements = statements + ?6, rows = rows + ?7, bytes = bytes + ?8,
-             denials = denials + ?9, holds = holds + ?10
-             WHERE id = ?1 AND engine = ?11",
-        )?
-        .execute(params![
-            signed(id),
-            delta.first.as_micros(),
-            delta.last.as_micros(),
-            closed,
-            outcome,
-            delta.statements,
-            delta.rows.min(i64::MAX.unsigned_abs()),
-            delta.bytes.min(i64::MAX.unsigned_abs()),
-            delta.denials,
-            delta.holds,
-            engine
-        ])?;
-    if update > 0 {
-        return Ok(Saved::Known);
+        None => {}
     }
     let identity = keys.number(store, Kind::Identity, &session.identity.name)?;
     let target = match &session.target {
@@ -314,11 +383,11 @@ pub(super) fn save_session(
         None => None,
     };
     let context = context(session)?;
-    let new = store
+    store
         .prepare_cached(
-            "INSERT OR IGNORE INTO sessions(id, engine, epoch, identity, target, context, opened,
+            "INSERT INTO sessions(id, engine, epoch, identity, target, context, opened,
              last, closed, statements, rows, bytes, denials, holds, outcome, namespace)
-             VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16)",
+             VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,0,0,0,0,0,?10,?11)",
         )?
         .execute(params![
             signed(id),
@@ -327,19 +396,13 @@ pub(super) fn save_session(
             identity,
             target,
             context,
-            delta.first.as_micros(),
+            first,
             delta.last.as_micros(),
             closed,
-            delta.statements,
-            delta.rows.min(i64::MAX.unsigned_abs()),
-            delta.bytes.min(i64::MAX.unsigned_abs()),
-            delta.denials,
-            delta.holds,
             outcome,
             namespace
         ])?;
-    Ok(match new {
-        0 => Saved::Anothers,
-        _ => Saved::New(context.len() + outcome.map_or(0, |text| text.len())),
-    })
+    Ok(Saved::New(
+        context.len() + outcome.map_or(0, |text| text.len()),
+    ))
 }

@@ -9,18 +9,14 @@
 //!
 //! It refuses to answer for texts of less than three bytes: they can be anywhere.
 
-const SHORT: Size = Size { run: 3, most: 14 };
-const LONG: Size = Size { run: 5, most: 18 };
+/// Bytes of a run.
+const SHORT: usize = 3;
+const LONG: usize = 5;
 /// The smallest filter, as a power of two of bits.
 const LEAST: u32 = 9;
-
-#[derive(Clone, Copy)]
-struct Size {
-    /// Bytes of a run.
-    run: usize,
-    /// Bits at most, as a power of two.
-    most: u32,
-}
+/// Words of the largest filters.
+const SHORT_WORDS: usize = 1 << 8;
+const LONG_WORDS: usize = 1 << 12;
 
 /// Bits of a hash of a run; the low ones are used, so that a filter can be folded.
 fn hash(run: u64) -> u64 {
@@ -28,30 +24,39 @@ fn hash(run: u64) -> u64 {
     mixed ^ (mixed >> 29)
 }
 
-/// Calls `take` with each run of `size` bytes, in lower case.
-fn runs(text: &[u8], size: usize, mut take: impl FnMut(u64)) {
-    let mask = (1u64 << (8 * size)) - 1;
+/// Calls `take` with what ends at each byte, in lower case, and with how many bytes that are.
+fn runs(text: &[u8], mut take: impl FnMut(u64, usize)) {
     let mut run = 0u64;
     for (at, byte) in text.iter().enumerate() {
-        run = (run << 8 | u64::from(byte.to_ascii_lowercase())) & mask;
-        if at + 1 >= size {
-            take(run);
-        }
+        run = run << 8 | u64::from(byte.to_ascii_lowercase());
+        take(run, at + 1);
+    }
+}
+
+/// The last bytes of a run.
+fn last(run: u64, bytes: usize) -> u64 {
+    run & ((1 << (8 * bytes)) - 1)
+}
+
+fn set<const WORDS: usize>(words: &mut [u64; WORDS], run: u64) {
+    let bit = hash(run);
+    let word = usize::try_from(bit >> 6 & (WORDS as u64 - 1));
+    if let Some(word) = word.ok().and_then(|at| words.get_mut(at)) {
+        *word |= 1 << (bit & 63);
     }
 }
 
 /// The filter of the block that is being filled.
 pub(super) struct TextFilter {
-    short: Vec<u64>,
-    long: Vec<u64>,
+    short: Box<[u64; SHORT_WORDS]>,
+    long: Box<[u64; LONG_WORDS]>,
 }
 
 impl Default for TextFilter {
     fn default() -> Self {
-        let empty = |size: Size| vec![0; 1 << (size.most - 6)];
         Self {
-            short: empty(SHORT),
-            long: empty(LONG),
+            short: Box::new([0; SHORT_WORDS]),
+            long: Box::new([0; LONG_WORDS]),
         }
     }
 }
@@ -59,24 +64,22 @@ impl Default for TextFilter {
 impl TextFilter {
     /// Adds a text.
     pub(super) fn add(&mut self, text: &str) {
-        for (size, words) in [(SHORT, &mut self.short), (LONG, &mut self.long)] {
-            runs(text.as_bytes(), size.run, |run| {
-                let bit = hash(run) & ((1 << size.most) - 1);
-                if let Some(word) = usize::try_from(bit >> 6)
-                    .ok()
-                    .and_then(|at| words.get_mut(at))
-                {
-                    *word |= 1 << (bit & 63);
-                }
-            });
-        }
+        runs(text.as_bytes(), |run, length| {
+            if length >= SHORT {
+                set(&mut self.short, last(run, SHORT));
+            }
+            if length >= LONG {
+                set(&mut self.long, last(run, LONG));
+            }
+        });
     }
 
     /// The stored form: for each filter its size as a power of two, then its bits.
     pub(super) fn pack(self) -> Vec<u8> {
         let mut out = Vec::new();
-        for words in [self.short, self.long] {
-            let words = folded(words);
+        let (short, long): (Box<[u64]>, Box<[u64]>) = (self.short, self.long);
+        for words in [short, long] {
+            let words = folded(words.into_vec());
             let bits = words.len() * 64;
             out.push(u8::try_from(bits.trailing_zeros()).unwrap_or_default());
             words
@@ -108,7 +111,7 @@ pub(super) fn admits(filter: &[u8], text: &[u8]) -> bool {
         return true;
     };
     let long = part(rest).map(|(long, _)| long);
-    has_all(short, SHORT.run, text) && long.is_none_or(|long| has_all(long, LONG.run, text))
+    has_all(short, SHORT, text) && long.is_none_or(|long| has_all(long, LONG, text))
 }
 
 fn part(filter: &[u8]) -> Option<(&[u8], &[u8])> {
@@ -117,11 +120,14 @@ fn part(filter: &[u8]) -> Option<(&[u8], &[u8])> {
     rest.split_at_checked(bytes)
 }
 
-fn has_all(bits: &[u8], run: usize, text: &[u8]) -> bool {
+fn has_all(bits: &[u8], size: usize, text: &[u8]) -> bool {
     let mask = (bits.len() as u64 * 8).wrapping_sub(1);
     let mut all = true;
-    runs(text, run, |run| {
-        let bit = hash(run) & mask;
+    runs(text, |run, length| {
+        if length < size {
+            return;
+        }
+        let bit = hash(last(run, size)) & mask;
         let byte = usize::try_from(bit >> 3).ok().and_then(|at| bits.get(at));
         all &= byte.is_none_or(|byte| byte >> (bit & 7) & 1 == 1);
     });

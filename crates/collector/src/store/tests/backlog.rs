@@ -55,6 +55,12 @@ fn said(store: &Collector) -> (String, Vec<usize>) {
         ..Filter::default()
     };
     found.push(store.query(&by_session).unwrap().events.len());
+    let lines = store.sessions(&SessionFilter::default()).unwrap().sessions;
+    found.extend(
+        lines
+            .iter()
+            .map(|line| usize::try_from(line.statements).unwrap()),
+    );
     let mut replayed = 0;
     let take = &mut |_| {
         replayed += 1;
@@ -62,7 +68,7 @@ fn said(store: &Collector) -> (String, Vec<usize>) {
     };
     store.replay(SessionId::new(101), None, take).unwrap();
     found.push(replayed);
-    (said_by_sums(store), found)
+    (said_by_sums(store) + &format!("{lines:?}"), found)
 }
 
 fn said_by_sums(store: &Collector) -> String {
@@ -116,7 +122,8 @@ fn what_is_not_followed_yet_is_found_and_counted() {
     };
     assert_eq!(store.query(&by_identity).unwrap().events.len(), 12);
     let before = said(&store);
-    assert_eq!(before.1, [12, 12, 12, 12, 12, 2, 12, 12]);
+    assert_eq!(before.1[..7], [12, 12, 12, 12, 12, 2, 12]);
+    assert_eq!(before.1[7..], [12; 6]);
     assert_eq!(blocks(dir.path()), (0, 10));
     assert_eq!(said(&store), before);
     send_each(&store, &frames);
@@ -214,6 +221,66 @@ fn sums_are_whole_where_nothing_can_be_written() {
     }
     read_only(false);
     assert_eq!(said(&store), said(&reference));
+}
+
+#[test]
+fn a_session_grows_by_what_its_own_engine_says_also_when_it_is_made_again() {
+    let (dir, store) = fresh();
+    let (_whole, reference) = fresh();
+    let other: EngineId = "other".parse().unwrap();
+    let claimed = [statement(
+        1,
+        &session(100, "identity0"),
+        "select",
+        Decision::Deny,
+    )];
+    for store in [&reference, &store] {
+        send_each(store, &batches(3));
+        hand_in(store, &other, &chain(1, genesis(&other), 1, &claimed)).unwrap();
+    }
+    let copy = killed(dir.path());
+    let again = open(copy.path());
+    let line = again.session(100).unwrap().unwrap();
+    assert_eq!((line.statements, line.denials), (0, 0));
+    let lines = |store: &Collector| store.sessions(&SessionFilter::default()).unwrap();
+    assert_eq!(lines(&again), lines(&reference));
+    let line = again.session(100).unwrap().unwrap();
+    assert_eq!((line.statements, line.denials), (4, 1));
+}
+
+/// Version 6 wrote with each block how sessions grew.
+#[test]
+fn sessions_of_version_6_are_not_counted_again() {
+    let (_whole, reference) = fresh();
+    let (dir, store) = fresh();
+    for store in [&reference, &store] {
+        send_each(store, &batches(10));
+    }
+    let copy = killed(dir.path());
+    let old = rusqlite::Connection::open(copy.path().join("evidence.db")).unwrap();
+    for line in reference
+        .sessions(&SessionFilter::default())
+        .unwrap()
+        .sessions
+    {
+        old.execute(
+            "UPDATE sessions SET last = ?2, statements = ?3, rows = ?4, bytes = ?5, denials = ?6 WHERE id = ?1",
+            rusqlite::params![
+                line.session.id.as_u64().cast_signed(),
+                line.last.as_micros(),
+                line.statements,
+                line.rows,
+                line.bytes,
+                line.denials
+            ],
+        )
+        .unwrap();
+    }
+    old.pragma_update(None, "user_version", 6).unwrap();
+    drop(old);
+    let again = open(copy.path());
+    assert_eq!(blocks(copy.path()), (0, 10));
+    assert_eq!(said(&again), said(&reference));
 }
 
 /// By that day sums are forgotten.

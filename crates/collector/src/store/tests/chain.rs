@@ -67,6 +67,22 @@ fn batches_in_any_order_end_in_the_same_record() {
 }
 
 #[test]
+fn of_a_run_that_is_known_in_part_the_rest_is_stored() {
+    let records: Vec<_> = (0..24).map(beat).collect();
+    let frames = chain(1, genesis(&engine()), 4, &records);
+    for known in [0..2, 2..4, 4..6, 0..6] {
+        let (_dir, store) = fresh();
+        send(&store, &frames[known.clone()]);
+        send(&store, &frames);
+        assert_eq!(count(&store), 24, "{known:?}");
+        let report = store.verify().unwrap();
+        assert!(report.ok, "{report:?}");
+        let closed = findings(&store).contains(&FindingCode::GapClosed);
+        assert_eq!(closed, known.start > 0, "{known:?}");
+    }
+}
+
+#[test]
 fn a_frame_of_another_history_breaks_the_chain_and_is_reported() {
     let (_dir, store) = fresh();
     let records: Vec<_> = (0..20).map(beat).collect();

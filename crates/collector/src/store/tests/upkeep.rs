@@ -63,18 +63,26 @@ fn an_engine_that_goes_on_after_it_said_that_it_stopped_is_found_and_can_fall_si
     let stop = || Record::engine(now, EngineStopped {});
     let beat = || Record::engine(now, Heartbeat::default());
     let later = now.plus(Duration::from_secs(3600));
-    // In the frame of its end, and in a later one.
-    for (per, records) in [
-        (9, vec![beat(), stop(), beat()]),
-        (1, vec![beat(), stop(), beat()]),
-        (1, vec![stop(), beat(), stop(), beat(), beat()]),
+    // In the frame of its end, and in a later one; as a whole, and where the beginning is known.
+    for (known, per, records) in [
+        (1, 9, vec![beat(), stop(), beat()]),
+        (1, 1, vec![beat(), stop(), beat()]),
+        (0, 1, vec![beat(), stop(), beat()]),
+        (1, 1, vec![stop(), beat(), stop(), beat(), beat()]),
+        (0, 1, vec![stop(), beat(), stop(), beat(), beat()]),
     ] {
         let (_dir, store) = fresh();
         let frames = chain(1, genesis(&engine()), per, &records);
         let ends = records.len() / 2;
-        send(&store, &frames[..1]);
-        send(&store, &frames);
-        assert_eq!(findings(&store), vec![FindingCode::Other; ends], "{per}");
+        for frames in [&frames[..known], &frames] {
+            let batch = Batch {
+                engine: engine(),
+                frames: frames.to_vec(),
+            };
+            store.ingest(&batch).unwrap();
+        }
+        let found = findings(&store);
+        assert_eq!(found, vec![FindingCode::Other; ends], "{known} {per}");
         store
             .writer()
             .maintain(&store.inner.config, at(later))
