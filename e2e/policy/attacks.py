@@ -154,6 +154,67 @@ VALUES |= {
         "ALTER TABLE customers ADD COLUMN foo text", "ROLLBACK TO s", "SELECT foo || '' FROM customers WHERE id = 1"],
 }
 
+# several statements in one message: all are judged before the first one runs
+ON_PLAIN = "CREATE TRIGGER t BEFORE UPDATE ON plain FOR EACH ROW EXECUTE FUNCTION f()"
+SWAPPED = "ALTER TABLE customers RENAME COLUMN region TO r; ALTER TABLE customers RENAME COLUMN ssn TO region"
+TEXT_AND_INT = "(LEFTARG = text, RIGHTARG = int, FUNCTION = {})"
+
+
+def together(*steps):
+    """One message."""
+    return "; ".join(steps)
+
+
+VALUES |= {
+    f"in one message: {name}": steps for name, steps in {
+        "a function": [together(function("f", TAKEN), "SELECT f()")],
+        "a function in FROM": [together(function("f", TAKEN, returns="SETOF text"), "SELECT * FROM f()")],
+        "a function that is stored": [together(function("f", TAKEN), "CREATE TABLE t AS SELECT f() AS a"),
+                                      "SELECT a || '' FROM t"],
+        "a function that is explained": [
+            together(function("f", TAKEN, more="IMMUTABLE"), "EXPLAIN VERBOSE SELECT f()")],
+        "a procedure": [together("CREATE PROCEDURE p(INOUT v text) LANGUAGE plpgsql AS "
+                                 f"$$ BEGIN v := ({TAKEN}); END $$", "CALL p('')")],
+        "a function's new name": [function("g", TAKEN), together("ALTER FUNCTION g() RENAME TO f", "SELECT f()")],
+        "a trigger on the rows": [together(trigger("NEW.region := NEW.ssn"), f"{ON_CUSTOMERS} f()"), TOUCH,
+                                  "SELECT region FROM customers WHERE id = 1"],
+        "a trigger elsewhere": [together(trigger(f"NEW.body := ({TAKEN})"), ON_PLAIN),
+                                "UPDATE plain SET id = id WHERE id = 1 RETURNING body"],
+        "a default": [together(function("f", TAKEN), "CREATE TABLE t (id int, a text DEFAULT f())"),
+                      "INSERT INTO t (id) VALUES (1) RETURNING a"],
+        "a default whose function changes": [
+            function("f", HARMLESS), together("CREATE TABLE t (id int, a text DEFAULT f())", function("f", TAKEN)),
+            "INSERT INTO t (id) VALUES (1) RETURNING a"],
+        "an operator": [together(function("f", TAKEN, "text, int"), f"CREATE OPERATOR @@@ {TEXT_AND_INT.format('f')}"),
+                        "SELECT 'x'::text @@@ 1"],
+        "an operator that keeps": [together(KEEPING, KEEP_OPERATOR),
+                                   "SELECT id FROM customers WHERE id = 1 AND ssn @@@ 1", KEPT],
+        "a function that keeps": [together(KEEPING, "SELECT id FROM customers WHERE id = 1 AND keep(ssn, 1)"), KEPT],
+        "a cast": [together("CREATE TYPE w AS (v text)", function("f", f"SELECT ROW(({TAKEN}))::w", "int", "w"),
+                            "CREATE CAST (int AS w) WITH FUNCTION f(int)", "SELECT 1::w")],
+        "a column's new name": [together(SWAPPED, "UPDATE customers SET name = region WHERE id = 1"),
+                                "SELECT name FROM customers WHERE id = 1"],
+        "a column's new name, returned": [
+            together(SWAPPED, "UPDATE customers SET name = '' WHERE id = 1 RETURNING region || ''")],
+        "a table's new name and a function": [
+            "CREATE TABLE stash (ssn text, id int)", function("f", "SELECT ssn FROM stash WHERE id = 1"),
+            together("ALTER TABLE stash RENAME TO s2", "ALTER TABLE customers RENAME TO stash", "SELECT f()")],
+        "a table's new name and a block": [
+            together("ALTER TABLE customers RENAME TO stash",
+                     "DO $$ BEGIN RAISE NOTICE '%', (SELECT ssn FROM stash WHERE id = 1); END $$")],
+        "a table's new name and a definition": [
+            together("ALTER TABLE customers RENAME TO stash", function("f", "SELECT ssn FROM stash WHERE id = 1"),
+                     "SELECT f()")],
+        "a definition and a table's new name": [
+            "CREATE TABLE stash (x text, id int)",
+            together(function("f", "SELECT x FROM stash WHERE id = 1"), "CREATE TABLE t (id int, a text DEFAULT f())",
+                     *BECOMES_STASH), "INSERT INTO t (id) VALUES (1) RETURNING a"],
+        "another schema": [
+            together("CREATE SCHEMA z", "ALTER TABLE customers SET SCHEMA z",
+                     "CREATE VIEW v AS SELECT ssn || '' AS a FROM z.customers"), "SELECT a FROM v"],
+    }.items()
+}
+
 PACKED = "SELECT string_agg(body, ',') FROM orders WHERE id <= 12000"
 LAST = b"order 12000"
 
@@ -176,6 +237,11 @@ WORK = [
     "CREATE FUNCTION log() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO twin VALUES (7, NEW.body); "
     "RETURN NEW; END $$; CREATE TRIGGER t BEFORE UPDATE ON plain FOR EACH ROW EXECUTE FUNCTION log(); "
     "UPDATE plain SET body = 'x' WHERE id = 1",
+    "CREATE TABLE a (id int, x text); INSERT INTO a SELECT id, body FROM plain; CREATE INDEX ON a (x); "
+    "CREATE VIEW v AS SELECT id FROM a; SELECT count(*) FROM v; SELECT x FROM a LIMIT 3",
+    "ALTER TABLE plain ADD COLUMN k int; UPDATE plain SET k = id WHERE id = 1; SELECT k FROM plain WHERE id = 1",
+    "ALTER TABLE customers ADD COLUMN k int; UPDATE customers SET k = 1 WHERE id = 1; CREATE INDEX ON customers (k)",
+    "SELECT lo_get(lo_from_bytea(0, '\\x6162'))",
     "SELECT set_config('app.tenant', 'x', false), pg_try_advisory_xact_lock(7)",
     "CREATE DOMAIN mail AS text CHECK (VALUE ~ '@')",
     "CREATE TABLE t (id serial PRIMARY KEY, at text); INSERT INTO t (at) VALUES ('a')",
@@ -185,7 +251,8 @@ WORK = [
 ]
 
 # what does not exist, and what the server says of it
-MISTAKES = {"SELECT nope FROM customers": "42703", "SELECT upper(c.nope) FROM customers c": "42703",
+MISTAKES = {"UPDATE customers SET nope = 1 WHERE id = 1": "42703", "SELECT nope FROM customers": "42703",
+            "SELECT upper(c.nope) FROM customers c": "42703",
             "SELECT x.id FROM customers": "42P01"}
 
 

@@ -22,6 +22,10 @@ use crate::operation::{Operation, Output};
 use crate::rule::{Action, DefaultAction, Match, Mode, RuleName, WhereTest};
 use crate::scope::{Scope, ScopedLimit, ScopedPolicy, ScopedRule};
 
+/// What to do instead, where nothing proves what a result carries.
+pub const UNPROVEN_HINT: &str =
+    "select the column itself, without an expression around it; it is then masked";
+
 /// What one or more policies say.
 #[derive(Default)]
 struct Tally {
@@ -285,10 +289,12 @@ impl Scope {
                 column + 1,
                 self.label_name(id)
             ),
-            hint: Some(rule.rule.hint.clone().unwrap_or_else(|| {
-                "select the column itself, without an expression around it; it is then masked"
-                    .to_owned()
-            })),
+            hint: Some(
+                rule.rule
+                    .hint
+                    .clone()
+                    .unwrap_or_else(|| UNPROVEN_HINT.to_owned()),
+            ),
         }
     }
 

@@ -100,7 +100,6 @@ impl FunctionClass {
                 "pg_replication_*",
                 "pg_sync_replication_slots",
                 "pg_get_publication_tables",
-                "pg_export_snapshot",
             ],
             FunctionClass::PageInspect => &[
                 "get_raw_page",

@@ -31,6 +31,7 @@ mod ssh;
 mod target;
 
 pub use bundle::{BuildError, Bundle, BundleBuilder, Contested};
+pub use decide::UNPROVEN_HINT;
 pub use decision::{Decision, Denial, Hold, HoldSpec, Obligations, Permit, ValueMask, Verdict};
 pub use effect::{Effect, EffectSet};
 pub use exception::{Exception, Lifted};

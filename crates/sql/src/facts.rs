@@ -73,10 +73,12 @@ pub struct Statement {
     pub stores_collected: bool,
     /// Whether the statement may change the catalog (or `search_path` objects).
     pub changes_schema: bool,
-    /// A relation or a column gets another name.
+    /// A relation or a column gets another name, or a relation another schema.
     pub renames: Option<Rename>,
     /// Whether it makes a relation the child or partition of another one.
     pub adopts: bool,
+    /// Whether a relation that it would make may be there already (`IF NOT EXISTS`).
+    pub unless_exists: bool,
     /// The name that a routine gets: by its definition, or by a change of its name.
     pub defines: Option<String>,
     /// Code in another language that the statement runs or defines.

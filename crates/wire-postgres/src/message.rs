@@ -86,6 +86,20 @@ pub fn scrubbed(out: &mut Vec<u8>, tag: u8, body: &[u8], text: &str) {
     });
 }
 
+/// Appends a copy of an ErrorResponse or NoticeResponse without its detail, hint and context, which may
+/// carry data where its message cannot.
+pub fn without_detail(out: &mut Vec<u8>, tag: u8, body: &[u8]) {
+    message(out, tag, |out| {
+        for (code, value) in crate::backend::Fields::new(body) {
+            if !matches!(code, b'D' | b'H' | b'W' | b'p' | b'q') {
+                out.push(code);
+                cstr(out, value);
+            }
+        }
+        out.push(0);
+    });
+}
+
 /// Appends a copy of an ErrorResponse or NoticeResponse whose fields are at most `most` bytes long,
 /// cut at a character's start, with a mark where something is missing.
 pub fn cut(out: &mut Vec<u8>, tag: u8, body: &[u8], most: usize) {

@@ -6,7 +6,7 @@ use weir_policy::{Bundle, Decision, NoCounters, Protocol, Subject};
 use weir_sql::{Analysis, LexSettings};
 
 use super::catalog::{Catalog, Pins, QUERIES, Rows};
-use super::operation::{Judged, View};
+use super::operation::{Earlier, Judged, View};
 use crate::explain::scope_of;
 use crate::millis;
 
@@ -30,17 +30,17 @@ pub fn explain(
     };
     let catalog = imagined(sql, &script, &Arc::clone(scope.labels()))?;
     let mut decisions = Vec::new();
-    let mut after_ddl = false;
+    let mut earlier = Earlier::default();
     for statement in &script.statements {
         let view = View {
             catalog: Some(&catalog),
-            after_ddl,
+            earlier: &earlier,
         };
         let judged = Judged::new(statement, &[], &view);
         let decision = judged.operation(|op| scope.decide(op, &NoCounters, now));
         let text = sql.get(statement.range.clone()).unwrap_or(sql);
         decisions.push((text.trim().to_owned(), decision));
-        after_ddl |= statement.changes_schema;
+        earlier.add(&judged.leaves);
     }
     Ok(decisions)
 }

@@ -13,7 +13,7 @@ use weir_sql::{Analysis, Statement};
 use super::cache::Analysed;
 use super::hold::Answer;
 use super::judgement::{Basis, Judgement};
-use super::operation::{Judged, View};
+use super::operation::{Earlier, Judged, View};
 use super::prepared::{Parameters, Portal, Prepared};
 use super::refusal::Refusal;
 use super::seen;
@@ -99,13 +99,14 @@ impl Session {
         self.look_again(analysed).await?;
         let candidates = match analysed.analysis() {
             Analysis::Parsed(script) => {
-                let mut after_ddl = false;
+                let mut earlier = Earlier::default();
                 let writes_mask = self.shows_mask(&analysed.text);
                 let mut candidates = Vec::with_capacity(script.statements.len());
-                for (index, statement) in script.statements.iter().enumerate() {
+                for index in 0..script.statements.len() {
                     let body = Body::new(script, index);
-                    candidates.push(self.candidate(&body, analysed, after_ddl, writes_mask));
-                    after_ddl |= statement.changes_schema;
+                    let candidate = self.candidate(&body, analysed, &earlier, writes_mask);
+                    earlier.add(candidate.leaves());
+                    candidates.push(candidate);
                 }
                 candidates
             }
@@ -181,7 +182,7 @@ impl Session {
         let mut candidate = match (&prepared.body, analysed.analysis()) {
             (Some(body), _) => {
                 let writes_mask = writes_mask || self.shows_mask(&analysed.text);
-                self.candidate(body, &analysed, false, writes_mask)
+                self.candidate(body, &analysed, &Earlier::default(), writes_mask)
             }
             (None, Analysis::Parsed(script)) if script.statements.is_empty() => {
                 Candidate::new(Judged::default())
@@ -231,7 +232,7 @@ impl Session {
         &self,
         body: &Body,
         analysed: &Arc<Analysed>,
-        after_ddl: bool,
+        earlier: &Earlier,
         writes_mask: bool,
     ) -> Candidate {
         let Some(statement) = body.get() else {
@@ -285,7 +286,7 @@ impl Session {
         }
         let view = View {
             catalog: catalog.as_deref(),
-            after_ddl,
+            earlier,
         };
         let inner: Vec<&Statement> = inner.iter().filter_map(Body::get).collect();
         let mut judged = Judged::new(statement, &inner, &view);
@@ -392,7 +393,10 @@ impl Session {
             match &judgement.decision.verdict {
                 weir_policy::Verdict::Permit(_permit) => {}
                 weir_policy::Verdict::Deny(refused) => {
-                    let hint = refused.hint.clone();
+                    let mut hint = refused.hint.clone();
+                    if hint.as_deref() == Some(weir_policy::UNPROVEN_HINT) {
+                        hint = Some(judgement.judged.hint().to_owned());
+                    }
                     let mut refusal = Refusal::denied(&refused.rule, &refused.reason, hint);
                     refusal.may_be_mistake = alone && judgement.judged.unexplained;
                     denial.get_or_insert(self.sign(refusal, active.number));
@@ -561,6 +565,14 @@ impl Candidate {
             cursor: None,
             parameters: Parameters::default(),
             body: None,
+        }
+    }
+
+    /// What it leaves for the statements behind it in its message.
+    fn leaves(&self) -> &Earlier {
+        match &self.known {
+            Known::Decided(judgement) => &judgement.judged.leaves,
+            Known::Judged(judged, _) => &judged.leaves,
         }
     }
 

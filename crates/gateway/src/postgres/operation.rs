@@ -13,11 +13,12 @@ use weir_wire_postgres::backend::Field;
 use super::catalog::{Catalog, FIRST_USER_OID};
 use super::code;
 
+mod earlier;
 mod terms;
 
-use terms::{
-    changes_reading, effect, is_system_table, label_use, reads_something, stores_rows, writes_rows,
-};
+pub(super) use earlier::Earlier;
+use earlier::Standing;
+use terms::{changes_reading, effect, is_system_table, label_use, stores_rows, writes_rows};
 
 /// What a statement does, in policy's terms, and enough to read its result by.
 #[derive(Debug, Default)]
@@ -50,6 +51,12 @@ pub(super) struct Judged {
     stores_collected: bool,
     /// Whether the texts that follow may be read in another way once it has run.
     pub(super) rereads: bool,
+    /// What it does to what the statements behind it in its message mean.
+    pub(super) leaves: Earlier,
+    /// An earlier statement of its message changes what it means.
+    pub(super) is_behind: bool,
+    /// It reads what an earlier statement of its message made, and nothing labelled is in there.
+    reads_made: bool,
 }
 
 /// The labels of one output column.
@@ -113,8 +120,8 @@ impl TracedOutputs {
 pub(super) struct View<'a> {
     /// The catalog, where the policy needs one.
     pub(super) catalog: Option<&'a Catalog>,
-    /// An earlier statement of the same message changes the schema.
-    pub(super) after_ddl: bool,
+    /// What the earlier statements of the same message do.
+    pub(super) earlier: &'a Earlier,
 }
 
 impl Judged {
@@ -125,6 +132,7 @@ impl Judged {
             returns_rows: true,
             barrier: true,
             touches: true,
+            leaves: Earlier::unknown(),
             ..Self::default()
         }
     }
@@ -164,6 +172,8 @@ impl Judged {
         self.outputs
             .extend(opened.outputs.into_iter().filter(unproven));
         self.touches |= opened.touches;
+        self.leaves.add(&opened.leaves);
+        self.is_behind |= opened.is_behind;
         self.unexplained |= opened.unexplained;
     }
 
@@ -235,7 +245,10 @@ impl Judged {
             }));
             return;
         };
-        let oracle = catalog.oracle(statement, view.after_ddl);
+        let oracle = catalog.oracle(statement, view.earlier.changes_schema());
+        let leaves = view.earlier.with(statement, &oracle);
+        let standing = view.earlier.standing(&leaves, statement, &oracle);
+        self.leaves.add(&leaves);
         self.rereads |= oracle.rereads();
         self.barrier |= self.rereads;
         if writes_rows(statement) && oracle.writes_settings() {
@@ -283,7 +296,10 @@ impl Judged {
         let calls_untrusted = (0..statement.functions.len())
             .any(|function| !weir_sql::Oracle::is_trusted(&oracle, function));
         self.barrier |= calls_untrusted;
-        let traced = statement.lineage.trace(&oracle);
+        let traced = match standing {
+            Standing::Unlabelled => weir_sql::Traced::default(),
+            _ => statement.lineage.trace(&oracle),
+        };
         self.unexplained |= traced.unexplained;
         for used in &traced.uses {
             let Some(how) = label_use(used.how) else {
@@ -322,7 +338,7 @@ impl Judged {
         }
         let is_rule = statement.tag == "CREATE RULE";
         for action in statement.contained.iter().filter(|_| is_rule) {
-            let oracle = catalog.oracle(action, view.after_ddl);
+            let oracle = catalog.oracle(action, view.earlier.changes_schema());
             let touched = action.lineage.trace(&oracle).touched;
             self.shown_somewhere(oracle.labels_of(&touched));
         }
@@ -344,7 +360,8 @@ impl Judged {
             items: traced.outputs,
             origins,
         };
-        if gives_result {
+        self.reads_made |= standing == Standing::Unlabelled;
+        if gives_result && standing != Standing::Unlabelled {
             let total = outputs.items.items.len();
             for position in 0..total {
                 self.outputs.push(outputs.at(position, total));
@@ -356,7 +373,8 @@ impl Judged {
                 .iter_mut()
                 .for_each(|output| output.proven = false);
         }
-        if view.after_ddl && (calls_untrusted || reads_something(statement)) {
+        if standing == Standing::Unknown {
+            self.is_behind = true;
             self.unproven(catalog);
         }
     }
@@ -589,7 +607,7 @@ impl Judged {
                             derived: labels.derived,
                         };
                     }
-                    None if field.table_oid < FIRST_USER_OID => {}
+                    None if field.table_oid < FIRST_USER_OID || self.reads_made => {}
                     None => {
                         return Err("the result comes from a relation that was just created or \
                                     changed; try again"

@@ -9,6 +9,8 @@ use weir_wire_postgres::backend::{self, Field, tag};
 use weir_wire_postgres::frame::{Body, HEADER, Header};
 use weir_wire_postgres::message;
 
+use carries::Carries;
+
 use super::hold::Crossing;
 use super::judgement::{Described, Plan};
 use super::mask::CellMask;
@@ -20,6 +22,7 @@ use super::session::{MAX_WHOLE, Rest, Session, SessionEnd};
 use super::statement::{Active, Body as StatementBody};
 use crate::millis;
 
+mod carries;
 mod ends;
 mod result;
 mod rows;

@@ -243,6 +243,7 @@ impl Builder {
     fn create_table_as(&mut self, create: &CreateTableAsStmt) -> Root {
         use pg_query::protobuf::ObjectType;
         let materialized = create.objtype == ObjectType::ObjectMatview as i32;
+        self.statement.unless_exists = create.if_not_exists;
         let into = create.into.as_deref().and_then(|into| self.created(into));
         let Some(query) = create.query.as_deref() else {
             self.opaque("CREATE TABLE AS without a query");

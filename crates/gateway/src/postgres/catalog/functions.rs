@@ -1,7 +1,8 @@
 //! Which functions return nothing but a function of their arguments, and which keep what they are
 //! given.
 //!
-//! A built-in one does unless it runs SQL from text, reads files or large objects. One that is
+//! A built-in one does unless it runs SQL from text or reads files. Large objects are like tables without
+//! labels: what is there was stored by others, since no labelled value is given to what stores one. One that is
 //! written in SQL or PL/pgSQL does if its source names no labelled relation, builds no statement at
 //! run time and calls no function that is not trusted itself. One in C does if an extension brought
 //! it and its name is not known to run SQL or reach elsewhere. No other does.
@@ -365,10 +366,10 @@ pub(crate) fn stores_by_words(source: &str) -> bool {
 }
 
 fn is_risky(name: &str) -> bool {
-    use FunctionClass::{ExecutesSql, LargeObject, Network, ReadsFiles, Wal};
+    use FunctionClass::{ExecutesSql, Network, ReadsFiles, Wal};
     matches!(
         builtin::class(name),
-        Some(ExecutesSql | ReadsFiles | LargeObject | Network | Wal)
+        Some(ExecutesSql | ReadsFiles | Network | Wal)
     )
 }
 

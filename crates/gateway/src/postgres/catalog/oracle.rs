@@ -15,6 +15,13 @@ pub(crate) struct Oracle<'a> {
     pub(super) after_ddl: bool,
 }
 
+/// A routine that a statement defines.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Defined {
+    /// It may keep what it is given.
+    pub(crate) keeps: bool,
+}
+
 impl Oracle<'_> {
     /// Every label that values of these origins may carry, sorted.
     pub(crate) fn labels_of(&self, origins: &[Origin]) -> Vec<LabelId> {
@@ -140,6 +147,50 @@ impl Oracle<'_> {
             Some(Resolved::Ambiguous(_)) => true,
             Some(Resolved::Unknown) | None => false,
         }
+    }
+
+    /// Whether the statement's relation at `index` is labelled, or lies over what is. One that is not known
+    /// may be, unless it `is_new`.
+    pub(crate) fn meets_labelled(&self, index: usize, is_new: bool) -> bool {
+        match self.relations.get(index) {
+            Some(Resolved::One(found)) => {
+                let mut behind = found.reads.iter();
+                let labelled = |(schema, name): &(Arc<str>, Arc<str>)| {
+                    let found = self.catalog.resolve(Some(schema), name);
+                    !matches!(found, Resolved::One(found) if !found.holds_labelled())
+                };
+                found.holds_labelled() || behind.any(labelled)
+            }
+            Some(Resolved::Ambiguous(_)) => true,
+            Some(Resolved::Unknown) | None => !is_new,
+        }
+    }
+
+    /// Whether every function that it calls can be trusted.
+    pub(crate) fn trusts_all(&self) -> bool {
+        (0..self.statement.functions.len())
+            .all(|function| weir_sql::Oracle::is_trusted(self, function))
+    }
+
+    /// Whether the database has a function of its own by this name.
+    pub(crate) fn has_own(&self, name: &str) -> bool {
+        self.catalog.functions.is_redefined(None, name)
+    }
+
+    /// The routine that it defines, if that can be read, shows nothing labelled and puts no records together.
+    pub(crate) fn defined(&self) -> Option<Defined> {
+        let functions = &self.catalog.functions;
+        let statement = self.statement;
+        let is_routine = matches!(statement.tag, "CREATE FUNCTION" | "CREATE PROCEDURE");
+        let is_read = !statement.code.is_empty() && statement.contained.is_empty();
+        let shows_nothing =
+            |code: &weir_sql::Code| self.catalog.is_harmless(code) && !super::collects(&code.text);
+        let is_quiet =
+            |code: &weir_sql::Code| functions.is_quiet_code(code.language.as_deref(), &code.text);
+        let code = &statement.code;
+        (is_routine && is_read && code.iter().all(shows_nothing)).then(|| Defined {
+            keeps: !code.iter().all(is_quiet),
+        })
     }
 
     /// Whether a function of the database, or a view that is read, may put many records into one row.

@@ -3,6 +3,7 @@
 use weir_policy::{Access, Use};
 use weir_sql::Statement;
 
+use super::Judged;
 use crate::postgres::catalog::rereads;
 
 /// Whether it changes rows.
@@ -26,15 +27,6 @@ pub(super) fn stores_rows(statement: &Statement) -> bool {
 /// Whether a write goes to the server's own tables: a definition by other means.
 pub(super) fn is_system_table((schema, name, access): &(Box<str>, Box<str>, Access)) -> bool {
     *access == Access::Write && &**schema == "pg_catalog" && &**name != "pg_settings"
-}
-
-/// Whether a statement reads what an earlier one of its message may have changed the schema of.
-pub(super) fn reads_something(statement: &Statement) -> bool {
-    let reads = statement
-        .relations
-        .iter()
-        .any(|relation| relation.access == weir_sql::Access::Read);
-    reads || statement.executes.is_some() || statement.fetches.is_some()
 }
 
 /// Whether a statement by itself may change how the texts that follow it are read: by a setting, or
@@ -82,4 +74,18 @@ pub(super) fn effect(effect: weir_sql::Effect) -> weir_policy::Effect {
         Deallocate Listen Notify Maintenance System Foreign Routine FunctionCall Replication
         CopyBoth Other
     )
+}
+
+impl Judged {
+    /// What to do instead, where it is refused because nothing proves what its result carries.
+    pub(in crate::postgres) fn hint(&self) -> &'static str {
+        if self.is_behind {
+            "an earlier statement of the same message changes what this one means: send it in a message \
+             of its own"
+        } else if self.copies_out {
+            "COPY is not masked: leave the labelled columns out, or use SELECT"
+        } else {
+            weir_policy::UNPROVEN_HINT
+        }
+    }
 }

@@ -270,9 +270,18 @@ impl Session {
         let tag = header.tag;
         if scrub {
             let body = self.server_body(header).to_vec();
-            let text = "text withheld: labelled data is touched";
-            self.tell_client(|out| message::scrubbed(out, tag, &body, text));
-            return Fate::Drop;
+            match Carries::of(&body) {
+                Carries::Text => {}
+                Carries::Detail => {
+                    self.tell_client(|out| message::without_detail(out, tag, &body));
+                    return Fate::Drop;
+                }
+                Carries::Values => {
+                    let text = "text withheld: labelled data is touched";
+                    self.tell_client(|out| message::scrubbed(out, tag, &body, text));
+                    return Fate::Drop;
+                }
+            }
         }
         if header.total > MAX_REPORT && !self.scope.permits_opaque() {
             let body = self.server_body(header).to_vec();

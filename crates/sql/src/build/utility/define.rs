@@ -53,6 +53,7 @@ impl Builder {
         match node {
             NodeEnum::CreateStmt(create) => {
                 self.statement.adopts = !create.inh_relations.is_empty();
+                self.statement.unless_exists = create.if_not_exists;
                 self.does("CREATE TABLE", &[Create]);
             }
             NodeEnum::CreateForeignTableStmt(_) => {
@@ -108,6 +109,11 @@ impl Builder {
             NodeEnum::AlterObjectSchemaStmt(alter) => {
                 self.does(alter_tag(alter.object_type), &[Alter]);
                 self.kind_effect(alter.object_type);
+                let moved = alter.relation.as_ref().map(|relation| Rename {
+                    column: None,
+                    to: relation.relname.clone(),
+                });
+                self.statement.renames = self.statement.renames.take().or(moved);
             }
             NodeEnum::AlterOwnerStmt(alter) => {
                 self.does(alter_tag(alter.object_type), &[Alter, Grant]);

@@ -45,7 +45,7 @@ pub(super) fn function_row(
     ]]
 }
 
-fn with_code(functions: Vec<query::Table>, attached: &[(&str, &str)]) -> Catalog {
+pub(super) fn with_code(functions: Vec<query::Table>, attached: &[(&str, &str)]) -> Catalog {
     let code = attached
         .iter()
         .map(|(oid, code)| vec![cell(oid), cell(code)]);

@@ -1,0 +1,243 @@
+//! What the statements of a message leave for those behind them. All are judged before the first one
+//! runs, over the catalog as it was: what an earlier one changes is not in it.
+//!
+//! A statement that has nothing to do with labelled relations is judged as if it stood alone, as long as
+//! no earlier one had either. Otherwise names must mean what they meant, and no code may have been
+//! defined that shows or keeps what it is given.
+
+use weir_sql::{Effect, Statement};
+
+use super::terms::writes_rows;
+use crate::postgres::catalog::Oracle;
+
+/// What the earlier statements of a message did, taken together; also what one did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(in crate::postgres) struct Earlier {
+    /// The schema was changed.
+    schema: bool,
+    /// There was a labelled relation, or one that is not known.
+    labelled: bool,
+    /// Names of labelled relations or of their columns may mean something else now.
+    moved: bool,
+    /// More was done than to add: any name may mean something else now, as when schemas swap theirs.
+    rearranged: bool,
+    /// Code was defined.
+    code: bool,
+    /// Code was defined that may show labelled values.
+    loud: bool,
+    /// Code was defined that may keep what it is given.
+    keeps: bool,
+    /// Functions of the database were put where they run by themselves.
+    attached: bool,
+    /// The relations that were made, as they were named.
+    made: Vec<(Option<String>, String)>,
+}
+
+/// How a statement stands to what was before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It means what it would mean alone.
+    Alone,
+    /// What it reads may have been made just now, and nothing labelled can be in there.
+    Unlabelled,
+    /// What it reads, runs or changes is not known.
+    Unknown,
+}
+
+impl Earlier {
+    /// Whether the schema was changed.
+    pub(in crate::postgres) const fn changes_schema(&self) -> bool {
+        self.schema
+    }
+
+    /// Adds what one more statement did.
+    pub(in crate::postgres) fn add(&mut self, next: &Self) {
+        self.schema |= next.schema;
+        self.labelled |= next.labelled;
+        self.moved |= next.moved;
+        self.rearranged |= next.rearranged;
+        self.code |= next.code;
+        self.loud |= next.loud;
+        self.keeps |= next.keeps;
+        self.attached |= next.attached;
+        if next.rearranged {
+            self.made.clear();
+        }
+        self.made.extend_from_slice(&next.made);
+    }
+
+    /// What a statement behind these does.
+    pub(super) fn with(&self, statement: &Statement, oracle: &Oracle<'_>) -> Self {
+        let makes = makes(statement);
+        let is_new = |named: &weir_sql::RelationRef| {
+            self.has_made(named)
+                || makes && named.access == weir_sql::Access::Write
+                || statement.tag.starts_with("DROP ")
+        };
+        let mut named = statement.relations.iter().enumerate();
+        let labelled = named.any(|(index, named)| oracle.meets_labelled(index, is_new(named)));
+        let schema = statement.changes_schema;
+        let code = schema
+            && [Effect::Routine, Effect::System, Effect::Foreign]
+                .into_iter()
+                .any(|effect| statement.effects.contains(effect));
+        let defined = oracle.defined().filter(|_| !self.moved);
+        Self {
+            schema,
+            labelled: labelled || statement.opaque.is_some(),
+            moved: schema && labelled && !only_adds(statement),
+            rearranged: schema && !(only_adds(statement) || makes || defines(statement)),
+            code,
+            loud: code && !is_judged_alone(statement) && defined.is_none(),
+            keeps: defined.is_some_and(|defined| defined.keeps),
+            attached: schema && !is_routine(statement) && calls_own(statement, oracle),
+            made: made_by(statement),
+        }
+    }
+
+    /// Whether a relation was made by this name.
+    fn has_made(&self, named: &weir_sql::RelationRef) -> bool {
+        let mut made = self.made.iter();
+        made.any(|(schema, name)| *schema == named.schema && *name == named.name)
+    }
+
+    /// What a statement that was not understood may do.
+    pub(super) fn unknown() -> Self {
+        Self {
+            schema: true,
+            labelled: true,
+            moved: true,
+            rearranged: true,
+            code: true,
+            loud: true,
+            keeps: true,
+            attached: true,
+            made: Vec::new(),
+        }
+    }
+
+    /// How a statement that does `next` stands to these.
+    pub(super) fn standing(
+        &self,
+        next: &Self,
+        statement: &Statement,
+        oracle: &Oracle<'_>,
+    ) -> Standing {
+        if !self.schema || statement.transaction.is_some() {
+            return Standing::Alone;
+        }
+        let runs = || statement.code.iter().any(|code| code.runs_now);
+        let named = || statement.executes.is_some() || statement.fetches.is_some();
+        let calls = || calls_own(statement, oracle);
+        let puts = || {
+            next.code && !is_routine(statement)
+                || matches!(
+                    statement.tag,
+                    "CREATE DOMAIN" | "ALTER DOMAIN" | "CREATE TYPE"
+                )
+        };
+        // Nothing of a definition of code runs yet; what it is put on has been judged without it.
+        if self.keeps && (next.labelled || puts() && !is_judged_alone(statement))
+            || self.loud && !(next.code && is_routine(statement))
+            || (next.loud || next.keeps) && self.attached
+            || self.moved && (!statement.relations.is_empty() || calls() || runs() || named())
+        {
+            return Standing::Unknown;
+        }
+        let gains_name = statement.renames.is_some() || statement.adopts;
+        if next.labelled && gains_name && (self.code || self.attached) {
+            return Standing::Unknown;
+        }
+        let known = oracle.trusts_all() && !named();
+        let mut relations = statement.relations.iter();
+        let as_named = !self.rearranged || relations.all(|relation| self.has_made(relation));
+        if known && !self.labelled && !next.labelled && as_named {
+            return Standing::Unlabelled;
+        }
+        let reads = statement.relations.iter();
+        let reads = reads
+            .into_iter()
+            .any(|relation| relation.access == weir_sql::Access::Read);
+        // An UPDATE reads what it writes to, and that may be another relation now.
+        let rewrites = !as_named && writes_rows(statement);
+        // Which function a trigger may have is judged by itself.
+        if reads || rewrites || !known || calls() && statement.tag != "CREATE TRIGGER" {
+            return Standing::Unknown;
+        }
+        Standing::Alone
+    }
+}
+
+/// Whether a definition changes the meaning of no name: it adds to a relation, or makes one.
+fn only_adds(statement: &Statement) -> bool {
+    let adds = matches!(
+        statement.tag,
+        "CREATE TABLE"
+            | "CREATE INDEX"
+            | "CREATE SEQUENCE"
+            | "CREATE STATISTICS"
+            | "ALTER TABLE"
+            | "CREATE TRIGGER"
+            | "CREATE POLICY"
+            | "COMMENT"
+    );
+    adds && statement.renames.is_none() && !statement.adopts
+}
+
+/// Whether it defines what was not there before, other than relations.
+fn defines(statement: &Statement) -> bool {
+    is_routine(statement)
+        || matches!(
+            statement.tag,
+            "CREATE DOMAIN" | "CREATE TYPE" | "CREATE SCHEMA"
+        )
+}
+
+/// Whether it defines a routine, and nothing else.
+fn is_routine(statement: &Statement) -> bool {
+    matches!(statement.tag, "CREATE FUNCTION" | "CREATE PROCEDURE")
+}
+
+/// Whether code is only put somewhere, or taken away: which code it is was judged by itself.
+fn is_judged_alone(statement: &Statement) -> bool {
+    statement.tag.starts_with("DROP ")
+        || matches!(
+            statement.tag,
+            "CREATE TRIGGER" | "ALTER TRIGGER" | "CREATE RULE" | "ALTER TABLE"
+        )
+}
+
+/// Whether what a statement writes to is a relation that it makes.
+fn makes(statement: &Statement) -> bool {
+    statement.changes_schema
+        && matches!(
+            statement.tag,
+            "CREATE TABLE"
+                | "CREATE TABLE AS"
+                | "SELECT INTO"
+                | "CREATE VIEW"
+                | "CREATE MATERIALIZED VIEW"
+                | "CREATE SEQUENCE"
+        )
+}
+
+/// The relation that a statement makes: it fails where there is one of this name.
+fn made_by(statement: &Statement) -> Vec<(Option<String>, String)> {
+    let makes = makes(statement) && !statement.unless_exists;
+    let mut written = statement.relations.iter();
+    let written = written.find(|relation| relation.access == weir_sql::Access::Write);
+    let made = written.filter(|_| makes);
+    made.map(|relation| (relation.schema.clone(), relation.name.clone()))
+        .into_iter()
+        .collect()
+}
+
+/// Whether a statement calls more than the server's own functions.
+fn calls_own(statement: &Statement, oracle: &Oracle<'_>) -> bool {
+    let mut called = statement.functions.iter();
+    called.any(|function| {
+        function.schema.as_deref() != Some("pg_catalog")
+            && (weir_sql::builtin::class(&function.name).is_none()
+                || oracle.has_own(&function.name))
+    })
+}
