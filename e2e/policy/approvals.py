@@ -38,7 +38,7 @@ spec:
   - name: bulk
     match: {sql: {tables: [public.orders]}}
     limits: {statement: {rows: 10000}, onExceed: RequireApproval}
-    approval: {groups: [root], deadline: 20s, estimate: true}
+    approval: {groups: [root], deadline: 20s, estimate: true, shape: {maxMinutes: 5}}
 """
 BY_ID = "SELECT id, ssn FROM customers WHERE id = {}"
 
@@ -120,7 +120,9 @@ def the_server_is_asked_first(desk):
     conn.query("BEGIN")
     conn.send(wire.query("SELECT id FROM orders"))
     name = desk.w.wait_request()
-    equal(desk.only()["spec"]["deliveredRows"], 10_000)
+    spec = desk.only()["spec"]
+    equal((spec["deliveredRows"], spec["binding"]), (10_000, "Shape"))
+    contains(spec["detail"], "It runs as app", "it was asked for before the result began")
     desk.w.cli("deny", name, "--reason", "no")
     equal(wire.Answer(conn.until_ready()).code, "42501")
 
