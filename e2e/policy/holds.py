@@ -13,9 +13,11 @@ EXPORT = "SELECT id, body FROM orders ORDER BY id"
 class Running:
     """A statement that runs in the background on a connection of its own."""
 
-    def __init__(self, scene, sql, w=None, extended=False):
+    def __init__(self, scene, sql, w=None, extended=False, first=()):
         self.w = w or scene.weir
         self.conn = scene.conn(self.w, timeout=60)
+        for before in first:
+            equal(self.conn.query(before).code, None, before)
         self.answer, self.error = None, None
         self.conn.send(wire.extended(sql) + wire.SYNC if extended else wire.query(sql))
         self.thread = threading.Thread(target=self._read, daemon=True)

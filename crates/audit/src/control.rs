@@ -73,6 +73,9 @@ pub struct AccessRequestCreated {
     /// The literals and parameters of this statement that would be free.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub free_literals: Vec<Arc<str>>,
+    /// What decides beside the text: role and search path, what a name stands for, the object of a request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<Arc<str>>,
 }
 
 /// Columns that carry one label.

@@ -8,6 +8,7 @@
 mod notify;
 pub(crate) mod phase;
 mod reconcile;
+mod room;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -27,6 +28,7 @@ use weir_uplink::control::{AccessRequestOpened, RequestRuling};
 pub(crate) use self::notify::Notifier;
 use self::phase::{Terms, phase, ruling};
 use self::reconcile::patch;
+use self::room::{Making, Room, waiting, weight};
 use crate::peer::Peer;
 use crate::sessions::Sessions;
 use crate::store::follow::{Key, Table, follow};
@@ -36,8 +38,9 @@ use crate::text::{time, why};
 
 /// Says which pod a request is of.
 const POD_UID: &str = "weir.dev/pod-uid";
-/// Requests of one pod that may wait at once.
+/// Requests of one pod that may wait at once, and what they may weigh together, in bytes.
 const WAITING_PER_POD: usize = 64;
+const WEIGHT_PER_POD: usize = 4 << 20;
 /// Rulings that a pod which connects again is told of.
 const PAST: usize = 64;
 const SUMMARY_LINES: usize = 3;
@@ -56,6 +59,8 @@ struct Entry {
     /// None for what cannot be read.
     terms: Option<Terms>,
     status: Option<AccessRequestStatus>,
+    /// About how many bytes it takes.
+    weight: usize,
     /// A ruling on it was told by this replica.
     told: bool,
 }
@@ -70,6 +75,10 @@ pub(crate) enum RequestError {
     NotFound,
     #[error("{WAITING_PER_POD} requests of this pod wait already")]
     TooMany,
+    #[error(
+        "the requests of this pod that wait are too large together: {WEIGHT_PER_POD} bytes may wait"
+    )]
+    TooLarge,
     /// Ours.
     #[error("the API server: {}", why(.0))]
     Api(#[from] kube::Error),
@@ -106,6 +115,7 @@ pub(crate) struct Requests {
     table: Arc<Mutex<Table<Entry>>>,
     changed: Arc<watch::Sender<u64>>,
     events: Counters<Happened>,
+    making: Making,
 }
 
 impl Requests {
@@ -118,6 +128,7 @@ impl Requests {
             client,
             sessions,
             table: Arc::default(),
+            making: Arc::default(),
             changed: Arc::new(watch::Sender::new(0)),
             events: registry.counters(
                 "weir_controller_access_requests_total",
@@ -156,10 +167,8 @@ impl Requests {
         pod: &PodEntry,
         spec: AccessRequestSpec,
     ) -> Result<AccessRequestOpened, RequestError> {
-        if self.waiting(&peer.uid) >= WAITING_PER_POD {
-            return Err(RequestError::TooMany);
-        }
         let spec = of_peer(spec, peer);
+        let _room = self.room(&peer.uid, weight(&spec))?;
         let terms = Terms::of(&spec).map_err(RequestError::Invalid)?;
         if terms.deadline <= Timestamp::now() {
             return Err(RequestError::Invalid("its deadline is over".to_owned()));
@@ -289,10 +298,14 @@ impl Requests {
         all.collect()
     }
 
-    fn waiting(&self, uid: &str) -> usize {
+    /// Room for one more request of a pod, beside those that wait and those that are being made.
+    fn room(&self, uid: &str, weight: usize) -> Result<Room, RequestError> {
+        let now = Timestamp::now();
         let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         let of_pod = table.iter().filter(|(_, entry)| entry.pod_uid == uid);
-        of_pod.filter(|(_, entry)| ruled(entry).is_none()).count()
+        let waiting = waiting(of_pod.map(|(_, entry)| entry), now);
+        drop(table);
+        Room::take(&self.making, uid, weight, waiting)
     }
 
     fn take(&self, event: Event<DynamicObject>) {
@@ -358,6 +371,10 @@ fn entry(object: DynamicObject, before: Option<&Entry>) -> Entry {
         created: metadata.creation_timestamp.as_ref().and_then(time),
         terms,
         status: status.and_then(Result::ok),
+        weight: object
+            .data
+            .get("spec")
+            .map_or(0, |spec| spec.to_string().len()),
         told: before.is_some_and(|before| before.told),
     }
 }

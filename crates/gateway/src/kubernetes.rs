@@ -21,6 +21,7 @@ mod people;
 mod placeholder;
 mod port_forward;
 mod refusal;
+mod reviewed;
 mod serve;
 mod statement;
 mod streams;

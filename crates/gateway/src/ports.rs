@@ -135,6 +135,11 @@ pub struct HoldRequest {
     pub number: u64,
     /// Its text, whole.
     pub statement: Arc<str>,
+    /// What decides beside its text, for people.
+    pub detail: Option<Arc<str>>,
+    /// What tells it from others that read the same: it waits with those alone in which this is equal, and
+    /// a shape that is approved is good for them alone.
+    pub apart: Arc<str>,
     /// Its parameters.
     pub parameters: Vec<Value>,
     /// Its fingerprint.

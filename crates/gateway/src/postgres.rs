@@ -8,6 +8,7 @@ mod cancel;
 mod catalog;
 mod client;
 mod code;
+mod context;
 mod dial;
 mod estimate;
 mod exchange;

@@ -73,19 +73,21 @@ impl HoldNews {
         facts
     }
 
-    /// What people approve: the statement and its parameters, in full.
+    /// What people approve: the statement, its parameters and what decides beside them, in full.
     pub(crate) fn statement(&self) -> String {
         let mut text = shown(&self.spec.statement);
-        if self.spec.parameters.is_empty() {
-            return text;
+        if !self.spec.parameters.is_empty() {
+            text.push_str("\n\n");
         }
-        text.push_str("\n\n");
         for (at, parameter) in self.spec.parameters.iter().enumerate() {
             let value = match parameter {
                 Some(value) => format!("'{}'", shown(value).replace('\'', "''")),
                 None => "NULL".to_owned(),
             };
             text.push_str(&format!("${} = {value}\n", at + 1));
+        }
+        if let Some(detail) = &self.spec.detail {
+            text.push_str(&format!("\n\n{}", shown(detail)));
         }
         text
     }

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use weir_audit::{AccessRequestCreated, Binding, LabelledColumns};
+use weir_audit::{AccessRequestCreated, Binding, LabelledColumns, Names};
 use weir_gateway::ports::{Held, HoldRequest, Holds, Pending, Ruled, Ruling};
+use weir_policy::Approval;
 use weir_uplink::{Answer, HoldTicket, NewHold, Opened};
 
 /// Holds wait in the operator's registry.
@@ -18,17 +19,38 @@ impl Holds for OperatorHolds {
     }
 }
 
-/// Ends what waits because of a rule that no longer asks people; whoever waits is told to ask again.
+/// Ends what waits because of a rule that no longer asks people, or asks others, or more of them, or lets
+/// them approve something else; whoever waits is told to ask again.
 pub fn supersede(holds: &weir_uplink::Holds, bundle: &weir_policy::Bundle) {
-    let asks = |name: &str| {
+    let asks = |name: &str, request: &AccessRequestCreated| {
         bundle.policies().iter().any(|policy| {
-            let mut rules = policy.rules.iter().filter(|rule| rule.approval.is_some());
-            rules.any(|rule| format!("{}/{}", policy.name, rule.name) == name)
+            let mut rules = policy.rules.iter();
+            rules.any(|rule| {
+                format!("{}/{}", policy.name, rule.name) == name
+                    && rule
+                        .approval
+                        .as_ref()
+                        .is_some_and(|now| is_asked(request, now))
+            })
         })
     };
-    holds.supersede("the policy no longer holds it: ask again", |view| {
-        !view.request.rules.iter().all(asks)
-    });
+    holds.supersede(
+        "the policy no longer holds it like this: ask again",
+        |view| {
+            let mut rules = view.request.rules.iter();
+            !rules.all(|name| asks(name, &view.request))
+        },
+    );
+}
+
+/// Whether a request asks whom a rule asks now, and for no more.
+fn is_asked(request: &AccessRequestCreated, now: &Approval) -> bool {
+    let same = |have: &Names, want: &[String]| have.iter().eq(want.iter().map(String::as_str));
+    let shapes = request.max_minutes;
+    same(&request.groups, &now.groups)
+        && same(&request.users, &now.users)
+        && request.approvals.max(1) == now.count.max(1)
+        && (shapes.is_none() || shapes == now.shape_minutes)
 }
 
 /// Whoever raises requests.
@@ -70,6 +92,7 @@ pub(crate) fn asked(request: HoldRequest) -> NewHold {
     let mut asked = AccessRequestCreated {
         number: request.number,
         statement: request.statement,
+        detail: request.detail,
         parameters: request.parameters,
         fingerprint: request.fingerprint,
         rules: request.rules.iter().map(rule).collect(),
@@ -107,6 +130,7 @@ pub(crate) fn asked(request: HoldRequest) -> NewHold {
         session,
         request: asked,
         shape: request.shape.map(|shape| shape.key),
+        apart: request.apart,
         patience: approval.deadline,
     }
 }
@@ -193,5 +217,43 @@ struct AbortOnDrop(JoinHandle<()>);
 impl Drop for AbortOnDrop {
     fn drop(&mut self) {
         self.0.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_request_waits_on_only_for_those_whom_the_rule_asks_now() {
+        let asked = |users: &[&str], count, minutes| Approval {
+            users: users.iter().map(|user| (*user).to_owned()).collect(),
+            count,
+            deadline: Duration::from_secs(60),
+            shape_minutes: minutes,
+            ..Approval::default()
+        };
+        let request = AccessRequestCreated {
+            users: ["root"].into_iter().collect(),
+            approvals: 1,
+            max_minutes: Some(30),
+            ..AccessRequestCreated::default()
+        };
+        assert!(is_asked(&request, &asked(&["root"], 1, Some(30))));
+        let others = [
+            asked(&["alice", "bob"], 1, Some(30)),
+            asked(&["root"], 2, Some(30)),
+            asked(&["root"], 1, Some(5)),
+            asked(&["root"], 1, None),
+        ];
+        assert!(others.iter().all(|now| !is_asked(&request, now)));
+        // What has no shape does not depend on how long one may be approved.
+        let exact = AccessRequestCreated {
+            max_minutes: None,
+            ..request
+        };
+        assert!(is_asked(&exact, &asked(&["root"], 1, Some(5))));
     }
 }

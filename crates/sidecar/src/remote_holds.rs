@@ -29,8 +29,10 @@ const PARAMETER: usize = 8192;
 const REASON: usize = 1024;
 /// Most bytes of the statement; a longer one cannot be reviewed.
 const STATEMENT: usize = 1 << 20;
+/// Most bytes of what decides beside the statement.
+const DETAIL: usize = 256 << 10;
 /// How late the controller is told that more wait for a request.
-const TELLING: Duration = Duration::from_secs(1);
+const TELLING: Duration = Duration::from_secs(30);
 
 /// Holds that the controller decides; cheap to clone.
 #[derive(Clone)]
@@ -141,7 +143,7 @@ impl Inner {
         }
     }
 
-    /// Has the controller told, once for all that come within a second.
+    /// Has the controller told, once for all that come meanwhile: each time the whole request is written anew.
     fn repeated(inner: &Arc<Self>, name: &Arc<str>) {
         let first = {
             let mut repeated = inner.repeats();
@@ -222,6 +224,13 @@ fn spec(hold: &NewHold, now: Timestamp) -> Result<AccessRequestSpec, String> {
     if request.statement.len() > STATEMENT {
         return Err("the statement is too long to be reviewed".to_owned());
     }
+    if request
+        .detail
+        .as_ref()
+        .is_some_and(|text| text.len() > DETAIL)
+    {
+        return Err("what decides beside the statement is too long to be reviewed".to_owned());
+    }
     if request.parameters.len() > PARAMETERS {
         return Err("the statement has too many parameters to be reviewed".to_owned());
     }
@@ -272,6 +281,7 @@ mod tests {
                 ..AccessRequestCreated::default()
             },
             shape: None,
+            apart: "".into(),
             patience: Duration::from_secs(60),
         }
     }
@@ -301,6 +311,9 @@ mod tests {
         let made = spec(&hold(&long), Timestamp::default()).unwrap();
         assert_eq!(made.statement, long);
         assert!(spec(&hold(&"x".repeat(STATEMENT + 1)), Timestamp::default()).is_err());
+        let mut behind = hold("execute p");
+        behind.request.detail = Some("x".repeat(DETAIL + 1).into());
+        assert!(spec(&behind, Timestamp::default()).is_err());
         let mut hidden = hold("select $1");
         hidden.request.parameters = vec![Value::text("x".repeat(PARAMETER + 1).as_bytes())];
         assert!(spec(&hidden, Timestamp::default()).is_err());

@@ -8,8 +8,9 @@
 //! - Several approvals come from different people; one denial is enough to deny.
 //! - A hold that cannot be recorded is not raised, and a decision that cannot be recorded does not
 //!   count. A shape that was approved is on disk before anything goes on because of it.
-//! - What waits for the same (identity, login, Target, rule, shape) waits for one request. An approval
-//!   of the very statement lets only that statement go on; whatever else waited asks anew.
+//! - What waits for the same (identity, login, Target, terms of the rule, shape, and what else tells it
+//!   apart) waits for one request. An approval of the very statement lets one statement go on, the one
+//!   that people were shown; whatever else waited asks anew.
 
 mod entry;
 mod error;
@@ -56,6 +57,8 @@ pub struct NewHold {
     pub request: AccessRequestCreated,
     /// The statement without its literals, if it has a shape: what tells it from others that wait.
     pub shape: Option<Arc<str>>,
+    /// What tells it from others that read the same: they neither wait together nor share a shape.
+    pub apart: Arc<str>,
     /// How long somebody may take to decide.
     pub patience: Duration,
 }
@@ -97,7 +100,7 @@ pub enum Answer {
         /// Why.
         reason: Arc<str>,
     },
-    /// The request was approved, for a statement with other literals: ask anew.
+    /// The request was approved, for one statement, which was another: ask anew.
     Other,
 }
 
@@ -352,7 +355,7 @@ impl Holds {
         if hold.request.binding != Binding::Shape {
             return None;
         }
-        let key = grants::Key::of(&hold.session, &hold.request, shape);
+        let key = grants::Key::of(&hold.session, &hold.request, shape, &hold.apart);
         self.inner.grants.find(&key, most, now)
     }
 

@@ -49,6 +49,12 @@ pub struct AccessRequestSpec {
     /// The full statement or command.
     #[cfg_attr(feature = "crds", schemars(length(max = 1_048_576)))]
     pub statement: String,
+    /// What decides beside the statement's own text, in Weir's words: the role and the search path that
+    /// it runs with, the text that a prepared statement or cursor stands for, the object that a request
+    /// to a Kubernetes API carries.
+    #[serde(default)]
+    #[cfg_attr(feature = "crds", schemars(length(max = 262_144)))]
+    pub detail: Option<String>,
     /// The statement's parameters as text, in order; null for NULL.
     #[serde(default)]
     #[cfg_attr(
@@ -170,7 +176,8 @@ pub enum Binding {
     /// This very statement, once.
     #[default]
     Exact,
-    /// Statements of the same shape, by the same identity, login, Target and rule, for some minutes.
+    /// Statements of the same shape, by the same identity, login, role and search path, on the same Target
+    /// under the same terms of the rule, for some minutes.
     Shape,
 }
 

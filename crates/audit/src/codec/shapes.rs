@@ -148,7 +148,7 @@ wire_struct! {
         name, number, statement, parameters, fingerprint, rules, reason, labels, rows, estimate,
         groups, approvals, deadline;
         since 5: users, effects, tables, columns, bytes, summary, binding, max_minutes, shape,
-        free_literals
+        free_literals, detail
     }
     LabelledColumns { label, columns }
     AccessRequestDecided {

@@ -214,6 +214,7 @@ fn requests() -> Vec<Body> {
         max_minutes: Some(30),
         shape: Some("select ?".into()),
         free_literals: vec!["1".into()],
+        detail: Some("as app".into()),
         ..AccessRequestCreated::default()
     };
     let decided = |via| AccessRequestDecided {

@@ -18,6 +18,8 @@ use crate::commands::time::between;
 
 /// Stands where admission writes who decided.
 const UNSTAMPED: &str = "-";
+/// Lines of what decides beside a statement that a card has.
+const DETAIL: usize = 60;
 /// How often a decision is tried anew because somebody else decided in between.
 const TRIES: usize = 5;
 
@@ -338,6 +340,18 @@ fn card(request: &Value, now: Timestamp, screen: Screen) -> String {
     line("labels", &labels(request));
     line("rows", &rows(request));
     line("statement", text(request, "/spec/statement"));
+    let mut detail = text(request, "/spec/detail").lines();
+    for (index, part) in detail.by_ref().take(DETAIL).enumerate() {
+        line(if index == 0 { "detail" } else { "" }, part);
+    }
+    let more = detail.count();
+    if more > 0 {
+        let how = format!(
+            "… {} more, with --output json",
+            counted(more as u64, "line")
+        );
+        line("", &how);
+    }
     let parameters: Vec<String> = list(request, "/spec/parameters")
         .iter()
         .map(|value| {

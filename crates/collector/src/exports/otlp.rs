@@ -71,7 +71,7 @@ pub(crate) fn record(event: &Event) -> Option<String> {
 
 /// A hold without the values of its statement: of its text there is the shape, where it has one.
 fn without_values(fields: &mut serde_json::Map<String, Value>) {
-    for named in ["free_literals", "summary", "statement"] {
+    for named in ["free_literals", "summary", "statement", "detail"] {
         fields.remove(named);
     }
     if let Some(shape) = fields.remove("shape") {
@@ -216,6 +216,7 @@ mod tests {
             summary: vec!["it reads 's3cret'".into()],
             shape: Some("SELECT ?".into()),
             free_literals: vec!["'s3cret'".into(), "$1 = 's3cret'".into()],
+            detail: Some("p was prepared as: select 's3cret'".into()),
             reason: "of interest".into(),
             ..AccessRequestCreated::default()
         };

@@ -151,7 +151,11 @@ impl Inner {
         asked: &Asked,
     ) -> Result<Response<Body>, Problem> {
         let view = self.one(session, asked).await?;
-        let text = view.spec.statement.into();
+        let mut text = view.spec.statement;
+        if let Some(detail) = &view.spec.detail {
+            text.push_str(&format!("\n\n{detail}"));
+        }
+        let text = text.into();
         Ok(answer(StatusCode::OK, "text/plain; charset=utf-8", text))
     }
 

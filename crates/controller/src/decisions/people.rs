@@ -162,7 +162,8 @@ impl Read {
     fn weight(&self) -> usize {
         let parameters = self.spec.parameters.iter().flatten().map(String::len);
         let shape = self.spec.shape.as_deref().map_or(0, str::len);
-        4096 + self.spec.statement.len() + shape + parameters.sum::<usize>()
+        let detail = self.spec.detail.as_deref().map_or(0, str::len);
+        4096 + self.spec.statement.len() + shape + detail + parameters.sum::<usize>()
     }
 
     /// As its decisions have it: the leader writes the phase that follows from them a little later.

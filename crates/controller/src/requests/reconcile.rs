@@ -1,5 +1,6 @@
 //! The leader's part: phases follow decisions and deadlines, and old requests go.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -16,6 +17,8 @@ use crate::text::why;
 const PERIOD: Duration = Duration::from_secs(1);
 /// How long decided requests stay; the evidence of them is with the collector.
 const RETENTION: SignedDuration = SignedDuration::from_hours(7 * 24);
+/// How many of them stay of one pod.
+const KEPT_PER_POD: usize = 200;
 
 impl Requests {
     /// Writes phases while this replica leads. Never returns.
@@ -24,8 +27,11 @@ impl Requests {
         loop {
             changed.mark_unchanged();
             let now = Timestamp::now();
-            for (key, entry) in self.entries() {
-                let outcome = self.settle(&key, &entry, now).await;
+            let entries = self.entries();
+            let surplus = surplus(&entries, now);
+            for (key, entry) in entries {
+                let goes = surplus.contains(&key);
+                let outcome = self.settle(&key, &entry, now, goes).await;
                 if let Err(error) = outcome {
                     let (namespace, name) = key;
                     let error = why(&error);
@@ -39,7 +45,13 @@ impl Requests {
         }
     }
 
-    async fn settle(&self, key: &Key, entry: &Entry, now: Timestamp) -> Result<(), kube::Error> {
+    async fn settle(
+        &self,
+        key: &Key,
+        entry: &Entry,
+        now: Timestamp,
+        goes: bool,
+    ) -> Result<(), kube::Error> {
         let Some(terms) = entry.terms else {
             return Ok(());
         };
@@ -56,7 +68,7 @@ impl Requests {
         let old = entry
             .created
             .is_some_and(|created| now.duration_since(created) > RETENTION);
-        if phase != AccessRequestPhase::Pending && old {
+        if phase != AccessRequestPhase::Pending && (old || goes) {
             let params = DeleteParams {
                 preconditions: Some(Preconditions {
                     resource_version: entry.version.clone(),
@@ -69,6 +81,28 @@ impl Requests {
         }
         Ok(())
     }
+}
+
+/// Requests that are over and go before their time: of each pod all but the newest. Who has not been told
+/// how they ended is told of those that stay.
+pub(super) fn surplus(entries: &[(Key, Entry)], now: Timestamp) -> BTreeSet<Key> {
+    let mut over: BTreeMap<&str, Vec<(Timestamp, &Key)>> = BTreeMap::new();
+    for (key, entry) in entries {
+        let (Some(terms), Some(created)) = (entry.terms, entry.created) else {
+            continue;
+        };
+        if phase(terms, entry.status.as_ref(), now) != AccessRequestPhase::Pending {
+            let of_pod = over.entry(entry.pod_uid.as_str()).or_default();
+            of_pod.push((created, key));
+        }
+    }
+    let mut surplus = BTreeSet::new();
+    for of_pod in over.values_mut() {
+        of_pod.sort_unstable_by(|a, b| b.cmp(a));
+        let rest = of_pod.iter().skip(KEPT_PER_POD);
+        surplus.extend(rest.map(|(_, key)| (*key).clone()));
+    }
+    surplus
 }
 
 /// The watch will say what is there instead.

@@ -267,7 +267,7 @@ impl From<RequestError> for Refusal {
         match error {
             RequestError::Invalid(_) => Self::bad(message),
             RequestError::NotFound => Self::not_found(message),
-            RequestError::TooMany => Self::too_many(message),
+            RequestError::TooMany | RequestError::TooLarge => Self::too_many(message),
             RequestError::Api(_) => Self::unavailable(message),
         }
     }

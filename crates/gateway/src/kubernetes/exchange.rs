@@ -25,6 +25,7 @@ use super::head::{asks_for_websocket, exact, upgrades};
 use super::objects::Masks;
 use super::people;
 use super::refusal::Refusal;
+use super::reviewed;
 use super::serve::{ROOM, Session};
 use super::statement::Active;
 use crate::{judge, millis, wall_clock};
@@ -323,11 +324,20 @@ impl Exchange {
                     claim,
                     object.as_deref(),
                 );
+                let fields: Vec<_> = asked
+                    .labels
+                    .iter()
+                    .map(|(field, _)| field.clone())
+                    .collect();
+                let resource = asked.request.resource.as_ref();
+                let shown = object.as_deref().map(|bytes| Object { kind, bytes });
+                let detail = reviewed::detail(head, claim, resource, shown.as_ref(), &fields);
                 let question = people::Question {
                     shared: &session.shared,
                     whose: &session.whose,
                     sentence: &self.sentence,
                     exact: Some(&exact),
+                    detail: detail.map(Arc::from),
                     patience,
                     effects: asked.effect_names(),
                     columns: asked.labelled(&scope),

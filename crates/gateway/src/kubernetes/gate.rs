@@ -191,6 +191,7 @@ impl Gate {
                 whose: &self.session.whose,
                 sentence: &self.sentence,
                 exact: None,
+                detail: None,
                 patience: self.patience,
                 effects: self.asked.effect_names(),
                 columns: self.columns.clone(),

@@ -28,6 +28,8 @@ pub(super) struct Question<'a> {
     /// What tells it from every other, its object included; none in the middle of an answer, where nobody
     /// can come again.
     pub(super) exact: Option<&'a str>,
+    /// What people are shown beside it: in whose name, and its object.
+    pub(super) detail: Option<Arc<str>>,
     pub(super) patience: Option<Duration>,
     /// What it does, beside reading or changing its object.
     pub(super) effects: Names,
@@ -121,6 +123,8 @@ impl Question<'_> {
             session,
             number: active.record.number,
             statement: Arc::clone(self.sentence),
+            detail: self.detail.clone(),
+            apart: self.exact.unwrap_or_default().into(),
             parameters: Vec::new(),
             fingerprint: None,
             rules: vec![spec.rule.clone()],

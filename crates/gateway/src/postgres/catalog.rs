@@ -23,7 +23,7 @@ use functions::{Functions, Labelled, in_quotes};
 pub(crate) use functions::{collects, rereads, stores_by_words, words};
 pub(crate) use oracle::Oracle;
 pub(crate) use pins::Pins;
-pub(crate) use query::{QUERIES, Rows};
+pub(crate) use query::{QUERIES, Rows, Table};
 
 /// First OID of objects that are not part of the server (`FirstNormalObjectId`).
 pub(crate) const FIRST_USER_OID: u32 = 16_384;

@@ -62,6 +62,7 @@ impl Session {
     ) -> Result<Answer, SessionEnd> {
         let mut hold = hold;
         self.drain().await?;
+        self.learn_context(active).await?;
         while let Some(spec) = hold.pending().first().cloned() {
             let why = Why {
                 rule: &spec.rule,
@@ -103,6 +104,18 @@ impl Session {
         &mut self,
         active: &mut Box<Active>,
     ) -> Result<Answer, SessionEnd> {
+        let approves_shapes = |limit: &Arc<Limit>| match &limit.on_exceed {
+            OnExceed::RequireApproval(approval) => approval.shape_minutes.is_some(),
+            _ => false,
+        };
+        let meter = active.meter.as_ref();
+        // In the middle of its result the server cannot be asked.
+        if meter.is_some_and(|meter| meter.limits().iter().any(approves_shapes))
+            && active.shape().is_some()
+        {
+            self.drain().await?;
+            self.learn_context(active).await?;
+        }
         let asks = |limit: &Arc<Limit>| match &limit.on_exceed {
             OnExceed::RequireApproval(approval) => limit.rows.is_some() && approval.estimate,
             _ => false,
@@ -168,10 +181,13 @@ impl Session {
             columns: columns.into(),
         });
         let record = active.record();
+        let detail = self.detail(active);
         HoldRequest {
             session: Arc::clone(&self.evidence.session),
             number: active.number,
             statement: active.whole_text(),
+            detail: Some(detail.words),
+            apart: detail.apart,
             parameters: active.parameters().to_vec(),
             fingerprint: record.fingerprint,
             rules: vec![why.rule.clone()],
@@ -180,7 +196,7 @@ impl Session {
             effects: judged.effects().collect(),
             tables: record.tables.clone(),
             columns: columns.collect(),
-            shape: active.shape(),
+            shape: active.shape().filter(|_| detail.has_shape),
             estimate: active.estimate().flatten(),
             rows: active.rows(),
             bytes: active.bytes(),

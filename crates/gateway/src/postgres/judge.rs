@@ -540,7 +540,7 @@ impl Session {
 }
 
 /// A statement's own part of its message.
-fn own_text(body: Option<&Body>, analysed: &Arc<Analysed>) -> Arc<str> {
+pub(super) fn own_text(body: Option<&Body>, analysed: &Arc<Analysed>) -> Arc<str> {
     let range = body
         .filter(|body| body.has_siblings())
         .and_then(|body| Some(body.get()?.range.clone()));

@@ -86,6 +86,8 @@ impl Portal {
 /// An SQL cursor.
 pub(super) struct Cursor {
     pub(super) body: Body,
+    /// What opened it, with its parameters.
+    pub(super) text: Arc<str>,
     pub(super) hold: bool,
     /// Between fetches.
     pub(super) meter: Option<Meter>,
@@ -224,6 +226,7 @@ mod tests {
         };
         Cursor {
             body: Body::new(&script, 0),
+            text: "SELECT 1".into(),
             hold: false,
             meter: None,
         }

@@ -12,6 +12,7 @@ use weir_wire_postgres::ProtocolError;
 use weir_wire_postgres::frame::HEADER;
 
 use super::cache::Analysed;
+use super::context::Context;
 use super::judgement::{Judgement, Plan};
 use super::operation::Judged;
 use super::prepared::Parameters;
@@ -87,6 +88,8 @@ pub(super) struct Active {
     pub(super) stopped: Option<super::refusal::Refusal>,
     /// Rows are thrown away until the server has ended the statement.
     pub(super) discarding: bool,
+    /// In which role and by which search path it runs, once the server was asked.
+    pub(super) context: Option<Context>,
     pub(super) started: Moment,
     pub(super) number: u64,
     rows: u64,
@@ -135,6 +138,7 @@ impl Active {
             cursor: None,
             stopped: None,
             discarding: false,
+            context: None,
             started,
             number: record.number,
             rows: 0,
@@ -178,6 +182,37 @@ impl Active {
         body.is_whole_text().then(|| body.get())?
     }
 
+    /// The statement, if it is known where it stands.
+    pub(super) fn statement(&self) -> Option<&weir_sql::Statement> {
+        self.source.as_ref()?.0.get()
+    }
+
+    /// Whether its message holds other statements as well.
+    pub(super) fn has_siblings(&self) -> bool {
+        let source = self.source.as_ref();
+        source.is_some_and(|(body, _)| body.has_siblings())
+    }
+
+    /// Its message, where it holds other statements as well.
+    pub(super) fn whole_message(&self) -> Option<Arc<str>> {
+        let (body, analysed) = self.source.as_ref()?;
+        body.has_siblings().then(|| Arc::clone(&analysed.text))
+    }
+
+    /// The text of what opens a cursor, and its parameters as people read them.
+    pub(super) fn opening(&self) -> Option<Arc<str>> {
+        self.statement()?.declares.as_ref()?;
+        let mut text = self.text().to_owned();
+        for (place, value) in self.parameters().iter().enumerate() {
+            let end = if place == 0 { "\n" } else { ", " };
+            text.push_str(&format!("{end}${} = {}", place + 1, shown(value)));
+        }
+        if self.parameters_are_cut() {
+            text.push_str(" (not all of a parameter is shown)");
+        }
+        Some(text.into())
+    }
+
     /// What the server was asked about its rows, if it was.
     pub(super) fn estimate(&self) -> Option<Option<u64>> {
         self.shown.estimate
@@ -209,15 +244,10 @@ impl Active {
             script.ignores_literals(&of_sample, sample)
         };
         let parameters = self.parameters().iter().enumerate();
-        free.extend(parameters.map(|(place, value)| {
-            let number = place + 1;
-            let shown = match value {
-                weir_audit::Value::Null => "NULL".to_owned(),
-                weir_audit::Value::Text(text) => format!("'{text}'"),
-                weir_audit::Value::Binary(bytes) => format!("{} bytes", bytes.len()),
-            };
-            Arc::from(format!("${number} = {shown}"))
-        }));
+        free.extend(
+            parameters
+                .map(|(place, value)| Arc::from(format!("${} = {}", place + 1, shown(value)))),
+        );
         stands.then(|| HeldShape {
             key: shape.key().into(),
             shown: shape.shown().into(),
@@ -456,6 +486,15 @@ impl Active {
         }
         evidence.sink.record(record);
         None
+    }
+}
+
+/// A parameter as people read it.
+fn shown(value: &weir_audit::Value) -> String {
+    match value {
+        weir_audit::Value::Null => "NULL".to_owned(),
+        weir_audit::Value::Text(text) => format!("'{text}'"),
+        weir_audit::Value::Binary(bytes) => format!("{} bytes", bytes.len()),
     }
 }
 

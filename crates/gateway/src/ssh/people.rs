@@ -42,6 +42,8 @@ impl Relay {
             session: Arc::clone(&self.evidence.session),
             number: record.number,
             statement: sentence.into(),
+            detail: None,
+            apart: "".into(),
             parameters: Vec::new(),
             fingerprint: None,
             rules: vec![spec.rule.clone()],

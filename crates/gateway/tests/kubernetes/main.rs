@@ -63,6 +63,7 @@ struct World {
     records: Mutex<Vec<Record>>,
     sessions: AtomicUsize,
     rulings: Mutex<Vec<oneshot::Sender<Ruled>>>,
+    held: Mutex<Vec<HoldRequest>>,
     asked: AtomicUsize,
     closed: Arc<AtomicBool>,
     port: u16,
@@ -171,7 +172,8 @@ impl Drop for Guard {
 }
 
 impl Holds for World {
-    fn open(&self, _: HoldRequest) -> Pending<'_, Result<Held, String>> {
+    fn open(&self, request: HoldRequest) -> Pending<'_, Result<Held, String>> {
+        self.held.lock().unwrap().push(request);
         let (rule, ruling) = oneshot::channel();
         self.rulings.lock().unwrap().push(rule);
         let number = self.asked.fetch_add(1, Ordering::SeqCst) + 1;
@@ -298,6 +300,7 @@ impl Rig {
             records: Mutex::default(),
             sessions: AtomicUsize::new(0),
             rulings: Mutex::default(),
+            held: Mutex::default(),
             asked: AtomicUsize::new(0),
             closed: Arc::default(),
             port,

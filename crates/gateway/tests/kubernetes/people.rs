@@ -56,6 +56,48 @@ async fn an_approval_lets_one_request_through_and_no_other() {
 }
 
 #[tokio::test]
+async fn people_are_shown_the_object_and_requests_with_others_are_others() {
+    let rig = Rig::new(|_| whole(200, "application/json", "{}")).await;
+    let sender = http2(rig.address).await;
+    let post = |name: &str, asker: &str| {
+        let object = format!(r#"{{"kind": "Endpoints", "metadata": {{"name": "{name}"}}}}"#);
+        let request = Request::post("http://kube/api/v1/namespaces/n/endpoints")
+            .header("content-type", "application/json")
+            .header("authorization", format!("Bearer {asker}"));
+        let request = request.body(Full::new(Bytes::from(object))).unwrap();
+        let mut sender = sender.clone();
+        tokio::spawn(async move { sender.send_request(request).await })
+    };
+    let mut held = Vec::new();
+    for (name, asker) in [
+        ("benign", "a"),
+        ("evil", "a"),
+        ("benign", "b"),
+        ("benign", "a"),
+    ] {
+        let before = held.len();
+        held.push(post(name, asker));
+        while rig.world.asked.load(Ordering::SeqCst) <= before {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+    let asked = rig.world.held.lock().unwrap();
+    let shown = |place: usize| asked[place].detail.as_deref().unwrap().to_owned();
+    assert!(shown(0).contains("\"name\": \"benign\"") && shown(1).contains("\"name\": \"evil\""));
+    assert!(
+        shown(0).contains("With credentials of its own"),
+        "{}",
+        shown(0)
+    );
+    assert_eq!(asked[0].statement, asked[1].statement);
+    assert_eq!(asked[0].apart, asked[3].apart);
+    for other in [1, 2] {
+        assert_ne!(asked[0].apart, asked[other].apart);
+    }
+    assert!(asked.iter().all(|one| one.shape.is_none()));
+}
+
+#[tokio::test]
 async fn text_through_a_proxy_goes_on_as_it_comes() {
     let rig = Rig::new(|_| {
         let first = stream::iter([Bytes::from(format!("data: {MAIL}\n\n"))]);

@@ -28,6 +28,7 @@ pub(super) struct Likeness {
     max_minutes: Option<u32>,
     /// The shape, or the whole statement where it has none.
     text: Arc<str>,
+    apart: Arc<str>,
 }
 
 impl Likeness {
@@ -45,6 +46,7 @@ impl Likeness {
             approvals: request.approvals,
             max_minutes: request.max_minutes,
             text: Arc::clone(hold.shape.as_ref().unwrap_or(&request.statement)),
+            apart: Arc::clone(&hold.apart),
         }
     }
 }
@@ -53,6 +55,7 @@ impl Likeness {
 pub(super) struct Waiter {
     statement: Arc<str>,
     parameters: Vec<Value>,
+    detail: Option<Arc<str>>,
     answer: Sender,
 }
 
@@ -62,6 +65,7 @@ impl Waiter {
         let waiter = Self {
             statement: Arc::clone(&hold.request.statement),
             parameters: hold.request.parameters.clone(),
+            detail: hold.request.detail.clone(),
             answer,
         };
         (waiter, waiting)
@@ -76,6 +80,8 @@ pub(super) struct Entry {
     pub(super) view: HoldView,
     pub(super) waiters: BTreeMap<u64, Waiter>,
     next: u64,
+    /// Whose statement people are shown.
+    shown: Option<u64>,
     shape: Option<Arc<str>>,
     pub(super) raised: watch::Sender<Raised>,
     pub(super) since: Instant,
@@ -98,6 +104,7 @@ impl Entry {
             },
             waiters: BTreeMap::new(),
             next: 0,
+            shown: None,
             shape: hold.shape.clone(),
             raised: watch::Sender::new(None),
             since,
@@ -119,7 +126,9 @@ impl Entry {
 
     /// The one that the request is about.
     pub(super) fn lead(&mut self, waiter: Waiter) -> u64 {
-        self.insert(waiter)
+        let number = self.insert(waiter);
+        self.shown = Some(number);
+        number
     }
 
     /// One more.
@@ -213,24 +222,33 @@ impl Entry {
             minutes: minutes.min(most),
         };
         Some((
-            Key::of(&self.view.session, &self.view.request, shape),
+            Key::of(
+                &self.view.session,
+                &self.view.request,
+                shape,
+                &self.key.apart,
+            ),
             grant,
         ))
     }
 
-    /// Answers everybody who waits. What was approved for one statement is for no other.
+    /// Answers everybody who waits. What was approved for one statement is for one: the one that people
+    /// were shown, or, if whoever asked for it has left, the first that equals it in everything.
     pub(super) fn answer(&mut self, answer: &Answer) {
         let exact = matches!(answer, Answer::Approved { .. })
             && binding_of(&self.view.decisions) == Binding::Exact;
         let request = &self.view.request;
-        for waiter in std::mem::take(&mut self.waiters).into_values() {
-            let same =
-                waiter.statement == request.statement && waiter.parameters == request.parameters;
-            let answer = if exact && !same {
-                Answer::Other
-            } else {
-                answer.clone()
-            };
+        let equals = |waiter: &Waiter| {
+            waiter.statement == request.statement
+                && waiter.parameters == request.parameters
+                && waiter.detail == request.detail
+        };
+        let shown = self.shown.filter(|shown| self.waiters.contains_key(shown));
+        let mut equal = self.waiters.iter().filter(|(_, waiter)| equals(waiter));
+        let served = shown.or_else(|| equal.next().map(|(number, _)| *number));
+        for (number, waiter) in std::mem::take(&mut self.waiters) {
+            let other = exact && Some(number) != served;
+            let answer = if other { Answer::Other } else { answer.clone() };
             let _ = waiter.answer.send(answer);
         }
     }

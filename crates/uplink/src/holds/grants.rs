@@ -4,10 +4,11 @@
 //! - A restart neither loses a grant nor makes it last longer: what is kept is when it was given and
 //!   for how long, by the wall clock. A clock that was set back behind that moment ends it.
 //! - A grant is good for what reads exactly like its shape, of the same identity, login, database,
-//!   Target and rule, and never for longer than the rule lets a shape be approved now.
+//!   Target and rule, in the same role and by the same search path, for as long as the rule asks the same
+//!   people and as many of them; and never for longer than it lets a shape be approved now.
 //! - A file that cannot be read is an error, not an empty list. A grant counts once it is on disk.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -54,11 +55,25 @@ pub(super) struct Key {
     database: Option<String>,
     login: Option<String>,
     rules: Vec<String>,
+    /// Who was asked, and how many of them: none in what an older Weir kept, which is good for nothing.
+    #[serde(default)]
+    groups: BTreeSet<String>,
+    #[serde(default)]
+    users: BTreeSet<String>,
+    #[serde(default)]
+    approvals: u32,
+    #[serde(default)]
+    apart: String,
     shape: String,
 }
 
 impl Key {
-    pub(super) fn of(session: &Session, request: &AccessRequestCreated, shape: &str) -> Self {
+    pub(super) fn of(
+        session: &Session,
+        request: &AccessRequestCreated,
+        shape: &str,
+        apart: &str,
+    ) -> Self {
         let text = |field: &Option<Arc<str>>| field.as_deref().map(str::to_owned);
         Self {
             who: session.identity.name.to_string(),
@@ -66,6 +81,10 @@ impl Key {
             database: text(&session.database),
             login: text(&session.user),
             rules: request.rules.iter().map(str::to_owned).collect(),
+            groups: request.groups.iter().map(str::to_owned).collect(),
+            users: request.users.iter().map(str::to_owned).collect(),
+            approvals: request.approvals.max(1),
+            apart: apart.to_owned(),
             shape: shape.to_owned(),
         }
     }

@@ -49,6 +49,7 @@ pub fn spec(session: &Session, created: &AccessRequestCreated) -> AccessRequestS
         policy: policy.to_owned(),
         rule: rule.to_owned(),
         statement: created.statement.to_string(),
+        detail: text(&created.detail),
         parameters: created.parameters.iter().map(parameter).collect(),
         fingerprint: created.fingerprint.map(|print| format!("{print:016x}")),
         effects: names(&created.effects),

@@ -43,6 +43,7 @@ fn hold(approvals: u32, groups: &[&str]) -> NewHold {
             ..AccessRequestCreated::default()
         },
         shape: None,
+        apart: "".into(),
         patience: Duration::from_secs(900),
     }
 }
@@ -340,11 +341,45 @@ async fn what_asks_for_the_same_waits_for_one_request_with_a_count() {
     f.decide(first.name(), "jane", None, approve(None))
         .await
         .unwrap();
-    let approved = Answer::Approved { rows: None };
-    assert_eq!(first.answer().await, approved);
-    assert_eq!(same.answer().await, approved);
-    // It was approved for customer 1, not for customer 2.
+    assert_eq!(first.answer().await, Answer::Approved { rows: None });
+    assert_eq!(same.answer().await, Answer::Other);
+    // It was approved for one statement: neither for the same once more nor for customer 2.
     assert_eq!(other.answer().await, Answer::Other);
+}
+
+#[tokio::test]
+async fn whoever_left_hands_the_approval_to_one_that_equals_it() {
+    let f = fixture();
+    let shown = f.raise(shaped(1)).await;
+    let mut other = f.raise(shaped(2)).await;
+    let mut equal = f.raise(shaped(1)).await;
+    let mut late = f.raise(shaped(1)).await;
+    let name = shown.name().clone();
+    drop(shown);
+    f.decide(&name, "jane", None, approve(None)).await.unwrap();
+    assert_eq!(other.answer().await, Answer::Other);
+    assert_eq!(equal.answer().await, Answer::Approved { rows: None });
+    assert_eq!(late.answer().await, Answer::Other);
+}
+
+#[tokio::test]
+async fn whoever_is_shown_is_served_though_others_waited_before() {
+    let f = fixture();
+    let Opened::Leads(leading) = f.holds.open(shaped(1)).await.unwrap() else {
+        panic!("nobody asked before");
+    };
+    let holds = f.holds.clone();
+    let joining = tokio::spawn(async move { holds.open(shaped(1)).await });
+    tokio::task::yield_now().await;
+    let mut shown = leading.raise("weir-q7x2m".into()).await.unwrap();
+    let Opened::Waits(mut joined) = joining.await.unwrap().unwrap() else {
+        panic!("it does not wait");
+    };
+    f.decide("weir-q7x2m", "jane", None, approve(None))
+        .await
+        .unwrap();
+    assert_eq!(shown.answer().await, Answer::Approved { rows: None });
+    assert_eq!(joined.answer().await, Answer::Other);
 }
 
 #[tokio::test]
@@ -368,12 +403,13 @@ async fn a_denial_is_for_everybody_who_waits_for_it() {
 async fn other_identities_logins_targets_rules_and_approvers_are_no_repetition() {
     let f = fixture();
     let _first = f.raise(shaped(1)).await;
-    let edits: [fn(&mut NewHold); 6] = [
+    let edits: [fn(&mut NewHold); 7] = [
         |hold| Arc::make_mut(&mut hold.session).user = Some("other".into()),
         |hold| Arc::make_mut(&mut hold.session).target = Some("other".into()),
         |hold| Arc::make_mut(&mut hold.session).identity = Arc::new(Identity::named("other")),
         |hold| hold.request.rules = ["reporting/other"].into_iter().collect(),
         |hold| hold.request.groups = ["other"].into_iter().collect(),
+        |hold| hold.apart = "another search path".into(),
         |hold| hold.shape = Some("select 1".into()),
     ];
     let mut tickets = Vec::new();
@@ -425,12 +461,17 @@ async fn an_approved_shape_lets_the_same_shape_go_on_and_nothing_else() {
         }
     };
     assert_eq!(granted(shaped(3)).await, Some(name));
-    let edits: [fn(&mut NewHold); 6] = [
+    let edits: [fn(&mut NewHold); 10] = [
         |hold| Arc::make_mut(&mut hold.session).user = Some("other".into()),
         |hold| Arc::make_mut(&mut hold.session).target = Some("other".into()),
         |hold| Arc::make_mut(&mut hold.session).identity = Arc::new(Identity::named("other")),
         |hold| hold.request.rules = ["reporting/other"].into_iter().collect(),
         |hold| hold.shape = Some("select 1".into()),
+        |hold| hold.apart = "another search path".into(),
+        // The policy asks others, or more of them.
+        |hold| hold.request.groups = ["other"].into_iter().collect(),
+        |hold| hold.request.users = ["alice"].into_iter().collect(),
+        |hold| hold.request.approvals = 2,
         // The policy does not let shapes be approved any more.
         |hold| hold.request.max_minutes = None,
     ];
@@ -480,7 +521,7 @@ async fn a_restart_neither_loses_an_approved_shape_nor_makes_it_last_longer() {
     let path = dir.path().join("approvals");
     let hold = shaped(1);
     let shape = hold.shape.clone().unwrap();
-    let key = grants::Key::of(&hold.session, &hold.request, &shape);
+    let key = grants::Key::of(&hold.session, &hold.request, &shape, "public");
     let at = |minutes: u64| Timestamp::from_micros(1_000_000_000 + minutes * 60_000_000);
     let grant = grants::Grant {
         request: "weir-a".into(),
@@ -501,6 +542,11 @@ async fn a_restart_neither_loses_an_approved_shape_nor_makes_it_last_longer() {
     assert_eq!(found(5, 16), None);
     // The clock was set back.
     assert_eq!(found(30, 9), None);
+    // What an older Weir kept says not who was asked: it is read, and good for nothing.
+    let old = r#"{"who":"reporter","target":null,"database":null,"login":"root","rules":["reporting/bulk"],"shape":"select * from customers where id = ?","request":"weir-a","rows":null,"granted":"1970-01-01T00:26:40Z","minutes":20}"#;
+    std::fs::write(&path, old).unwrap();
+    let grants = Grants::open(&path).unwrap();
+    assert!(grants.find(&key, 30, at(10)).is_none());
     std::fs::write(&path, "{").unwrap();
     assert!(Grants::open(&path).is_err());
 }

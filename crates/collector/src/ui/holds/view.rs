@@ -16,6 +16,8 @@ use crate::ui::sql::{self, Shown};
 
 /// Bytes of a statement that a page shows; the rest is a link away.
 const TEXT: usize = 128 << 10;
+/// Bytes of what decides beside it.
+const DETAIL: usize = 256 << 10;
 /// Bytes of it in the list.
 const IN_A_LIST: usize = 160;
 /// Decisions of the past that are shown.
@@ -46,6 +48,8 @@ pub(super) struct Detail {
     pub(super) uid: String,
     pub(super) summary: Vec<Html>,
     pub(super) text: Shown,
+    /// What decides beside the text.
+    pub(super) beside: Option<Shown>,
     pub(super) whole: String,
     pub(super) parameters: Vec<Html>,
     pub(super) facts: Vec<(&'static str, Html)>,
@@ -262,6 +266,10 @@ pub(super) fn detail(view: &RequestView, listed: &RequestsListed, now: Timestamp
             false => spec.summary.iter().map(|line| visible(line)).collect(),
         },
         text: text(view, TEXT),
+        beside: spec
+            .detail
+            .as_deref()
+            .map(|detail| sql::plain(detail, DETAIL)),
         parameters: spec
             .parameters
             .iter()

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::*;
+use crate::postgres::judge::own_text;
 use crate::postgres::pending::name;
 
 impl Session {
@@ -46,10 +47,11 @@ impl Session {
         self.settle_meter(&mut active);
         self.touched |= active.judged().touches;
         self.reading_unsure |= active.judged().rereads;
+        let shown = active.opening();
         let effects = active.after();
         self.durable.extend(active.finish(Outcome::Completed));
         if let Some((body, analysed)) = effects {
-            self.apply(&body, &analysed);
+            self.apply(&body, &analysed, shown);
         }
         Ok(Fate::Forward)
     }
@@ -104,6 +106,7 @@ impl Session {
         &mut self,
         body: &StatementBody,
         analysed: &Arc<crate::postgres::cache::Analysed>,
+        shown: Option<Arc<str>>,
     ) {
         let Some(statement) = body.get() else { return };
         if statement.changes_schema || !statement.code.is_empty() {
@@ -125,6 +128,7 @@ impl Session {
             self.named.portal_gone(cursor.name.as_bytes());
             let made = Cursor {
                 body: body.nested(),
+                text: shown.unwrap_or_else(|| own_text(Some(body), analysed)),
                 hold: cursor.hold,
                 meter: None,
             };
