@@ -25,12 +25,13 @@ mod matching;
 mod name;
 mod operation;
 mod quarantine;
+mod route;
 mod rule;
 mod scope;
 mod ssh;
 mod target;
 
-pub use bundle::{BuildError, Bundle, BundleBuilder, Contested};
+pub use bundle::{BuildError, Bundle, BundleBuilder};
 pub use decision::{Decision, Denial, Hold, HoldSpec, Obligations, Permit, ValueMask, Verdict};
 pub use effect::{Effect, EffectSet};
 pub use exception::{Exception, Lifted};
@@ -52,6 +53,7 @@ pub use operation::{
     WhereClause,
 };
 pub use quarantine::{Lifting, Quarantine};
+pub use route::Unroutable;
 pub use rule::{
     Action, Approval, DefaultAction, Delivery, Exceed, LimitSpec, Match, Mode, Policy, RecordLevel,
     Rule, RuleName, SubjectSelector, WhereTest,
@@ -62,8 +64,8 @@ pub use ssh::{
     SshRequest,
 };
 pub use target::{
-    Address, Catalog, Cidr, ClientLogin, ClientTls, Credentials, Host, Login, Pooler, Protocol,
-    Resolved, Source, Ssh, Target, TargetId, TlsMode, UpstreamTls,
+    Address, Catalog, Cidr, ClientLogin, ClientTls, Credentials, Host, Login, Places, Pooler,
+    Protocol, Resolved, Source, Ssh, Standing, Target, TargetId, TlsMode, UpstreamTls,
 };
 
 #[cfg(test)]
