@@ -10,6 +10,7 @@ from lab.report import contains, equal
 FIXTURES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "fixtures")
 TOKEN = {"name": "t", "projected": {"sources": [{"serviceAccountToken": {"path": "token", "audience": "weir.dev"}}]}}
 HOST = {"name": "t", "hostPath": {"path": "/run"}}
+GIT = {"name": "t", "gitRepo": {"repository": "https://git.example/x.git"}}
 MOUNT = [{"name": "t", "mountPath": "/t"}]
 
 
@@ -38,6 +39,27 @@ ADMISSION = (
      "weir-identity"),
     ("a second token with Weir's audience", {"volumes": [TOKEN], "containers.0.volumeMounts": MOUNT}, "audience"),
     ("a host path", {"volumes": [HOST], "containers.0.volumeMounts": MOUNT}, "hostPath"),
+    *((f"the node as a client, by {where}'s {how}", {f"containers.0.{where}": {how: {"host": "10.0.0.9", "port": 5432}}}, "host of its own")
+      for where in ("livenessProbe", "readinessProbe", "startupProbe") for how in ("httpGet", "tcpSocket")),
+    *((f"the node as a client, by {when}", {"containers.0.lifecycle": {when: {"httpGet": {"host": "10.0.0.9", "port": 5432}}}}, "host of its own")
+      for when in ("postStart", "preStop")),
+    ("the node as a client, by a probe of an init container",
+     {"initContainers": [{"name": "first", "image": "weir.test/client:1", "restartPolicy": "Always", "command": ["sleep", "infinity"],
+                          "startupProbe": {"tcpSocket": {"host": "10.0.0.9", "port": 5432}}}]}, "host of its own"),
+    ("a repository that the node fetches", {"volumes": [GIT], "containers.0.volumeMounts": MOUNT}, "gitRepo"),
+    ("own host names", {"hostAliases": [{"ip": "10.0.0.9", "hostnames": ["db.data.svc"]}]}, "hostAliases"),
+    ("own name servers", {"dnsConfig": {"nameservers": ["10.0.0.9"]}}, "name servers"),
+    ("own search domains", {"dnsConfig": {"searches": ["evil.svc.cluster.local"]}}, "dnsConfig.searches"),
+    ("own resolver options", {"dnsConfig": {"options": [{"name": "ndots", "value": "9"}]}}, "dnsConfig.options"),
+)
+# Accepted in `fort` as elsewhere: what differs in the pod.
+ORDINARY = (
+    ("probes and hooks of the pod itself", {
+        "containers.0.livenessProbe": {"httpGet": {"path": "/", "port": 8080}}, "containers.0.readinessProbe": {"tcpSocket": {"port": 8080}},
+        "containers.0.startupProbe": {"exec": {"command": ["true"]}},
+        "containers.0.lifecycle": {"preStop": {"httpGet": {"path": "/", "port": 8080}}, "postStart": {"exec": {"command": ["true"]}}}}),
+    ("an empty dnsConfig", {"dnsConfig": {}}),
+    ("a host name and a subdomain", {"hostname": "web-0", "subdomain": "web"}),
 )
 # What a foreign webhook does: a server that puts an init container in front.
 HOOK = """\
@@ -71,15 +93,20 @@ server.serve_forever()
 """
 
 
-def foreign_service(database):
-    """A Service without a selector whose endpoint is the database, as anybody may write one."""
-    return json.dumps({"apiVersion": "v1", "kind": "List", "items": [
-        {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "mine"},
-         "spec": {"ports": [{"name": "pg", "port": 7654, "targetPort": 5432}]}},
-        {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
-         "metadata": {"name": "mine-1", "labels": {"kubernetes.io/service-name": "mine"}},
-         "addressType": "IPv4", "ports": [{"name": "pg", "port": 5432, "protocol": "TCP"}],
-         "endpoints": [{"addresses": [database], "conditions": {"ready": True}}]}]})
+def foreign_services(database, other):
+    """Services without a selector whose endpoints are the database, and the database and another pod that is
+    not ready, as anybody may write them."""
+    items = []
+    for name, port, others in (("mine", 7654, ()), ("half", 7655, (other,))):
+        items.append({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
+                      "spec": {"ports": [{"name": "pg", "port": port, "targetPort": 5432}]}})
+        items.append({
+            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+            "metadata": {"name": f"{name}-1", "labels": {"kubernetes.io/service-name": name}},
+            "addressType": "IPv4", "ports": [{"name": "pg", "port": 5432, "protocol": "TCP"}],
+            "endpoints": [{"addresses": [database], "conditions": {"ready": True}},
+                          *({"addresses": [one], "conditions": {"ready": False}} for one in others)]})
+    return json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
 
 
 class Specs:
@@ -109,9 +136,25 @@ class Specs:
         assert held.returncode != 0, "accepted"
         contains(held.stderr, says)
 
+    def ordinary_pods_are_accepted(self):
+        """Fields that are refused with what leaves the pod, without it."""
+        for name, changes in ORDINARY:
+            for namespace in ("free", "fort"):
+                done = self.create(namespace, self.changed(changes))
+                equal(done.returncode, 0, f"{name} in {namespace}: {done.stderr}")
+
+    def host_name_of_another(self):
+        """Refused where the API server knows the field, from 1.35 on without a feature gate."""
+        pod = self.changed({"hostnameOverride": "db.data.svc"})
+        known = json.loads(self.create("free", pod, "-o", "json", "--validate=ignore").stdout)["spec"]
+        done = self.create("fort", pod, "--validate=ignore")
+        equal(done.returncode != 0, "hostnameOverride" in known, done.stderr)
+        if done.returncode != 0:
+            contains(done.stderr, "hostnameOverride")
+
     def claims(self):
         """Those that are more than a changed pod."""
-        return (self.hand_made_sidecar, self.without_the_controller_nothing_is_hand_made,
+        return (self.ordinary_pods_are_accepted, self.host_name_of_another, self.hand_made_sidecar, self.without_the_controller_nothing_is_hand_made,
                 self.webhook_that_prepends, self.debug_container, self.debug_container_at_the_sidecar,
                 self.exec_into_the_sidecar, self.resize_of_the_sidecar, self.image_change_of_the_sidecar,
                 self.namespace_label_stays)
@@ -152,6 +195,8 @@ class Specs:
             for what, pod in self._hand_made_offline():
                 done = self.create("fort", pod)
                 assert done.returncode != 0, f"{what}: accepted"
+                if what == "created-by":
+                    contains(done.stderr, what)
         finally:
             self.cluster.kubectl("-n", "weir-system", "scale", "deployment/weir-controller", "--replicas=2")
             self.weir.shell("kubectl -n weir-system rollout status deployment/weir-controller --timeout=90s")
@@ -175,6 +220,10 @@ class Specs:
         copy = json.loads(json.dumps(pod))
         copy["spec"]["initContainers"].insert(0, {"name": "first", "image": "weir.test/client:1"})
         yield "first place", copy
+        copy = json.loads(json.dumps(pod))
+        copy["metadata"]["annotations"] = {"weir.dev/created-by": "somebody-else"}
+        yield "created-by", copy
+        yield "created-by", pod
 
     def webhook_that_prepends(self):
         """A foreign webhook's container does not run before the sidecar."""

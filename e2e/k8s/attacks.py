@@ -42,6 +42,7 @@ INSIDE = (
     ("a relay under a name that a lax policy is for", f"{HOSTS} && PGHOST=$OUTSIDE PGPORT=7777 {PSQL}", "free", CLEAR,
      "refused|denied|not governed|closed"),
     ("a Service of the attacker's", f"PGHOST=mine PGPORT=7654 {PSQL}", "free", CLEAR, MASKED),
+    ("a Service of the attacker's that leads elsewhere too", f"PGHOST=half PGPORT=7655 {PSQL}", "free", CLEAR, "refused|denied|not governed|closed"),
     ("IPv6", f"PGHOST=$LINK_LOCAL%eth0 {PSQL}", "free", CLEAR, "refused|denied|not governed|closed|unreachable"),
     ("UDP", UDP, "free", "echo hello", "timed out|not permitted|unreachable|refused"),
     ("a packet socket", PACKET, "free", "opened", "not permitted"),
@@ -121,7 +122,7 @@ class Inside:
             "LINK_LOCAL": ":".join(re.findall("....", local.group(1))) if local else "",
         }
         for namespace in ("free", "fort"):
-            self.cluster.apply(attack_specs.foreign_service(database), namespace=namespace)
+            self.cluster.apply(attack_specs.foreign_services(database, self.variables["OUTSIDE"]), namespace=namespace)
         for name, changes in VARIANTS.items():
             namespace, pod = name.split("/")
             self.cluster.apply(json.dumps(variant(pod, changes)), namespace=namespace)
@@ -153,9 +154,10 @@ class Inside:
         assert re.search(expected, held), f"{held!r} is not /{expected}/"
 
     def evidence(self):
-        """The relay on another port is a finding."""
+        """The relay on another port is a finding, and so is the Service that leads elsewhere too."""
         text = self.weir.evidence("query --kind refusals,findings -n fort -o json")
         contains(text, "7777")
+        contains(text, "7655")
         equal(CLEAR in text, False, "clear text in evidence")
 
 

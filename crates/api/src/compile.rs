@@ -21,9 +21,8 @@ mod rule;
 mod target;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 
-use weir_policy::{Bundle, BundleBuilder, Label, Mask, Target, Timestamp};
+use weir_policy::{Bundle, BundleBuilder, Label, Mask, Places, Target, Timestamp};
 
 use crate::diagnostic::{Diagnostic, Reason, Severity};
 use crate::kinds::{DataLabelSpec, ServiceRef, TargetSpec};
@@ -46,8 +45,8 @@ pub struct CompileOptions {
     pub now: Timestamp,
 }
 
-/// The addresses that lead to Services.
-pub type Services = BTreeMap<ServiceRef, Vec<SocketAddr>>;
+/// The places that lead to Services.
+pub type Services = BTreeMap<ServiceRef, Vec<Places>>;
 
 /// What a name of another object that is not there means.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -200,26 +200,8 @@ fn plain(text: &str) -> String {
     words.join(" ")
 }
 
-/// Whether people would not see a character, or would see others elsewhere because of it.
-#[must_use]
-pub fn is_hidden(c: char) -> bool {
-    let hidden = matches!(
-        c,
-        '\u{ad}'
-            | '\u{61c}'
-            | '\u{180e}'
-            | '\u{200b}'..='\u{200f}'
-            | '\u{202a}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}'
-            | '\u{feff}'
-            | '\u{fff9}'..='\u{fffb}'
-            | '\u{e0000}'..='\u{e007f}'
-    );
-    hidden || c.is_control()
-}
-
 fn visible(c: char) -> char {
-    if is_hidden(c) {
+    if crate::is_hidden(c) {
         char::REPLACEMENT_CHARACTER
     } else {
         c

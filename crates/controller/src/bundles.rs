@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
 use weir_api::kinds::ServiceRef;
-use weir_policy::Timestamp;
+use weir_policy::{Places, Timestamp};
 use weir_telemetry::{IntCounter, IntGauge, Registry};
 use weir_uplink::control::{ResolvedService, Settings, UnmatchedSetting};
 
@@ -17,6 +17,7 @@ use crate::bundle::{Accepted, Acceptor, Latest};
 use crate::services::Services;
 use crate::snapshot::{Content, Inputs, OWN};
 use crate::store::kinds::Kind;
+use crate::store::pods::Pods;
 use crate::store::{Store, Tables};
 
 /// Changes that come together are taken over together.
@@ -61,6 +62,7 @@ pub(crate) type Current = watch::Receiver<Option<Arc<Inputs>>>;
 /// Makes inputs from the store.
 pub(crate) struct Bundles {
     store: Store,
+    pods: Pods,
     namespace: String,
     settings: Settings,
     metrics: BundleMetrics,
@@ -72,12 +74,14 @@ impl Bundles {
     /// addresses are filled in.
     pub(crate) fn new(
         store: Store,
+        pods: Pods,
         namespace: String,
         settings: Settings,
         metrics: BundleMetrics,
     ) -> Self {
         Self {
             store,
+            pods,
             namespace,
             settings,
             metrics,
@@ -93,6 +97,7 @@ impl Bundles {
     /// Publishes. Returns only when the store is gone.
     pub(crate) async fn run(self) {
         let mut changes = self.store.changes();
+        let mut moves = self.pods.moves();
         let mut acceptor = Acceptor::default();
         let mut latest: Vec<Latest> = Vec::new();
         let mut judged: Option<Judged> = None;
@@ -100,12 +105,14 @@ impl Bundles {
             let due = judged.as_ref().and_then(|judged| judged.until);
             tokio::select! {
                 changed = changes.changed() => if changed.is_err() { return },
+                moved = moves.changed() => if moved.is_err() { return },
                 () = reached(due) => {}
             }
             let since = Instant::now();
             tokio::time::sleep(DEBOUNCE).await;
             let now = *changes.borrow_and_update();
-            if !self.store.read(Tables::is_complete) {
+            moves.mark_unchanged();
+            if !self.store.read(Tables::is_complete) || !self.pods.is_complete() {
                 continue;
             }
             let at = time();
@@ -119,8 +126,8 @@ impl Bundles {
             let accepted = match unchanged {
                 Some(judged) if judged.services == services => judged.accepted,
                 _ => {
-                    let addresses = services.iter().map(addresses).collect();
-                    Arc::new(acceptor.accept(latest.clone(), &addresses, at))
+                    let places = services.iter().map(places).collect();
+                    Arc::new(acceptor.accept(latest.clone(), &places, at))
                 }
             };
             judged = Some(Judged {
@@ -144,11 +151,13 @@ impl Bundles {
     }
 
     fn resolve(&self, wanted: &BTreeSet<ServiceRef>) -> Vec<ResolvedService> {
+        let pods = self.pods.namespaces();
         self.store.read(|tables| {
             let services = Services::new(
                 tables.services.iter(),
                 tables.slices.iter(),
                 tables.nodes.iter().map(|(_, node)| node),
+                &pods,
             );
             wanted.iter().map(|one| services.resolve(one)).collect()
         })
@@ -261,13 +270,13 @@ fn host(address: &str) -> &str {
     address.rsplit_once(':').map_or(address, |(host, _)| host)
 }
 
-fn addresses(service: &ResolvedService) -> (ServiceRef, Vec<std::net::SocketAddr>) {
+fn places(service: &ResolvedService) -> (ServiceRef, Vec<Places>) {
     let reference = ServiceRef {
         namespace: service.namespace.clone(),
         name: service.name.clone(),
         port: service.port,
     };
-    (reference, service.endpoints.clone())
+    (reference, service.places.clone())
 }
 
 fn time() -> Timestamp {

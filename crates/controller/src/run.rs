@@ -119,6 +119,7 @@ pub async fn run(
     let notifier = Notifier::new(parts.requests.clone(), couriers.clone());
     let bundles = Bundles::new(
         parts.store.clone(),
+        parts.pods.clone(),
         config.namespace.clone(),
         config.settings.clone(),
         BundleMetrics::new(&registry)?,

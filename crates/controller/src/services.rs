@@ -1,16 +1,22 @@
-//! Every address that leads to a Service.
+//! Every place that leads to a Service, and how sure that is.
 //!
 //! Pure. A Service is reached at its cluster IPs, its endpoints, its node ports, its external and
 //! load-balancer addresses, and at those of every other Service, in any namespace, that leads to
 //! one of the same endpoints: a Service of somebody else's that points at the database is the
-//! database. Refuses: to resolve names; an `ExternalName` Service has no addresses here.
+//! database. What is behind each of these is said beside it, every endpoint, ready or not: a Service that
+//! leads elsewhere as well is for nobody, which the bundle judges (`weir_policy`'s `route`).
+//!
+//! Whoever may write EndpointSlices may write any address into them. An endpoint that is a pod of the
+//! Service's own namespace is the Service's; one that is a pod of another namespace is not; of others
+//! nobody knows. Refuses: to resolve names; an `ExternalName` Service has no addresses here.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use k8s_openapi::api::core::v1::{Node, Service, ServicePort};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use weir_api::kinds::ServiceRef;
+use weir_policy::{Places, Standing};
 use weir_uplink::control::ResolvedService;
 
 /// What is kept of a Service.
@@ -18,8 +24,8 @@ use weir_uplink::control::ResolvedService;
 pub(crate) struct ServiceEntry {
     /// Cluster IPs, as the Service orders them.
     pub(crate) cluster: Vec<IpAddr>,
-    /// Cluster IPs, external IPs and load-balancer IPs.
-    addresses: Vec<IpAddr>,
+    /// External IPs and load-balancer IPs.
+    external: Vec<IpAddr>,
     ports: Vec<Port>,
 }
 
@@ -56,15 +62,10 @@ impl From<&Service> for ServiceEntry {
             None => spec.cluster_ip.as_slice(),
         };
         // A Service without one says `None`.
-        let cluster = cluster.iter().filter_map(|ip| ip.parse().ok()).collect();
-        let texts = spec
-            .cluster_ips
-            .iter()
-            .flatten()
-            .chain(&spec.cluster_ip)
-            .chain(spec.external_ips.iter().flatten())
-            .chain(balancer.iter().filter_map(|ingress| ingress.ip.as_ref()));
-        let addresses: BTreeSet<IpAddr> = texts.filter_map(|ip| ip.parse().ok()).collect();
+        let cluster = cluster.iter().filter_map(|ip| address(ip)).collect();
+        let external = spec.external_ips.iter().flatten();
+        let external = external.chain(balancer.iter().filter_map(|ingress| ingress.ip.as_ref()));
+        let external: BTreeSet<IpAddr> = external.filter_map(|ip| address(ip)).collect();
         let port = |port: &ServicePort| {
             tcp(port.protocol.as_deref()).then(|| Port {
                 name: port.name.clone().unwrap_or_default(),
@@ -74,7 +75,7 @@ impl From<&Service> for ServiceEntry {
         };
         Self {
             cluster,
-            addresses: addresses.into_iter().collect(),
+            external: external.into_iter().collect(),
             ports: spec.ports.iter().flatten().filter_map(port).collect(),
         }
     }
@@ -82,8 +83,10 @@ impl From<&Service> for ServiceEntry {
 
 impl From<&EndpointSlice> for SliceEntry {
     fn from(slice: &EndpointSlice) -> Self {
-        // Unready endpoints count: a client may dial them by their address.
+        // Unready endpoints count: a client may dial them by their address, and they may become ready.
         let addresses = slice.endpoints.iter().flat_map(|one| &one.addresses);
+        // Nobody connects to names.
+        let addresses = addresses.filter(|_| slice.address_type != "FQDN");
         let ports = slice.ports.iter().flatten().filter_map(|port| {
             let number = u16::try_from(port.port?).ok()?;
             let name = port.name.clone().unwrap_or_default();
@@ -93,7 +96,7 @@ impl From<&EndpointSlice> for SliceEntry {
         let service = service.and_then(|labels| labels.get("kubernetes.io/service-name"));
         Self {
             service: service.cloned().unwrap_or_default(),
-            addresses: addresses.filter_map(|ip| ip.parse().ok()).collect(),
+            addresses: addresses.map(|ip| address(ip).unwrap_or(UNKNOWN)).collect(),
             ports: ports.collect(),
         }
     }
@@ -111,17 +114,26 @@ pub(crate) fn node(node: &Node) -> NodeEntry {
     let status = node.status.as_ref();
     let addresses = status.and_then(|status| status.addresses.as_deref());
     let addresses = addresses.unwrap_or_default().iter();
-    let ips: BTreeSet<IpAddr> = addresses
-        .filter_map(|one| one.address.parse().ok())
-        .collect();
+    let ips: BTreeSet<IpAddr> = addresses.filter_map(|one| address(&one.address)).collect();
     ips.into_iter().collect()
+}
+
+/// An endpoint that cannot be read: the cluster reads addresses that we do not, with zeros in front.
+const UNKNOWN: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+
+/// An address, IPv4 never as IPv6.
+fn address(text: &str) -> Option<IpAddr> {
+    text.parse().ok().map(|ip: IpAddr| ip.to_canonical())
 }
 
 fn tcp(protocol: Option<&str>) -> bool {
     matches!(protocol, None | Some("TCP"))
 }
 
-/// All Services, slices and nodes, arranged for lookups.
+/// Namespaces by the addresses of their pods.
+pub(crate) type PodNamespaces = HashMap<IpAddr, BTreeSet<String>>;
+
+/// All Services, slices, nodes and pods, arranged for lookups.
 pub(crate) struct Services<'a> {
     services: HashMap<(&'a str, &'a str), &'a ServiceEntry>,
     /// Endpoints by Service and port name.
@@ -129,6 +141,7 @@ pub(crate) struct Services<'a> {
     /// Which Services lead to an endpoint, and by which port name.
     leading: HashMap<SocketAddr, Vec<(&'a str, &'a str, &'a str)>>,
     nodes: Vec<IpAddr>,
+    pods: &'a PodNamespaces,
 }
 
 impl<'a> Services<'a> {
@@ -137,6 +150,7 @@ impl<'a> Services<'a> {
         services: impl Iterator<Item = (&'a (String, String), &'a ServiceEntry)>,
         slices: impl Iterator<Item = (&'a (String, String), &'a SliceEntry)>,
         nodes: impl Iterator<Item = &'a NodeEntry>,
+        pods: &'a PodNamespaces,
     ) -> Self {
         let mut all = Self {
             services: services
@@ -145,6 +159,7 @@ impl<'a> Services<'a> {
             endpoints: HashMap::new(),
             leading: HashMap::new(),
             nodes: nodes.flatten().copied().collect(),
+            pods,
         };
         for ((namespace, _), slice) in slices {
             let service = (namespace.as_str(), slice.service.as_str());
@@ -174,44 +189,77 @@ impl<'a> Services<'a> {
             namespace: wanted.namespace.clone(),
             name: wanted.name.clone(),
             port: wanted.port,
-            endpoints: found.into_iter().collect(),
+            places: found.into_iter().collect(),
         }
     }
 
-    fn reach(&self, service: (&'a str, &'a str), port: &str, found: &mut BTreeSet<SocketAddr>) {
-        let mut seen = HashSet::new();
-        self.fronts(service, port, found);
+    fn reach(&self, service: (&'a str, &'a str), port: &str, found: &mut BTreeSet<Places>) {
+        let (mut given, mut written) = (BTreeSet::new(), BTreeSet::new());
         for endpoint in self.endpoints_of(service, port) {
-            found.insert(endpoint);
-            let leading = self.leading.get(&endpoint).into_iter().flatten();
-            for (namespace, name, port) in leading {
-                if seen.insert((*namespace, *name, *port)) {
-                    self.fronts((namespace, name), port, found);
-                }
+            match self.pods.get(&endpoint.ip()) {
+                _ if endpoint.ip().is_unspecified() => {}
+                Some(namespaces) if namespaces.contains(service.0) => _ = given.insert(endpoint),
+                Some(_) => {}
+                None => _ = written.insert(endpoint),
             }
         }
+        self.fronts(service, port, Standing::Given, found);
+        let mut seen = HashSet::from([(service.0, service.1, port)]);
+        // Those with an endpoint that is surely this Service's first.
+        for (endpoints, standing) in [(given, Standing::Given), (written, Standing::Written)] {
+            for endpoint in &endpoints {
+                let leading = self.leading.get(endpoint).into_iter().flatten();
+                for (namespace, name, port) in leading {
+                    if seen.insert((*namespace, *name, *port)) {
+                        self.fronts((namespace, name), port, standing, found);
+                    }
+                }
+            }
+            found.extend(places(endpoints.into_iter().collect(), standing, &[]));
+        }
     }
 
-    fn endpoints_of(&self, service: (&str, &str), port: &str) -> Vec<SocketAddr> {
+    fn endpoints_of(&self, service: (&str, &str), port: &str) -> BTreeSet<SocketAddr> {
         let all = self.endpoints.get(&service).into_iter().flatten();
         all.filter(|(name, _)| *name == port)
             .map(|(_, endpoint)| *endpoint)
             .collect()
     }
 
-    /// The addresses in front of a Service's port.
-    fn fronts(&self, service: (&str, &str), port: &str, found: &mut BTreeSet<SocketAddr>) {
+    /// The addresses in front of a Service's port. What the cluster gave the Service has that standing.
+    fn fronts(
+        &self,
+        service: (&str, &str),
+        port: &str,
+        standing: Standing,
+        found: &mut BTreeSet<Places>,
+    ) {
         let Some(entry) = self.services.get(&service) else {
             return;
         };
+        let behind: Vec<SocketAddr> = self.endpoints_of(service, port).into_iter().collect();
         for port in entry.ports.iter().filter(|one| one.name == port) {
-            let own = entry.addresses.iter();
-            found.extend(own.map(|ip| SocketAddr::new(*ip, port.number)));
-            if let Some(node) = port.node {
-                found.extend(self.nodes.iter().map(|ip| SocketAddr::new(*ip, node)));
-            }
+            let at = |ip: &IpAddr| SocketAddr::new(*ip, port.number);
+            let node = |node| self.nodes.iter().map(move |ip| SocketAddr::new(*ip, node));
+            let own = entry.cluster.iter().map(at);
+            let own = own.chain(port.node.into_iter().flat_map(node)).collect();
+            let external = entry.external.iter().map(at).collect();
+            found.extend(places(own, standing, &behind));
+            found.extend(places(external, Standing::Written, &behind));
         }
     }
+}
+
+/// Places, if there are any.
+fn places(addresses: Vec<SocketAddr>, standing: Standing, behind: &[SocketAddr]) -> Option<Places> {
+    let mut addresses = addresses;
+    addresses.sort_unstable();
+    addresses.dedup();
+    (!addresses.is_empty()).then(|| Places {
+        addresses,
+        standing,
+        behind: behind.to_vec(),
+    })
 }
 
 #[cfg(test)]

@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tokio::sync::Semaphore;
 use weir_audit::{
-    ConnectionRefused, FingerprintKey, Names, QuarantineChanged, Record, Session as AuditSession,
-    SessionId,
+    ConnectionRefused, Finding, FindingCode, FingerprintKey, Names, QuarantineChanged, Record,
+    Session as AuditSession, SessionId,
 };
 use weir_detect::mask::TokenKey;
-use weir_policy::{Bundle, Contested, Protocol, Resolved, TargetId};
+use weir_policy::{Bundle, Protocol, Resolved, TargetId, Unroutable};
 use weir_transport::listen::Accepted;
 use weir_transport::resolver::Resolver;
 use weir_transport::tls::Authority;
@@ -210,9 +210,11 @@ impl Engine {
         };
         let incoming = Incoming::accepted(accepted, identity, shared.quarantine.subscribe());
         let route = match (listener_target, &incoming.place) {
-            (Some(name), _) => self.route_to(name).await,
+            (Some(name), _) => self.route_to(name).await.map_err(NoRoute::Unknown),
             (None, Some(Place::Address(address))) => shared.route(*address),
-            (None, _) => Err("the connection has no destination".to_owned()),
+            (None, _) => Err(NoRoute::Unknown(
+                "the connection has no destination".to_owned(),
+            )),
         };
         match (route, &incoming.place) {
             (Ok(Some(route)), _) => shared.serve(incoming, route).await,
@@ -221,7 +223,7 @@ impl Engine {
                 Box::pin(relay::unmatched(shared, incoming, &way)).await;
             }
             (Ok(None), _) => {}
-            (Err(reason), _) => shared.turned_away(&incoming, &reason),
+            (Err(why), _) => shared.no_route(&incoming, &why),
         }
     }
 
@@ -251,6 +253,8 @@ impl Engine {
                     hosts.extend(names.iter().map(|name| (name.clone(), *port)));
                 }
             }
+            let places = target.places.iter().flat_map(|places| &places.addresses);
+            hosts.extend(places.map(|at| (at.ip().to_string(), at.port())));
         }
         let listeners = listeners
             .iter()
@@ -302,11 +306,11 @@ impl Engine {
 }
 
 impl Shared {
-    fn route(&self, address: SocketAddr) -> Result<Option<Route>, String> {
+    fn route(&self, address: SocketAddr) -> Result<Option<Route>, NoRoute> {
         let bundle = self.policies.current();
         let resolved = self.resolved.read().unwrap_or_else(PoisonError::into_inner);
         let target = bundle.route(address.ip(), address.port(), None, &resolved);
-        let target = target.map_err(|both| claimed_twice(&bundle, both, &address))?;
+        let target = target.map_err(|why| unroutable(&bundle, why, &address))?;
         drop(resolved);
         Ok(target.map(|target| Route {
             bundle,
@@ -317,7 +321,7 @@ impl Shared {
     }
 
     /// The target at a place that is reached through another connection.
-    pub(crate) fn route_through(&self, place: &Place, way: Way) -> Result<Option<Route>, String> {
+    pub(crate) fn route_through(&self, place: &Place, way: Way) -> Result<Option<Route>, NoRoute> {
         let bundle = self.policies.current();
         let target = match place {
             Place::Address(address) => {
@@ -327,7 +331,7 @@ impl Shared {
             Place::Name(name, port) => bundle.route_named(name, *port),
             Place::Socket(_) => Ok(None),
         };
-        let target = target.map_err(|both| claimed_twice(&bundle, both, place))?;
+        let target = target.map_err(|why| unroutable(&bundle, why, place))?;
         Ok(target.map(|target| Route {
             bundle,
             target,
@@ -366,9 +370,30 @@ impl Shared {
             match self.route_through(place, way.clone()) {
                 Ok(Some(route)) => self.serve(incoming, route).await,
                 Ok(None) => relay::unmatched(&self, incoming, &way).await,
-                Err(reason) => self.turned_away(&incoming, &reason),
+                Err(why) => self.no_route(&incoming, &why),
             }
         })
+    }
+
+    /// Records that a connection is not served because nothing says which target it is for. That a place
+    /// leads to a target and elsewhere may be somebody's doing: it is a finding.
+    fn no_route(&self, incoming: &Incoming, why: &NoRoute) {
+        match why {
+            NoRoute::Unknown(reason) => self.turned_away(incoming, reason),
+            NoRoute::Mixed(reason) => {
+                let session = Arc::new(incoming.session(self.next_session(), None, None));
+                tracing::warn!(client = %incoming.peer.client(), %reason, "connection refused");
+                let finding = Finding {
+                    code: FindingCode::UngovernedProtocol,
+                    message: reason.as_str().into(),
+                    subject: None,
+                    engine: None,
+                };
+                self.sink
+                    .record(Record::session(wall_clock(), Arc::clone(&session), finding));
+                self.refused(session, reason, Names::empty());
+            }
+        }
     }
 
     /// Records that a connection is not served.
@@ -402,8 +427,28 @@ impl Shared {
     }
 }
 
-fn claimed_twice(bundle: &Bundle, both: Contested, place: &impl fmt::Display) -> String {
+/// Why a connection has no route.
+pub(crate) enum NoRoute {
+    /// Nothing says which target is meant.
+    Unknown(String),
+    /// Its destination leads to a target, and elsewhere.
+    Mixed(String),
+}
+
+fn unroutable(bundle: &Bundle, why: Unroutable, place: &impl fmt::Display) -> NoRoute {
     let name = |id| bundle.target(id).map_or("?", |target| target.name.as_str());
-    let (first, second) = (name(both.first), name(both.second));
-    format!("targets \"{first}\" and \"{second}\" both claim {place}")
+    match why {
+        Unroutable::Contested { first, second } => {
+            let (first, second) = (name(first), name(second));
+            NoRoute::Unknown(format!(
+                "targets \"{first}\" and \"{second}\" both claim {place}"
+            ))
+        }
+        Unroutable::Mixed { target, stranger } => {
+            let target = name(target);
+            NoRoute::Mixed(format!(
+                "{place} leads to target \"{target}\", but also to {stranger}, which is not the target's"
+            ))
+        }
+    }
 }

@@ -158,13 +158,7 @@ fn group_names(config: &Checked, claim: Option<Value>) -> Result<Vec<String>, Re
 
 /// A name with its prefix, if people can tell it from every other.
 fn usable(prefix: &str, name: &str) -> Option<String> {
-    let plain = !name.is_empty() && name.len() <= MAX_NAME && !name.chars().any(is_hidden);
+    let plain =
+        !name.is_empty() && name.len() <= MAX_NAME && !name.chars().any(weir_api::is_hidden);
     plain.then(|| format!("{prefix}{name}"))
-}
-
-/// Control characters, and those that turn text around or show nothing.
-fn is_hidden(character: char) -> bool {
-    character.is_control()
-        || matches!(character, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }

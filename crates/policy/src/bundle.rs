@@ -3,7 +3,8 @@
 //! Invariant: a bundle never changes once built, and its digest depends on its content alone, not
 //! on the order in which the compiler met the resources.
 
-use std::net::IpAddr;
+use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -16,7 +17,7 @@ use crate::operation::Subject;
 use crate::quarantine::Quarantine;
 use crate::rule::Policy;
 use crate::scope::Scope;
-use crate::target::{Address, Host, Resolved, Target, TargetId};
+use crate::target::{Host, Places, Target, TargetId};
 
 /// Compiled policy.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub struct Bundle {
     digest: String,
     content: Content,
     label_rules: Vec<Arc<LabelRules>>,
+    /// The places of all Services: of which target, and the how-manieth of its.
+    places: HashMap<SocketAddr, Vec<(TargetId, usize)>>,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -104,11 +107,13 @@ impl BundleBuilder {
         let digest = hex(&Sha256::digest(serde_json::to_vec(&content)?));
         let rules = |target: &Target| Arc::new(LabelRules::new(&target.name, &content.labels));
         let label_rules = content.targets.iter().map(rules).collect();
+        let places = by_address(&content.targets);
         Ok(Bundle {
             revision,
             digest,
             content,
             label_rules,
+            places,
         })
     }
 }
@@ -137,6 +142,12 @@ impl Bundle {
     /// The target of this id, if the id is of this bundle.
     pub fn target(&self, id: TargetId) -> Option<&Target> {
         self.content.targets.get(usize::from(id.0))
+    }
+
+    /// The places of Services that an address belongs to, and the targets that name these.
+    pub(crate) fn places(&self, at: SocketAddr) -> impl Iterator<Item = (TargetId, &Places)> {
+        let here = self.places.get(&at).into_iter().flatten();
+        here.filter_map(|(id, i)| Some((*id, self.target(*id)?.places.get(*i)?)))
     }
 
     /// The label of this id, if the id is of this bundle.
@@ -213,65 +224,6 @@ impl Bundle {
         names
     }
 
-    /// The target behind an address that was dialled: the most exact cover wins. `host` (SNI)
-    /// chooses between targets that cover it equally.
-    ///
-    /// # Errors
-    /// Two targets cover it equally, and nothing says which one is meant.
-    pub fn route(
-        &self,
-        ip: IpAddr,
-        port: u16,
-        host: Option<&str>,
-        resolved: &Resolved,
-    ) -> Result<Option<TargetId>, Contested> {
-        self.best(|target| {
-            let covers = |address: &Address| address.covers(ip, port, resolved);
-            let exactness = target.addresses.iter().filter_map(covers).max()?;
-            let named = |name: &String| host.is_some_and(|host| host.eq_ignore_ascii_case(name));
-            let is_named = host.is_some() && target.client_names().iter().any(named);
-            Some((exactness, is_named))
-        })
-    }
-
-    /// The target behind a name that somebody else looks up.
-    ///
-    /// # Errors
-    /// Two targets have it.
-    pub fn route_named(&self, host: &str, port: u16) -> Result<Option<TargetId>, Contested> {
-        self.best(|target| {
-            let at_port = |address: &Address| address.ports.contains(&port);
-            let names = |address: &Address| {
-                let mut names = address.host.client_names().into_iter();
-                at_port(address) && names.any(|name| name.eq_ignore_ascii_case(host))
-            };
-            target.addresses.iter().any(names).then_some((0, true))
-        })
-    }
-
-    /// The target with the highest rank.
-    fn best(
-        &self,
-        rank: impl Fn(&Target) -> Option<(u8, bool)>,
-    ) -> Result<Option<TargetId>, Contested> {
-        let mut best: Option<((u8, bool), TargetId)> = None;
-        let mut rival = None;
-        for (id, target) in self.targets() {
-            let Some(rank) = rank(target) else {
-                continue;
-            };
-            match best {
-                Some((known, _)) if rank < known => {}
-                Some((known, _)) if rank == known => rival = rival.or(Some(id)),
-                _ => (best, rival) = (Some((rank, id)), None),
-            }
-        }
-        match (best, rival) {
-            (Some((_, first)), Some(second)) => Err(Contested { first, second }),
-            (best, _) => Ok(best.map(|(_, id)| id)),
-        }
-    }
-
     /// What applies to this subject on this target at this moment; good until
     /// [`Scope::expires`]. None: no granting policy selects them, or the target is refused as a
     /// whole, and everything is refused.
@@ -307,13 +259,16 @@ impl Bundle {
     }
 }
 
-/// Two targets claim one address, so that it is nobody's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Contested {
-    /// One of them.
-    pub first: TargetId,
-    /// Another.
-    pub second: TargetId,
+fn by_address(targets: &[Target]) -> HashMap<SocketAddr, Vec<(TargetId, usize)>> {
+    let mut all: HashMap<SocketAddr, Vec<(TargetId, usize)>> = HashMap::new();
+    for (id, target) in (0..=u16::MAX).map(TargetId).zip(targets) {
+        for (i, places) in target.places.iter().enumerate() {
+            for address in &places.addresses {
+                all.entry(*address).or_default().push((id, i));
+            }
+        }
+    }
+    all
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {

@@ -25,12 +25,13 @@ mod matching;
 mod name;
 mod operation;
 mod quarantine;
+mod route;
 mod rule;
 mod scope;
 mod ssh;
 mod target;
 
-pub use bundle::{BuildError, Bundle, BundleBuilder, Contested};
+pub use bundle::{BuildError, Bundle, BundleBuilder};
 pub use decide::UNPROVEN_HINT;
 pub use decision::{Decision, Denial, Hold, HoldSpec, Obligations, Permit, ValueMask, Verdict};
 pub use effect::{Effect, EffectSet};
@@ -53,6 +54,7 @@ pub use operation::{
     WhereClause,
 };
 pub use quarantine::{Lifting, Quarantine};
+pub use route::Unroutable;
 pub use rule::{
     Action, Approval, DefaultAction, Delivery, Exceed, LimitSpec, Match, Mode, Policy, RecordLevel,
     Rule, RuleName, SubjectSelector, WhereTest,
@@ -63,8 +65,8 @@ pub use ssh::{
     SshRequest,
 };
 pub use target::{
-    Address, Catalog, Cidr, ClientLogin, ClientTls, Credentials, Host, Login, Pooler, Protocol,
-    Resolved, Source, Ssh, Target, TargetId, TlsMode, UpstreamTls,
+    Address, Catalog, Cidr, ClientLogin, ClientTls, Credentials, Host, Login, Places, Pooler,
+    Protocol, Resolved, Source, Ssh, Standing, Target, TargetId, TlsMode, UpstreamTls,
 };
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -23,6 +23,8 @@ pub struct Target {
     pub protocol: Protocol,
     /// Where it is.
     pub addresses: Vec<Address>,
+    /// Where its Services are.
+    pub places: Vec<Places>,
     /// TLS towards it.
     pub upstream_tls: UpstreamTls,
     /// Whether a client may use TLS towards Weir.
@@ -95,6 +97,29 @@ pub struct Address {
     pub ports: Vec<u16>,
 }
 
+/// Places that lead to a Service of a target, as the cluster has it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Places {
+    /// They, IPv4 addresses never written as IPv6.
+    pub addresses: Vec<SocketAddr>,
+    /// How much the claim is worth.
+    pub standing: Standing,
+    /// Where connections to them end: every endpoint, ready or not. Empty where they are endpoints.
+    #[serde(default)]
+    pub behind: Vec<SocketAddr>,
+}
+
+/// How much a Service's claim to a place is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Standing {
+    /// The cluster gave it the place: a cluster IP, a node port, the address of a pod of its namespace.
+    /// As exact as an address that a target names.
+    Given,
+    /// Somebody wrote it down: other endpoints, external and load-balancer addresses. An address that
+    /// another target names, or was given, stays that target's; in another target's network it is nobody's.
+    Written,
+}
+
 /// The host part of an address.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Host {
@@ -102,7 +127,7 @@ pub enum Host {
     Net(Cidr),
     /// A DNS name, resolved by the caller.
     Name(String),
-    /// A Kubernetes Service: its names. The addresses that lead to it stand beside it.
+    /// A Kubernetes Service: its names. The addresses that lead to it are [`Target::places`].
     Service {
         /// Its namespace.
         namespace: String,

@@ -26,6 +26,7 @@ fn target(name: &str, ip: &str) -> Target {
             host: Host::Net(Cidr::parse(ip).expect("network")),
             ports: vec![5432],
         }],
+        places: Vec::new(),
         upstream_tls: UpstreamTls {
             mode: TlsMode::Disable,
             ca: None,

@@ -204,7 +204,7 @@ fn services(snapshot: &Snapshot) -> Services {
             name: service.name.clone(),
             port: service.port,
         };
-        (name, service.endpoints.clone())
+        (name, service.places.clone())
     });
     services.collect()
 }

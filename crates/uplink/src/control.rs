@@ -30,8 +30,8 @@ pub use weir_audit::Alert;
 
 pub use messages::{
     AccessRequestOpened, Attested, Ending, Enrol, Enrolment, Lease, LeaseAsk, LeaseRequest, Leases,
-    Push, Repeats, Report, RequestRuling, ResolvedService, Review, ReviewRequest, ServiceEndpoint,
-    Settings, Snapshot, UnmatchedSetting,
+    Push, Repeats, Report, RequestRuling, ResolvedService, Review, ReviewRequest, Settings,
+    Snapshot, UnmatchedSetting,
 };
 pub use people::{
     Coverage, CoverageAsked, DecisionAsked, DecisionTaken, FingerprintsAsked, FingerprintsMade,

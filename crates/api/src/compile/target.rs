@@ -1,13 +1,14 @@
 //! `Target` to [`weir_policy::Target`].
 
-use std::net::IpAddr;
+use std::collections::HashSet;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use weir_policy::{
-    Address, Catalog, Cidr, ClientLogin, ClientTls, Credentials, Host, Login, Pooler, Protocol,
-    Source, Ssh, Target, TlsMode, UpstreamTls,
+    Address, Catalog, Cidr, ClientLogin, ClientTls, Credentials, Host, Login, Places, Pooler,
+    Protocol, Source, Ssh, Standing, Target, TlsMode, UpstreamTls,
 };
 
 use super::{References, Report, Services};
@@ -38,12 +39,12 @@ pub(super) fn compile(
     if spec.addresses.is_empty() {
         report.error(origin, "spec.addresses", "names no address");
     }
-    let mut addresses = Vec::new();
+    let (mut addresses, mut places) = (Vec::new(), Vec::new());
     for (i, address) in spec.addresses.iter().enumerate() {
         let field = format!("spec.addresses[{i}]");
         if let Some(compiled) = compile_address(address, &field, origin, report) {
             if let (Host::Service { .. }, Some(services)) = (&compiled.host, services) {
-                addresses.extend(resolve(address, &field, services, origin, report));
+                places.extend(resolve(address, &field, services, origin, report));
             }
             addresses.push(compiled);
         }
@@ -64,6 +65,7 @@ pub(super) fn compile(
         name: resource.metadata.name.clone(),
         protocol: spec.protocol,
         addresses,
+        places,
         upstream_tls: compile_tls(&spec.upstream_tls, origin, report),
         client_tls: spec.client_tls.unwrap_or(match spec.credentials.mode {
             _ if spec.protocol == Protocol::Kubernetes => ClientTls::Offer,
@@ -97,14 +99,14 @@ pub(super) fn compile(
     }
 }
 
-/// Every address that leads to a Service.
+/// Every place that leads to a Service.
 fn resolve(
     spec: &AddressSpec,
     field: &str,
     services: &Services,
     origin: &Origin,
     report: &mut Report,
-) -> Vec<Address> {
+) -> Vec<Places> {
     let Some(service) = &spec.service else {
         return Vec::new();
     };
@@ -117,14 +119,7 @@ fn resolve(
         let field = format!("{field}.service");
         report.notice(origin, &field, Reason::UnresolvedService, message);
     }
-    let mut endpoints = found.to_vec();
-    endpoints.sort_unstable();
-    endpoints.dedup();
-    let address = |endpoint: std::net::SocketAddr| Address {
-        host: Host::Net(Cidr::from(endpoint.ip())),
-        ports: vec![endpoint.port()],
-    };
-    endpoints.into_iter().map(address).collect()
+    found.to_vec()
 }
 
 fn compile_address(
@@ -440,4 +435,26 @@ fn clash(one: &Target, other: &Target) -> bool {
     };
     let mut addresses = one.addresses.iter();
     addresses.any(|a| other.addresses.iter().any(|b| same(a, b)))
+        || takes(one, other)
+        || takes(other, one)
+}
+
+/// Whether a place of one target's Services is the other's as well. What is written down of a Service
+/// is no more exact than a network.
+fn takes(one: &Target, other: &Target) -> bool {
+    let theirs = other.places.iter().flat_map(|places| &places.addresses);
+    let theirs: HashSet<&SocketAddr> = theirs.collect();
+    let named = |at: &SocketAddr, standing: Standing| {
+        let mut addresses = other.addresses.iter();
+        addresses.any(|address| match &address.host {
+            Host::Net(net) if standing == Standing::Written || net.single().is_some() => {
+                net.contains(at.ip()) && address.ports.contains(&at.port())
+            }
+            _ => false,
+        })
+    };
+    one.places.iter().any(|places| {
+        let mut all = places.addresses.iter();
+        all.any(|at| theirs.contains(at) || named(at, places.standing))
+    })
 }

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 
 use weir_policy::{
-    Bundle, Contested, Effect, EffectSet, NoCounters, Operation, Resolved, SqlOperation, Subject,
-    TargetId, Timestamp, Verdict,
+    Bundle, Effect, EffectSet, NoCounters, Operation, Places, Resolved, SqlOperation, Standing,
+    Subject, TargetId, Timestamp, Unroutable, Verdict,
 };
 
 use super::{TARGET, lines, with_rules};
@@ -234,7 +234,12 @@ fn services(list: &[(&str, &[&str])]) -> Services {
             port: 5432,
         };
         let address = |text: &&str| -> SocketAddr { text.parse().expect("address") };
-        (service, endpoints.iter().map(address).collect())
+        let places = Places {
+            addresses: endpoints.iter().map(address).collect(),
+            standing: Standing::Given,
+            behind: Vec::new(),
+        };
+        (service, vec![places])
     };
     list.iter().map(entry).collect()
 }
@@ -308,8 +313,30 @@ fn an_address_of_two_targets_is_refused_and_both_say_so() {
     let (first, second) = (TargetId(0), TargetId(1));
     assert_eq!(
         compiled.bundle.route(to, 5432, None, &Resolved::default()),
-        Err(Contested { first, second })
+        Err(Unroutable::Contested { first, second })
     );
+}
+
+#[test]
+fn what_is_written_into_a_service_conflicts_with_a_network_too() {
+    let written = |standing| {
+        let mut services = services(&[("orders", &["10.20.1.5:5432"])]);
+        for places in services.values_mut().flatten() {
+            places.standing = standing;
+        }
+        let network = TARGET
+            .replace("name: db", "name: network")
+            .replace("host: 127.0.0.1", "cidr: 10.20.0.0/16");
+        let text = format!("{}---\n{network}", service_target("db", "orders"));
+        let compiled = lenient_with(&text, Some(services));
+        let found = found(&compiled);
+        let conflicts = found
+            .iter()
+            .filter(|(_, _, reason)| *reason == Reason::AddressConflict);
+        conflicts.count()
+    };
+    assert_eq!(written(Standing::Written), 2);
+    assert_eq!(written(Standing::Given), 0);
 }
 
 #[test]

@@ -79,15 +79,15 @@ fn what_is_to_be_pasted_is_one_word_and_runs_nothing() {
 
 #[test]
 fn recorded_text_cannot_drive_the_terminal() {
-    let sql = "SELECT '\u{1b}]0;pwned\u{7}' -- \u{202e}evil\n, 2\t, 3";
+    let sql = "SELECT '\u{1b}]0;pwned\u{7}' -- \u{202e}ev\u{200b}il\n, 2\t, 3";
     assert_eq!(
         text::one_line(sql),
-        "SELECT '\\u{1b}]0;pwned\\u{7}' -- \\u{202e}evil , 2 , 3"
+        "SELECT '\\u{1b}]0;pwned\\u{7}' -- \\u{202e}ev\\u{200b}il , 2 , 3"
     );
     assert_eq!(text::cell("a\u{61c}b"), "a\\u{61c}b");
     let kept = text::lines(sql);
     assert!(
-        kept.contains("evil\n, 2\t, 3") && !kept.contains('\u{1b}'),
+        kept.contains("il\n, 2\t, 3") && !kept.contains('\u{1b}'),
         "{kept}"
     );
     for drawn in [

@@ -1,7 +1,7 @@
 //! Values as people read them.
 //!
-//! Invariants: recorded text cannot reach the terminal as a control sequence; what is hidden of a
-//! text is counted in its place.
+//! Invariants: recorded text cannot reach the terminal as a control sequence, nor unseen; what is hidden
+//! of a text is counted in its place.
 
 use std::time::Duration;
 
@@ -63,10 +63,8 @@ fn visible(text: &str, out: &mut String) {
 }
 
 fn push_visible(c: char, out: &mut String) {
-    // Also the marks that reorder what follows: a statement must read as it ran.
-    let reorders = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}')
-        || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    if c.is_control() || reorders {
+    // Also what takes no room or reorders what follows: a statement must read as it ran.
+    if weir_api::is_hidden(c) {
         out.extend(c.escape_unicode());
     } else {
         out.push(c);

@@ -6,6 +6,8 @@
 
 use std::fmt::{self, Write as _};
 
+use weir_api::is_hidden;
+
 /// HTML that this module's callers have made of escaped parts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Html(String);
@@ -71,15 +73,6 @@ pub(super) fn visible(text: &str) -> Html {
     let mut html = Html::default();
     html.text(text);
     html
-}
-
-/// Control characters, those that turn text around, and those that take no room.
-pub(super) fn is_hidden(character: char) -> bool {
-    character.is_control()
-        || matches!(character, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}'
-            | '\u{17b5}' | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}'
-            | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 #[cfg(test)]

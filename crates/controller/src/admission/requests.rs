@@ -14,7 +14,7 @@ use weir_api::kinds::{
 use super::Admission;
 use super::review::{Answer, Operation, Question};
 use crate::decisions::access::{Access, may_act_as};
-use crate::decisions::rules::{Request, Reviewer, account, acts_as, may_decide, within};
+use crate::decisions::rules::{Request, Reviewer, actor, acts_as, may_decide, within};
 use crate::requests::OWNER;
 
 /// Who removes objects on behalf of the cluster.
@@ -214,9 +214,9 @@ pub(super) async fn validate_rights(own: &Admission, question: &Question) -> Ans
     };
     let user = question.user_info.as_known();
     let access: &dyn Access = &*own.access;
-    match may_act_as(access, &user, account(&spec)).await {
-        Ok(false) => Answer::allow(),
-        Ok(true) => Answer::refuse(acts_as(&question.user_info.username)),
+    match may_act_as(access, &user, actor(&spec)).await {
+        Ok(None) => Answer::allow(),
+        Ok(Some(how)) => Answer::refuse(acts_as(&question.user_info.username, &how)),
         Err(why) => Answer::refuse(format!(
             "whether {} may act as the requester cannot be looked up: {why}",
             question.user_info.username

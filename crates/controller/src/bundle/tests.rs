@@ -199,7 +199,7 @@ fn a_service_is_named_as_long_as_its_target_is_in_force() {
         namespace: "data".to_owned(),
         name: "orders".to_owned(),
         port: 5432,
-        endpoints: Vec::new(),
+        places: Vec::new(),
     };
     assert!(accept(&mut acceptor, &[target("orders", 5432)]).names(&service));
     assert!(!accept(&mut acceptor, &[target("orders", 6432)]).names(&service));

@@ -4,6 +4,7 @@
 //! never where they decide.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -27,27 +28,122 @@ pub(crate) enum Right {
     SeeRequests(Option<String>),
     /// Decide on access requests of a namespace.
     Decide(String),
-    /// Act as a service account: impersonate it.
-    Impersonate { namespace: String, account: String },
-    /// Act as a service account: have a token of it made.
-    MakeTokens { namespace: String, account: String },
+    /// Act as a requester, in one of the ways that there are.
+    Act(Acting),
     /// Read evidence, of one namespace or of all.
     ReadEvidence(Option<String>),
 }
 
-impl Right {
-    /// The ways to act as a service account.
-    pub(crate) fn acting_as(namespace: &str, account: &str) -> [Self; 2] {
-        let (namespace, account) = (namespace.to_owned(), account.to_owned());
-        [
-            Self::Impersonate {
-                namespace: namespace.clone(),
-                account: account.clone(),
-            },
-            Self::MakeTokens { namespace, account },
-        ]
-    }
+/// A way to act as a requester: an operation of the API server.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Acting {
+    verb: &'static str,
+    group: &'static str,
+    resource: &'static str,
+    sub_resource: &'static str,
+    /// None: in the whole cluster.
+    namespace: Option<String>,
+    /// None: of any name.
+    name: Option<String>,
+}
 
+/// Who asks for something, as far as others may act as it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Actor<'a> {
+    pub(crate) namespace: &'a str,
+    pub(crate) account: &'a str,
+    pub(crate) pod: Option<&'a str>,
+}
+
+/// Which name a right is asked for.
+#[derive(Clone, Copy)]
+enum Of {
+    Account,
+    Pod,
+    Any,
+    /// Any, in the whole cluster.
+    Cluster,
+}
+
+/// Of which name, verbs, group, resource and subresource.
+type Way = (
+    Of,
+    &'static [&'static str],
+    &'static str,
+    &'static str,
+    &'static str,
+);
+
+/// The ways to run something as a requester: as its service account, inside of its pod, in a pod of one's
+/// own with that service account, or in one that a controller makes.
+const WAYS: [Way; 15] = [
+    (Of::Account, &["impersonate"], "", "serviceaccounts", ""),
+    (Of::Account, &["create"], "", "serviceaccounts", "token"),
+    // By GET as well: WebSockets begin with one.
+    (Of::Pod, &["create", "get"], "", "pods", "exec"),
+    (Of::Pod, &["create", "get"], "", "pods", "attach"),
+    (
+        Of::Pod,
+        &["update", "patch"],
+        "",
+        "pods",
+        "ephemeralcontainers",
+    ),
+    // Another image.
+    (Of::Pod, &["update", "patch"], "", "pods", ""),
+    (Of::Any, &["create"], "", "pods", ""),
+    (Of::Cluster, &["create", "get"], "", "nodes", "proxy"),
+    (Of::Any, MAKES, "apps", "deployments", ""),
+    (Of::Any, MAKES, "apps", "statefulsets", ""),
+    (Of::Any, MAKES, "apps", "daemonsets", ""),
+    (Of::Any, MAKES, "apps", "replicasets", ""),
+    (Of::Any, MAKES, "batch", "jobs", ""),
+    (Of::Any, MAKES, "batch", "cronjobs", ""),
+    (Of::Any, MAKES, "", "replicationcontrollers", ""),
+];
+/// What decides which pods a controller makes.
+const MAKES: &[&str] = &["create", "update", "patch"];
+
+impl Acting {
+    /// The ways to act as a requester.
+    pub(crate) fn ways(actor: Actor<'_>) -> Vec<Self> {
+        let way = |way: &Way| {
+            let (of, verbs, group, resource, sub_resource) = *way;
+            let namespace = Some(actor.namespace.to_owned());
+            let (namespace, name) = match of {
+                Of::Account => (namespace, Some(actor.account.to_owned())),
+                Of::Pod => (namespace, actor.pod.map(str::to_owned)),
+                Of::Any => (namespace, None),
+                Of::Cluster => (None, None),
+            };
+            verbs.iter().map(move |verb| Self {
+                verb,
+                group,
+                resource,
+                sub_resource,
+                namespace: namespace.clone(),
+                name: name.clone(),
+            })
+        };
+        WAYS.iter().flat_map(way).collect()
+    }
+}
+
+/// As `create pods/exec in namespace shop`.
+impl fmt::Display for Acting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.verb, self.resource)?;
+        if !self.sub_resource.is_empty() {
+            write!(f, "/{}", self.sub_resource)?;
+        }
+        match &self.namespace {
+            Some(namespace) => write!(f, " in namespace {namespace}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Right {
     fn attributes(&self) -> ResourceAttributes {
         let of = |group: &str, resource: &str, verb: &str| ResourceAttributes {
             group: Some(group.to_owned()),
@@ -60,21 +156,18 @@ impl Right {
             namespace: namespace.clone(),
             ..of("weir.dev", resource, verb)
         };
-        let accounts = |verb: &str, namespace: &str, account: &str| ResourceAttributes {
-            namespace: Some(namespace.to_owned()),
-            name: Some(account.to_owned()),
-            ..of("", "serviceaccounts", verb)
-        };
         match self {
             Self::SeeRequests(namespace) => weir("accessrequests", "list", namespace),
             Self::Decide(namespace) => ResourceAttributes {
                 subresource: Some("status".to_owned()),
                 ..weir("accessrequests", "update", &Some(namespace.clone()))
             },
-            Self::Impersonate { namespace, account } => accounts("impersonate", namespace, account),
-            Self::MakeTokens { namespace, account } => ResourceAttributes {
-                subresource: Some("token".to_owned()),
-                ..accounts("create", namespace, account)
+            Self::Act(acting) => ResourceAttributes {
+                namespace: acting.namespace.clone(),
+                name: acting.name.clone(),
+                subresource: (!acting.sub_resource.is_empty())
+                    .then(|| acting.sub_resource.to_owned()),
+                ..of(acting.group, acting.resource, acting.verb)
             },
             Self::ReadEvidence(namespace) => weir("auditevents", "list", namespace),
         }
@@ -90,21 +183,25 @@ pub(crate) trait Access: Send + Sync {
     fn may<'a>(&'a self, user: &'a UserInfo, right: &'a Right) -> May<'a>;
 }
 
-/// Whether somebody may act as the requester.
+/// A way in which somebody may act as the requester, if there is one.
 pub(crate) async fn may_act_as(
     access: &dyn Access,
     user: &UserInfo,
-    account: Option<(&str, &str)>,
-) -> Result<bool, String> {
-    let Some((namespace, account)) = account else {
-        return Ok(false);
-    };
-    for right in Right::acting_as(namespace, account) {
-        if access.may(user, &right).await? {
-            return Ok(true);
+    actor: Option<Actor<'_>>,
+) -> Result<Option<Acting>, String> {
+    let ways = actor.map(Acting::ways).unwrap_or_default();
+    let rights: Vec<Right> = ways.iter().cloned().map(Right::Act).collect();
+    let answers = rights.iter().map(|right| access.may(user, right));
+    let answers = futures_util::future::join_all(answers).await;
+    let mut silent = None;
+    for (way, answer) in ways.into_iter().zip(answers) {
+        match answer {
+            Ok(true) => return Ok(Some(way)),
+            Ok(false) => {}
+            Err(why) => silent = Some(why),
         }
     }
-    Ok(false)
+    silent.map_or(Ok(None), Err)
 }
 
 /// The API server's answers.
@@ -205,6 +302,13 @@ pub(crate) mod tests {
         }
     }
 
+    /// The way to act as somebody whose text begins so.
+    pub(crate) fn acting(actor: Actor<'_>, says: &str) -> Right {
+        let mut ways = Acting::ways(actor).into_iter();
+        let way = ways.find(|way| way.to_string().starts_with(says));
+        Right::Act(way.expect(says))
+    }
+
     pub(crate) fn user(name: &str) -> UserInfo {
         UserInfo {
             username: Some(name.to_owned()),
@@ -212,19 +316,35 @@ pub(crate) mod tests {
         }
     }
 
+    const WEB: Actor<'_> = Actor {
+        namespace: "shop",
+        account: "web",
+        pod: Some("web-1"),
+    };
+
     #[tokio::test]
-    async fn whoever_impersonates_or_makes_tokens_acts_as_the_account() {
-        let [impersonate, make_tokens] = Right::acting_as("shop", "web");
+    async fn whoever_runs_something_as_the_requester_acts_as_it_whichever_way() {
+        let web = Some(WEB);
+        for way in Acting::ways(WEB) {
+            let rights = Rights {
+                given: vec![("admin", Right::Act(way.clone()))],
+                ..Rights::default()
+            };
+            let nobody = may_act_as(&rights, &user("alice"), web).await;
+            assert_eq!(nobody, Ok(None), "{way}");
+            let found = may_act_as(&rights, &user("admin"), web).await;
+            assert_eq!(found, Ok(Some(way)));
+        }
         let rights = Rights {
-            given: vec![("admin", impersonate), ("minter", make_tokens)],
+            given: vec![("admin", acting(WEB, "impersonate serviceaccounts"))],
             ..Rights::default()
         };
-        let web = Some(("shop", "web"));
-        for (who, acts) in [("admin", true), ("minter", true), ("alice", false)] {
-            assert_eq!(may_act_as(&rights, &user(who), web).await, Ok(acts));
-        }
-        let other = Some(("shop", "other"));
-        assert_eq!(may_act_as(&rights, &user("admin"), other).await, Ok(false));
+        let other = Some(Actor {
+            account: "other",
+            ..WEB
+        });
+        assert_eq!(may_act_as(&rights, &user("admin"), other).await, Ok(None));
+        assert_eq!(may_act_as(&rights, &user("admin"), None).await, Ok(None));
         let silent = Rights {
             silent: true,
             ..Rights::default()
@@ -234,12 +354,27 @@ pub(crate) mod tests {
 
     #[test]
     fn rights_are_asked_for_as_rbac_names_them() {
-        let [impersonate, tokens] = Right::acting_as("shop", "web").map(|right| right.attributes());
+        let attributes = |says: &str| acting(WEB, says).attributes();
+        let impersonate = attributes("impersonate serviceaccounts");
+        let tokens = attributes("create serviceaccounts/token");
         assert_eq!(impersonate.verb.as_deref(), Some("impersonate"));
         assert_eq!(impersonate.resource.as_deref(), Some("serviceaccounts"));
         assert_eq!(impersonate.name.as_deref(), Some("web"));
         assert_eq!(impersonate.group.as_deref(), Some(""));
+        assert_eq!(impersonate.subresource, None);
         assert_eq!(tokens.subresource.as_deref(), Some("token"));
+        assert_eq!(tokens.name.as_deref(), Some("web"));
+        let exec = attributes("get pods/exec");
+        assert_eq!(exec.resource.as_deref(), Some("pods"));
+        assert_eq!(exec.subresource.as_deref(), Some("exec"));
+        assert_eq!(exec.verb.as_deref(), Some("get"));
+        assert_eq!(exec.namespace.as_deref(), Some("shop"));
+        // Whoever may enter any pod may enter this one; whoever may enter this one alone may as well.
+        assert_eq!(exec.name.as_deref(), Some("web-1"));
+        assert_eq!(attributes("create pods in").name, None);
+        assert_eq!(attributes("create nodes/proxy").namespace, None);
+        let deployment = attributes("patch deployments");
+        assert_eq!(deployment.group.as_deref(), Some("apps"));
         let decide = Right::Decide("shop".to_owned()).attributes();
         assert_eq!(decide.verb.as_deref(), Some("update"));
         assert_eq!(decide.subresource.as_deref(), Some("status"));

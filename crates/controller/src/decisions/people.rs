@@ -31,7 +31,7 @@ use weir_uplink::control::{
 
 use super::access::{Access, Remembering, Right, may_act_as};
 use super::proof::{Proof, prove};
-use super::rules::{self, Refused, Request, Reviewer, account, may_decide, within};
+use super::rules::{self, Refused, Request, Reviewer, actor, may_decide, within};
 use crate::requests::phase::{Terms, phase};
 use crate::requests::{OWNER, Requests, resource};
 use crate::store::Store;
@@ -301,15 +301,16 @@ impl People {
         user: &UserInfo,
         read: &Read,
         now: Timestamp,
-        known: &mut HashMap<(String, Option<String>), Option<String>>,
+        known: &mut HashMap<(String, Option<String>, Option<String>), Option<String>>,
     ) -> Result<Result<(), String>, PeopleError> {
         if let Err(refused) = judged(read, user, now) {
             return Ok(Err(refused.to_string()));
         }
-        // The same for all requests of a service account.
+        // The same for all requests of a pod.
         let key = (
             read.namespace().to_owned(),
             read.spec.requester.service_account.clone(),
+            read.spec.requester.pod.clone(),
         );
         let why_not = match known.get(&key) {
             Some(why_not) => why_not.clone(),
@@ -343,9 +344,9 @@ impl People {
                 name_of(user)
             )));
         }
-        let acts = may_act_as(access, user, account(&read.spec)).await;
-        if acts.map_err(PeopleError::Unavailable)? {
-            return Err(PeopleError::Forbidden(rules::acts_as(name_of(user))));
+        let acts = may_act_as(access, user, actor(&read.spec)).await;
+        if let Some(how) = acts.map_err(PeopleError::Unavailable)? {
+            return Err(PeopleError::Forbidden(rules::acts_as(name_of(user), &how)));
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ use weir_api::kinds::{
     RequestDecision,
 };
 
+use super::access::{Acting, Actor};
 use crate::requests::phase::{Terms, phase};
 
 /// What the API server says of a token that was issued for a pod.
@@ -63,7 +64,7 @@ pub(crate) fn may_decide(
     let terms = Terms::of(spec).map_err(Refused::Invalid)?;
     let made = status.map(|status| status.decisions.as_slice());
     let mut made = made.unwrap_or_default().iter();
-    if made.any(|decision| decision.approver == reviewer.name) {
+    if made.any(|decision| is_same(&decision.approver, reviewer.name)) {
         return Err(Refused::Over(format!(
             "{} has decided already",
             reviewer.name
@@ -140,8 +141,17 @@ pub(crate) fn within(spec: &AccessRequestSpec, decision: &ApproverDecision) -> R
     }
 }
 
-/// The requester's service account, as RBAC knows it.
-pub(crate) fn account(spec: &AccessRequestSpec) -> Option<(&str, &str)> {
+/// The requester as RBAC knows it; none without a service account.
+pub(crate) fn actor(spec: &AccessRequestSpec) -> Option<Actor<'_>> {
+    account(spec).map(|(namespace, account)| Actor {
+        namespace,
+        account,
+        pod: spec.requester.pod.as_deref(),
+    })
+}
+
+/// The requester's service account.
+fn account(spec: &AccessRequestSpec) -> Option<(&str, &str)> {
     let requester = &spec.requester;
     requester
         .namespace
@@ -150,15 +160,19 @@ pub(crate) fn account(spec: &AccessRequestSpec) -> Option<(&str, &str)> {
 }
 
 /// Why whoever may act as the requester does not decide.
-pub(crate) fn acts_as(name: &str) -> String {
-    format!(
-        "{name} may impersonate the requester, or make tokens of it, and does not decide for it"
-    )
+pub(crate) fn acts_as(name: &str, how: &Acting) -> String {
+    format!("{name} may {how}, and so act as the requester, and does not decide for it")
+}
+
+/// Whether two names may be one person's. Providers write a name in more than one way, and what is
+/// forbidden to one way is forbidden to all; what is granted is granted to the name as it is written.
+fn is_same(one: &str, other: &str) -> bool {
+    one.eq_ignore_ascii_case(other)
 }
 
 fn is_requester(spec: &AccessRequestSpec, reviewer: Reviewer<'_>) -> bool {
     let Some((namespace, account)) = account(spec) else {
-        return reviewer.name == spec.requester.name;
+        return is_same(reviewer.name, &spec.requester.name);
     };
     let here = reviewer.name.strip_prefix("system:serviceaccount:");
     let (in_namespace, by_name) = here
@@ -179,8 +193,8 @@ fn is_requester(spec: &AccessRequestSpec, reviewer: Reviewer<'_>) -> bool {
 fn owns(owners: &str, reviewer: Reviewer<'_>) -> bool {
     let mut owners = owners.split(',').map(str::trim);
     owners.any(|owner| {
-        let group = || reviewer.groups.iter().any(|group| group == owner);
-        !owner.is_empty() && (reviewer.name == owner || group())
+        let group = || reviewer.groups.iter().any(|group| is_same(group, owner));
+        !owner.is_empty() && (is_same(reviewer.name, owner) || group())
     })
 }
 
@@ -263,6 +277,9 @@ mod tests {
         assert!(is_forbidden(judged("alice", &group, "bob, alice", NOW)));
         assert!(is_forbidden(judged("alice", &group, "team-shop", NOW)));
         assert!(is_forbidden(judged("olga", &[], "olga", NOW)));
+        for owners in ["Alice", "Team-Shop"] {
+            assert!(is_forbidden(judged("alice", &group, owners, NOW)));
+        }
     }
 
     #[test]
@@ -292,7 +309,9 @@ mod tests {
     fn a_person_decides_once_and_a_complete_decision_is_final_before_it_is_written() {
         let approval = |name: &str| json!({"approver": name, "decision": "Approve", "at": "2026-11-27T11:59:00Z"});
         let one = json!({"phase": "Pending", "decisions": [approval("alice")]});
-        assert!(matches!(decided(&one, "alice"), Err(Refused::Over(_))));
+        for name in ["alice", "Alice"] {
+            assert!(matches!(decided(&one, name), Err(Refused::Over(_))));
+        }
         assert_eq!(decided(&one, "bob"), Ok(()));
         let both = json!({"phase": "Pending", "decisions": [approval("alice"), approval("bob")]});
         assert!(matches!(decided(&both, "carol"), Err(Refused::Over(_))));

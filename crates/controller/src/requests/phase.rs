@@ -93,7 +93,8 @@ fn decided(terms: Terms, status: &AccessRequestStatus) -> Option<(Ending, Vec<Ap
                 return Some((Ending::Denied { reason }, vec![decision.clone()]));
             }
             RequestDecision::Approve => {
-                if approvers.insert(decision.approver.clone()) {
+                // A name is one however its letters are written.
+                if approvers.insert(decision.approver.to_ascii_lowercase()) {
                     counted.push(decision.clone());
                 }
                 rows = rows.into_iter().chain(decision.rows).min();
@@ -164,9 +165,12 @@ mod tests {
     fn so_many_different_people_must_approve_and_the_smallest_number_of_rows_holds() {
         let now = at("2026-11-27T11:30:00Z");
         let one = decision("jane", Approve, Some(100));
-        let twice = status(Pending, vec![one.clone(), one.clone()]);
-        assert_eq!(phase(terms(2), Some(&twice), now), Pending);
-        assert_eq!(ruled(terms(2), &twice), None);
+        for again in ["jane", "Jane"] {
+            let twice = vec![one.clone(), decision(again, Approve, None)];
+            let twice = status(Pending, twice);
+            assert_eq!(phase(terms(2), Some(&twice), now), Pending);
+            assert_eq!(ruled(terms(2), &twice), None);
+        }
         let both = vec![
             one,
             decision("joe", Approve, Some(10)),

@@ -1,6 +1,7 @@
 use serde_json::json;
 
 use super::*;
+use Standing::{Given, Written};
 
 type Named<T> = Vec<((String, String), T)>;
 
@@ -9,6 +10,7 @@ struct World {
     services: Named<ServiceEntry>,
     slices: Named<SliceEntry>,
     nodes: Vec<NodeEntry>,
+    pods: PodNamespaces,
 }
 
 impl World {
@@ -41,7 +43,13 @@ impl World {
         self
     }
 
-    fn resolve(&self, namespace: &str, name: &str, port: u16) -> Vec<String> {
+    fn pod(mut self, namespace: &str, ip: &str) -> Self {
+        let pods = self.pods.entry(ip.parse().unwrap()).or_default();
+        pods.insert(namespace.to_owned());
+        self
+    }
+
+    fn places(&self, namespace: &str, name: &str, port: u16) -> Vec<Places> {
         let services = self.services.iter().map(|(key, entry)| (key, entry));
         let slices = self.slices.iter().map(|(key, entry)| (key, entry));
         let wanted = ServiceRef {
@@ -49,8 +57,28 @@ impl World {
             name: name.to_owned(),
             port,
         };
-        let resolved = Services::new(services, slices, self.nodes.iter()).resolve(&wanted);
-        resolved.endpoints.iter().map(ToString::to_string).collect()
+        let services = Services::new(services, slices, self.nodes.iter(), &self.pods);
+        services.resolve(&wanted).places
+    }
+
+    /// Every address.
+    fn resolve(&self, namespace: &str, name: &str, port: u16) -> Vec<String> {
+        let places = self.places(namespace, name, port);
+        let all: BTreeSet<&SocketAddr> = places.iter().flat_map(|one| &one.addresses).collect();
+        all.into_iter().map(ToString::to_string).collect()
+    }
+
+    /// The standing of an address, and what is behind it.
+    fn at(&self, address: &str) -> Vec<(Standing, Vec<String>)> {
+        let at: SocketAddr = address.parse().unwrap();
+        let places = self.places("data", "orders", 5432);
+        let places = places.iter().filter(|one| one.addresses.contains(&at));
+        places
+            .map(|one| {
+                let behind = one.behind.iter().map(ToString::to_string).collect();
+                (one.standing, behind)
+            })
+            .collect()
     }
 }
 
@@ -75,6 +103,20 @@ fn orders() -> World {
             &["10.244.1.5", "10.244.2.6"],
             json!([{"name": "pg", "port": 15432}, {"name": "metrics", "port": 9187}]),
         )
+        .pod("data", "10.244.1.5")
+        .pod("data", "10.244.2.6")
+}
+
+/// A Service of somebody else's with these endpoints.
+fn innocent(world: World, endpoints: &[&str]) -> World {
+    world
+        .service(
+            "evil",
+            "innocent",
+            json!({"spec": {"clusterIP": "10.96.66.66", "externalIPs": ["10.9.0.5"],
+                "ports": [{"port": 80, "targetPort": 15432, "nodePort": 30080}]}}),
+        )
+        .slice("evil", "innocent", endpoints, json!([{"port": 15432}]))
 }
 
 #[test]
@@ -104,19 +146,73 @@ fn only_the_named_port_counts() {
 }
 
 #[test]
-fn a_foreign_service_with_one_endpoint_in_common_leads_there_too() {
-    let world = orders()
-        .service(
-            "evil",
-            "innocent",
-            json!({"spec": {"clusterIP": "10.96.66.66", "ports": [{"port": 80, "targetPort": 15432}]}}),
+fn a_foreign_service_with_an_endpoint_in_common_leads_there_and_wherever_else_it_does() {
+    let mut world = innocent(orders(), &["10.244.2.6", "10.9.0.5"]);
+    world.nodes = vec![vec!["172.18.0.2".parse().unwrap()]];
+    let behind = vec!["10.9.0.5:15432".to_owned(), "10.244.2.6:15432".to_owned()];
+    for front in ["10.96.66.66:80", "172.18.0.2:30080"] {
+        assert_eq!(world.at(front), [(Given, behind.clone())], "{front}");
+    }
+    assert_eq!(world.at("10.9.0.5:80"), [(Written, behind)]);
+    assert!(world.at("10.9.0.5:15432").is_empty(), "the stranger itself");
+    let world = innocent(orders(), &["10.244.2.6"]);
+    let behind = vec!["10.244.2.6:15432".to_owned()];
+    assert_eq!(world.at("10.96.66.66:80"), [(Given, behind)]);
+}
+
+#[test]
+fn endpoints_are_as_sure_as_the_pods_behind_them() {
+    let slice = |world: World, ip: &str| {
+        world.slice(
+            "data",
+            "orders",
+            &[ip],
+            json!([{"name": "pg", "port": 15432}]),
         )
-        .slice("evil", "innocent", &["10.244.2.6"], json!([{"port": 15432}]));
-    let addresses = world.resolve("data", "orders", 5432);
-    assert!(
-        addresses.contains(&"10.96.66.66:80".to_owned()),
-        "{addresses:?}"
+    };
+    assert_eq!(orders().at("10.244.1.5:15432"), [(Given, vec![])]);
+    let written = slice(orders(), "10.9.0.5");
+    assert_eq!(written.at("10.9.0.5:15432"), [(Written, vec![])]);
+    let foreign = slice(orders(), "10.9.0.5").pod("evil", "10.9.0.5");
+    assert!(foreign.at("10.9.0.5:15432").is_empty());
+    let shared = foreign.pod("data", "10.9.0.5");
+    assert_eq!(shared.at("10.9.0.5:15432"), [(Given, vec![])]);
+    // All of them are behind the cluster IP, also what only the cluster can read.
+    let odd = slice(slice(orders(), "10.009.0.5"), "10.9.0.6").pod("evil", "10.9.0.6");
+    let behind = [
+        "0.0.0.0:15432",
+        "10.9.0.6:15432",
+        "10.244.1.5:15432",
+        "10.244.2.6:15432",
+    ];
+    let behind: Vec<String> = behind.map(str::to_owned).into();
+    assert_eq!(odd.at("10.96.0.10:5432"), [(Given, behind.clone())]);
+    assert_eq!(odd.at("192.0.2.7:5432"), [(Written, behind)]);
+    assert!(odd.at("0.0.0.0:15432").is_empty());
+}
+
+#[test]
+fn a_foreign_service_that_is_reached_by_what_is_written_down_alone_is_not_sure() {
+    let world = orders().slice(
+        "data",
+        "orders",
+        &["10.9.0.5"],
+        json!([{"name": "pg", "port": 15432}]),
     );
+    let world = innocent(world, &["10.9.0.5"]);
+    let behind = vec!["10.9.0.5:15432".to_owned()];
+    assert_eq!(world.at("10.96.66.66:80"), [(Written, behind)]);
+}
+
+#[test]
+fn an_ipv4_address_is_one_however_it_is_written() {
+    let world = orders().slice(
+        "data",
+        "orders",
+        &["::ffff:10.244.1.5"],
+        json!([{"name": "pg", "port": 15432}]),
+    );
+    assert_eq!(world.at("10.244.1.5:15432"), [(Given, vec![])]);
 }
 
 #[test]

@@ -1,17 +1,20 @@
-//! The pods of the cluster, as far as identities need them.
+//! The pods of the cluster, as far as identities and the addresses of Services need them.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod};
 use kube::runtime::watcher::{Config, Event};
 use kube::{Api, Client, ResourceExt as _};
+use tokio::sync::watch;
 
 use weir_uplink::control::UnmatchedSetting;
 
 use super::follow::{Key, Table, follow};
 use crate::requests::OWNER;
+use crate::services::PodNamespaces;
 use crate::text::time;
 
 /// Stamped at admission.
@@ -43,6 +46,8 @@ pub(crate) struct PodEntry {
     pub(crate) wish: Option<bool>,
     /// Who answers for it, as it says itself.
     pub(crate) owned_by: Option<String>,
+    /// Its own addresses: none once it has ended, and none of a pod in its node's network.
+    pub(crate) addresses: Vec<IpAddr>,
 }
 
 impl From<&Pod> for PodEntry {
@@ -77,8 +82,27 @@ impl From<&Pod> for PodEntry {
             }),
             wish: wish(pod),
             owned_by: annotations.and_then(|all| all.get(OWNER)).cloned(),
+            addresses: addresses(pod),
         }
     }
+}
+
+fn addresses(pod: &Pod) -> Vec<IpAddr> {
+    let on_the_node = pod.spec.as_ref().and_then(|spec| spec.host_network) == Some(true);
+    let Some(status) = pod.status.as_ref().filter(|_| !on_the_node) else {
+        return Vec::new();
+    };
+    if matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")) {
+        return Vec::new();
+    }
+    let all = status.pod_ips.iter().flatten().map(|one| &one.ip);
+    let all = all.chain(&status.pod_ip);
+    let mut all: Vec<IpAddr> = all
+        .filter_map(|ip| ip.parse().ok().map(|ip: IpAddr| ip.to_canonical()))
+        .collect();
+    all.sort_unstable();
+    all.dedup();
+    all
 }
 
 /// What a pod says about injection; its label goes first.
@@ -128,6 +152,7 @@ fn images(pod: &Pod) -> Vec<String> {
 #[derive(Clone, Default)]
 pub(crate) struct Pods {
     table: Arc<Mutex<Table<PodEntry>>>,
+    moves: Arc<watch::Sender<u64>>,
 }
 
 impl Pods {
@@ -161,7 +186,11 @@ impl Pods {
             }
             Event::Init | Event::InitApply(_) => Vec::new(),
         };
+        let moved = Self::moves_addresses(&table, &event);
         table.apply(event, |pod, _| (&pod).into());
+        if moved {
+            self.moves.send_modify(|moves| *moves += 1);
+        }
         let still = |((namespace, name), uid): &(Key, String)| {
             table
                 .get(namespace, name)
@@ -169,6 +198,37 @@ impl Pods {
         };
         let gone = before.into_iter().filter(|one| !still(one));
         gone.map(|(_, uid)| uid).collect()
+    }
+
+    /// Whether other addresses are those of pods after an event.
+    fn moves_addresses(table: &Table<PodEntry>, event: &Event<Pod>) -> bool {
+        let (pod, after) = match event {
+            Event::Init | Event::InitApply(_) => return false,
+            Event::InitDone => return true,
+            Event::Apply(pod) => (pod, addresses(pod)),
+            Event::Delete(pod) => (pod, Vec::new()),
+        };
+        let (namespace, name) = super::follow::key(pod);
+        let before = table.get(&namespace, &name);
+        let before = before.map(|before| before.addresses.as_slice());
+        before.unwrap_or_default() != after.as_slice()
+    }
+
+    /// Sees every change of addresses.
+    pub(crate) fn moves(&self) -> watch::Receiver<u64> {
+        self.moves.subscribe()
+    }
+
+    /// The namespaces of pods by their addresses.
+    pub(crate) fn namespaces(&self) -> PodNamespaces {
+        let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = PodNamespaces::new();
+        for ((namespace, _), pod) in table.iter() {
+            for address in &pod.addresses {
+                all.entry(*address).or_default().insert(namespace.clone());
+            }
+        }
+        all
     }
 
     /// A pod, if the watch has seen it.
@@ -259,6 +319,38 @@ mod tests {
         };
         assert_eq!(found(true), ["bare"]);
         assert!(found(false).is_empty());
+    }
+
+    #[test]
+    fn addresses_are_those_of_pods_that_run_in_a_network_of_their_own() {
+        let pods = Pods::default();
+        let moves = pods.moves();
+        let at = |name: &str, phase: &str, on_the_node: bool| {
+            let mut pod = pod(name, name);
+            pod.spec.as_mut().unwrap().host_network = Some(on_the_node);
+            let status = pod.status.as_mut().unwrap();
+            status.phase = Some(phase.to_owned());
+            status.pod_ip = Some("10.244.1.5".to_owned());
+            let ips = json!([{"ip": "10.244.1.5"}, {"ip": "fd00::5"}]);
+            status.pod_ips = Some(serde_json::from_value(ips).unwrap());
+            pod
+        };
+        for (phase, on_the_node) in [("Running", true), ("Succeeded", false), ("Failed", false)] {
+            pods.take(Event::Apply(at("p", phase, on_the_node)));
+            assert!(pods.namespaces().is_empty(), "{phase} {on_the_node}");
+        }
+        assert_eq!(*moves.borrow(), 0);
+        for _ in 0..2 {
+            pods.take(Event::Apply(at("p", "Running", false)));
+        }
+        assert_eq!(*moves.borrow(), 1, "nothing moved the second time");
+        let found = pods.namespaces();
+        assert_eq!(found.len(), 2);
+        let here = &found[&"fd00::5".parse().unwrap()];
+        assert!(here.contains("billing") && here.len() == 1);
+        pods.take(Event::Delete(at("p", "Running", false)));
+        assert_eq!(*moves.borrow(), 2);
+        assert!(pods.namespaces().is_empty());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Names, globs, networks, routing.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::*;
 
@@ -134,7 +134,7 @@ fn the_most_exact_address_is_the_route() {
     );
     let contested = bundle.route(ip("10.0.0.1"), 5432, None, &resolved);
     let (first, second) = (TargetId(0), TargetId(1));
-    assert_eq!(contested, Err(Contested { first, second }));
+    assert_eq!(contested, Err(Unroutable::Contested { first, second }));
     assert_eq!(
         route("10.0.0.1", 5432, Some("db.EXAMPLE"), &resolved).as_deref(),
         Some("named")
@@ -194,12 +194,156 @@ fn an_address_that_two_targets_claim_is_nobodys() {
     let (first, second) = (TargetId(0), TargetId(1));
     assert_eq!(
         bundle.route(ip("10.0.0.1"), 5432, None, &resolved),
-        Err(Contested { first, second })
+        Err(Unroutable::Contested { first, second })
     );
     assert_eq!(
         bundle.route(ip("10.0.0.2"), 5432, None, &resolved),
         Ok(Some(TargetId(2)))
     );
+}
+
+/// Places by addresses, standing, and what is behind them.
+fn places(addresses: &[&str], standing: Standing, behind: &[&str]) -> Places {
+    let all = |list: &[&str]| list.iter().map(|at| at.parse().expect("address")).collect();
+    Places {
+        addresses: all(addresses),
+        standing,
+        behind: all(behind),
+    }
+}
+
+/// A target with nothing but the places of its Service.
+fn by_service(name: &str, places: Vec<Places>) -> Target {
+    Target {
+        addresses: Vec::new(),
+        places,
+        ..target(name, "192.0.2.1")
+    }
+}
+
+/// The name of the target behind a place, or whether that is contested or mixed.
+fn whose<'a>(bundle: &'a Bundle, at: &str) -> &'a str {
+    let at: SocketAddr = at.parse().expect("address");
+    match bundle.route(at.ip(), at.port(), None, &Resolved::default()) {
+        Ok(Some(id)) => &bundle.target(id).expect("target").name,
+        Ok(None) => "nobody",
+        Err(Unroutable::Contested { .. }) => "contested",
+        Err(Unroutable::Mixed { .. }) => "mixed",
+    }
+}
+
+fn bundle(targets: Vec<Target>) -> Bundle {
+    let mut builder = BundleBuilder::new();
+    for target in targets {
+        builder.target(target);
+    }
+    builder.build(1).expect("bundle")
+}
+
+use Standing::{Given, Written};
+
+#[test]
+fn a_front_is_a_targets_if_everything_behind_it_is() {
+    let pods = ["10.244.1.5:5432", "10.244.2.6:5432"];
+    let bundle = bundle(vec![by_service(
+        "db",
+        vec![
+            places(&pods, Given, &[]),
+            places(&["10.96.0.10:5432", "172.18.0.2:30032"], Given, &pods),
+            places(&["192.0.2.7:5432"], Written, &pods),
+            places(&["10.96.0.11:80"], Given, &pods[1..]),
+            places(&["10.96.66.66:80"], Given, &[pods[0], "203.0.113.9:5432"]),
+            places(
+                &["198.51.100.9:80"],
+                Written,
+                &["203.0.113.9:5432", pods[0]],
+            ),
+        ],
+    )]);
+    for at in [
+        pods[0],
+        pods[1],
+        "10.96.0.10:5432",
+        "172.18.0.2:30032",
+        "192.0.2.7:5432",
+        "10.96.0.11:80",
+        "[::ffff:10.96.0.11]:80",
+    ] {
+        assert_eq!(whose(&bundle, at), "db", "{at}");
+    }
+    assert_eq!(whose(&bundle, "10.96.66.66:80"), "mixed");
+    assert_eq!(whose(&bundle, "198.51.100.9:80"), "mixed");
+    assert_eq!(whose(&bundle, "203.0.113.9:5432"), "nobody");
+}
+
+#[test]
+fn what_is_written_into_a_service_takes_no_address_of_another_target() {
+    let strict = ["10.9.0.5:5432", "10.8.0.5:5432", "10.244.7.7:5432"];
+    let behind = [&strict[..], &["10.244.1.5:5432"]].concat();
+    let bundle = bundle(vec![
+        by_service(
+            "loose",
+            vec![
+                places(&["10.244.1.5:5432"], Given, &[]),
+                places(&strict, Written, &[]),
+                places(&["10.96.0.10:5432"], Given, &behind),
+                places(&["10.9.0.5:5432", "10.9.0.6:5432"], Written, &behind),
+                places(&["10.96.0.12:5432"], Given, &["10.244.1.5:5432"]),
+            ],
+        ),
+        target("named", "10.9.0.5"),
+        target("network", "10.8.0.0/16"),
+        by_service("pods", vec![places(&["10.244.7.7:5432"], Given, &[])]),
+    ]);
+    assert_eq!(whose(&bundle, "10.9.0.5:5432"), "named");
+    assert_eq!(whose(&bundle, "10.244.7.7:5432"), "pods");
+    // Neither: a network may be the wider, and the laxer, of the two.
+    assert_eq!(whose(&bundle, "10.8.0.5:5432"), "contested");
+    assert_eq!(whose(&bundle, "10.8.0.6:5432"), "network");
+    for front in ["10.96.0.10:5432", "10.9.0.6:5432"] {
+        assert_eq!(whose(&bundle, front), "mixed", "{front}");
+    }
+    assert_eq!(whose(&bundle, "10.96.0.12:5432"), "loose");
+    assert_eq!(whose(&bundle, "10.244.1.5:5432"), "loose");
+}
+
+#[test]
+fn what_the_cluster_gave_a_service_is_more_exact_than_a_network() {
+    let pod = ["10.244.1.5:5432"];
+    let bundle = bundle(vec![
+        by_service(
+            "db",
+            vec![
+                places(&pod, Given, &[]),
+                places(&["10.96.0.10:5432"], Given, &pod),
+                places(&["10.7.0.1:5432"], Written, &pod),
+                places(&["192.0.2.99:5432"], Written, &pod),
+            ],
+        ),
+        target("everything", "10.0.0.0/8"),
+        target("db-too", "10.96.0.10"),
+    ]);
+    assert_eq!(whose(&bundle, "10.244.1.5:5432"), "db");
+    assert_eq!(whose(&bundle, "10.244.1.6:5432"), "everything");
+    assert_eq!(whose(&bundle, "10.96.0.10:5432"), "contested");
+    assert_eq!(whose(&bundle, "10.7.0.1:5432"), "contested");
+    assert_eq!(whose(&bundle, "192.0.2.99:5432"), "db");
+}
+
+#[test]
+fn what_others_write_of_an_address_that_a_target_names_does_not_take_it_away() {
+    let all = ["10.0.0.1:5432", "10.96.0.10:5432", "10.244.1.5:5432"];
+    let bundle = bundle(vec![Target {
+        places: vec![
+            places(&all[2..], Given, &[]),
+            places(&all[1..2], Given, &all[2..]),
+            places(&all, Written, &["10.244.1.5:5432", "203.0.113.9:5432"]),
+        ],
+        ..target("db", "10.0.0.1")
+    }]);
+    for at in all {
+        assert_eq!(whose(&bundle, at), "db", "{at}");
+    }
 }
 
 #[test]

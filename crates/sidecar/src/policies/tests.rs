@@ -117,10 +117,14 @@ fn a_service_leads_to_the_addresses_that_the_controller_sends() {
             namespace: "data".to_owned(),
             name: "orders".to_owned(),
             port: 5432,
-            endpoints: vec![
-                "192.0.2.7:5432".parse().unwrap(),
-                "192.0.2.8:15432".parse().unwrap(),
-            ],
+            places: vec![weir_policy::Places {
+                addresses: vec![
+                    "192.0.2.7:5432".parse().unwrap(),
+                    "192.0.2.8:15432".parse().unwrap(),
+                ],
+                standing: weir_policy::Standing::Given,
+                behind: Vec::new(),
+            }],
         });
     let policies = SnapshotPolicies::new(snapshot, spool.handle()).unwrap();
     let bundle = policies.current();

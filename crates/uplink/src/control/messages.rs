@@ -2,12 +2,12 @@
 //! an older sidecar understands a newer controller.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use weir_api::kinds::ApproverDecision;
 use weir_audit::Identity;
-use weir_policy::Amount;
+use weir_policy::{Amount, Places};
 
 /// A pod asks for an identity. Its token is the request's bearer token.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -79,11 +79,8 @@ pub struct ResolvedService {
     pub port: u16,
     /// Its cluster IPs, endpoints, node ports, external and load-balancer addresses, and those of every
     /// other Service with an endpoint in common.
-    pub endpoints: Vec<ServiceEndpoint>,
+    pub places: Vec<Places>,
 }
-
-/// One address that leads to a Service.
-pub type ServiceEndpoint = SocketAddr;
 
 /// How a sidecar runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use super::{Answered, Cluster, review};
-use crate::decisions::access::Right;
+use crate::decisions::access::Actor;
+use crate::decisions::access::tests::acting;
 
 const CONTROLLER: &str = "system:serviceaccount:weir-system:weir-controller";
 const COLLECTOR: &str = "system:serviceaccount:kube-system:generic-garbage-collector";
@@ -112,13 +113,18 @@ fn members_of_the_groups_decide_and_nobody_else() {
 
 #[test]
 fn whoever_may_act_as_the_requester_does_not_decide_administrators_included() {
-    let [impersonate, make_tokens] = Right::acting_as("shop", "web");
-    let rights = || {
-        vec![
-            ("admin", impersonate.clone()),
-            ("minter", make_tokens.clone()),
-        ]
+    let web = Actor {
+        namespace: "shop",
+        account: "web",
+        pod: Some("web-1"),
     };
+    let ways = [
+        ("admin", "impersonate serviceaccounts"),
+        ("minter", "create serviceaccounts/token"),
+        ("operator", "create pods/exec"),
+        ("deployer", "patch deployments"),
+    ];
+    let rights = || ways.map(|(name, way)| (name, acting(web, way))).into();
     let ask = |name: &str, silent: bool| {
         let cluster = Cluster {
             rights: rights(),
@@ -133,9 +139,10 @@ fn whoever_may_act_as_the_requester_does_not_decide_administrators_included() {
         )
     };
     ask("alice", false).object();
-    for name in ["admin", "minter"] {
+    for (name, way) in ways {
         let refused = ask(name, false);
-        assert!(refused.refusal().contains("may impersonate the requester"));
+        let says = format!("{name} may {way} in namespace shop, and so act as the requester");
+        assert!(refused.refusal().contains(&says), "{}", refused.refusal());
     }
     // No answer is no yes.
     assert!(ask("alice", true).refusal().contains("cannot be looked up"));
