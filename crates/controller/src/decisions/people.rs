@@ -190,6 +190,9 @@ enum Visible {
     In(BTreeSet<String>),
 }
 
+/// Whose requests these are: namespace, service account, pod.
+type Asker = (String, Option<String>, Option<String>);
+
 impl People {
     /// The requests that a person may see.
     pub(crate) async fn requests(
@@ -301,7 +304,7 @@ impl People {
         user: &UserInfo,
         read: &Read,
         now: Timestamp,
-        known: &mut HashMap<(String, Option<String>, Option<String>), Option<String>>,
+        known: &mut HashMap<Asker, Option<String>>,
     ) -> Result<Result<(), String>, PeopleError> {
         if let Err(refused) = judged(read, user, now) {
             return Ok(Err(refused.to_string()));
