@@ -49,8 +49,6 @@ ADMISSION = (
     ("a repository that the node fetches", {"volumes": [GIT], "containers.0.volumeMounts": MOUNT}, "gitRepo"),
     ("own host names", {"hostAliases": [{"ip": "10.0.0.9", "hostnames": ["db.data.svc"]}]}, "hostAliases"),
     ("own name servers", {"dnsConfig": {"nameservers": ["10.0.0.9"]}}, "name servers"),
-    ("own search domains", {"dnsConfig": {"searches": ["evil.svc.cluster.local"]}}, "dnsConfig.searches"),
-    ("own resolver options", {"dnsConfig": {"options": [{"name": "ndots", "value": "9"}]}}, "dnsConfig.options"),
 )
 # Accepted in `fort` as elsewhere: what differs in the pod.
 ORDINARY = (
@@ -58,7 +56,8 @@ ORDINARY = (
         "containers.0.livenessProbe": {"httpGet": {"path": "/", "port": 8080}}, "containers.0.readinessProbe": {"tcpSocket": {"port": 8080}},
         "containers.0.startupProbe": {"exec": {"command": ["true"]}},
         "containers.0.lifecycle": {"preStop": {"httpGet": {"path": "/", "port": 8080}}, "postStart": {"exec": {"command": ["true"]}}}}),
-    ("an empty dnsConfig", {"dnsConfig": {}}),
+    ("search domains and options of the resolver, as charts set them", {"dnsConfig": {
+        "searches": ["elsewhere.svc.cluster.local"], "options": [{"name": "ndots", "value": "2"}]}}),
     ("a host name and a subdomain", {"hostname": "web-0", "subdomain": "web"}),
 )
 # What a foreign webhook does: a server that puts an init container in front.
@@ -143,18 +142,9 @@ class Specs:
                 done = self.create(namespace, self.changed(changes))
                 equal(done.returncode, 0, f"{name} in {namespace}: {done.stderr}")
 
-    def host_name_of_another(self):
-        """Refused where the API server knows the field, from 1.35 on without a feature gate."""
-        pod = self.changed({"hostnameOverride": "db.data.svc"})
-        known = json.loads(self.create("free", pod, "-o", "json", "--validate=ignore").stdout)["spec"]
-        done = self.create("fort", pod, "--validate=ignore")
-        equal(done.returncode != 0, "hostnameOverride" in known, done.stderr)
-        if done.returncode != 0:
-            contains(done.stderr, "hostnameOverride")
-
     def claims(self):
         """Those that are more than a changed pod."""
-        return (self.ordinary_pods_are_accepted, self.host_name_of_another, self.hand_made_sidecar, self.without_the_controller_nothing_is_hand_made,
+        return (self.ordinary_pods_are_accepted, self.hand_made_sidecar, self.without_the_controller_nothing_is_hand_made,
                 self.webhook_that_prepends, self.debug_container, self.debug_container_at_the_sidecar,
                 self.exec_into_the_sidecar, self.resize_of_the_sidecar, self.image_change_of_the_sidecar,
                 self.namespace_label_stays)
