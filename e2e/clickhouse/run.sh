@@ -9,4 +9,4 @@ if ! "$venv/bin/python" -c 'import chdb' 2>/dev/null; then
     "$venv/bin/pip" install --quiet 'chdb==4.4.0'
 fi
 export WEIR_CLICKHOUSE_SERVE="$venv/bin/python $PWD/e2e/clickhouse/serve.py"
-cargo test --release --locked -p weir-collector --test clickhouse -- --ignored --test-threads 1 "$@"
+cargo test --release --workspace --features weir-api/crds --locked --test clickhouse -- --ignored --test-threads 1 "$@"

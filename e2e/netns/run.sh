@@ -8,8 +8,10 @@ cd "$(dirname "$0")/../.."
 for tool in ip nsenter unshare setpriv script /usr/bin/python3 nft pgrep; do
     command -v "$tool" >/dev/null || { echo "netns: $tool is missing" >&2; exit 1; }
 done
+# As `make test` builds them: another choice of packages has other features, and compiles everything anew.
+set -- --workspace --features weir-api/crds --locked "$@"
 # `cargo test --example` builds it as a test, under another name
-cargo build --locked -p weir-transport --example netns_probe "$@"
-cargo test --locked -p weir-transport --test pod --test run "$@"
+cargo build --example netns_probe "$@"
+cargo test --test pod --test run "$@"
 # a collector on a disk that is really full
-exec cargo test --locked -p weir-collector --test full_disk "$@" -- --ignored --test-threads 1
+exec cargo test --test full_disk "$@" -- --ignored --test-threads 1
