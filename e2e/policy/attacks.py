@@ -195,7 +195,7 @@ VALUES |= {
         "a column's new name": [together(SWAPPED, "UPDATE customers SET name = region WHERE id = 1"),
                                 "SELECT name FROM customers WHERE id = 1"],
         "a column's new name, returned": [
-            together(SWAPPED, "UPDATE customers SET name = '' WHERE id = 1 RETURNING region || ''")],
+            together(SWAPPED, "UPDATE customers SET name = 'n' WHERE id = 1 RETURNING region || ''")],
         "a table's new name and a function": [
             "CREATE TABLE stash (ssn text, id int)", function("f", "SELECT ssn FROM stash WHERE id = 1"),
             together("ALTER TABLE stash RENAME TO s2", "ALTER TABLE customers RENAME TO stash", "SELECT f()")],
@@ -212,6 +212,10 @@ VALUES |= {
         "another schema": [
             together("CREATE SCHEMA z", "ALTER TABLE customers SET SCHEMA z",
                      "CREATE VIEW v AS SELECT ssn || '' AS a FROM z.customers"), "SELECT a FROM v"],
+        "another schema's name": [
+            "CREATE SCHEMA z", "CREATE TABLE z.customers (id int, ssn text)",
+            together("ALTER SCHEMA z RENAME TO y", "ALTER SCHEMA public RENAME TO z",
+                     "SELECT ssn || '' FROM z.customers WHERE id = 1")],
     }.items()
 }
 
@@ -241,7 +245,7 @@ WORK = [
     "CREATE VIEW v AS SELECT id FROM a; SELECT count(*) FROM v; SELECT x FROM a LIMIT 3",
     "ALTER TABLE plain ADD COLUMN k int; UPDATE plain SET k = id WHERE id = 1; SELECT k FROM plain WHERE id = 1",
     "ALTER TABLE customers ADD COLUMN k int; UPDATE customers SET k = 1 WHERE id = 1; CREATE INDEX ON customers (k)",
-    "SELECT lo_get(lo_from_bytea(0, '\\x6162'))",
+    "SELECT lo_from_bytea(4711, '\\x6162'); SELECT lo_get(4711)",
     "SELECT set_config('app.tenant', 'x', false), pg_try_advisory_xact_lock(7)",
     "CREATE DOMAIN mail AS text CHECK (VALUE ~ '@')",
     "CREATE TABLE t (id serial PRIMARY KEY, at text); INSERT INTO t (at) VALUES ('a')",
