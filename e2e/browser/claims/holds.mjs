@@ -136,7 +136,9 @@ await claim("holds: a statement of a megabyte is shown in part, and the page say
   const shown = (await page.textContent("pre.whole")).length;
   equal(shown + Number(hidden), Number(length), "what is shown and what is not");
   const [whole] = await Promise.all([page.waitForResponse(/hold\/statement/), page.click("text=Show the whole statement")]);
-  equal((await whole.text()).length, Number(length));
+  const text = await whole.text();
+  equal(text.slice(0, Number(length)).includes(`'${filler}'`), true, "the statement to its end");
+  equal(/^\n\nIt runs as \S+; search path: .*\.$/.test(text.slice(Number(length))), true, "and what decides beside it");
 });
 
 await claim("holds: one click is one decision, and a page that is old decides nothing", async () => {
