@@ -383,17 +383,22 @@ impl Shared {
             NoRoute::Mixed(reason) => {
                 let session = Arc::new(incoming.session(self.next_session(), None, None));
                 tracing::warn!(client = %incoming.peer.client(), %reason, "connection refused");
-                let finding = Finding {
-                    code: FindingCode::UngovernedProtocol,
-                    message: reason.as_str().into(),
-                    subject: None,
-                    engine: None,
-                };
-                self.sink
-                    .record(Record::session(wall_clock(), Arc::clone(&session), finding));
-                self.refused(session, reason, Names::empty());
+                self.ungoverned(session, reason);
             }
         }
+    }
+
+    /// Records that a connection is not served because nothing governs where it may end: a finding.
+    pub(crate) fn ungoverned(&self, session: Arc<AuditSession>, reason: &str) {
+        let finding = Finding {
+            code: FindingCode::UngovernedProtocol,
+            message: reason.into(),
+            subject: None,
+            engine: None,
+        };
+        self.sink
+            .record(Record::session(wall_clock(), Arc::clone(&session), finding));
+        self.refused(session, reason, Names::empty());
     }
 
     /// Records that a connection is not served.

@@ -46,16 +46,7 @@ pub(crate) async fn unmatched(shared: &Shared, incoming: Incoming, way: &Way) {
         Err(Refused::Governed(protocol)) => {
             let reason = format!("{protocol} to a destination that no target covers");
             tracing::warn!(%destination, %reason, "connection refused");
-            let finding = weir_audit::Finding {
-                code: weir_audit::FindingCode::UngovernedProtocol,
-                message: reason.as_str().into(),
-                subject: None,
-                engine: None,
-            };
-            shared
-                .sink
-                .record(Record::session(wall_clock(), Arc::clone(&session), finding));
-            return shared.refused(session, &reason, Names::empty());
+            return shared.ungoverned(session, &reason);
         }
         Err(Refused::Closed) => First {
             client: Vec::new(),

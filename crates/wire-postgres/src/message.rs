@@ -141,15 +141,6 @@ pub fn parse(out: &mut Vec<u8>, name: &[u8], text: &[u8]) {
     });
 }
 
-/// Appends a `Bind` without parameters and with text results.
-pub fn bind(out: &mut Vec<u8>, portal: &[u8], statement: &[u8]) {
-    message(out, b'B', |out| {
-        cstr(out, portal);
-        cstr(out, statement);
-        out.extend_from_slice(&[0; 6]);
-    });
-}
-
 /// Appends a `Bind` with these values, each in text or binary; results come as text.
 pub fn bind_values(
     out: &mut Vec<u8>,

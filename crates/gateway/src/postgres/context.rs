@@ -6,11 +6,8 @@
 
 use std::sync::Arc;
 
-use weir_wire_postgres::message;
-
 use super::catalog::{Rows, Table};
 use super::judge::own_text;
-use super::pending::{Owed, name};
 use super::session::{Session, SessionEnd};
 use super::statement::Active;
 
@@ -72,34 +69,9 @@ impl Session {
         if owes || self.status == b'E' || self.server.eof {
             return Ok(None);
         }
-        self.capture.rows = Rows::default();
-        self.capture.error = None;
-        for question in QUESTIONS {
-            self.tell_server(|out| {
-                message::parse(out, NAME, question.as_bytes());
-                message::bind(out, NAME, NAME);
-                message::execute(out, NAME);
-                message::close(out, b'P', NAME);
-                message::close(out, b'S', NAME);
-            });
-            self.pending.push_ours(Owed::DescribeStatement);
-            self.pending.push_ours(Owed::Bind(name(NAME), None));
-            self.pending.push_ours(Owed::Execute(name(NAME), None));
-            self.pending.push_ours(Owed::ClosePortal(name(NAME)));
-            self.pending.push_ours(Owed::CloseStatement(name(NAME)));
-        }
-        if self.batch_open {
-            self.tell_server(message::flush);
-        } else {
-            self.tell_server(message::sync);
-            self.pending.push_ours(Owed::Sync);
-        }
-        self.await_ours().await?;
-        if self.capture.error.take().is_some() {
-            return Ok(None);
-        }
-        let rows = std::mem::take(&mut self.capture.rows);
-        Ok(said(&rows))
+        let questions = QUESTIONS.map(|question| (question.as_bytes(), &[][..]));
+        let rows = self.ask_server(NAME, &questions).await?;
+        Ok(rows.ok().and_then(|rows| said(&rows)))
     }
 
     /// What decides about a statement beside its text.

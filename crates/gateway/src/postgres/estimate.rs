@@ -7,10 +7,7 @@
 //! It refuses to guess: a statement with parameters that were cut has no estimate.
 
 use weir_audit::Value;
-use weir_wire_postgres::message;
 
-use super::catalog::Rows;
-use super::pending::{Owed, name};
 use super::session::{Session, SessionEnd};
 use super::statement::Active;
 
@@ -32,32 +29,11 @@ impl Session {
         if owes || self.status != b'I' || self.batch_open || self.server.eof {
             return Ok(None);
         }
-        let parameters = active.parameters().to_vec();
-        self.capture.rows = Rows::default();
-        self.capture.error = None;
-        let questions: [(&[u8], &[Value]); 2] = [(GUARDS, &[]), (text.as_bytes(), &parameters)];
-        for (question, values) in questions {
-            let values: Vec<_> = values.iter().map(bound).collect();
-            self.tell_server(|out| {
-                message::parse(out, NAME, question);
-                message::bind_values(out, NAME, NAME, &values);
-                message::execute(out, NAME);
-                message::close(out, b'P', NAME);
-                message::close(out, b'S', NAME);
-            });
-            self.pending.push_ours(Owed::DescribeStatement);
-            self.pending.push_ours(Owed::Bind(name(NAME), None));
-            self.pending.push_ours(Owed::Execute(name(NAME), None));
-            self.pending.push_ours(Owed::ClosePortal(name(NAME)));
-            self.pending.push_ours(Owed::CloseStatement(name(NAME)));
-        }
-        self.tell_server(message::sync);
-        self.pending.push_ours(Owed::Sync);
-        self.await_ours().await?;
-        if self.capture.error.take().is_some() {
+        let values: Vec<_> = active.parameters().iter().map(bound).collect();
+        let questions = [(GUARDS, &[][..]), (text.as_bytes(), values.as_slice())];
+        let Ok(rows) = self.ask_server(NAME, &questions).await? else {
             return Ok(None);
-        }
-        let rows = std::mem::take(&mut self.capture.rows);
+        };
         let plan: String = rows
             .tables
             .get(1)

@@ -15,6 +15,9 @@ use super::catalog::{Catalog, Pins, QUERIES, Resolved, Rows};
 use super::pending::{Owed, name};
 use super::session::{Session, SessionEnd};
 
+/// The text of a question, and the values of its parameters: each, and whether it is binary.
+type Question<'a> = (&'a [u8], &'a [(Option<&'a [u8]>, bool)]);
+
 const NAME: &[u8] = b"weir_catalog";
 /// How old a catalog must be before a name that it does not know has it read again.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -352,21 +355,37 @@ impl Session {
     }
 
     async fn read_catalog(&mut self) -> Result<Result<Rows, String>, SessionEnd> {
+        let questions = QUERIES.map(|query| (query.as_bytes(), &[][..]));
+        let rows = self.ask_server(NAME, &questions).await?;
+        Ok(rows.and_then(|rows| match rows.tables.len() {
+            answered if answered == QUERIES.len() => Ok(rows),
+            _ => Err("the server went away".to_owned()),
+        }))
+    }
+
+    /// Asks the server questions of Weir's own, each with the values of its parameters, prepared and run
+    /// under a name of Weir's own. Call it only while the server owes nothing. The inner error is what the
+    /// server said of the first that failed.
+    pub(super) async fn ask_server(
+        &mut self,
+        own: &[u8],
+        questions: &[Question<'_>],
+    ) -> Result<Result<Rows, String>, SessionEnd> {
         self.capture.rows = Rows::default();
         self.capture.error = None;
-        for query in QUERIES {
+        for (question, values) in questions {
             self.tell_server(|out| {
-                message::parse(out, NAME, query.as_bytes());
-                message::bind(out, NAME, NAME);
-                message::execute(out, NAME);
-                message::close(out, b'P', NAME);
-                message::close(out, b'S', NAME);
+                message::parse(out, own, question);
+                message::bind_values(out, own, own, values);
+                message::execute(out, own);
+                message::close(out, b'P', own);
+                message::close(out, b'S', own);
             });
             self.pending.push_ours(Owed::DescribeStatement);
-            self.pending.push_ours(Owed::Bind(name(NAME), None));
-            self.pending.push_ours(Owed::Execute(name(NAME), None));
-            self.pending.push_ours(Owed::ClosePortal(name(NAME)));
-            self.pending.push_ours(Owed::CloseStatement(name(NAME)));
+            self.pending.push_ours(Owed::Bind(name(own), None));
+            self.pending.push_ours(Owed::Execute(name(own), None));
+            self.pending.push_ours(Owed::ClosePortal(name(own)));
+            self.pending.push_ours(Owed::CloseStatement(name(own)));
         }
         if self.batch_open {
             self.tell_server(message::flush);
@@ -382,11 +401,7 @@ impl Session {
             let text = backend::Fields::new(body).find(b'M').unwrap_or_default();
             return Ok(Err(String::from_utf8_lossy(text).into_owned()));
         }
-        let rows = std::mem::take(&mut self.capture.rows);
-        if rows.tables.len() != QUERIES.len() {
-            return Ok(Err("the server went away".to_owned()));
-        }
-        Ok(Ok(rows))
+        Ok(Ok(std::mem::take(&mut self.capture.rows)))
     }
 
     /// Waits until every question of Weir's own has been answered.
