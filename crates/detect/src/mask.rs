@@ -44,34 +44,27 @@ const fn base32(bits: u8) -> u8 {
 #[must_use]
 pub fn partial(text: &str, keep_first: usize, keep_last: usize) -> String {
     let mut out = Vec::with_capacity(text.len());
-    partial_into(text, keep_first, keep_last, &mut out);
+    partial_into(text.as_bytes(), keep_first, keep_last, &mut out);
     String::from_utf8(out).unwrap_or_else(|_| WHOLE.to_owned())
 }
 
-/// As [`partial`], appended to a buffer that the caller uses again.
-pub fn partial_into(text: &str, keep_first: usize, keep_last: usize, out: &mut Vec<u8>) {
-    let is_ascii = text.is_ascii();
-    let total = if is_ascii {
-        // In bytes, which the processor adds up sixteen at a time.
-        let count = |some: &[u8]| -> u8 {
-            let counts = some
-                .iter()
-                .map(|byte| u8::from(byte.is_ascii_alphanumeric()));
-            counts.sum()
-        };
-        let text = text.as_bytes().chunks(255);
-        text.map(|some| usize::from(count(some))).sum()
-    } else {
-        text.chars().filter(|c| c.is_alphanumeric()).count()
-    };
-    let kept = keep_first.saturating_add(keep_last);
-    if total == 0 || total < kept.saturating_mul(2) {
-        out.extend_from_slice(WHOLE.as_bytes());
-        return;
+/// As [`partial`], appended to a buffer that the caller uses again; `None`, with nothing appended,
+/// where the bytes are not UTF-8.
+pub fn partial_into(
+    value: &[u8],
+    keep_first: usize,
+    keep_last: usize,
+    out: &mut Vec<u8>,
+) -> Option<()> {
+    if let Some(short) = Short::read(value) {
+        short.show(keep_first, keep_last, out);
+        return Some(());
     }
-    if is_ascii {
-        partial_ascii(text.as_bytes(), keep_first, keep_last, out);
-        return;
+    let text = std::str::from_utf8(value).ok()?;
+    let total = text.chars().filter(|c| c.is_alphanumeric()).count();
+    if hides_whole(total, keep_first, keep_last) {
+        out.extend_from_slice(WHOLE.as_bytes());
+        return Some(());
     }
     let mut seen = 0;
     for c in text.chars() {
@@ -80,23 +73,109 @@ pub fn partial_into(text: &str, keep_first: usize, keep_last: usize, out: &mut V
         let c = if shown { c } else { MARK };
         out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
     }
+    Some(())
 }
 
-/// [`partial_into`] for the usual text: copied whole, then marked between what is kept.
-fn partial_ascii(text: &[u8], keep_first: usize, keep_last: usize, out: &mut Vec<u8>) {
-    let start = out.len();
-    out.extend_from_slice(text);
-    let copied = out.get_mut(start..).unwrap_or_default();
-    let counts = |byte: &u8| byte.is_ascii_alphanumeric();
-    // Where the first hidden character is, and where the last one ends.
-    let positions = || copied.iter().enumerate().filter(|(_, byte)| counts(byte));
-    let hidden_from = positions().nth(keep_first).map(|(at, _)| at);
-    let hidden_to = positions().rev().nth(keep_last).map(|(at, _)| at + 1);
-    if let (Some(from), Some(to)) = (hidden_from, hidden_to) {
-        for byte in copied.get_mut(from..to).unwrap_or_default() {
-            *byte = if counts(byte) { MARK_BYTE } else { *byte };
+/// Whether so few of `total` letters and digits would be hidden that all are.
+fn hides_whole(total: usize, keep_first: usize, keep_last: usize) -> bool {
+    total == 0 || total < keep_first.saturating_add(keep_last).saturating_mul(2)
+}
+
+/// A value of few bytes, all of them ASCII, as almost all that are masked in part: it is read as
+/// words of eight bytes, and what is shown is chosen by one bit per byte.
+struct Short {
+    words: [u64; Self::WORDS],
+    length: usize,
+    /// The places of letters and digits, the first in the lowest bit.
+    counted: u32,
+}
+
+/// A word with this value in each byte.
+const fn each(byte: u8) -> u64 {
+    u64::from_le_bytes([byte; 8])
+}
+
+impl Short {
+    const WORDS: usize = 4;
+
+    fn read(value: &[u8]) -> Option<Self> {
+        if value.len() > 8 * Self::WORDS {
+            return None;
         }
+        let mut short = Self {
+            words: [0; Self::WORDS],
+            length: value.len(),
+            counted: 0,
+        };
+        let (whole, rest) = value.as_chunks();
+        let whole = whole.iter().map(|eight| u64::from_le_bytes(*eight));
+        let words = whole.chain((!rest.is_empty()).then(|| last_word(value, rest)));
+        for ((to, word), shift) in short.words.iter_mut().zip(words).zip((0..).step_by(8)) {
+            if word & each(0x80) != 0 {
+                return None;
+            }
+            *to = word;
+            // A letter differs from its other case in one bit.
+            let counts = between(word, b'0', b'9') | between(word | each(0x20), b'a', b'z');
+            short.counted |= u32::from(gather(counts)) << shift;
+        }
+        Some(short)
     }
+
+    fn show(&self, keep_first: usize, keep_last: usize, out: &mut Vec<u8>) {
+        let total = self.counted.count_ones() as usize;
+        if hides_whole(total, keep_first, keep_last) {
+            out.extend_from_slice(WHOLE.as_bytes());
+            return;
+        }
+        let mut hidden = self.counted;
+        for _ in 0..keep_first {
+            hidden &= hidden - 1;
+        }
+        for _ in 0..keep_last {
+            hidden &= !(1 << hidden.ilog2());
+        }
+        let end = out.len() + self.length;
+        let mut shown = [0; 8 * Self::WORDS];
+        let (written, _) = shown.as_chunks_mut();
+        for ((eight, word), places) in written.iter_mut().zip(self.words).zip(hidden.to_le_bytes())
+        {
+            let hide = spread(places);
+            *eight = (word & !hide | each(MARK_BYTE) & hide).to_le_bytes();
+        }
+        // A copy of a known length needs no call.
+        out.extend_from_slice(&shown);
+        out.truncate(end);
+    }
+}
+
+/// The bytes that are left of a value, as a word that ends in zeros.
+fn last_word(value: &[u8], rest: &[u8]) -> u64 {
+    match value.last_chunk() {
+        Some(last) => u64::from_le_bytes(*last) >> (64 - 8 * rest.len()),
+        None => rest
+            .iter()
+            .rev()
+            .fold(0, |word, byte| word << 8 | u64::from(*byte)),
+    }
+}
+
+/// The highest bit of each byte that lies in a range; all bytes must be ASCII.
+const fn between(word: u64, first: u8, last: u8) -> u64 {
+    (word + each(0x80 - first)) & !(word + each(0x7f - last)) & each(0x80)
+}
+
+/// The highest bits of the bytes of a word, which has no others, as the bits of one byte.
+const fn gather(bits: u64) -> u8 {
+    ((bits >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56) as u8
+}
+
+/// All bits of each byte whose place is set.
+const fn spread(places: u8) -> u64 {
+    let own = each(places) & 0x8040_2010_0804_0201;
+    // Any bit of a byte carries into its highest one.
+    let highest = ((own & each(0x7f)) + each(0x7f) | own) & each(0x80);
+    (highest >> 7) * 0xff
 }
 
 /// Eight marks, whatever the value was.
@@ -234,6 +313,37 @@ mod tests {
     fn partial_counts_characters_not_bytes() {
         assert_eq!(partial("Zoë Müller", 2, 2), "Zo* ****er");
         assert_eq!(partial("日本語日本語", 1, 1), "日****語");
+    }
+
+    /// Every byte of ASCII at every place of short and long values, against the rule as it is said.
+    #[test]
+    fn partial_is_the_same_for_values_of_all_lengths() {
+        let alphabet: Vec<char> = (0..=127_u8).map(char::from).collect();
+        for length in 0..=70 {
+            let turn = |at: usize| alphabet[(at * 37 + length * 11) % alphabet.len()];
+            let text: String = (0..length).map(turn).collect();
+            for (first, last) in [(0, 0), (0, 4), (1, 0), (3, 2), (9, 9)] {
+                let places: Vec<usize> = (0..length)
+                    .filter(|at| text.as_bytes()[*at].is_ascii_alphanumeric())
+                    .collect();
+                let hides_all = places.is_empty() || places.len() < 2 * (first + last);
+                let mut told = text.clone().into_bytes();
+                for at in places.iter().skip(first).rev().skip(last) {
+                    told[*at] = b'*';
+                }
+                let told = if hides_all { WHOLE.into() } else { told };
+                assert_eq!(partial(&text, first, last).as_bytes(), told, "{text:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn partial_shows_nothing_of_what_is_not_text() {
+        let mut out = b"before".to_vec();
+        for length in [4, 40] {
+            assert_eq!(partial_into(&vec![0xff; length], 1, 1, &mut out), None);
+        }
+        assert_eq!(out, b"before");
     }
 
     #[test]

@@ -52,8 +52,7 @@ impl Shown {
             Self::Fixed(bytes) => out.extend_from_slice(bytes),
             Self::Token(key) => out.extend_from_slice(&key.token(value)),
             Self::Partial { first, last } => {
-                let text = std::str::from_utf8(value).ok()?;
-                weir_detect::mask::partial_into(text, *first, *last, out);
+                weir_detect::mask::partial_into(value, *first, *last, out)?;
             }
         }
         Some(())
