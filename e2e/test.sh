@@ -6,8 +6,9 @@ cd "$(dirname "$0")/.."
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
 host=$(rustc -vV | sed -n "s/^host: //p")
 weir=$CARGO_TARGET_DIR/$host/release/weir
-passed=0 failed=0 names=()
 started=$SECONDS
+results=$(mktemp)
+trap 'rm -f "$results"' EXIT
 
 need_apt() { # PACKAGES…: installs by name what is missing
   local missing=()
@@ -22,16 +23,20 @@ need_apt() { # PACKAGES…: installs by name what is missing
     apt "${missing[@]}"
 }
 step() { # NAME COMMAND…
-  local name=$1 at=$SECONDS
+  local name=$1 at=$SECONDS result=ok
   shift
   echo "=== $name: $*"
-  if "$@"; then
-    passed=$((passed + 1))
-    echo "--- $name: ok ($((SECONDS - at)) s)"
-  else
-    failed=$((failed + 1)) names+=("$name")
-    echo "--- $name: FAILED ($((SECONDS - at)) s)"
-  fi
+  "$@" || result=FAILED
+  echo "$name $result" >>"$results"
+  echo "--- $name: $result ($((SECONDS - at)) s)"
+}
+suite() { # NAME COMMAND…: a step beside others; what it prints comes whole, when it has ended
+  local printed
+  printed=$(mktemp)
+  echo "... $1"
+  step "$@" >"$printed" 2>&1
+  flock "$results" cat "$printed"
+  rm -f "$printed"
 }
 
 packages=(libclang-dev clang cmake make gcc g++ pkg-config postgresql postgresql-contrib iproute2 nftables util-linux
@@ -48,21 +53,30 @@ step fuzz-check bash e2e/fuzz.sh check
 step unit cargo test --release --workspace --features weir-api/crds --locked --quiet --no-fail-fast
 step generated-check make generated-check
 step release cargo build --release --locked --quiet -p weir-cli -p weir-sidecar -p weir-controller -p weir-collector
+# The suites wait more than they compute: two run at a time. Those that start a Kubernetes follow one another.
+statements() {
+  suite policy python3 e2e/policy/run.py --weir "$weir"
+  suite drivers python3 e2e/drivers/run.py --weir "$weir"
+  suite browser python3 e2e/browser/run.py --weir "$weir"
+  suite notify python3 e2e/notify/run.py --weir "$weir"
+  suite exports python3 e2e/exports/run.py --weir "$weir"
+  suite evidence python3 e2e/evidence/run.py --weir "$weir"
+}
+machines() {
+  suite netns env WEIR="$weir" bash e2e/netns/run.sh --release
+  suite ssh python3 e2e/ssh/run.py --weir "$weir"
+  suite faults python3 e2e/faults/run.py --weir "$weir" ${FULL:+--full}
+  suite kube python3 e2e/kube/hostile.py --weir "$weir"
+  suite kube-attacks python3 e2e/kube/attacks.py --weir "$weir"
+  suite kube-clients python3 e2e/kube/clients.py --weir "$weir"
+}
 if [ -x "$weir" ]; then
-  step netns env WEIR="$weir" bash e2e/netns/run.sh --release
-  step policy python3 e2e/policy/run.py --weir "$weir"
-  step notify python3 e2e/notify/run.py --weir "$weir"
-  step exports python3 e2e/exports/run.py --weir "$weir"
-  step evidence python3 e2e/evidence/run.py --weir "$weir"
-  step ssh python3 e2e/ssh/run.py --weir "$weir"
-  step faults python3 e2e/faults/run.py --weir "$weir" ${FULL:+--full}
-  step browser python3 e2e/browser/run.py --weir "$weir"
-  step kube python3 e2e/kube/hostile.py --weir "$weir"
-  step kube-attacks python3 e2e/kube/attacks.py --weir "$weir"
-  step kube-clients python3 e2e/kube/clients.py --weir "$weir"
-  step drivers python3 e2e/drivers/run.py --weir "$weir"
+  statements & lane=$!
+  machines || echo "suites FAILED" >>"$results"
+  wait "$lane" || echo "suites FAILED" >>"$results"
 fi
-[ ${#names[@]} -gt 0 ] && echo "failed steps: ${names[*]}"
+failed=$(sed -n 's/ FAILED$//p' "$results")
+[ -n "$failed" ] && echo "failed steps:" $failed
 echo "took $((SECONDS - started)) s"
-echo "$passed passed, $failed failed"
-[ "$failed" = 0 ]
+echo "$(grep -c ' ok$' "$results") passed, $(grep -c ' FAILED$' "$results") failed"
+[ -z "$failed" ]

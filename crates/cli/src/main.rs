@@ -13,17 +13,12 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use cluster::Home;
+use weir_sidecar::data_path::{BLOCKING, STACK};
 use weir_sidecar::probe;
 use weir_telemetry::{LogFormat, logging};
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
-
-/// Stack of each thread: deep statements are analysed on them (`weir_sql::STACK`).
-const STACK: usize = 2 * weir_sql::STACK;
-
-/// Threads for what blocks: large statements, catalogs, files, and the evidence store's upkeep.
-const BLOCKING: usize = 8;
 
 /// Governs what flows out of a workload: PostgreSQL in the data path, by policy.
 #[derive(Debug, Parser)]
@@ -96,13 +91,7 @@ fn main() -> ExitCode {
         eprintln!("weir: {error}");
         return ExitCode::from(2);
     }
-    let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let mut builder = if workers == 1 {
-        tokio::runtime::Builder::new_current_thread()
-    } else {
-        tokio::runtime::Builder::new_multi_thread()
-    };
-    let runtime = builder
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .thread_stack_size(STACK)
         .max_blocking_threads(BLOCKING)

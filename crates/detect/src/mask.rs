@@ -174,7 +174,7 @@ const fn gather(bits: u64) -> u8 {
 const fn spread(places: u8) -> u64 {
     let own = each(places) & 0x8040_2010_0804_0201;
     // Any bit of a byte carries into its highest one.
-    let highest = ((own & each(0x7f)) + each(0x7f) | own) & each(0x80);
+    let highest = (((own & each(0x7f)) + each(0x7f)) | own) & each(0x80);
     (highest >> 7) * 0xff
 }
 

@@ -3,7 +3,7 @@
 //!
 //! Shared:
 //! - [`redirect`] programs the network namespace and proves that Weir gets out of it;
-//! - [`serve`] accepts, and says when to stop; [`upkeep`] keeps what serves small and current;
+//! - [`serve`] accepts, [`data_path`] is where sessions run, and says when to stop; [`upkeep`] keeps what serves small and current;
 //! - [`adapters`], [`holds`], [`budgets`] and [`pins`] answer the engine's ports;
 //! - [`metrics`], [`files`] and [`part`] are for whoever starts a process;
 //! - [`probe`] is the other half of the self-test.
@@ -18,6 +18,7 @@ pub mod adapters;
 pub mod budgets;
 pub mod config;
 pub mod credentials;
+pub mod data_path;
 pub mod files;
 mod follow;
 pub mod holds;

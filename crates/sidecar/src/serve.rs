@@ -7,6 +7,7 @@ use weir_gateway::Engine;
 use weir_transport::listen::{Acceptor, Drained, Limits, Mode};
 use weir_transport::selftest;
 
+use crate::data_path::DataPath;
 use crate::metrics::EngineMetrics;
 use crate::part::{PartError, part};
 
@@ -14,6 +15,8 @@ use crate::part::{PartError, part};
 pub struct Serving {
     /// Serves connections.
     pub engine: Engine,
+    /// Where it does.
+    pub path: DataPath,
     /// Bounds of each listener.
     pub limits: Limits,
     /// Says when to stop accepting.
@@ -35,13 +38,15 @@ impl Serving {
         mode: Mode,
         target: Option<String>,
     ) -> Result<(), PartError> {
+        let path = self.path.handle();
+        let _registers = path.enter();
         let mut acceptor = Acceptor::new(socket, mode, self.limits, self.drained.clone())
             .map_err(part("listeners"))?
             .forbid(self.forbidden.iter().copied());
         self.metrics.watch(acceptor.counters());
         let engine = self.engine.clone();
         let target: Option<Arc<str>> = target.map(Into::into);
-        tokio::spawn(async move {
+        path.spawn(async move {
             while let Some(accepted) = acceptor.accept().await {
                 if accepted.destination.is_some_and(selftest::is_probe) {
                     tokio::spawn(selftest::answer(accepted.stream));

@@ -15,21 +15,18 @@ use std::time::Duration;
 pub use prepare::Prepared;
 
 use crate::config::Config;
+use crate::data_path::{BLOCKING, STACK};
 use crate::part::{PartError, part};
 use crate::serve::stop_asked;
 use start::Sidecar;
 
-/// Stack of the thread that serves: deep statements are analysed on it.
-const STACK: usize = 2 * weir_sql::STACK;
-/// Threads for what blocks: large statements, catalogs, files and look-ups.
-const BLOCKING: usize = 8;
 /// How long the last evidence may take to reach the collector at the end.
 const SHIP: Duration = Duration::from_secs(5);
 
 /// Runs to the end of the process.
 #[must_use]
 pub fn run(config: Config) -> ExitCode {
-    let done = Prepared::new(config).and_then(serve_on_a_thread);
+    let done = Prepared::new(config).and_then(serve_here);
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -39,28 +36,17 @@ pub fn run(config: Config) -> ExitCode {
     }
 }
 
-/// One thread serves: a pod has a share of a core. A current-thread runtime serves on the thread
-/// that blocks on it, so that one needs the stack.
-fn serve_on_a_thread(prepared: Prepared) -> Result<(), PartError> {
-    let served = std::thread::Builder::new()
-        .name("weir".to_owned())
-        .stack_size(STACK)
-        .spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .thread_stack_size(STACK)
-                .max_blocking_threads(BLOCKING)
-                .build()
-                .map_err(part("the runtime"))?;
-            let done = runtime.block_on(serve(prepared));
-            runtime.shutdown_background();
-            done
-        })
+/// Everything but sessions runs on this thread: a pod has a share of a core.
+fn serve_here(prepared: Prepared) -> Result<(), PartError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .thread_stack_size(STACK)
+        .max_blocking_threads(BLOCKING)
+        .build()
         .map_err(part("the runtime"))?;
-    match served.join() {
-        Ok(done) => done,
-        Err(_) => Err(part("the runtime")("it ended badly")),
-    }
+    let done = runtime.block_on(serve(prepared));
+    runtime.shutdown_background();
+    done
 }
 
 async fn serve(prepared: Prepared) -> Result<(), PartError> {

@@ -7,6 +7,7 @@ the only way the suites wait: it polls a claim and fails loudly at its deadline.
 import atexit
 import ctypes
 import os
+import random
 import shutil
 import signal
 import socket
@@ -63,22 +64,29 @@ def workdir(prefix="weir-e2e-"):
 
 
 _handed_out = set()
-_FREE = "import socket; s = socket.socket(); s.bind(('127.0.0.1', 0)); print(s.getsockname()[1])"
+_BIND = "import socket, sys; socket.socket().bind(('127.0.0.1', int(sys.argv[1])))"
 
 
 def free_port(inside=()):
     """A TCP port of 127.0.0.1 that nobody has now and that was not handed out before; ``inside`` is the command line that
-    leads into another network namespace."""
+    leads into another network namespace. It lies below those that the kernel hands out, so that no connection takes it
+    meanwhile, and suites that run beside each other hardly ever draw the same."""
     while True:
-        if inside:
-            port = int(run([*inside, "python3", "-c", _FREE]).stdout)
-        else:
-            with socket.socket() as s:
-                s.bind(("127.0.0.1", 0))
-                port = s.getsockname()[1]
-        if port not in _handed_out:
+        port = random.randrange(10000, 30000)
+        if port not in _handed_out and _is_free(port, inside):
             _handed_out.add(port)
             return port
+
+
+def _is_free(port, inside):
+    if inside:
+        return subprocess.run([*inside, "python3", "-c", _BIND, str(port)], stderr=subprocess.DEVNULL).returncode == 0
+    with socket.socket() as s:
+        try:
+            s.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def wait_until(claim, what, timeout=30, every=0.05, child=None, log=None):

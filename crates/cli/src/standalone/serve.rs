@@ -16,6 +16,7 @@ use weir_gateway::{Engine, EngineConfig, HostKeys, Placeholders, Unmatched};
 use weir_notify::{Decider, NotifyMetrics};
 use weir_sidecar::adapters::{OneIdentity, Spooled, announce};
 use weir_sidecar::budgets::StoredBudgets;
+use weir_sidecar::data_path::DataPath;
 use weir_sidecar::files::{private_dir, secret_file};
 use weir_sidecar::holds::{OperatorHolds, supersede};
 use weir_sidecar::honey::Honey;
@@ -197,8 +198,10 @@ impl Standalone {
             metrics: Arc::clone(&metrics),
             quarantines: Arc::new(quarantines),
         };
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let serving = Serving {
             engine,
+            path: DataPath::start(cores).map_err(part("the data path"))?,
             limits: Limits {
                 connections: config.max_connections,
             },

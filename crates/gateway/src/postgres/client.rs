@@ -155,8 +155,8 @@ impl Session {
         let Ok(text) = std::str::from_utf8(text) else {
             return Ok(Arc::new(Analysed::opaque(&String::from_utf8_lossy(text))));
         };
-        let depends = !text.is_ascii() || text.contains('\\');
-        if !self.encoding_is_plain && !text.is_ascii() || self.reading_unsure && depends {
+        let depends = || !text.is_ascii() || text.contains('\\');
+        if !self.encoding_is_plain && !text.is_ascii() || self.reading_unsure && depends() {
             return Ok(Arc::new(Analysed::opaque(text)));
         }
         if text.len() <= LARGE {

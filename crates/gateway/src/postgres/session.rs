@@ -246,6 +246,9 @@ pub(super) struct Session {
     pub(super) taken: Moment,
     /// When the identity was last proven.
     pub(super) identified: Instant,
+    /// The server brought the last bytes, so that the client is asked first: the side that is not asked
+    /// because the other had bytes is never asked second again.
+    pub(super) server_was_last: bool,
 }
 
 /// What a session has moved.
@@ -404,28 +407,11 @@ impl Session {
             Poll::Ready(Err(error)) => return Err(error),
             Poll::Pending => {}
         }
-        let to_client = self.client.out.len() + self.server.inbox.approved().len();
-        if read_server && !self.server.eof && to_client < BACKLOG {
-            let need = self.missing(&self.server);
-            match self.server.poll_read(cx, need) {
-                Poll::Ready(Ok(())) => moved.arrived = true,
-                Poll::Ready(Err(_)) => {
-                    self.server.eof = true;
-                    moved.arrived = true;
-                }
-                Poll::Pending => {}
-            }
-        }
+        let server_first = !self.server_was_last;
+        moved.arrived = server_first && read_server && self.poll_server(cx)
+            || read_client && self.poll_client(cx)?
+            || !server_first && read_server && self.poll_server(cx);
         let to_server = self.server.out.len() + self.client.inbox.approved().len();
-        let want = read_client && !self.client.eof && to_server < BACKLOG;
-        if want && self.client.inbox.unjudged().len() < MAX_WHOLE + BACKLOG {
-            let need = self.missing(&self.client);
-            match self.client.poll_read(cx, need) {
-                Poll::Ready(Ok(())) => moved.arrived = true,
-                Poll::Ready(Err(error)) => return Err(error),
-                Poll::Pending => {}
-            }
-        }
         if self.client.eof && !self.server.shut && to_server == 0 && !self.server.eof {
             match Pin::new(&mut self.server.stream).poll_shutdown(cx) {
                 Poll::Ready(_) => {
@@ -436,6 +422,36 @@ impl Session {
             }
         }
         Ok(moved)
+    }
+
+    /// Reads from the server where there is room; whether bytes came, or it was found closed.
+    fn poll_server(&mut self, cx: &mut Context<'_>) -> bool {
+        let to_client = self.client.out.len() + self.server.inbox.approved().len();
+        if self.server.eof || to_client >= BACKLOG {
+            return false;
+        }
+        let need = self.missing(&self.server);
+        let Poll::Ready(read) = self.server.poll_read(cx, need) else {
+            return false;
+        };
+        self.server.eof |= read.is_err();
+        self.server_was_last = true;
+        true
+    }
+
+    /// Reads from the client where there is room; whether bytes came, or it was found closed.
+    fn poll_client(&mut self, cx: &mut Context<'_>) -> Result<bool, SessionEnd> {
+        let to_server = self.server.out.len() + self.client.inbox.approved().len();
+        let is_full = self.client.inbox.unjudged().len() >= MAX_WHOLE + BACKLOG;
+        if self.client.eof || is_full || to_server >= BACKLOG {
+            return Ok(false);
+        }
+        let need = self.missing(&self.client);
+        let Poll::Ready(read) = self.client.poll_read(cx, need) else {
+            return Ok(false);
+        };
+        self.server_was_last = false;
+        read.map(|()| true)
     }
 
     /// The server no longer takes bytes; what it has sent may still be read.

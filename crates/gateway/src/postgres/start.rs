@@ -492,6 +492,7 @@ async fn run(
         keyword: Default::default(),
         taken: started,
         identified: started.steady(),
+        server_was_last: false,
     };
     for (name, value) in &logged_in.parameters {
         session.track(name, value);

@@ -28,6 +28,7 @@ use crate::account::Account;
 use crate::adapters::{PodIdentity, Spooled};
 use crate::config::{Config, Pod};
 use crate::credentials::PodCredentials;
+use crate::data_path::DataPath;
 use crate::files::private_dir;
 use crate::follow::{Follower, Trust, keep_reporting, report};
 use crate::honey::Honey;
@@ -156,6 +157,7 @@ impl Sidecar {
         let (drain, drained) = listen::drain();
         let serving = Serving {
             engine: engine.clone(),
+            path: DataPath::start(1).map_err(part("the data path"))?,
             limits: Limits {
                 connections: CONNECTIONS,
             },

@@ -1,7 +1,5 @@
 //! How statements end: completed, suspended, failed; and what that changes about the session.
 
-use std::borrow::Cow;
-
 use super::*;
 use crate::postgres::judge::own_text;
 use crate::postgres::pending::name;
@@ -14,7 +12,8 @@ impl Session {
             &[]
         };
         let (keyword, affected) = (keyword(command), rows_of(command));
-        let other = (*keyword != *self.keyword).then(|| Arc::from(keyword));
+        let other = (keyword != self.keyword.as_bytes())
+            .then(|| Arc::from(String::from_utf8_lossy(keyword)));
         if let Some(other) = other {
             self.keyword = other;
         }
@@ -274,10 +273,10 @@ impl Session {
 }
 
 /// What a command tag says was done: `INSERT` of `INSERT 0 5`.
-fn keyword(command: &[u8]) -> Cow<'_, str> {
+fn keyword(command: &[u8]) -> &[u8] {
     let end = command.iter().position(u8::is_ascii_digit);
     let words = command.get(..end.unwrap_or(command.len()));
-    String::from_utf8_lossy(words.unwrap_or_default().trim_ascii_end())
+    words.unwrap_or_default().trim_ascii_end()
 }
 
 /// How many rows a command tag says were affected: 5 of `INSERT 0 5`.
