@@ -2,6 +2,7 @@
 
 use weir_policy::{Glob, Label, LabelledColumns, LabelledField, Mask, TablePattern, Target};
 
+use super::names::check_resource;
 use super::{Report, target_glob};
 use crate::diagnostic::suggest;
 use crate::kinds::{ColumnsSpec, DataLabelSpec, KubernetesFieldsSpec, MaskSpec};
@@ -91,6 +92,12 @@ fn compile_fields(
         Some(name) => target_glob(report, origin, &format!("{field}.target"), name, targets),
         None => Glob::free("*"),
     };
+    check_resource(
+        report,
+        origin,
+        &format!("{field}.resource"),
+        &entry.resource,
+    );
     if entry.fields.is_empty() {
         report.error(origin, &format!("{field}.fields"), "names no field");
     }

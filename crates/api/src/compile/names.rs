@@ -9,11 +9,23 @@ use crate::diagnostic::Reason;
 use crate::kinds::Metadata;
 use crate::tree::Origin;
 
+/// What a resource's name must be.
+const RESOURCE: &str =
+    "is not a plural in lower case, such as `secrets`: group and subresource stand apart";
+
 pub(super) fn names<S>(resources: &[crate::load::Resource<S>]) -> Vec<(&Metadata, &Origin)> {
     resources
         .iter()
         .map(|resource| (&resource.metadata, &resource.origin))
         .collect()
+}
+
+/// A resource of the Kubernetes API is called by its plural: any other name would match nothing.
+pub(super) fn check_resource(report: &mut Report, origin: &Origin, field: &str, name: &str) {
+    let is_part = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-*?".contains(c);
+    if name.is_empty() || !name.chars().all(is_part) {
+        report.error(origin, field, RESOURCE);
+    }
 }
 
 /// Names are present, well formed and used once; false for the objects whose name is not.

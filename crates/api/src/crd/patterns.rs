@@ -10,6 +10,8 @@ use weir_policy::FunctionClass;
 pub(crate) const NAME: &str = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$";
 /// The letters of a host; `rules::host` tells names and addresses apart.
 pub(crate) const HOST: &str = r"^([-._A-Za-z0-9]+|[0-9A-Fa-f:.]+|\[[0-9A-Fa-f:.]+\])$";
+/// `compile::check_resource`.
+pub(crate) const RESOURCE: &str = r"^[-*?a-z0-9]+$";
 /// [`crate::Span`]: at least one part, the largest unit first.
 pub(crate) const SPAN: &str =
     r"^([0-9]{1,11}d)?([0-9]{1,11}h)?([0-9]{1,11}m)?([0-9]{1,11}s)?([0-9]{1,11}ms)?$";

@@ -69,7 +69,10 @@ pub struct KubernetesFieldsSpec {
     #[cfg_attr(feature = "crds", schemars(length(max = 253)))]
     pub group: String,
     /// The resource, such as `secrets`: a name or a glob.
-    #[cfg_attr(feature = "crds", schemars(length(max = 253)))]
+    #[cfg_attr(
+        feature = "crds",
+        schemars(length(max = 253), regex(pattern = crate::crd::patterns::RESOURCE))
+    )]
     pub resource: String,
     /// The fields, such as `data.*`, `spec.password`, `spec.containers[*].env[*].value`; `**` stands
     /// for any number of members and items. What lies below a field belongs to it.

@@ -134,7 +134,10 @@ pub struct KubernetesMatch {
     pub groups: Vec<String>,
     /// Resources, such as `secrets`.
     #[serde(default)]
-    #[cfg_attr(feature = "crds", schemars(inner(length(max = 253))))]
+    #[cfg_attr(
+        feature = "crds",
+        schemars(inner(length(max = 253), regex(pattern = crate::crd::patterns::RESOURCE)))
+    )]
     pub resources: Vec<String>,
     /// Subresources, such as `exec`; an empty text is the resource itself. An Allow rule that names
     /// none allows only the resource itself.

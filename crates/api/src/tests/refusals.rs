@@ -498,6 +498,27 @@ fn the_schema_says_the_whole_corpus_policy_and_check_names_what_is_not_enforced(
 }
 
 #[test]
+fn a_label_on_what_no_resource_is_called_is_refused() {
+    let label = |resource: &str| {
+        let fields = format!("{{group: example.com, resource: {resource}, fields: [spec.key]}}");
+        let text = format!(
+            "apiVersion: weir.dev/v1alpha1\nkind: DataLabel\nmetadata: {{name: x}}\nspec: {{kubernetes: [{fields}]}}\n"
+        );
+        lines(&errors(&text))
+    };
+    for name in ["gadgets.example.com", "Gadget", "gadgets/status", "''"] {
+        let found = label(name);
+        assert!(
+            found.contains("is not a plural in lower case"),
+            "{name}: {found}"
+        );
+    }
+    for name in ["gadgets", "gad?ets*"] {
+        assert_eq!(label(name), "", "{name}");
+    }
+}
+
+#[test]
 fn what_no_request_to_an_api_server_has_is_refused() {
     let api = TARGET
         .replace("PostgreSQL", "Kubernetes")
@@ -509,7 +530,11 @@ fn what_no_request_to_an_api_server_has_is_refused() {
     for (text, expected) in [
         (
             "{name: x, match: {kubernetes: {resources: [pods/exec]}}, action: Deny}",
-            "a subresource stands apart: `resources: [pods], subresources: [exec]`",
+            "is not a plural in lower case, such as `secrets`: group and subresource stand apart",
+        ),
+        (
+            "{name: x, match: {kubernetes: {resources: [Secret]}}, action: Deny}",
+            "is not a plural in lower case",
         ),
         (
             "{name: x, match: {kubernetes: {paths: [/debug/*], resources: [pods]}}, action: Deny}",

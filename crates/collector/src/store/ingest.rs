@@ -27,11 +27,15 @@ use super::sessions::{Saved, save_session};
 use super::{CollectorError, pack};
 use crate::log::{Log, LogKey, OWN, Run, Signed, Vouched};
 
+/// How hard zstd tries with a block that is never merged, and with one that soon is.
 const LEVEL: i32 = 3;
+pub(super) const PASSING: i32 = 1;
 /// As much as comes at once is one block, a frame more than a batch asks for included.
 const BLOCK_BYTES: usize = 512 << 10;
 /// Blocks of at least this size are never merged.
 pub(super) const LARGE: usize = 128 << 10;
+/// The level of a block that is not merged any more.
+pub(super) const SETTLED: i64 = 9;
 
 /// The writer's side of the store.
 pub(super) struct Ingest {
@@ -499,8 +503,12 @@ impl Block {
         work: &mut Work<'_>,
         (engine, now): (i64, Now),
     ) -> Result<(), CollectorError> {
-        let data = pack::compress(&self.bytes, LEVEL)?;
-        let level = if self.bytes.len() < LARGE { 0 } else { 9 };
+        let (level, effort) = if self.bytes.len() < LARGE {
+            (0, PASSING)
+        } else {
+            (SETTLED, LEVEL)
+        };
+        let data = pack::compress(&self.bytes, effort)?;
         let first_time = self.index.first_time.unwrap_or_default();
         let id = outgoing::next_id(store)?;
         store

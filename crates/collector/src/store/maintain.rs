@@ -9,12 +9,14 @@ use super::backlog;
 use super::clock::{Now, own_day};
 use super::facets::{Mentioned, mentioned};
 use super::index::BlockIndex;
-use super::ingest::{Ingest, LARGE, signed};
+use super::ingest::{Ingest, LARGE, PASSING, SETTLED, signed};
 use super::keys::Keys;
 use super::query::events;
 use super::schema::unpack;
 use super::{CollectorConfig, CollectorError, pack};
 
+/// How hard zstd tries with what is not packed again.
+const LASTING: i32 = 6;
 /// So many blocks of one level become one of the next.
 const FAN: usize = 32;
 /// So many are read to be merged at once: there are more after somebody whom they go to was away.
@@ -133,7 +135,7 @@ fn merge_run(
         .flat_map(|small| small.bytes.iter().copied())
         .collect();
     let level = if bytes.len() >= LARGE || level == 2 {
-        9
+        SETTLED
     } else {
         level + 1
     };
@@ -146,7 +148,8 @@ fn merge_run(
     let first_time = run.iter().map(|small| small.first_time).min();
     let last_time = run.iter().map(|small| small.last_time).max();
     let received = run.iter().map(|small| small.received).max();
-    let data = pack::compress(&bytes, 6)?;
+    let effort = if level == SETTLED { LASTING } else { PASSING };
+    let data = pack::compress(&bytes, effort)?;
     store
         .prepare_cached(
             "UPDATE blocks SET last_seq = ?2, hash = ?3, first_time = ?4, last_time = ?5,

@@ -5,6 +5,7 @@ use weir_condition::Condition;
 use weir_policy::{Action, Glob, KubernetesMatch, Match, Protocol, Rule};
 
 use super::{Around, Report};
+use crate::compile::names::check_resource;
 use crate::kinds::{KubernetesMatch as Spec, RuleSpec};
 use crate::tree::Origin;
 
@@ -28,12 +29,7 @@ pub(super) fn compile(
         report.never(origin, field, message);
     }
     for (i, resource) in spec.resources.iter().enumerate() {
-        if let Some((resource, subresource)) = resource.split_once('/') {
-            let message = format!(
-                "a subresource stands apart: `resources: [{resource}], subresources: [{subresource}]`"
-            );
-            report.error(origin, &format!("{field}.resources[{i}]"), message);
-        }
+        check_resource(report, origin, &format!("{field}.resources[{i}]"), resource);
     }
     let of_objects = [
         &spec.groups,

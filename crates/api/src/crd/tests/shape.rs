@@ -247,6 +247,22 @@ fn patterns_take_what_the_parsers_take() {
             "spec": {"columns": [{"target": "db", "table": "a.b", "columns": ["c"]}]}});
         super::said(&policy).is_empty()
     });
+    let plurals = [
+        "secrets",
+        "gad?et-s1",
+        "*",
+        "",
+        "Secret",
+        "a.b",
+        "a/b",
+        "a b",
+        "ö",
+    ];
+    agree(patterns::RESOURCE, &plurals, &|name| {
+        let label = json!({"kind": "DataLabel", "metadata": {"name": "x"},
+            "spec": {"kubernetes": [{"resource": name, "fields": ["data.*"]}]}});
+        super::said(&label).is_empty()
+    });
 }
 
 #[test]
