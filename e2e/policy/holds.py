@@ -244,11 +244,32 @@ def budget_survives_kill(scene):
         w.stop()
 
 
+def lookups_count_before_they_run(scene):
+    """A budget of statements holds for those of one message, of one pipeline and of one list."""
+    def lookup(guess):
+        return f"SELECT id FROM customers WHERE card = '{guess}'"
+
+    w = scene.start()
+    try:
+        conn = scene.conn(w)
+        listed = "SELECT id FROM customers WHERE card IN ({})"
+        for sql in ("; ".join(map(lookup, range(11))), listed.format(", ".join(f"'{n}'" for n in range(11))),
+                    "SELECT id FROM customers WHERE card = ANY ('{1,2}')"):
+            equal(conn.query(sql).code, "42501", sql)
+        equal(conn.query("; ".join(map(lookup, range(4)))).tags, ["SELECT 0"] * 4, "what was refused took nothing")
+        equal(conn.query(listed.format("'1', '2'")).code, None, "six are used up")
+        lookups = [wire.extended(lookup(number)) for number in range(8)]
+        answer = conn.pipeline(*lookups)
+        equal((answer.tags, answer.code), (["SELECT 0"] * 4, "42501"), "a pipeline")
+    finally:
+        w.stop()
+
+
 def claims(scene, results):
     """All claims of this file."""
     results.check("hold: approve at row 10,001 finishes (simple)", approve_finishes, scene, False)
     results.check("hold: approve at row 10,001 finishes (extended)", approve_finishes, scene, True)
     for test in (approve_some_rows, deny_ends, deadline_ends, cancel_ends, client_gone, memory_is_flat, before_it_runs,
                  cursor_is_one_statement, portal_is_one_statement, requester_cannot_approve, only_the_group,
-                 budget_survives_kill):
+                 budget_survives_kill, lookups_count_before_they_run):
         results.check(f"hold: {test.__name__.replace('_', ' ')}", test, scene)

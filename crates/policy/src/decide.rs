@@ -15,10 +15,10 @@ use crate::decision::{Decision, Denial, Hold, HoldSpec, Obligations, Permit, Val
 use crate::effect::{Effect, EffectSet};
 use crate::exception::Lifted;
 use crate::label::{LabelId, Mask};
-use crate::ledger::{Amount, Counters, Timestamp, Wanted};
+use crate::ledger::{Amount, Counters, Timestamp, Usage, Wanted};
 use crate::limit::{Limit, LimitScope, OnExceed};
 use crate::matching::{Facts, is_setting};
-use crate::operation::{Operation, Output};
+use crate::operation::{Operation, Output, Use};
 use crate::rule::{Action, DefaultAction, Match, Mode, RuleName, WhereTest};
 use crate::scope::{Scope, ScopedLimit, ScopedPolicy, ScopedRule};
 
@@ -37,6 +37,7 @@ struct Tally {
     why: Vec<RuleName>,
     exceptions: Vec<Lifted>,
     exhausted: Vec<Wanted>,
+    takes: Vec<Usage>,
     /// Whether a counter was read.
     counted: bool,
 }
@@ -152,6 +153,7 @@ impl Scope {
             would_deny,
             exceptions: tally.exceptions,
             exhausted: tally.exhausted,
+            takes: tally.takes,
             counted: tally.counted,
         }
     }
@@ -306,11 +308,19 @@ impl Scope {
         now: Timestamp,
         tally: &mut Tally,
     ) {
+        let uses = rule.rule.matches.uses;
+        // A rule about comparing counts each value that is compared with.
+        let statements = if uses.contains(Use::EqualsConstant) {
+            facts.sql.comparisons.max(1)
+        } else {
+            1
+        };
         for scoped in &rule.limits {
             match scoped {
-                ScopedLimit::One(limit) => self.bind(limit, facts, counters, now, tally),
+                ScopedLimit::One(limit) => {
+                    self.bind(limit, statements, facts, counters, now, tally);
+                }
                 ScopedLimit::PerLabel(by_label) => {
-                    let uses = rule.rule.matches.uses;
                     let mut ids: Vec<LabelId> = facts
                         .touched()
                         .filter(|(_, how)| uses.is_empty() || uses.contains(*how))
@@ -319,7 +329,7 @@ impl Scope {
                     ids.sort_unstable();
                     ids.dedup();
                     for limit in ids.iter().filter_map(|id| by_label.get(id)) {
-                        self.bind(limit, facts, counters, now, tally);
+                        self.bind(limit, statements, facts, counters, now, tally);
                     }
                 }
             }
@@ -331,6 +341,7 @@ impl Scope {
     fn bind(
         &self,
         limit: &Arc<Limit>,
+        statements: u64,
         facts: &Facts<'_>,
         counters: &dyn Counters,
         now: Timestamp,
@@ -345,8 +356,20 @@ impl Scope {
             return;
         };
         tally.counted = true;
+        let need = Amount {
+            statements,
+            ..Amount::default()
+        };
+        // Rules that count the same share a budget, and each statement takes of it once.
+        match tally.takes.iter_mut().find(|taken| taken.key == *key) {
+            Some(taken) => taken.amount = taken.amount.most(need),
+            None => tally.takes.push(Usage {
+                key: key.clone(),
+                amount: need,
+            }),
+        }
         let amount = limit.amount();
-        if counters.left(key, amount, now).statements > 0 {
+        if counters.left(key, amount, now).covers(need) {
             return;
         }
         tally.exhausted.push(Wanted {
@@ -356,13 +379,12 @@ impl Scope {
                 rows: u64::MAX,
                 bytes: u64::MAX,
             },
-            need: Amount {
-                statements: 1,
-                ..Amount::default()
-            },
+            need,
         });
         let reason = if counters.is_withheld(key, amount, now) {
             limit.describe_withheld()
+        } else if statements > 1 {
+            limit.describe_comparisons(statements)
         } else {
             limit.describe()
         };

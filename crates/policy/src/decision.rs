@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::exception::Lifted;
 use crate::label::{LabelId, Mask};
-use crate::ledger::Wanted;
+use crate::ledger::{Usage, Wanted};
 use crate::limit::{Limit, LimitScope, OnExceed, Release};
 use crate::rule::{Approval, Delivery, RecordLevel, RuleName};
 
@@ -27,6 +27,8 @@ pub struct Decision {
     pub exceptions: Vec<Lifted>,
     /// Windows that have too little left here: more may be had before this decision is final.
     pub exhausted: Vec<Wanted>,
+    /// What it takes of windows of statements if it happens.
+    pub takes: Vec<Usage>,
     pub(crate) counted: bool,
 }
 

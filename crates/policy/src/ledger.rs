@@ -161,6 +161,45 @@ pub trait Counters {
     }
 }
 
+/// Counters, and what will have been taken of them before: what the statements take that go first.
+#[derive(Clone, Copy)]
+pub struct Ahead<'a> {
+    /// The counters.
+    pub counters: &'a dyn Counters,
+    /// What is taken before.
+    pub taken: &'a [Usage],
+}
+
+impl Ahead<'_> {
+    fn of(&self, key: &BudgetKey) -> Amount {
+        let of_key = self.taken.iter().filter(|usage| usage.key == *key);
+        of_key.fold(Amount::default(), |sum, usage| sum.plus(usage.amount))
+    }
+
+    /// What is wanted in all for something to happen behind what is taken before.
+    pub fn wanted(&self, wanted: &[Wanted]) -> Vec<Wanted> {
+        let behind = |wanted: &Wanted| Wanted {
+            need: wanted.need.plus(self.of(&wanted.key)),
+            ..wanted.clone()
+        };
+        wanted.iter().map(behind).collect()
+    }
+}
+
+impl Counters for Ahead<'_> {
+    fn used(&self, key: &BudgetKey, now: Timestamp) -> Amount {
+        self.counters.used(key, now).plus(self.of(key))
+    }
+
+    fn left(&self, key: &BudgetKey, limit: Amount, now: Timestamp) -> Amount {
+        self.counters.left(key, limit, now).minus(self.of(key))
+    }
+
+    fn is_withheld(&self, key: &BudgetKey, limit: Amount, now: Timestamp) -> bool {
+        self.counters.is_withheld(key, limit, now)
+    }
+}
+
 /// Counters of a place where nothing is counted: explain and tests.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoCounters;

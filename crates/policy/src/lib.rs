@@ -43,7 +43,8 @@ pub use kubernetes::{
 };
 pub use label::{Label, LabelId, LabelRules, LabelledColumns, LabelledField, Mask};
 pub use ledger::{
-    Amount, BudgetKey, Counters, LedgerRow, NoCounters, Timestamp, Usage, Wanted, WindowLedger,
+    Ahead, Amount, BudgetKey, Counters, LedgerRow, NoCounters, Timestamp, Usage, Wanted,
+    WindowLedger,
 };
 pub use limit::{Limit, LimitScope, Meter, OnExceed, Release, Step};
 pub use loosened::loosened;

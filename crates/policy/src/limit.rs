@@ -74,6 +74,14 @@ impl Limit {
         format!("it stores many records in one row, which the limit of {what} cannot count")
     }
 
+    /// What is told to the client that compares with more values than are left.
+    pub fn describe_comparisons(&self, values: u64) -> String {
+        let reached = self.describe();
+        format!(
+            "it compares with up to {values} values, which count as so many statements: {reached}"
+        )
+    }
+
     /// What is told to the client that asks for something whose size is known to be above it.
     pub fn describe_size(&self) -> String {
         format!("it is larger than the limit of {}", self.numbers())
@@ -374,6 +382,30 @@ impl Meter {
             };
         }
         self.find_next();
+    }
+
+    /// The start of the statement, to be charged before it runs: as `takes` says, once in other windows.
+    /// Empty where it was charged before.
+    pub fn take_start(&mut self, takes: &[Usage]) -> Vec<Usage> {
+        let statements = self.uncharged().statements;
+        if statements == 0 {
+            return Vec::new();
+        }
+        self.charged.statements = self.total.statements;
+        let taken = |key: &BudgetKey| {
+            let found = takes.iter().find(|taken| taken.key == *key);
+            found.map(|taken| taken.amount.statements)
+        };
+        self.keys
+            .iter()
+            .map(|key| Usage {
+                key: key.clone(),
+                amount: Amount {
+                    statements: taken(key).unwrap_or(statements),
+                    ..Amount::default()
+                },
+            })
+            .collect()
     }
 
     /// What was delivered since the last call, per window budget; empty when nothing was.

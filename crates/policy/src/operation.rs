@@ -74,6 +74,8 @@ pub struct SqlOperation<'a> {
     pub settings: &'a [&'a str],
     /// How labelled columns are used, other than as result columns.
     pub label_uses: &'a [LabelUse],
+    /// With how many constants labelled columns are compared for equality, at most.
+    pub comparisons: u64,
     /// The WHERE clause of every UPDATE and DELETE in it, the weakest of them.
     pub where_clause: WhereClause,
     /// One entry per result column, in order; empty when no rows come back.

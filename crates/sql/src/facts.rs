@@ -38,6 +38,8 @@ pub struct Statement {
     pub types: Vec<FunctionRef>,
     /// What the expressions of a definition name, which lineage does not follow.
     pub columns: Vec<DefinitionColumn>,
+    /// Columns that a foreign key compares with others: a row can be stored or not, and that tells.
+    pub keys: Vec<String>,
     /// Settings that the statement changes.
     pub settings: Vec<SettingChange>,
     /// The worst WHERE clause of all UPDATE, DELETE and MERGE parts.

@@ -180,6 +180,11 @@ pub(crate) enum Expr {
         left: Box<Self>,
         list: Vec<Self>,
     },
+    /// `left = ANY (array)`, of an array whose length the text does not say.
+    Any {
+        left: Box<Self>,
+        array: Box<Self>,
+    },
     Row(Vec<Self>),
     Array(Vec<Self>),
     Cast(Box<Self>),

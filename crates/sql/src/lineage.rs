@@ -153,6 +153,8 @@ pub struct Traced {
     pub touched: Vec<Origin>,
     /// Whether some name is that of no column, so that the server may not know it either.
     pub unexplained: bool,
+    /// With how many constants and parameters labelled columns are compared for equality, at most.
+    pub comparisons: u64,
 }
 
 /// The label-independent lineage of one statement.

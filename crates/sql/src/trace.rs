@@ -40,6 +40,7 @@ pub(crate) fn trace(
         uses: BTreeSet::new(),
         touched: BTreeSet::new(),
         unexplained: false,
+        comparisons: 0,
         budget: BUDGET,
         ctes: HashMap::with_capacity(ctes),
         windows: Vec::new(),
@@ -64,6 +65,7 @@ struct Tracer<'o> {
     uses: BTreeSet<(u32, Use, Option<Destination>)>,
     touched: BTreeSet<u32>,
     unexplained: bool,
+    comparisons: u64,
     budget: usize,
     ctes: HashMap<usize, Rows>,
     /// Named windows of the selects that are being traced, innermost last.
@@ -216,6 +218,7 @@ impl Tracer<'_> {
             uses,
             touched: origins(&touched),
             unexplained: self.unexplained,
+            comparisons: self.comparisons,
         }
     }
 

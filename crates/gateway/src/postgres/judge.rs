@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use weir_audit::{Outcome, StatementStarted};
 use weir_policy::{
-    Counters, Decision, Delivery, Meter, Obligations, Operation, RecordLevel, Scope, Timestamp,
+    Ahead, Counters, Decision, Delivery, Meter, Obligations, Operation, RecordLevel, Scope,
+    Timestamp, Usage,
 };
 use weir_sql::{Analysis, Statement};
 
@@ -149,7 +150,7 @@ impl Session {
         let statement = portal.statement.as_deref();
         let (mut candidate, analysed) =
             self.bound(statement, Parameters::default(), portal.writes_mask);
-        let judgement = self.decide(&mut candidate).await?;
+        let judgement = self.decide(&mut candidate, &[]).await?;
         let denied =
             |decision: &Decision| matches!(decision.verdict, weir_policy::Verdict::Deny(_));
         portal.touches = judgement.as_ref().is_none_or(|one| one.judged.touches);
@@ -203,7 +204,7 @@ impl Session {
         let decided = |scope: &Scope, counters: &dyn Counters, now| {
             scope.decide(&Operation::FunctionCall, counters, now)
         };
-        let Some(decision) = self.decide_with(&decided).await? else {
+        let Some(decision) = self.decide_with(&decided, &[]).await? else {
             return Ok(Verdict::Deny(Refusal::unjudged(
                 "budgets could not be read",
             )));
@@ -308,10 +309,12 @@ impl Session {
         self.scope.constant_masks().iter().any(is_shown)
     }
 
-    /// The decision on a statement; `None` when budgets cannot be read.
+    /// The decision on a statement, before which so much is taken of windows; `None` when budgets cannot
+    /// be read.
     async fn decide(
         &mut self,
         candidate: &mut Candidate,
+        taken: &[Usage],
     ) -> Result<Option<Arc<Judgement>>, SessionEnd> {
         let judged = match &mut candidate.known {
             Known::Decided(judgement) => return Ok(Some(Arc::clone(judgement))),
@@ -320,7 +323,7 @@ impl Session {
         let decided = |scope: &Scope, counters: &dyn Counters, now| {
             judged.operation(|operation| scope.decide(operation, counters, now))
         };
-        let Some(decision) = self.decide_with(&decided).await? else {
+        let Some(decision) = self.decide_with(&decided, taken).await? else {
             return Ok(None);
         };
         let judgement = Arc::new(self.judgement(judged, decision));
@@ -335,17 +338,22 @@ impl Session {
     async fn decide_with(
         &mut self,
         decided: &(impl Fn(&Scope, &dyn Counters, Timestamp) -> Decision + Sync),
+        taken: &[Usage],
     ) -> Result<Option<Decision>, SessionEnd> {
         loop {
             let (scope, now) = (&self.scope, millis());
             let mut decision = None;
+            let mut wanted = Vec::new();
             self.shared.budgets.read(&mut |counters| {
-                decision = Some(decided(scope, counters, now));
+                let ahead = Ahead { counters, taken };
+                let found = decided(scope, &ahead, now);
+                wanted = ahead.wanted(&found.exhausted);
+                decision = Some(found);
             });
             let Some(decision) = decision else {
                 return Ok(None);
             };
-            if decision.exhausted.is_empty() || !self.replenish(&decision.exhausted).await? {
+            if wanted.is_empty() || !self.replenish(&wanted).await? {
                 return Ok(Some(decision));
             }
         }
@@ -367,12 +375,16 @@ impl Session {
         analysed: &Arc<Analysed>,
     ) -> Result<Verdict, SessionEnd> {
         let mut decided = Vec::with_capacity(candidates.len());
+        let mut taken: Vec<Usage> = Vec::new();
         for mut candidate in candidates {
-            let Some(judgement) = self.decide(&mut candidate).await? else {
+            let Some(judgement) = self.decide(&mut candidate, &taken).await? else {
                 return Ok(Verdict::Deny(Refusal::unjudged(
                     "budgets could not be read",
                 )));
             };
+            if !self.was_charged(candidate.cursor.as_deref()) {
+                taken.extend(judgement.decision.takes.iter().cloned());
+            }
             decided.push((candidate, judgement));
         }
         self.conclude(decided, analysed).await
@@ -441,7 +453,22 @@ impl Session {
             self.refuse_all(permitted, Outcome::Denied).await?;
             return Ok(Verdict::Deny(Refusal::unrecorded(&reason)));
         }
+        permitted
+            .iter_mut()
+            .for_each(|active| self.charge_start(active));
         Ok(Verdict::Permit(permitted))
+    }
+
+    /// Where statements are counted, this one counts before the next is judged.
+    fn charge_start(&self, active: &mut Active) {
+        let takes = &active.judgement.decision.takes;
+        if takes.is_empty() {
+            return;
+        }
+        let usage = active.meter.as_mut().map(|meter| meter.take_start(takes));
+        if let Some(usage) = usage.filter(|usage| !usage.is_empty()) {
+            self.shared.budgets.charge(millis(), &usage);
+        }
     }
 
     pub(super) fn sign(&self, refusal: Refusal, number: u64) -> Refusal {
@@ -521,6 +548,13 @@ impl Session {
         active.meter = self.meter(obligations, candidate.cursor.as_deref());
         active.cursor = candidate.cursor;
         active
+    }
+
+    /// Whether what a cursor sends was counted as a statement when it was fetched from before.
+    fn was_charged(&self, cursor: Option<&str>) -> bool {
+        cursor
+            .and_then(|name| self.named.cursors.get(name))
+            .is_some_and(|cursor| cursor.meter.is_some())
     }
 
     fn meter(&self, obligations: &Obligations, cursor: Option<&str>) -> Option<Meter> {

@@ -13,6 +13,7 @@ use weir_wire_postgres::backend::Field;
 use super::catalog::{Catalog, FIRST_USER_OID};
 use super::code;
 
+mod definition;
 mod earlier;
 mod terms;
 
@@ -28,6 +29,8 @@ pub(super) struct Judged {
     functions: Vec<(Option<Box<str>>, Box<str>)>,
     settings: Vec<Box<str>>,
     uses: Vec<LabelUse>,
+    /// With how many constants labelled columns are compared, at most.
+    comparisons: u64,
     /// Columns that carry labels, as far as they are known by name.
     columns: BTreeSet<(LabelId, Box<str>)>,
     outputs: Vec<OutputLabels>,
@@ -266,7 +269,10 @@ impl Judged {
                     (schema.into(), name.into(), access(relation.access))
                 }),
         );
-        for (index, relation) in statement.relations.iter().enumerate() {
+        // What lies behind a view stays where the view is dropped.
+        let drops = statement.tag.starts_with("DROP ");
+        let relations = statement.relations.iter().enumerate();
+        for (index, relation) in relations.filter(|_| !drops) {
             let behind = oracle.behind(index).iter();
             let behind = behind.map(|(schema, name)| (Box::from(&**schema), Box::from(&**name)));
             self.relations
@@ -277,7 +283,7 @@ impl Judged {
         let by_call = oracle.calls_collecting();
         self.collects |= by_call;
         self.stores_collected |=
-            by_call && stores_rows(statement) || (collects || by_call) && oracle.calls_keeping();
+            by_call && stores_rows(statement) || (collects || by_call) && oracle.calls_storing();
         if !statement.unless_null.is_empty()
             && statement
                 .unless_null
@@ -301,6 +307,7 @@ impl Judged {
             _ => statement.lineage.trace(&oracle),
         };
         self.unexplained |= traced.unexplained;
+        self.comparisons = self.comparisons.saturating_add(traced.comparisons);
         for used in &traced.uses {
             let Some(how) = label_use(used.how) else {
                 continue;
@@ -441,39 +448,6 @@ impl Judged {
             .intersects(EffectSet::of(&[Update, Delete, Merge]))
     }
 
-    /// The expressions of a definition run over the rows that are there: one can compute a column
-    /// from a labelled one, and a condition is answered by whether the statement succeeds.
-    fn add_definition(&mut self, statement: &Statement, oracle: &super::catalog::Oracle<'_>) {
-        // IF NOT EXISTS: what is there already is not looked at.
-        if statement.tag == "CREATE TABLE" {
-            return;
-        }
-        for column in &statement.columns {
-            let labels = oracle.labels_named(&column.name);
-            if labels.is_empty() {
-                continue;
-            }
-            self.touches = true;
-            let how = match &column.into {
-                None => Use::Predicate,
-                Some(into) => {
-                    let kept = oracle.labels_named(into);
-                    if labels.iter().all(|label| kept.contains(label)) {
-                        continue;
-                    }
-                    self.outputs.push(OutputLabels {
-                        ids: labels.clone(),
-                        proven: false,
-                        derived: true,
-                    });
-                    Use::Write
-                }
-            };
-            self.uses
-                .extend(labels.into_iter().map(|label| LabelUse { label, how }));
-        }
-    }
-
     /// Whether the server may say something of rows with labelled columns although no labelled
     /// column is named: a violated constraint shows the whole row.
     fn shows_rows(statement: &Statement, oracle: &super::catalog::Oracle<'_>) -> bool {
@@ -557,6 +531,7 @@ impl Judged {
             functions: &functions,
             settings: &settings,
             label_uses: &self.uses,
+            comparisons: self.comparisons,
             where_clause: self.where_clause,
             outputs: &outputs,
             opaque: self.opaque.as_deref(),

@@ -530,3 +530,75 @@ fn spared_bytes_count_in_windows_alone() {
     assert_eq!(meter.row(1), Step::Exceeded(0));
     assert_eq!(meter.total().bytes, 660);
 }
+
+/// What is decided on a comparison with so many values, after so much was taken.
+fn compare(scope: &Scope, comparisons: u64, taken: &[Usage]) -> Decision {
+    let uses = [LabelUse {
+        label: SSN,
+        how: Use::EqualsConstant,
+    }];
+    let sql = SqlOperation {
+        label_uses: &uses,
+        comparisons,
+        ..SqlOperation::default()
+    };
+    let ahead = Ahead {
+        counters: &NoCounters,
+        taken,
+    };
+    scope.decide(&Operation::Sql(&sql), &ahead, NOW)
+}
+
+#[test]
+fn statements_of_one_message_count_before_any_has_run() {
+    let scope = scope(vec![counted(2, Exceed::Deny)]);
+    let mut taken = Vec::new();
+    for _ in 0..2 {
+        let decision = compare(&scope, 1, &taken);
+        assert_eq!(outcome(&decision), "permit");
+        taken.extend(decision.takes);
+    }
+    let decision = compare(&scope, 1, &taken);
+    assert_eq!(outcome(&decision), "deny p/lookups");
+    let ahead = Ahead {
+        counters: &NoCounters,
+        taken: &taken,
+    };
+    let wanted = ahead.wanted(&decision.exhausted);
+    let needs: Vec<u64> = wanted.iter().map(|one| one.need.statements).collect();
+    assert_eq!(needs, [3]);
+}
+
+#[test]
+fn each_value_that_is_compared_with_counts_as_a_statement() {
+    let scope = scope(vec![counted(3, Exceed::Deny)]);
+    assert_eq!(outcome(&compare(&scope, 3, &[])), "permit");
+    let decision = compare(&scope, 4, &[]);
+    assert_eq!(outcome(&decision), "deny p/lookups");
+    let Verdict::Deny(denial) = &decision.verdict else {
+        panic!("{:?}", decision.verdict);
+    };
+    assert!(
+        denial.reason.contains("up to 4 values"),
+        "{}",
+        denial.reason
+    );
+    let taken = compare(&scope, 2, &[]).takes;
+    assert_eq!(outcome(&compare(&scope, 1, &taken)), "permit");
+    assert_eq!(outcome(&compare(&scope, 2, &taken)), "deny p/lookups");
+}
+
+#[test]
+fn the_start_of_a_statement_is_charged_once() {
+    let scope = scope(vec![counted(9, Exceed::Deny)]);
+    let decision = compare(&scope, 4, &[]);
+    let mut meter = Meter::new(&decision.obligations.limits, &NoCounters, NOW);
+    let started = meter.take_start(&decision.takes);
+    let statements: Vec<u64> = started.iter().map(|one| one.amount.statements).collect();
+    assert_eq!(statements, [4]);
+    assert!(meter.take_start(&decision.takes).is_empty());
+    assert!(meter.take_usage().is_empty());
+    assert_eq!(meter.row(5), Step::Continue);
+    let usage = meter.take_usage();
+    assert_eq!((usage[0].amount.rows, usage[0].amount.statements), (1, 0));
+}

@@ -167,7 +167,22 @@ impl Builder {
                 }
             }
             Ok(AExprKind::AexprNotDistinct) => pair(true, left, right),
-            Ok(AExprKind::AexprOpAny) => pair(name == "=", left, right),
+            Ok(AExprKind::AexprOpAny) if name == "=" => {
+                let left = Box::new(left);
+                match literals(expr.rexpr.as_deref()) {
+                    Some(number) => Expr::In {
+                        left,
+                        list: std::iter::repeat_with(|| Expr::Const)
+                            .take(number)
+                            .collect(),
+                    },
+                    None => Expr::Any {
+                        left,
+                        array: Box::new(right),
+                    },
+                }
+            }
+            Ok(AExprKind::AexprOpAny) => pair(false, left, right),
             Ok(AExprKind::AexprNullif) => Expr::Computed(vec![left, right]),
             Ok(AExprKind::AexprOp) => {
                 if name == "=" {
@@ -308,6 +323,20 @@ impl Builder {
             later,
             subscripts,
         }
+    }
+}
+
+/// How many literals `ARRAY['1', '2']` has, if it has nothing else: a parameter, or a literal that is cast,
+/// may be an array itself.
+fn literals(array: Option<&Node>) -> Option<usize> {
+    let literal = |node: &Node| matches!(node.node, Some(NodeEnum::AConst(_)));
+    match array?.node.as_ref()? {
+        NodeEnum::AArrayExpr(array) => {
+            let all = array.elements.iter().all(literal);
+            all.then_some(array.elements.len())
+        }
+        NodeEnum::TypeCast(cast) => literals(cast.arg.as_deref()),
+        _ => None,
     }
 }
 

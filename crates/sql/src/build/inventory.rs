@@ -20,8 +20,24 @@ pub(super) struct Inventory {
     pub(super) types: Vec<FunctionRef>,
     /// Every part of every column reference.
     pub(super) columns: Vec<String>,
+    /// Columns on both sides of foreign keys.
+    pub(super) keys: Keys,
     strings: Vec<String>,
     in_column: bool,
+    in_key: Option<Side>,
+}
+
+/// The columns of foreign keys.
+#[derive(Debug, Default)]
+pub(super) struct Keys {
+    pub(super) referring: Vec<String>,
+    pub(super) referred: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Side {
+    Referring,
+    Referred,
 }
 
 impl Inventory {
@@ -58,6 +74,7 @@ enum Kind {
     Function,
     Type,
     Column,
+    Constraint,
     Other,
 }
 
@@ -81,8 +98,15 @@ impl SerializeStruct for Fields<'_> {
         self.inventory.strings.clear();
         let names_column = self.kind == Kind::Column && key == "fields";
         self.inventory.in_column |= names_column;
+        let side = match (self.kind, key) {
+            (Kind::Constraint, "fk_attrs") => Some(Side::Referring),
+            (Kind::Constraint, "pk_attrs") => Some(Side::Referred),
+            _ => self.inventory.in_key,
+        };
+        let outside = std::mem::replace(&mut self.inventory.in_key, side);
         value.serialize(&mut *self.inventory)?;
         self.inventory.in_column &= !names_column;
+        self.inventory.in_key = outside;
         match (self.kind, key) {
             (Kind::Relation, "schemaname") => {
                 self.schema = self.inventory.strings.pop().filter(|name| !name.is_empty());
@@ -115,7 +139,7 @@ impl SerializeStruct for Fields<'_> {
                     self.inventory.types.push(found);
                 }
             }
-            Kind::Column | Kind::Other => {}
+            Kind::Column | Kind::Constraint | Kind::Other => {}
         }
         self.inventory.strings.clear();
         Ok(())
@@ -167,6 +191,11 @@ impl<'a> Serializer for &'a mut Inventory {
     fn serialize_str(self, value: &str) -> Result<(), Halt> {
         if self.in_column {
             self.columns.push(value.to_owned());
+        }
+        match self.in_key {
+            Some(Side::Referring) => self.keys.referring.push(value.to_owned()),
+            Some(Side::Referred) => self.keys.referred.push(value.to_owned()),
+            None => {}
         }
         self.strings.push(value.to_owned());
         Ok(())
@@ -242,6 +271,7 @@ impl<'a> Serializer for &'a mut Inventory {
             "FuncCall" => Kind::Function,
             "TypeName" => Kind::Type,
             "ColumnRef" => Kind::Column,
+            "Constraint" => Kind::Constraint,
             _ => Kind::Other,
         };
         Ok(Fields {

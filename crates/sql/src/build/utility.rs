@@ -152,6 +152,11 @@ impl Builder {
         }
         add(&mut self.statement.functions, found.functions);
         add(&mut self.statement.types, found.types);
+        // The columns that a new table refers from are its own.
+        if matches!(node, NodeEnum::AlterTableStmt(_)) {
+            self.statement.keys.extend(found.keys.referring);
+        }
+        self.statement.keys.extend(found.keys.referred);
         if self.statement.changes_schema && !matches!(node, NodeEnum::AlterTableStmt(_)) {
             let condition = |name| DefinitionColumn { name, into: None };
             let columns = found.columns.into_iter().map(condition);

@@ -574,3 +574,36 @@ fn knows_the_setting_that_a_condition_names() {
         });
     }
 }
+
+#[test]
+fn the_columns_of_foreign_keys_are_listed() {
+    let keys = |sql| with(sql, |statement| statement.keys.clone());
+    for (found, sql) in [
+        (
+            vec!["ssn", "card"],
+            "ALTER TABLE customers ADD FOREIGN KEY (ssn, card) REFERENCES leads",
+        ),
+        (
+            vec!["a", "ssn"],
+            "ALTER TABLE t ADD CONSTRAINT k FOREIGN KEY (a) REFERENCES customers (ssn) ON DELETE CASCADE",
+        ),
+        (
+            vec!["ssn"],
+            "ALTER TABLE t ADD COLUMN s text REFERENCES customers (ssn)",
+        ),
+        (
+            vec!["ssn"],
+            "CREATE TABLE t (a text REFERENCES customers (ssn), id int REFERENCES orders)",
+        ),
+        (
+            vec!["ssn"],
+            "CREATE TABLE t (ssn text, FOREIGN KEY (ssn) REFERENCES customers (ssn))",
+        ),
+        (
+            vec![],
+            "CREATE TABLE t (ssn text PRIMARY KEY, UNIQUE (ssn), CHECK (ssn <> ''))",
+        ),
+    ] {
+        assert_eq!(keys(sql), found, "{sql}");
+    }
+}

@@ -96,6 +96,8 @@ fn whatever_is_computed_is_derived() {
             "SELECT profile['a'] FROM customers",
             "SELECT profile IS JSON OBJECT FROM customers",
             "SELECT ssn FROM customers UNION ALL SELECT 'x'",
+            "SELECT ssn FROM customers UNION ALL SELECT upper(ssn) FROM customers",
+            "SELECT ssn FROM customers INTERSECT ALL SELECT ssn FROM leads",
             "SELECT 'x' UNION ALL SELECT ssn FROM customers",
             "SELECT note FROM leads UNION SELECT ssn FROM customers",
             "VALUES ((SELECT ssn FROM customers LIMIT 1))",

@@ -1,6 +1,6 @@
 //! Uses: how labelled columns are touched.
 
-use super::support::uses;
+use super::support::{trace, uses};
 
 #[track_caller]
 fn all(expected: &[&str], texts: &[&str]) {
@@ -32,6 +32,41 @@ fn equality_with_a_constant_is_its_own_use() {
 }
 
 #[test]
+fn each_value_that_is_compared_with_is_counted() {
+    for (comparisons, sql) in [
+        (0, "SELECT id FROM customers WHERE ssn LIKE '1%' AND id = 3"),
+        (
+            1,
+            "SELECT id FROM customers WHERE ssn = $1 AND id IN (1, 2, 3)",
+        ),
+        (3, "SELECT id FROM customers WHERE ssn IN ('1', '2', $1)"),
+        (2, "SELECT id FROM customers WHERE ssn = '1' OR ssn = '2'"),
+        (
+            2,
+            "SELECT id FROM customers WHERE ssn = ANY (ARRAY['1', '2'])",
+        ),
+        (
+            2,
+            "SELECT id FROM customers WHERE ssn = '1' UNION ALL SELECT id FROM customers WHERE ssn = '2'",
+        ),
+        (
+            2,
+            "SELECT count(*) FILTER (WHERE ssn = '1'), count(*) FILTER (WHERE ssn = '2') FROM customers",
+        ),
+        // As many as there may be.
+        (100, "SELECT id FROM customers WHERE ssn = ANY ($1)"),
+        (100, "SELECT id FROM customers WHERE ssn = ANY ('{1,2}')"),
+        (100, "SELECT id FROM customers WHERE ssn = ANY (ARRAY[$1])"),
+        (
+            100,
+            "SELECT id FROM customers WHERE ssn = ANY (ARRAY['{1,2}'::text[]])",
+        ),
+    ] {
+        assert_eq!(trace(sql).comparisons, comparisons, "{sql}");
+    }
+}
+
+#[test]
 fn other_conditions_are_predicates() {
     all(
         &["ssn:Predicate"],
@@ -48,6 +83,7 @@ fn other_conditions_are_predicates() {
             "SELECT id FROM customers WHERE CASE WHEN ssn = '7' THEN true END",
             "SELECT id FROM customers WHERE coalesce(ssn = '7', false)",
             "SELECT id FROM customers WHERE (ssn || '') IS NULL",
+            "SELECT 1 FROM (SELECT nullif(ssn, '7') AS x FROM customers) q WHERE q IS NULL",
             "SELECT count(*) FROM customers GROUP BY id HAVING max(ssn) > '7'",
             "SELECT count(*) FILTER (WHERE ssn > '7') FROM customers",
             "SELECT count(nullif(ssn, '7')) FROM customers",
@@ -73,7 +109,17 @@ fn null_tests_and_counts_are_told_apart() {
             "SELECT CASE WHEN ssn IS NULL THEN 1 END FROM customers",
         ],
     );
-    all(&["ssn:Count"], &["SELECT count(ssn) FROM customers"]);
+    all(
+        &["ssn:Count"],
+        &[
+            "SELECT count(ssn) FROM customers",
+            "SELECT count(c.ssn) FROM customers c",
+        ],
+    );
+    all(
+        &["profile:Count", "salary:Count", "ssn:Count"],
+        &["SELECT count(c) FROM customers c"],
+    );
     // The catalog of these tests has a count() of its own where leads are named.
     let other = uses("SELECT count(c.ssn) FROM customers c, leads");
     assert_eq!(other, ["ssn:Output"]);

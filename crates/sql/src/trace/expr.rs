@@ -5,6 +5,9 @@ use super::scope::{Prov, Scope};
 use crate::ir::{Call, Expr, SubLink, Window};
 use crate::lineage::{Origin, Use};
 
+/// As many values as an array whose length is not known counts for.
+const UNKNOWN_LENGTH: u64 = 100;
+
 impl Tracer<'_> {
     /// Where the value of an expression may come from.
     pub(super) fn expr(&mut self, expr: &Expr, scope: &Scope<'_>) -> Prov {
@@ -21,9 +24,11 @@ impl Tracer<'_> {
                 prov.derive()
             }
             Expr::Column(name) => self.resolve(name, scope).prov,
-            Expr::NullTest(_) | Expr::Bool(_) | Expr::Compare { .. } | Expr::In { .. } => {
-                self.condition(expr, scope, true)
-            }
+            Expr::NullTest(_)
+            | Expr::Bool(_)
+            | Expr::Compare { .. }
+            | Expr::In { .. }
+            | Expr::Any { .. } => self.condition(expr, scope, true),
             Expr::Row(parts) | Expr::Array(parts) | Expr::Computed(parts) => self.any(parts, scope),
             Expr::Cast(inner) => self.expr(inner, scope).derive(),
             Expr::Call(call) => self.call(call, scope),
@@ -152,7 +157,7 @@ impl Tracer<'_> {
                 prov.derive()
             }
             Expr::NullTest(inner) => {
-                let (prov, plain) = self.plain(inner, scope);
+                let (prov, plain) = self.plain(inner, scope, false);
                 self.record(if plain { Use::NullTest } else { Use::Predicate }, &prov);
                 if plain {
                     Prov::default()
@@ -173,6 +178,13 @@ impl Tracer<'_> {
                 }
                 prov
             }
+            Expr::Any { left, array } => {
+                let before = self.comparisons;
+                let prov = self.compare(true, left, array, scope, strict);
+                let each = self.comparisons - before;
+                self.comparisons = before.saturating_add(each.saturating_mul(UNKNOWN_LENGTH));
+                prov
+            }
             Expr::Const | Expr::Param => Prov::default(),
             // Records its own uses.
             Expr::SubLink {
@@ -187,12 +199,13 @@ impl Tracer<'_> {
         }
     }
 
-    /// A value, and whether it is that of a column or row as it is stored.
-    fn plain(&mut self, expr: &Expr, scope: &Scope<'_>) -> (Prov, bool) {
+    /// A value, and whether it is that of a column or row as it is stored. A row that is `counted` tells
+    /// nothing of its columns; whether it is null tells whether all of them are.
+    fn plain(&mut self, expr: &Expr, scope: &Scope<'_>, counted: bool) -> (Prov, bool) {
         match expr {
             Expr::Column(name) if !name.star => {
                 let found = self.resolve(name, scope);
-                let plain = found.whole || !found.prov.derived;
+                let plain = found.whole && (counted || found.stored) || !found.prov.derived;
                 (found.prov, plain)
             }
             other => {
@@ -236,6 +249,9 @@ impl Tracer<'_> {
             } else {
                 Use::Predicate
             };
+            if how == Use::EqualsConstant && !value.origins.is_empty() {
+                self.comparisons = self.comparisons.saturating_add(1);
+            }
             self.record(how, value);
         }
         values.absorb(&other);
@@ -251,7 +267,7 @@ impl Tracer<'_> {
         let count = call.count && !redefined;
         for arg in &call.args {
             if count {
-                let (value, plain) = self.plain(arg, scope);
+                let (value, plain) = self.plain(arg, scope, true);
                 self.record(if plain { Use::Count } else { Use::Predicate }, &value);
                 if call.distinct {
                     self.record(Use::GroupBy, &value);
@@ -356,6 +372,7 @@ fn names_column(expr: &Expr) -> bool {
         Expr::Call(call) => call.args.iter().any(names_column),
         Expr::Compare { left, right, .. } => names_column(left) || names_column(right),
         Expr::In { left, list } => names_column(left) || list.iter().any(names_column),
+        Expr::Any { left, array } => names_column(left) || names_column(array),
         Expr::Const | Expr::Param | Expr::Position(_) => false,
     }
 }

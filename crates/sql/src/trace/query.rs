@@ -280,10 +280,16 @@ impl Tracer<'_> {
         } else {
             for (position, column) in left.iter().enumerate() {
                 let mut prov = column.prov.clone();
+                let mut both_labelled = false;
                 if let Some(other) = right.get(position) {
+                    both_labelled = !prov.origins.is_empty() && !other.prov.origins.is_empty();
                     prov.absorb(&other.prov);
                 }
-                rows.push(Col::new(column.name.as_deref(), prov.derive()));
+                // Of two labelled columns each row is shown as it is.
+                if !(all && both_labelled) {
+                    prov = prov.derive();
+                }
+                rows.push(Col::new(column.name.as_deref(), prov));
             }
         }
         if !all {

@@ -271,6 +271,8 @@ pub(super) struct Found {
     pub(super) prov: Prov,
     /// A whole row rather than a column.
     pub(super) whole: bool,
+    /// A row of columns as they are stored, none of them computed.
+    pub(super) stored: bool,
     /// A column by its exact name.
     pub(super) exact: bool,
 }
@@ -283,6 +285,7 @@ impl Tracer<'_> {
             [] => Found {
                 prov: self.unresolved(),
                 whole: false,
+                stored: false,
                 exact: false,
             },
         };
@@ -300,6 +303,7 @@ impl Tracer<'_> {
                     return Found {
                         prov: self.unresolved(),
                         whole: false,
+                        stored: false,
                         exact: false,
                     };
                 }
@@ -316,6 +320,7 @@ impl Tracer<'_> {
                 return Found {
                     prov,
                     whole: false,
+                    stored: false,
                     exact: true,
                 };
             }
@@ -331,12 +336,15 @@ impl Tracer<'_> {
                 return Found {
                     prov: Prov::default(),
                     whole: false,
+                    stored: false,
                     exact: true,
                 };
             }
         }
         let rows = scope.qualified(std::slice::from_ref(&name.to_owned()));
         let whole = !rows.is_empty();
+        let computed = |item: &&Item| item.rows.iter().any(|column| column.prov.derived);
+        let stored = !open && !rows.iter().any(computed);
         for item in rows {
             let row = whole_row(item);
             maybe.absorb(&row);
@@ -347,6 +355,7 @@ impl Tracer<'_> {
         Found {
             prov: maybe.derive(),
             whole,
+            stored,
             exact: false,
         }
     }
@@ -362,12 +371,14 @@ impl Tracer<'_> {
             return Found {
                 prov: self.unresolved(),
                 whole: false,
+                stored: false,
                 exact: false,
             };
         }
         let mut found = Found {
             prov: Prov::default(),
             whole: false,
+            stored: false,
             exact: true,
         };
         for item in items {

@@ -206,8 +206,19 @@ impl Oracle<'_> {
     /// Whether a function is called that keeps what it is given. What moves a sequence shows nothing
     /// of a row.
     pub(crate) fn calls_keeping(&self) -> bool {
+        self.keeping().next().is_some()
+    }
+
+    /// The same of what can keep more than a number, as a lock does.
+    pub(crate) fn calls_storing(&self) -> bool {
+        let locks =
+            |name: &str| name.starts_with("pg_advisory_") || name.starts_with("pg_try_advisory_");
+        self.keeping().any(|function| !locks(&function.name))
+    }
+
+    fn keeping(&self) -> impl Iterator<Item = &weir_sql::FunctionRef> {
         let functions = &self.catalog.functions;
-        self.statement.functions.iter().any(|f| {
+        self.statement.functions.iter().filter(|f| {
             let class = weir_sql::builtin::class(&f.name);
             class != Some(weir_sql::builtin::FunctionClass::Sequence)
                 && functions.keeps(f.schema.as_deref(), &f.name)

@@ -3,6 +3,7 @@ use weir_policy::LabelRules;
 use super::*;
 
 mod code;
+mod operations;
 mod together;
 
 use code::function_row;

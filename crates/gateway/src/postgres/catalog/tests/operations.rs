@@ -1,0 +1,81 @@
+//! What statements do, in policy's terms.
+
+use weir_policy::{Operation, SqlOperation, Use};
+
+use super::*;
+use crate::postgres::operation::{Earlier, Judged, View};
+
+/// What is read of an operation.
+fn judged<T>(sql: &str, read: impl FnOnce(&SqlOperation<'_>) -> T) -> T {
+    let columns = relations(&[
+        CUSTOMERS,
+        (20_001, "pg_temp_3", "mine", &["id"]),
+        (20_002, "public", "orders", &["id", "memo"]),
+    ]);
+    let views = vec![vec![cell("20001"), cell("SELECT id FROM customers")]];
+    let catalog = build([columns, vec![], views, vec![]], &mut Pins::default());
+    let Analysis::Parsed(script) = weir_sql::analyze(sql, &LexSettings::default()) else {
+        panic!("{sql}");
+    };
+    let view = View {
+        catalog: Some(&catalog),
+        earlier: &Earlier::default(),
+    };
+    let judged = Judged::new(&script.statements[0], &[], &view);
+    judged.operation(|operation| {
+        let Operation::Sql(sql) = operation else {
+            panic!("{operation:?}");
+        };
+        read(sql)
+    })
+}
+
+fn relations_of(sql: &str) -> Vec<String> {
+    judged(sql, |sql| {
+        let found = sql.relations.iter();
+        found
+            .map(|one| format!("{}.{}", one.schema, one.name))
+            .collect()
+    })
+}
+
+fn uses_of(sql: &str) -> Vec<Use> {
+    judged(sql, |sql| {
+        sql.label_uses.iter().map(|used| used.how).collect()
+    })
+}
+
+#[test]
+fn a_view_that_is_dropped_leaves_what_lies_behind_it() {
+    assert_eq!(relations_of("DROP VIEW pg_temp_3.mine"), ["pg_temp_3.mine"]);
+    let read = relations_of("SELECT id FROM pg_temp_3.mine");
+    assert_eq!(read, ["pg_temp_3.mine", "public.customers"]);
+}
+
+#[test]
+fn a_foreign_key_compares_columns() {
+    for sql in [
+        "CREATE TABLE t (s text REFERENCES customers (ssn))",
+        "ALTER TABLE orders ADD FOREIGN KEY (memo) REFERENCES customers (ssn)",
+        "ALTER TABLE customers ADD FOREIGN KEY (ssn) REFERENCES orders (memo)",
+    ] {
+        assert_eq!(uses_of(sql), [Use::Join], "{sql}");
+    }
+    for sql in [
+        "CREATE TABLE t (c int REFERENCES customers (id), ssn text)",
+        "CREATE TABLE t (ssn int, FOREIGN KEY (ssn) REFERENCES customers (id))",
+        "ALTER TABLE orders ADD FOREIGN KEY (id) REFERENCES customers (id)",
+    ] {
+        assert_eq!(uses_of(sql), [], "{sql}");
+    }
+}
+
+#[test]
+fn a_lock_stores_no_records() {
+    fn stores(sql: &str) -> bool {
+        judged(sql, |operation| operation.stores_collected)
+    }
+    let queue = "WITH RECURSIVE q AS (SELECT id FROM orders UNION ALL SELECT id + 1 FROM q) SELECT id FROM q WHERE";
+    assert!(!stores(&format!("{queue} pg_try_advisory_lock(id)")));
+    assert!(stores(&format!("{queue} lo_put(id, 0, 'x') IS NULL")));
+}

@@ -1,0 +1,51 @@
+//! What a definition tells of the rows that are there, and of those that are yet to come.
+
+use weir_policy::{LabelUse, Use};
+use weir_sql::Statement;
+
+use super::{Judged, OutputLabels};
+use crate::postgres::catalog::Oracle;
+
+impl Judged {
+    /// The expressions of a definition run over the rows that are there: one can compute a column
+    /// from a labelled one, and a condition is answered by whether the statement succeeds. A foreign key
+    /// answers with each row whether a value is there.
+    pub(super) fn add_definition(&mut self, statement: &Statement, oracle: &Oracle<'_>) {
+        for key in &statement.keys {
+            let labels = oracle.labels_named(key);
+            self.touches |= !labels.is_empty();
+            self.uses.extend(labels.into_iter().map(|label| LabelUse {
+                label,
+                how: Use::Join,
+            }));
+        }
+        // IF NOT EXISTS: what is there already is not looked at.
+        if statement.tag == "CREATE TABLE" {
+            return;
+        }
+        for column in &statement.columns {
+            let labels = oracle.labels_named(&column.name);
+            if labels.is_empty() {
+                continue;
+            }
+            self.touches = true;
+            let how = match &column.into {
+                None => Use::Predicate,
+                Some(into) => {
+                    let kept = oracle.labels_named(into);
+                    if labels.iter().all(|label| kept.contains(label)) {
+                        continue;
+                    }
+                    self.outputs.push(OutputLabels {
+                        ids: labels.clone(),
+                        proven: false,
+                        derived: true,
+                    });
+                    Use::Write
+                }
+            };
+            self.uses
+                .extend(labels.into_iter().map(|label| LabelUse { label, how }));
+        }
+    }
+}
