@@ -16,6 +16,7 @@ sys.path.insert(0, os.path.join(HERE, "../lib"))
 sys.path.insert(0, HERE)
 import clients  # noqa: E402
 import denials  # noqa: E402
+import evasion  # noqa: E402
 import files  # noqa: E402
 import forwards  # noqa: E402
 import hostile  # noqa: E402
@@ -105,7 +106,7 @@ def main():
     for program, package in NEEDS.items():
         install.need(program, package)
     scene = Scene(a.weir)
-    for module in (clients, libraries, logins, denials, files, masks, forwards, hostile, tour):
+    for module in (clients, libraries, logins, denials, files, masks, forwards, hostile, evasion, tour):
         module.claims(scene, results)
     scene.weir.stop()
     results.finish()

@@ -30,9 +30,9 @@ pub(crate) enum Place {
 impl Place {
     /// A host and a port as a forward names them: an address, or a name.
     pub(crate) fn host(host: &str, port: u16) -> Self {
-        match host.parse::<IpAddr>() {
-            Ok(ip) => Self::Address(SocketAddr::new(ip.to_canonical(), port)),
-            Err(_) => Self::Name(host.trim_end_matches('.').to_ascii_lowercase().into(), port),
+        match weir_policy::host_address(host) {
+            Some(ip) => Self::Address(SocketAddr::new(ip, port)),
+            None => Self::Name(host.trim_end_matches('.').to_ascii_lowercase().into(), port),
         }
     }
 
@@ -130,6 +130,7 @@ mod tests {
             ("DB.Example.", "db.example:5432", None),
             ("::ffff:10.0.0.1", "10.0.0.1:5432", Some("10.0.0.1")),
             ("fd00::1", "[fd00::1]:5432", Some("fd00::1")),
+            ("0xa000001", "10.0.0.1:5432", Some("10.0.0.1")),
         ] {
             let place = Place::host(host, 5432);
             assert_eq!(place.to_string(), shown);

@@ -12,6 +12,7 @@
 mod bundle;
 mod decide;
 mod decision;
+mod destination;
 mod effect;
 mod exception;
 mod explain;
@@ -34,6 +35,7 @@ mod target;
 pub use bundle::{BuildError, Bundle, BundleBuilder};
 pub use decide::UNPROVEN_HINT;
 pub use decision::{Decision, Denial, Hold, HoldSpec, Obligations, Permit, ValueMask, Verdict};
+pub use destination::host_address;
 pub use effect::{Effect, EffectSet};
 pub use exception::{Exception, Lifted};
 pub use explain::{Outcome, RuleTrace};

@@ -5,6 +5,7 @@
 //! *allows* holds only if the whole operation lies within it (what is unknown does not).
 
 pub(crate) mod kubernetes;
+mod paths;
 pub(crate) mod ssh;
 
 use std::fmt;

@@ -25,6 +25,9 @@ pub enum ProtocolError {
     /// A request number that is in use.
     #[error("request {0} is asked twice")]
     DuplicateRequest(u32),
+    /// A path with a byte that no path has: servers may read it up to there.
+    #[error("a path has a zero byte in it")]
+    ZeroByte,
     /// A file handle that is not open.
     #[error("unknown file handle")]
     UnknownHandle,

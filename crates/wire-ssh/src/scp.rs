@@ -1,15 +1,22 @@
 //! The protocol of `scp -f` and `scp -t` (rcp's), as the end that sends files speaks it.
 //!
-//! `scp -f` on the server sends, `scp -t` receives; the other side only acknowledges. A message that
-//! the protocol does not have, and a name that leads out of its directory, is an error.
+//! `scp -f` on the server sends, `scp -t` receives; the other side only answers. What a message means
+//! for the bytes behind it is decided by its answer: no content follows a file that was refused, and
+//! nothing lies inside a directory that was. A message that the protocol does not have, and a name that
+//! leads out of its directory, is an error.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 
 use crate::ProtocolError;
-use crate::sftp::normalised;
+use crate::sftp::{behind_links, normalised};
 
-/// Length of a message, at most: a name of a file has 255 bytes, a path that some send has 4096.
-pub const MAX_LINE: usize = 8192;
+/// Length of a message, at most. OpenSSH takes what is longer than 2047 bytes for two; a name has 255.
+pub const MAX_LINE: usize = 2000;
+/// Length of what the server says for people.
+const MAX_TEXT: usize = 8192;
+/// Runs of equal answers that may come before what they are about.
+const MAX_EARLY: usize = 1024;
 /// Directories in directories, at most.
 pub const MAX_DEPTH: usize = 256;
 
@@ -64,30 +71,56 @@ enum State {
     AfterData,
 }
 
-/// Reads the stream of the side that sends files.
+/// What the last message waits to be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asks {
+    /// Whether a file of so many bytes may come.
+    File(u64),
+    /// Whether it goes on inside of a directory.
+    Directory,
+    /// Nothing that matters.
+    Other,
+}
+
+/// Reads the stream of the side that sends files, with the answers of the other one.
 #[derive(Debug)]
 pub struct Sender {
+    /// The client sends: what it says behind a message is read once that is answered.
+    waits: bool,
     state: State,
     line: Vec<u8>,
     directories: Vec<Vec<u8>>,
     /// A message that stands in the place of the byte behind a file.
     fails: bool,
-}
-
-impl Default for Sender {
-    fn default() -> Sender {
-        Sender::new()
-    }
+    asks: Option<Asks>,
+    /// Answers that came before what they are about, and how many of each in a row.
+    early: VecDeque<(bool, u64)>,
+    /// Answers to come to what a sender did not wait for.
+    owed: u64,
+    /// Bytes of an answer's text so far.
+    text: Option<usize>,
+    /// A file was refused whose end was not told.
+    skipped: bool,
+    /// There was an answer to nothing.
+    stray: bool,
 }
 
 impl Sender {
-    /// A reader at the beginning of a stream.
-    pub const fn new() -> Sender {
+    /// A reader at the beginning of a stream. `waits`: the sender is not trusted to wait for answers, and
+    /// is read only as far as they have come. Both sides begin with an answer of the receiving one.
+    pub const fn new(waits: bool) -> Sender {
         Sender {
+            waits,
             state: State::Line,
             line: Vec::new(),
             directories: Vec::new(),
             fails: false,
+            asks: Some(Asks::Other),
+            early: VecDeque::new(),
+            owed: 0,
+            text: None,
+            skipped: false,
+            stray: false,
         }
     }
 
@@ -96,13 +129,29 @@ impl Sender {
         self.state == State::Line && self.line.is_empty()
     }
 
-    /// Takes bytes as they come and adds what they say to `events`.
+    /// Whether nothing is read before an answer has come.
+    pub const fn is_waiting(&self) -> bool {
+        self.waits && self.asks.is_some()
+    }
+
+    /// Takes bytes as they come and adds what they say to `events`. How many were read: fewer than there
+    /// are where an answer has to come first.
     ///
     /// # Errors
     /// Where they are no message of scp; nothing can be read on.
-    pub fn feed(&mut self, bytes: &[u8], events: &mut Vec<Event>) -> Result<(), ProtocolError> {
+    pub fn feed(&mut self, bytes: &[u8], events: &mut Vec<Event>) -> Result<usize, ProtocolError> {
         let mut at = 0;
         while let Some(byte) = bytes.get(at).copied() {
+            if self.stray {
+                return Err(ProtocolError::Scp("there are more answers than messages"));
+            }
+            if self.is_waiting() {
+                break;
+            }
+            self.answered_early();
+            if std::mem::take(&mut self.skipped) {
+                events.push(Event::FileEnd { complete: false });
+            }
             match self.state {
                 State::Data(left) => {
                     let here = (bytes.len() - at).min(usize::try_from(left).unwrap_or(usize::MAX));
@@ -120,6 +169,7 @@ impl Sender {
                     if byte == 0 {
                         at += 1;
                         events.push(Event::FileEnd { complete: true });
+                        self.asks = Some(Asks::Other);
                     } else if matches!(byte, 1 | 2) {
                         self.fails = true;
                     } else {
@@ -133,7 +183,7 @@ impl Sender {
                     } else if byte == b'\n' {
                         let line = std::mem::take(&mut self.line);
                         self.message(&line, events)?;
-                    } else if self.line.len() >= MAX_LINE {
+                    } else if self.line.len() >= self.longest() {
                         return Err(ProtocolError::Scp("a message is too long"));
                     } else {
                         self.line.push(byte);
@@ -141,7 +191,86 @@ impl Sender {
                 }
             }
         }
+        Ok(at)
+    }
+
+    /// Takes what the receiving side answers, as it comes.
+    ///
+    /// # Errors
+    /// It is too long, or there is too much of it.
+    pub fn answers(&mut self, bytes: &[u8]) -> Result<(), ProtocolError> {
+        let longest = if self.waits { MAX_TEXT } else { MAX_LINE };
+        for byte in bytes {
+            match (self.text, byte) {
+                (None, 0) => self.answer(true)?,
+                (None, _) => self.text = Some(1),
+                (Some(_), b'\n') => {
+                    self.text = None;
+                    self.answer(false)?;
+                }
+                (Some(length), _) if length >= longest => {
+                    return Err(ProtocolError::Scp("an answer is too long"));
+                }
+                (Some(length), _) => self.text = Some(length + 1),
+            }
+        }
         Ok(())
+    }
+
+    fn answer(&mut self, goes_on: bool) -> Result<(), ProtocolError> {
+        if self.owed > 0 {
+            self.owed -= 1;
+        } else if self.waits {
+            match self.asks.take() {
+                Some(asks) => self.answered(asks, goes_on),
+                None => self.stray = true,
+            }
+        } else if let Some((last, count)) = self.early.back_mut()
+            && *last == goes_on
+        {
+            *count += 1;
+        } else if self.early.len() >= MAX_EARLY {
+            return Err(ProtocolError::TooMany(MAX_EARLY, "answers"));
+        } else {
+            self.early.push_back((goes_on, 1));
+        }
+        Ok(())
+    }
+
+    /// What a sender that goes on was told before; one that was told nothing has not asked.
+    fn answered_early(&mut self) {
+        let Some(asks) = self.asks.take() else {
+            return;
+        };
+        let Some((goes_on, count)) = self.early.front_mut() else {
+            self.owed += 1;
+            return self.answered(asks, true);
+        };
+        let goes_on = *goes_on;
+        *count -= 1;
+        if *count == 0 {
+            self.early.pop_front();
+        }
+        self.answered(asks, goes_on);
+    }
+
+    fn answered(&mut self, asks: Asks, goes_on: bool) {
+        match (asks, goes_on) {
+            (Asks::File(0), true) => self.state = State::AfterData,
+            (Asks::File(size), true) => self.state = State::Data(size),
+            (Asks::File(_), false) => self.skipped = true,
+            (Asks::Directory, false) => {
+                self.directories.pop();
+            }
+            (Asks::Directory | Asks::Other, _) => {}
+        }
+    }
+
+    fn longest(&self) -> usize {
+        match self.line.first() {
+            Some(1 | 2) if !self.waits => MAX_TEXT,
+            _ => MAX_LINE,
+        }
     }
 
     fn message(&mut self, line: &[u8], events: &mut Vec<Event>) -> Result<(), ProtocolError> {
@@ -156,11 +285,7 @@ impl Sender {
                     mode,
                     size,
                 });
-                self.state = if size == 0 {
-                    State::AfterData
-                } else {
-                    State::Data(size)
-                };
+                self.asks = Some(Asks::File(size));
             }
             b'D' => {
                 let (mode, _, name) = header(rest)?;
@@ -170,12 +295,14 @@ impl Sender {
                 let path = self.path(name);
                 self.directories.push(name.to_vec());
                 events.push(Event::Directory { path, mode });
+                self.asks = Some(Asks::Directory);
             }
             b'E' => {
                 if !rest.is_empty() || self.directories.pop().is_none() {
                     return Err(ProtocolError::Scp("a directory ends that did not begin"));
                 }
                 events.push(Event::DirectoryEnd);
+                self.asks = Some(Asks::Other);
             }
             b'T' => {
                 let numbers = rest.split(|b| *b == b' ');
@@ -186,10 +313,12 @@ impl Sender {
                     return Err(ProtocolError::Scp("times are not four numbers"));
                 }
                 events.push(Event::Times);
+                self.asks = Some(Asks::Other);
             }
             1 | 2 => {
                 if std::mem::take(&mut self.fails) {
                     events.push(Event::FileEnd { complete: false });
+                    self.asks = Some(Asks::Other);
                 }
                 events.push(Event::Message {
                     fatal: *kind == 2,
@@ -234,14 +363,16 @@ fn header(rest: &[u8]) -> Result<(u32, u64, &[u8]), ProtocolError> {
     }
 }
 
-/// A path as a command names it, normalised; relative to where the session begins.
+/// A path as a command names it, normalised; relative to where the session begins. What may lie anywhere,
+/// in another user's home or behind a link, is relative too; `*` is any path.
 pub fn path(text: &str) -> Vec<u8> {
-    let text = match text.strip_prefix('~') {
-        Some("") => ".",
-        Some(rest) => rest.strip_prefix('/').unwrap_or(text),
+    let text = match text.strip_prefix('~').map(|rest| rest.split_once('/')) {
+        Some(Some((_, rest))) => rest.trim_start_matches('/'),
+        Some(None) if text != "~" => return b"*".to_vec(),
+        Some(None) => ".",
         None => text,
     };
-    normalised(text.as_bytes(), None)
+    behind_links(text.as_bytes()).unwrap_or_else(|| normalised(text.as_bytes(), None))
 }
 
 /// The paths on the server that a file may have which the sending side announces as `announced`, where

@@ -4,6 +4,7 @@
 //! of another version is refused: its packets look alike and mean other things.
 
 mod packet;
+mod path;
 mod tracker;
 
 #[cfg(test)]
@@ -12,9 +13,10 @@ mod tests;
 use crate::ProtocolError;
 
 pub use packet::{Attributes, HEADER, Request, Response, denied, status};
+pub(crate) use path::behind_links;
+pub use path::normalised;
 pub use tracker::{
     Answer, Asked, Delivery, File, FileId, MAX_OPEN, MAX_OUTSTANDING, Operation, Tracker, What,
-    normalised,
 };
 
 /// The longest packet that is taken, its length field not counted. OpenSSH's own limit is 256 KiB.

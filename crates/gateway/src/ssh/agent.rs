@@ -67,7 +67,7 @@ pub(super) async fn log_in(
     meeting.authenticate(upstream, agent, user, key).await?;
     meeting.close_agent(agent).await?;
     let mut channel = Channel::new(Side::Client, number, offered, true, 0);
-    let open = super::relay::with_window(&open, channel.offer());
+    let open = packet::with_window(&open, channel.offer());
     drop(upstream.sender().raw(open));
     let (server, window, max_packet) = meeting.opened(number).await?;
     channel.confirm(server, window, max_packet);

@@ -97,6 +97,11 @@ impl Asked {
         Some(Self::Forward(kind, destination(kind, rest)))
     }
 
+    /// Whether it starts what a session is for.
+    pub(super) const fn is_program(&self) -> bool {
+        matches!(self, Self::Exec(_) | Self::Shell | Self::Subsystem(_))
+    }
+
     /// Whether it begins an SFTP connection, as the subsystem or as the program behind it.
     pub(super) fn is_sftp(&self) -> bool {
         match self {
@@ -133,6 +138,7 @@ impl Asked {
         Some(match command.recognised.as_ref()? {
             Recognised::RsyncSender { paths } => (rsync, download, paths.clone()),
             Recognised::RsyncReceiver { paths } => (rsync, upload, paths.clone()),
+            Recognised::RsyncDaemon => (rsync, download, Vec::new()),
             Recognised::GitUploadPack { path } | Recognised::GitUploadArchive { path } => {
                 (git, download, vec![path.clone()])
             }
@@ -141,15 +147,30 @@ impl Asked {
         })
     }
 
-    /// The operation on files that a command comes to, where it is one.
-    pub(super) fn implied(&self) -> Option<Self> {
-        let (_, direction, paths) = self.stream()?;
-        let operation = match direction {
-            Direction::Download => SftpOperation::Read,
-            Direction::Upload => SftpOperation::Write,
+    /// The operations on files that a command comes to, where it is one.
+    pub(super) fn implied(&self) -> Vec<Self> {
+        let Some((protocol, direction, paths)) = self.stream() else {
+            return Vec::new();
         };
-        let paths: Vec<_> = paths.iter().map(|path| scp::path(path)).collect();
-        (!paths.is_empty()).then_some(Self::Scp(operation, paths))
+        let mut paths: Vec<_> = paths.iter().map(|path| scp::path(path)).collect();
+        if protocol == TransferProtocol::Git {
+            paths = paths.iter().flat_map(|path| repositories(path)).collect();
+        }
+        if paths.is_empty() {
+            // The client says later what it means.
+            paths.push(b"*".to_vec());
+        }
+        let both = matches!(self, Self::Exec(command)
+            if command.recognised == Some(Recognised::RsyncDaemon));
+        let operations: &[SftpOperation] = match direction {
+            _ if both => &[SftpOperation::Read, SftpOperation::Write],
+            Direction::Download => &[SftpOperation::Read],
+            Direction::Upload => &[SftpOperation::Write],
+        };
+        let operations = operations.iter();
+        operations
+            .map(|operation| Self::Scp(*operation, paths.clone()))
+            .collect()
     }
 
     /// Whether it is one of those that count as statements and leave a record of their own.
@@ -230,6 +251,16 @@ impl Asked {
     }
 }
 
+/// Where git looks for a repository of this name.
+fn repositories(path: &[u8]) -> Vec<Vec<u8>> {
+    let mut found = vec![path.to_vec()];
+    for suffix in [&b".git"[..], b"/.git", b".git/.git"] {
+        found.push([path, suffix].concat());
+    }
+    found.extend(path.strip_suffix(b"/.git").map(<[u8]>::to_vec));
+    found
+}
+
 fn ask<T>(request: SshRequest<'_>, with: impl FnOnce(&Operation<'_>) -> T) -> T {
     let operation = SshOperation { request };
     with(&Operation::Ssh(&operation))
@@ -285,6 +316,34 @@ mod tests {
         assert_eq!(to(b"tun@openssh.com", b""), pair("tun", ""));
         assert_eq!(to(b"new@example", b""), pair("unknown", "new@example"));
         assert!(Asked::open(b"session", b"").is_none());
+    }
+
+    #[test]
+    fn a_command_that_moves_files_comes_to_all_that_it_may_move() {
+        let of = |text: &str| -> Vec<String> {
+            let exec = Build::new(0).string(text.as_bytes()).done();
+            let asked = Asked::request(b"exec", exec.get(1..).unwrap(), &[]).unwrap();
+            let implied = asked.implied();
+            let said = implied.iter();
+            said.map(|one| format!("{} {}", one.command(), one.text()))
+                .collect()
+        };
+        assert_eq!(
+            of("rsync --server --sender -e.Lsf . /a b"),
+            ["scp read /a b"]
+        );
+        assert_eq!(of("rsync --server -e.Lsf . up"), ["scp write up"]);
+        assert_eq!(of("rsync --server --sender -se.Lsf"), ["scp read *"]);
+        assert_eq!(
+            of("rsync --server --daemon ."),
+            ["scp read *", "scp write *"]
+        );
+        assert_eq!(
+            of("git-upload-pack '/srv/a'"),
+            ["scp read /srv/a /srv/a.git /srv/a/.git /srv/a.git/.git"]
+        );
+        assert!(of("git-receive-pack /srv/a/.git")[0].ends_with(" /srv/a"));
+        assert!(of("cat a").is_empty() && of("scp -f a").is_empty());
     }
 
     #[test]

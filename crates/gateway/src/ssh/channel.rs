@@ -35,8 +35,10 @@ impl Side {
 
 /// The exit status of what may not run, or not go on: a shell's for what it may not execute.
 const REFUSED_STATUS: u32 = 126;
-/// Messages of a client that may wait behind a request that is not decided.
+/// Messages of a client that may wait behind a request that is not decided; its window bounds the data.
 const MAX_WAITING: usize = 256;
+/// Data that waits there is joined up to this: what is typed comes in single bytes.
+const JOINED: usize = 32 << 10;
 
 /// A request that is being decided or runs.
 pub(super) struct Request {
@@ -72,6 +74,8 @@ impl Drop for Parked {
 pub(super) enum Reply {
     /// The server's.
     Server,
+    /// The server's, to a program.
+    Started,
     /// Weir's: refused.
     Refused,
     /// Weir's, in the place of a program that may not run: it begins, says this on standard error, and
@@ -98,6 +102,11 @@ impl Lane {
     /// # Errors
     /// Too many wait.
     pub(super) fn wait(&mut self, message: Vec<u8>) -> Result<(), &'static str> {
+        if let Some(before) = self.waiting.back_mut()
+            && packet::join(before, &message, JOINED)
+        {
+            return Ok(());
+        }
         if self.waiting.len() >= MAX_WAITING {
             return Err("too many messages behind a request that is held");
         }
@@ -160,6 +169,8 @@ pub(super) struct Channel {
     pub(super) active: Option<Active>,
     pub(super) closing: Closing,
     pub(super) confirmed: bool,
+    /// A program was asked for, and the server has not refused it.
+    pub(super) started: bool,
     /// The size of its terminal, if it has one.
     pub(super) terminal: Option<(u32, u32)>,
     /// Variables that were set in it.
@@ -222,6 +233,7 @@ impl Channel {
             active: None,
             closing: Closing::default(),
             confirmed: false,
+            started: false,
             terminal: None,
             sent: Vec::new(),
             sftp: None,
@@ -285,6 +297,21 @@ impl Channel {
         self.down.message(Build::channel(packet::CLOSE, recipient));
     }
 
+    /// Whether one end of it is at this side: of a forward that is led through the engine, and of a
+    /// channel of Weir's own, the other end is Weir's.
+    pub(super) fn ends_at(&self, side: Side) -> bool {
+        match (&self.pipe, &self.dial) {
+            (Some(pipe), _) => pipe.side() == side,
+            (None, Some(_)) => side == Side::Server,
+            (None, None) => true,
+        }
+    }
+
+    /// Whether a program may be asked for: it is a session, and none was.
+    pub(super) fn may_start(&self) -> bool {
+        self.is_session && !self.started
+    }
+
     /// Whether what the client sends waits for a file of scp's to be decided.
     pub(super) fn holds_requests(&self) -> bool {
         self.scp.as_ref().is_some_and(|scp| scp.holds_requests())
@@ -295,5 +322,50 @@ impl Channel {
         let held = self.sftp.as_ref().is_some_and(|sftp| sftp.holds())
             || self.scp.as_ref().is_some_and(|scp| scp.holds_results());
         self.stopped.is_some() || !self.arrivals.is_empty() || held
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_channel_with_a_connection_is_its_peers_and_nobody_elses() {
+        let mut channel = Channel::new(Side::Client, 1, (1, 1), false, 0);
+        assert!(channel.ends_at(Side::Client) && channel.ends_at(Side::Server));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        for (side, other) in [(Side::Client, Side::Server), (Side::Server, Side::Client)] {
+            let near = TcpStream::connect(listener.local_addr().unwrap())
+                .await
+                .unwrap();
+            channel.pipe = Some(Pipe::new(side, near, |_| std::future::ready(true)));
+            assert!(channel.ends_at(side) && !channel.ends_at(other));
+        }
+    }
+
+    #[test]
+    fn a_session_starts_one_program_and_nothing_else_does() {
+        let mut session = Channel::new(Side::Client, 1, (1, 1), true, 0);
+        assert!(session.may_start());
+        session.started = true;
+        assert!(!session.may_start());
+        assert!(!Channel::new(Side::Client, 1, (1, 1), false, 0).may_start());
+    }
+
+    #[test]
+    fn what_waits_is_bounded_by_messages_and_single_bytes_are_joined() {
+        let mut lane = Lane::default();
+        for _ in 0..10_000 {
+            lane.wait(packet::data(1, None, b"x")).unwrap();
+        }
+        assert_eq!(lane.waiting.len(), 1);
+        let resize = || Build::channel(packet::CHANNEL_REQUEST, 1);
+        while lane.waiting.len() < MAX_WAITING {
+            lane.wait(resize()).unwrap();
+        }
+        assert!(lane.wait(resize()).is_err());
     }
 }

@@ -196,10 +196,19 @@ impl Relay {
         let parsed = Message::parse(&message).map_err(|error| End::Server(error.to_string()))?;
         match parsed {
             Message::Success { .. } | Message::Failure { .. } => {
-                if channel.lane.replies.pop_front() != Some(Reply::Server) {
-                    return Err(End::Server("an answer that nobody asked for".to_owned()));
+                let failed = matches!(parsed, Message::Failure { .. });
+                match channel.lane.replies.pop_front() {
+                    Some(Reply::Server) => {}
+                    Some(Reply::Started) => {
+                        if failed {
+                            // Another one may be asked for.
+                            channel.started = false;
+                            (channel.sftp, channel.scp, channel.stream) = (None, None, None);
+                        }
+                    }
+                    _ => return Err(End::Server("an answer that nobody asked for".to_owned())),
                 }
-                if matches!(parsed, Message::Failure { .. })
+                if failed
                     && let Some(active) = channel.active.as_mut()
                     && active.bytes() == 0
                 {
@@ -268,8 +277,11 @@ impl Relay {
         }
         let step = self.announce(key, Over::Channel, data.len());
         let counted = self.step(key, Over::Channel, step, data.len());
-        if matches!(counted, Counted::Gone) && code.is_none() {
-            self.scp_passed(key);
+        if matches!(counted, Counted::Gone)
+            && code.is_none()
+            && let Some(ended) = self.scp_passes(key, data)
+        {
+            return ended;
         }
         counted
     }

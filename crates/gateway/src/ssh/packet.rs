@@ -255,6 +255,18 @@ impl Build {
     }
 }
 
+/// A message that opens a channel, with another window.
+pub(super) fn with_window(message: &[u8], window: u32) -> Vec<u8> {
+    let mut changed = message.to_vec();
+    if let Ok(Message::Open { kind, .. }) = Message::parse(message) {
+        let at = 1 + 4 + kind.len() + 4;
+        if let Some(field) = changed.get_mut(at..at + 4) {
+            field.copy_from_slice(&window.to_be_bytes());
+        }
+    }
+    changed
+}
+
 /// Data for a channel.
 pub(super) fn data(recipient: u32, code: Option<u32>, data: &[u8]) -> Vec<u8> {
     match code {
@@ -265,6 +277,33 @@ pub(super) fn data(recipient: u32, code: Option<u32>, data: &[u8]) -> Vec<u8> {
             .string(data)
             .done(),
     }
+}
+
+/// Adds the data of a message to one before it, if both are nothing but data of the same channel and fit
+/// into `most` bytes together.
+pub(super) fn join(before: &mut Vec<u8>, message: &[u8], most: usize) -> bool {
+    let (
+        Ok(Message::Data {
+            recipient,
+            data: first,
+        }),
+        Ok(Message::Data {
+            recipient: other,
+            data,
+        }),
+    ) = (Message::parse(before), Message::parse(message))
+    else {
+        return false;
+    };
+    let length = first.len() + data.len();
+    if recipient != other || length > most {
+        return false;
+    }
+    before.extend_from_slice(data);
+    if let (Some(field), Ok(length)) = (before.get_mut(5..DATA_HEADER), u32::try_from(length)) {
+        field.copy_from_slice(&length.to_be_bytes());
+    }
+    true
 }
 
 /// Why a channel was refused, as the peer says it.
@@ -325,6 +364,23 @@ mod tests {
             rest: b"\0\0\0\x02id",
         };
         assert_eq!(Message::parse(&request), Ok(expected));
+    }
+
+    #[test]
+    fn data_that_waits_is_joined_and_nothing_else_is() {
+        let mut before = data(3, None, b"some ");
+        assert!(join(&mut before, &data(3, None, b"text"), 9));
+        assert_eq!(before, data(3, None, b"some text"));
+        let unjoined = before.clone();
+        for other in [
+            data(3, None, b"x"),
+            data(4, None, b""),
+            data(3, Some(STDERR), b""),
+            Build::channel(EOF, 3),
+        ] {
+            assert!(!join(&mut before, &other, 9));
+        }
+        assert_eq!(before, unjoined);
     }
 
     #[test]

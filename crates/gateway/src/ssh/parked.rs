@@ -151,7 +151,7 @@ impl Relay {
     }
 
     /// Goes on with what waited behind a request.
-    fn resume_lane(&mut self, subject: Subject) -> Result<(), End> {
+    pub(super) fn resume_lane(&mut self, subject: Subject) -> Result<(), End> {
         let subject = match subject {
             Subject::File(key) => return self.sftp_requests(key),
             Subject::Copy(key) => {

@@ -65,6 +65,8 @@ pub(super) enum Event {
     Piped(u64, Piped),
     /// Text of a channel has waited long enough for the rest of its line.
     Settle(u64),
+    /// What the client sends over scp has been answered as far as it was read.
+    GoOn(u64),
 }
 
 /// What an answer is about.
@@ -143,7 +145,8 @@ fn cost(event: &Event) -> usize {
         | Event::Answer(..)
         | Event::Dial(_)
         | Event::Led(..)
-        | Event::Settle(_) => 0,
+        | Event::Settle(_)
+        | Event::GoOn(_) => 0,
     }
 }
 
@@ -311,6 +314,7 @@ impl Relay {
                 self.settle(key);
                 Ok(())
             }
+            Event::GoOn(key) => self.scp_answered(key),
         }
     }
 
@@ -333,7 +337,9 @@ impl Relay {
                 key.or_else(|| self.left_open(number))
             }
         };
-        key.ok_or_else(|| End::by(from, format!("no channel {number}")))
+        let ends_at = |key: &u64| self.channels.get(key).is_none_or(|it| it.ends_at(from));
+        key.filter(ends_at)
+            .ok_or_else(|| End::by(from, format!("no channel {number}")))
     }
 
     /// The channel of that number that the client has done with, and the server not yet.
@@ -471,7 +477,7 @@ impl Relay {
         }
         let others = self.channels.len();
         let channel = Channel::new(opener, sender, offered, is_session, others);
-        let packet = with_window(&message, channel.offer());
+        let packet = packet::with_window(&message, channel.offer());
         self.channels.insert(key, channel);
         match asked {
             Some(asked) => {
@@ -679,16 +685,4 @@ impl Relay {
             }
         }
     }
-}
-
-/// A message that opens a channel, with another window.
-pub(super) fn with_window(message: &[u8], window: u32) -> Vec<u8> {
-    let mut changed = message.to_vec();
-    if let Ok(Message::Open { kind, .. }) = Message::parse(message) {
-        let at = 1 + 4 + kind.len() + 4;
-        if let Some(field) = changed.get_mut(at..at + 4) {
-            field.copy_from_slice(&window.to_be_bytes());
-        }
-    }
-    changed
 }

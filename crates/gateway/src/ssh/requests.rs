@@ -10,7 +10,7 @@ use weir_audit::{Decision as Recorded, Outcome, Record, StatementStarted};
 use weir_policy::{Decision, ForwardKind, Verdict};
 
 use super::asked::Asked;
-use super::channel::{Lane, Reply, Request, Side};
+use super::channel::{Channel, Lane, Reply, Request, Side};
 use super::judge::{Refusal, durable, exhausted, full, is_implicit, names};
 use super::packet::{self, Build, Fields, Message, STDERR};
 use super::relay::{End, Relay, Subject};
@@ -197,10 +197,13 @@ impl Relay {
         let parsed = Message::parse(&message).map_err(|error| End::Client(error.to_string()))?;
         match parsed {
             Message::Data { data, .. } | Message::ExtendedData { data, .. }
-                if channel.closing.to_client || channel.closing.by_server =>
+                if channel.closing.to_client
+                    || channel.closing.by_server
+                    || channel.is_session && !channel.started =>
             {
-                // The other side does not listen any more.
+                // The other side does not listen: any more, or yet.
                 channel.up.release(data.len());
+                self.flush(key);
                 Ok(())
             }
             Message::Data { data, .. } if channel.sftp.is_some() => self.sftp_up(key, data),
@@ -216,6 +219,9 @@ impl Relay {
                 ..
             } => match Asked::request(name, rest, &channel.sent) {
                 Some(asked) => {
+                    let second = asked.is_program() && !channel.may_start();
+                    let many =
+                        matches!(asked, Asked::Env(_)) && channel.sent.len() >= MAX_VARIABLES;
                     let request = Request {
                         asked,
                         packet: message,
@@ -224,7 +230,14 @@ impl Relay {
                         opens: None,
                         id: 0,
                     };
-                    self.submit(Subject::Channel(key), request)
+                    let why = match (second, many) {
+                        // What counts and masks the first would be gone.
+                        (true, _) => "a channel runs one program",
+                        (_, true) => "too many variables are set",
+                        _ => return self.submit(Subject::Channel(key), request),
+                    };
+                    let refusal = Refusal::unjudged(why);
+                    self.refuse_unjudged(Subject::Channel(key), request, refusal)
                 }
                 None => {
                     if want_reply {
@@ -439,10 +452,15 @@ impl Relay {
             return;
         };
         if want_reply {
-            channel.lane.replies.push_back(Reply::Server);
+            let reply = match asked.is_program() {
+                true => Reply::Started,
+                false => Reply::Server,
+            };
+            channel.lane.replies.push_back(reply);
         }
         match asked {
             Asked::Exec(_) | Asked::Shell | Asked::Subsystem(_) => {
+                channel.started = true;
                 channel.active = active;
                 if !asked.moves_files()
                     && let Some(active) = channel.active.as_mut()
@@ -452,9 +470,7 @@ impl Relay {
                 }
             }
             Asked::Pty => channel.terminal = terminal_size(&packet),
-            Asked::Env(name) if channel.sent.len() < MAX_VARIABLES => {
-                channel.sent.push(name.to_string());
-            }
+            Asked::Env(name) => channel.sent.push(name.to_string()),
             _ => {
                 if let Some(active) = active {
                     active.finish(Outcome::Completed);
@@ -548,10 +564,8 @@ impl Relay {
                 }
             }
             (Subject::Channel(key), None) => {
-                let program = matches!(
-                    request.asked,
-                    Asked::Exec(_) | Asked::Shell | Asked::Subsystem(_)
-                );
+                let channel = self.channels.get(&key);
+                let program = request.asked.is_program() && channel.is_some_and(Channel::may_start);
                 if !program {
                     self.say(key, &text);
                 }

@@ -17,7 +17,8 @@ use super::asked::Asked;
 use super::channel::{Lane, Request, Stream};
 use super::data::{Counted, Over, content};
 use super::judge::{Refusal, durable, is_implicit};
-use super::relay::{End, Relay, Subject};
+use super::packet::{self, Fields};
+use super::relay::{End, Event as Happens, Relay, Subject};
 use super::sftp::Sftp;
 use super::statement::{Active, Keeping};
 
@@ -30,6 +31,8 @@ pub(super) struct Scp {
     sender: Sender,
     /// What the message that is looked at says, as far as it was not acted on; none: it was not read.
     events: Option<VecDeque<Event>>,
+    /// How many bytes of that message were read: the rest waits for an answer of the server's.
+    read: usize,
     /// A message of the client's that waits to be acted on.
     front: Option<Vec<u8>>,
     /// The file that begins: it is being decided.
@@ -63,8 +66,9 @@ impl Scp {
         Self {
             sends,
             asked,
-            sender: Sender::new(),
+            sender: Sender::new(!sends),
             events: None,
+            read: 0,
             front: None,
             lane: Lane::default(),
             begins: None,
@@ -78,9 +82,9 @@ impl Scp {
         self.sends && self.lane.parked.is_some()
     }
 
-    /// Whether something of the client's does.
+    /// Whether something of the client's does, or waits for what the server answers.
     pub(super) fn holds_requests(&self) -> bool {
-        !self.sends && self.lane.parked.is_some()
+        !self.sends && (self.lane.parked.is_some() || self.front.is_some())
     }
 
     /// The statement of the file on its way.
@@ -97,7 +101,7 @@ impl Scp {
     fn read(&mut self, data: &[u8]) -> Result<(), ProtocolError> {
         if self.events.is_none() {
             let mut events = Vec::new();
-            self.sender.feed(data, &mut events)?;
+            self.read = self.sender.feed(data, &mut events)?;
             self.events = Some(events.into());
         }
         Ok(())
@@ -135,27 +139,26 @@ impl Relay {
 
     /// A command that moves files is also what rules about these files are about.
     pub(super) fn with_implied(&self, asked: &Asked, mut decision: Decision) -> Decision {
-        let Some(implied) = asked.implied() else {
-            return decision;
-        };
-        let Some(other) = self.judge.decide(&implied) else {
-            return decision;
-        };
-        let stricter = match (&decision.verdict, &other.verdict) {
-            (Verdict::Permit(_) | Verdict::Hold(_), Verdict::Deny(denial)) => {
-                !is_implicit(&denial.rule)
+        for implied in asked.implied() {
+            let Some(other) = self.judge.decide(&implied) else {
+                continue;
+            };
+            let stricter = match (&decision.verdict, &other.verdict) {
+                (Verdict::Permit(_) | Verdict::Hold(_), Verdict::Deny(denial)) => {
+                    !is_implicit(&denial.rule)
+                }
+                (Verdict::Permit(_), Verdict::Hold(_)) => true,
+                _ => false,
+            };
+            for limit in &other.obligations.limits {
+                if !decision.obligations.limits.contains(limit) {
+                    decision.obligations.limits.push(Arc::clone(limit));
+                }
             }
-            (Verdict::Permit(_), Verdict::Hold(_)) => true,
-            _ => false,
-        };
-        for limit in &other.obligations.limits {
-            if !decision.obligations.limits.contains(limit) {
-                decision.obligations.limits.push(Arc::clone(limit));
+            if stricter {
+                decision.verdict = other.verdict;
+                decision.why = other.why;
             }
-        }
-        if stricter {
-            decision.verdict = other.verdict;
-            decision.why = other.why;
         }
         decision
     }
@@ -169,12 +172,31 @@ impl Relay {
         self.scp_acts(key, data)
     }
 
-    /// The message that was looked at goes on.
-    pub(super) fn scp_passed(&mut self, key: u64) {
-        let channel = self.channels.get_mut(&key);
-        if let Some(scp) = channel.and_then(|channel| channel.scp.as_mut()) {
+    /// Data of the server's that was looked at goes on. What it ends, if it does not.
+    pub(super) fn scp_passes(&mut self, key: u64, data: &[u8]) -> Option<Counted> {
+        let scp = self.channels.get_mut(&key)?.scp.as_mut()?;
+        if scp.sends {
             scp.events = None;
+            return None;
         }
+        if let Err(error) = scp.sender.answers(data) {
+            return Some(self.scp_broken(key, &error));
+        }
+        if scp.front.is_some() && scp.lane.parked.is_none() && !scp.sender.is_waiting() {
+            drop(self.inbox.put(Happens::GoOn(key)));
+        }
+        None
+    }
+
+    /// What the client sends may go on: the server has answered.
+    pub(super) fn scp_answered(&mut self, key: u64) -> Result<(), End> {
+        let channel = self.channels.get(&key);
+        let parked = channel.and_then(|channel| channel.scp.as_ref());
+        if parked.is_none_or(|scp| scp.lane.parked.is_some()) {
+            return Ok(());
+        }
+        self.scp_goes_up(key)?;
+        self.resume_lane(Subject::Channel(key))
     }
 
     /// Data of the client's, whose turn it is.
@@ -184,48 +206,81 @@ impl Relay {
             return Ok(());
         };
         if scp.sends {
-            let length = content(&message, None).len();
+            let answer = content(&message, None);
+            let length = answer.len();
+            if let Err(error) = scp.sender.answers(answer) {
+                self.scp_broken(key, &error);
+                self.scp_drop(key, length);
+                return Ok(());
+            }
             return self.data_up(key, None, length, message);
         }
         scp.front = Some(message);
         self.scp_goes_up(key)
     }
 
+    /// Data of the client's goes no further.
+    fn scp_drop(&mut self, key: u64, length: usize) {
+        if let Some(channel) = self.channels.get_mut(&key) {
+            channel.up.release(length);
+        }
+    }
+
     fn scp_goes_up(&mut self, key: u64) -> Result<(), End> {
         let channel = self.channels.get_mut(&key);
         let scp = channel.and_then(|channel| channel.scp.as_mut());
-        let Some(message) = scp.and_then(|scp| scp.front.take()) else {
+        let Some(mut message) = scp.and_then(|scp| scp.front.take()) else {
             return Ok(());
         };
-        let length = content(&message, None).len();
-        match self.scp_acts(key, content(&message, None)) {
+        let mut length = content(&message, None).len();
+        let acts = self.scp_acts(key, content(&message, None));
+        let channel = self.channels.get_mut(&key);
+        let scp = channel.and_then(|channel| channel.scp.as_mut());
+        match acts {
             None | Some(Counted::Gone) => {
-                self.scp_passed(key);
+                if let Some(scp) = scp {
+                    scp.events = None;
+                    let data = content(&message, None);
+                    if let Some((read, rest)) = data.split_at_checked(scp.read)
+                        && !rest.is_empty()
+                    {
+                        length = read.len();
+                        let number = message_number(&message);
+                        let read = packet::data(number, None, read);
+                        scp.front = Some(packet::data(number, None, rest));
+                        message = read;
+                    }
+                }
+                if length == 0 {
+                    return Ok(());
+                }
                 self.data_up(key, None, length, message)
             }
             Some(Counted::Waits) => {
-                let channel = self.channels.get_mut(&key);
-                if let Some(scp) = channel.and_then(|channel| channel.scp.as_mut()) {
+                if let Some(scp) = scp {
                     scp.front = Some(message);
                 }
                 Ok(())
             }
             Some(Counted::Ended(_)) => {
-                if let Some(channel) = self.channels.get_mut(&key) {
-                    channel.up.release(length);
-                }
+                self.scp_drop(key, length);
                 Ok(())
             }
         }
+    }
+
+    /// What is sent is not scp: the channel ends.
+    fn scp_broken(&mut self, key: u64, error: &ProtocolError) -> Counted {
+        let refusal = Refusal::unjudged(&format!("what is sent is not scp: {error}"));
+        self.end_result(key, &refusal, Outcome::Denied);
+        Counted::Ended(refusal.text)
     }
 
     /// Acts on what a message of the sending side says. None: it goes on.
     fn scp_acts(&mut self, key: u64, data: &[u8]) -> Option<Counted> {
         let scp = self.channels.get_mut(&key)?.scp.as_mut()?;
         if let Err(error) = scp.read(data) {
-            let refusal = Refusal::unjudged(&format!("what is sent is not scp: {error}"));
-            self.end_result(key, &refusal, Outcome::Denied);
-            return Some(Counted::Ended(refusal.text));
+            return Some(self.scp_broken(key, &error));
         }
         loop {
             if let Some(counted) = self.scp_measures(key) {
@@ -434,4 +489,10 @@ impl Relay {
         };
         self.record_files(vec![moved]);
     }
+}
+
+/// The channel's number in a message of data.
+fn message_number(message: &[u8]) -> u32 {
+    let mut fields = Fields(message.get(1..).unwrap_or_default());
+    fields.u32().unwrap_or(0)
 }

@@ -19,7 +19,7 @@ use weir_wire_ssh::sftp::{self, Answer, File, FileId, Framer, HEADER, Operation,
 use super::asked::Asked;
 use super::channel::{Lane, Request};
 use super::data::Over;
-use super::judge::{Refusal, durable, is_implicit};
+use super::judge::{Refusal, durable};
 use super::relay::{End, Relay, Subject};
 use super::statement::Active;
 use crate::wall_clock;
@@ -62,6 +62,15 @@ struct Open {
     ended: bool,
     /// Why nothing of it is delivered any more.
     refused: Option<String>,
+}
+
+impl Open {
+    /// Why none of it may be copied: the parts of what is too large need not be.
+    fn may_not_go(&self) -> Option<Refusal> {
+        let meter = self.active.meter.as_ref()?;
+        let limit = meter.limits().get(meter.foresee(self.size)?)?;
+        Some(Refusal::denied(&limit.rule, &limit.describe_size(), None))
+    }
 }
 
 impl Sftp {
@@ -181,12 +190,30 @@ impl Relay {
             channel.up.release(packet.len());
             let asked = match sftp.tracker.request(&packet) {
                 Ok(asked) => asked,
+                Err(ProtocolError::UnknownHandle) => {
+                    let answer =
+                        sftp::status(number(&packet), sftp::code::FAILURE, "no such handle");
+                    sftp.passing.answer(&mut channel.down, answer);
+                    continue;
+                }
                 Err(error) => return self.sftp_broken(key, &error),
             };
             let id = asked.id.unwrap_or(0);
+            let packet = asked.instead.unwrap_or(packet);
             match asked.what {
                 What::Init { .. } => channel.up.send(None, sftp::INIT.to_vec()),
-                What::Operation { operations, paths } => {
+                What::Operation {
+                    operations,
+                    paths,
+                    copies,
+                } => {
+                    let refusal = copies.and_then(|file| sftp.files.get(&file)?.may_not_go());
+                    if let Some(refusal) = refusal {
+                        let copy = Asked::Sftp(SftpOperation::Read, paths);
+                        let request = Self::sftp_request(copy, id, packet);
+                        self.refuse_unjudged(Subject::File(key), request, refusal)?;
+                        continue;
+                    }
                     self.sftp_asks(key, id, &operations, paths, packet)?;
                 }
                 What::Read { file, .. } => {
@@ -238,43 +265,8 @@ impl Relay {
                 }
             },
         };
-        if let Err(refusal) = self.renames(&asked) {
-            let request = Self::sftp_request(asked, id, packet);
-            return self.refuse_unjudged(Subject::File(key), request, refusal);
-        }
         let request = Self::sftp_request(asked, id, packet);
         self.submit(Subject::File(key), request)
-    }
-
-    /// Whether another name may be given to a file: what rules keep from being read or written may not
-    /// come to lie where they do not look.
-    ///
-    /// # Errors
-    /// A rule that somebody has written is against reading the one or writing the other.
-    fn renames(&self, asked: &Asked) -> Result<(), Refusal> {
-        let Asked::Sftp(
-            SftpOperation::Rename | SftpOperation::HardLink | SftpOperation::Symlink,
-            paths,
-        ) = asked
-        else {
-            return Ok(());
-        };
-        let comes_to = [SftpOperation::Read, SftpOperation::Write];
-        for (operation, path) in comes_to.into_iter().zip(paths) {
-            let comes_to = Asked::Sftp(operation, vec![path.clone()]);
-            match self.judge.decide(&comes_to).map(|it| it.verdict) {
-                Some(Verdict::Deny(denial)) if !is_implicit(&denial.rule) => {
-                    let hint = denial.hint.as_deref();
-                    return Err(Refusal::denied(&denial.rule, &denial.reason, hint));
-                }
-                Some(Verdict::Hold(_)) => {
-                    let reason = "it needs an approval under its own name";
-                    return Err(Refusal::unjudged(reason));
-                }
-                _ => {}
-            }
-        }
-        Ok(())
     }
 
     fn sftp_request(asked: Asked, id: u32, packet: Vec<u8>) -> Request {
@@ -422,10 +414,7 @@ impl Relay {
         let length = packet.len();
         // A held packet is looked at twice and answered once: data is counted before it is told to
         // the account.
-        let id = packet
-            .get(5..9)
-            .and_then(|id| id.first_chunk::<4>())
-            .map_or(0, |id| u32::from_be_bytes(*id));
+        let id = number(packet);
         let of = {
             let channel = self.channels.get(&key);
             let sftp = channel.and_then(|channel| channel.sftp.as_ref());
@@ -613,6 +602,12 @@ impl Relay {
         self.end_result(key, &refusal, Outcome::Denied);
         Ok(())
     }
+}
+
+/// The number of a request or of its answer.
+fn number(packet: &[u8]) -> u32 {
+    let id = packet.get(5..9).and_then(|id| id.first_chunk::<4>());
+    id.map_or(0, |id| u32::from_be_bytes(*id))
 }
 
 /// Whether something may go on.

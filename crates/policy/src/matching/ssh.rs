@@ -4,7 +4,9 @@
 //! the whole text. An Allow rule compares it with the whole text, and only if the shell adds nothing
 //! to it: what `git-upload-pack *` allows cannot be extended by `; id`.
 
+use super::paths::{may_lie, renames};
 use super::{Facts, Field};
+use crate::destination::spellings;
 use crate::name::Glob;
 use crate::rule::Match;
 use crate::ssh::{SftpMatch, SftpOperation, SshChannel, SshCommand, SshMatch, SshRequest};
@@ -83,9 +85,12 @@ fn about(matches: &Match, request: &SshRequest<'_>) -> Result<(), Field> {
         return Err(Field::Sftp);
     };
     let meant = |path: &&[u8]| sftp.paths.iter().any(|glob| may_lie(glob, path));
+    let at = sftp.paths.is_empty() || paths.iter().any(meant);
+    // Nobody knows what an extension does, and to what.
+    let unknown = operation == SftpOperation::Extended && paths.is_empty();
     test(
         Field::Sftp,
-        holds_operation(sftp, operation) && (sftp.paths.is_empty() || paths.iter().any(meant)),
+        unknown || holds_operation(sftp, operation) && at || renames(sftp, operation, paths),
     )
 }
 
@@ -110,7 +115,7 @@ pub(super) fn allows(matches: &Match, facts: &Facts<'_>) -> Result<(), Field> {
         )?;
         test(
             Field::SshArgv,
-            ssh.argv.is_empty() || ssh.argv.iter().any(|words| is_exactly(words, command)),
+            ssh.argv.is_empty() || ssh.argv.iter().any(|words| stays_exactly(words, command)),
         )?;
     }
     subsystems(ssh, &request)?;
@@ -197,12 +202,14 @@ fn forwards(ssh: &SshMatch, request: &SshRequest<'_>, unknown: bool) -> Result<(
     if !ssh.forwarding && ssh.destinations.is_empty() {
         return Ok(());
     }
-    let SshRequest::Forward { destination, .. } = request else {
+    let SshRequest::Forward { kind, destination } = request else {
         return Err(Field::SshForwarding);
     };
+    let listed = |to: &str| ssh.destinations.iter().any(|glob| glob.matches(to));
+    let may_be = |to: &String| ssh.destinations.iter().any(|glob| glob.may_match(to));
     let holds = ssh.destinations.is_empty()
         || destination.map_or(unknown, |to| {
-            ssh.destinations.iter().any(|glob| glob.matches(to))
+            listed(to) || unknown && spellings(*kind, to).iter().any(may_be)
         });
     test(Field::SshDestinations, holds)
 }
@@ -238,13 +245,27 @@ fn may_be(words: &[Glob], command: &SshCommand<'_>) -> bool {
 }
 
 fn is_exactly(words: &[Glob], command: &SshCommand<'_>) -> bool {
-    command.argv.is_some_and(|argv| {
-        argv.len() == words.len()
-            && argv
-                .iter()
-                .zip(words)
-                .all(|(word, glob)| glob.matches(word))
+    compare(words, command, Glob::matches)
+}
+
+/// The same, and no word leads out of the directory that its glob says.
+fn stays_exactly(words: &[Glob], command: &SshCommand<'_>) -> bool {
+    compare(words, command, |glob, word| {
+        glob.matches(word) && !climbs(glob, word)
     })
+}
+
+fn compare(words: &[Glob], command: &SshCommand<'_>, holds: impl Fn(&Glob, &str) -> bool) -> bool {
+    command.argv.is_some_and(|argv| {
+        argv.len() == words.len() && argv.iter().zip(words).all(|(word, glob)| holds(glob, word))
+    })
+}
+
+/// Whether a word leads up by `..` where the glob says a directory, and no `..` itself: `data/*` does not
+/// allow `data/../secret`.
+fn climbs(glob: &Glob, word: &str) -> bool {
+    let up = |text: &str| text.split('/').any(|part| part == "..");
+    !glob.is_literal() && glob.text().contains('/') && !up(glob.text()) && up(word)
 }
 
 /// Whether the rule's globs cover the whole of the command: the text, and what the program named in
@@ -256,6 +277,7 @@ pub(super) fn is_within(globs: &[Glob], command: &SshCommand<'_>) -> bool {
     let joined = argv.join(" ");
     let Some(glob) = globs
         .iter()
+        .filter(|glob| !argv.iter().any(|word| climbs(glob, word)))
         .find(|glob| glob.matches(command.text) || glob.matches(&joined))
     else {
         return false;
@@ -273,15 +295,4 @@ pub(super) fn is_within(globs: &[Glob], command: &SshCommand<'_>) -> bool {
             || spelt(program)
             || spelt(base)
     })
-}
-
-/// Whether a path may be one that the glob means. A relative path lies under a directory that is not
-/// known.
-fn may_lie(glob: &Glob, path: &[u8]) -> bool {
-    if path.starts_with(b"/") || glob.matches_bytes(path) {
-        return glob.matches_bytes(path);
-    }
-    let mut anywhere = b"*/".to_vec();
-    anywhere.extend_from_slice(path);
-    glob.may_match_bytes(&anywhere)
 }

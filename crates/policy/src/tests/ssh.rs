@@ -294,6 +294,104 @@ fn forwarding_other_subsystems_and_the_unknown_need_a_name() {
 }
 
 #[test]
+fn a_destination_is_refused_however_it_is_spelt() {
+    let to = |list: &[&str]| {
+        ssh(SshMatch {
+            destinations: globs(list),
+            ..SshMatch::default()
+        })
+    };
+    let rules = [
+        (
+            DENY,
+            to(&[
+                "169.254.169.254:80",
+                "127.0.0.1:*",
+                "/run/docker.sock",
+                "*.corp:22",
+            ]),
+        ),
+        (ALLOW, to(&["*"])),
+    ];
+    let go = |kind, destination| {
+        let destination = Some(destination);
+        on(&rules, SshRequest::Forward { kind, destination })
+    };
+    for denied in [
+        "169.254.169.254:80",
+        "0xa9fea9fe:80",
+        "2852039166:80",
+        "169.254.43518:80",
+        "[::ffff:169.254.169.254]:80",
+        "localhost:5432",
+        "0:5432",
+        "DB.Corp.:22",
+    ] {
+        assert_eq!(
+            go(ForwardKind::DirectTcpip, denied),
+            "deny p/r0",
+            "{denied}"
+        );
+    }
+    assert_eq!(
+        go(ForwardKind::DirectTcpip, "169.254.169.254:8080"),
+        "permit"
+    );
+    assert_eq!(go(ForwardKind::DirectTcpip, "db.other:22"), "permit");
+    for denied in [
+        "/run/../run/docker.sock",
+        "/var/run/docker.sock",
+        "/x/y/../docker.sock",
+        "run/docker.sock",
+    ] {
+        assert_eq!(
+            go(ForwardKind::DirectStreamlocal, denied),
+            "deny p/r0",
+            "{denied}"
+        );
+    }
+    assert_eq!(go(ForwardKind::DirectStreamlocal, "/run/x.sock"), "permit");
+    // What is allowed is allowed as it is written.
+    let list = [(ALLOW, to(&["127.0.0.1:80"]))];
+    let spelt = SshRequest::Forward {
+        kind: ForwardKind::DirectTcpip,
+        destination: Some("127.1:80"),
+    };
+    assert_eq!(on(&list, spelt), "deny p/(forwarding)");
+}
+
+#[test]
+fn a_word_on_a_list_does_not_lead_out_of_its_directory() {
+    let rules = [
+        (ALLOW, argv(&["cat", "data/*"])),
+        (ALLOW, commands(&["head data/*"])),
+    ];
+    let run = |program: &str, word: &str| {
+        let (words, text) = ([program, word], format!("{program} {word}"));
+        let command = plain(&text, &words, &words[..1]);
+        by_list(&rules, SshRequest::Exec { command: &command })
+    };
+    for program in ["cat", "head"] {
+        for word in ["data/a", "data/a/b..c", "data/..a"] {
+            assert_eq!(run(program, word), "permit", "{program} {word}");
+        }
+        for word in ["data/../secret", "data/a/../../secret", "data/.."] {
+            assert_eq!(run(program, word), "deny p/(default)", "{program} {word}");
+        }
+    }
+    let refused = [(DENY, argv(&["cat", "/etc/*"]))];
+    let command = plain(
+        "cat /etc/x/../shadow",
+        &["cat", "/etc/x/../shadow"],
+        &["cat"],
+    );
+    assert_eq!(
+        on(&refused, SshRequest::Exec { command: &command }),
+        "deny p/r0"
+    );
+}
+
+#[test]
 fn no_policy_lifts_what_another_one_protects() {
     let forward = SshRequest::Forward {
         kind: ForwardKind::Agent,
@@ -356,6 +454,90 @@ fn file_operations_are_judged_by_operation_and_path() {
         paths: &[b"data/big.bin"],
     };
     assert_eq!(on(&exact, relative), "permit");
+}
+
+#[test]
+fn a_relative_path_may_lie_above_where_the_session_begins() {
+    let rules = [(DENY, sftp(&[SftpOperation::Read], &["/etc/shadow"]))];
+    let ask = |path: &[u8]| {
+        let (operation, paths) = (SftpOperation::Read, &[path][..]);
+        on(&rules, SshRequest::Sftp { operation, paths })
+    };
+    assert_eq!(ask(b"../../etc/shadow"), "deny p/r0");
+    assert_eq!(ask(b".."), "deny p/r0");
+    assert_eq!(ask(b"*"), "deny p/r0");
+    assert_eq!(ask(b"../../etc/passwd"), "permit");
+}
+
+#[test]
+fn what_a_rule_is_about_keeps_its_name() {
+    use SftpOperation as O;
+    let paths = ["/srv/secret/*", "*.pem", "/home/*/.ssh/*"];
+    let reads = [(DENY, sftp(&[O::Read], &paths))];
+    let writes = [(DENY, sftp(&[O::Write], &["/srv/conf/*", "/etc/passwd"]))];
+    let names = |rules: &[(_, _)], operation, from: &str, to: &str| {
+        let paths = &[from.as_bytes(), to.as_bytes()][..];
+        on(rules, SshRequest::Sftp { operation, paths })
+    };
+    for operation in [O::Rename, O::HardLink, O::Symlink] {
+        for (from, to) in [
+            ("/srv/secret/key", "/tmp/key"),
+            ("/srv/secret", "/tmp/x"),
+            ("/srv", "/tmp/x"),
+            ("/", "/tmp/x"),
+            ("*", "/tmp/x"),
+            ("/tmp/a.pem", "/tmp/a"),
+            ("/home/c/.ssh", "/home/c/x"),
+            ("/home/c", "/tmp/c"),
+            ("secret", "x"),
+        ] {
+            assert_eq!(
+                names(&reads, operation, from, to),
+                "deny p/r0",
+                "{operation} {from} {to}"
+            );
+        }
+        for (from, to) in [
+            ("/tmp/a.part", "/tmp/a"),
+            ("/home/c/a.part", "/home/c/a"),
+            ("/home/c/a.part", "/home/c/b/a"),
+            ("/tmp/a", "/srv/secret/a"),
+            ("/srv/secrets", "/srv/x"),
+        ] {
+            assert_eq!(
+                names(&reads, operation, from, to),
+                "permit",
+                "{operation} {from} {to}"
+            );
+        }
+        for to in ["/srv/conf/x", "/srv/conf", "/etc/passwd"] {
+            assert_eq!(
+                names(&writes, operation, "/tmp/x", to),
+                "deny p/r0",
+                "{operation} {to}"
+            );
+        }
+        let nothing = [(DENY, sftp(&[O::Read], &[]))];
+        assert_eq!(names(&nothing, operation, "/a", "/b"), "permit");
+        let nothing = [(DENY, sftp(&[O::Write], &[]))];
+        assert_eq!(names(&nothing, operation, "/a", "/b"), "deny p/r0");
+    }
+    for link in [O::HardLink, O::Symlink] {
+        assert_eq!(names(&writes, link, "/etc/passwd", "/tmp/x"), "deny p/r0");
+        assert_eq!(names(&writes, link, "/etc", "/tmp/x"), "deny p/r0");
+    }
+    assert_eq!(names(&writes, O::Rename, "/etc/passwd", "/tmp/x"), "permit");
+}
+
+#[test]
+fn an_extension_that_nobody_knows_may_do_anything_to_any_file() {
+    let request = SshRequest::Sftp {
+        operation: SftpOperation::Extended,
+        paths: &[],
+    };
+    let rules = [(DENY, sftp(&[SftpOperation::Read], &["/etc/shadow"]))];
+    assert_eq!(on(&rules, request), "deny p/r0");
+    assert_eq!(on(&[], request), "permit");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use weir_wire_ssh::scp::{Event, Sender};
 
 /// Files and how many bytes each got; none where the stream is broken.
 fn files(chunks: &[&[u8]]) -> Option<Vec<(Vec<u8>, u64, u64)>> {
-    let (mut sender, mut events) = (Sender::new(), Vec::new());
+    let (mut sender, mut events) = (Sender::new(false), Vec::new());
     let mut files: Vec<(Vec<u8>, u64, u64)> = Vec::new();
     for chunk in chunks {
         events.clear();

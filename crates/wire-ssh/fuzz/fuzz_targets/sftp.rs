@@ -37,7 +37,9 @@ fuzz_target!(|data: &[u8]| {
                         assert!(packet.get(data).is_some());
                         assert!(tracker.file(file).is_some());
                     }
-                    What::Operation { operations, paths } => {
+                    What::Operation {
+            operations, paths, ..
+        } => {
                         assert!(!operations.is_empty() && paths.len() <= 2);
                         for path in paths {
                             assert_eq!(normalised(&path, None), path, "normalising ends");

@@ -19,14 +19,16 @@ pub enum Recognised {
     },
     /// `rsync --server --sender`: files go to the client.
     RsyncSender {
-        /// The files that were asked for.
+        /// The files that were asked for; none where the command does not say.
         paths: Vec<String>,
     },
     /// `rsync --server`: files come from the client.
     RsyncReceiver {
-        /// Where they go.
+        /// Where they go; none where the command does not say.
         paths: Vec<String>,
     },
+    /// `rsync --server --daemon`: files go either way, and the client says which.
+    RsyncDaemon,
     /// `git-upload-pack`: objects go to the client.
     GitUploadPack {
         /// The repository.
@@ -67,17 +69,36 @@ pub(super) fn is_scp(argv: &[String]) -> bool {
     name == Some("scp")
 }
 
+/// Options of scp's that a word follows.
+const SCP_VALUES: &str = "cDFiJloPSX";
+/// Options of rsync's that a word follows, in one word with them or not.
+const RSYNC_VALUES: &str = "eBMTf@";
+
+/// The letters of an option word that are options: those behind one with a value are the value. And
+/// whether the value is the next word.
+fn letters<'a>(word: &'a str, values: &str) -> (&'a str, bool) {
+    match word.find(|letter| values.contains(letter)) {
+        Some(at) => (word.get(..=at).unwrap_or(word), at + 1 == word.len()),
+        None => (word, false),
+    }
+}
+
 fn scp(args: &[String]) -> Option<Recognised> {
     let (mut source, mut sink, mut recursive) = (false, false, false);
     let mut paths = Vec::new();
-    let mut options = true;
+    let (mut options, mut value) = (true, false);
     for arg in args {
+        if std::mem::take(&mut value) {
+            continue;
+        }
         match arg
             .strip_prefix('-')
             .filter(|letters| options && !letters.is_empty())
         {
             Some("-") => options = false,
-            Some(letters) => {
+            Some(word) => {
+                let (letters, next) = letters(word, SCP_VALUES);
+                value = next;
                 source |= letters.contains('f');
                 sink |= letters.contains('t');
                 recursive |= letters.contains('r');
@@ -85,25 +106,45 @@ fn scp(args: &[String]) -> Option<Recognised> {
             None => paths.push(arg.clone()),
         }
     }
+    // Of both, it sends.
     match (source, sink) {
-        (true, false) => Some(Recognised::ScpSource { paths, recursive }),
+        (true, _) => Some(Recognised::ScpSource { paths, recursive }),
         (false, true) => Some(Recognised::ScpSink {
             path: paths.into_iter().next()?,
             recursive,
         }),
-        _ => None,
+        (false, false) => None,
     }
 }
 
 fn rsync(args: &[String]) -> Option<Recognised> {
-    if !args.iter().any(|arg| arg == "--server") {
+    let has = |long: &str| args.iter().any(|arg| arg == long);
+    if !has("--server") {
         return None;
     }
-    let sender = args.iter().any(|arg| arg == "--sender");
-    // Behind the options stands `.`, then the paths.
-    let operands = args.iter().filter(|arg| !arg.starts_with('-'));
-    let paths = operands.skip(1).cloned().collect();
-    Some(if sender {
+    if has("--daemon") {
+        return Some(Recognised::RsyncDaemon);
+    }
+    // With `-s` the paths come from the client later on.
+    let secluded = has("--protect-args")
+        || has("--secluded-args")
+        || args.iter().any(|arg| {
+            let word = arg.strip_prefix('-').filter(|word| !word.starts_with('-'));
+            word.is_some_and(|word| letters(word, RSYNC_VALUES).0.contains('s'))
+        });
+    // Behind the options stands the directory where it begins, `.`, then the paths.
+    let mut paths: Vec<String> = args
+        .iter()
+        .filter(|arg| !arg.starts_with('-'))
+        .cloned()
+        .collect();
+    if paths.first().is_some_and(|first| first == ".") {
+        paths.remove(0);
+    }
+    if secluded {
+        paths.clear();
+    }
+    Some(if has("--sender") {
         Recognised::RsyncSender { paths }
     } else {
         Recognised::RsyncReceiver { paths }

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::path::straight;
 use crate::ProtocolError;
 
 /// Bytes of a DATA packet before those of the file: its length, type, number, and how many follow.
@@ -54,6 +55,8 @@ pub enum Request<'a> {
     SetStat {
         /// Of what.
         path: &'a [u8],
+        /// Its size is among what changes.
+        size: bool,
     },
     /// Attributes of an open file are changed.
     FSetStat {
@@ -262,7 +265,7 @@ impl<'a> Request<'a> {
                 r.string()?;
                 Request::Harmless
             }
-            9 => Request::SetStat { path: r.string()? },
+            9 => set_stat(&mut r)?,
             10 => Request::FSetStat {
                 handle: r.string()?,
             },
@@ -287,6 +290,13 @@ impl<'a> Request<'a> {
     }
 }
 
+fn set_stat<'a>(r: &mut Reader<'a>) -> Result<Request<'a>, ProtocolError> {
+    Ok(Request::SetStat {
+        path: r.string()?,
+        size: r.u32()? & 1 != 0,
+    })
+}
+
 fn extended<'a>(r: &mut Reader<'a>) -> Result<Request<'a>, ProtocolError> {
     let name = r.string()?;
     Ok(match name {
@@ -299,7 +309,7 @@ fn extended<'a>(r: &mut Reader<'a>) -> Result<Request<'a>, ProtocolError> {
             to: r.string()?,
         },
         b"statvfs@openssh.com" => Request::Statfs { path: r.string()? },
-        b"lsetstat@openssh.com" => Request::SetStat { path: r.string()? },
+        b"lsetstat@openssh.com" => set_stat(r)?,
         b"expand-path@openssh.com" => Request::RealPath { path: r.string()? },
         b"home-directory" => Request::RealPath { path: b"" },
         b"copy-data" => {
@@ -384,6 +394,41 @@ pub fn status(id: u32, code: u32, text: &str) -> Vec<u8> {
     let mut packet = (body.len() as u32).to_be_bytes().to_vec();
     packet.extend_from_slice(&body);
     packet
+}
+
+/// A request whose paths lead up by `..` behind names, with these paths by their text alone. None where
+/// it has none.
+pub(super) fn straightened(packet: &[u8]) -> Result<Option<Vec<u8>>, ProtocolError> {
+    let (kind, mut r) = Reader::new(packet)?;
+    r.u32()?;
+    let paths = match kind {
+        3 | 7 | 9 | 11 | 13 | 14 | 15 | 17 | 19 => 1,
+        18 => 2,
+        20 => {
+            // What a link says is not looked up here.
+            r.string()?;
+            1
+        }
+        200 => match r.string()? {
+            b"posix-rename@openssh.com" | b"hardlink@openssh.com" => 2,
+            b"statvfs@openssh.com" | b"lsetstat@openssh.com" => 1,
+            _ => 0,
+        },
+        _ => 0,
+    };
+    let mut changed = packet.get(4..r.at).unwrap_or_default().to_vec();
+    let mut changes = false;
+    for _ in 0..paths {
+        let path = r.string()?;
+        let straight = straight(path);
+        changes |= straight.is_some();
+        let path = straight.as_deref().unwrap_or(path);
+        changed.extend_from_slice(&(path.len() as u32).to_be_bytes());
+        changed.extend_from_slice(path);
+    }
+    changed.extend_from_slice(packet.get(r.at..).unwrap_or_default());
+    let length = (changed.len() as u32).to_be_bytes();
+    Ok(changes.then(|| [&length, changed.as_slice()].concat()))
 }
 
 /// A request for the attributes of an open file.

@@ -49,7 +49,9 @@ fn open(tracker: &mut Tracker, id: u32, path: &[u8], flags: u32, handle: &[u8]) 
 
 fn asked(tracker: &mut Tracker, packet: &[u8]) -> (Vec<Operation>, Vec<String>) {
     match tracker.request(packet).expect("request").what {
-        What::Operation { operations, paths } => (
+        What::Operation {
+            operations, paths, ..
+        } => (
             operations,
             paths
                 .iter()
@@ -203,7 +205,11 @@ fn every_request_has_its_operation_and_paths() {
         (2, vec![O::Write]),
         (3, vec![O::Read, O::Write]),
         (6, vec![O::Append]),
-        (4, vec![O::Append]),
+        (4, vec![O::Read, O::Append]),
+        (8, vec![O::Read, O::Write]),
+        (0xc, vec![O::Read, O::Append, O::Write]),
+        (0x10, vec![O::Read, O::Write]),
+        (0x20, vec![O::Read]),
         (0x1a, vec![O::Write]),
         (9, vec![O::Read, O::Write]),
         (0x11, vec![O::Read, O::Write]),
@@ -238,7 +244,19 @@ fn every_request_has_its_operation_and_paths() {
     assert_eq!(ask(18, &[&a, &b]), two(O::Rename, "/a/b", "c/d"));
     assert_eq!(
         ask(20, &[&string(b"../t"), &a]),
-        two(O::Symlink, "/t", "/a/b")
+        two(O::Symlink, "t", "/a/b")
+    );
+    assert_eq!(
+        ask(20, &[&string(b"t"), &a]),
+        two(O::Symlink, "/a/t", "/a/b")
+    );
+    assert_eq!(
+        ask(20, &[&string(b"/run/.."), &a]),
+        two(O::Symlink, "*", "/a/b")
+    );
+    assert_eq!(
+        ask(9, &[&a, &number(1), &long(0)]),
+        (vec![O::SetStat, O::Write], vec!["/a/b".into()])
     );
     assert_eq!(
         ask(20, &[&string(b"/etc/passwd"), &b]),
@@ -280,6 +298,78 @@ fn every_request_has_its_operation_and_paths() {
         (vec![O::Read, O::Write], vec!["/a".into(), "/b".into()])
     );
     assert_eq!(ask(200, &[&string(b"new@example")]).0, [O::Extended]);
+}
+
+#[test]
+fn a_server_is_asked_for_the_path_that_was_judged() {
+    let mut tracker = begun();
+    let up = string(b"/run/../etc/./x");
+    let straight = string(b"/etc/x");
+    let (one, zero) = (number(1), number(0));
+    let ext = string(b"posix-rename@openssh.com");
+    let (plain, target) = (string(b"/etc/../run"), string(b"../t"));
+    let cases: [(u8, &[&[u8]], Option<Vec<&[u8]>>); 8] = [
+        (3, &[&up, &one, &zero], Some(vec![&straight, &one, &zero])),
+        (17, &[&up], Some(vec![&straight])),
+        (18, &[&straight, &up], Some(vec![&straight, &straight])),
+        (
+            200,
+            &[&ext, &up, &up],
+            Some(vec![&ext, &straight, &straight]),
+        ),
+        // What a link says is not changed, nor what only asks for a name.
+        (20, &[&target, &up], Some(vec![&target, &straight])),
+        (20, &[&plain, &straight], None),
+        (16, &[&up], None),
+        (17, &[&straight], None),
+    ];
+    for (id, (kind, fields, expected)) in cases.into_iter().enumerate() {
+        let id = number(u32::try_from(id).unwrap());
+        let whole = |fields: &[&[u8]]| packet(kind, &[&[&id[..]], fields].concat());
+        let instead = tracker.request(&whole(fields)).expect("a request").instead;
+        assert_eq!(instead, expected.map(|fields| whole(&fields)), "{kind}");
+    }
+    for (path, expected) in [("a/../../b", "../b"), ("a/..", "."), ("/a/../..", "/")] {
+        assert_eq!(
+            path::straight(path.as_bytes()).as_deref(),
+            Some(expected.as_bytes())
+        );
+    }
+    for path in ["/../a", "../a", "a/b", "..", "/a..b/c"] {
+        assert_eq!(path::straight(path.as_bytes()), None, "{path}");
+    }
+    let zero_byte = packet(17, &[&number(99), &string(b"/etc/shadow\0x")]);
+    assert_eq!(tracker.request(&zero_byte), Err(ProtocolError::ZeroByte));
+}
+
+#[test]
+fn a_file_that_is_closed_twice_is_closed_once() {
+    let mut tracker = begun();
+    let file = open(&mut tracker, 1, b"/a", 1, b"h");
+    for id in [2, 3] {
+        tracker
+            .request(&packet(4, &[&number(id), &string(b"h")]))
+            .expect("close");
+    }
+    let status = |id, code| {
+        packet(
+            101,
+            &[&number(id), &number(code), &string(b""), &string(b"")],
+        )
+    };
+    let closed = tracker.response(&status(2, code::OK)).expect("closed");
+    assert!(matches!(closed, Answer::Closed { id, .. } if id == file));
+    let again = tracker
+        .response(&status(3, code::FAILURE))
+        .expect("not open");
+    assert!(matches!(
+        again,
+        Answer::Done {
+            id: 3,
+            done: false,
+            ..
+        }
+    ));
 }
 
 #[test]

@@ -7,7 +7,8 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use super::packet::{HEADER, Request, Response, fstat};
+use super::packet::{HEADER, Request, Response, fstat, straightened};
+use super::path::{behind_parents, has_parents, normalised};
 use super::{Attributes, code};
 use crate::ProtocolError;
 
@@ -86,6 +87,9 @@ pub struct Asked {
     pub id: Option<u32>,
     /// What it is.
     pub what: What,
+    /// What goes to the server in the place of the packet, so that it finds what was judged: paths are
+    /// judged by their text, and the server follows links before it goes up by `..`.
+    pub instead: Option<Vec<u8>>,
 }
 
 /// One request, as far as it matters.
@@ -102,6 +106,8 @@ pub enum What {
         operations: Vec<Operation>,
         /// Paths, normalised: one, or two where two are named.
         paths: Vec<Vec<u8>>,
+        /// The open file whose content goes elsewhere.
+        copies: Option<FileId>,
     },
     /// Bytes of an open file are wanted.
     Read {
@@ -342,7 +348,11 @@ impl Tracker {
                 return Err(ProtocolError::Version(version));
             }
             let what = What::Init { version };
-            return Ok(Asked { id: None, what });
+            return Ok(Asked {
+                id: None,
+                what,
+                instead: None,
+            });
         };
         if !self.begun {
             return Err(ProtocolError::Unexpected(
@@ -356,8 +366,16 @@ impl Tracker {
             return Err(ProtocolError::TooMany(MAX_OUTSTANDING, "requests"));
         }
         let (pending, what) = self.meaning(&request)?;
+        let instead = match what {
+            What::Operation { .. } => straightened(packet)?,
+            _ => None,
+        };
         self.pending.insert(id, pending);
-        Ok(Asked { id: Some(id), what })
+        Ok(Asked {
+            id: Some(id),
+            what,
+            instead,
+        })
     }
 
     /// A request was answered by Weir and does not reach the server.
@@ -420,13 +438,16 @@ impl Tracker {
                 length,
                 done: code == code::OK,
             }),
-            (Pending::Close { handle }, Response::Status { .. }) => {
+            (Pending::Close { handle }, Response::Status { code }) => {
                 let file = self
                     .handles
                     .remove(&handle)
                     .and_then(|id| Some((id, self.files.remove(&id)?)));
-                let (id, file) = file.ok_or(ProtocolError::UnknownHandle)?;
-                Ok(Answer::Closed { id, file })
+                match file {
+                    Some((id, file)) => Ok(Answer::Closed { id, file }),
+                    // It was closed twice.
+                    None => Ok(done(id, code == code::OK)),
+                }
             }
             (Pending::Size(file), Response::Attributes(attributes)) => {
                 let size = attributes.size;
@@ -490,17 +511,27 @@ impl Tracker {
             if path.len() > MAX_PATH {
                 return Err(ProtocolError::Length(path.len()));
             }
+            if path.contains(&0) {
+                return Err(ProtocolError::ZeroByte);
+            }
             Ok(normalised(path, self.home.as_deref()))
         };
         let asks = |operations: &[Operation], paths: Vec<Vec<u8>>| {
             let operations = operations.to_vec();
-            Ok((Pending::Other, What::Operation { operations, paths }))
+            let what = What::Operation {
+                operations,
+                paths,
+                copies: None,
+            };
+            Ok((Pending::Other, what))
         };
         match request {
             Request::Init { .. } => Err(ProtocolError::Unexpected(1)),
             Request::Open { path: name, flags } => {
                 let mut operations = Vec::new();
-                if flags & READ != 0 {
+                // What is not opened for writing is opened for reading, whatever else is said.
+                let reads = flags & READ != 0 || flags & WRITE == 0;
+                if reads {
                     operations.push(Operation::Read);
                 }
                 if flags & APPEND != 0 {
@@ -510,18 +541,19 @@ impl Tracker {
                 if flags & CREATE_OR_TRUNCATE != 0 || (flags & WRITE != 0 && flags & APPEND == 0) {
                     operations.push(Operation::Write);
                 }
-                if operations.is_empty() {
-                    operations.push(Operation::Read);
-                }
                 let path = path(name)?;
                 let file = File {
                     path: path.clone(),
-                    reads: flags & READ != 0 || flags & (WRITE | APPEND) == 0,
+                    reads,
                     writes: flags & (WRITE | APPEND | CREATE_OR_TRUNCATE) != 0,
                     directory: false,
                 };
-                let paths = vec![path];
-                Ok((Pending::Open(file), What::Operation { operations, paths }))
+                let what = What::Operation {
+                    operations,
+                    paths: vec![path],
+                    copies: None,
+                };
+                Ok((Pending::Open(file), what))
             }
             Request::OpenDirectory { path: name } => {
                 let path = path(name)?;
@@ -532,8 +564,12 @@ impl Tracker {
                     directory: true,
                 };
                 let operations = vec![Operation::List];
-                let paths = vec![path];
-                Ok((Pending::Open(file), What::Operation { operations, paths }))
+                let what = What::Operation {
+                    operations,
+                    paths: vec![path],
+                    copies: None,
+                };
+                Ok((Pending::Open(file), what))
             }
             Request::Close { handle } => {
                 let file = self.named(handle)?;
@@ -576,7 +612,15 @@ impl Tracker {
                 ))
             }
             Request::Stat { path: name } => asks(&[Operation::Stat], vec![path(name)?]),
-            Request::SetStat { path: name } => asks(&[Operation::SetStat], vec![path(name)?]),
+            // Another size is another content.
+            Request::SetStat { path: name, size } => {
+                let operations = [Operation::SetStat, Operation::Write];
+                let count = if *size { 2 } else { 1 };
+                asks(
+                    operations.get(..count).unwrap_or_default(),
+                    vec![path(name)?],
+                )
+            }
             Request::FSetStat { handle } => {
                 asks(&[Operation::SetStat], vec![self.path_of(handle)?])
             }
@@ -598,7 +642,7 @@ impl Tracker {
             Request::ReadLink { path: name } => asks(&[Operation::ReadLink], vec![path(name)?]),
             Request::Symlink { target, link } => {
                 let link = path(link)?;
-                // What a link says is read from where the link is.
+                // What a link says is read from where the link is, and its `..` behind other links.
                 let mut beside = link.clone();
                 let cut = beside
                     .iter()
@@ -606,10 +650,10 @@ impl Tracker {
                     .map_or(0, |at| at + 1);
                 beside.truncate(cut);
                 beside.extend_from_slice(target);
-                let target = if target.starts_with(b"/") {
-                    path(target)?
-                } else {
-                    path(&beside)?
+                let target = match (has_parents(target), target.starts_with(b"/")) {
+                    (true, _) => path(&behind_parents(target))?,
+                    (false, true) => path(target)?,
+                    (false, false) => path(&beside)?,
                 };
                 asks(&[Operation::Symlink], vec![target, link])
             }
@@ -618,8 +662,12 @@ impl Tracker {
             }
             Request::Statfs { path: name } => asks(&[Operation::Statfs], vec![path(name)?]),
             Request::CopyData { from, to } => {
-                let paths = vec![self.path_of(from)?, self.path_of(to)?];
-                asks(&[Operation::Read, Operation::Write], paths)
+                let what = What::Operation {
+                    operations: vec![Operation::Read, Operation::Write],
+                    paths: vec![self.path_of(from)?, self.path_of(to)?],
+                    copies: Some(self.named(from)?),
+                };
+                Ok((Pending::Other, what))
             }
             Request::Harmless => Ok((Pending::Other, What::Harmless)),
             Request::Extended { .. } => asks(&[Operation::Extended], Vec::new()),
@@ -632,67 +680,5 @@ const fn done(id: u32, done: bool) -> Answer {
         id,
         done,
         attributes: None,
-    }
-}
-
-/// A path without `.`, `..` and doubled slashes, made absolute where `home` is known. Links are not
-/// followed: what lies behind one is known to the server only. A relative path without a known home
-/// keeps the `..` that lead out of it. What lies behind `/proc/PID/root` is called by its own name; what
-/// lies behind another directory of a process (`cwd`, `fd/N`, `/dev/fd/N`) is relative.
-pub fn normalised(path: &[u8], home: Option<&[u8]>) -> Vec<u8> {
-    let mut parts: Vec<&[u8]> = Vec::new();
-    let absolute = path.starts_with(b"/") || home.is_some();
-    let before = if path.starts_with(b"/") {
-        &[][..]
-    } else {
-        home.unwrap_or_default()
-    };
-    for part in before
-        .split(|b| *b == b'/')
-        .chain(path.split(|b| *b == b'/'))
-    {
-        match part {
-            b"" | b"." => {}
-            b".." if parts.last().is_some_and(|last| *last != b"..") => {
-                parts.pop();
-            }
-            b".." if absolute => {}
-            part => parts.push(part),
-        }
-    }
-    let behind = behind_process(&parts).filter(|_| absolute);
-    let (absolute, parts) = behind.unwrap_or((absolute, parts));
-    let mut out = if absolute { b"/".to_vec() } else { Vec::new() };
-    out.extend_from_slice(&parts.join(&b'/'));
-    if out.is_empty() {
-        out.push(b'.');
-    }
-    out
-}
-
-/// Where the parts of an absolute path lead that goes through a process's own directories: whether to
-/// an absolute path, and its parts.
-fn behind_process<'a>(parts: &[&'a [u8]]) -> Option<(bool, Vec<&'a [u8]>)> {
-    let mut parts = parts.to_vec();
-    let mut found = None;
-    loop {
-        let link = match parts.as_slice() {
-            [b"proc", _, b"task", _, link @ ..] | [b"proc", _, link @ ..] => link,
-            [b"dev", link @ ..] if link.first() == Some(&b"fd".as_slice()) => link,
-            _ => return found,
-        };
-        let (absolute, rest) = match link {
-            [b"root", rest @ ..] => (true, rest),
-            [b"cwd", rest @ ..] | [b"fd" | b"map_files", _, rest @ ..] => (false, rest),
-            _ => return found,
-        };
-        if rest.is_empty() && !absolute {
-            return found;
-        }
-        parts = rest.to_vec();
-        found = Some((absolute, parts.clone()));
-        if !absolute {
-            return found;
-        }
     }
 }

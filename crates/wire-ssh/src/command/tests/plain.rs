@@ -101,6 +101,37 @@ fn far_ends_of_transfers_are_recognised() {
             paths: vec!["up".into()]
         })
     );
+    for (text, path) in [
+        ("scp -ct -f a", "a"),
+        ("scp -f -t a", "a"),
+        ("scp -o -t -f a", "a"),
+        ("scp -l 5 -f a", "a"),
+    ] {
+        let expected = Recognised::ScpSource {
+            paths: vec![path.into()],
+            recursive: false,
+        };
+        assert_eq!(of(text), Some(expected), "{text}");
+    }
+    for (text, paths) in [
+        ("rsync --server --sender -slogDtpre.iLsfxC", &[][..]),
+        ("rsync --server --sender -re.Lsf --protect-args . x", &[]),
+        (
+            "rsync --server --sender -re.iLsfxC /etc shadow",
+            &["/etc", "shadow"],
+        ),
+        (
+            "rsync --server --sender -re.iLsfxC -T /tmp . x",
+            &["/tmp", ".", "x"],
+        ),
+    ] {
+        let paths = paths.iter().map(ToString::to_string).collect();
+        assert_eq!(of(text), Some(Recognised::RsyncSender { paths }), "{text}");
+    }
+    assert_eq!(
+        of("rsync --config=r.conf --server --daemon ."),
+        Some(Recognised::RsyncDaemon)
+    );
     let path = || "~/repo.git".to_owned();
     assert_eq!(
         of("git-upload-pack '~/repo.git'"),
