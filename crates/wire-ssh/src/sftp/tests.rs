@@ -308,17 +308,14 @@ fn a_server_is_asked_for_the_path_that_was_judged() {
     let (one, zero) = (number(1), number(0));
     let ext = string(b"posix-rename@openssh.com");
     let (plain, target) = (string(b"/etc/../run"), string(b"../t"));
-    let cases: [(u8, &[&[u8]], Option<Vec<&[u8]>>); 8] = [
-        (3, &[&up, &one, &zero], Some(vec![&straight, &one, &zero])),
-        (17, &[&up], Some(vec![&straight])),
-        (18, &[&straight, &up], Some(vec![&straight, &straight])),
-        (
-            200,
-            &[&ext, &up, &up],
-            Some(vec![&ext, &straight, &straight]),
-        ),
+    type Fields<'a> = &'a [&'a [u8]];
+    let cases: [(u8, Fields<'_>, Option<Fields<'_>>); 8] = [
+        (3, &[&up, &one, &zero], Some(&[&straight, &one, &zero])),
+        (17, &[&up], Some(&[&straight])),
+        (18, &[&straight, &up], Some(&[&straight, &straight])),
+        (200, &[&ext, &up, &up], Some(&[&ext, &straight, &straight])),
         // What a link says is not changed, nor what only asks for a name.
-        (20, &[&target, &up], Some(vec![&target, &straight])),
+        (20, &[&target, &up], Some(&[&target, &straight])),
         (20, &[&plain, &straight], None),
         (16, &[&up], None),
         (17, &[&straight], None),
@@ -327,7 +324,7 @@ fn a_server_is_asked_for_the_path_that_was_judged() {
         let id = number(u32::try_from(id).unwrap());
         let whole = |fields: &[&[u8]]| packet(kind, &[&[&id[..]], fields].concat());
         let instead = tracker.request(&whole(fields)).expect("a request").instead;
-        assert_eq!(instead, expected.map(|fields| whole(&fields)), "{kind}");
+        assert_eq!(instead, expected.map(whole), "{kind}");
     }
     for (path, expected) in [("a/../../b", "../b"), ("a/..", "."), ("/a/../..", "/")] {
         assert_eq!(
