@@ -38,8 +38,8 @@ fuzz_target!(|data: &[u8]| {
                         assert!(tracker.file(file).is_some());
                     }
                     What::Operation {
-            operations, paths, ..
-        } => {
+                        operations, paths, ..
+                    } => {
                         assert!(!operations.is_empty() && paths.len() <= 2);
                         for path in paths {
                             assert_eq!(normalised(&path, None), path, "normalising ends");
