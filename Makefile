@@ -67,8 +67,8 @@ images: ## FROM scratch images in target/images [IMAGE_REPO=weir.dev IMAGE_TAG=â
 # ------------------------------------------------------------------------------ single steps
 
 .PHONY: release
-release: ## the binary that everything end to end uses
-	@cargo build --release --locked -p weir-cli $(if $(BENCH),-p weir-bench)
+release: ## the binaries that everything end to end uses, together: alone, `weir` has other features, and compiles everything anew
+	@cargo build --release --locked -p weir-cli -p weir-sidecar -p weir-controller -p weir-collector $(if $(BENCH),-p weir-bench)
 
 .PHONY: manifests
 manifests: ## manifests/install.yaml from the chart
