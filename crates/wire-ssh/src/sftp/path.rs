@@ -8,34 +8,38 @@ pub(super) const ANY: &[u8] = b"*";
 /// keeps the `..` that lead out of it. What lies behind `/proc/PID/root` is called by its own name; what
 /// lies behind another directory of a process (`cwd`, `fd/N`, `/dev/fd/N`) is relative.
 pub fn normalised(path: &[u8], home: Option<&[u8]>) -> Vec<u8> {
-    let mut parts: Vec<&[u8]> = Vec::new();
-    let absolute = path.starts_with(b"/") || home.is_some();
-    let before = if path.starts_with(b"/") {
-        &[][..]
-    } else {
-        home.unwrap_or_default()
-    };
-    for part in before
-        .split(|b| *b == b'/')
-        .chain(path.split(|b| *b == b'/'))
-    {
+    let begins = path.starts_with(b"/");
+    let before = home.filter(|_| !begins).unwrap_or_default();
+    let absolute = begins || home.is_some();
+    let found = resolved(parts(before).chain(parts(path)), absolute);
+    let behind = behind_process(&found).filter(|_| absolute);
+    let (absolute, found) = behind.unwrap_or((absolute, found));
+    joined(absolute, &found)
+}
+
+/// Parts without the `..` that lead out of one of them, or above the root.
+fn resolved<'a>(parts: impl Iterator<Item = &'a [u8]>, absolute: bool) -> Vec<&'a [u8]> {
+    let mut kept: Vec<&[u8]> = Vec::new();
+    for part in parts {
         match part {
-            b"" | b"." => {}
-            b".." if parts.last().is_some_and(|last| *last != b"..") => {
-                parts.pop();
+            b".." if kept.last().is_some_and(|last| *last != b"..") => {
+                kept.pop();
             }
             b".." if absolute => {}
-            part => parts.push(part),
+            part => kept.push(part),
         }
     }
-    let behind = behind_process(&parts).filter(|_| absolute);
-    let (absolute, parts) = behind.unwrap_or((absolute, parts));
-    let mut out = if absolute { b"/".to_vec() } else { Vec::new() };
-    out.extend_from_slice(&parts.join(&b'/'));
-    if out.is_empty() {
-        out.push(b'.');
+    kept
+}
+
+/// The path with these parts.
+fn joined(absolute: bool, parts: &[&[u8]]) -> Vec<u8> {
+    let mut path = if absolute { b"/".to_vec() } else { Vec::new() };
+    path.extend_from_slice(&parts.join(&b'/'));
+    if path.is_empty() {
+        path.push(b'.');
     }
-    out
+    path
 }
 
 /// Where the parts of an absolute path lead that goes through a process's own directories: whether to
@@ -107,20 +111,5 @@ pub(super) fn has_parents(path: &[u8]) -> bool {
 pub(super) fn straight(path: &[u8]) -> Option<Vec<u8>> {
     behind_links(path)?;
     let absolute = path.starts_with(b"/");
-    let mut kept: Vec<&[u8]> = Vec::new();
-    for part in parts(path) {
-        match part {
-            b".." if kept.last().is_some_and(|last| *last != b"..") => {
-                kept.pop();
-            }
-            b".." if absolute => {}
-            part => kept.push(part),
-        }
-    }
-    let mut straight = if absolute { b"/".to_vec() } else { Vec::new() };
-    straight.extend_from_slice(&kept.join(&b'/'));
-    if straight.is_empty() {
-        straight.push(b'.');
-    }
-    Some(straight)
+    Some(joined(absolute, &resolved(parts(path), absolute)))
 }
