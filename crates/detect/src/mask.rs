@@ -82,12 +82,22 @@ fn hides_whole(total: usize, keep_first: usize, keep_last: usize) -> bool {
 }
 
 /// A value of few bytes, all of them ASCII, as almost all that are masked in part: it is read as
-/// words of eight bytes, and what is shown is chosen by one bit per byte.
+/// words of eight bytes, all of whose bytes are looked at together.
 struct Short {
-    words: [u64; Self::WORDS],
+    words: [Word; Self::WORDS],
     length: usize,
-    /// The places of letters and digits, the first in the lowest bit.
-    counted: u32,
+    /// How many letters and digits there are.
+    total: u8,
+}
+
+/// Eight bytes of a value.
+#[derive(Clone, Copy, Default)]
+struct Word {
+    bytes: u64,
+    /// The highest bit of each byte that is a letter or digit.
+    counted: u64,
+    /// In each byte, how many letters and digits there are up to it, and itself.
+    seen: u64,
 }
 
 /// A word with this value in each byte.
@@ -103,45 +113,46 @@ impl Short {
             return None;
         }
         let mut short = Self {
-            words: [0; Self::WORDS],
+            words: [Word::default(); Self::WORDS],
             length: value.len(),
-            counted: 0,
+            total: 0,
         };
         let (whole, rest) = value.as_chunks();
         let whole = whole.iter().map(|eight| u64::from_le_bytes(*eight));
         let words = whole.chain((!rest.is_empty()).then(|| last_word(value, rest)));
-        for ((to, word), shift) in short.words.iter_mut().zip(words).zip((0..).step_by(8)) {
-            if word & each(0x80) != 0 {
+        for (word, bytes) in short.words.iter_mut().zip(words) {
+            if bytes & each(0x80) != 0 {
                 return None;
             }
-            *to = word;
             // A letter differs from its other case in one bit.
-            let counts = between(word, b'0', b'9') | between(word | each(0x20), b'a', b'z');
-            short.counted |= u32::from(gather(counts)) << shift;
+            let counted = between(bytes, b'0', b'9') | between(bytes | each(0x20), b'a', b'z');
+            // The product adds up the bytes below each byte; at most 32 are counted in all.
+            let seen = (counted >> 7).wrapping_mul(each(1)) + each(short.total);
+            short.total = (seen >> 56) as u8;
+            *word = Word {
+                bytes,
+                counted,
+                seen,
+            };
         }
         Some(short)
     }
 
     fn show(&self, keep_first: usize, keep_last: usize, out: &mut Vec<u8>) {
-        let total = self.counted.count_ones() as usize;
+        let total = usize::from(self.total);
         if hides_whole(total, keep_first, keep_last) {
             out.extend_from_slice(WHOLE.as_bytes());
             return;
         }
-        let mut hidden = self.counted;
-        for _ in 0..keep_first {
-            hidden &= hidden - 1;
-        }
-        for _ in 0..keep_last {
-            hidden &= !(1 << hidden.ilog2());
-        }
+        // Both are places of counted bytes, of which there are few.
+        let (first, last) = ((keep_first + 1) as u8, (total - keep_last) as u8);
         let end = out.len() + self.length;
         let mut shown = [0; 8 * Self::WORDS];
         let (written, _) = shown.as_chunks_mut();
-        for ((eight, word), places) in written.iter_mut().zip(self.words).zip(hidden.to_le_bytes())
-        {
-            let hide = spread(places);
-            *eight = (word & !hide | each(MARK_BYTE) & hide).to_le_bytes();
+        for (eight, word) in written.iter_mut().zip(&self.words) {
+            let hidden = word.counted & between(word.seen, first, last);
+            let hide = (hidden >> 7) * 0xff;
+            *eight = (word.bytes & !hide | each(MARK_BYTE) & hide).to_le_bytes();
         }
         // A copy of a known length needs no call.
         out.extend_from_slice(&shown);
@@ -160,22 +171,9 @@ fn last_word(value: &[u8], rest: &[u8]) -> u64 {
     }
 }
 
-/// The highest bit of each byte that lies in a range; all bytes must be ASCII.
+/// The highest bit of each byte that lies in a range; all bytes and both ends must be below 0x80.
 const fn between(word: u64, first: u8, last: u8) -> u64 {
     (word + each(0x80 - first)) & !(word + each(0x7f - last)) & each(0x80)
-}
-
-/// The highest bits of the bytes of a word, which has no others, as the bits of one byte.
-const fn gather(bits: u64) -> u8 {
-    ((bits >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56) as u8
-}
-
-/// All bits of each byte whose place is set.
-const fn spread(places: u8) -> u64 {
-    let own = each(places) & 0x8040_2010_0804_0201;
-    // Any bit of a byte carries into its highest one.
-    let highest = (((own & each(0x7f)) + each(0x7f)) | own) & each(0x80);
-    (highest >> 7) * 0xff
 }
 
 /// Eight marks, whatever the value was.

@@ -37,15 +37,15 @@ impl Inbox {
     }
 
     /// Drops the next `count` unjudged bytes; what was approved moves to `out` first.
-    pub(crate) fn discard(&mut self, count: usize, out: &mut BytesMut) {
+    pub(crate) fn discard(&mut self, count: usize, out: &mut Outbox) {
         self.spill(out);
         self.bytes.advance(count.min(self.bytes.len()));
     }
 
     /// Moves what was approved to `out`.
-    pub(crate) fn spill(&mut self, out: &mut BytesMut) {
+    pub(crate) fn spill(&mut self, out: &mut Outbox) {
         if self.approved > 0 {
-            out.extend_from_slice(self.approved());
+            out.bytes.extend_from_slice(self.approved());
             self.bytes.advance(self.approved);
             self.approved = 0;
         }
@@ -91,19 +91,73 @@ impl Inbox {
     }
 }
 
+/// Bytes for one side that are not those that came from the other.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    bytes: Vec<u8>,
+    sent: usize,
+    keeps_room: bool,
+}
+
+/// The most room that an empty outbox keeps, in bytes.
+const ROOM: usize = 16 * 1024;
+
+impl Outbox {
+    /// Bytes that have not left.
+    #[inline]
+    pub(crate) fn unsent(&self) -> &[u8] {
+        self.bytes.get(self.sent..).unwrap_or_default()
+    }
+
+    /// Where more of them are appended.
+    #[inline]
+    pub(crate) const fn end(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+
+    /// Takes away the first `count` bytes, which have left.
+    pub(crate) fn written(&mut self, count: usize) {
+        self.sent += count;
+        if self.sent >= self.bytes.len() {
+            self.clear();
+        } else if self.sent >= ROOM && self.sent >= self.unsent().len() {
+            // A receiver that never takes all of it must not make it grow.
+            self.bytes.drain(..self.sent);
+            self.sent = 0;
+        }
+    }
+
+    /// Drops what has not left.
+    pub(crate) fn clear(&mut self) {
+        self.bytes.clear();
+        self.sent = 0;
+        if self.bytes.capacity() > ROOM && !self.keeps_room {
+            self.bytes = Vec::new();
+        }
+    }
+
+    /// Whether room is kept, for as much again, when all has left.
+    pub(crate) fn keep_room(&mut self, keeps: bool) {
+        self.keeps_room = keeps;
+        if self.unsent().is_empty() {
+            self.clear();
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn order_is_kept_when_a_message_is_replaced() {
-        let (mut inbox, mut out) = (Inbox::default(), BytesMut::new());
+        let (mut inbox, mut out) = (Inbox::default(), Outbox::default());
         inbox.preload(b"aabbcc");
         inbox.approve(2);
         inbox.discard(2, &mut out);
-        out.extend_from_slice(b"XX");
+        out.end().extend_from_slice(b"XX");
         inbox.approve(2);
-        assert_eq!((&out[..], inbox.approved()), (&b"aaXX"[..], &b"cc"[..]));
+        assert_eq!((out.unsent(), inbox.approved()), (&b"aaXX"[..], &b"cc"[..]));
         inbox.written(1);
         assert_eq!((inbox.approved(), inbox.unjudged().len()), (&b"c"[..], 0));
     }
@@ -120,5 +174,47 @@ mod tests {
             inbox.arrived(10);
         }
         assert!(inbox.room(0).capacity() <= 8 * 1024);
+    }
+
+    #[test]
+    fn what_is_sent_in_parts_leaves_in_order() {
+        let mut out = Outbox::default();
+        out.end().extend_from_slice(b"abc");
+        out.written(2);
+        out.end().extend_from_slice(b"de");
+        assert_eq!(out.unsent(), b"cde");
+        out.written(3);
+        assert_eq!((out.unsent(), out.end().len()), (&b""[..], 0));
+    }
+
+    #[test]
+    fn a_receiver_that_never_takes_all_does_not_make_it_grow() {
+        let mut out = Outbox::default();
+        out.end().extend_from_slice(&[0; ROOM]);
+        for turn in 0..1000_u32 {
+            out.end().extend_from_slice(&[turn as u8; ROOM / 2]);
+            out.written(ROOM / 2);
+            assert_eq!(out.unsent().len(), ROOM);
+            assert!(out.end().len() <= 3 * ROOM, "{turn}");
+        }
+        assert_eq!(out.unsent().last(), Some(&(999_u32 as u8)));
+    }
+
+    #[test]
+    fn room_is_kept_while_more_is_expected_and_no_longer() {
+        let mut out = Outbox::default();
+        let fill = |out: &mut Outbox| out.end().extend_from_slice(&[0; 2 * ROOM]);
+        fill(&mut out);
+        out.written(2 * ROOM);
+        assert_eq!(out.end().capacity(), 0);
+        out.keep_room(true);
+        fill(&mut out);
+        out.written(2 * ROOM);
+        assert!(out.end().capacity() >= 2 * ROOM);
+        fill(&mut out);
+        out.keep_room(false);
+        assert_eq!(out.unsent().len(), 2 * ROOM);
+        out.written(2 * ROOM);
+        assert_eq!(out.end().capacity(), 0);
     }
 }

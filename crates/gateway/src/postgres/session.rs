@@ -11,7 +11,6 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::time::Instant;
 use weir_policy::Scope;
@@ -23,7 +22,7 @@ use super::pending::Pending;
 use super::prepared::Named;
 use super::refusal::Refusal;
 use super::statement::Evidence;
-use crate::buffer::Inbox;
+use crate::buffer::{Inbox, Outbox};
 use crate::engine::Shared;
 use crate::moment::Moment;
 
@@ -68,7 +67,7 @@ pub(super) struct Side {
     pub(super) stream: Box<dyn Duplex>,
     pub(super) inbox: Inbox,
     /// Bytes for this side that were not forwarded as they came.
-    pub(super) out: BytesMut,
+    pub(super) out: Outbox,
     pub(super) eof: bool,
     shut: bool,
     /// Bytes were written that may still be in the stream: TLS takes more than the socket does.
@@ -97,7 +96,7 @@ impl Side {
         Self {
             stream,
             inbox,
-            out: BytesMut::new(),
+            out: Outbox::default(),
             eof: false,
             shut: false,
             unflushed: false,
@@ -107,7 +106,7 @@ impl Side {
     }
 
     /// Deals with the rest of a message; true when the next unjudged byte starts a message.
-    pub(super) fn settle_rest(&mut self, other_out: &mut BytesMut) -> bool {
+    pub(super) fn settle_rest(&mut self, other_out: &mut Outbox) -> bool {
         let have = self.inbox.unjudged().len();
         match self.rest {
             Rest::None => true,
@@ -167,12 +166,17 @@ fn poll_write(
 ) -> Poll<Result<(), SessionEnd>> {
     let mut wrote = false;
     let is_small = |bytes: usize| bytes <= JOINED;
-    if !to.out.is_empty() && is_small(to.out.len()) && is_small(from.approved().len()) {
+    let waits = to.out.unsent().len();
+    if waits > 0 && is_small(waits) && is_small(from.approved().len()) {
         from.spill(&mut to.out);
     }
     loop {
-        let own = !to.out.is_empty();
-        let bytes = if own { &to.out[..] } else { from.approved() };
+        let own = !to.out.unsent().is_empty();
+        let bytes = if own {
+            to.out.unsent()
+        } else {
+            from.approved()
+        };
         if bytes.is_empty() {
             break;
         }
@@ -180,12 +184,7 @@ fn poll_write(
             Poll::Ready(Ok(0)) => {
                 return Poll::Ready(Err(to.error(io::ErrorKind::WriteZero.into())));
             }
-            Poll::Ready(Ok(count)) if own => {
-                bytes::Buf::advance(&mut to.out, count);
-                if to.out.is_empty() && to.out.capacity() > 16 * 1024 {
-                    to.out = BytesMut::new();
-                }
-            }
+            Poll::Ready(Ok(count)) if own => to.out.written(count),
             Poll::Ready(Ok(count)) => from.written(count),
             Poll::Ready(Err(source)) => return Poll::Ready(Err(to.error(source))),
             Poll::Pending if wrote => return Poll::Ready(Ok(())),
@@ -238,8 +237,6 @@ pub(super) struct Session {
     /// Ends of statements that must be durable before the client sees them.
     pub(super) durable: Vec<weir_audit::Record>,
     pub(super) revision: u64,
-    /// Where masked rows are made; given back when the server is ready for the next statement.
-    pub(super) scratch: Vec<u8>,
     /// What the last command tag said was done; the next one often says the same.
     pub(super) keyword: Arc<str>,
     /// When the message that is judged was taken.
@@ -312,7 +309,8 @@ impl Session {
     }
 
     fn is_over(&self) -> bool {
-        let to_client = self.client.out.is_empty() && self.server.inbox.approved().is_empty();
+        let to_client =
+            self.client.out.unsent().is_empty() && self.server.inbox.approved().is_empty();
         self.server.eof && to_client && !self.client.unflushed
     }
 
@@ -411,7 +409,7 @@ impl Session {
         moved.arrived = server_first && read_server && self.poll_server(cx)
             || read_client && self.poll_client(cx)?
             || !server_first && read_server && self.poll_server(cx);
-        let to_server = self.server.out.len() + self.client.inbox.approved().len();
+        let to_server = self.server.out.unsent().len() + self.client.inbox.approved().len();
         if self.client.eof && !self.server.shut && to_server == 0 && !self.server.eof {
             match Pin::new(&mut self.server.stream).poll_shutdown(cx) {
                 Poll::Ready(_) => {
@@ -426,7 +424,7 @@ impl Session {
 
     /// Reads from the server where there is room; whether bytes came, or it was found closed.
     fn poll_server(&mut self, cx: &mut Context<'_>) -> bool {
-        let to_client = self.client.out.len() + self.server.inbox.approved().len();
+        let to_client = self.client.out.unsent().len() + self.server.inbox.approved().len();
         if self.server.eof || to_client >= BACKLOG {
             return false;
         }
@@ -441,7 +439,7 @@ impl Session {
 
     /// Reads from the client where there is room; whether bytes came, or it was found closed.
     fn poll_client(&mut self, cx: &mut Context<'_>) -> Result<bool, SessionEnd> {
-        let to_server = self.server.out.len() + self.client.inbox.approved().len();
+        let to_server = self.server.out.unsent().len() + self.client.inbox.approved().len();
         let is_full = self.client.inbox.unjudged().len() >= MAX_WHOLE + BACKLOG;
         if self.client.eof || is_full || to_server >= BACKLOG {
             return Ok(false);
@@ -479,17 +477,13 @@ impl Session {
     /// Sends bytes of Weir's own to the server, behind what is on its way already.
     pub(super) fn tell_server(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         self.client.inbox.spill(&mut self.server.out);
-        let mut bytes = Vec::new();
-        write(&mut bytes);
-        self.server.out.extend_from_slice(&bytes);
+        write(self.server.out.end());
     }
 
     /// Sends bytes of Weir's own to the client, behind what is on its way already.
     pub(super) fn tell_client(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         self.server.inbox.spill(&mut self.client.out);
-        let mut bytes = Vec::new();
-        write(&mut bytes);
-        self.client.out.extend_from_slice(&bytes);
+        write(self.client.out.end());
     }
 
     /// Ends the session with a FATAL that the client gets to read.

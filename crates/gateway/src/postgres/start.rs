@@ -488,7 +488,6 @@ async fn run(
         crossing: None,
         durable: Vec::new(),
         revision: begun.revision,
-        scratch: Vec::new(),
         keyword: Default::default(),
         taken: started,
         identified: started.steady(),

@@ -249,7 +249,7 @@ impl Session {
         }
         self.status = status;
         self.reading_unsure = false;
-        self.scratch = Vec::new();
+        self.client.out.keep_room(false);
         self.connection.muted = false;
         if status == b'I' {
             self.touched = false;

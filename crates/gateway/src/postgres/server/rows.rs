@@ -144,25 +144,18 @@ impl Session {
 
     /// Writes the rows that are the next `bytes` bytes as the client gets them.
     fn show_run(&mut self, active: &mut Active, bytes: usize) -> Result<(), SessionEnd> {
-        let mut out = std::mem::take(&mut self.scratch);
-        out.clear();
-        let run = self
-            .server
-            .inbox
-            .unjudged()
-            .get(..bytes)
-            .unwrap_or_default();
-        let mut at = 0;
-        while let Ok(Some(header)) = Header::peek(run.get(at..).unwrap_or_default()) {
-            let body = run.get(at + HEADER..at + header.total).unwrap_or_default();
-            active
-                .show_row(body, &mut out)
-                .map_err(SessionEnd::Server)?;
-            at += header.total;
+        self.server.inbox.spill(&mut self.client.out);
+        self.client.out.keep_room(true);
+        let out = self.client.out.end();
+        let mut rest = self.server.inbox.unjudged().get(..bytes);
+        while let Some(run) = rest
+            && let Ok(Some(header)) = Header::peek(run)
+        {
+            let body = run.get(HEADER..header.total).unwrap_or_default();
+            active.show_row(body, out).map_err(SessionEnd::Server)?;
+            rest = run.get(header.total..);
         }
         self.server.inbox.discard(bytes, &mut self.client.out);
-        self.client.out.extend_from_slice(&out);
-        self.scratch = out;
         Ok(())
     }
 
