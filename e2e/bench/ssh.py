@@ -1,5 +1,7 @@
 """SSH, measured: a 1 GB sftp download, a command (also with a connection of its own), and fifty
-sessions; direct, through a bare russh relay, and through Weir with everything on."""
+sessions; direct, through a bare russh relay, and through Weir with everything on. The download also
+goes through a relay that makes the SHA-256 of what it moves: evidence of a file needs it, and on one
+CPU it cannot be had for nothing."""
 
 import os
 import statistics
@@ -39,10 +41,12 @@ class Scene:
                     f.write(block)
         os.chmod(self.file, 0o644)
         where = proc.workdir("weir-bench-ssh-")
-        relay = proc.free_port()
-        self.relay = proc.spawn([tool, "ssh-relay", f"127.0.0.1:{relay}", f"127.0.0.1:{self.server.port}",
-                                 "--user", self.server.user, "--key", self.server.path("key")])
-        proc.wait_until(lambda: proc.accepts(relay), "the relay listens")
+        relay, hashing = proc.free_port(), proc.free_port()
+        self.relays = [proc.spawn([tool, "ssh-relay", f"127.0.0.1:{port}", f"127.0.0.1:{self.server.port}",
+                                   "--user", self.server.user, "--key", self.server.path("key"), *more])
+                       for port, more in ((relay, ()), (hashing, ("--digest",)))]
+        for port in (relay, hashing):
+            proc.wait_until(lambda port=port: proc.accepts(port), "the relay listens")
         secret = os.path.join(where, "state/secrets/host-login")
         os.makedirs(secret, mode=0o700)
         with open(os.path.join(secret, "ssh-privatekey"), "w", encoding="utf-8") as f:
@@ -59,7 +63,7 @@ spec:
 """
         self.weir = weir.Weir(binary, self.server.port, target=target, where=where, target_name="host",
                               policies=POLICY.replace("DELIVERY", a.delivery)).start()
-        self.ports = {"direct": self.server.port, "relay": relay, "weir": self.weir.port}
+        self.ports = {"direct": self.server.port, "relay": relay, "hashing": hashing, "weir": self.weir.port}
 
     def options(self, way, *more):
         """A stock client to one of them."""
@@ -115,7 +119,8 @@ spec:
     def stop(self):
         """Ends all of them."""
         self.weir.stop()
-        proc.stop(self.relay)
+        for relay in self.relays:
+            proc.stop(relay)
         self.server.stop()
         os.unlink(self.file)
 
@@ -125,10 +130,12 @@ def measure(bench, binary, tool, median_of):
     scene = Scene(bench.a, binary, tool)
     try:
         ways = ["direct", "relay", "weir"]
-        found = bench.interleaved(ways, scene.download)
+        found = bench.interleaved([*ways, "hashing"], scene.download)
         rates = {way: statistics.median(values) for way, values in found.items()}
-        ratio = {way: median_of(found["weir"], found[way], lambda v, d: v / d) for way in ("relay", "direct")}
-        bench.add("ssh.bulk", ratio["relay"], rates["direct"], rates["relay"], {"weir MB/s": rates["weir"]})
+        ratio = {way: median_of(found["weir"], found[way], lambda v, d: v / d) for way in ("relay", "hashing", "direct")}
+        bench.add("ssh.bulk", ratio["relay"], rates["direct"], rates["relay"],
+                  {"weir MB/s": rates["weir"], "relay with SHA-256 MB/s": rates["hashing"],
+                   "x relay with SHA-256": ratio["hashing"]})
         bench.add("ssh.direct", ratio["direct"], rates["direct"], rates["relay"], {"weir MB/s": rates["weir"]})
         count = 30 if bench.a.quick else 100
         found = bench.interleaved(ways, lambda way: scene.command(way, count))
@@ -139,6 +146,6 @@ def measure(bench, binary, tool, median_of):
         times = {way: statistics.median(values) for way, values in found.items()}
         bench.add("ssh.new", median_of(found["weir"], found["direct"], lambda v, d: v / d), times["direct"],
                   times["relay"], {"weir ms": times["weir"]})
-        bench.add("ssh.50", scene.sessions("weir", scene.weir.pid), None, scene.sessions("relay", scene.relay.pid))
+        bench.add("ssh.50", scene.sessions("weir", scene.weir.pid), None, scene.sessions("relay", scene.relays[0].pid))
     finally:
         scene.stop()

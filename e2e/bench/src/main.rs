@@ -47,6 +47,9 @@ enum Command {
         /// The private key to log in with.
         #[arg(long)]
         key: PathBuf,
+        /// Also make the SHA-256 of what the server sends, as evidence of a file holds it.
+        #[arg(long)]
+        digest: bool,
     },
     /// One client, one statement after the other: percentiles in microseconds.
     Latency {
@@ -116,7 +119,8 @@ fn main() -> ExitCode {
             target,
             user,
             key,
-        } => ssh_relay::run(listen, target, &user, &key),
+            digest,
+        } => ssh_relay::run(listen, target, &user, &key, digest),
         Command::Latency {
             peer,
             count,

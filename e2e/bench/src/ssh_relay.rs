@@ -1,7 +1,8 @@
 //! The yardstick for SSH: russh on both sides, and nothing between the channels.
 //!
 //! Sessions only: what a client asks of a channel is asked of the server's, data goes both ways
-//! through russh's own channels, and any client is let in.
+//! through russh's own channels, and any client is let in. With `--digest` it also makes the SHA-256
+//! of what the server sends, so that the cost of that alone can be seen.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -9,6 +10,7 @@ use std::sync::Arc;
 
 use russh::keys::{Algorithm, PrivateKey, PrivateKeyWithHashAlg, PublicKeyOrCertificate};
 use russh::{Channel, ChannelMsg, Preferred, cipher, client, server};
+use sha2::{Digest as _, Sha256};
 use tokio::net::TcpListener;
 
 use crate::Fail;
@@ -33,6 +35,7 @@ struct Downstream {
     target: SocketAddr,
     user: String,
     key: Arc<PrivateKey>,
+    digest: bool,
     upstream: Option<client::Handle<Upstream>>,
 }
 
@@ -66,12 +69,12 @@ impl server::Handler for Downstream {
         let upstream = self.upstream.as_ref().ok_or(russh::Error::Disconnect)?;
         let other = upstream.channel_open_session().await?;
         reply.accept().await;
-        tokio::spawn(relay(channel, other));
+        tokio::spawn(relay(channel, other, self.digest));
         Ok(())
     }
 }
 
-async fn relay(near: Channel<server::Msg>, far: Channel<client::Msg>) {
+async fn relay(near: Channel<server::Msg>, far: Channel<client::Msg>, digest: bool) {
     let (mut near_read, near) = near.split();
     let (mut far_read, far) = far.split();
     let up = async {
@@ -95,9 +98,15 @@ async fn relay(near: Channel<server::Msg>, far: Channel<client::Msg>) {
     };
     let down = async {
         let mut ended = false;
+        let mut sha256 = digest.then(Sha256::new);
         while let Some(message) = far_read.wait().await {
             match message {
-                ChannelMsg::Data { data } => near.data_bytes(data).await?,
+                ChannelMsg::Data { data } => {
+                    if let Some(sha256) = &mut sha256 {
+                        sha256.update(&data);
+                    }
+                    near.data_bytes(data).await?;
+                }
                 ChannelMsg::ExtendedData { data, ext } => {
                     near.extended_data_bytes(ext, data).await?;
                 }
@@ -114,6 +123,7 @@ async fn relay(near: Channel<server::Msg>, far: Channel<client::Msg>) {
                 _ => {}
             }
         }
+        std::hint::black_box(sha256.map(Sha256::finalize));
         Ok::<(), russh::Error>(())
     };
     drop(tokio::join!(up, down));
@@ -125,11 +135,12 @@ pub(crate) fn run(
     target: SocketAddr,
     user: &str,
     key: &Path,
+    digest: bool,
 ) -> Result<(), Fail> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(accept(listen, target, user, key))
+    runtime.block_on(accept(listen, target, user, key, digest))
 }
 
 async fn accept(
@@ -137,6 +148,7 @@ async fn accept(
     target: SocketAddr,
     user: &str,
     key: &Path,
+    digest: bool,
 ) -> Result<(), Fail> {
     let key = Arc::new(russh::keys::load_secret_key(key, None)?);
     let host = PrivateKey::random(&mut russh::keys::key::safe_rng(), Algorithm::Ed25519)?;
@@ -158,6 +170,7 @@ async fn accept(
             target,
             user: user.to_owned(),
             key: Arc::clone(&key),
+            digest,
             upstream: None,
         };
         let config = Arc::clone(&config);
