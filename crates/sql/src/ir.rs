@@ -233,6 +233,8 @@ pub(crate) struct Call {
     pub(crate) function: Option<usize>,
     /// `count()`, unless the database has one of its own.
     pub(crate) count: bool,
+    /// One of the server's functions that return any number of rows.
+    pub(crate) sets: bool,
     pub(crate) distinct: bool,
     pub(crate) args: Vec<Expr>,
     pub(crate) order: Vec<Expr>,

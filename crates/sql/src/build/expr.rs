@@ -3,11 +3,48 @@
 use pg_query::NodeEnum;
 use pg_query::protobuf::{
     AExpr, AExprKind, AIndirection, CaseExpr, ColumnRef, FuncCall, Node, SubLink as RawSubLink,
-    SubLinkType, WindowDef,
+    SubLinkType, TypeName, WindowDef,
 };
 
-use super::{Builder, text};
+use super::{Builder, qualified, text};
 use crate::ir::{Call, ColumnName, Expr, SubLink, Window};
+
+/// Types of the server's, and one that is widely added, whose values are equal to what they look like.
+const USUAL_TYPES: &[&str] = &[
+    "bit",
+    "bool",
+    "bpchar",
+    "bytea",
+    "char",
+    "cidr",
+    "citext",
+    "date",
+    "float4",
+    "float8",
+    "inet",
+    "int2",
+    "int4",
+    "int8",
+    "interval",
+    "json",
+    "jsonb",
+    "macaddr",
+    "macaddr8",
+    "money",
+    "name",
+    "numeric",
+    "oid",
+    "regclass",
+    "text",
+    "time",
+    "timestamp",
+    "timestamptz",
+    "timetz",
+    "uuid",
+    "varbit",
+    "varchar",
+    "xml",
+];
 
 impl Builder {
     pub(super) fn exprs(&mut self, nodes: &[Node]) -> Vec<Expr> {
@@ -56,13 +93,18 @@ impl Builder {
             NodeEnum::TypeCast(cast) => {
                 self.type_name(cast.type_name.as_ref());
                 match self.optional(cast.arg.as_deref()) {
-                    None | Some(Expr::Const) => Expr::Const,
-                    Some(Expr::Param) => Expr::Param,
+                    None => Expr::Const,
+                    Some(constant @ (Expr::Const | Expr::Param))
+                        if cast.type_name.as_ref().is_some_and(compares_as_usual) =>
+                    {
+                        constant
+                    }
                     Some(inner) => Expr::Cast(Box::new(inner)),
                 }
             }
+            // A collation decides what a value is equal to, and may ignore most of it.
             NodeEnum::CollateClause(clause) => match self.optional(clause.arg.as_deref()) {
-                None | Some(Expr::Const) => Expr::Const,
+                None => Expr::Const,
                 Some(inner) => Expr::Cast(Box::new(inner)),
             },
             NodeEnum::SubLink(link) => self.sub_link(link),
@@ -209,6 +251,7 @@ impl Builder {
         Call {
             function,
             count,
+            sets: returns_sets(call),
             distinct: call.agg_distinct,
             args: self.exprs(&call.args),
             order: self.exprs(&call.agg_order),
@@ -340,10 +383,45 @@ fn literals(array: Option<&Node>) -> Option<usize> {
     }
 }
 
+/// Whether a value of this type is equal to what it looks like: no domain with a collation of its own,
+/// no type with operators of its own.
+fn compares_as_usual(name: &TypeName) -> bool {
+    qualified(&name.names).is_some_and(|name| {
+        name.schema
+            .as_deref()
+            .is_none_or(|schema| schema == "pg_catalog")
+            && USUAL_TYPES.contains(&name.name.as_str())
+    })
+}
+
 /// Whether an operator answers yes or no about its operands rather than computing a value.
 fn compares(operator: &str) -> bool {
     operator.contains(['=', '<', '>', '~', '@', '?', '&']) && !operator.contains(['-', '#', '+'])
         || operator.starts_with('!')
+}
+
+/// Whether a function of the server's returns any number of rows.
+fn returns_sets(call: &FuncCall) -> bool {
+    let name = call.funcname.last().and_then(text).unwrap_or_default();
+    let of_documents = ["json_", "jsonb_"]
+        .iter()
+        .filter_map(|prefix| name.strip_prefix(prefix))
+        .any(|rest| {
+            rest.starts_with("array_elements")
+                || rest.starts_with("each")
+                || rest.starts_with("path_query") && !rest.contains("first")
+                || rest.ends_with("recordset")
+                || rest == "object_keys"
+        });
+    of_documents
+        || name.starts_with("pg_")
+        || name.starts_with("generate_")
+        || name.ends_with("_to_table")
+        || matches!(
+            name,
+            "unnest" | "regexp_matches" | "ts_stat" | "ts_parse" | "ts_debug" | "ts_token_type"
+        )
+        || matches!(name, "aclexplode" | "_pg_expandarray" | "query_to_xml")
 }
 
 /// The server's own `count`.

@@ -121,6 +121,7 @@ impl Builder {
         Expr::Call(Box::new(Call {
             function: None,
             count: false,
+            sets: false,
             distinct: false,
             args,
             order: self.exprs(&constructor.agg_order),

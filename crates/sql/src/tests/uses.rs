@@ -32,6 +32,20 @@ fn equality_with_a_constant_is_its_own_use() {
 }
 
 #[test]
+fn a_constant_that_decides_what_it_is_equal_to_is_none() {
+    all(
+        &["ssn:Predicate"],
+        &[
+            "SELECT id FROM customers WHERE ssn = '774--' COLLATE nd",
+            "SELECT id FROM customers WHERE ssn = $1 COLLATE "C"",
+            "SELECT id FROM customers WHERE ssn = '774--'::shown",
+            "SELECT id FROM customers WHERE ssn = $1::public.text",
+            "SELECT id FROM customers WHERE ssn = CAST('1' AS shown)",
+        ],
+    );
+}
+
+#[test]
 fn each_value_that_is_compared_with_is_counted() {
     for (comparisons, sql) in [
         (0, "SELECT id FROM customers WHERE ssn LIKE '1%' AND id = 3"),
@@ -40,6 +54,18 @@ fn each_value_that_is_compared_with_is_counted() {
             "SELECT id FROM customers WHERE ssn = $1 AND id IN (1, 2, 3)",
         ),
         (3, "SELECT id FROM customers WHERE ssn IN ('1', '2', $1)"),
+        (
+            2,
+            "INSERT INTO customers (id, ssn) VALUES (1, '1'), (2, '2') ON CONFLICT (ssn) DO NOTHING",
+        ),
+        (
+            2,
+            "INSERT INTO customers (id, ssn) VALUES (1, '1'), (2, '2') ON CONFLICT DO NOTHING",
+        ),
+        (
+            0,
+            "INSERT INTO customers (id, ssn) VALUES (1, '1'), (2, '2') ON CONFLICT (id) DO NOTHING",
+        ),
         (2, "SELECT id FROM customers WHERE ssn = '1' OR ssn = '2'"),
         (
             2,

@@ -90,6 +90,30 @@ fn labelled_targets_are_reported() {
             "INSERT INTO customers (id, ssn) VALUES (1, 'a') ON CONFLICT (ssn) DO NOTHING",
             &["ssn:EqualsConstant", "ssn:WriteTo"],
         ),
+        (
+            "INSERT INTO customers (id, ssn) VALUES (1, 'a') ON CONFLICT DO NOTHING",
+            &["ssn:EqualsConstant", "ssn:WriteTo"],
+        ),
+        (
+            "INSERT INTO customers (id, ssn) SELECT g, g::text FROM generate_series(1, 9) g ON CONFLICT (ssn) DO NOTHING",
+            &["ssn:Join", "ssn:WriteTo"],
+        ),
+        (
+            "INSERT INTO customers (id, ssn) SELECT g, g::text FROM generate_series(1, 9) g ON CONFLICT DO NOTHING",
+            &["ssn:Join", "ssn:WriteTo"],
+        ),
+        (
+            "INSERT INTO customers (id, ssn) VALUES (1, unnest($1)) ON CONFLICT (ssn) DO NOTHING",
+            &["ssn:Join", "ssn:WriteTo"],
+        ),
+        (
+            "INSERT INTO customers (id, ssn) VALUES (1, trim(unnest($1)) || 'x') ON CONFLICT (ssn) DO NOTHING",
+            &["ssn:Join", "ssn:WriteTo"],
+        ),
+        (
+            "INSERT INTO customers (id, ssn) VALUES (1, lower($1)) ON CONFLICT (ssn) DO NOTHING",
+            &["ssn:EqualsConstant", "ssn:WriteTo"],
+        ),
     ];
     for (sql, expected) in cases {
         assert_eq!(uses(sql), *expected, "{sql}");

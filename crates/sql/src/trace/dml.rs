@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::Tracer;
 use super::scope::{Col, Item, Prov, Rows, Scope};
-use crate::ir::{Action, Assignment, Conflict, Dml, Expr, From, MergeWhen, Query};
+use crate::ir::{Action, Assignment, Body, Conflict, Dml, Expr, From, MergeWhen, Query};
 use crate::lineage::{Destination, Origin, Use};
 
 /// What a statement wrote, by column; `rest` may be in any column.
@@ -65,10 +65,15 @@ impl Tracer<'_> {
                     let prov = self.expr(subscript, parent);
                     self.record(Use::Predicate, &prov);
                 }
+                let mut names = Vec::new();
                 if let Some(source) = source {
-                    self.insert(dml.relation, columns, source, parent, &mut written);
+                    names = self.insert(dml.relation, columns, source, parent, &mut written);
                 }
                 if let Some(conflict) = conflict {
+                    let guesses = source
+                        .as_ref()
+                        .map_or(Some(1), |source| self.rows_of(source));
+                    self.arbiters(dml, conflict, (&names, guesses), &rows, parent);
                     self.conflict(dml, conflict, &rows, parent, &mut written);
                 }
             }
@@ -144,7 +149,7 @@ impl Tracer<'_> {
         source: &Query,
         parent: &Scope<'_>,
         written: &mut Written,
-    ) {
+    ) -> Vec<String> {
         let rows = self.query(source, parent);
         let open = rows.iter().any(|column| column.open);
         let names = self.target_names(
@@ -163,6 +168,7 @@ impl Tracer<'_> {
         for name in &names {
             self.target_column(relation, name);
         }
+        names
     }
 
     /// Names of the columns that an insert fills: as listed, or the first ones.
@@ -242,6 +248,79 @@ impl Tracer<'_> {
         }
     }
 
+    /// How many rows a query gives, where its text says so.
+    fn rows_of(&self, query: &Query) -> Option<u64> {
+        match &query.body {
+            Body::Values(rows) if !rows.iter().flatten().any(|cell| self.multiplies(cell)) => {
+                Some(rows.len() as u64)
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether a row with this value may be many: a function in it may return sets.
+    fn multiplies(&self, expr: &Expr) -> bool {
+        match expr {
+            Expr::Const | Expr::Param | Expr::Position(_) | Expr::Column(_) => false,
+            // There, functions that return sets are an error.
+            Expr::Case { .. } | Expr::SubLink { .. } => false,
+            Expr::Call(call) => {
+                let foreign = |function| !self.oracle.is_trusted(function);
+                call.sets
+                    || call.function.is_some_and(foreign)
+                    || call.args.iter().any(|arg| self.multiplies(arg))
+            }
+            Expr::Cast(inner) | Expr::NullTest(inner) => self.multiplies(inner),
+            Expr::Row(parts) | Expr::Array(parts) | Expr::Computed(parts) | Expr::Bool(parts) => {
+                parts.iter().any(|part| self.multiplies(part))
+            }
+            _ => true,
+        }
+    }
+
+    /// Whether there is a conflict tells whether an inserted value exists. Where no arbiter is named, any
+    /// of the inserted columns may be unique.
+    fn arbiters(
+        &mut self,
+        dml: &Dml,
+        conflict: &Conflict,
+        (inserted, guesses): (&[String], Option<u64>),
+        rows: &Rows,
+        parent: &Scope<'_>,
+    ) {
+        let target = [self.table_of(dml.relation, dml.alias.as_ref(), Rc::clone(rows))];
+        let scope = Scope {
+            parent: Some(parent),
+            items: &target,
+        };
+        let mut keys: Vec<Prov> = Vec::new();
+        for key in &conflict.arbiter {
+            keys.push(self.expr(key, &scope));
+        }
+        if conflict.arbiter.is_empty() {
+            let is_inserted = |column: &&Col| {
+                let known = column.name.as_ref();
+                column.open
+                    || known.is_none_or(|known| inserted.iter().any(|name| **name == **known))
+            };
+            let filled = rows.iter().filter(is_inserted);
+            keys.extend(filled.map(|column| column.prov.clone()));
+        }
+        for key in keys {
+            let how = match guesses {
+                _ if key.derived => Use::Predicate,
+                Some(guesses) => {
+                    if !key.origins.is_empty() {
+                        self.comparisons = self.comparisons.saturating_add(guesses);
+                    }
+                    Use::EqualsConstant
+                }
+                None => Use::Join,
+            };
+            self.record(how, &key);
+        }
+    }
+
     fn conflict(
         &mut self,
         dml: &Dml,
@@ -259,16 +338,6 @@ impl Tracer<'_> {
             parent: Some(parent),
             items: &items,
         };
-        // Whether there is a conflict tells whether the inserted value exists.
-        for key in &conflict.arbiter {
-            let prov = self.expr(key, &scope);
-            let how = if prov.derived {
-                Use::Predicate
-            } else {
-                Use::EqualsConstant
-            };
-            self.record(how, &prov);
-        }
         for filter in conflict.arbiter_filter.iter().chain(&conflict.filter) {
             self.condition(filter, &scope, false);
         }
