@@ -57,6 +57,9 @@ spec:
   rules:
   - {name: hide, match: {labels: ["secret.*"]}, action: Mask}
   - {name: effects, match: {kubernetes: {effects: [RunsCommand, Tunnels, MountsSecrets, Privileged]}}, action: Deny}
+  - name: deletes
+    match: {kubernetes: {verbs: [delete, deletecollection], resources: [configmaps]}, when: "!request.dryRun"}
+    action: Deny
 """
 APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 KIND = {
@@ -289,6 +292,34 @@ def volumes(scene):
             equal(scene.ask(way, "POST", path, json.dumps(volume), Content_Type=JSON)[0], wanted, f"{source} {way}")
 
 
+def dry_runs(scene):
+    """A delete with a body is a dry run where the body says so, whatever the URL says."""
+    path = f"{SPACE}/configmaps/x?dryRun=All"
+
+    def deleted(way, body):
+        scene.server.ask(f"{SPACE}/configmaps", json.dumps({"kind": "ConfigMap", "metadata": {"name": "x"}}).encode())
+        status = scene.ask(way, "DELETE", path, body, Content_Type=JSON)[0]
+        return status, scene.ask("direct", "GET", f"{SPACE}/configmaps/x")[0] == 404
+    for body, direct, governed in ((None, (200, False), (200, False)), ("{}", (200, True), (403, False)),
+                                   ('{"dryRun":["All"]}', (200, False), (200, False))):
+        equal((deleted("direct", body), deleted("governed", body)), (direct, governed), str(body))
+
+
+def headers(scene):
+    """What a header says behind a character that is not ASCII is not overlooked."""
+    patch = json.dumps([{"op": "test", "path": "/data/password", "value": encoded(VALUE)}])
+    kind = PATCHES["json"] + "; x=\u00e9"
+    equal([scene.ask(way, "PATCH", DB, patch, Content_Type=kind)[0] for way in ("direct", "governed")], [200, 400])
+
+
+def bindings(scene):
+    """A pod that runs is bound again: the server says where it runs."""
+    binding = json.dumps({"kind": "Binding", "apiVersion": "v1", "metadata": {"name": "db"},
+                          "target": {"kind": "Node", "name": "x"}})
+    told = [shows(scene.ask(way, "POST", f"{SPACE}/bindings", binding, Content_Type=JSON)[1]) for way in ("direct", "governed")]
+    equal(told, [True, False])
+
+
 def main():
     """All claims."""
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -308,6 +339,9 @@ def main():
     for name, text in SPELLINGS.items():
         results.check(f"spellings: {name}", spellings, scene, text)
     results.check("spellings: a directory of the node as a volume", volumes, scene)
+    results.check("spellings: a delete that is no dry run", dry_runs, scene)
+    results.check("spellings: a header that is not ASCII", headers, scene)
+    results.check("forms: where a pod runs is not told by its binding", bindings, scene)
     scene.weir.stop()
     results.finish()
 

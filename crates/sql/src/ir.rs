@@ -228,13 +228,16 @@ pub(crate) enum SubLink {
     Compare { equal: bool },
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Call {
     pub(crate) function: Option<usize>,
     /// `count()`, unless the database has one of its own.
     pub(crate) count: bool,
     /// One of the server's functions that return any number of rows.
     pub(crate) sets: bool,
+    /// A function of the server's, or its `||`, that makes null of nothing but null, unless the database
+    /// has one of its own by this name.
+    pub(crate) total: bool,
     pub(crate) distinct: bool,
     pub(crate) args: Vec<Expr>,
     pub(crate) order: Vec<Expr>,

@@ -52,7 +52,7 @@ pub struct BodyFacts {
     /// The type of a Secret.
     pub secret_type: Option<String>,
     /// Options of a delete that ask for a dry run.
-    pub dry_run: bool,
+    pub(crate) dry_run: bool,
     /// The body, for conditions: the object, the patch, or the operations of a JSON patch. An object that
     /// came as protobuf lacks what is not known, see [`BodyFacts::is_partial`].
     pub json: Option<Value>,
@@ -108,6 +108,12 @@ pub fn facts(resource: &Resource, kind: BodyKind, body: &[u8]) -> BodyFacts {
         };
     }
     facts
+}
+
+/// Whether the options of a delete, which are its body, ask for a dry run: then, and only then, is it one,
+/// whatever the URL says. Options that are not read here do not.
+pub fn asks_for_dry_run(kind: BodyKind, options: &[u8]) -> bool {
+    facts(&Resource::default(), kind, options).dry_run
 }
 
 impl BodyFacts {

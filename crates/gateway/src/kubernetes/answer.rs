@@ -510,7 +510,8 @@ pub(super) fn mask_warnings(headers: &mut HeaderMap, masks: &Masks, changes: boo
     }
     let mut masking = Masking::new(masks.clone());
     for warning in warnings {
-        let masked = warning.to_str().ok().and_then(|text| masking.text(text));
+        let text = String::from_utf8_lossy(warning.as_bytes());
+        let masked = masking.text(&text);
         let shown = match masked {
             Some(text) => HeaderValue::try_from(text).ok(),
             None => Some(warning),

@@ -295,7 +295,12 @@ fn used(label: LabelId, how: Use) -> LabelUse {
 
 fn labels(scope: &Scope, resource: &Resource) -> Vec<(FieldPattern, LabelId)> {
     let labels = scope.labels();
-    let here = labels.of_resource(&resource.group, &resource.resource);
+    // What binds a pod is answered with the pod's fields.
+    let name = match (resource.group.as_str(), resource.resource.as_str()) {
+        ("", "bindings") => "pods",
+        (_, name) => name,
+    };
+    let here = labels.of_resource(&resource.group, name);
     let parsed = here.into_iter().filter_map(|(text, id)| {
         // The compiler has read it before.
         FieldPattern::parse(text).ok().map(|pattern| (pattern, id))

@@ -21,7 +21,7 @@ use super::answer::Body;
 use super::asked::{Asked, Object};
 use super::credentials::Claim;
 use super::gate::Gate;
-use super::head::{asks_for_websocket, exact, upgrades};
+use super::head::{asks_for_websocket, exact, unreadable, upgrades};
 use super::objects::Masks;
 use super::people;
 use super::refusal::Refusal;
@@ -131,6 +131,10 @@ impl Exchange {
             refused => Refusal::bad_request(&format!("ambiguous request refused: {refused}")),
         })?;
         self.note(&request);
+        if let Some(name) = unreadable(&head.headers) {
+            let text = format!("the header {name} holds other characters than ASCII");
+            return Err(Refusal::bad_request(&text));
+        }
         if head.method == Method::CONNECT || head.headers.contains_key(CONTENT_ENCODING) {
             return Err(Refusal::bad_request(
                 "a request that is encoded, or asks for a tunnel, is refused",
@@ -262,7 +266,7 @@ impl Exchange {
     /// Judges the request, and asks people where policy does.
     async fn permit(
         &mut self,
-        request: wire::Request,
+        mut request: wire::Request,
         claim: Claim,
         head: &request::Parts,
         object: Option<Bytes>,
@@ -272,6 +276,11 @@ impl Exchange {
         let content_type = head.headers.get(CONTENT_TYPE);
         let content_type = content_type.and_then(|value| value.to_str().ok());
         let kind = wire::body_kind(content_type);
+        let deletes = matches!(request.verb, "delete" | "deletecollection");
+        if let Some(options) = object.as_deref().filter(|it| deletes && !it.is_empty()) {
+            request.dry_run = wire::body::asks_for_dry_run(kind, options);
+            self.note(&request);
+        }
         let session = Arc::clone(&self.session);
         let scope = session.with_judge(|judge| {
             judge.refresh()?;

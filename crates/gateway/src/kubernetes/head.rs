@@ -2,7 +2,7 @@
 
 use http::header::{
     ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName,
-    HeaderValue, SEC_WEBSOCKET_PROTOCOL, TRANSFER_ENCODING, UPGRADE,
+    HeaderValue, SEC_WEBSOCKET_PROTOCOL, TRANSFER_ENCODING, UPGRADE, USER_AGENT,
 };
 use http::{HeaderMap, StatusCode, request};
 use sha2::{Digest as _, Sha256};
@@ -72,6 +72,14 @@ pub(super) fn upgrades(head: &request::Parts, request: &wire::Request) -> bool {
 pub(super) fn asks_for_websocket(headers: &HeaderMap) -> bool {
     let mut asked = headers.get_all(UPGRADE).iter();
     asked.any(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
+}
+
+/// The first header whose value is not plain text. What stands in it would be read in one way here, and in
+/// another by the server; only what a client calls itself says nothing.
+pub(super) fn unreadable(headers: &HeaderMap) -> Option<&HeaderName> {
+    let mut headers = headers.iter();
+    let found = headers.find(|(name, value)| **name != USER_AGENT && value.to_str().is_err());
+    found.map(|(name, _)| name)
 }
 
 /// Takes away what is said about one connection alone.
@@ -186,6 +194,23 @@ mod tests {
         ];
         let one = exact("/a", &head(&moved), "get", pods, None);
         assert_eq!(one, exact("/a", &head(&again), "get", pods, None));
+    }
+
+    #[test]
+    fn a_header_that_could_be_read_in_two_ways_is_found() {
+        let mut headers = HeaderMap::new();
+        headers.insert(USER_AGENT, HeaderValue::from_bytes(b"caf\xe9").unwrap());
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        assert_eq!(unreadable(&headers), None);
+        for (name, value) in [
+            (CONTENT_TYPE, &b"application/json-patch+json; x=\xe9"[..]),
+            (SEC_WEBSOCKET_PROTOCOL, b"v4.channel.k8s.io, \xe9"),
+            (ACCEPT, "application/json; x=\u{e9}".as_bytes()),
+        ] {
+            let mut headers = headers.clone();
+            headers.append(&name, HeaderValue::from_bytes(value).unwrap());
+            assert_eq!(unreadable(&headers), Some(&name));
+        }
     }
 
     #[test]

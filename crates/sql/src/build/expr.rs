@@ -46,6 +46,44 @@ const USUAL_TYPES: &[&str] = &[
     "xml",
 ];
 
+/// Functions by which applications tidy, cut, join, hide or hash a text: `substring` is none, since it
+/// finds nothing where a pattern does not match.
+const TOTAL_FUNCTIONS: &[&str] = &[
+    "btrim",
+    "concat",
+    "concat_ws",
+    "crypt",
+    "digest",
+    "encode",
+    "encrypt",
+    "format",
+    "hmac",
+    "initcap",
+    "left",
+    "lower",
+    "lpad",
+    "ltrim",
+    "md5",
+    "normalize",
+    "overlay",
+    "pgp_sym_encrypt",
+    "regexp_replace",
+    "repeat",
+    "replace",
+    "reverse",
+    "right",
+    "round",
+    "rpad",
+    "rtrim",
+    "sha256",
+    "sha512",
+    "split_part",
+    "substr",
+    "translate",
+    "unaccent",
+    "upper",
+];
+
 impl Builder {
     pub(super) fn exprs(&mut self, nodes: &[Node]) -> Vec<Expr> {
         nodes.iter().map(|node| self.expr(node)).collect()
@@ -233,6 +271,12 @@ impl Builder {
                     pair(false, left, right)
                 } else if matches!((&left, &right), (Expr::Const, Expr::Const)) {
                     Expr::Const
+                } else if name == "||" {
+                    Expr::Call(Box::new(Call {
+                        total: true,
+                        args: vec![left, right],
+                        ..Call::default()
+                    }))
                 } else {
                     Expr::Computed(vec![left, right])
                 }
@@ -252,6 +296,7 @@ impl Builder {
             function,
             count,
             sets: returns_sets(call),
+            total: is_total(call),
             distinct: call.agg_distinct,
             args: self.exprs(&call.args),
             order: self.exprs(&call.agg_order),
@@ -385,7 +430,7 @@ fn literals(array: Option<&Node>) -> Option<usize> {
 
 /// Whether a value of this type is equal to what it looks like: no domain with a collation of its own,
 /// no type with operators of its own.
-fn compares_as_usual(name: &TypeName) -> bool {
+pub(super) fn compares_as_usual(name: &TypeName) -> bool {
     qualified(&name.names).is_some_and(|name| {
         name.schema
             .as_deref()
@@ -422,6 +467,13 @@ fn returns_sets(call: &FuncCall) -> bool {
             "unnest" | "regexp_matches" | "ts_stat" | "ts_parse" | "ts_debug" | "ts_token_type"
         )
         || matches!(name, "aclexplode" | "_pg_expandarray" | "query_to_xml")
+}
+
+/// Whether a function of the server's makes null of nothing but null.
+fn is_total(call: &FuncCall) -> bool {
+    let mut parts = call.funcname.iter().rev().filter_map(text);
+    let name = parts.next().unwrap_or_default();
+    parts.next().is_none_or(|schema| schema == "pg_catalog") && TOTAL_FUNCTIONS.contains(&name)
 }
 
 /// The server's own `count`.

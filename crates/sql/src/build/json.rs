@@ -122,6 +122,7 @@ impl Builder {
             function: None,
             count: false,
             sets: false,
+            total: false,
             distinct: false,
             args,
             order: self.exprs(&constructor.agg_order),

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 
 use pg_query::NodeEnum;
 use pg_query::protobuf::{
-    CallStmt, DefElem, DiscardMode, DoStmt, Node, TransactionStmt, TransactionStmtKind,
+    CallStmt, ClusterStmt, DefElem, DiscardMode, DoStmt, Node, TransactionStmt, TransactionStmtKind,
 };
 
 use super::Builder;
@@ -106,7 +106,7 @@ impl Builder {
                 };
                 self.plain(tag, Effect::Maintenance)
             }
-            NodeEnum::ClusterStmt(_) => self.plain("CLUSTER", Effect::Maintenance),
+            NodeEnum::ClusterStmt(cluster) => self.cluster(cluster),
             NodeEnum::ReindexStmt(_) => self.plain("REINDEX", Effect::Maintenance),
             NodeEnum::CheckPointStmt(_) => self.plain("CHECKPOINT", Effect::Maintenance),
             NodeEnum::RefreshMatViewStmt(refresh) => {
@@ -168,6 +168,21 @@ impl Builder {
         self.tag(tag);
         self.effect(effect);
         Root::Nothing
+    }
+
+    /// Sorts the rows by an index: by columns that only the catalog knows.
+    fn cluster(&mut self, cluster: &ClusterStmt) -> Root {
+        match &cluster.relation {
+            Some(range) => {
+                self.relation(range, Access::Write);
+                self.statement.columns.push(DefinitionColumn {
+                    name: range.relname.clone(),
+                    into: None,
+                });
+            }
+            None => self.opaque("CLUSTER of every table that was clustered before"),
+        }
+        self.plain("CLUSTER", Effect::Maintenance)
     }
 
     pub(super) fn targets_of(&mut self, nodes: &[Node], access: Access) {

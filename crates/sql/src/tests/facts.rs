@@ -129,7 +129,7 @@ fn names_the_effects_of_every_nested_part() {
         ("VACUUM t", &[Maintenance]),
         ("ANALYZE", &[Maintenance]),
         ("REINDEX TABLE t", &[Maintenance]),
-        ("CLUSTER", &[Maintenance]),
+        ("CLUSTER t USING i", &[Maintenance]),
         ("CHECKPOINT", &[Maintenance]),
         ("REFRESH MATERIALIZED VIEW v", &[Maintenance]),
         ("LISTEN x", &[Listen]),
@@ -509,6 +509,17 @@ fn lists_what_the_expressions_of_a_definition_name() {
             "ALTER TABLE t ALTER a TYPE int USING (U&\"\\0062\")::int",
             &[("b", Some("a"))],
         ),
+        ("ALTER TABLE t ALTER a TYPE varchar(64)", &[]),
+        (
+            "ALTER TABLE t ALTER a TYPE text USING a::text",
+            &[("a", Some("a"))],
+        ),
+        ("ALTER TABLE t ALTER a TYPE dd", &[("a", None)]),
+        ("ALTER TABLE t ALTER a TYPE text COLLATE nd", &[("a", None)]),
+        (
+            "ALTER TABLE t ALTER a TYPE text USING nullif(a, '1')",
+            &[("a", None), ("a", Some("a"))],
+        ),
         (
             "ALTER TABLE t ADD a text GENERATED ALWAYS AS (t.b) STORED, ADD CHECK (c > 0)",
             &[("t", Some("a")), ("b", Some("a")), ("c", None)],
@@ -521,6 +532,15 @@ fn lists_what_the_expressions_of_a_definition_name() {
             "CREATE POLICY p ON t USING (t.*::text = '')",
             &[("t", None)],
         ),
+        (
+            "CREATE TABLE s (CHECK (a <> '')) INHERITS (t)",
+            &[("a", None)],
+        ),
+        (
+            "CREATE TABLE s PARTITION OF t FOR VALUES IN (1) PARTITION BY LIST (a, left(b, 1))",
+            &[("a", None), ("b", None)],
+        ),
+        ("CLUSTER t USING t_a", &[("t", None)]),
         ("COMMENT ON COLUMN t.a IS ''", &[]),
         ("CALL p((SELECT a FROM t))", &[]),
     ];

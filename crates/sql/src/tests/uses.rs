@@ -37,7 +37,7 @@ fn a_constant_that_decides_what_it_is_equal_to_is_none() {
         &["ssn:Predicate"],
         &[
             "SELECT id FROM customers WHERE ssn = '774--' COLLATE nd",
-            "SELECT id FROM customers WHERE ssn = $1 COLLATE "C"",
+            "SELECT id FROM customers WHERE ssn = $1 COLLATE x",
             "SELECT id FROM customers WHERE ssn = '774--'::shown",
             "SELECT id FROM customers WHERE ssn = $1::public.text",
             "SELECT id FROM customers WHERE ssn = CAST('1' AS shown)",

@@ -121,6 +121,42 @@ fn labelled_targets_are_reported() {
 }
 
 #[test]
+fn a_labelled_value_that_is_made_anew_tells_of_itself_where_it_may_be_null() {
+    for (told, texts) in [
+        (
+            true,
+            &[
+                "INSERT INTO customers (id, ssn) SELECT id, nullif(left(ssn, 1), '7') FROM customers",
+                "INSERT INTO customers (id, ssn) SELECT id, left(ssn, 1) FROM customers",
+                "UPDATE customers SET ssn = nullif(ssn, '7')",
+                "UPDATE customers SET ssn = nullif(left(ssn, 1), '7') || 'x'",
+                "UPDATE customers SET ssn = substring(ssn from '^7')",
+                "UPDATE customers SET ssn = (regexp_match(ssn, '^7'))[1]",
+                "UPDATE customers SET ssn = lookup_ref(ssn)",
+                "MERGE INTO customers c USING leads l ON c.id = l.id WHEN MATCHED THEN UPDATE SET ssn = nullif(c.ssn, '7')",
+            ][..],
+        ),
+        (
+            false,
+            &[
+                "INSERT INTO customers (id, ssn) SELECT id + 1, ssn FROM customers",
+                "INSERT INTO customers (id, ssn) SELECT id, nullif(note, '7') FROM leads",
+                "INSERT INTO customers (id, ssn) VALUES (1, nullif($1, '7'))",
+                "UPDATE customers SET ssn = lower(trim(ssn)) || '-' || $1",
+                "UPDATE customers SET ssn = replace(ssn::text, '-', '')",
+                "UPDATE customers SET name = nullif(name, '')",
+            ],
+        ),
+    ] {
+        for sql in texts {
+            let uses = uses(sql);
+            let predicate = uses.iter().any(|found| found == "ssn:Predicate");
+            assert_eq!(predicate, told, "{sql}: {uses:?}");
+        }
+    }
+}
+
+#[test]
 fn returning_sends_back_what_was_written() {
     let cases = [
         ("INSERT INTO scratch (a) VALUES ('x') RETURNING a", "."),

@@ -164,6 +164,11 @@ impl Tracer<'_> {
                 names.get(position).cloned()
             };
             self.flow(relation, name, &column.prov, written);
+            self.remade(
+                relation,
+                names.get(position).filter(|_| !open),
+                &column.prov,
+            );
         }
         for name in &names {
             self.target_column(relation, name);
@@ -202,6 +207,33 @@ impl Tracer<'_> {
         match column {
             Some(column) => to.columns.push((column, prov.clone())),
             None => to.rest.absorb(prov),
+        }
+    }
+
+    /// A value that was computed takes the place of a labelled one. Where it may be null of one that was
+    /// not, whether it is tells what it was computed from.
+    fn remade(&mut self, relation: usize, column: Option<&String>, prov: &Prov) {
+        let is_labelled = self.oracle.columns(relation).is_none_or(|columns| {
+            let named = |known: &str| column.is_none_or(|name| name == known);
+            columns.iter().any(|it| it.labelled && named(&it.name))
+        });
+        if prov.derived && is_labelled {
+            self.record(Use::Predicate, prov);
+        }
+    }
+
+    /// Whether a value is null only where what it is computed from is.
+    fn is_total(&self, expr: &Expr) -> bool {
+        match expr {
+            Expr::Const | Expr::Param | Expr::Column(_) => true,
+            Expr::Cast(inner) => self.is_total(inner),
+            Expr::Call(call) => {
+                let redefined = |function| self.oracle.is_redefined(function);
+                call.total
+                    && !call.function.is_some_and(redefined)
+                    && call.args.iter().all(|arg| self.is_total(arg))
+            }
+            _ => false,
         }
     }
 
@@ -244,6 +276,9 @@ impl Tracer<'_> {
             for column in &assignment.columns {
                 self.target_column(relation, column);
                 self.flow(relation, Some(column.clone()), &prov, written);
+                if !self.is_total(&assignment.value) {
+                    self.remade(relation, Some(column), &prov);
+                }
             }
         }
     }
@@ -373,7 +408,11 @@ impl Tracer<'_> {
                 let names = self.target_names(dml.relation, columns, Some(values.len()));
                 for (position, value) in values.iter().enumerate() {
                     let prov = self.expr(value, &scope);
-                    self.flow(dml.relation, names.get(position).cloned(), &prov, written);
+                    let name = names.get(position);
+                    self.flow(dml.relation, name.cloned(), &prov, written);
+                    if !self.is_total(value) {
+                        self.remade(dml.relation, name, &prov);
+                    }
                 }
                 for name in &names {
                     self.target_column(dml.relation, name);

@@ -534,15 +534,24 @@ fn knows_a_secrets_type_and_a_dry_run() {
         typed("secrets", BodyKind::JsonPatch, patch).as_deref(),
         Some("x")
     );
-    assert!(
-        read(
-            "pods",
-            BodyKind::Json,
-            r#"{"kind":"DeleteOptions","dryRun":["All"]}"#
-        )
-        .dry_run
-    );
-    assert!(!read("pods", BodyKind::Json, r#"{"kind":"DeleteOptions"}"#).dry_run);
+}
+
+#[test]
+fn a_delete_is_a_dry_run_where_its_body_says_so() {
+    let all = r#"{"kind":"DeleteOptions","dryRun":["All"]}"#;
+    assert!(asks_for_dry_run(BodyKind::Json, all.as_bytes()));
+    assert!(asks_for_dry_run(BodyKind::Yaml, b"dryRun: [All]\n"));
+    for (kind, options) in [
+        (BodyKind::Json, "{}"),
+        (BodyKind::Json, r#"{"kind":"DeleteOptions"}"#),
+        (BodyKind::Json, r#"{"dryRun":[]}"#),
+        (BodyKind::Json, r#"{"preconditions":{"dryRun":["All"]}}"#),
+        (BodyKind::Json, r#"{"dryRun":["All"],"dryRun":[]}"#),
+        (BodyKind::Cbor, all),
+        (BodyKind::Other, all),
+    ] {
+        assert!(!asks_for_dry_run(kind, options.as_bytes()), "{options}");
+    }
 }
 
 #[test]

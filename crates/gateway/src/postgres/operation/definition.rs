@@ -19,8 +19,8 @@ impl Judged {
                 how: Use::Join,
             }));
         }
-        // IF NOT EXISTS: what is there already is not looked at.
-        if statement.tag == "CREATE TABLE" {
+        // A new table's conditions are about columns of its own, unless it takes over those of another.
+        if statement.tag == "CREATE TABLE" && !statement.adopts {
             return;
         }
         for column in &statement.columns {

@@ -2,12 +2,13 @@
 
 use pg_query::NodeEnum;
 use pg_query::protobuf::{
-    AlterFunctionStmt, AlterTableType, CreateFunctionStmt, CreateSchemaStmt, DropStmt, Node,
-    ObjectType, RenameStmt, RuleStmt,
+    AlterDomainStmt, AlterFunctionStmt, AlterTableCmd, AlterTableType, CreateFunctionStmt,
+    CreateSchemaStmt, DropStmt, Node, ObjectType, RenameStmt, RuleStmt,
 };
 
 use super::elements;
 use super::tags::{alter_tag, drop_tag};
+use crate::build::expr::compares_as_usual;
 use crate::build::inventory::Inventory;
 use crate::build::settings::literal;
 use crate::build::{Builder, text, texts};
@@ -53,6 +54,9 @@ impl Builder {
         match node {
             NodeEnum::CreateStmt(create) => {
                 self.statement.adopts = !create.inh_relations.is_empty();
+                // What a key of partitions is made of may come from the parent.
+                let key = create.partspec.iter().flat_map(|key| &key.part_params);
+                self.statement.columns.extend(key.filter_map(plain_key));
                 self.statement.unless_exists = create.if_not_exists;
                 self.does("CREATE TABLE", &[Create]);
             }
@@ -84,7 +88,12 @@ impl Builder {
                 self.does("ALTER TYPE", &[Alter]);
             }
             NodeEnum::CreateDomainStmt(_) => self.does("CREATE DOMAIN", &[Create]),
-            NodeEnum::AlterDomainStmt(_) => self.does("ALTER DOMAIN", &[Alter]),
+            NodeEnum::AlterDomainStmt(alter) => {
+                self.does("ALTER DOMAIN", &[Alter]);
+                if checks_rows(alter) {
+                    self.opaque("a constraint of a domain reads every column of that type");
+                }
+            }
             NodeEnum::CreatePolicyStmt(_) => self.does("CREATE POLICY", &[Create]),
             NodeEnum::AlterPolicyStmt(_) => self.does("ALTER POLICY", &[Alter]),
             NodeEnum::AlterCollationStmt(_) => self.does("ALTER COLLATION", &[Alter]),
@@ -287,9 +296,18 @@ impl Builder {
                 continue;
             };
             let into = match AlterTableType::try_from(command.subtype) {
-                Ok(AlterTableType::AtAlterColumnType | AlterTableType::AtSetExpression) => {
+                Ok(AlterTableType::AtAlterColumnType) => {
+                    let told = converts(command).then_some(None);
+                    // The new type's own rules, or what it is computed by, may tell the old value.
+                    self.statement
+                        .columns
+                        .extend(told.map(|into| DefinitionColumn {
+                            name: command.name.clone(),
+                            into,
+                        }));
                     Some(command.name.clone())
                 }
+                Ok(AlterTableType::AtSetExpression) => Some(command.name.clone()),
                 Ok(AlterTableType::AtAddColumn) => match command.def.as_deref() {
                     Some(Node {
                         node: Some(NodeEnum::ColumnDef(column)),
@@ -519,5 +537,48 @@ impl Builder {
         for action in &rule.actions {
             self.contain(action);
         }
+    }
+}
+
+/// Whether a constraint is put on the values that are there already: ADD, VALIDATE, SET NOT NULL.
+fn checks_rows(alter: &AlterDomainStmt) -> bool {
+    let unchecked = match alter.def.as_deref().and_then(|node| node.node.as_ref()) {
+        Some(NodeEnum::Constraint(constraint)) => constraint.skip_validation,
+        _ => false,
+    };
+    matches!(alter.subtype.as_str(), "C" | "V" | "O") && !unchecked
+}
+
+/// Whether `ALTER … TYPE` does more than to write the values in another of the server's types.
+fn converts(command: &AlterTableCmd) -> bool {
+    let Some(NodeEnum::ColumnDef(column)) = command.def.as_deref().and_then(|it| it.node.as_ref())
+    else {
+        return true;
+    };
+    let usual = column.type_name.as_ref().is_some_and(compares_as_usual);
+    let using = column.raw_default.as_deref();
+    !usual || column.coll_clause.is_some() || using.is_some_and(|using| !is_cast(using))
+}
+
+/// Whether an expression is a column, or one in another of the server's types.
+fn is_cast(expr: &Node) -> bool {
+    match expr.node.as_ref() {
+        Some(NodeEnum::ColumnRef(_)) => true,
+        Some(NodeEnum::TypeCast(cast)) => {
+            cast.type_name.as_ref().is_some_and(compares_as_usual)
+                && cast.arg.as_deref().is_some_and(is_cast)
+        }
+        _ => false,
+    }
+}
+
+/// The column by which a table is partitioned; expressions are listed as all others are.
+fn plain_key(key: &Node) -> Option<DefinitionColumn> {
+    match key.node.as_ref() {
+        Some(NodeEnum::PartitionElem(key)) if !key.name.is_empty() => Some(DefinitionColumn {
+            name: key.name.clone(),
+            into: None,
+        }),
+        _ => None,
     }
 }

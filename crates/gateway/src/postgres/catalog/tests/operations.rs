@@ -71,6 +71,31 @@ fn a_foreign_key_compares_columns() {
 }
 
 #[test]
+fn what_a_definition_makes_of_the_rows_that_are_there_tells_of_them() {
+    for sql in [
+        "ALTER TABLE customers ALTER ssn TYPE own_domain",
+        "ALTER TABLE customers ALTER ssn TYPE text COLLATE own",
+        "ALTER TABLE customers ALTER ssn TYPE text USING nullif(ssn, '1')",
+        "CREATE TABLE c (CHECK (ssn NOT LIKE '1%')) INHERITS (customers)",
+        "CREATE TABLE c PARTITION OF customers FOR VALUES IN (1) PARTITION BY LIST (ssn)",
+        "CLUSTER customers USING customers_ssn",
+    ] {
+        assert!(uses_of(sql).contains(&Use::Predicate), "{sql}");
+    }
+    for sql in [
+        "ALTER TABLE customers ALTER ssn TYPE varchar(32)",
+        "ALTER TABLE customers ALTER ssn TYPE text USING ssn::text",
+        "ALTER TABLE customers ALTER name TYPE own_domain",
+        "CREATE TABLE c () INHERITS (customers)",
+        "CREATE TABLE c (ssn text, CHECK (ssn <> '')) PARTITION BY LIST (ssn)",
+        "CREATE TABLE c PARTITION OF customers FOR VALUES IN (1) PARTITION BY LIST (id)",
+        "CLUSTER orders USING orders_pkey",
+    ] {
+        assert!(!uses_of(sql).contains(&Use::Predicate), "{sql}");
+    }
+}
+
+#[test]
 fn a_lock_stores_no_records() {
     fn stores(sql: &str) -> bool {
         judged(sql, |operation| operation.stores_collected)
