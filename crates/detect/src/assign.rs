@@ -326,7 +326,7 @@ fn last_two(text: Text<'_>, end: usize) -> [u8; 2] {
 }
 
 /// Whether these are the last letters of a key that promises something.
-fn ends_like_key(last: [u8; 2]) -> bool {
+pub(crate) fn ends_like_key(last: [u8; 2]) -> bool {
     matches!(
         &last,
         b"rd"

@@ -1,6 +1,6 @@
 //! Names of fields, variables and keys that say that the value beside them is a secret.
 
-use crate::assign::promise;
+use crate::assign::{ends_like_key, promise};
 
 /// How much of a name's end is looked at.
 const MAX_NAME: usize = 48;
@@ -55,14 +55,21 @@ const SWITCHES: &[&str] = &[
 pub fn names_secret(name: &str) -> bool {
     let end = name.as_bytes();
     let end = end.get(end.len().saturating_sub(MAX_NAME)..).unwrap_or(end);
-    let plain: String = end
-        .iter()
-        .filter(|b| b.is_ascii_alphanumeric())
-        .map(|b| char::from(b.to_ascii_lowercase()))
-        .collect();
-    let ends = |words: &[&str]| words.iter().any(|word| plain.ends_with(word));
+    if !may_name_secret(end) {
+        return false;
+    }
+    let mut buffer = [0; MAX_NAME];
+    let mut length = 0;
+    for b in end.iter().filter(|b| b.is_ascii_alphanumeric()) {
+        if let Some(slot) = buffer.get_mut(length) {
+            *slot = b.to_ascii_lowercase();
+            length += 1;
+        }
+    }
+    let plain = buffer.get(..length).unwrap_or_default();
+    let ends = |words: &[&str]| words.iter().any(|word| plain.ends_with(word.as_bytes()));
     // The working directory of a shell.
-    if matches!(plain.as_str(), "pwd" | "oldpwd") || ends(PLAIN) {
+    if matches!(plain, b"pwd" | b"oldpwd") || ends(PLAIN) {
         return false;
     }
     let mut words = words(end);
@@ -74,7 +81,7 @@ pub fn names_secret(name: &str) -> bool {
         return false;
     }
     // `example.com/auth-secret` names a Secret.
-    if name.contains('/') && plain.ends_with("secret") {
+    if name.contains('/') && plain.ends_with(b"secret") {
         return false;
     }
     let camel = words.next_back().is_some_and(|word| {
@@ -85,6 +92,16 @@ pub fn names_secret(name: &str) -> bool {
     camel || ends(SECRETS) || promise(end).is_some()
 }
 
+/// Whether the last two letters are those of a name that says so: most names are told by them.
+fn may_name_secret(name: &[u8]) -> bool {
+    let mut letters = name.iter().rev().filter(|b| b.is_ascii_alphanumeric());
+    let (Some(last), Some(before)) = (letters.next(), letters.next()) else {
+        return false;
+    };
+    let last = [before, last].map(u8::to_ascii_lowercase);
+    ends_like_key(last) || matches!(&last, b"ds" | b"ys" | b"ta" | b"fg")
+}
+
 /// The words of a name: `dbPass`, `DB_PASS` and `db.pass` have two.
 fn words(name: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> + Clone {
     name.split(|b| !b.is_ascii_alphanumeric())
@@ -93,7 +110,7 @@ fn words(name: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> + Clone {
 
 #[cfg(test)]
 mod tests {
-    use super::names_secret;
+    use super::{SECRETS, names_secret};
 
     #[test]
     fn finds_names_of_secrets_however_they_are_written() {
@@ -142,6 +159,13 @@ mod tests {
             "a.rather.long.name.of.a.property.that.goes.on.and.on.password",
         ] {
             assert!(names_secret(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn every_end_is_told_by_its_last_letters() {
+        for word in SECRETS.iter().chain(&["pass", "pwd", "pw"]) {
+            assert!(names_secret(&format!("my-{word}")), "{word}");
         }
     }
 

@@ -28,8 +28,17 @@ pub(crate) struct Invalid;
 /// How far [`plain_end`] looks.
 const SHORT: usize = 40;
 
+/// How many blanks a text begins with.
+#[inline]
+pub(crate) fn blank(bytes: &[u8]) -> usize {
+    let blank = |b: &u8| matches!(b, b' ' | b'\n' | b'\r' | b'\t');
+    let end = bytes.iter().position(|b| !blank(b));
+    end.unwrap_or(bytes.len())
+}
+
 /// The place of the quote that ends a string, where that is near and the string has neither escapes nor
 /// controls.
+#[inline]
 pub(crate) fn plain_end(bytes: &[u8]) -> Option<usize> {
     let near = bytes.get(..SHORT).unwrap_or(bytes);
     let stop = |b: &u8| matches!(b, b'"' | b'\\') || *b < b' ';
@@ -171,6 +180,7 @@ pub(crate) fn scalar(raw: &[u8]) -> Result<Scalar, Invalid> {
 }
 
 /// Whether a byte may stand in a number or a word.
+#[inline]
 pub(crate) fn is_scalar(b: u8) -> bool {
     b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.')
 }

@@ -183,6 +183,7 @@ const STRETCH: usize = 2048;
 
 impl<'i> Input<'i, '_> {
     /// Input as text, None where that is not UTF-8.
+    #[inline]
     fn text(&mut self, start: usize, length: usize) -> Option<&'i str> {
         let known = |text: &'i str, from: usize| text.get(start - from..start - from + length);
         if start >= self.text_at && start + length <= self.text_at + self.text.len() {
@@ -288,7 +289,8 @@ impl Rewriter {
                 (Open::String { escaped }, ..) => self.resume_string(escaped, cut, values)?,
                 (Open::Scalar, ..) => self.scalar(cut, values)?,
                 (_, b' ' | b'\n' | b'\r' | b'\t', _) => {
-                    cut.at += 1;
+                    let rest = cut.data.get(cut.at..).unwrap_or_default();
+                    cut.at += json::blank(rest);
                     Event::None
                 }
                 (_, b'"', Expect::Key | Expect::KeyOrEnd) => self.string(cut, values)?,
@@ -395,6 +397,7 @@ impl Rewriter {
         Ok(())
     }
 
+    #[inline]
     fn bounded(&self, length: usize) -> Result<(), JsonError> {
         let limit = match (self.open, self.expect) {
             (Open::Scalar, _) => MAX_NUMBER,
@@ -429,6 +432,7 @@ impl Rewriter {
         Ok(Event::None)
     }
 
+    #[inline]
     fn key(&mut self, token: &Token<'_>, cut: &mut Input<'_, '_>) -> Result<Event, JsonError> {
         let drops = match token.text {
             Some(name) => self.stack.member(name, &self.fields),
@@ -584,6 +588,7 @@ impl Rewriter {
         })
     }
 
+    #[inline]
     fn comma(&mut self, cut: &mut Input<'_, '_>) {
         let list = self.stack.next();
         self.expect = match list {
@@ -597,6 +602,7 @@ impl Rewriter {
         cut.at += 1;
     }
 
+    #[inline]
     fn after_value(&mut self, cut: &mut Input<'_, '_>) {
         self.expect = Expect::CommaOrEnd;
         if self.sink == Sink::Skip(self.stack.depth()) {
@@ -606,6 +612,7 @@ impl Rewriter {
     }
 
     /// Leaves a token as it is.
+    #[inline]
     fn pass(&mut self, token: &Token<'_>, cut: &mut Input<'_, '_>) {
         if token.held {
             for bytes in [b"\"", token.raw, b"\""] {
@@ -627,12 +634,14 @@ impl Rewriter {
     }
 
     /// Writes the input up to where it is read.
+    #[inline]
     fn flush(&mut self, cut: &mut Input<'_, '_>) {
         let bytes = cut.data.get(cut.written..cut.at).unwrap_or_default();
         self.emit(bytes, cut.out);
         cut.written = cut.at;
     }
 
+    #[inline]
     fn emit(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
         match self.sink {
             Sink::Out => out.extend_from_slice(bytes),

@@ -42,7 +42,7 @@ use super::operator::StandaloneOperator;
 use super::otlp::OtlpSettings;
 use super::policies::{LoadedPolicies, render};
 use super::quarantine::Quarantines;
-use super::secrets::FileSecrets;
+use super::secrets::{FileSecrets, Known};
 use super::ui::ui_config;
 
 /// How often the evidence store looks after itself.
@@ -165,6 +165,7 @@ impl Standalone {
             placeholders: Arc::clone(&placeholders),
             dir: config.secrets_dir(),
             base: config.state_dir.clone(),
+            known: Known::default(),
         };
         let engine = Engine::new(EngineConfig {
             policies: Arc::clone(&policies) as _,

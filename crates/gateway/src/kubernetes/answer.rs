@@ -40,6 +40,8 @@ const HEAD: usize = 64 << 10;
 const HEAD_COUNTED: usize = 1 << 20;
 /// The part of one object that is delivered before the object is whole.
 const OBJECT: usize = 2 << 20;
+/// What comes at once, as a rule, and a little: room for it is made once.
+const PIECE: usize = 17 << 10;
 /// Most bytes of an error of the server's.
 const ERROR: usize = 256 << 10;
 /// How long the next bytes may take before the head goes out without them.
@@ -135,6 +137,8 @@ pub(super) struct Answer {
     ended: bool,
     /// The head waits for the first bytes; it no longer does where they do not come.
     heads: bool,
+    /// Its length is known: all of it is on its way.
+    announced: bool,
     /// Whoever asked says after how many bytes it ends.
     pub(super) is_cut: bool,
     /// It ends by itself: a line's rest comes with its end at the latest.
@@ -150,8 +154,8 @@ impl Answer {
         gate: Gate,
         active: Active,
         is_watch: bool,
-    ) -> Self {
-        Self {
+    ) -> Box<Self> {
+        Box::new(Self {
             upstream,
             reader,
             gate,
@@ -160,15 +164,16 @@ impl Answer {
             out: Vec::new(),
             ended: false,
             heads: false,
+            announced: false,
             is_cut: false,
             ends: false,
             yaml: None,
-        }
+        })
     }
 
     /// The answer that the client receives.
     pub(super) async fn into_response(
-        mut self,
+        mut self: Box<Self>,
         mut head: response::Parts,
         streams: bool,
     ) -> Response<Body> {
@@ -178,11 +183,18 @@ impl Answer {
             HEAD
         };
         if !matches!(self.reader, Reader::Plain) {
-            head.headers.remove(CONTENT_LENGTH);
+            let length = head.headers.remove(CONTENT_LENGTH);
+            self.announced = length.is_some() && matches!(self.reader, Reader::Objects(_));
         }
         let plain = matches!(self.reader, Reader::Plain);
         self.heads = !streams && (self.active.meter.is_some() || !plain);
+        let mut roomy = false;
         while self.heads && !self.ended && self.out.len() < most {
+            // What does not end soon has its room at once, rather than twice as much again and again.
+            if self.out.len() > HEAD && !roomy {
+                self.out.reserve_exact(most - self.out.len() + PIECE);
+                roomy = true;
+            }
             if let Err(refusal) = self.read().await {
                 return self.refused(&refusal);
             }
@@ -213,7 +225,9 @@ impl Answer {
     }
 
     /// The next piece of the body, and what is left.
-    async fn next(mut self) -> Option<(Result<Frame<Bytes>, Failed>, Option<Self>)> {
+    async fn next(
+        mut self: Box<Self>,
+    ) -> Option<(Result<Frame<Bytes>, Failed>, Option<Box<Self>>)> {
         loop {
             if !self.out.is_empty() && self.is_deliverable() {
                 let ready = self.ready();
@@ -226,7 +240,8 @@ impl Answer {
                 return Some((Ok(Frame::data(ready.into())), Some(self)));
             }
             if self.ended {
-                self.end().await;
+                // What waits for what comes is the smaller without it.
+                Box::pin(self.end()).await;
                 return None;
             }
             if let Err(refusal) = self.read().await {
@@ -248,7 +263,10 @@ impl Answer {
         if let Reader::Objects(objects) = &mut self.reader
             && let Some(mark) = &mut objects.mark
         {
-            let rest = self.out.split_off(*mark);
+            let begun = self.out.get(*mark..).unwrap_or_default();
+            let mut rest = Vec::with_capacity(begun.len() + PIECE);
+            rest.extend_from_slice(begun);
+            self.out.truncate(*mark);
             *mark = 0;
             return std::mem::replace(&mut self.out, rest);
         }
@@ -273,7 +291,7 @@ impl Answer {
 
     /// Reads what comes next.
     async fn read(&mut self) -> Result<(), Refusal> {
-        let patience = match (self.text_waits(), self.heads) {
+        let patience = match (self.text_waits(), self.heads && !self.announced) {
             (true, _) => Some(LINE),
             (false, true) => Some(STALL),
             (false, false) => None,
@@ -319,6 +337,7 @@ impl Answer {
     }
 
     async fn read_objects(&mut self, data: &[u8]) -> Result<(), Refusal> {
+        self.out.reserve(data.len() + data.len() / 16);
         let mut input = data;
         let mut ended: Vec<Counted> = Vec::new();
         loop {
@@ -412,7 +431,7 @@ impl Answer {
     }
 
     /// Ends the record; where policy asks for it, before the client sees the end.
-    async fn end(mut self) {
+    async fn end(mut self: Box<Self>) {
         self.take_labels();
         if let Reader::Objects(objects) = &mut self.reader
             && let Some(token) = objects.continues()
@@ -425,7 +444,8 @@ impl Answer {
             self.gate.list_goes_on(&token, delivered);
         }
         let outcome = self.active.outcome.take().unwrap_or(Outcome::Completed);
-        self.active.finish_kept(outcome).await;
+        let Self { active, .. } = *self;
+        active.finish_kept(outcome).await;
     }
 
     fn take_labels(&mut self) {
@@ -444,7 +464,7 @@ impl Answer {
     }
 
     /// Refused before anything of it went out.
-    fn refused(mut self, refusal: &Refusal) -> Response<Body> {
+    fn refused(mut self: Box<Self>, refusal: &Refusal) -> Response<Body> {
         self.take_labels();
         let id = self.active.audit_id();
         self.note(refusal);
@@ -453,7 +473,10 @@ impl Answer {
 
     /// Ended in the middle: by an event where it is a watch, else by breaking off.
     #[expect(clippy::type_complexity, reason = "what `unfold` asks for")]
-    fn broken(mut self, refusal: &Refusal) -> Option<(Result<Frame<Bytes>, Failed>, Option<Self>)> {
+    fn broken(
+        mut self: Box<Self>,
+        refusal: &Refusal,
+    ) -> Option<(Result<Frame<Bytes>, Failed>, Option<Box<Self>>)> {
         self.take_labels();
         let id = self.active.audit_id();
         self.note(refusal);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{Method, Request, Response, StatusCode, request};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use hyper::body::{Bytes, Incoming};
+use hyper::body::{Body as _, Bytes, Incoming};
 use tokio::sync::OwnedSemaphorePermit;
 use weir_audit::{
     Decision as Recorded, KubernetesAnswered, Outcome, Record, Statement, StatementStarted,
@@ -162,13 +162,16 @@ impl Exchange {
             }
             return Ok(refusal.response(&audit_id));
         }
-        let (object, rest) = self.object(&head, &request, body).await?;
+        let (object, rest) = match body.is_end_stream() {
+            true => (None, None),
+            false => Box::pin(self.object(&head, &request, body)).await?,
+        };
         let permitted = self.permit(request, claim, &head, object, streams).await?;
         claim
             .exchange(&mut head.headers, &self.session.credentials, &*credentials)
             .map_err(|reason| Refusal::unjudged(&reason))?;
         if streams {
-            return super::streams::upgrade(self, head, permitted).await;
+            return Box::pin(super::streams::upgrade(self, head, permitted)).await;
         }
         self.forward(head, rest, permitted).await
     }
@@ -208,14 +211,10 @@ impl Exchange {
         request: &wire::Request,
         body: Incoming,
     ) -> Result<(Option<Bytes>, Option<Incoming>), Refusal> {
-        use hyper::body::Body as _;
         let proxied = request
             .resource
             .as_ref()
             .is_some_and(|resource| resource.subresource == "proxy");
-        if body.is_end_stream() {
-            return Ok((None, None));
-        }
         if proxied {
             return Ok((None, Some(body)));
         }
@@ -353,7 +352,7 @@ impl Exchange {
                 };
                 let mut hold = hold.afresh();
                 while let Some(spec) = hold.pending().first().cloned() {
-                    match question.ask(active, &spec).await {
+                    match Box::pin(question.ask(active, &spec)).await {
                         Ok(release) => hold.grant(&spec.rule, release),
                         Err(refusal) => {
                             if streams {

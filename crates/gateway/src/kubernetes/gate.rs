@@ -165,7 +165,7 @@ impl Gate {
                     }
                 }
                 Step::Exceeded(index) => {
-                    self.exceeded(active, index).await?;
+                    Box::pin(self.exceeded(active, index)).await?;
                     self.is_unchanged(active)?;
                 }
             }

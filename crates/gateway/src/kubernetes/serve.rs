@@ -307,8 +307,9 @@ where
     let service = {
         let session = Arc::clone(session);
         service_fn(move |request| {
-            let session = Arc::clone(&session);
-            async move { Ok::<_, Infallible>(super::exchange::answer(session, request).await) }
+            // What is on its way is larger than what waits afterwards, and goes before that.
+            let answered = Box::pin(super::exchange::answer(Arc::clone(&session), request));
+            async move { Ok::<_, Infallible>(answered.await) }
         })
     };
     let io = TokioIo::new(stream);

@@ -84,6 +84,9 @@ impl Active {
     /// Counts, and keeps where it is recorded, what goes to the client.
     pub(super) fn delivers(&mut self, bytes: &[u8]) {
         self.bytes += bytes.len() as u64;
+        if self.recorder.is_none() {
+            return;
+        }
         let at = self.elapsed_ms();
         let Some(recorder) = self.recorder.as_mut() else {
             return;

@@ -120,7 +120,7 @@ impl Upstream {
                 None if self.failures.load(Ordering::Acquire) != failures => {
                     return Err(kept.failure.clone());
                 }
-                None => match self.connect().await {
+                None => match Box::pin(self.connect()).await {
                     Ok(sender) => sender,
                     Err(why) => {
                         kept.failure.clone_from(&why);
@@ -162,7 +162,7 @@ impl Upstream {
         &self,
         request: Request<Outgoing>,
     ) -> Result<Response<Incoming>, String> {
-        let answer = match self.connect().await? {
+        let answer = match Box::pin(self.connect()).await? {
             Sender::One(mut one) => one.send_request(request).await,
             Sender::Two(mut two) => two.send_request(request).await,
         };

@@ -76,3 +76,25 @@ fn reset_forgets_and_old_buckets_go_when_the_file_is_compacted() {
     let (_, rows) = CounterStore::open(&path).unwrap();
     assert_eq!(rows, [row("b", 1, 1, 1)]);
 }
+
+#[test]
+fn an_amount_that_stays_is_not_written_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("budgets");
+    let (store, _) = CounterStore::open(&path).unwrap();
+    let length = || std::fs::metadata(&path).unwrap().len();
+    store.put(b"a", 1, 0, 0).unwrap();
+    let first = length();
+    assert!(first > 0);
+    store.put(b"a", 1, 0, 0).unwrap();
+    assert_eq!(length(), first);
+    store.put(b"a", 1, 1, 0).unwrap();
+    assert_eq!(length(), 2 * first);
+    // What was reset or forgotten is not known any more.
+    store.reset().unwrap();
+    store.put(b"a", 1, 1, 0).unwrap();
+    assert_eq!(length(), first);
+    store.forget_before(2).unwrap();
+    store.put(b"a", 1, 1, 0).unwrap();
+    assert_eq!(length(), 2 * first);
+}

@@ -96,11 +96,13 @@ impl Place {
     }
 
     /// Whether the fields of an object begin here.
+    #[inline]
     pub(super) fn is_root(self) -> bool {
         matches!(self, Place::Document | Place::Event | Place::Object)
     }
 
     /// The part that a caller is told.
+    #[inline]
     pub(super) fn part(self) -> Part {
         match self {
             Place::Annotations | Place::Annotation | Place::LastApplied => Part::Annotation,

@@ -6,6 +6,8 @@ use crate::field::Progress;
 
 /// The longest `name` beside other members, or string before another, that is remembered.
 const MAX_SIBLING: usize = 256;
+/// How deep most objects are.
+const USUAL_DEPTH: usize = 8;
 /// Names above this do not stay in memory.
 const KEPT_NAME: usize = 1024;
 
@@ -65,18 +67,22 @@ impl Stack {
         }
     }
 
+    #[inline]
     pub(super) fn depth(&self) -> usize {
         self.depth
     }
 
+    #[inline]
     fn top(&self) -> Option<&Frame> {
         self.frames.get(self.depth.checked_sub(1)?)
     }
 
+    #[inline]
     fn top_mut(&mut self) -> Option<&mut Frame> {
         self.frames.get_mut(self.depth.checked_sub(1)?)
     }
 
+    #[inline]
     pub(super) fn child(&self) -> Child {
         self.top().map_or(self.root, |frame| frame.child)
     }
@@ -85,6 +91,9 @@ impl Stack {
     pub(super) fn push(&mut self, list: bool, counted: bool, fields: &[FieldPattern]) {
         let child = self.child();
         if self.frames.len() == self.depth {
+            if self.depth == 0 {
+                self.frames.reserve(USUAL_DEPTH);
+            }
             self.frames.push(Frame::default());
         }
         if let Some(frame) = self.frames.get_mut(self.depth) {
@@ -108,6 +117,7 @@ impl Stack {
     }
 
     /// It has ended. Whether it was counted; None where the other kind of bracket is open.
+    #[inline]
     pub(super) fn pop(&mut self, list: bool) -> Option<bool> {
         let counted = self.top().filter(|frame| frame.list == list)?.counted;
         self.depth -= 1;
@@ -115,6 +125,7 @@ impl Stack {
     }
 
     /// Behind a comma. Whether this is a list.
+    #[inline]
     pub(super) fn next(&mut self) -> bool {
         self.top_mut().is_some_and(|frame| {
             frame.index += 1;
@@ -203,6 +214,7 @@ impl Stack {
     }
 
     /// A string is the value of the member that is read, or an item.
+    #[inline]
     pub(super) fn string(&mut self, text: &str) {
         if let Some(frame) = self.top_mut()
             && (frame.list || matches!(frame.key.as_str(), "name" | "key"))
@@ -216,12 +228,14 @@ impl Stack {
     }
 
     /// The string before, of a list.
+    #[inline]
     pub(super) fn before(&self) -> Option<&str> {
         let frame = self.top().filter(|frame| frame.list && frame.named)?;
         Some(&frame.name)
     }
 
     /// The nearest member's name, and the `name` beside it.
+    #[inline]
     pub(super) fn names(&self) -> (Option<&str>, Option<&str>) {
         let frames = self.frames.get(..self.depth).unwrap_or_default();
         match frames.iter().rev().find(|frame| !frame.list) {
@@ -234,21 +248,25 @@ impl Stack {
     }
 
     /// How many items of the list were before.
+    #[inline]
     pub(super) fn index(&self) -> usize {
         self.top().map_or(0, |frame| frame.index)
     }
 
     /// Whether members of the object may be dropped.
+    #[inline]
     pub(super) fn may_drop(&self) -> bool {
         self.top()
             .is_some_and(|frame| frame.alive && frame.place == Place::Owned)
     }
 
+    #[inline]
     pub(super) fn has_members(&self) -> bool {
         self.top().is_some_and(|frame| frame.members)
     }
 
     /// A member of the object is written.
+    #[inline]
     pub(super) fn written(&mut self) {
         if let Some(frame) = self.top_mut() {
             frame.members = true;

@@ -78,7 +78,7 @@ impl Exchange {
             permitted.object.is_some() || !asked.field_terms.is_empty() || changes && is_there;
         let named = permitted.masks.as_ref().is_some_and(Masks::has_fields);
         if failed && quotes && named {
-            return Ok(answer::withheld(head, body, active).await);
+            return Ok(Box::pin(answer::withheld(head, body, active)).await);
         }
         let has_body = !is_head
             && !matches!(
@@ -157,7 +157,10 @@ impl Exchange {
             headers.insert(HOST, host);
         }
         if let Some(value) = headers.get_mut(AUTHORIZATION) {
-            value.set_sensitive(true);
+            // HTTP/2 says what is sensitive in full with each request. A token is too long to be guessed
+            // whole, which is all that a header's table could tell, and that of a connection is one client's:
+            // the server's own clients have it named once, too.
+            value.set_sensitive(!upstream.is_http2());
         }
         Ok(request)
     }
