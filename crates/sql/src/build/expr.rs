@@ -79,7 +79,7 @@ impl Builder {
                 Expr::Array(elements)
             }
             NodeEnum::AIndirection(indirection) => self.indirection(indirection),
-            NodeEnum::CoalesceExpr(expr) => Expr::Computed(self.exprs(&expr.args)),
+            NodeEnum::CoalesceExpr(expr) => Expr::Chosen(self.exprs(&expr.args)),
             NodeEnum::MinMaxExpr(expr) => Expr::Computed(self.exprs(&expr.args)),
             NodeEnum::NamedArgExpr(arg) => self.optional(arg.arg.as_deref()).unwrap_or(Expr::Const),
             NodeEnum::GroupingFunc(grouping) => {
@@ -191,6 +191,8 @@ impl Builder {
                     pair(false, left, right)
                 } else if matches!((&left, &right), (Expr::Const, Expr::Const)) {
                     Expr::Const
+                } else if matches!(name.as_str(), "+" | "-" | "*" | "/" | "%") {
+                    Expr::Chosen(vec![left, right])
                 } else {
                     Expr::Computed(vec![left, right])
                 }

@@ -20,7 +20,7 @@ impl Written {
         let mut prov = column.prov.clone();
         let mut absorb = |other: &Prov| {
             if !other.origins.is_empty() {
-                prov.absorb(&other.clone().derive());
+                prov.absorb(&other.clone().choose());
                 prov.derived = true;
             }
         };
@@ -191,6 +191,7 @@ impl Tracer<'_> {
             &Destination {
                 relation,
                 column: column.clone(),
+                altered: prov.altered,
             },
         );
         match column {
