@@ -114,7 +114,7 @@ netns: release ## network namespaces with the real redirect (root)
 	@WEIR=$(WEIR) bash e2e/netns/run.sh --release
 
 .PHONY: drivers
-drivers: release ## seven drivers, direct and through Weir, byte for byte [ONLY=asyncpg]
+drivers: release ## eight drivers, direct and through Weir, byte for byte [ONLY=asyncpg]
 	python3 e2e/drivers/run.py --weir $(WEIR) $(if $(ONLY),--only $(ONLY))
 
 .PHONY: notify

@@ -45,6 +45,11 @@ def build_pgjdbc():
     return ["java", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", f"{jar}:{classes}", "Scenario"]
 
 
+def build_node():
+    install.need("node", "nodejs")
+    return ["env", f"NODE_PATH={install.driver_node()}", "node", os.path.join(HERE, "node/scenario.js")]
+
+
 DRIVERS = {
     "psql15": lambda: [sys.executable, os.path.join(HERE, "psql.py"), "15"],
     "psql18": lambda: [sys.executable, os.path.join(HERE, "psql.py"), "18"],
@@ -53,6 +58,7 @@ DRIVERS = {
     "tokio-postgres": build_rust,
     "pgjdbc": build_pgjdbc,
     "pgx": build_pgx,
+    "node": build_node,
 }
 
 

@@ -9,6 +9,8 @@ ALTER TABLE customers ADD CONSTRAINT named CHECK (name <> '');
 CREATE TABLE customers_2020 () INHERITS (customers);
 INSERT INTO customers_2020 VALUES (2001, 'Person 2001', '811-12-1001');
 CREATE TABLE "tax ids" (id int, ssn text);
+CREATE TABLE kunden (id int, "straße" text);
+INSERT INTO kunden SELECT id, ssn FROM customers WHERE id = 1;
 CREATE VIEW customer_names AS SELECT id, name FROM customers;
 CREATE VIEW customer_view AS SELECT id, name, ssn AS number FROM customers;
 CREATE TABLE orders (id int PRIMARY KEY, body text);

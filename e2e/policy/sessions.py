@@ -50,6 +50,13 @@ SESSIONS = {
         "SET standard_conforming_strings = off", "BEGIN", "SET LOCAL standard_conforming_strings = on",
         run("ROLLBACK") + run(ESCAPED)],
     "an encoding, in one batch": [run("SET client_encoding = 'SJIS'") + run(ENCODED)],
+    "a name in two encodings": [
+        f"PREPARE \u00e4 AS {DIRTY}", "SET client_encoding = 'LATIN1'", wire.parse(CLEAN, "\u00e4"),
+        "SET client_encoding = 'UTF8'", "EXECUTE \u00e4"],
+    "a catalog in another encoding": [
+        "SET client_encoding = 'LATIN1'", "CREATE TEMP TABLE t (id int)", "SELECT * FROM kunden"],
+    "a catalog in an encoding that is changed, in one batch": [
+        run("CREATE TEMP TABLE t (id int)") + run("SET client_encoding = 'LATIN1'") + run("SELECT * FROM kunden")],
     "a notice while it is planned": [SAYS.replace("LEVEL", "NOTICE"), run("SELECT 1 WHERE f() = 2")],
     "an error while it is planned": [SAYS.replace("LEVEL", "EXCEPTION"), run("SELECT 1 WHERE f() = 2")],
     "a transaction that was prepared": [

@@ -10,6 +10,7 @@ mod client;
 mod code;
 mod context;
 mod dial;
+mod encoding;
 mod estimate;
 mod exchange;
 mod explain;

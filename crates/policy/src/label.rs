@@ -135,6 +135,7 @@ pub struct LabelRules {
     rules: Vec<(TablePattern, Glob, LabelId)>,
     fields: Vec<(LabelledField, LabelId)>,
     names: Vec<Arc<str>>,
+    partial: Vec<bool>,
 }
 
 impl LabelRules {
@@ -156,12 +157,21 @@ impl LabelRules {
                 .iter()
                 .map(|label| label.name.as_str().into())
                 .collect(),
+            partial: labels
+                .iter()
+                .map(|label| matches!(label.mask, Mask::Partial { .. }))
+                .collect(),
         }
     }
 
     /// The name of a label of the same bundle.
     pub fn name(&self, id: LabelId) -> Option<&Arc<str>> {
         self.names.get(usize::from(id.0))
+    }
+
+    /// Whether a masked value of this label may show a part of itself.
+    pub fn shows_part(&self, id: LabelId) -> bool {
+        self.partial.get(usize::from(id.0)) == Some(&true)
     }
 
     /// The label of this name. Names are stable across revisions, ids are not.

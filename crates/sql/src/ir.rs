@@ -210,6 +210,8 @@ pub(crate) enum Expr {
     },
     /// Computed from all of these.
     Computed(Vec<Self>),
+    /// The same, but a text is one of these or none: COALESCE, and arithmetic, which texts do not have.
+    Chosen(Vec<Self>),
     /// Cannot be judged.
     Unknown,
 }

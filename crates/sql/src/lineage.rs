@@ -101,6 +101,8 @@ pub struct Destination {
     pub relation: usize,
     /// The column, `None` where it is not known.
     pub column: Option<String>,
+    /// Whether other parts of a text may stand where its ends were.
+    pub altered: bool,
 }
 
 /// How close an output is to its origins.

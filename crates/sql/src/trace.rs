@@ -141,6 +141,7 @@ impl Tracer<'_> {
                 let plan = Prov {
                     origins,
                     derived: true,
+                    altered: true,
                 };
                 let rows = vec![Col::new(Some("QUERY PLAN"), plan)];
                 self.send(&rows);
@@ -239,6 +240,7 @@ impl Tracer<'_> {
             let into = Destination {
                 relation,
                 column: name.filter(|_| known),
+                altered: column.prov.altered,
             };
             self.write(&column.prov, &into);
         }
@@ -264,6 +266,7 @@ impl Tracer<'_> {
         Prov {
             origins: vec![self.number(origin)],
             derived,
+            altered: derived,
         }
     }
 

@@ -149,6 +149,23 @@ pub fn named(body: &[u8]) -> Result<Named<'_>, ProtocolError> {
     }
 }
 
+/// Whether a message of the extended protocol names a statement or portal by bytes beyond ASCII, which mean
+/// what the session's encoding makes of them.
+pub fn has_foreign_name(tag: u8, body: &[u8]) -> bool {
+    let (names, before) = match tag {
+        tag::PARSE | tag::EXECUTE => (1, 0),
+        tag::BIND => (2, 0),
+        tag::DESCRIBE | tag::CLOSE => (1, 1),
+        _ => return false,
+    };
+    let mut ended = 0;
+    let mut inside = body.iter().skip(before).take_while(|byte| {
+        ended += usize::from(**byte == 0);
+        ended < names
+    });
+    inside.any(|byte| !byte.is_ascii())
+}
+
 /// The OID of the function that a `FunctionCall` calls.
 ///
 /// # Errors

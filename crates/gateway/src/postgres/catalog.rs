@@ -23,7 +23,7 @@ use functions::{Functions, Labelled, in_quotes};
 pub(crate) use functions::{collects, rereads, stores_by_words, words};
 pub(crate) use oracle::Oracle;
 pub(crate) use pins::Pins;
-pub(crate) use query::{QUERIES, Rows, Table};
+pub(crate) use query::{QUERIES, Rows, Table, in_hex};
 
 /// First OID of objects that are not part of the server (`FirstNormalObjectId`).
 pub(crate) const FIRST_USER_OID: u32 = 16_384;
@@ -98,6 +98,8 @@ pub(crate) struct Catalog {
     by_oid: HashMap<u32, usize>,
     functions: Functions,
     all_labels: Vec<LabelId>,
+    /// Those whose masks show a part of the value, sorted.
+    partial: Vec<LabelId>,
 }
 
 /// How a relation's name resolves.
@@ -161,9 +163,11 @@ impl Catalog {
     /// A row does not have the shape that was asked for.
     pub(crate) fn build(rows: &Rows, rules: &LabelRules, pins: &mut Pins) -> Result<Self, String> {
         let mut catalog = Self {
+            partial: rules.all(),
             all_labels: rules.all(),
             ..Self::default()
         };
+        catalog.partial.retain(|id| rules.shows_part(*id));
         for column in rows.columns()? {
             catalog.add_column(&column, rules, pins);
         }

@@ -80,6 +80,13 @@ impl Session {
         header: Header,
     ) -> Result<Result<(), ProtocolError>, SessionEnd> {
         let total = header.total;
+        if frontend::has_foreign_name(header.tag, self.body(total))
+            && let Some(refusal) = self.refuse_name().await?
+        {
+            self.refuse_extended(total, &refusal);
+            self.pending.push_refused(Owed::DescribeStatement, refusal);
+            return Ok(Ok(()));
+        }
         match header.tag {
             tag::QUERY => return self.query(total).await,
             tag::PARSE => return self.parse(total).await,
@@ -151,21 +158,19 @@ impl Session {
         text: for<'a> fn(&'a [u8]) -> Result<&'a [u8], ProtocolError>,
     ) -> Result<Arc<Analysed>, ProtocolError> {
         const LARGE: usize = 16 * 1024;
-        let text = text(self.body(total))?;
-        let Ok(text) = std::str::from_utf8(text) else {
-            return Ok(Arc::new(Analysed::opaque(&String::from_utf8_lossy(text))));
+        let bytes = text(self.body(total))?;
+        let depends = || !bytes.is_ascii() || bytes.contains(&b'\\');
+        let text = match self.encodings.text(bytes) {
+            Some(text) if !(self.reading_unsure && depends()) => text,
+            _ => return Ok(Arc::new(Analysed::opaque(&String::from_utf8_lossy(bytes)))),
         };
-        let depends = || !text.is_ascii() || text.contains('\\');
-        if !self.encoding_is_plain && !text.is_ascii() || self.reading_unsure && depends() {
-            return Ok(Arc::new(Analysed::opaque(text)));
-        }
         if text.len() <= LARGE {
-            return Ok(self.shared.statements.analyse(text, &self.lex));
+            return Ok(self.shared.statements.analyse(&text, &self.lex));
         }
         if self.scope.permits_opaque() {
-            return Ok(Arc::new(Analysed::opaque(text)));
+            return Ok(Arc::new(Analysed::opaque(&text)));
         }
-        Ok(self.analyse_large(text).await)
+        Ok(self.analyse_large(&text).await)
     }
 
     /// Analyses a text on a thread with room: one at a time, because its tree takes a few hundred
@@ -222,7 +227,8 @@ impl Session {
         };
         if let Verdict::Deny(refusal) = &verdict
             && refusal.may_be_mistake
-            && let Some(error) = self.ask_for_error(analysed.text.as_bytes()).await?
+            && let Ok(text) = frontend::query(self.body(total)).map(<[u8]>::to_vec)
+            && let Some(error) = self.ask_for_error(&text).await?
         {
             self.client.inbox.discard(total, &mut self.server.out);
             let status = self.status;
@@ -344,6 +350,21 @@ impl Session {
             }
         }
         Ok(Ok(()))
+    }
+
+    /// Why a message with a name beyond ASCII cannot be judged, if it cannot: what such a name means depends
+    /// on the encoding, and the server may know another statement or portal under it than Weir.
+    async fn refuse_name(&mut self) -> Result<Option<Refusal>, SessionEnd> {
+        self.pass_barriers().await?;
+        self.begin_batch(None).await?;
+        self.refresh_policy().await?;
+        let is_read = self.encodings.is_utf8() && !self.reading_unsure;
+        if is_read || self.scope.permits_opaque() || self.pending.is_skipping() {
+            return Ok(None);
+        }
+        Ok(Some(Refusal::unjudged(
+            "the name of a statement or portal is not ASCII, and client_encoding is not UTF8",
+        )))
     }
 
     /// Puts a Parse that must fail in the place of a message of the extended protocol. It has a name, so

@@ -25,6 +25,10 @@ impl Session {
         let Some(text) = explained(active) else {
             return Ok(None);
         };
+        // It would be sent as Weir reads it.
+        if !text.is_ascii() && !self.encodings.is_utf8() {
+            return Ok(None);
+        }
         let owes = !self.pending.is_empty();
         if owes || self.status != b'I' || self.batch_open || self.server.eof {
             return Ok(None);

@@ -1,6 +1,7 @@
 //! Weir's own questions over the client's session: invisible to the client, and only while the
 //! server owes it nothing.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,7 +12,7 @@ use weir_sql::{Analysis, Statement};
 use weir_wire_postgres::{backend, message};
 
 use super::cache::Analysed;
-use super::catalog::{Catalog, Pins, QUERIES, Resolved, Rows};
+use super::catalog::{self, Catalog, Pins, QUERIES, Resolved, Rows};
 use super::pending::{Owed, name};
 use super::session::{Session, SessionEnd};
 
@@ -30,6 +31,8 @@ pub(crate) struct Catalogs {
     changed: Mutex<HashMap<Place, Instant>>,
     /// How often one has.
     changes: AtomicU64,
+    /// When a session of this engine has made or dropped something last, by place.
+    made: Mutex<HashMap<Place, Instant>>,
 }
 
 /// A target and a database.
@@ -55,6 +58,10 @@ pub(super) struct CatalogState {
     private: bool,
     /// Its transaction may have given another meaning to what other sessions know.
     changing: bool,
+    /// Its transaction may have made something.
+    making: bool,
+    /// When others had made what is looked for: a catalog must be younger.
+    outdated_by: Option<Instant>,
     /// Up to which change of other sessions it was looked at.
     seen: u64,
     /// Why it could not be read, since it was tried last.
@@ -80,17 +87,20 @@ impl CatalogState {
         *self = Self {
             dirty: self.dirty || self.private,
             changing: self.changing,
+            making: self.making,
             ..Self::default()
         };
     }
 
-    /// Gives up what is older than [`LOOK_AGAIN`]; whether it did.
-    fn outdate(&mut self) -> bool {
-        let is_old = self
-            .read_at
-            .is_some_and(|read_at| read_at.elapsed() >= LOOK_AGAIN);
+    /// Gives up what is older than [`LOOK_AGAIN`], or than what a session of this engine has made; whether it
+    /// did.
+    fn outdate(&mut self, made: Option<Instant>) -> bool {
+        let is_old = self.read_at.is_some_and(|read_at| {
+            read_at.elapsed() >= LOOK_AGAIN || made.is_some_and(|made| made >= read_at)
+        });
         if is_old {
             self.fresh_until = None;
+            self.outdated_by = made;
         }
         is_old
     }
@@ -98,12 +108,14 @@ impl CatalogState {
     /// A statement of this session has changed the schema.
     pub(super) fn schema_changed(&mut self, statement: &Statement) {
         self.dirty = true;
+        self.making = true;
         self.changing |= redefines(statement);
     }
 
     /// A transaction that was prepared, whoever did it, is committed: nobody knows what it has changed.
     pub(super) fn prepared_committed(&mut self) {
         self.dirty = true;
+        self.making = true;
         self.changing = true;
     }
 
@@ -117,6 +129,11 @@ impl CatalogState {
     pub(super) fn transaction_ended(&mut self) -> bool {
         self.dirty |= std::mem::take(&mut self.private);
         std::mem::take(&mut self.changing)
+    }
+
+    /// Whether the transaction that has ended may have made something.
+    pub(super) fn has_made(&mut self) -> bool {
+        std::mem::take(&mut self.making)
     }
 }
 
@@ -145,6 +162,17 @@ impl Catalogs {
         let mut changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
         changed.insert(place, Instant::now());
         self.changes.fetch_add(1, Ordering::Release);
+    }
+
+    /// A session has made something there, or dropped it: names may be known that were not.
+    pub(super) fn made(&self, place: Place) {
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        made.insert(place, Instant::now());
+    }
+
+    fn made_at(&self, place: &Place) -> Option<Instant> {
+        let made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        made.get(place).copied()
     }
 
     fn changed_at(&self, place: &Place) -> Option<Instant> {
@@ -238,6 +266,7 @@ impl Session {
             let given_up = self
                 .catalog
                 .read_at
+                .max(self.catalog.outdated_by)
                 .max(self.shared.catalogs.changed_at(&key));
             let newer = |at: Instant| given_up.is_none_or(|given_up| at > given_up);
             if let Some((catalog, at)) =
@@ -300,6 +329,8 @@ impl Session {
             dirty: false,
             private,
             changing: self.catalog.changing,
+            making: self.catalog.making,
+            outdated_by: None,
             seen: self.catalog.seen,
             failed: None,
             explains: None,
@@ -347,7 +378,10 @@ impl Session {
         });
         if !names_unknown {
             self.catalog.explains = Some(Arc::clone(analysed));
-        } else if self.catalog.outdate() {
+            return Ok(());
+        }
+        let made = self.shared.catalogs.made_at(&self.place());
+        if self.catalog.outdate(made) {
             // What cannot be read again leaves the older one, which refuses what it does not know.
             drop(self.refresh_catalog().await?);
         }
@@ -355,9 +389,15 @@ impl Session {
     }
 
     async fn read_catalog(&mut self) -> Result<Result<Rows, String>, SessionEnd> {
-        let questions = QUERIES.map(|query| (query.as_bytes(), &[][..]));
+        let in_hex = !self.encodings.is_utf8() || self.reading_unsure;
+        let texts = QUERIES.map(|(query, columns)| match in_hex {
+            true => catalog::in_hex(query, columns).into(),
+            false => Cow::Borrowed(query),
+        });
+        let questions = texts.each_ref().map(|text| (text.as_bytes(), &[][..]));
         let rows = self.ask_server(NAME, &questions).await?;
         Ok(rows.and_then(|rows| match rows.tables.len() {
+            answered if answered == QUERIES.len() && in_hex => rows.out_of_hex(),
             answered if answered == QUERIES.len() => Ok(rows),
             _ => Err("the server went away".to_owned()),
         }))
@@ -373,6 +413,9 @@ impl Session {
     ) -> Result<Result<Rows, String>, SessionEnd> {
         self.capture.rows = Rows::default();
         self.capture.error = None;
+        // What failed before has left it there.
+        self.tell_server(|out| message::close(out, b'S', own));
+        self.pending.push_ours(Owed::CloseStatement(name(own)));
         for (question, values) in questions {
             self.tell_server(|out| {
                 message::parse(out, own, question);

@@ -398,8 +398,8 @@ impl Judged {
         }
     }
 
-    /// Labelled data that is copied to where the labels do not follow is as good as shown. Whether
-    /// it is.
+    /// Labelled data that is copied to where the labels do not follow is as good as shown, and so is a text that
+    /// was turned or cut where a mask shows its ends. Whether it is.
     fn flows_into(
         &mut self,
         into: Option<&weir_sql::Destination>,
@@ -409,7 +409,9 @@ impl Judged {
         if labels.is_empty() {
             return false;
         }
-        let kept = into.map(|into| oracle.labels_at(into.relation, into.column.as_deref()));
+        let is_whole = |into: &&weir_sql::Destination| !into.altered || !oracle.shows_part(labels);
+        let kept = into.filter(is_whole);
+        let kept = kept.map(|into| oracle.labels_at(into.relation, into.column.as_deref()));
         if kept.is_some_and(|kept| labels.iter().all(|label| kept.contains(label))) {
             return false;
         }

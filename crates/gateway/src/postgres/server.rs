@@ -320,7 +320,8 @@ impl Session {
             b"standard_conforming_strings" => {
                 self.lex.standard_conforming_strings = value == b"on";
             }
-            b"client_encoding" => self.encoding_is_plain = value == b"UTF8",
+            b"client_encoding" => self.encodings.client_is(value),
+            b"server_encoding" => self.encodings.server_is(value),
             _ => {}
         }
     }

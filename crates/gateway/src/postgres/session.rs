@@ -17,6 +17,7 @@ use weir_policy::Scope;
 use weir_sql::LexSettings;
 
 use super::catalog::{Catalog, Rows};
+use super::encoding::Encodings;
 use super::hold::Crossing;
 use super::pending::Pending;
 use super::prepared::Named;
@@ -224,7 +225,7 @@ pub(super) struct Session {
     /// The transaction has touched labelled data: what is checked at its end may show it.
     pub(super) touched: bool,
     pub(super) lex: LexSettings,
-    pub(super) encoding_is_plain: bool,
+    pub(super) encodings: Encodings,
     /// Something has run that may have changed either; the server says so when it is ready.
     pub(super) reading_unsure: bool,
     /// Client messages of the extended protocol have gone since the last Sync.

@@ -479,7 +479,7 @@ async fn run(
         status: b'I',
         touched: false,
         lex: LexSettings::default(),
-        encoding_is_plain: true,
+        encodings: Default::default(),
         reading_unsure: false,
         batch_open: false,
         terminated: false,

@@ -159,7 +159,7 @@ impl Builder {
                 Expr::Array(elements)
             }
             NodeEnum::AIndirection(indirection) => self.indirection(indirection),
-            NodeEnum::CoalesceExpr(expr) => Expr::Computed(self.exprs(&expr.args)),
+            NodeEnum::CoalesceExpr(expr) => Expr::Chosen(self.exprs(&expr.args)),
             NodeEnum::MinMaxExpr(expr) => Expr::Computed(self.exprs(&expr.args)),
             NodeEnum::NamedArgExpr(arg) => self.optional(arg.arg.as_deref()).unwrap_or(Expr::Const),
             NodeEnum::GroupingFunc(grouping) => {
@@ -277,6 +277,8 @@ impl Builder {
                         args: vec![left, right],
                         ..Call::default()
                     }))
+                } else if matches!(name.as_str(), "+" | "-" | "*" | "/" | "%") {
+                    Expr::Chosen(vec![left, right])
                 } else {
                     Expr::Computed(vec![left, right])
                 }

@@ -107,6 +107,27 @@ fn whatever_is_computed_is_derived() {
 }
 
 #[test]
+fn rows_of_two_labelled_columns_are_shown_as_they_are() {
+    all(
+        "=",
+        &[
+            "SELECT ssn FROM customers WHERE id = 1 UNION ALL SELECT ssn FROM customers WHERE id = 2",
+            "SELECT ssn FROM customers UNION SELECT salary FROM customers",
+            "SELECT ssn FROM customers EXCEPT SELECT c.ssn FROM customers c",
+            "SELECT v FROM (SELECT ssn FROM customers UNION SELECT ssn FROM customers) t (v)",
+        ],
+    );
+    all(
+        "~",
+        &[
+            "SELECT ssn FROM customers UNION SELECT reverse(ssn) FROM customers",
+            "SELECT left(ssn, 3) FROM customers UNION SELECT ssn FROM customers",
+            "SELECT ssn FROM customers INTERSECT SELECT '1'",
+        ],
+    );
+}
+
+#[test]
 fn whole_rows_carry_every_label() {
     all(
         "~",

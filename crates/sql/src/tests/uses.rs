@@ -232,3 +232,24 @@ fn a_value_given_to_what_keeps_it_is_written_away() {
         assert!(!kept.iter().any(|used| used.contains("Write")), "{kept:?}");
     }
 }
+
+#[test]
+fn a_whole_row_is_counted_and_tested_however_it_is_written() {
+    let row = |how: &str| ["profile", "salary", "ssn"].map(|column| format!("{column}:{how}"));
+    let outer = "FROM orders o LEFT JOIN customers c ON c.id = o.customer_id";
+    for sql in [
+        "SELECT count(c.*) FROM customers c",
+        &format!("SELECT count(c.*) {outer}"),
+        &format!("SELECT count(c) {outer}"),
+    ] {
+        assert_eq!(uses(sql), row("Count"), "{sql}");
+    }
+    for sql in [
+        format!("SELECT o.id {outer} WHERE c.* IS NULL"),
+        format!("SELECT o.id {outer} WHERE c IS NOT NULL"),
+    ] {
+        assert_eq!(uses(&sql), row("NullTest"), "{sql}");
+    }
+    let computed = "SELECT 1 FROM (SELECT nullif(ssn, '1') FROM customers) c WHERE c.* IS NULL";
+    assert_eq!(uses(computed), ["ssn:Predicate"]);
+}

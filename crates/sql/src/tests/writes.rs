@@ -145,6 +145,8 @@ fn a_labelled_value_that_is_made_anew_tells_of_itself_where_it_may_be_null() {
                 "UPDATE customers SET ssn = lower(trim(ssn)) || '-' || $1",
                 "UPDATE customers SET ssn = replace(ssn::text, '-', '')",
                 "UPDATE customers SET name = nullif(name, '')",
+                "UPDATE customers SET ssn = coalesce($1, ssn)",
+                "UPDATE customers SET salary = salary * 1.1 + 100",
             ],
         ),
     ] {
@@ -221,4 +223,34 @@ fn an_upsert_of_a_label_onto_itself_is_no_flow_of_data() {
         "INSERT INTO customers (id, ssn) VALUES ($1, $2) ON CONFLICT (id) DO UPDATE SET ssn = excluded.ssn",
     );
     assert_eq!(found, ["ssn:WriteTo"]);
+}
+
+#[test]
+fn a_text_that_is_turned_or_cut_before_it_is_written_is_altered() {
+    let altered = |sql: &str| {
+        let uses = super::support::trace(sql).uses;
+        let mut into = uses.iter().filter_map(|used| used.into.as_ref());
+        into.any(|into| into.altered)
+    };
+    for sql in [
+        "UPDATE customers SET ssn = reverse(ssn) WHERE id = 1",
+        "UPDATE customers SET ssn = ssn || 'x' WHERE id = 1",
+        "UPDATE customers SET ssn = ssn::varchar(5) WHERE id = 1",
+        "UPDATE customers SET ssn = COALESCE($1, left(ssn, 5)) WHERE id = 1",
+        "UPDATE customers SET ssn = CASE WHEN ssn LIKE '8%' THEN 'a' ELSE 'b' END",
+        "UPDATE customers c SET ssn = s.v FROM (SELECT id, reverse(ssn) v FROM customers) s WHERE s.id = c.id",
+        "INSERT INTO customers (id, ssn) SELECT id + 1, left(ssn, 3) FROM customers",
+        "INSERT INTO customers (ssn) SELECT left(ssn, 3) FROM customers ON CONFLICT (id) DO UPDATE SET ssn = excluded.ssn",
+    ] {
+        assert!(altered(sql), "{sql}");
+    }
+    for sql in [
+        "UPDATE customers SET ssn = COALESCE($1, ssn) WHERE id = 1",
+        "UPDATE customers SET ssn = CASE WHEN id = 1 THEN $1 ELSE ssn END WHERE id IN (1, 2)",
+        "UPDATE customers SET salary = salary * 1.1 + 1000 WHERE id = 1",
+        "UPDATE customers c SET ssn = s.ssn FROM customers s WHERE s.id = c.id",
+        "INSERT INTO customers (id, ssn) SELECT id + 1, ssn FROM customers ON CONFLICT (id) DO UPDATE SET ssn = excluded.ssn",
+    ] {
+        assert!(!altered(sql), "{sql}");
+    }
 }

@@ -20,7 +20,7 @@ impl Written {
         let mut prov = column.prov.clone();
         let mut absorb = |other: &Prov| {
             if !other.origins.is_empty() {
-                prov.absorb(&other.clone().derive());
+                prov.absorb(&other.clone().choose());
                 prov.derived = true;
             }
         };
@@ -202,6 +202,7 @@ impl Tracer<'_> {
             &Destination {
                 relation,
                 column: column.clone(),
+                altered: prov.altered,
             },
         );
         match column {
@@ -227,6 +228,7 @@ impl Tracer<'_> {
         match expr {
             Expr::Const | Expr::Param | Expr::Column(_) => true,
             Expr::Cast(inner) => self.is_total(inner),
+            Expr::Chosen(parts) => parts.iter().all(|part| self.is_total(part)),
             Expr::Call(call) => {
                 let redefined = |function| self.oracle.is_redefined(function);
                 call.total
@@ -306,9 +308,11 @@ impl Tracer<'_> {
                     || call.args.iter().any(|arg| self.multiplies(arg))
             }
             Expr::Cast(inner) | Expr::NullTest(inner) => self.multiplies(inner),
-            Expr::Row(parts) | Expr::Array(parts) | Expr::Computed(parts) | Expr::Bool(parts) => {
-                parts.iter().any(|part| self.multiplies(part))
-            }
+            Expr::Row(parts)
+            | Expr::Array(parts)
+            | Expr::Computed(parts)
+            | Expr::Chosen(parts)
+            | Expr::Bool(parts) => parts.iter().any(|part| self.multiplies(part)),
             _ => true,
         }
     }

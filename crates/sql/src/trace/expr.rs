@@ -29,7 +29,10 @@ impl Tracer<'_> {
             | Expr::Compare { .. }
             | Expr::In { .. }
             | Expr::Any { .. } => self.condition(expr, scope, true),
-            Expr::Row(parts) | Expr::Array(parts) | Expr::Computed(parts) => self.any(parts, scope),
+            Expr::Row(parts) | Expr::Array(parts) | Expr::Computed(parts) => {
+                self.any(parts, scope).derive()
+            }
+            Expr::Chosen(parts) => self.any(parts, scope).choose(),
             Expr::Cast(inner) => self.expr(inner, scope).derive(),
             Expr::Call(call) => self.call(call, scope),
             Expr::Case {
@@ -49,7 +52,7 @@ impl Tracer<'_> {
                 if let Some(default) = default {
                     prov.absorb(&self.expr(default, scope));
                 }
-                prov.derive()
+                prov.choose()
             }
             Expr::SubLink { kind, test, query } => {
                 let rows = self.query(query, scope);
@@ -116,13 +119,13 @@ impl Tracer<'_> {
         }
     }
 
-    /// Any of several values, computed.
+    /// Any of several values.
     fn any(&mut self, parts: &[Expr], scope: &Scope<'_>) -> Prov {
         let mut prov = Prov::default();
         for part in parts {
             prov.absorb(&self.expr(part, scope));
         }
-        prov.derive()
+        prov
     }
 
     /// The tested side of `x IN (SELECT …)`, row constructors part by part.
@@ -207,6 +210,15 @@ impl Tracer<'_> {
                 let found = self.resolve(name, scope);
                 let plain = found.whole && (counted || found.stored) || !found.prov.derived;
                 (found.prov, plain)
+            }
+            Expr::Column(name) if !name.parts.is_empty() => {
+                let row = self.star(&name.parts, scope);
+                let stored = !row.iter().any(|column| column.open || column.prov.derived);
+                let mut prov = Prov::default();
+                for column in &row {
+                    prov.absorb(&column.prov);
+                }
+                (prov.derive(), counted || stored)
             }
             other => {
                 let prov = self.expr(other, scope);
@@ -366,9 +378,11 @@ fn names_column(expr: &Expr) -> bool {
         | Expr::Case { .. }
         | Expr::Unknown => true,
         Expr::Cast(inner) | Expr::NullTest(inner) => names_column(inner),
-        Expr::Row(parts) | Expr::Array(parts) | Expr::Computed(parts) | Expr::Bool(parts) => {
-            parts.iter().any(names_column)
-        }
+        Expr::Row(parts)
+        | Expr::Array(parts)
+        | Expr::Computed(parts)
+        | Expr::Chosen(parts)
+        | Expr::Bool(parts) => parts.iter().any(names_column),
         Expr::Call(call) => call.args.iter().any(names_column),
         Expr::Compare { left, right, .. } => names_column(left) || names_column(right),
         Expr::In { left, list } => names_column(left) || list.iter().any(names_column),

@@ -283,6 +283,7 @@ impl Tracer<'_> {
             &Prov {
                 origins,
                 derived: prov.derived,
+                altered: prov.altered,
             },
         );
     }

@@ -280,13 +280,16 @@ impl Tracer<'_> {
         } else {
             for (position, column) in left.iter().enumerate() {
                 let mut prov = column.prov.clone();
-                let mut both_labelled = false;
-                if let Some(other) = right.get(position) {
-                    both_labelled = !prov.origins.is_empty() && !other.prov.origins.is_empty();
-                    prov.absorb(&other.prov);
+                let mut whole = false;
+                if let Some(other) = right.get(position).map(|other| &other.prov) {
+                    // Of two labelled columns each row is shown as it is.
+                    let labelled = !prov.origins.is_empty() && !other.origins.is_empty();
+                    whole = labelled && !prov.derived && !other.derived;
+                    prov.absorb(other);
                 }
-                // Of two labelled columns each row is shown as it is.
-                if !(all && both_labelled) {
+                if whole {
+                    prov.derived = false;
+                } else {
                     prov = prov.derive();
                 }
                 rows.push(Col::new(column.name.as_deref(), prov));

@@ -17,11 +17,20 @@ const MAX_ORIGINS: usize = 256;
 pub(super) struct Prov {
     pub(super) origins: Vec<u32>,
     pub(super) derived: bool,
+    /// Computed so that other parts of a text may stand where its ends were.
+    pub(super) altered: bool,
 }
 
 impl Prov {
     /// The same origins, computed.
     pub(super) fn derive(mut self) -> Self {
+        self.derived = !self.origins.is_empty();
+        self.altered = self.derived;
+        self
+    }
+
+    /// The same origins, computed, but a text is there whole or not at all.
+    pub(super) fn choose(mut self) -> Self {
         self.derived = !self.origins.is_empty();
         self
     }
@@ -36,6 +45,7 @@ impl Prov {
             return;
         }
         self.derived |= other.derived || self.origins != other.origins;
+        self.altered |= other.altered;
         let before = self.origins.len();
         for origin in &other.origins {
             if self
@@ -51,6 +61,7 @@ impl Prov {
         if self.origins.len() > MAX_ORIGINS {
             self.origins = vec![UNRESOLVED];
             self.derived = true;
+            self.altered = true;
         }
         self.origins.sort_unstable();
     }

@@ -75,6 +75,12 @@ impl Oracle<'_> {
         at.map(|at| found.labels(at).to_vec()).unwrap_or_default()
     }
 
+    /// Whether the masks of some of these labels show a part of the value.
+    pub(crate) fn shows_part(&self, labels: &[LabelId]) -> bool {
+        let partial = &self.catalog.partial;
+        labels.iter().any(|id| partial.binary_search(id).is_ok())
+    }
+
     /// The labels that a name may stand for in an expression over the statement's relations: of
     /// columns, or of a whole row.
     pub(crate) fn labels_named(&self, name: &str) -> Vec<LabelId> {

@@ -2,8 +2,27 @@
 //!
 //! Every name, operator and cast is qualified: the session's `search_path` may be an attacker's.
 
-/// The statements, in the order in which [`Rows`] holds their results.
-pub(crate) const QUERIES: [&str; 6] = [COLUMNS, INHERITS, VIEWS, FUNCTIONS, ATTACHED, COPIES];
+/// The statements with the numbers of their columns, in the order in which [`Rows`] holds their results.
+pub(crate) const QUERIES: [(&str, usize); 6] = [
+    (COLUMNS, 6),
+    (INHERITS, 2),
+    (VIEWS, 3),
+    (FUNCTIONS, 4),
+    (ATTACHED, 2),
+    (COPIES, 5),
+];
+
+/// The same statement with results in ASCII, whatever `client_encoding` is: names in UTF-8, as hex. Not every
+/// encoding has every name, and Weir does not read every encoding.
+pub(crate) fn in_hex(query: &str, columns: usize) -> String {
+    let names: Vec<String> = (1..=columns).map(|number| format!("c{number}")).collect();
+    let cells: Vec<String> = names
+        .iter()
+        .map(|name| format!("pg_catalog.encode(pg_catalog.convert_to(q.{name}, 'UTF8'), 'hex')"))
+        .collect();
+    let (cells, names) = (cells.join(", "), names.join(", "));
+    format!("SELECT {cells} FROM ({query}) AS q({names})")
+}
 
 const COLUMNS: &str = "SELECT c.oid::pg_catalog.int8::pg_catalog.text, n.nspname::pg_catalog.text, \
     c.relname::pg_catalog.text, a.attnum::pg_catalog.text, a.attname::pg_catalog.text, \
@@ -149,6 +168,21 @@ impl FunctionRow<'_> {
 }
 
 impl Rows {
+    /// What [`in_hex`] has brought, as it would have come without.
+    pub(crate) fn out_of_hex(self) -> Result<Self, String> {
+        let read = |cell: Box<str>| -> Result<Box<str>, String> {
+            let bytes = hex(&cell).ok_or_else(|| malformed("names"))?;
+            Ok(String::from_utf8_lossy(&bytes).into())
+        };
+        let row = |row: Vec<Option<Box<str>>>| {
+            let cells = row.into_iter().map(|cell| cell.map(read).transpose());
+            cells.collect::<Result<Vec<_>, String>>()
+        };
+        let table = |table: Table| table.into_iter().map(row).collect::<Result<Table, _>>();
+        let tables = self.tables.into_iter().map(table).collect::<Result<_, _>>();
+        Ok(Self { tables: tables? })
+    }
+
     fn table(&self, index: usize) -> Result<&Table, String> {
         self.tables
             .get(index)
@@ -251,6 +285,46 @@ fn cell(row: &[Option<Box<str>>], index: usize) -> &str {
         .unwrap_or("")
 }
 
+fn hex(text: &str) -> Option<Vec<u8>> {
+    let pairs = text.as_bytes().chunks(2);
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+    text.len()
+        .is_multiple_of(2)
+        .then(|| pairs.map(byte).collect())?
+}
+
 fn malformed(what: &str) -> String {
     format!("the catalog's {what} do not have the expected shape")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_in_hex_is_what_it_was() {
+        let row = |cells: &[Option<&str>]| -> Vec<Option<Box<str>>> {
+            cells.iter().map(|cell| cell.map(Into::into)).collect()
+        };
+        let rows = |cells: &[Option<&str>]| Rows {
+            tables: vec![vec![row(cells)]],
+        };
+        let read = rows(&[Some("6772c3b6c39f65"), None, Some("")])
+            .out_of_hex()
+            .unwrap();
+        assert_eq!(read.tables, [[row(&[Some("größe"), None, Some("")])]]);
+        for bad in ["6", "6x", "größe"] {
+            assert!(rows(&[Some(bad)]).out_of_hex().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_statement_is_put_into_hex_whole() {
+        assert_eq!(
+            in_hex("SELECT a, b FROM t", 2),
+            "SELECT pg_catalog.encode(pg_catalog.convert_to(q.c1, 'UTF8'), 'hex'), \
+             pg_catalog.encode(pg_catalog.convert_to(q.c2, 'UTF8'), 'hex') \
+             FROM (SELECT a, b FROM t) AS q(c1, c2)"
+        );
+    }
 }

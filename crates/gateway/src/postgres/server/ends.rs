@@ -257,6 +257,9 @@ impl Session {
             if self.catalog.transaction_ended() {
                 self.shared.catalogs.changed(self.place());
             }
+            if self.catalog.has_made() {
+                self.shared.catalogs.made(self.place());
+            }
         }
         if std::mem::take(&mut self.connection.poisoned) && status == b'T' {
             if !self.pending.is_empty() {

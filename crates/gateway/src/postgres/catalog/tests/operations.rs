@@ -7,13 +7,19 @@ use crate::postgres::operation::{Earlier, Judged, View};
 
 /// What is read of an operation.
 fn judged<T>(sql: &str, read: impl FnOnce(&SqlOperation<'_>) -> T) -> T {
+    judged_by(&rules(), sql, read)
+}
+
+/// The same where these columns are labelled.
+fn judged_by<T>(rules: &LabelRules, sql: &str, read: impl FnOnce(&SqlOperation<'_>) -> T) -> T {
     let columns = relations(&[
         CUSTOMERS,
         (20_001, "pg_temp_3", "mine", &["id"]),
         (20_002, "public", "orders", &["id", "memo"]),
     ]);
     let views = vec![vec![cell("20001"), cell("SELECT id FROM customers")]];
-    let catalog = build([columns, vec![], views, vec![]], &mut Pins::default());
+    let tables = vec![columns, vec![], views, vec![], vec![], vec![]];
+    let catalog = Catalog::build(&Rows { tables }, rules, &mut Pins::default()).unwrap();
     let Analysis::Parsed(script) = weir_sql::analyze(sql, &LexSettings::default()) else {
         panic!("{sql}");
     };
@@ -92,6 +98,25 @@ fn what_a_definition_makes_of_the_rows_that_are_there_tells_of_them() {
         "CLUSTER orders USING orders_pkey",
     ] {
         assert!(!uses_of(sql).contains(&Use::Predicate), "{sql}");
+    }
+}
+
+#[test]
+fn a_text_is_not_turned_under_a_mask_that_shows_its_ends() {
+    let partial = rules_of(&RESOURCES.replace("{constant: \"***\"}", "{partial: {keepLast: 4}}"));
+    let flows = |rules: &LabelRules, sql: &str| {
+        judged_by(rules, sql, |sql| {
+            sql.label_uses.iter().any(|used| used.how == Use::Write) && !sql.outputs.is_empty()
+        })
+    };
+    let turned = "UPDATE customers SET ssn = reverse(ssn) WHERE id = 1";
+    assert!(flows(&partial, turned));
+    assert!(!flows(&rules(), turned));
+    for sql in [
+        "UPDATE customers SET ssn = $1 WHERE id = 1",
+        "UPDATE customers SET ssn = COALESCE($1, ssn) WHERE id = 1",
+    ] {
+        assert!(!flows(&partial, sql), "{sql}");
     }
 }
 
