@@ -6,7 +6,7 @@
 use crate::{FunctionRef, Statement};
 
 /// So many picks in one statement that its rows are no rows of a table any more.
-const PICKS: usize = 16;
+pub(crate) const PICKS: usize = 16;
 
 /// Whether a function of this name puts the values of many rows into one.
 pub fn is_collecting(name: &str) -> bool {
@@ -19,6 +19,7 @@ impl Statement {
     /// Whether a row that it sends may hold many records.
     pub fn collects(&self) -> bool {
         self.recurses
+            || self.picks_any_number
             || self.functions.iter().any(|f| is_collecting(&f.name))
             || self.functions.iter().filter(|f| picks(f)).count() > PICKS
             || self.names_one_relation_often()
@@ -77,6 +78,9 @@ mod tests {
             "SELECT JSON_ARRAY(SELECT a FROM t)",
             "SELECT xmlagg(xmlelement(name a, b)) FROM t",
             "SELECT ARRAY(SELECT a FROM t)",
+            "SELECT percentile_disc($1) WITHIN GROUP (ORDER BY a) FROM t",
+            "SELECT percentile_cont('{0.1,0.2}'::float8[]) WITHIN GROUP (ORDER BY a) FROM t",
+            "SELECT percentile_disc(array_fill(0.5, '{9999}')) WITHIN GROUP (ORDER BY a) FROM t",
             "SELECT string_agg(a, ',') OVER (ORDER BY id) FROM t",
             "COPY (SELECT array_agg(a) FROM t) TO STDOUT",
             "WITH RECURSIVE r AS (SELECT '' s UNION ALL SELECT s || 'x' FROM r) SELECT s FROM r",
@@ -87,6 +91,8 @@ mod tests {
         }
         for sql in [
             "SELECT a, count(*), sum(b), avg(b), max(c) FROM t GROUP BY a",
+            "SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY a) FROM t",
+            "SELECT percentile_cont(ARRAY[0.25, 0.5, 0.75]) WITHIN GROUP (ORDER BY a) FROM t",
             "SELECT * FROM t JOIN u USING (id)",
             "SELECT row_to_json(t) FROM t",
             "WITH q AS (SELECT 1) SELECT * FROM q",

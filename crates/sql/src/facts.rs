@@ -71,6 +71,8 @@ pub struct Statement {
     pub transaction: Option<Transaction>,
     /// Whether a common table expression reads itself.
     pub recurses: bool,
+    /// Whether an aggregate is given places whose number the text does not say (`percentile_disc($1)`).
+    pub picks_any_number: bool,
     /// Whether a value that it stores may be put together from many rows.
     pub stores_collected: bool,
     /// Whether the statement may change the catalog (or `search_path` objects).

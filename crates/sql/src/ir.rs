@@ -240,6 +240,9 @@ pub(crate) struct Call {
     /// A function of the server's, or its `||`, that makes null of nothing but null, unless the database
     /// has one of its own by this name.
     pub(crate) total: bool,
+    /// A function of the server's that changes the case of letters only, unless the database has one of its
+    /// own by this name.
+    pub(crate) cases: bool,
     pub(crate) distinct: bool,
     pub(crate) args: Vec<Expr>,
     pub(crate) order: Vec<Expr>,

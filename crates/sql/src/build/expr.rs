@@ -1,12 +1,14 @@
 //! Expressions.
 
 use pg_query::NodeEnum;
+use pg_query::protobuf::a_const::Val;
 use pg_query::protobuf::{
     AExpr, AExprKind, AIndirection, CaseExpr, ColumnRef, FuncCall, Node, SubLink as RawSubLink,
     SubLinkType, TypeName, WindowDef,
 };
 
 use super::{Builder, qualified, text};
+use crate::collect::PICKS;
 use crate::ir::{Call, ColumnName, Expr, SubLink, Window};
 
 /// Types of the server's, and one that is widely added, whose values are equal to what they look like.
@@ -294,11 +296,13 @@ impl Builder {
         }
         self.set_config(call);
         let count = is_count(call);
+        self.statement.picks_any_number |= picks_any_number(call);
         Call {
             function,
             count,
             sets: returns_sets(call),
             total: is_total(call),
+            cases: is_of_server(call, &["lower", "upper", "initcap"]),
             distinct: call.agg_distinct,
             args: self.exprs(&call.args),
             order: self.exprs(&call.agg_order),
@@ -471,11 +475,29 @@ fn returns_sets(call: &FuncCall) -> bool {
         || matches!(name, "aclexplode" | "_pg_expandarray" | "query_to_xml")
 }
 
+/// Whether an aggregate gives the values at places whose number the text does not say, or that are many.
+fn picks_any_number(call: &FuncCall) -> bool {
+    let name = call.funcname.last().and_then(text).unwrap_or_default();
+    let few = |places: &Node| match places.node.as_ref() {
+        Some(NodeEnum::AConst(constant)) => {
+            matches!(constant.val, Some(Val::Fval(_) | Val::Ival(_)))
+        }
+        Some(NodeEnum::AArrayExpr(array)) => array.elements.len() <= PICKS,
+        _ => false,
+    };
+    name.starts_with("percentile_") && !call.args.first().is_some_and(few)
+}
+
 /// Whether a function of the server's makes null of nothing but null.
 fn is_total(call: &FuncCall) -> bool {
+    is_of_server(call, TOTAL_FUNCTIONS)
+}
+
+/// Whether a call names one of these functions of the server's.
+fn is_of_server(call: &FuncCall, functions: &[&str]) -> bool {
     let mut parts = call.funcname.iter().rev().filter_map(text);
     let name = parts.next().unwrap_or_default();
-    parts.next().is_none_or(|schema| schema == "pg_catalog") && TOTAL_FUNCTIONS.contains(&name)
+    parts.next().is_none_or(|schema| schema == "pg_catalog") && functions.contains(&name)
 }
 
 /// The server's own `count`.

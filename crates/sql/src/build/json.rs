@@ -123,6 +123,7 @@ impl Builder {
             count: false,
             sets: false,
             total: false,
+            cases: false,
             distinct: false,
             args,
             order: self.exprs(&constructor.agg_order),

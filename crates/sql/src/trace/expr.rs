@@ -322,7 +322,11 @@ impl Tracer<'_> {
         {
             self.record(Use::Write, &given);
         }
-        prov.derive()
+        if call.cases && !redefined {
+            prov.choose()
+        } else {
+            prov.derive()
+        }
     }
 
     /// What `row.name` may bring in besides the row where it calls a function.

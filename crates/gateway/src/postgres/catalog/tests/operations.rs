@@ -115,6 +115,7 @@ fn a_text_is_not_turned_under_a_mask_that_shows_its_ends() {
     for sql in [
         "UPDATE customers SET ssn = $1 WHERE id = 1",
         "UPDATE customers SET ssn = COALESCE($1, ssn) WHERE id = 1",
+        "UPDATE customers SET ssn = lower(ssn) WHERE id = 1",
     ] {
         assert!(!flows(&partial, sql), "{sql}");
     }
