@@ -450,6 +450,14 @@ impl Catalog {
         calls
     }
 
+    /// Whether a view reads a relation.
+    fn is_viewed(&self, schema: &str, name: &str) -> bool {
+        let reads = self.relations.iter().flat_map(|view| &view.reads);
+        reads
+            .into_iter()
+            .any(|(in_schema, read)| **in_schema == *schema && **read == *name)
+    }
+
     /// The relations that a view reads, itself and through other views.
     fn reads(&self, statement: &Statement) -> Vec<(Arc<str>, Arc<str>)> {
         let mut reads = Vec::new();

@@ -258,10 +258,12 @@ impl Oracle<'_> {
                 None => functions.is_mentioned(&rename.to) && on_labelled(),
             };
         }
-        // Code that reads the one relation would read the rows of the other, or the other way round.
+        // Code or a view that reads the one relation would read the rows of the other, or the other way
+        // round; a view's conditions were judged when it was made.
         let is_met = |index: usize| {
-            let (_, name) = self.name(index);
-            !self.holds_labelled(index) && functions.is_mentioned(name)
+            let (schema, name) = self.name(index);
+            let is_read = || functions.is_mentioned(name) || self.catalog.is_viewed(schema, name);
+            !self.holds_labelled(index) && is_read()
         };
         if statement.adopts && on_labelled() && (0..self.relations.len()).any(is_met) {
             return true;

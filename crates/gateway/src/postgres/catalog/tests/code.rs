@@ -248,6 +248,46 @@ fn code_that_runs_by_itself_anywhere_comes_to_name_nothing_labelled() {
 }
 
 #[test]
+fn a_table_that_views_read_gets_no_labelled_child_or_parent() {
+    let parent = |oid, name| (oid, "public", name, &["id", "ssn"] as &[&str]);
+    let tables = vec![
+        relations(&[
+            CUSTOMERS,
+            parent(20_001, "viewed"),
+            parent(20_002, "plain"),
+            (20_003, "public", "v", &["id"]),
+            (20_004, "public", "w", &["id"]),
+        ]),
+        vec![],
+        vec![
+            vec![
+                cell("20003"),
+                cell("SELECT id FROM viewed WHERE ssn LIKE '1%'"),
+            ],
+            vec![cell("20004"), cell("SELECT id FROM v")],
+        ],
+        vec![],
+        vec![],
+        vec![],
+    ];
+    let catalog = Catalog::build(&Rows { tables }, &rules(), &mut Pins::default()).unwrap();
+    for sql in [
+        "ALTER TABLE customers INHERIT viewed",
+        "ALTER TABLE viewed INHERIT customers",
+        "ALTER TABLE viewed ATTACH PARTITION customers DEFAULT",
+    ] {
+        assert!(attaches(&catalog, sql), "{sql}");
+    }
+    for sql in [
+        "ALTER TABLE customers INHERIT plain",
+        "ALTER TABLE plain INHERIT customers",
+        "CREATE TABLE customers_2026 () INHERITS (customers)",
+    ] {
+        assert!(!attaches(&catalog, sql), "{sql}");
+    }
+}
+
+#[test]
 fn a_column_does_not_get_a_name_that_a_trigger_moves() {
     let functions = vec![function_row(
         "move_it",
