@@ -27,6 +27,9 @@ impl Builder {
                 .on_conflict_clause
                 .as_deref()
                 .map(|clause| self.conflict(clause));
+            if let Some(clause) = insert.on_conflict_clause.as_deref() {
+                self.updated_rows(insert.select_stmt.as_deref(), clause, target);
+            }
             self.stored_since(mark);
             let action = Action::Insert {
                 columns,
@@ -138,6 +141,28 @@ impl Builder {
             body,
             sort: Vec::new(),
             limit: Vec::new(),
+        }
+    }
+
+    /// Which rows DO UPDATE reaches: those whose keys are listed, or that a query finds elsewhere. A query over
+    /// the table itself finds any of its rows, as an UPDATE does.
+    fn updated_rows(
+        &mut self,
+        source: Option<&Node>,
+        clause: &OnConflictClause,
+        target: &RangeVar,
+    ) {
+        let Some(NodeEnum::SelectStmt(select)) = source.and_then(|source| source.node.as_ref())
+        else {
+            return;
+        };
+        let updates = clause.action == OnConflictAction::OnconflictUpdate as i32;
+        let mut relations = self.statement.relations.iter();
+        let itself = relations.any(|it| it.access == Access::Read && it.name == target.relname);
+        if updates && itself {
+            let filter = clause.where_clause.as_deref();
+            let filter = filter.or(select.where_clause.as_deref());
+            self.condition(filter, target, &[]);
         }
     }
 

@@ -16,6 +16,52 @@ fn classes(cases: &[&str], expected: WhereClause) {
 }
 
 #[test]
+fn an_upsert_of_what_the_table_itself_holds_is_an_update() {
+    let set = "ON CONFLICT (id) DO UPDATE SET a = 'x'";
+    for (sql, expected) in [
+        ("INSERT INTO t SELECT * FROM t {set}", WhereClause::Missing),
+        (
+            "WITH s AS (SELECT * FROM t) INSERT INTO t SELECT * FROM s {set}",
+            WhereClause::Missing,
+        ),
+        (
+            "INSERT INTO t SELECT * FROM t WHERE true {set}",
+            WhereClause::Ineffective,
+        ),
+        (
+            "INSERT INTO t SELECT * FROM t WHERE id = 5 {set}",
+            WhereClause::Present,
+        ),
+        (
+            "INSERT INTO t SELECT * FROM t {set} WHERE t.id = 5",
+            WhereClause::Present,
+        ),
+        (
+            "INSERT INTO t SELECT * FROM u {set}",
+            WhereClause::NotApplicable,
+        ),
+        (
+            "INSERT INTO t SELECT * FROM unnest($1::int[]) {set}",
+            WhereClause::NotApplicable,
+        ),
+        (
+            "INSERT INTO t VALUES (1, 'y') {set}",
+            WhereClause::NotApplicable,
+        ),
+        (
+            "INSERT INTO t SELECT * FROM t ON CONFLICT DO NOTHING",
+            WhereClause::NotApplicable,
+        ),
+    ] {
+        let sql = sql.replace("{set}", set);
+        let Analysis::Parsed(script) = analyze(&sql, &LexSettings::default()) else {
+            panic!("{sql}");
+        };
+        assert_eq!(script.statements[0].where_clause, expected, "{sql}");
+    }
+}
+
+#[test]
 fn conditions_that_hold_for_every_row_are_ineffective() {
     classes(
         &[
