@@ -54,9 +54,9 @@ SESSIONS = {
         f"PREPARE \u00e4 AS {DIRTY}", "SET client_encoding = 'LATIN1'", wire.parse(CLEAN, "\u00e4"),
         "SET client_encoding = 'UTF8'", "EXECUTE \u00e4"],
     "a catalog in another encoding": [
-        "SET client_encoding = 'LATIN1'", "CREATE TEMP TABLE t (id int)", "SELECT * FROM kunden"],
+        "SET client_encoding = 'LATIN1'", "CREATE TEMP TABLE t (id int)", "SELECT * FROM anschriften"],
     "a catalog in an encoding that is changed, in one batch": [
-        run("CREATE TEMP TABLE t (id int)") + run("SET client_encoding = 'LATIN1'") + run("SELECT * FROM kunden")],
+        run("CREATE TEMP TABLE t (id int)") + run("SET client_encoding = 'LATIN1'") + run("SELECT * FROM anschriften")],
     "a notice while it is planned": [SAYS.replace("LEVEL", "NOTICE"), run("SELECT 1 WHERE f() = 2")],
     "an error while it is planned": [SAYS.replace("LEVEL", "EXCEPTION"), run("SELECT 1 WHERE f() = 2")],
     "a transaction that was prepared": [
