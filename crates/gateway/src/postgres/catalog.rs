@@ -45,6 +45,8 @@ pub(crate) struct Relation {
     pub(crate) calls: Vec<Box<str>>,
     /// What it reads, in the same way: schemas and names.
     pub(crate) reads: Vec<(Arc<str>, Arc<str>)>,
+    /// Of a table without labels: the conditions, keys and triggers that are put on its rows.
+    code: Vec<Box<str>>,
     /// A view over a relation with labelled columns, even if it shows none of them.
     over_labelled: bool,
     /// A view over the server's settings.
@@ -184,10 +186,22 @@ impl Catalog {
             let labelled = catalog.labelled(&rows.attached()?);
             catalog.functions = Functions::build(rows.functions()?, labelled);
         }
+        catalog.keep_code(&rows.attached()?);
         catalog.pin_children(&links.inherits, rules, pins);
         catalog.pin_copies(&links.copies, rules, pins);
         catalog.pin_stored(&links.views, rules, pins);
         Ok(catalog)
+    }
+
+    /// Keeps the code that would run on labelled rows if its table came to hold some.
+    fn keep_code(&mut self, attached: &[(u32, &str)]) {
+        for (oid, code) in attached {
+            let place = self.by_oid.get(oid).copied();
+            let relation = place.and_then(|at| self.relations.get_mut(at));
+            if let Some(relation) = relation.filter(|it| !it.is_labelled()) {
+                relation.code.push((*code).into());
+            }
+        }
     }
 
     /// What is labelled, by name, and the code that runs on it.
@@ -270,6 +284,7 @@ impl Catalog {
                 filled: Vec::new(),
                 calls: Vec::new(),
                 reads: Vec::new(),
+                code: Vec::new(),
                 over_labelled: false,
                 over_settings: false,
             });

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use weir_policy::LabelId;
 use weir_sql::{Origin, Statement};
 
-use super::{Catalog, Relation, Resolved};
+use super::{Catalog, Relation, Resolved, words};
 
 /// A catalog's answers about one statement's relations and functions.
 pub(crate) struct Oracle<'a> {
@@ -259,11 +259,11 @@ impl Oracle<'_> {
             };
         }
         // Code or a view that reads the one relation would read the rows of the other, or the other way
-        // round; a view's conditions were judged when it was made.
+        // round; a view's conditions were judged when it was made, and a table's own when they were put on it.
         let is_met = |index: usize| {
             let (schema, name) = self.name(index);
             let is_read = || functions.is_mentioned(name) || self.catalog.is_viewed(schema, name);
-            !self.holds_labelled(index) && is_read()
+            !self.holds_labelled(index) && (is_read() || self.looks_at_labelled(index))
         };
         if statement.adopts && on_labelled() && (0..self.relations.len()).any(is_met) {
             return true;
@@ -296,6 +296,15 @@ impl Oracle<'_> {
             }
             _ => false,
         }
+    }
+
+    /// Whether code on a table names a column that is labelled in another relation of the statement.
+    fn looks_at_labelled(&self, index: usize) -> bool {
+        let Some(Resolved::One(found)) = self.relations.get(index) else {
+            return false;
+        };
+        let mut named = found.code.iter().flat_map(|code| words(code));
+        named.any(|name| !self.labels_named(&name).is_empty())
     }
 
     /// Schema and name of the statement's relation at `index`, as far as they are known.

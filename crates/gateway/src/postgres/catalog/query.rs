@@ -57,8 +57,8 @@ const FUNCTIONS: &str = "SELECT p.proname::pg_catalog.text, l.lanname::pg_catalo
     WHERE p.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid";
 
 /// Code that runs without being called: behind operators, casts, ranges and domains (relation 0), and
-/// on the rows of a relation by its triggers, rules, policies, checks, indexes, defaults and generated
-/// columns.
+/// on the rows of a relation by its triggers, rules, policies, checks, indexes, keys of partitions, defaults
+/// and generated columns.
 const ATTACHED: &str = "SELECT '0', pg_catalog.quote_ident(p.proname::pg_catalog.text) FROM pg_catalog.pg_operator o \
     JOIN pg_catalog.pg_proc p ON p.oid OPERATOR(pg_catalog.=) o.oprcode::pg_catalog.oid \
     WHERE o.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid \
@@ -90,6 +90,8 @@ const ATTACHED: &str = "SELECT '0', pg_catalog.quote_ident(p.proname::pg_catalog
     pg_catalog.pg_get_indexdef(i.indexrelid) FROM pg_catalog.pg_index i \
     WHERE (i.indexprs IS NOT NULL OR i.indpred IS NOT NULL) \
     AND i.indexrelid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid \
+    UNION ALL SELECT q.partrelid::pg_catalog.int8::pg_catalog.text, \
+    pg_catalog.pg_get_partkeydef(q.partrelid) FROM pg_catalog.pg_partitioned_table q \
     UNION ALL SELECT a.attrelid::pg_catalog.int8::pg_catalog.text, \
     pg_catalog.pg_get_expr(d.adbin, d.adrelid) FROM pg_catalog.pg_attrdef d \
     JOIN pg_catalog.pg_attribute a ON a.attrelid OPERATOR(pg_catalog.=) d.adrelid \

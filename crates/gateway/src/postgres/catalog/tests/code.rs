@@ -288,6 +288,43 @@ fn a_table_that_views_read_gets_no_labelled_child_or_parent() {
 }
 
 #[test]
+fn a_table_whose_conditions_look_at_a_labelled_column_gets_no_labelled_child_or_parent() {
+    let table = |oid, name| (oid, "public", name, &["id", "ssn"] as &[&str]);
+    let tables = vec![
+        relations(&[
+            CUSTOMERS,
+            table(20_001, "routed"),
+            table(20_002, "by_date"),
+            table(20_003, "watched"),
+        ]),
+        vec![],
+        vec![],
+        vec![],
+        vec![
+            vec![cell("20001"), cell("RANGE (ssn)")],
+            vec![cell("20002"), cell("RANGE (id)")],
+            vec![cell("20003"), cell("(ssn ~~ '1%'::text) ")],
+        ],
+        vec![],
+    ];
+    let catalog = Catalog::build(&Rows { tables }, &rules(), &mut Pins::default()).unwrap();
+    for sql in [
+        "ALTER TABLE routed ATTACH PARTITION customers FOR VALUES FROM ('1') TO ('2')",
+        "ALTER TABLE customers ATTACH PARTITION routed DEFAULT",
+        "ALTER TABLE watched INHERIT customers",
+        "ALTER TABLE customers INHERIT watched",
+    ] {
+        assert!(attaches(&catalog, sql), "{sql}");
+    }
+    for sql in [
+        "ALTER TABLE by_date ATTACH PARTITION customers DEFAULT",
+        "ALTER TABLE customers ATTACH PARTITION by_date DEFAULT",
+    ] {
+        assert!(!attaches(&catalog, sql), "{sql}");
+    }
+}
+
+#[test]
 fn a_column_does_not_get_a_name_that_a_trigger_moves() {
     let functions = vec![function_row(
         "move_it",
