@@ -238,6 +238,7 @@ GUESSES = {
     "a label selector of several": selector(f"{SPACE}/secrets", "label", "!x,attacks.test/key in (a, {})"),
     "a field selector": selector(GADGETS, "field", "spec.token={}"),
     "a field selector of a Pod": selector(f"{SPACE}/pods", "field", "spec.nodeName={}"),
+    "a field selector by another name": selector(f"{SPACE}/pods", "field", "spec.host={}"),
     "a test of the field": patched("json", DB, lambda guess: [{"op": "test", "path": "/data/password", "value": encoded(guess)}]),
     "a test of what was applied": patched("json", DB, lambda guess: [{
         "op": "test", "path": "/metadata/annotations/" + APPLIED.replace("/", "~1"),

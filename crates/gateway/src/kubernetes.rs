@@ -7,6 +7,7 @@
 
 mod answer;
 mod asked;
+mod builtin;
 mod conditions;
 mod credentials;
 mod effects;

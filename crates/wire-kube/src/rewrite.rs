@@ -92,6 +92,18 @@ pub trait Values {
         false
     }
 
+    /// Whether the text of a name in `managedFields` may be hidden, as [`Values::hides`] says.
+    fn reads_names(&self) -> bool {
+        false
+    }
+
+    /// Whether a text is hidden that stands in the name of a member of `managedFields`, as an item of a set or a
+    /// key of a list: the member is dropped.
+    fn hides(&mut self, text: &Text<'_>) -> bool {
+        let _ = text;
+        false
+    }
+
     /// The list goes on: the token that asks for its next page.
     fn list_continues(&mut self, token: &str) {
         let _ = token;
@@ -300,7 +312,7 @@ impl Rewriter {
                     Event::None
                 }
                 (_, b',', Expect::CommaOrEnd) => {
-                    self.comma(cut);
+                    self.comma(cut, values.reads_names());
                     Event::None
                 }
                 (_, b'{' | b'[', Expect::Value | Expect::ValueOrEnd) => {
@@ -418,7 +430,7 @@ impl Rewriter {
     ) -> Result<Event, JsonError> {
         self.bounded(token.raw.len())?;
         if matches!(self.expect, Expect::Key | Expect::KeyOrEnd) {
-            return self.key(&token, cut);
+            return self.key(&token, cut, values);
         }
         if self.value(&token, values).map_err(|_| self.syntax(cut))? {
             let mut text = Vec::with_capacity(self.replacement.len() + 2);
@@ -433,12 +445,21 @@ impl Rewriter {
     }
 
     #[inline]
-    fn key(&mut self, token: &Token<'_>, cut: &mut Input<'_, '_>) -> Result<Event, JsonError> {
+    fn key<V: Values>(
+        &mut self,
+        token: &Token<'_>,
+        cut: &mut Input<'_, '_>,
+        values: &mut V,
+    ) -> Result<Event, JsonError> {
+        let mut member = |name: &str| {
+            let drops = self.stack.member(name, &self.fields);
+            drops || values.reads_names() && value::hides(&self.stack, name, values)
+        };
         let drops = match token.text {
-            Some(name) => self.stack.member(name, &self.fields),
+            Some(name) => member(name),
             None => {
                 let name = json::text(token.raw, &mut self.scratch);
-                name.map(|name| self.stack.member(name, &self.fields))
+                name.map(member)
                     .map_err(|_| JsonError::Syntax(self.offset + cut.at as u64))?
             }
         };
@@ -589,13 +610,13 @@ impl Rewriter {
     }
 
     #[inline]
-    fn comma(&mut self, cut: &mut Input<'_, '_>) {
+    fn comma(&mut self, cut: &mut Input<'_, '_>, reads_names: bool) {
         let list = self.stack.next();
         self.expect = match list {
             true => Expect::Value,
             false => Expect::Key,
         };
-        if !list && self.stack.may_drop() && self.sink == Sink::Out {
+        if !list && self.stack.may_drop(reads_names) && self.sink == Sink::Out {
             self.flush(cut);
             self.sink = Sink::Pending;
         }

@@ -560,7 +560,8 @@ pub(super) async fn withheld(
             return refusal.response(&active.audit_id());
         }
     };
-    let status = withhold(&bytes, head.status);
+    let asked = (!active.answered.name.is_empty()).then(|| Arc::clone(&active.answered.name));
+    let status = withhold(&bytes, head.status, asked.as_deref());
     active.delivers(&status);
     let outcome = Outcome::Failed {
         code: head.status.as_str().into(),
@@ -573,7 +574,8 @@ pub(super) async fn withheld(
     Response::from_parts(head, full(status))
 }
 
-fn withhold(bytes: &[u8], code: StatusCode) -> Vec<u8> {
+/// `asked` is the name of the object that was asked for: another may be that of a node, which is a value.
+fn withhold(bytes: &[u8], code: StatusCode, asked: Option<&str>) -> Vec<u8> {
     const TEXT: &str =
         "the API server refused it; its words are withheld, as they may quote masked values";
     let known: Value = serde_json::from_slice(bytes).unwrap_or_default();
@@ -594,7 +596,10 @@ fn withhold(bytes: &[u8], code: StatusCode) -> Vec<u8> {
     let status = Status {
         code: code.as_u16(),
         message: format!("{word}: {TEXT}"),
-        name: at("/details/name"),
+        name: match at("/details/name") {
+            name if asked.is_none_or(|asked| asked == name) => name,
+            _ => String::new(),
+        },
         group: at("/details/group"),
         kind: at("/details/kind"),
         causes: causes.into_iter().flatten().map(cause).collect(),
@@ -602,4 +607,25 @@ fn withhold(bytes: &[u8], code: StatusCode) -> Vec<u8> {
         reason,
     };
     status.to_json()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_withheld_names_only_what_was_asked_for() {
+        let refused = |name: &str| {
+            format!(
+                r#"{{"kind":"Status","code":404,"reason":"NotFound","message":"pods \"{name}\" not found","details":{{"name":"{name}","kind":"pods"}}}}"#
+            )
+        };
+        let shown = |name: &str, asked| {
+            let shown = withhold(refused(name).as_bytes(), StatusCode::NOT_FOUND, asked);
+            String::from_utf8(shown).unwrap()
+        };
+        assert!(!shown("node-7", Some("db")).contains("node-7"));
+        assert!(shown("db", Some("db")).contains(r#""name":"db""#));
+        assert!(shown("db", None).contains(r#""name":"db""#));
+    }
 }

@@ -13,6 +13,7 @@ use weir_wire_kube::body::{self, BodyFacts};
 use weir_wire_kube::{BodyKind, FieldPattern, Known, Request, Resource, Segment};
 use weir_wire_ssh::command::{self, Command};
 
+use super::builtin;
 use super::conditions::Carried;
 use super::effects;
 use crate::command::stated;
@@ -105,20 +106,26 @@ impl Asked {
         if effects::shows_objects(&resource) {
             asked.shown = asked.labels.iter().map(|(_, id)| *id).collect();
         }
-        asked.read_selectors();
+        asked.read_selectors(&resource);
         if let Some(object) = object.filter(|_| WRITES.contains(&asked.request.verb)) {
             asked.read_object(&resource, object, scope);
         }
         asked
     }
 
-    /// A selector that compares a labelled field tells what it holds.
-    fn read_selectors(&mut self) {
-        let fields = self.request.field_terms.iter();
-        let fields = fields.map(|term| term.field.split('.').collect());
+    /// A selector that compares a labelled field tells what it holds. One that is not known may compare any.
+    fn read_selectors(&mut self, resource: &Resource) {
+        let mut paths: Vec<Vec<&str>> = Vec::new();
+        for term in &self.request.field_terms {
+            let Some(fields) = builtin::selected(resource, &term.field) else {
+                let all = self.labels.iter().map(|(_, id)| used(*id, Use::Predicate));
+                self.uses.extend(all);
+                continue;
+            };
+            paths.extend(fields.iter().map(|field| field.split('.').collect()));
+        }
         let labels = self.request.label_keys.iter();
-        let labels = labels.map(|key| vec!["metadata", "labels", key.as_str()]);
-        let paths: Vec<Vec<&str>> = fields.chain(labels).collect();
+        paths.extend(labels.map(|key| vec!["metadata", "labels", key.as_str()]));
         for path in paths {
             let path: Vec<Segment> = path
                 .into_iter()
@@ -186,6 +193,13 @@ impl Asked {
                 self.uses.push(used(*id, Use::Predicate));
             }
         }
+    }
+
+    /// Whether the server's refusal may quote a labelled field, although the answer shows none.
+    pub(super) fn refusal_quotes(&self) -> bool {
+        let fields = self.labels.iter().map(|(field, _)| field);
+        let resource = self.request.resource.as_ref();
+        resource.is_some_and(|resource| effects::refusal_quotes(resource, fields))
     }
 
     /// Calls `with` on the operation.

@@ -2,7 +2,7 @@
 //! What its object adds is in `asked`.
 
 use weir_policy::KubernetesEffect as Effect;
-use weir_wire_kube::{Request, Resource};
+use weir_wire_kube::{FieldPattern, Request, Resource, Segment};
 
 /// Groups whose objects decide what the API server does for everybody.
 const SERVER: [&str; 2] = ["admissionregistration.k8s.io", "apiregistration.k8s.io"];
@@ -53,6 +53,43 @@ pub(super) fn depends_on_object(resource: &Resource) -> bool {
     }
 }
 
+/// Fields of a pod that the server quotes where it cannot lead to one of its containers, with those below.
+const QUOTED: [&[&str]; 5] = [
+    &["status"],
+    &["spec", "nodeName"],
+    &["spec", "containers", "name"],
+    &["spec", "initContainers", "name"],
+    &["spec", "ephemeralContainers", "name"],
+];
+
+/// Whether the server's refusal of a request may quote one of these fields, although what it asks for is not made
+/// of objects: where a pod runs, and how it is.
+pub(super) fn refusal_quotes<'a>(
+    resource: &Resource,
+    mut labelled: impl Iterator<Item = &'a FieldPattern>,
+) -> bool {
+    if shows_objects(resource) {
+        return false;
+    }
+    if (resource.group.as_str(), resource.resource.as_str()) != ("", "pods") {
+        return labelled.next().is_some();
+    }
+    let quoted = QUOTED.map(|path| {
+        let mut segments = Vec::new();
+        for name in path {
+            segments.push(Segment::Member((*name).into()));
+            if name.ends_with("ontainers") {
+                segments.push(Segment::Item);
+            }
+        }
+        segments
+    });
+    labelled.any(|field| {
+        let mut quoted = quoted.iter();
+        quoted.any(|path| field.covers(path) || field.is_below(path))
+    })
+}
+
 /// Whether what answers a request is made of objects: of the resource itself, of lists of it.
 pub(super) fn shows_objects(resource: &Resource) -> bool {
     !matches!(
@@ -67,6 +104,37 @@ mod tests {
 
     fn effects(method: &str, path: &str) -> Vec<Effect> {
         of(&weir_wire_kube::parse(method, path, None).unwrap())
+    }
+
+    #[test]
+    fn refusals_quote_where_a_pod_runs_and_how_it_is() {
+        for (path, field, expected) in [
+            ("/api/v1/namespaces/n/pods/p/log", "spec.nodeName", true),
+            ("/api/v1/namespaces/n/pods/p/exec", "status.hostIP", true),
+            ("/api/v1/namespaces/n/pods/p/attach", "spec.**", true),
+            (
+                "/api/v1/namespaces/n/pods/p/portforward",
+                "spec.containers[*].name",
+                true,
+            ),
+            (
+                "/api/v1/namespaces/n/pods/p/log",
+                "spec.containers[*].env[*].value",
+                false,
+            ),
+            (
+                "/api/v1/namespaces/n/pods/p/log",
+                "metadata.annotations",
+                false,
+            ),
+            ("/api/v1/namespaces/n/pods/p", "spec.nodeName", false),
+            ("/api/v1/nodes/n/proxy/x", "status.addresses", true),
+        ] {
+            let request = weir_wire_kube::parse("GET", path, None).unwrap();
+            let field = FieldPattern::parse(field).unwrap();
+            let quotes = refusal_quotes(&request.resource.unwrap(), [&field].into_iter());
+            assert_eq!(quotes, expected, "{path} {field}");
+        }
     }
 
     #[test]

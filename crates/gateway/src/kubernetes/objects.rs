@@ -10,6 +10,7 @@ use weir_policy::{Decision, LabelId, Scope};
 use weir_wire_kube::rewrite::{Part, Text, Values};
 use weir_wire_kube::{FieldPattern, Resource, Segment};
 
+use super::builtin::is_builtin;
 use crate::engine::Shared;
 use crate::values::{Scanner, Shown};
 
@@ -90,7 +91,7 @@ impl Masks {
         scanner: Option<Arc<Scanner>>,
     ) -> Self {
         let secrets = resource.is_some_and(|it| it.group.is_empty() && it.resource == "secrets");
-        let builtin = resource.is_some_and(|it| is_builtin(&it.group));
+        let builtin = resource.is_some_and(is_builtin);
         let unprinted = |field: &FieldPattern| field.names().any(|name| UNPRINTED.contains(&name));
         Self {
             hides_cells: !(masked.is_empty() || builtin && patterns.iter().all(unprinted)),
@@ -132,11 +133,6 @@ impl Masks {
     pub(super) fn has_fields(&self) -> bool {
         !self.masked.is_empty()
     }
-}
-
-/// The API's own groups: what their Tables show is known.
-fn is_builtin(group: &str) -> bool {
-    !group.contains('.') || group.ends_with(".k8s.io") && !group.contains("x-k8s.io")
 }
 
 /// Members of metadata by which objects and lists are found again.
@@ -337,6 +333,14 @@ impl Values for Masking {
             self.continues = Some(token.to_owned());
         }
     }
+
+    fn reads_names(&self) -> bool {
+        self.masks.scanner.is_some()
+    }
+
+    fn hides(&mut self, text: &Text<'_>) -> bool {
+        self.replace(text, &mut String::new())
+    }
 }
 
 /// Whether a name says that the value beside it is a secret, and the value may be one.
@@ -534,6 +538,14 @@ mod tests {
                 r#"["s","Opaque",2,"5d"]"#,
             ),
             (
+                "things.k8s.io",
+                "things",
+                "spec.env",
+                &["Name", "Env", "Pin", "Age"],
+                r#"["a","v","w","5d"]"#,
+                r#"["a","[masked]","[masked]","5d"]"#,
+            ),
+            (
                 "",
                 "secrets",
                 "type",
@@ -575,6 +587,27 @@ mod tests {
     }
 
     #[test]
+    fn what_managed_fields_name_by_its_value_is_dropped_where_it_would_be_masked() {
+        let wrap = |fields: &str| {
+            format!(r#"{{"metadata":{{"managedFields":[{{"fieldsV1":{fields}}}]}}}}"#)
+        };
+        let tags =
+            r#"{"f:spec":{"f:tags":{".":{},"v:\"password=hunter2-and-more\"":{},"v:\"b\"":{}}}}"#;
+        let users =
+            r#"{"f:spec":{"f:users":{"k:{\"token\":\"x1\"}":{".":{}},"k:{\"name\":\"b\"}":{}}}}"#;
+        assert_eq!(
+            shown(&wrap(tags)),
+            wrap(r#"{"f:spec":{"f:tags":{".":{},"v:\"b\"":{}}}}"#)
+        );
+        assert_eq!(
+            shown(&wrap(users)),
+            wrap(r#"{"f:spec":{"f:users":{"k:{\"name\":\"b\"}":{}}}}"#)
+        );
+        let harmless = wrap(r#"{"f:spec":{"f:finalizers":{"v:\"a.b/c\"":{}}}}"#);
+        assert_eq!(shown(&harmless), harmless);
+    }
+
+    #[test]
     fn what_clients_send_back_is_never_masked() {
         let list = r#"{"kind":"PodList","metadata":{"continue":"password=hunter2-and-more","resourceVersion":"7"},"items":[{"metadata":{"name":"password=x","uid":"u"}}]}"#;
         assert_eq!(shown(list), list);
@@ -582,6 +615,12 @@ mod tests {
         assert_eq!(
             shown(label),
             r#"{"metadata":{"labels":{"password":"[masked]"}}}"#
+        );
+        // A label may have the name of what names an object.
+        let label = r#"{"metadata":{"labels":{"name":"password=hunter2-and-more"}}}"#;
+        assert_eq!(
+            shown(label),
+            r#"{"metadata":{"labels":{"name":"password=[masked]"}}}"#
         );
     }
 }

@@ -19,7 +19,7 @@ use tokio::sync::Mutex;
 use weir_audit::{Outcome, RecordingChunk};
 use weir_wire_kube::channel::{Subprotocol, parse_ports};
 
-use super::answer::{Answer, Body, Reader, full};
+use super::answer::{Answer, Body, full, withheld};
 use super::exchange::{Exchange, Permitted, note_answer};
 use super::gate::Gate;
 use super::port_forward::{self, Forwarded, Served};
@@ -76,7 +76,18 @@ pub(super) async fn upgrade(
         active.outcome = Some(Outcome::Failed { code });
         let (mut head, body) = response.into_parts();
         super::head::strip(&mut head.headers);
-        let answer = Answer::new(body, Reader::Plain, permitted.gate, active, false);
+        if permitted.asked.refusal_quotes() {
+            return Ok(Box::pin(withheld(head, body, active)).await);
+        }
+        let reader = match permitted.reader(&head.headers, false, true) {
+            Ok(reader) => reader,
+            Err(refusal) => {
+                exchange.active = Some(active);
+                return Err(refusal);
+            }
+        };
+        let mut answer = Answer::new(body, reader, permitted.gate, active, false);
+        answer.ends = true;
         return Ok(answer.into_response(head, false).await);
     }
     let server = hyper::upgrade::on(&mut response);

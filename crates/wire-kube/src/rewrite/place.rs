@@ -36,6 +36,8 @@ pub(super) enum Place {
     Continue,
     Annotations,
     Annotation,
+    /// `metadata.labels`, and what is in it.
+    Labels,
     /// The value of [`LAST_APPLIED`], wherever it stands.
     LastApplied,
     ManagedFields,
@@ -46,7 +48,7 @@ pub(super) enum Place {
     Kind,
     /// `type` of a watch event.
     EventType,
-    /// What names an object: kind, API version and metadata without annotations.
+    /// What names an object: kind, API version and metadata without annotations and labels.
     Identity,
 }
 
@@ -69,11 +71,13 @@ impl Place {
             (Place::Row, "cells") => Place::Cells,
             (Place::Column, "name") => Place::ColumnName,
             (Place::Metadata, "annotations") => Place::Annotations,
+            (Place::Metadata, "labels") => Place::Labels,
             (Place::Metadata, "managedFields") => Place::ManagedFields,
             (Place::Metadata, "continue") => Place::Continue,
             (Place::Manager, "fieldsV1") | (Place::Owned, _) => Place::Owned,
             (_, LAST_APPLIED) => Place::LastApplied,
             (Place::Annotations | Place::Annotation, _) => Place::Annotation,
+            (Place::Labels, _) => Place::Labels,
             (Place::Metadata | Place::Manager | Place::Identity, _) => Place::Identity,
             _ => Place::Body,
         }
@@ -89,6 +93,7 @@ impl Place {
             Place::Columns => Place::Column,
             Place::ManagedFields => Place::Manager,
             Place::Annotation | Place::Annotations => Place::Annotation,
+            Place::Labels => Place::Labels,
             Place::Metadata | Place::Identity | Place::Manager => Place::Identity,
             Place::Owned => Place::Owned,
             _ => Place::Body,
@@ -105,7 +110,9 @@ impl Place {
     #[inline]
     pub(super) fn part(self) -> Part {
         match self {
-            Place::Annotations | Place::Annotation | Place::LastApplied => Part::Annotation,
+            Place::Annotations | Place::Annotation | Place::Labels | Place::LastApplied => {
+                Part::Annotation
+            }
             Place::Cells | Place::Cell | Place::InCell => Part::Cell,
             Place::Metadata
             | Place::Continue
@@ -135,7 +142,7 @@ pub enum Part {
     /// What names an object and says how it is stored: kind, API version, metadata; and the frame of
     /// lists, Tables and watch events. Clients send it back, and expect it as it was.
     Identity,
-    /// An annotation.
+    /// An annotation, or a label.
     Annotation,
     /// A cell of a Table.
     Cell,

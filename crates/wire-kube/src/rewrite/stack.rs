@@ -253,11 +253,19 @@ impl Stack {
         self.top().map_or(0, |frame| frame.index)
     }
 
-    /// Whether members of the object may be dropped.
+    /// Whether members of the object may be dropped: for what fields they name, or, where names are read, for
+    /// what those hold.
     #[inline]
-    pub(super) fn may_drop(&self) -> bool {
+    pub(super) fn may_drop(&self, reads_names: bool) -> bool {
         self.top()
-            .is_some_and(|frame| frame.alive && frame.place == Place::Owned)
+            .is_some_and(|frame| (frame.alive || reads_names) && frame.place == Place::Owned)
+    }
+
+    /// Of the paths of fields, the name of the field that the member is read of.
+    pub(super) fn owned(&self) -> Option<&str> {
+        self.top().filter(|frame| frame.place == Place::Owned)?;
+        let above = self.frames.get(self.depth.checked_sub(2)?)?;
+        Some(above.key.strip_prefix("f:").unwrap_or(&above.key))
     }
 
     #[inline]

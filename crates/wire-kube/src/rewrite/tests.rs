@@ -38,6 +38,14 @@ impl Values for Mask {
     fn list_continues(&mut self, token: &str) {
         self.tokens.push(token.to_owned());
     }
+
+    fn reads_names(&self) -> bool {
+        !self.idle
+    }
+
+    fn hides(&mut self, text: &Text<'_>) -> bool {
+        self.replace(text, &mut String::new())
+    }
 }
 
 fn fields(patterns: &[&str]) -> Arc<[FieldPattern]> {
@@ -304,6 +312,17 @@ fn paths_of_managers_that_hold_values_are_dropped() {
             r#"{"f:metadata":{"f:finalizers":{"v:\"a\"":{}}},"f:data":{".":{},"f:a":{}}}"#,
         ),
         (&[], r#"{"f:spec":{"v:1":{}}}"#, r#"{"f:spec":{"v:1":{}}}"#),
+        // No field is named: by what they are.
+        (
+            &[],
+            r#"{"f:spec":{"f:tags":{".":{},"v:\"s3cr3t\"":{},"v:\"b\"":{},"v:x s3cr3t":{}}}}"#,
+            r#"{"f:spec":{"f:tags":{".":{},"v:\"b\"":{}}}}"#,
+        ),
+        (
+            &[],
+            r#"{"f:spec":{"f:env":{"k:{\"a\":{\"b\":[\"s3cr3t\"]}}":{},"k:{\"name\":\"DB_PASSWORD\",\"value\":\"x\"}":{},"k:{\"name\":\"c\"}":{}}}}"#,
+            r#"{"f:spec":{"f:env":{"k:{\"name\":\"c\"}":{}}}}"#,
+        ),
     ] {
         let expected = format!("<{}>", managed(expected));
         let output = masked(patterns, &managed(owned));
@@ -357,7 +376,7 @@ fn tells_where_a_text_stands() {
     let expected = [
         "kind=Pod - None Identity",
         "name=p - None Identity",
-        "app=x - None Identity",
+        "app=x - None Annotation",
         "a/b=c - None Annotation",
         "uid=u - None Identity",
         "name=c - None Body",

@@ -1,6 +1,6 @@
 //! Strings that are values: shown to the caller, and read where they say what an answer is.
 
-use super::place::Place;
+use super::place::{Part, Place};
 use super::stack::Stack;
 use super::{Event, Rewriter, Text, Token, Values};
 use crate::json::{self, Invalid};
@@ -86,4 +86,53 @@ impl Rewriter {
 pub(super) fn column<'a>(columns: &'a [Box<str>], stack: &Stack, place: Place) -> Option<&'a str> {
     let column = columns.get(stack.index());
     column.filter(|_| place == Place::Cell).map(|name| &**name)
+}
+
+/// Whether the name of a member of `managedFields` holds what is hidden: `v:` and a value, `k:` and the values of
+/// some members.
+pub(super) fn hides<V: Values>(stack: &Stack, name: &str, values: &mut V) -> bool {
+    let Some(field) = stack.owned() else {
+        return false;
+    };
+    let Some(("v:" | "k:", held)) = name.split_at_checked(2) else {
+        return false;
+    };
+    match serde_json::from_str(held) {
+        Ok(value) => holds_hidden(&value, Some(field), None, values),
+        Err(_) => values.hides(&named(held, Some(field), None)),
+    }
+}
+
+fn holds_hidden<V: Values>(
+    value: &serde_json::Value,
+    key: Option<&str>,
+    name: Option<&str>,
+    values: &mut V,
+) -> bool {
+    use serde_json::Value;
+    match value {
+        Value::String(text) => values.hides(&named(text, key, name)),
+        Value::Array(items) => items
+            .iter()
+            .any(|item| holds_hidden(item, key, name, values)),
+        Value::Object(members) => {
+            let beside = members.get("name").or_else(|| members.get("key"));
+            let beside = beside.and_then(Value::as_str);
+            let mut members = members.iter();
+            members.any(|(key, value)| holds_hidden(value, Some(key), beside, values))
+        }
+        _ => false,
+    }
+}
+
+fn named<'a>(value: &'a str, key: Option<&'a str>, name: Option<&'a str>) -> Text<'a> {
+    Text {
+        value,
+        key,
+        name,
+        before: None,
+        field: None,
+        cell: None,
+        part: Part::Body,
+    }
 }

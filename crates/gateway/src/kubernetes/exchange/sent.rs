@@ -77,7 +77,7 @@ impl Exchange {
         let quotes =
             permitted.object.is_some() || !asked.field_terms.is_empty() || changes && is_there;
         let named = permitted.masks.as_ref().is_some_and(Masks::has_fields);
-        if failed && quotes && named {
+        if failed && (quotes && named || permitted.asked.refusal_quotes()) {
             return Ok(Box::pin(answer::withheld(head, body, active)).await);
         }
         let has_body = !is_head
@@ -177,7 +177,12 @@ impl Permitted {
     }
 
     /// How the answer is read.
-    fn reader(&self, headers: &HeaderMap, reads: bool, failed: bool) -> Result<Reader, Refusal> {
+    pub(in crate::kubernetes) fn reader(
+        &self,
+        headers: &HeaderMap,
+        reads: bool,
+        failed: bool,
+    ) -> Result<Reader, Refusal> {
         let known = self.asked.request.resource.is_none();
         let unreadable = (reads || self.masks.is_some()) && !known && answer::is_encoded(headers);
         let json = answer::is_json(headers) || !headers.contains_key(CONTENT_TYPE);
