@@ -21,6 +21,7 @@ import approvals  # noqa: E402
 import evidence  # noqa: E402
 import holds  # noqa: E402
 import masks  # noqa: E402
+import migrations  # noqa: E402
 import quarantine  # noqa: E402
 import saw  # noqa: E402
 import sessions  # noqa: E402
@@ -79,7 +80,8 @@ def main():
     scene = Scene(a, server)
     denials.controls(scene, results)
     if a.weir:
-        for module in (denials, attacks, sessions, masks, values, holds, approvals, quarantine, saw, evidence):
+        for module in (denials, attacks, sessions, migrations, masks, values, holds, approvals, quarantine, saw,
+                       evidence):
             module.claims(scene, results)
         scene.weir.stop()
     results.finish()

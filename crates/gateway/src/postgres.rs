@@ -19,6 +19,7 @@ mod judge;
 mod judgement;
 mod login;
 mod mask;
+mod need;
 mod operation;
 mod pending;
 mod prepared;

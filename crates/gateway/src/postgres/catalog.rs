@@ -23,7 +23,7 @@ use functions::{Functions, Labelled, in_quotes};
 pub(crate) use functions::{collects, rereads, stores_by_words, words};
 pub(crate) use oracle::Oracle;
 pub(crate) use pins::Pins;
-pub(crate) use query::{QUERIES, Rows, Table, in_hex};
+pub(crate) use query::{QUERIES, Rows, Table, in_hex, stamp};
 
 /// First OID of objects that are not part of the server (`FirstNormalObjectId`).
 pub(crate) const FIRST_USER_OID: u32 = 16_384;
@@ -102,6 +102,9 @@ pub(crate) struct Catalog {
     all_labels: Vec<LabelId>,
     /// Those whose masks show a part of the value, sorted.
     partial: Vec<LabelId>,
+    /// What the server's own tables were when the reading began, where nothing was read that is not
+    /// committed.
+    pub(crate) stamp: Option<Box<str>>,
 }
 
 /// How a relation's name resolves.

@@ -11,6 +11,7 @@ use weir_wire_postgres::{ProtocolError, message};
 
 use super::cache::Analysed;
 use super::judge::Verdict;
+use super::need::Need;
 use super::pending::{Owed, Pending, name};
 use super::prepared::{Lookup, Parameters, Portal, Prepared};
 use super::refusal::Refusal;
@@ -206,6 +207,7 @@ impl Session {
     }
 
     async fn query(&mut self, total: usize) -> Result<Result<(), ProtocolError>, SessionEnd> {
+        let ends_batch = self.batch_open;
         self.close_batch().await?;
         self.pass_barriers().await?;
         self.refresh_policy().await?;
@@ -223,7 +225,14 @@ impl Session {
                 refusal.may_be_mistake = true;
                 Verdict::Deny(refusal)
             }
-            _ => self.judge_text(&analysed).await?,
+            _ => {
+                // What the batch has done would be lost with a reading that fails: the client must know.
+                let need = match ends_batch {
+                    true => Need::Fresh,
+                    false => Need::of(&analysed),
+                };
+                self.judge_text(&analysed, need).await?
+            }
         };
         if let Verdict::Deny(refusal) = &verdict
             && refusal.may_be_mistake

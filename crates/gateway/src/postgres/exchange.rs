@@ -12,7 +12,8 @@ use weir_sql::{Analysis, Statement};
 use weir_wire_postgres::{backend, message};
 
 use super::cache::Analysed;
-use super::catalog::{self, Catalog, Pins, QUERIES, Resolved, Rows};
+use super::catalog::{self, Catalog, Pins, QUERIES, Resolved, Rows, Table};
+use super::need::{Need, Unread};
 use super::pending::{Owed, name};
 use super::session::{Session, SessionEnd};
 
@@ -20,8 +21,35 @@ use super::session::{Session, SessionEnd};
 type Question<'a> = (&'a [u8], &'a [(Option<&'a [u8]>, bool)]);
 
 const NAME: &[u8] = b"weir_catalog";
+/// The longest wait for one lock. Whoever holds it may wait for Weir.
+const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = 500";
+/// The same in a transaction that is the client's batch, and how it is taken back.
+const SET_LOCK_TIMEOUT: &str = "SELECT pg_catalog.set_config('lock_timeout', $1, true)";
+/// What the catalog is read in where no transaction is open: how it begins, ends and is given up.
+const TRANSACTION: Frame = Frame {
+    begin: "BEGIN",
+    end: &["COMMIT"],
+    undo: &["ROLLBACK"],
+};
+/// What it is read in within the client's transaction, which goes on whatever comes of it.
+const SAVEPOINT: Frame = Frame {
+    begin: "SAVEPOINT weir_catalog",
+    end: UNDO,
+    undo: UNDO,
+};
+const UNDO: &[&str] = &[
+    "ROLLBACK TO SAVEPOINT weir_catalog",
+    "RELEASE SAVEPOINT weir_catalog",
+];
 /// How old a catalog must be before a name that it does not know has it read again.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Statements around a reading, which leave nothing behind.
+struct Frame {
+    begin: &'static str,
+    end: &'static [&'static str],
+    undo: &'static [&'static str],
+}
 
 /// The catalogs of all databases that were seen, by target and database.
 #[derive(Default)]
@@ -65,7 +93,7 @@ pub(super) struct CatalogState {
     /// Up to which change of other sessions it was looked at.
     seen: u64,
     /// Why it could not be read, since it was tried last.
-    failed: Option<String>,
+    failed: Option<Unread>,
     /// The text that was looked up last, if the catalog knows all that it names.
     explains: Option<Arc<Analysed>>,
 }
@@ -103,6 +131,20 @@ impl CatalogState {
             self.outdated_by = made;
         }
         is_old
+    }
+
+    /// Takes over a catalog that was true at this time.
+    fn take(&mut self, catalog: Arc<Catalog>, at: Instant, refresh: Duration, private: bool) {
+        *self = Self {
+            current: Some(catalog),
+            read_at: Some(at),
+            fresh_until: at.checked_add(refresh),
+            private,
+            changing: self.changing,
+            making: self.making,
+            seen: self.seen,
+            ..Self::default()
+        };
     }
 
     /// A statement of this session has changed the schema.
@@ -193,6 +235,17 @@ impl Catalogs {
             .clone()
     }
 
+    /// What is known there is still so.
+    fn confirm(&self, key: &Place, digest: &str, catalog: &Arc<Catalog>, at: Instant) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = known.get_mut(key).filter(|known| known.digest == digest);
+        if let Some((kept, since)) = kept.and_then(|known| known.catalog.as_mut())
+            && Arc::ptr_eq(kept, catalog)
+        {
+            *since = at;
+        }
+    }
+
     fn pins(&self, key: &Place) -> Option<Pins> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.get(key).map(|known| known.pins.clone())
@@ -242,7 +295,7 @@ impl Session {
     }
 
     /// Makes sure that the catalog is as fresh as the target asks for.
-    pub(super) async fn refresh_catalog(&mut self) -> Result<Result<(), String>, SessionEnd> {
+    pub(super) async fn refresh_catalog(&mut self) -> Result<Result<(), Unread>, SessionEnd> {
         self.notice_changes();
         if self.catalog.is_fresh(self.taken.steady()) {
             return Ok(Ok(()));
@@ -252,7 +305,7 @@ impl Session {
         Ok(refreshed)
     }
 
-    async fn renew_catalog(&mut self) -> Result<Result<(), String>, SessionEnd> {
+    async fn renew_catalog(&mut self) -> Result<Result<(), Unread>, SessionEnd> {
         let bundle = self.shared.policies.current();
         let digest = bundle.digest().to_owned();
         let refresh = bundle
@@ -283,20 +336,32 @@ impl Session {
         }
         self.drain().await?;
         let in_transaction = self.in_transaction();
-        if self.catalog.current.is_some() && in_transaction && !self.catalog.dirty {
+        let is_settled = in_transaction && !self.catalog.dirty;
+        match &self.catalog.failed {
             // What could not be read when it was time to is not known better by now.
-            return Ok(self.catalog.failed.clone().map_or(Ok(()), Err));
+            Some(failed) if is_settled || self.batch_open => return Ok(Err(failed.clone())),
+            None if is_settled && self.catalog.current.is_some() => return Ok(Ok(())),
+            _ => {}
         }
         if self.status == b'E' {
             return Ok(match self.catalog.current {
                 Some(_) => Ok(()),
-                None => Err("the transaction is aborted".to_owned()),
+                None => Err("the transaction is aborted".into()),
             });
         }
         let now = Instant::now();
-        let rows = match self.read_catalog().await? {
-            Ok(rows) => rows,
-            Err(reason) => return Ok(Err(reason)),
+        let (rows, stamp) = match self.read_catalog().await? {
+            Ok(read) => read,
+            Err(unread) if unread.is_locked && !in_transaction => {
+                let same = self.unchanged_catalog(&key, &digest).await?;
+                let Some(catalog) = same else {
+                    return Ok(Err(unread));
+                };
+                self.shared.catalogs.confirm(&key, &digest, &catalog, now);
+                self.catalog.take(catalog, now, refresh, false);
+                return Ok(Ok(()));
+            }
+            Err(unread) => return Ok(Err(unread)),
         };
         let known = self.shared.catalogs.pins(&key);
         let labels = Arc::clone(self.scope.labels());
@@ -307,7 +372,8 @@ impl Session {
                 Some(pins) => pins,
                 None => Pins::from_kept(store.load(target, database)?),
             };
-            let catalog = Catalog::build(&rows, &labels, &mut pins)?;
+            let mut catalog = Catalog::build(&rows, &labels, &mut pins)?;
+            catalog.stamp = stamp;
             if let Some(changed) = pins.take_changed() {
                 store.keep(target, database, &changed)?;
             }
@@ -315,27 +381,37 @@ impl Session {
         });
         let (catalog, pins) = match built.await {
             Ok(Ok(built)) => built,
-            Ok(Err(reason)) => return Ok(Err(reason)),
-            Err(_) => return Ok(Err("it could not be built".to_owned())),
+            Ok(Err(reason)) => return Ok(Err(reason.into())),
+            Err(_) => return Ok(Err("it could not be built".into())),
         };
         let catalog = Arc::new(catalog);
         let private = in_transaction && self.catalog.dirty;
         let published = (!private).then(|| (Arc::clone(&catalog), now));
         self.shared.catalogs.keep(key, &digest, pins, published);
-        self.catalog = CatalogState {
-            current: Some(catalog),
-            read_at: Some(now),
-            fresh_until: now.checked_add(refresh),
-            dirty: false,
-            private,
-            changing: self.catalog.changing,
-            making: self.catalog.making,
-            outdated_by: None,
-            seen: self.catalog.seen,
-            failed: None,
-            explains: None,
-        };
+        self.catalog.take(catalog, now, refresh, private);
         Ok(Ok(()))
+    }
+
+    /// A catalog that was read before, if the server's own tables are still what they were then: it is true,
+    /// though it cannot be read again now.
+    async fn unchanged_catalog(
+        &mut self,
+        key: &Place,
+        digest: &str,
+    ) -> Result<Option<Arc<Catalog>>, SessionEnd> {
+        let shared = self.shared.catalogs.shared(key, digest);
+        let known = [
+            shared.map(|(catalog, _)| catalog),
+            self.catalog.current.clone(),
+        ];
+        let has_stamp = |catalog: &Arc<Catalog>| catalog.stamp.is_some();
+        let known: Vec<_> = known.into_iter().flatten().filter(has_stamp).collect();
+        if known.is_empty() {
+            return Ok(None);
+        }
+        let asked = self.ask_server(NAME, &[plain(&catalog::stamp())]).await?;
+        let stamp = asked.ok().and_then(|rows| cell(rows.tables.first()));
+        Ok(known.into_iter().find(|catalog| catalog.stamp == stamp))
     }
 
     /// A batch of the extended protocol begins, if none is open: the last moment before it at which the catalog
@@ -346,8 +422,14 @@ impl Session {
     ) -> Result<(), SessionEnd> {
         if !self.batch_open && !self.pending.is_skipping() {
             self.refresh_policy().await?;
+            let need = analysed.map_or(Need::Fresh, |analysed| Need::of(analysed));
+            let waits = need >= Need::Begins || need == Need::Nothing && self.status == b'I';
+            if need == Need::Alone && !self.catalog.is_fresh(self.taken.steady()) {
+                self.catalog.failed = Some("it was not read before the batch".into());
+            }
             // Why it could not be read is kept, and said where it is needed.
-            if self.scope.needs_catalog()
+            if waits
+                && self.scope.needs_catalog()
                 && self.refresh_catalog().await?.is_ok()
                 && let Some(analysed) = analysed
             {
@@ -381,26 +463,104 @@ impl Session {
             return Ok(());
         }
         let made = self.shared.catalogs.made_at(&self.place());
-        if self.catalog.outdate(made) {
+        let fresh_until = self.catalog.fresh_until;
+        if self.catalog.outdate(made) && self.refresh_catalog().await?.is_err() {
             // What cannot be read again leaves the older one, which refuses what it does not know.
-            drop(self.refresh_catalog().await?);
+            self.catalog.fresh_until = fresh_until;
+            self.catalog.failed = None;
         }
         Ok(())
     }
 
-    async fn read_catalog(&mut self) -> Result<Result<Rows, String>, SessionEnd> {
+    /// Reads the catalog without waiting long for a lock: what the queries returned, and the stamp where no
+    /// transaction was open. Nothing that it does stays.
+    async fn read_catalog(
+        &mut self,
+    ) -> Result<Result<(Rows, Option<Box<str>>), Unread>, SessionEnd> {
         let in_hex = !self.encodings.is_utf8() || self.reading_unsure;
         let texts = QUERIES.map(|(query, columns)| match in_hex {
             true => catalog::in_hex(query, columns).into(),
             false => Cow::Borrowed(query),
         });
-        let questions = texts.each_ref().map(|text| (text.as_bytes(), &[][..]));
-        let rows = self.ask_server(NAME, &questions).await?;
-        Ok(rows.and_then(|rows| match rows.tables.len() {
-            answered if answered == QUERIES.len() && in_hex => rows.out_of_hex(),
-            answered if answered == QUERIES.len() => Ok(rows),
-            _ => Err("the server went away".to_owned()),
-        }))
+        let queries = texts.each_ref().map(|text| plain(text));
+        let asked = match (self.batch_open, self.status) {
+            (true, _) => self.ask_in_batch(&queries).await?,
+            (false, b'I') => {
+                let stamp = catalog::stamp();
+                let with_stamp: Vec<_> = [plain(&stamp)].into_iter().chain(queries).collect();
+                self.ask_within(&TRANSACTION, &with_stamp).await?
+            }
+            (false, _) => self.ask_within(&SAVEPOINT, &queries).await?,
+        };
+        let mut tables = match asked {
+            Ok(tables) => tables,
+            Err(unread) => return Ok(Err(unread)),
+        };
+        let own = tables.len().checked_sub(QUERIES.len());
+        let Some(own) = own.filter(|_| !self.server.eof) else {
+            return Ok(Err("the server went away".into()));
+        };
+        let rows = Rows {
+            tables: tables.split_off(own),
+        };
+        let rows = if in_hex { rows.out_of_hex() } else { Ok(rows) };
+        let read = rows.map(|rows| (rows, cell(tables.first())));
+        Ok(read.map_err(Unread::from))
+    }
+
+    /// Asks in a transaction or behind a savepoint, which is gone when this returns.
+    async fn ask_within(
+        &mut self,
+        frame: &Frame,
+        questions: &[Question<'_>],
+    ) -> Result<Result<Vec<Table>, Unread>, SessionEnd> {
+        let before = [plain(frame.begin), plain(LOCK_TIMEOUT)];
+        let after = frame.end.iter().map(|text| plain(text));
+        let all: Vec<_> = before
+            .into_iter()
+            .chain(questions.iter().copied())
+            .chain(after)
+            .collect();
+        let asked = self.ask_server(NAME, &all).await?;
+        if asked.is_err() && self.status == b'E' {
+            let undo: Vec<_> = frame.undo.iter().map(|text| plain(text)).collect();
+            drop(self.ask_server(NAME, &undo).await?);
+        }
+        Ok(asked.and_then(|rows| answers(rows, before.len(), questions.len())))
+    }
+
+    /// Asks within the client's batch, which a failure ends: the client is told why.
+    async fn ask_in_batch(
+        &mut self,
+        questions: &[Question<'_>],
+    ) -> Result<Result<Vec<Table>, Unread>, SessionEnd> {
+        let asked = self.ask_server(NAME, &[plain("SHOW lock_timeout")]).await?;
+        let had = asked.and_then(|rows| {
+            let had = cell(rows.tables.first());
+            had.ok_or_else(|| "the server went away".into())
+        });
+        let asked = match had {
+            Ok(had) => {
+                let bind = [(Some(&b"500"[..]), false)];
+                let back = [(Some(had.as_bytes()), false)];
+                let set = |value| (SET_LOCK_TIMEOUT.as_bytes(), value);
+                let all: Vec<Question<'_>> = [set(&bind[..])]
+                    .into_iter()
+                    .chain(questions.iter().copied())
+                    .chain([set(&back[..])])
+                    .collect();
+                let asked = self.ask_server(NAME, &all).await?;
+                asked.and_then(|rows| answers(rows, 1, questions.len()))
+            }
+            Err(unread) => Err(unread),
+        };
+        if let Err(unread) = &asked
+            && self.pending.is_skipping()
+        {
+            let refusal = unread.refusal();
+            self.tell_client(|out| refusal.write(out));
+        }
+        Ok(asked)
     }
 
     /// Asks the server questions of Weir's own, each with the values of its parameters, prepared and run
@@ -410,11 +570,15 @@ impl Session {
         &mut self,
         own: &[u8],
         questions: &[Question<'_>],
-    ) -> Result<Result<Rows, String>, SessionEnd> {
+    ) -> Result<Result<Rows, Unread>, SessionEnd> {
         self.capture.rows = Rows::default();
         self.capture.error = None;
         // What failed before has left it there.
-        self.tell_server(|out| message::close(out, b'S', own));
+        self.tell_server(|out| {
+            message::close(out, b'P', own);
+            message::close(out, b'S', own);
+        });
+        self.pending.push_ours(Owed::ClosePortal(name(own)));
         self.pending.push_ours(Owed::CloseStatement(name(own)));
         for (question, values) in questions {
             self.tell_server(|out| {
@@ -441,8 +605,8 @@ impl Session {
             let body = error
                 .get(weir_wire_postgres::frame::HEADER..)
                 .unwrap_or_default();
-            let text = backend::Fields::new(body).find(b'M').unwrap_or_default();
-            return Ok(Err(String::from_utf8_lossy(text).into_owned()));
+            let field = |code| backend::Fields::new(body).find(code).unwrap_or_default();
+            return Ok(Err(Unread::said(field(b'C'), field(b'M'))));
         }
         Ok(Ok(std::mem::take(&mut self.capture.rows)))
     }
@@ -455,4 +619,22 @@ impl Session {
         }
         Ok(())
     }
+}
+
+/// A question without parameters.
+fn plain(text: &str) -> Question<'_> {
+    (text.as_bytes(), &[])
+}
+
+/// What came in answer to these of the questions.
+fn answers(rows: Rows, skip: usize, count: usize) -> Result<Vec<Table>, Unread> {
+    let tables: Vec<Table> = rows.tables.into_iter().skip(skip).take(count).collect();
+    match tables.len() == count {
+        true => Ok(tables),
+        false => Err("the server went away".into()),
+    }
+}
+
+fn cell(table: Option<&Table>) -> Option<Box<str>> {
+    table?.first()?.first()?.clone()
 }

@@ -14,6 +14,7 @@ use weir_sql::{Analysis, Statement};
 use super::cache::Analysed;
 use super::hold::Answer;
 use super::judgement::{Basis, Judgement};
+use super::need::Need;
 use super::operation::{Earlier, Judged, View};
 use super::prepared::{Parameters, Portal, Prepared};
 use super::refusal::Refusal;
@@ -93,8 +94,9 @@ impl Session {
     pub(super) async fn judge_text(
         &mut self,
         analysed: &Arc<Analysed>,
+        need: Need,
     ) -> Result<Verdict, SessionEnd> {
-        if let Err(refusal) = self.prepare_judgement().await? {
+        if let Err(refusal) = self.prepare_judgement(need).await? {
             return Ok(Verdict::Deny(refusal));
         }
         self.look_again(analysed).await?;
@@ -119,7 +121,9 @@ impl Session {
 
     /// Judges what an `Execute` of this portal runs.
     pub(super) async fn judge_portal(&mut self, name: &[u8]) -> Result<Verdict, SessionEnd> {
-        if let Err(refusal) = self.prepare_judgement().await? {
+        let portal = self.named.portal(name, &mut self.pending);
+        let need = need_of(portal.and_then(|portal| portal.statement.as_ref()));
+        if let Err(refusal) = self.prepare_judgement(need).await? {
             return Ok(Verdict::Deny(refusal));
         }
         let found = self.named.portal(name, &mut self.pending).map(|portal| {
@@ -144,7 +148,8 @@ impl Session {
         if self.scope.permits_opaque() {
             return Ok(None);
         }
-        if let Err(refusal) = self.prepare_judgement().await? {
+        let need = need_of(portal.statement.as_ref());
+        if let Err(refusal) = self.prepare_judgement(need).await? {
             return Ok(Some(refusal));
         }
         let statement = portal.statement.as_deref();
@@ -197,7 +202,7 @@ impl Session {
 
     /// Judges a `FunctionCall`.
     pub(super) async fn judge_function_call(&mut self) -> Result<Verdict, SessionEnd> {
-        if let Err(refusal) = self.prepare_judgement().await? {
+        if let Err(refusal) = self.prepare_judgement(Need::Fresh).await? {
             return Ok(Verdict::Deny(refusal));
         }
         let text = Arc::new(Analysed::opaque("(function call)"));
@@ -215,16 +220,18 @@ impl Session {
             .await
     }
 
-    /// What must hold before anything is judged: evidence can be kept, the catalog is there.
-    async fn prepare_judgement(&mut self) -> Result<Result<(), Refusal>, SessionEnd> {
+    /// What must hold before anything is judged: evidence can be kept, the catalog is there as far as it is
+    /// needed.
+    async fn prepare_judgement(&mut self, need: Need) -> Result<Result<(), Refusal>, SessionEnd> {
         if let Err(reason) = self.evidence.sink.healthy() {
             return Ok(Err(Refusal::unrecorded(&reason)));
         }
         if self.scope.needs_catalog()
-            && let Err(reason) = self.refresh_catalog().await?
+            && need >= Need::Begins
+            && let Err(unread) = self.refresh_catalog().await?
+            && need == Need::Fresh
         {
-            let reason = format!("the catalog could not be read: {reason}");
-            return Ok(Err(Refusal::unjudged(&reason)));
+            return Ok(Err(unread.refusal()));
         }
         Ok(Ok(()))
     }
@@ -614,6 +621,11 @@ impl Candidate {
         self.body = Some(body.clone());
         self
     }
+}
+
+/// What a statement that was prepared needs; nobody knows what one that was not seen does.
+fn need_of(statement: Option<&Arc<Prepared>>) -> Need {
+    statement.map_or(Need::Fresh, |prepared| Need::of(&prepared.analysed))
 }
 
 fn opaque(reason: &str) -> Candidate {

@@ -44,6 +44,18 @@ impl Refusal {
         }
     }
 
+    /// Refused because an open transaction has locked what must be read before it can be judged.
+    pub(super) fn locked() -> Self {
+        Self {
+            sqlstate: "55P03",
+            message: "weir: this cannot be judged while an open transaction holds a lock on a table or view whose \
+                      definition must be read for that"
+                .to_owned(),
+            hint: Some("Try again when that transaction has ended.".to_owned()),
+            ..Self::cancelled()
+        }
+    }
+
     /// Refused because evidence of it could not be kept.
     pub(super) fn unrecorded(reason: &str) -> Self {
         Self {

@@ -111,6 +111,66 @@ const COPIES: &str = "SELECT k.conrelid::pg_catalog.int8::pg_catalog.text, \
     AND a.attnum OPERATOR(pg_catalog.=) d.adnum \
     WHERE a.attgenerated OPERATOR(pg_catalog.<>) ''";
 
+/// The server's own tables that the statements look at, each with the column that says whose a row is: a schema,
+/// a relation (of `pg_class`, where that is not the row itself), or nothing.
+const LOOKED_AT: [(&str, Whose); 18] = [
+    ("namespace", Whose::Schema("oid")),
+    ("class", Whose::Schema("relnamespace")),
+    ("proc", Whose::Schema("pronamespace")),
+    ("operator", Whose::Schema("oprnamespace")),
+    ("type", Whose::Schema("typnamespace")),
+    ("constraint", Whose::Schema("connamespace")),
+    ("attribute", Whose::Relation("attrelid")),
+    ("attrdef", Whose::Relation("adrelid")),
+    ("inherits", Whose::Relation("inhrelid")),
+    ("rewrite", Whose::Relation("ev_class")),
+    ("trigger", Whose::Relation("tgrelid")),
+    ("policy", Whose::Relation("polrelid")),
+    ("index", Whose::Relation("indrelid")),
+    ("partitioned_table", Whose::Relation("partrelid")),
+    ("language", Whose::Nobody),
+    ("cast", Whose::Nobody),
+    ("range", Whose::Nobody),
+    ("depend", Whose::Extension),
+];
+
+/// How it is known whose a row of the server's own tables is.
+enum Whose {
+    Schema(&'static str),
+    Relation(&'static str),
+    Nobody,
+    /// Only rows that say what an extension owns are looked at.
+    Extension,
+}
+
+/// Asks for one value that differs as soon as a row differs that the other statements look at, but for what
+/// other sessions have made for themselves alone. It locks nothing but the server's own tables: no open
+/// transaction is in its way.
+pub(crate) fn stamp() -> String {
+    let versions = LOOKED_AT.iter().map(|(table, whose)| {
+        let rest = match whose {
+            Whose::Schema(column) => {
+                format!("WHERE NOT pg_catalog.pg_is_other_temp_schema(x.{column})")
+            }
+            Whose::Relation(column) => format!(
+                "JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) x.{column} \
+                 WHERE NOT pg_catalog.pg_is_other_temp_schema(c.relnamespace)"
+            ),
+            Whose::Nobody => String::new(),
+            Whose::Extension => "WHERE x.deptype OPERATOR(pg_catalog.=) 'e'".to_owned(),
+        };
+        format!(
+            "SELECT pg_catalog.concat('{table}', x.ctid, x.xmin) AS version \
+             FROM pg_catalog.pg_{table} x {rest}"
+        )
+    });
+    let versions = versions.collect::<Vec<_>>().join(" UNION ALL ");
+    format!(
+        "SELECT pg_catalog.sum(pg_catalog.hashtextextended(s.version, 0::pg_catalog.int8)\
+         ::pg_catalog.numeric)::pg_catalog.text FROM ({versions}) s"
+    )
+}
+
 /// Rows of text cells.
 pub(crate) type Table = Vec<Vec<Option<Box<str>>>>;
 

@@ -1,0 +1,173 @@
+//! What a text needs of the catalog before it is judged, and what is said when that cannot be had.
+
+use weir_sql::{Analysis, FunctionRef, Statement, Transaction, builtin};
+
+use super::cache::Analysed;
+use super::refusal::Refusal;
+
+/// What a text needs of the catalog; the most that one of its statements needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Need {
+    /// Nothing: it names nothing that a catalog explains.
+    Nothing,
+    /// Nothing, and nothing that does can be in one transaction with it.
+    Alone,
+    /// Nothing for itself; it begins a transaction whose statements may need it.
+    Begins,
+    /// One that is up to date.
+    Fresh,
+}
+
+impl Need {
+    pub(super) fn of(analysed: &Analysed) -> Self {
+        match analysed.analysis() {
+            Analysis::Parsed(script) => {
+                let needs = script.statements.iter().map(Self::of_statement);
+                needs.max().unwrap_or(Self::Nothing)
+            }
+            _ => Self::Fresh,
+        }
+    }
+
+    fn of_statement(statement: &Statement) -> Self {
+        match statement.transaction {
+            Some(Transaction::Begin) => Self::Begins,
+            Some(Transaction::CommitPrepared(_) | Transaction::RollbackPrepared(_)) => Self::Alone,
+            Some(_) => Self::Nothing,
+            None if is_plain(statement) => Self::Nothing,
+            None => Self::Fresh,
+        }
+    }
+}
+
+/// Whether a statement means the same whatever the catalog says. A function that is not called by the
+/// server's own schema may be anybody's.
+fn is_plain(statement: &Statement) -> bool {
+    let is_own = |function: &FunctionRef| {
+        function.schema.as_deref() == Some("pg_catalog")
+            && builtin::class(&function.name) == Some(builtin::FunctionClass::Pure)
+    };
+    matches!(statement.tag, "SELECT" | "SHOW" | "SET" | "RESET")
+        && statement.relations.is_empty()
+        && statement.functions.iter().all(is_own)
+        && statement.operators.is_empty()
+        && statement.types.is_empty()
+        && statement.code.is_empty()
+        && statement.contained.is_empty()
+        && statement.prepares.is_none()
+        && statement.executes.is_none()
+        && statement.declares.is_none()
+        && statement.fetches.is_none()
+        && statement.copy.is_none()
+        && statement.explain.is_none()
+        && !statement.changes_schema
+}
+
+/// Why the catalog could not be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Unread {
+    reason: String,
+    /// Another transaction has locked what must be read.
+    pub(super) is_locked: bool,
+}
+
+impl Unread {
+    /// What the server said.
+    pub(super) fn said(sqlstate: &[u8], message: &[u8]) -> Self {
+        Self {
+            reason: String::from_utf8_lossy(message).into_owned(),
+            is_locked: sqlstate == b"55P03",
+        }
+    }
+
+    /// What is refused because of it.
+    pub(super) fn refusal(&self) -> Refusal {
+        if self.is_locked {
+            return Refusal::locked();
+        }
+        Refusal::unjudged(&format!("the catalog could not be read: {}", self.reason))
+    }
+}
+
+impl From<String> for Unread {
+    fn from(reason: String) -> Self {
+        Self {
+            reason,
+            is_locked: false,
+        }
+    }
+}
+
+impl From<&str> for Unread {
+    fn from(reason: &str) -> Self {
+        reason.to_owned().into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_sql::LexSettings;
+
+    use super::super::cache::StatementCache;
+    use super::*;
+
+    #[test]
+    fn only_what_names_nothing_needs_no_catalog() {
+        let cache = StatementCache::default();
+        let need = |text| Need::of(&cache.analyse(text, &LexSettings::default()));
+        for text in [
+            "",
+            "SELECT 1",
+            "SELECT pg_catalog.now()",
+            "SHOW server_version",
+            "SET lock_timeout = 5",
+            "COMMIT",
+            "ROLLBACK",
+            "SAVEPOINT s",
+            "ROLLBACK TO s",
+            "PREPARE TRANSACTION 'x'",
+            "SELECT 1; COMMIT",
+        ] {
+            assert_eq!(need(text), Need::Nothing, "{text}");
+        }
+        for text in ["COMMIT PREPARED 'x'", "ROLLBACK PREPARED 'x'"] {
+            assert_eq!(need(text), Need::Alone, "{text}");
+        }
+        for text in ["BEGIN", "START TRANSACTION", "COMMIT; BEGIN"] {
+            assert_eq!(need(text), Need::Begins, "{text}");
+        }
+        for text in [
+            "SELECT 1 FROM t",
+            "SELECT (SELECT a FROM t)",
+            "SELECT 1 WHERE EXISTS (SELECT FROM t)",
+            "SELECT now()",
+            "SELECT public.now()",
+            "SELECT pg_catalog.query_to_xml('TABLE t', true, true, '')",
+            "SELECT 1 OPERATOR(public.+) 1",
+            "SELECT 1::public.d",
+            "SELECT 1 INTO t",
+            "SET a = 1; TABLE t",
+            "EXPLAIN SELECT 1",
+            "EXECUTE x",
+            "FETCH x",
+            "PREPARE x AS SELECT 1",
+            "DO 'BEGIN END'",
+            "CALL p()",
+            "VACUUM",
+            "CREATE TABLE t (a int)",
+            "DISCARD ALL",
+            "SELECT 1 +",
+        ] {
+            assert_eq!(need(text), Need::Fresh, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_lock_in_the_way_is_told_as_one() {
+        let locked = Unread::said(b"55P03", b"canceling statement due to lock timeout");
+        assert_eq!(locked.refusal().sqlstate, "55P03");
+        let other = Unread::said(b"57014", b"canceling statement due to statement timeout");
+        assert_eq!(other.refusal().sqlstate, "42501");
+        assert!(other.refusal().message.contains("statement timeout"));
+    }
+}
