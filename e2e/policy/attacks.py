@@ -30,6 +30,8 @@ VALUES = {
     "a field that is a function": [
         "CREATE FUNCTION peek(p plain) RETURNS text LANGUAGE sql AS $$ SELECT ssn FROM customers WHERE id = 1 $$",
         "SELECT p.peek FROM plain p WHERE id = 1"],
+    "a function whose text ends with the table's name": [
+        "CREATE FUNCTION keep() RETURNS SETOF text LANGUAGE sql AS 'SELECT ssn FROM customers'", "SELECT keep()"],
     "a function that copies by itself": [
         "CREATE FUNCTION keep() RETURNS bool LANGUAGE plpgsql AS $$ BEGIN INSERT INTO plain SELECT 9000, ssn "
         "FROM customers WHERE id = 1; RETURN true; END $$", "SELECT 1 WHERE keep()", KEPT],

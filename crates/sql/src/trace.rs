@@ -41,6 +41,7 @@ pub(crate) fn trace(
         touched: BTreeSet::new(),
         unexplained: false,
         comparisons: 0,
+        guesses: None,
         budget: BUDGET,
         ctes: HashMap::with_capacity(ctes),
         windows: Vec::new(),
@@ -66,6 +67,8 @@ struct Tracer<'o> {
     touched: BTreeSet<u32>,
     unexplained: bool,
     comparisons: u64,
+    /// How many rows an upsert proposes, within what it sets where they conflict.
+    guesses: Option<u64>,
     budget: usize,
     ctes: HashMap<usize, Rows>,
     /// Named windows of the selects that are being traced, innermost last.

@@ -66,6 +66,11 @@ fn each_value_that_is_compared_with_is_counted() {
             0,
             "INSERT INTO customers (id, ssn) VALUES (1, '1'), (2, '2') ON CONFLICT (id) DO NOTHING",
         ),
+        (
+            2,
+            "INSERT INTO customers (id, ssn) VALUES (1, '1'), (2, '2') ON CONFLICT (id) DO UPDATE \
+             SET name = CASE WHEN customers.ssn IS NOT DISTINCT FROM excluded.ssn THEN customers.name END",
+        ),
         (2, "SELECT id FROM customers WHERE ssn = '1' OR ssn = '2'"),
         (
             2,
@@ -252,4 +257,44 @@ fn a_whole_row_is_counted_and_tested_however_it_is_written() {
     }
     let computed = "SELECT 1 FROM (SELECT nullif(ssn, '1') FROM customers) c WHERE c.* IS NULL";
     assert_eq!(uses(computed), ["ssn:Predicate"]);
+}
+
+#[test]
+fn what_an_upsert_proposes_is_compared_as_a_constant() {
+    let upsert = |source: &str, condition: &str| {
+        format!(
+            "INSERT INTO customers (id, ssn) {source} ON CONFLICT (id) DO UPDATE \
+             SET name = CASE WHEN {condition} THEN customers.name ELSE now()::text END"
+        )
+    };
+    let proposed = "customers.id = excluded.id AND customers.ssn IS NOT DISTINCT FROM excluded.ssn";
+    let found = uses(&upsert("VALUES (1, '1')", proposed));
+    assert!(
+        found.iter().any(|it| it.contains("EqualsConstant")),
+        "{found:?}"
+    );
+    assert!(
+        !found
+            .iter()
+            .any(|it| it.contains("Predicate") || it.contains("Write>")),
+        "{found:?}"
+    );
+    for (source, condition) in [
+        ("VALUES (1, '1')", "customers.ssn > excluded.ssn"),
+        ("VALUES (1, '1')", "left(customers.ssn, 1) = excluded.ssn"),
+        (
+            "VALUES (1, '1')",
+            "customers.ssn = left(excluded.ssn, 1) || '2'",
+        ),
+        ("SELECT g, g::text FROM generate_series(1, 9) g", proposed),
+        ("SELECT id + 1, ssn FROM customers", proposed),
+    ] {
+        let found = uses(&upsert(source, condition));
+        assert!(
+            found
+                .iter()
+                .any(|it| it.contains("Predicate") || it.contains("Write>")),
+            "{source} {condition} {found:?}"
+        );
+    }
 }

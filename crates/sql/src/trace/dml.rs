@@ -74,7 +74,7 @@ impl Tracer<'_> {
                         .as_ref()
                         .map_or(Some(1), |source| self.rows_of(source));
                     self.arbiters(dml, conflict, (&names, guesses), &rows, parent);
-                    self.conflict(dml, conflict, &rows, parent, &mut written);
+                    self.conflict(dml, conflict, guesses, &rows, parent, &mut written);
                 }
             }
             Action::Update { set, from, filter } => {
@@ -223,17 +223,52 @@ impl Tracer<'_> {
         }
     }
 
-    /// Whether a value is null only where what it is computed from is.
-    fn is_total(&self, expr: &Expr) -> bool {
+    /// Whether a value is null only where what it is computed from is, or where what is not labelled says so.
+    fn is_total(&mut self, expr: &Expr, scope: &Scope<'_>) -> bool {
         match expr {
             Expr::Const | Expr::Param | Expr::Column(_) => true,
-            Expr::Cast(inner) => self.is_total(inner),
-            Expr::Chosen(parts) => parts.iter().all(|part| self.is_total(part)),
+            Expr::Cast(inner) => self.is_total(inner, scope),
+            Expr::Chosen(parts) => parts.iter().all(|part| self.is_total(part, scope)),
             Expr::Call(call) => {
                 let redefined = |function| self.oracle.is_redefined(function);
                 call.total
                     && !call.function.is_some_and(redefined)
-                    && call.args.iter().all(|arg| self.is_total(arg))
+                    && call.args.iter().all(|arg| self.is_total(arg, scope))
+            }
+            Expr::Case {
+                arg,
+                whens,
+                default,
+            } => {
+                let mut asked = arg.iter().map(|arg| &**arg);
+                let branches = whens.iter().map(|(_, result)| result);
+                asked.all(|arg| self.is_unlabelled(arg, scope))
+                    && whens
+                        .iter()
+                        .all(|(asked, _)| self.is_unlabelled(asked, scope))
+                    && branches
+                        .chain(default.iter().map(|default| &**default))
+                        .all(|branch| self.is_total(branch, scope))
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether a condition is one of comparisons that no labelled column takes part in.
+    fn is_unlabelled(&mut self, expr: &Expr, scope: &Scope<'_>) -> bool {
+        match expr {
+            Expr::Const | Expr::Param => true,
+            Expr::Column(name) if !name.star => self.resolve(name, scope).prov.origins.is_empty(),
+            Expr::Compare { left, right, .. } => {
+                self.is_unlabelled(left, scope) && self.is_unlabelled(right, scope)
+            }
+            Expr::In { left, list } => {
+                self.is_unlabelled(left, scope)
+                    && list.iter().all(|one| self.is_unlabelled(one, scope))
+            }
+            Expr::Cast(inner) | Expr::NullTest(inner) => self.is_unlabelled(inner, scope),
+            Expr::Row(parts) | Expr::Bool(parts) => {
+                parts.iter().all(|part| self.is_unlabelled(part, scope))
             }
             _ => false,
         }
@@ -278,7 +313,7 @@ impl Tracer<'_> {
             for column in &assignment.columns {
                 self.target_column(relation, column);
                 self.flow(relation, Some(column.clone()), &prov, written);
-                if !self.is_total(&assignment.value) {
+                if !self.is_total(&assignment.value, scope) {
                     self.remade(relation, Some(column), &prov);
                 }
             }
@@ -364,6 +399,7 @@ impl Tracer<'_> {
         &mut self,
         dml: &Dml,
         conflict: &Conflict,
+        guesses: Option<u64>,
         rows: &Rows,
         parent: &Scope<'_>,
         written: &mut Written,
@@ -380,7 +416,9 @@ impl Tracer<'_> {
         for filter in conflict.arbiter_filter.iter().chain(&conflict.filter) {
             self.condition(filter, &scope, false);
         }
+        let outer = std::mem::replace(&mut self.guesses, guesses);
         self.assign(dml.relation, &conflict.set, &scope, written);
+        self.guesses = outer;
     }
 
     #[expect(clippy::too_many_arguments, reason = "the parts of one MERGE")]
@@ -414,7 +452,7 @@ impl Tracer<'_> {
                     let prov = self.expr(value, &scope);
                     let name = names.get(position);
                     self.flow(dml.relation, name.cloned(), &prov, written);
-                    if !self.is_total(value) {
+                    if !self.is_total(value, &scope) {
                         self.remade(dml.relation, name, &prov);
                     }
                 }

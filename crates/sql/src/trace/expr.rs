@@ -247,6 +247,9 @@ impl Tracer<'_> {
         }
         let mut values = self.expr(left, scope);
         let other = self.expr(right, scope);
+        if equal && self.is_guess((&values, left), (&other, right)) {
+            return Prov::default();
+        }
         for (value, against) in [(&values, right), (&other, left)] {
             let how = if value.derived || !equal {
                 Use::Predicate
@@ -268,6 +271,25 @@ impl Tracer<'_> {
         }
         values.absorb(&other);
         values.derive()
+    }
+
+    /// Whether a stored value is compared with what an upsert proposes for its one row: as a key that conflicts,
+    /// that is a constant.
+    fn is_guess(&mut self, left: (&Prov, &Expr), right: (&Prov, &Expr)) -> bool {
+        let Some(guesses) = self.guesses else {
+            return false;
+        };
+        let (stored, proposed) = match (left, right) {
+            (stored, proposed) if is_proposed(proposed.1) => (stored.0, proposed.0),
+            (proposed, stored) if is_proposed(proposed.1) => (stored.0, proposed.0),
+            _ => return false,
+        };
+        if stored.derived || stored.origins.is_empty() || !proposed.origins.is_empty() {
+            return false;
+        }
+        self.comparisons = self.comparisons.saturating_add(guesses);
+        self.record(Use::EqualsConstant, stored);
+        true
     }
 
     fn call(&mut self, call: &Call, scope: &Scope<'_>) -> Prov {
@@ -392,5 +414,15 @@ fn names_column(expr: &Expr) -> bool {
         Expr::In { left, list } => names_column(left) || list.iter().any(names_column),
         Expr::Any { left, array } => names_column(left) || names_column(array),
         Expr::Const | Expr::Param | Expr::Position(_) => false,
+    }
+}
+
+/// A column of the row that an upsert proposes.
+fn is_proposed(expr: &Expr) -> bool {
+    match expr {
+        Expr::Column(name) => {
+            !name.star && matches!(name.parts.as_slice(), [row, _] if row == "excluded")
+        }
+        _ => false,
     }
 }

@@ -79,7 +79,7 @@ impl Mentions {
                 read.insert(name);
                 let sources = by_name.get(name).into_iter().flatten();
                 for row in sources.filter(|row| row.is_source()) {
-                    mentions.add(row.source);
+                    mentions.add(&row.source);
                 }
             }
         }
@@ -126,12 +126,12 @@ impl Functions {
         let collecting = closure(&by_name, |name, row| {
             weir_sql::is_collecting(name)
                 || !row.is_source() && !row.from_extension
-                || collects(row.source)
+                || collects(&row.source)
         });
         let keepers = closure(&by_name, |name, row| is_keeper(name) || stores(row));
         let rereaders = closure(&by_name, |_, row| {
             if row.is_source() {
-                rereads(row.source)
+                rereads(&row.source)
             } else {
                 !row.from_extension
             }
@@ -153,7 +153,7 @@ impl Functions {
             let mut rows = by_name.get(**name).into_iter().flatten();
             !suspects.contains(**name)
                 && !keepers.contains(**name)
-                && rows.all(|row| row.is_source() && shows_no_row(row.source, &columns))
+                && rows.all(|row| row.is_source() && shows_no_row(&row.source, &columns))
         };
         let quiet = by_name.keys().filter(is_quiet).map(|name| Box::from(*name));
         let quiet = quiet.collect();
@@ -286,8 +286,8 @@ fn closure<'a>(
         for (name, rows) in by_name {
             let calls_bad = |row: &&FunctionRow<'_>| {
                 row.is_source()
-                    && (words(row.source).any(|word| found.contains(word.as_str()))
-                        || found.iter().any(|bad| in_quotes(bad, row.source)))
+                    && (words(&row.source).any(|word| found.contains(word.as_str()))
+                        || found.iter().any(|bad| in_quotes(bad, &row.source)))
             };
             if !found.contains(name) && rows.iter().any(calls_bad) {
                 found.insert(name);
@@ -324,8 +324,8 @@ fn is_keeper(name: &str) -> bool {
 fn stores(row: &FunctionRow<'_>) -> bool {
     if row.is_source() {
         let cursors = |word: String| matches!(word.as_str(), "declare" | "close");
-        return stores_by_words(row.source)
-            || row.language == "sql" && words(body(row.source)).any(cursors);
+        return stores_by_words(&row.source)
+            || row.language == "sql" && words(&row.source).any(cursors);
     }
     !(matches!(row.language, "c" | "internal") && row.from_extension)
 }
@@ -359,8 +359,6 @@ pub(crate) fn stores_by_words(source: &str) -> bool {
         "prepare",
         "deallocate",
     ];
-    // What `pg_get_functiondef` begins with.
-    let source = source.strip_prefix("CREATE OR REPLACE ").unwrap_or(source);
     has_unicode_names(source)
         || words(source).any(|word| STORING.contains(&word.as_str()) || is_keeper(&word))
 }
@@ -375,7 +373,7 @@ fn is_risky(name: &str) -> bool {
 
 fn is_harmless(row: &FunctionRow<'_>, labelled: &HashSet<Box<str>>) -> bool {
     if row.is_source() {
-        return is_harmless_source(row.source, labelled) && !defines_code(body(row.source));
+        return is_harmless_source(&row.source, labelled) && !defines_code(&row.source);
     }
     matches!(row.language, "c" | "internal") && row.from_extension
 }
@@ -389,14 +387,6 @@ fn is_harmless_source(source: &str, labelled: &HashSet<Box<str>>) -> bool {
             && !labelled.contains(word.as_str())
             && !is_risky(&word)
     })
-}
-
-/// The part of a source that runs: what comes behind the head that `pg_get_functiondef` writes.
-fn body(source: &str) -> &str {
-    source
-        .split_once("\nAS $")
-        .or_else(|| source.split_once("\nBEGIN ATOMIC"))
-        .map_or(source, |(_, body)| body)
 }
 
 /// Whether code defines other code, which nobody has read: its text can be spelled in many ways.
@@ -465,10 +455,14 @@ fn is_word(name: &str) -> bool {
 }
 
 /// The identifiers in a source text as they stand and as the server folds and cuts them; comments
-/// and strings are read like code, which can only find more.
+/// and strings are read like code, which can only find more. What stands beside a dollar may be beside a quote.
 pub(crate) fn words(source: &str) -> impl Iterator<Item = String> {
     source
         .split(|c: char| !(c.is_alphanumeric() || c == '_' || c == '$'))
+        .flat_map(|word| {
+            let parts = word.split('$').filter(move |part| part.len() < word.len());
+            std::iter::once(word).chain(parts)
+        })
         .filter(|word| !word.is_empty())
         .flat_map(|word| {
             let cut = word

@@ -2,6 +2,8 @@
 //!
 //! Every name, operator and cast is qualified: the session's `search_path` may be an attacker's.
 
+use std::borrow::Cow;
+
 /// The statements with the numbers of their columns, in the order in which [`Rows`] holds their results.
 pub(crate) const QUERIES: [(&str, usize); 6] = [
     (COLUMNS, 6),
@@ -218,7 +220,8 @@ pub(super) struct CopyRow<'a> {
 pub(super) struct FunctionRow<'a> {
     pub(super) name: &'a str,
     pub(super) language: &'a str,
-    pub(super) source: &'a str,
+    /// Its body, and what of its head may run or matter: arguments with their defaults, settings.
+    pub(super) source: Cow<'a, str>,
     pub(super) from_extension: bool,
 }
 
@@ -334,7 +337,7 @@ impl Rows {
             .map(|row| FunctionRow {
                 name: cell(row, 0),
                 language: cell(row, 1),
-                source: cell(row, 2),
+                source: without_head(cell(row, 2)),
                 from_extension: cell(row, 3) == "true",
             })
             .collect())
@@ -345,6 +348,40 @@ fn cell(row: &[Option<Box<str>>], index: usize) -> &str {
     row.get(index)
         .and_then(|cell| cell.as_deref())
         .unwrap_or("")
+}
+
+/// What `pg_get_functiondef` says, without the words that it says of every function, its own name, what it
+/// returns, and the quotes around its body: none of them is what the function does.
+fn without_head(definition: &str) -> Cow<'_, str> {
+    let named = definition
+        .strip_prefix("CREATE OR REPLACE ")
+        .and_then(|rest| rest.split_once('('));
+    let Some((_, rest)) = named else {
+        return definition.into();
+    };
+    let bare = ["\n RETURNS ", "\n LANGUAGE "]
+        .iter()
+        .fold(Cow::Borrowed(rest), |text, line| without_line(text, line));
+    without_quotes(&bare).map_or(bare, Cow::Owned)
+}
+
+/// The same where the body stands in dollar quotes, without those: a word beside one must not seem a part of it.
+fn without_quotes(text: &str) -> Option<String> {
+    let (rest, tag) = text.trim_end().strip_suffix('$')?.rsplit_once('$')?;
+    let (head, body) = rest.split_once(&format!("\nAS ${tag}$"))?;
+    Some(format!("{head}\n{body}\n"))
+}
+
+/// Takes the first line that begins so away. Behind a quote it may be a part of an expression, and stays.
+fn without_line<'a>(text: Cow<'a, str>, begin: &str) -> Cow<'a, str> {
+    let Some((before, rest)) = text.split_once(begin) else {
+        return text;
+    };
+    if before.contains(['\'', '"', '$']) {
+        return text;
+    }
+    let behind = rest.find('\n').and_then(|end| rest.get(end..));
+    format!("{before}{}", behind.unwrap_or_default()).into()
 }
 
 fn hex(text: &str) -> Option<Vec<u8>> {

@@ -375,6 +375,99 @@ fn functions_are_known_by_names_that_are_no_words() {
 }
 
 #[test]
+fn what_every_definition_begins_with_is_not_what_a_function_does() {
+    let define = |name, head: &str, body: &str| {
+        let head = format!(
+            "CREATE OR REPLACE FUNCTION public.{name}({head})\n RETURNS text\n LANGUAGE sql"
+        );
+        function_row(name, "sql", &format!("{head}\n STABLE{body}"), "false")
+    };
+    let reads = "\nAS $function$SELECT ssn FROM customers$function$";
+    let functions = vec![
+        define("replace", "a text", reads),
+        define("function", "a text", reads),
+        define("language", "a text", reads),
+        define("returns", "a text", reads),
+        define(
+            "counts",
+            "a text",
+            "\nAS $function$SELECT count(*) FROM orders$function$",
+        ),
+        define("standard", "a text", "\nRETURN (a || 'x'::text)\n"),
+        define("atomic", "a text", "\nBEGIN ATOMIC\n SELECT 1;\nEND\n"),
+        define("calls", "a text", "\nRETURN replace(a)\n"),
+        define(
+            "by_default",
+            "a text DEFAULT replace('x'::text)",
+            "\nRETURN a\n",
+        ),
+        define(
+            "behind_a_quote",
+            "a text DEFAULT ('\n RETURNS '::text || replace('x'::text))",
+            "\nRETURN a\n",
+        ),
+    ];
+    let catalog = with_code(functions, &[]);
+    let trusted = |name| catalog.functions.is_trusted(None, name);
+    for name in ["counts", "standard", "atomic"] {
+        assert!(trusted(name), "{name}");
+    }
+    for name in ["replace", "calls", "by_default", "behind_a_quote"] {
+        assert!(!trusted(name), "{name}");
+    }
+}
+
+#[test]
+fn a_name_beside_a_dollar_quote_is_found() {
+    let define = |name, quote: &str, body: &str| {
+        let head = format!(
+            "CREATE OR REPLACE FUNCTION public.{name}()\n RETURNS SETOF text\n LANGUAGE sql"
+        );
+        function_row(
+            name,
+            "sql",
+            &format!("{head}\nAS {quote}{body}{quote}\n"),
+            "false",
+        )
+    };
+    let functions = vec![
+        define("at_the_end", "$function$", "SELECT ssn FROM customers"),
+        define("at_the_start", "$function$", "customers"),
+        define(
+            "longer",
+            "$functionx$",
+            "SELECT '$function$' FROM customers",
+        ),
+        define(
+            "within",
+            "$function$",
+            "SELECT query_to_xml($q$TABLE customers$q$, true, true, '')",
+        ),
+        define("of_a_call", "$function$", "TABLE at_the_end"),
+        define("plain", "$function$", "SELECT memo FROM orders"),
+    ];
+    let catalog = with_code(functions, &[]);
+    let trusted = |name| catalog.functions.is_trusted(None, name);
+    for name in [
+        "at_the_end",
+        "at_the_start",
+        "longer",
+        "within",
+        "of_a_call",
+    ] {
+        assert!(!trusted(name), "{name}");
+    }
+    assert!(trusted("plain"));
+    let names = |source| words(source).collect::<Vec<_>>();
+    assert!(
+        names("$f$customers$f$")
+            .iter()
+            .any(|word| word == "customers")
+    );
+    assert!(names("a$b").iter().any(|word| word == "a$b"));
+}
+
+#[test]
 fn code_that_defines_code_is_not_trusted() {
     let head = "CREATE OR REPLACE FUNCTION public.plain() RETURNS trigger ";
     let create = "BEGIN CREATE OR REPLACE FUNCTION g() RETURNS int AS E'SELECT \\x31'; END";
