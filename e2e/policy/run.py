@@ -23,6 +23,7 @@ import holds  # noqa: E402
 import masks  # noqa: E402
 import migrations  # noqa: E402
 import quarantine  # noqa: E402
+import races  # noqa: E402
 import saw  # noqa: E402
 import sessions  # noqa: E402
 import values  # noqa: E402
@@ -80,7 +81,7 @@ def main():
     scene = Scene(a, server)
     denials.controls(scene, results)
     if a.weir:
-        for module in (denials, attacks, sessions, migrations, masks, values, holds, approvals, quarantine, saw,
+        for module in (denials, attacks, sessions, migrations, races, masks, values, holds, approvals, quarantine, saw,
                        evidence):
             module.claims(scene, results)
         scene.weir.stop()

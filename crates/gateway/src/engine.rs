@@ -21,7 +21,7 @@ use crate::kubernetes::Memory;
 use crate::leash::{CutOff, quarantined};
 use crate::place::{Place, Way};
 use crate::ports::{AuditSink, Budgets, Credentials, Holds, Identities, PinStore, Policies};
-use crate::postgres::{CancelRegistry, Catalogs, StatementCache};
+use crate::postgres::{CancelRegistry, Catalogs, Definitions, StatementCache};
 use crate::scopes::Scopes;
 use crate::ssh::HostKeys;
 use crate::{kubernetes, millis, postgres, relay, ssh, wall_clock};
@@ -76,6 +76,7 @@ pub(crate) struct Shared {
     pub(crate) scopes: Scopes,
     pub(crate) statements: StatementCache,
     pub(crate) catalogs: Catalogs,
+    pub(crate) definitions: Definitions,
     pub(crate) cancels: CancelRegistry,
     pub(crate) kubernetes: Memory,
     /// Held from reading what is left of a window to taking it: sessions run on several threads.
@@ -121,6 +122,7 @@ impl Engine {
             scopes: Scopes::default(),
             statements: StatementCache::default(),
             catalogs: Catalogs::default(),
+            definitions: Definitions::default(),
             cancels: CancelRegistry::default(),
             kubernetes: Memory::default(),
             counting: Mutex::default(),

@@ -178,6 +178,11 @@ class Conn:
         except (Closed, ConnectionError, ssl.SSLError):
             return self.seen[start:]
 
+    def reset(self):
+        """Breaks the connection: the peer gets a reset."""
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.sock.close()
+
     def close(self):
         """Terminate, then close."""
         try:

@@ -119,6 +119,11 @@ pub(crate) enum Resolved<'a> {
 }
 
 impl Relation {
+    /// Whether code runs on its rows, or may: what runs on labelled ones is known elsewhere.
+    pub(crate) fn has_code(&self) -> bool {
+        !self.code.is_empty() || self.is_labelled()
+    }
+
     /// The labels of the column at `index` of `columns`.
     pub(crate) fn labels(&self, index: usize) -> &[LabelId] {
         self.labels

@@ -109,6 +109,7 @@ impl Session {
                 self.forward(total, owed);
             }
             tag::SYNC => {
+                self.end_batch().await?;
                 self.batch_open = false;
                 self.forward(total, Owed::Sync);
             }
@@ -203,6 +204,22 @@ impl Session {
         {
             self.hear_server().await?;
         }
+        // What may have to be taken back is not committed before its answer was seen.
+        if self.seat.others_change() && self.scope.needs_catalog() {
+            self.hear_answers().await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until every statement that is under way has been answered, or waits for data.
+    pub(super) async fn hear_answers(&mut self) -> Result<(), SessionEnd> {
+        let waits = |pending: &mut Pending| !pending.takes_copy() && pending.active().count() > 0;
+        if waits(&mut self.pending) {
+            self.ask_for_answers();
+        }
+        while waits(&mut self.pending) && !self.server.eof {
+            self.hear_server().await?;
+        }
         Ok(())
     }
 
@@ -219,7 +236,9 @@ impl Session {
             Ok(analysed) => analysed,
             Err(error) => return Ok(Err(error)),
         };
+        let barred = self.await_definitions(&analysed).await?;
         let verdict = match analysed.analysis() {
+            _ if let Some(refusal) = barred => Verdict::Deny(refusal),
             Analysis::SyntaxError(_) if !self.scope.permits_opaque() => {
                 let mut refusal = Refusal::unjudged("the statement could not be parsed");
                 refusal.may_be_mistake = true;

@@ -64,7 +64,7 @@ pub(crate) struct Catalogs {
 }
 
 /// A target and a database.
-type Place = (String, Vec<u8>);
+pub(crate) type Place = (String, Vec<u8>);
 
 struct Known {
     catalog: Option<(Arc<Catalog>, Instant)>,
@@ -181,7 +181,7 @@ impl CatalogState {
 
 /// Whether something may show others than before what it showed them. What is new, or gone, is unknown to
 /// them, and applications make and drop tables all day.
-fn redefines(statement: &Statement) -> bool {
+pub(super) fn redefines(statement: &Statement) -> bool {
     let harmless = matches!(
         statement.tag,
         "CREATE TABLE"
@@ -292,6 +292,20 @@ impl Session {
 
     fn in_transaction(&self) -> bool {
         self.status != b'I' || self.batch_open
+    }
+
+    /// A transaction is over, or may be: what it has changed is there for others, or never will be.
+    pub(super) fn transaction_over(&mut self) {
+        if self.catalog.transaction_ended() {
+            self.shared.catalogs.changed(self.place());
+        }
+        if self.catalog.has_made() {
+            self.shared.catalogs.made(self.place());
+        }
+        // What is still under way may belong to the next one.
+        if self.pending.active().next().is_none() {
+            self.seat.over();
+        }
     }
 
     /// Makes sure that the catalog is as fresh as the target asks for.
@@ -422,6 +436,10 @@ impl Session {
     ) -> Result<(), SessionEnd> {
         if !self.batch_open && !self.pending.is_skipping() {
             self.refresh_policy().await?;
+            if let Some(analysed) = analysed {
+                // Where it waited in vain, what comes back is looked at.
+                drop(self.await_definitions(analysed).await?);
+            }
             let need = analysed.map_or(Need::Fresh, |analysed| Need::of(analysed));
             let waits = need >= Need::Begins || need == Need::Nothing && self.status == b'I';
             if need == Need::Alone && !self.catalog.is_fresh(self.taken.steady()) {

@@ -299,7 +299,10 @@ impl Session {
     }
 
     /// Waits for something while what is on its way goes on; nothing is read.
-    async fn beside<T>(&mut self, what: impl Future<Output = T>) -> Result<T, SessionEnd> {
+    pub(super) async fn beside<T>(
+        &mut self,
+        what: impl Future<Output = T>,
+    ) -> Result<T, SessionEnd> {
         let mut what = pin!(what);
         poll_fn(|cx| {
             loop {

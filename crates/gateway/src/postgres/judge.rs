@@ -223,6 +223,7 @@ impl Session {
     /// What must hold before anything is judged: evidence can be kept, the catalog is there as far as it is
     /// needed.
     async fn prepare_judgement(&mut self, need: Need) -> Result<Result<(), Refusal>, SessionEnd> {
+        self.judged_at = self.seat.turn();
         if let Err(reason) = self.evidence.sink.healthy() {
             return Ok(Err(Refusal::unrecorded(&reason)));
         }
@@ -460,6 +461,13 @@ impl Session {
             self.refuse_all(permitted, Outcome::Denied).await?;
             return Ok(Verdict::Deny(Refusal::unrecorded(&reason)));
         }
+        if self.scope.needs_catalog()
+            && let Some(refusal) = self.meet_definitions(&permitted, analysed).await?
+        {
+            self.refuse_all(permitted, Outcome::Aborted).await?;
+            let number = self.statements;
+            return Ok(Verdict::Deny(self.sign(refusal, number)));
+        }
         permitted
             .iter_mut()
             .for_each(|active| self.charge_start(active));
@@ -551,6 +559,7 @@ impl Session {
         let full = level == RecordLevel::Full;
         let mut active = Active::new(Arc::clone(judgement), record, full, evidence, self.taken);
         active.set_source(candidate.body, analysed);
+        active.turn = self.judged_at;
         active.show_people(own, candidate.parameters);
         active.meter = self.meter(obligations, candidate.cursor.as_deref());
         active.cursor = candidate.cursor;

@@ -176,6 +176,11 @@ impl Pending {
         self.copy_in = ended.is_none();
     }
 
+    /// Whether the server waits for COPY data.
+    pub(super) const fn takes_copy(&self) -> bool {
+        self.copy_in
+    }
+
     /// The COPY has ended, one way or the other.
     pub(super) fn end_copy_in(&mut self) {
         self.copy_in = false;

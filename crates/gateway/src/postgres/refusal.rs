@@ -56,6 +56,27 @@ impl Refusal {
         }
     }
 
+    /// Ended because a session has changed what it may name since it was judged.
+    pub(super) fn redefined() -> Self {
+        Self {
+            sqlstate: "40001",
+            message: "weir: another session has changed the definition of what this may name since it was judged"
+                .to_owned(),
+            hint: Some("Run it again.".to_owned()),
+            ..Self::cancelled()
+        }
+    }
+
+    /// Refused because it waited too long for others who change, or use, what it names.
+    pub(super) fn in_use(what: &str) -> Self {
+        Self {
+            sqlstate: "55P03",
+            message: format!("weir: {what} in other sessions"),
+            hint: Some("Try again when they have ended.".to_owned()),
+            ..Self::cancelled()
+        }
+    }
+
     /// Refused because evidence of it could not be kept.
     pub(super) fn unrecorded(reason: &str) -> Self {
         Self {

@@ -75,6 +75,7 @@ impl Session {
     }
 
     fn take_server_messages(&mut self) -> Result<(), SessionEnd> {
+        self.compare_definitions();
         while self.crossing.is_none() && self.server.settle_rest(&mut self.client.out) {
             let unjudged = self.server.inbox.unjudged();
             let Some(header) = Header::peek(unjudged).map_err(SessionEnd::Server)? else {

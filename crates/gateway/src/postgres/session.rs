@@ -218,6 +218,11 @@ pub(super) struct Session {
     pub(super) evidence: Evidence,
     pub(super) connection: super::Connection,
     pub(super) catalog: super::exchange::CatalogState,
+    pub(super) seat: super::definitions::Seat,
+    /// The turn of definitions when the message that is judged was taken.
+    pub(super) judged_at: u64,
+    /// Up to which turn what is under way was compared with them.
+    pub(super) compared_at: u64,
     /// What answers to Weir's own queries bring.
     pub(super) capture: Capture,
     /// `I`, `T` or `E`, as the server last said.

@@ -15,6 +15,7 @@ use weir_sql::LexSettings;
 use weir_transport::tls::{LeafNames, Rewound, Stream, terminate};
 use weir_wire_postgres::startup::{self, CancelKey, FirstPacket, Startup};
 
+use super::definitions::Seat;
 use super::dial::Dialer;
 use super::login;
 use super::refusal::Refusal;
@@ -451,6 +452,8 @@ async fn run(
             .enter(&begun.target, key, Arc::clone(&cancelled))
     });
     let durable = scope.delivery() != weir_policy::Delivery::Batch;
+    let place = (begun.target.clone(), begun.database.clone());
+    let seat = Seat::take(shared, place);
     let mut session = Session {
         client: Side::new(Box::new(client.stream), &client.rest, "client"),
         server: Side::new(Box::new(logged_in.stream), &logged_in.rest, "server"),
@@ -475,6 +478,9 @@ async fn run(
             muted: false,
         },
         catalog: Default::default(),
+        judged_at: seat.turn(),
+        compared_at: seat.turn(),
+        seat,
         capture: Default::default(),
         status: b'I',
         touched: false,

@@ -86,6 +86,8 @@ pub(super) struct Active {
     pub(super) cursor: Option<Box<str>>,
     /// Set when something of Weir's ended the statement: what the client is told instead.
     pub(super) stopped: Option<super::refusal::Refusal>,
+    /// The turn of definitions when it was judged.
+    pub(super) turn: u64,
     /// Rows are thrown away until the server has ended the statement.
     pub(super) discarding: bool,
     /// In which role and by which search path it runs, once the server was asked.
@@ -137,6 +139,7 @@ impl Active {
             seen: None,
             cursor: None,
             stopped: None,
+            turn: 0,
             discarding: false,
             context: None,
             started,
@@ -350,6 +353,10 @@ impl Active {
     /// Remembers where the statement stands, so that its completion can be applied.
     pub(super) fn set_source(&mut self, body: Option<Body>, analysed: &Arc<Analysed>) {
         self.source = body.map(|body| (body, Arc::clone(analysed)));
+    }
+
+    pub(super) fn analysed(&self) -> Option<&Arc<Analysed>> {
+        self.source.as_ref().map(|(_, analysed)| analysed)
     }
 
     /// What its completion changes, once.

@@ -114,6 +114,12 @@ impl Session {
         match &statement.transaction {
             Some(weir_sql::Transaction::CommitPrepared(_)) => self.catalog.prepared_committed(),
             Some(weir_sql::Transaction::RollbackTo(_)) => self.catalog.rolled_back(),
+            // The next one may begin in the same message.
+            Some(
+                weir_sql::Transaction::Commit { .. }
+                | weir_sql::Transaction::Rollback { .. }
+                | weir_sql::Transaction::PrepareTransaction(_),
+            ) => self.transaction_over(),
             _ => {}
         }
         if let Some(prepared) = &statement.prepares {
@@ -254,12 +260,11 @@ impl Session {
         if status == b'I' {
             self.touched = false;
             self.named.end_transaction();
-            if self.catalog.transaction_ended() {
-                self.shared.catalogs.changed(self.place());
-            }
-            if self.catalog.has_made() {
-                self.shared.catalogs.made(self.place());
-            }
+            self.transaction_over();
+        }
+        if self.pending.active().next().is_none() {
+            self.seat.answered();
+            self.seat.rests();
         }
         if std::mem::take(&mut self.connection.poisoned) && status == b'T' {
             if !self.pending.is_empty() {

@@ -304,7 +304,7 @@ impl Session {
                 active.judged().touches || touched && (implicit || active.judged().settles())
             }
             // What was deferred is checked at Sync; what is planned at Bind may run.
-            None => touched || self.pending.binds_touching(),
+            None => touched || self.pending.binds_touching() || self.seat.others_change(),
         }
     }
 }

@@ -1,0 +1,141 @@
+//! What a session does about definitions that others change, and about its own.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use weir_sql::{Analysis, Transaction};
+use weir_wire_postgres::message;
+
+use super::cache::Analysed;
+use super::definitions::{Names, Reading, outlasts};
+use super::exchange::redefines;
+use super::pending::Owed;
+use super::refusal::Refusal;
+use super::session::{Session, SessionEnd};
+use super::statement::Active;
+
+impl Session {
+    /// Waits, outside of a transaction, while others change what a text names: it is judged when they have.
+    pub(super) async fn await_definitions(
+        &mut self,
+        analysed: &Arc<Analysed>,
+    ) -> Result<Option<Refusal>, SessionEnd> {
+        let stands_alone = self.status == b'I' && !self.batch_open && self.pending.is_empty();
+        if !self.seat.others_change() || !stands_alone || !self.scope.needs_catalog() {
+            return Ok(None);
+        }
+        let (watch, catalog) = (self.seat.watch().clone(), self.catalog_in_use());
+        let reading = Reading {
+            analysed,
+            catalog: catalog.as_ref(),
+        };
+        let free = watch.freed(|watch| watch.bars_statement(reading));
+        let free = self.beside(free).await?;
+        self.refresh_policy().await?;
+        Ok((!free).then(|| Refusal::in_use("what this names is being changed")))
+    }
+
+    /// Statements are about to go to the server: what they change is made known, and waits for what others have
+    /// under way.
+    pub(super) async fn meet_definitions(
+        &mut self,
+        statements: &VecDeque<Box<Active>>,
+        analysed: &Arc<Analysed>,
+    ) -> Result<Option<Refusal>, SessionEnd> {
+        let Analysis::Parsed(script) = analysed.analysis() else {
+            return Ok(None);
+        };
+        let mut changes = None;
+        for statement in &script.statements {
+            let commits = matches!(statement.transaction, Some(Transaction::CommitPrepared(_)));
+            let changed = statement.changes_schema || !statement.code.is_empty();
+            if commits || changed && redefines(statement) {
+                let names = Names::changed_by(statement);
+                changes = Some(match changes {
+                    Some(before) => names.and(before),
+                    None => names,
+                });
+            }
+        }
+        if changes.is_some() {
+            self.hear_answers().await?;
+        }
+        let in_transaction = self.status == b'T' && script.statements.len() == 1;
+        let commits = script.statements.iter().any(|statement| {
+            matches!(
+                statement.transaction,
+                Some(Transaction::Commit { .. } | Transaction::PrepareTransaction(_))
+            )
+        });
+        if let Some(names) = changes {
+            self.seat.begins(names, !in_transaction);
+        } else if commits {
+            self.seat.ends();
+        }
+        if self.seat.changes() && (commits || !in_transaction) {
+            let (watch, turn) = (self.seat.watch().clone(), self.seat.turn());
+            let free = watch.freed(|watch| watch.bars_change(turn));
+            if !self.beside(free).await? {
+                return Ok(Some(Refusal::in_use("what this changes is in use")));
+            }
+        }
+        let catalog = self.catalog_in_use();
+        let reading = Reading {
+            analysed,
+            catalog: catalog.as_ref(),
+        };
+        let since = statements
+            .front()
+            .map_or(self.judged_at, |first| first.turn);
+        let met = self.seat.turn() != since && self.seat.watch().met(reading, since);
+        let barred = self.status == b'I' && outlasts(analysed) && !self.seat.lasts(reading);
+        Ok((met || barred).then(Refusal::redefined))
+    }
+
+    /// Stops what may have met a change that was made since it was judged.
+    pub(super) fn compare_definitions(&mut self) {
+        let turn = self.seat.turn();
+        if turn == self.compared_at {
+            return;
+        }
+        self.compared_at = turn;
+        let Some(catalog) = self.catalog_in_use() else {
+            return;
+        };
+        let watch = self.seat.watch().clone();
+        let mut stops = false;
+        let (session, statements) = (self.evidence.session.id.to_string(), self.statements);
+        for active in self.pending.active() {
+            let Some(analysed) = active.analysed() else {
+                continue;
+            };
+            let reading = Reading {
+                analysed,
+                catalog: Some(&catalog),
+            };
+            if active.stopped.is_none() && watch.met(reading, active.turn) {
+                let refusal = Refusal::redefined().with_audit_id(&session, statements);
+                active.stopped = Some(refusal);
+                active.discarding = true;
+                stops = true;
+            }
+        }
+        if stops {
+            self.connection.cancel_upstream_soon();
+        }
+    }
+
+    /// A batch is about to be committed by its Sync: not before it is known that nothing in it met a change.
+    pub(super) async fn end_batch(&mut self) -> Result<(), SessionEnd> {
+        if !self.batch_open || !self.scope.needs_catalog() || !self.seat.others_change() {
+            return Ok(());
+        }
+        self.hear_answers().await?;
+        if self.connection.poisoned && self.status == b'I' {
+            // It cannot parse: what has run so far is undone.
+            self.tell_server(|out| message::parse(out, b"weir_refused", b"refused by weir"));
+            self.pending.push_ours(Owed::DescribeStatement);
+        }
+        Ok(())
+    }
+}
