@@ -19,6 +19,7 @@ mod hold;
 mod judge;
 mod judgement;
 mod login;
+mod made;
 mod mask;
 mod need;
 mod operation;

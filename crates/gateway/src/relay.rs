@@ -2,7 +2,7 @@
 //! refused with a finding if they are.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -14,8 +14,11 @@ use crate::place::Way;
 use crate::sniff::{self, Sniffed};
 use crate::wall_clock;
 
-/// Most bytes that are looked at to tell what a connection speaks: one TLS record.
-const MAX_SNIFF: usize = 16 * 1024 + 5;
+/// Most bytes that are looked at to tell what a connection speaks: a TLS hello in many records.
+const MAX_SNIFF: usize = 256 * 1024;
+
+/// How long more of a server's short answer is waited for: a greeting comes in one piece.
+const GREETING: Duration = Duration::from_millis(250);
 
 pub(crate) async fn unmatched(shared: &Shared, incoming: Incoming, way: &Way) {
     let session = Arc::new(incoming.session(shared.next_session(), None, None));
@@ -48,10 +51,7 @@ pub(crate) async fn unmatched(shared: &Shared, incoming: Incoming, way: &Way) {
             tracing::warn!(%destination, %reason, "connection refused");
             return shared.ungoverned(session, &reason);
         }
-        Err(Refused::Closed) => First {
-            client: Vec::new(),
-            server: Vec::new(),
-        },
+        Err(Refused::Closed) => First::default(),
     };
     let opened = ConnectionOpened {
         client_tls: false,
@@ -76,8 +76,8 @@ pub(crate) async fn unmatched(shared: &Shared, incoming: Incoming, way: &Way) {
     let closed = ConnectionClosed {
         statements: 0,
         rows: 0,
-        bytes_in: up + first.client.len() as u64,
-        bytes_out: down + first.server.len() as u64,
+        bytes_in: up + first.up + first.client.len() as u64,
+        bytes_out: down + first.down + first.server.len() as u64,
         duration_us: u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
         reason: reason.into(),
     };
@@ -86,9 +86,13 @@ pub(crate) async fn unmatched(shared: &Shared, incoming: Incoming, way: &Way) {
         .record(Record::session(wall_clock(), session, closed));
 }
 
+/// What was read, and is still to be handed on; and how much was.
+#[derive(Default)]
 struct First {
     client: Vec<u8>,
     server: Vec<u8>,
+    up: u64,
+    down: u64,
 }
 
 enum Refused {
@@ -96,42 +100,58 @@ enum Refused {
     Closed,
 }
 
-/// Reads until it is clear that neither side speaks a governed protocol. Nothing of the client's is
-/// passed on before that; nothing of the server's either.
+/// Reads until it is clear that neither side speaks a governed protocol. Nothing of a side's is passed on before
+/// that is clear of it.
 async fn first_bytes(client: &mut TcpStream, server: &mut TcpStream) -> Result<First, Refused> {
-    let mut first = First {
-        client: Vec::new(),
-        server: Vec::new(),
-    };
-    loop {
+    let mut first = First::default();
+    // What has been handed on of each side, which is looked at no more.
+    let (mut client_is_known, mut server_is_known) = (false, false);
+    while !(client_is_known && server_is_known) {
+        let answers = client_is_known && !first.server.is_empty();
         let (read, from_client) = tokio::select! {
             read = client.read_buf(&mut first.client) => (read, true),
             read = server.read_buf(&mut first.server) => (read, false),
+            () = tokio::time::sleep(GREETING), if answers => break,
         };
+        let told = [sniff::client(&first.client), sniff::server(&first.server)];
+        let [of_client, of_server] = told;
+        if !client_is_known && let Sniffed::Governed(name) = of_client {
+            return Err(Refused::Governed(name));
+        }
+        if !server_is_known && let Sniffed::Governed(name) = of_server {
+            return Err(Refused::Governed(name));
+        }
         if !matches!(read, Ok(1..)) {
-            return match (sniff::client(&first.client), sniff::server(&first.server)) {
-                (Sniffed::Governed(name), _) | (_, Sniffed::Governed(name)) => {
-                    Err(Refused::Governed(name))
-                }
-                _ => Err(Refused::Closed),
+            // What the client has begun and never ends is no protocol; a server that has gone has no use for it.
+            return if from_client || client_is_known {
+                Ok(first)
+            } else {
+                Err(Refused::Closed)
             };
         }
-        let (bytes, sniffed) = if from_client {
-            (&first.client, sniff::client(&first.client))
+        if first.client.len() > MAX_SNIFF {
+            return Err(Refused::Governed("a TLS hello without an end"));
+        }
+        if from_client {
+            client_is_known |= of_client == Sniffed::Other;
+            if client_is_known {
+                first.up += hand_on(&mut first.client, server).await?;
+            }
         } else {
-            (&first.server, sniff::server(&first.server))
-        };
-        match sniffed {
-            Sniffed::Governed(name) => return Err(Refused::Governed(name)),
-            Sniffed::More if bytes.len() < MAX_SNIFF => {}
-            Sniffed::More | Sniffed::Other if from_client => return Ok(first),
-            _ => {
-                // The server spoke first and is not governed; what the client says may still be.
-                let server_first = std::mem::take(&mut first.server);
-                if client.write_all(&server_first).await.is_err() {
-                    return Err(Refused::Closed);
-                }
+            // It may be what the client waits for before it speaks.
+            server_is_known |= of_server == Sniffed::Other;
+            if server_is_known {
+                first.down += hand_on(&mut first.server, client).await?;
             }
         }
+    }
+    Ok(first)
+}
+
+async fn hand_on(bytes: &mut Vec<u8>, to: &mut TcpStream) -> Result<u64, Refused> {
+    let bytes = std::mem::take(bytes);
+    match to.write_all(&bytes).await {
+        Ok(()) => Ok(bytes.len() as u64),
+        Err(_) => Err(Refused::Closed),
     }
 }

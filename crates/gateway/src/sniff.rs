@@ -81,28 +81,47 @@ fn postgres(bytes: &[u8]) -> Sniffed {
 /// its length stand before it.
 const API_SERVER: &[u8] = b"kubernetes";
 
+/// The longest TLS hello that a server takes: as OpenSSL bounds it.
+const MAX_HELLO: usize = 131_396;
+
 /// A TLS hello that offers ALPN `postgresql`, or asks for an API server by its name. Both may lie
-/// anywhere in the hello, so the whole first record is waited for.
+/// anywhere in the hello, so the whole of it is waited for, in however many records it comes.
 fn tls(bytes: &[u8]) -> Sniffed {
-    let Some(&[_, 3, _, high, low]) = bytes.first_chunk::<5>() else {
-        return if bytes.len() < 5 {
-            Sniffed::More
-        } else {
-            Sniffed::Other
+    let mut hello = Vec::new();
+    let mut rest = bytes;
+    let mut is_whole = false;
+    while !is_whole {
+        let Some((&[kind, major, _, high, low], behind)) = rest.split_first_chunk::<5>() else {
+            break;
         };
-    };
-    let record = usize::from(u16::from_be_bytes([high, low])) + 5;
-    let hello = bytes.get(..record).unwrap_or(bytes);
-    if memchr::memmem::find(hello, b"\x0apostgresql").is_some() {
+        if kind != 0x16 || major != 3 {
+            return Sniffed::Other;
+        }
+        let record = usize::from(u16::from_be_bytes([high, low]));
+        let part = behind.get(..record).unwrap_or(behind);
+        hello.extend_from_slice(part);
+        rest = behind.get(part.len()..).unwrap_or_default();
+        if let Some(&[_, high, middle, low]) = hello.first_chunk::<4>() {
+            let length = u32::from_be_bytes([0, high, middle, low]) as usize;
+            if length > MAX_HELLO {
+                return Sniffed::Other;
+            }
+            is_whole = hello.len() >= 4 + length;
+        }
+        if part.len() < record {
+            break;
+        }
+    }
+    if memchr::memmem::find(&hello, b"\x0apostgresql").is_some() {
         return Sniffed::Governed("PostgreSQL");
     }
-    if memchr::memmem::find_iter(hello, API_SERVER).any(|at| is_api_server(hello, at)) {
+    if memchr::memmem::find_iter(&hello, API_SERVER).any(|at| is_api_server(&hello, at)) {
         return Sniffed::Governed("the Kubernetes API");
     }
-    if bytes.len() < record {
-        Sniffed::More
-    } else {
+    if is_whole {
         Sniffed::Other
+    } else {
+        Sniffed::More
     }
 }
 
@@ -121,12 +140,25 @@ fn is_api_server(hello: &[u8], at: usize) -> bool {
 mod tests {
     use super::*;
 
+    /// A TLS hello of this body, in records of so many bytes.
+    fn hello(body: &[u8], size: usize) -> Vec<u8> {
+        let length = u32::try_from(body.len()).unwrap().to_be_bytes();
+        let message = [&[1], &length[1..], body].concat();
+        let mut bytes = Vec::new();
+        for part in message.chunks(size.min(1 << 14)) {
+            let length = u16::try_from(part.len()).unwrap().to_be_bytes();
+            bytes.extend([0x16, 3, 1]);
+            bytes.extend(length);
+            bytes.extend(part);
+        }
+        bytes
+    }
+
     #[test]
     fn an_api_server_is_known_by_the_name_that_is_asked_for() {
-        let hello = |name: &str| {
+        let asking = |name: &str| {
             let length = u8::try_from(name.len()).unwrap();
-            let body = [&[0, 0, length], name.as_bytes()].concat();
-            [&[0x16, 3, 1, 0, length + 3], body.as_slice()].concat()
+            hello(&[&[0, 0, length], name.as_bytes()].concat(), usize::MAX)
         };
         for (name, governed) in [
             ("kubernetes", true),
@@ -134,7 +166,7 @@ mod tests {
             ("kubernetes.io", false),
             ("my-kubernetes", false),
         ] {
-            let sniffed = client(&hello(name));
+            let sniffed = client(&asking(name));
             let expected = match governed {
                 true => Sniffed::Governed("the Kubernetes API"),
                 false => Sniffed::Other,
@@ -155,9 +187,23 @@ mod tests {
                 .find(|s| *s != Sniffed::More);
             assert_eq!(first, Some(Sniffed::Governed(name)));
         }
-        let mut hello = vec![0x16, 3, 1, 0, 20];
-        hello.extend(b"....\x0apostgresql.....");
-        assert_eq!(client(&hello), Sniffed::Governed("PostgreSQL"));
+    }
+
+    #[test]
+    fn a_hello_is_read_in_however_many_records_it_comes() {
+        for size in [1, 2, 7, 100] {
+            let bytes = hello(b"....\x0apostgresql.....", size);
+            assert_eq!(client(&bytes), Sniffed::Governed("PostgreSQL"), "{size}");
+            assert_eq!(client(&bytes[..9]), Sniffed::More, "{size}");
+        }
+        let endless = hello(&vec![b'x'; MAX_HELLO + 1], 1 << 14);
+        assert_eq!(client(&endless), Sniffed::Other);
+        let broken = [hello(b"....", 2), b"\x17\x03\x01\0\x01x".to_vec()].concat();
+        assert_eq!(client(&broken[..7]), Sniffed::More);
+        assert_eq!(
+            client(&[&broken[..7], b"\x17\x03\x01\0\x01x"].concat()),
+            Sniffed::Other
+        );
     }
 
     #[test]
@@ -175,9 +221,9 @@ mod tests {
 
     #[test]
     fn what_follows_a_hello_is_no_part_of_it() {
-        let hello = b"\x16\x03\x01\0\x03abc";
+        let hello = hello(b"abc", usize::MAX);
         let more = [&hello[..], b"\x0apostgresql"].concat();
-        assert_eq!(client(&more), client(hello));
+        assert_eq!(client(&more), Sniffed::Other);
     }
 
     #[test]
@@ -186,7 +232,7 @@ mod tests {
             b"GET / HTTP/1.1\r\n".as_slice(),
             b"SMTP",
             b"\0\0\0\x02xx",
-            b"\x16\x03\x01\0\x03abc",
+            b"\x16\x03\x01\0\x05\x01\0\0\x01a",
         ] {
             assert_eq!(client(bytes), Sniffed::Other, "{bytes:?}");
         }

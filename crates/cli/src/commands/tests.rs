@@ -82,8 +82,10 @@ fn recorded_text_cannot_drive_the_terminal() {
     let sql = "SELECT '\u{1b}]0;pwned\u{7}' -- \u{202e}ev\u{200b}il\n, 2\t, 3";
     assert_eq!(
         text::one_line(sql),
-        "SELECT '\\u{1b}]0;pwned\\u{7}' -- \\u{202e}ev\\u{200b}il , 2 , 3"
+        "SELECT '\\u{1b}]0;pwned\\u{7}' -- \\u{202e}ev\\u{200b}il ↵ , 2 , 3"
     );
+    let two = "deploy  v1 # as asked \r\n rm -rf /srv\n";
+    assert_eq!(text::one_line(two), "deploy v1 # as asked ↵ rm -rf /srv");
     assert_eq!(text::cell("a\u{61c}b"), "a\\u{61c}b");
     let kept = text::lines(sql);
     assert!(

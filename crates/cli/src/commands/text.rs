@@ -12,21 +12,32 @@ pub(crate) fn width(text: &str) -> usize {
     text.width()
 }
 
-/// A text on one line: white space becomes one space, control characters become visible.
+/// A text on one line: white space becomes one space, the end of a line `↵`, control characters become visible.
+/// What stands behind a comment must not seem a part of it.
 pub(crate) fn one_line(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for word in text.split_whitespace() {
-        if !out.is_empty() {
-            out.push(' ');
-        }
-        visible(word, &mut out);
-    }
-    out
+    folded(text, " ↵ ")
 }
 
 /// A text as one word of a shell, to be pasted.
 pub(crate) fn word(text: &str) -> String {
-    format!("'{}'", one_line(text).replace('\'', "'\\''"))
+    format!("'{}'", folded(text, " ").replace('\'', "'\\''"))
+}
+
+fn folded(text: &str, line_end: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut lines = false;
+    for part in text.trim().split_inclusive(char::is_whitespace) {
+        let word = part.trim_end();
+        if !word.is_empty() && !out.is_empty() {
+            out.push_str(if lines { line_end } else { " " });
+            lines = false;
+        }
+        visible(word, &mut out);
+        lines |= part.ends_with([
+            '\n', '\r', '\u{b}', '\u{c}', '\u{85}', '\u{2028}', '\u{2029}',
+        ]);
+    }
+    out
 }
 
 /// A text that keeps its lines; other control characters become visible.

@@ -14,6 +14,7 @@ use weir_sql::{Analysis, Statement};
 use super::cache::Analysed;
 use super::hold::Answer;
 use super::judgement::{Basis, Judgement};
+use super::made::Made;
 use super::need::Need;
 use super::operation::{Earlier, Judged, View};
 use super::prepared::{Parameters, Portal, Prepared};
@@ -103,12 +104,15 @@ impl Session {
         let candidates = match analysed.analysis() {
             Analysis::Parsed(script) => {
                 let mut earlier = Earlier::default();
+                let mut made = Made::default();
                 let writes_mask = self.shows_mask(&analysed.text);
                 let mut candidates = Vec::with_capacity(script.statements.len());
                 for index in 0..script.statements.len() {
                     let body = Body::new(script, index);
-                    let candidate = self.candidate(&body, analysed, &earlier, writes_mask);
+                    let before = (&earlier, &made);
+                    let candidate = self.candidate(&body, analysed, before, writes_mask);
                     earlier.add(candidate.leaves());
+                    made.add(&body);
                     candidates.push(candidate);
                 }
                 candidates
@@ -188,7 +192,8 @@ impl Session {
         let mut candidate = match (&prepared.body, analysed.analysis()) {
             (Some(body), _) => {
                 let writes_mask = writes_mask || self.shows_mask(&analysed.text);
-                self.candidate(body, &analysed, &Earlier::default(), writes_mask)
+                let alone = (&Earlier::default(), &Made::default());
+                self.candidate(body, &analysed, alone, writes_mask)
             }
             (None, Analysis::Parsed(script)) if script.statements.is_empty() => {
                 Candidate::new(Judged::default())
@@ -241,7 +246,7 @@ impl Session {
         &self,
         body: &Body,
         analysed: &Arc<Analysed>,
-        earlier: &Earlier,
+        (earlier, made): (&Earlier, &Made),
         writes_mask: bool,
     ) -> Candidate {
         let Some(statement) = body.get() else {
@@ -260,12 +265,11 @@ impl Session {
         let mut inner: Vec<Body> = Vec::new();
         let mut cursor = None;
         if let Some(name) = &statement.executes {
-            match self
-                .named
-                .statements
-                .get(name.as_bytes())
-                .and_then(|found| found.body.clone())
-            {
+            let seen = || {
+                let found = self.named.statements.get(name.as_bytes());
+                found.and_then(|found| found.body.clone())
+            };
+            match made.statement(name).unwrap_or_else(seen) {
                 Some(body) => inner.push(body),
                 None => return opaque("it executes a statement that was not seen"),
             }
@@ -279,10 +283,17 @@ impl Session {
             inner.push(body.nested());
         }
         if let Some(fetch) = &statement.fetches {
-            match self.named.cursors.get(fetch.cursor.as_str()) {
-                Some(found) => {
-                    inner.push(found.body.clone());
+            let seen = || {
+                let found = self.named.cursors.get(fetch.cursor.as_str());
+                found.map(|found| found.body.clone())
+            };
+            match made.cursor(&fetch.cursor).unwrap_or_else(seen) {
+                Some(body) => {
+                    inner.push(body);
                     cursor = Some(fetch.cursor.as_str().into());
+                }
+                None if made.cursor(&fetch.cursor).is_some() => {
+                    return opaque("it fetches from a cursor that may be gone");
                 }
                 None => match self.named.portals.get(fetch.cursor.as_bytes()) {
                     Some(portal) => match portal.statement.as_ref().and_then(|s| s.body.clone()) {

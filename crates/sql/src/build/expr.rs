@@ -61,6 +61,7 @@ const TOTAL_FUNCTIONS: &[&str] = &[
     "format",
     "hmac",
     "initcap",
+    "jsonb_set",
     "left",
     "lower",
     "lpad",
@@ -249,6 +250,8 @@ impl Builder {
                 }
             }
             Ok(AExprKind::AexprNotDistinct) => pair(true, left, right),
+            // NOT of the same tells the same.
+            Ok(AExprKind::AexprDistinct) => Expr::Bool(vec![pair(true, left, right)]),
             Ok(AExprKind::AexprOpAny) if name == "=" => {
                 let left = Box::new(left);
                 match literals(expr.rexpr.as_deref()) {

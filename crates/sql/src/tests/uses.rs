@@ -109,7 +109,7 @@ fn other_conditions_are_predicates() {
             "SELECT id FROM customers WHERE ssn BETWEEN '1' AND '2'",
             "SELECT id FROM customers WHERE left(ssn, 1) = '7'",
             "SELECT id FROM customers WHERE ssn::char(3) = '774'",
-            "SELECT id FROM customers WHERE ssn = lower('7')",
+            "SELECT id FROM customers WHERE ssn = md5(random()::text)",
             "SELECT id FROM customers WHERE (ssn = '7')::int = 1",
             "SELECT id FROM customers WHERE CASE WHEN ssn = '7' THEN true END",
             "SELECT id FROM customers WHERE coalesce(ssn = '7', false)",
@@ -295,6 +295,39 @@ fn what_an_upsert_proposes_is_compared_as_a_constant() {
                 .iter()
                 .any(|it| it.contains("Predicate") || it.contains("Write>")),
             "{source} {condition} {found:?}"
+        );
+    }
+}
+
+#[test]
+fn constants_that_are_computed_and_what_differs_from_them() {
+    for sql in [
+        "SELECT id FROM customers WHERE ssn IS DISTINCT FROM '1'",
+        "SELECT id FROM customers WHERE ssn = upper($1)",
+        "SELECT id FROM customers WHERE ssn = 'a' || lower('B')",
+        "INSERT INTO customers (id, ssn) VALUES (1, '1') ON CONFLICT (id) DO UPDATE SET ssn = excluded.ssn \
+         WHERE customers.ssn IS DISTINCT FROM excluded.ssn",
+    ] {
+        let found = uses(sql);
+        assert!(
+            found.iter().any(|it| it.contains("EqualsConstant")),
+            "{sql} {found:?}"
+        );
+        assert!(
+            !found.iter().any(|it| it.contains("Predicate")),
+            "{sql} {found:?}"
+        );
+    }
+    for sql in [
+        "SELECT ssn IS DISTINCT FROM '1' FROM customers",
+        "SELECT id FROM customers WHERE left(ssn, 1) IS DISTINCT FROM '1'",
+        "SELECT id FROM customers WHERE ssn = random()::text",
+        "SELECT id FROM customers WHERE ssn >= 'a'",
+    ] {
+        let found = uses(sql);
+        assert!(
+            found.iter().any(|it| it.contains("Predicate")),
+            "{sql} {found:?}"
         );
     }
 }

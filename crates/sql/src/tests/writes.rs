@@ -191,6 +191,11 @@ fn returning_sends_back_what_was_written() {
         ),
         ("DELETE FROM customers WHERE id = 1 RETURNING ssn", "="),
         (
+            "UPDATE customers SET salary = salary + 1 RETURNING salary",
+            "=",
+        ),
+        ("UPDATE customers SET ssn = left(ssn, 3) RETURNING ssn", "~"),
+        (
             "DELETE FROM customers WHERE id = 1 RETURNING old.ssn, new.id",
             "=.",
         ),

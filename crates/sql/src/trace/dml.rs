@@ -19,7 +19,9 @@ impl Written {
     fn after(&self, column: &Col) -> Col {
         let mut prov = column.prov.clone();
         let mut absorb = |other: &Prov| {
-            if !other.origins.is_empty() {
+            // Made of nothing but itself it is what the column holds.
+            let of_itself = !other.altered && other.is_within(&prov);
+            if !of_itself {
                 prov.absorb(&other.clone().choose());
                 prov.derived = true;
             }
@@ -413,10 +415,10 @@ impl Tracer<'_> {
             parent: Some(parent),
             items: &items,
         };
+        let outer = std::mem::replace(&mut self.guesses, guesses);
         for filter in conflict.arbiter_filter.iter().chain(&conflict.filter) {
             self.condition(filter, &scope, false);
         }
-        let outer = std::mem::replace(&mut self.guesses, guesses);
         self.assign(dml.relation, &conflict.set, &scope, written);
         self.guesses = outer;
     }

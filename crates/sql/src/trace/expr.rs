@@ -253,7 +253,7 @@ impl Tracer<'_> {
         for (value, against) in [(&values, right), (&other, left)] {
             let how = if value.derived || !equal {
                 Use::Predicate
-            } else if is_constant(against) {
+            } else if self.is_constant(against) {
                 if strict {
                     Use::Predicate
                 } else {
@@ -290,6 +290,21 @@ impl Tracer<'_> {
         self.comparisons = self.comparisons.saturating_add(guesses);
         self.record(Use::EqualsConstant, stored);
         true
+    }
+
+    /// Whether the text says what a value is, or its parameters do, or a function of the server's of them.
+    fn is_constant(&self, expr: &Expr) -> bool {
+        match expr {
+            Expr::Const | Expr::Param => true,
+            Expr::Array(parts) | Expr::Row(parts) => parts.iter().all(|it| self.is_constant(it)),
+            Expr::Call(call) => {
+                let redefined = |function| self.oracle.is_redefined(function);
+                call.total
+                    && !call.function.is_some_and(redefined)
+                    && call.args.iter().all(|it| self.is_constant(it))
+            }
+            _ => false,
+        }
     }
 
     fn call(&mut self, call: &Call, scope: &Scope<'_>) -> Prov {
@@ -384,14 +399,6 @@ impl Tracer<'_> {
             }
         }
         prov.derive()
-    }
-}
-
-fn is_constant(expr: &Expr) -> bool {
-    match expr {
-        Expr::Const | Expr::Param => true,
-        Expr::Array(parts) | Expr::Row(parts) => parts.iter().all(is_constant),
-        _ => false,
     }
 }
 

@@ -22,6 +22,12 @@ pub(super) struct Prov {
 }
 
 impl Prov {
+    /// Whether all that it may come from is what the other may come from.
+    pub(super) fn is_within(&self, other: &Self) -> bool {
+        let mut origins = self.origins.iter();
+        origins.all(|origin| other.origins.binary_search(origin).is_ok())
+    }
+
     /// The same origins, computed.
     pub(super) fn derive(mut self) -> Self {
         self.derived = !self.origins.is_empty();
