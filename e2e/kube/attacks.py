@@ -40,7 +40,6 @@ spec:
   - {resource: pods, fields: ["spec.containers[*].env[*].value", spec.nodeName]}
   - {resource: services, fields: [spec.externalName]}
   - {resource: events, fields: [message]}
-  - {group: events.k8s.io, resource: events, fields: [note]}
   - group: attacks.weir.test
     resource: gadgets
     fields: [spec.pin, spec.token, spec.data, spec.tags, "spec.users[*].token"]
@@ -60,6 +59,10 @@ spec:
   - name: deletes
     match: {kubernetes: {verbs: [delete, deletecollection], resources: [configmaps]}, when: "!request.dryRun"}
     action: Deny
+  - name: images
+    match: {kubernetes: {verbs: [create], resources: [pods]}, when: "object.spec.containers.exists(c, c.image == 'bad')"}
+    action: Deny
+  - {name: events, match: {kubernetes: {groups: [""], resources: [events], verbs: [delete]}}, action: Deny}
 """
 APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 KIND = {
@@ -70,7 +73,7 @@ KIND = {
         "additionalPrinterColumns": [{"name": name, "type": kind, "jsonPath": f".spec.{name.lower()}"} for name, kind in (
             ("Pin", "integer"), ("Token", "string"), ("Data", "string"))],
         "schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": {"type": "object", "properties": {
-            "pin": {"type": "integer"}, "token": {"type": "string"}, "data": {"type": "string"},
+            "more": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}, "pin": {"type": "integer"}, "token": {"type": "string"}, "data": {"type": "string"},
             "tags": {"type": "array", "items": {"type": "string"}, "x-kubernetes-list-type": "set"},
             "users": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["token"], "items": {
                 "type": "object", "required": ["token"], "properties": {"token": {"type": "string"}}}}}}}}}}]}}
@@ -144,7 +147,7 @@ class Scene:
         if way == "direct":
             named["Authorization"] = f"Bearer {TOKEN}"
         try:
-            conn.request(method, path, None if body is None else body.encode(), named)
+            conn.request(method, path, body.encode() if isinstance(body, str) else body, named)
             answer = conn.getresponse()
             return answer.status, answer.read()
         finally:
@@ -152,10 +155,12 @@ class Scene:
 
 
 def secret(name):
-    """A Secret that was applied."""
+    """A Secret that was applied, by two tools."""
     applied = json.dumps({"kind": "Secret", "stringData": {"password": VALUE}})
+    original = json.dumps({"kind": "Secret", "data": {"password": encoded(VALUE)}})
     return {"kind": "Secret", "apiVersion": "v1", "metadata": {
-        "name": name, "labels": {"attacks.test/key": VALUE}, "annotations": {APPLIED: applied}},
+        "name": name, "labels": {"attacks.test/key": VALUE}, "annotations": {
+            APPLIED: applied, "kapp.k14s.io/original": original}},
         "data": {"password": encoded(VALUE)}}
 
 
@@ -212,6 +217,16 @@ def copies(scene):
             assert status == 403 and not shows(body), f"{patch}: {status} {body[:300]!r}"
     stored = json.loads(scene.ask("direct", "GET", f"{SPACE}/secrets/db")[1])
     equal(stored["metadata"]["annotations"], secret("db")["metadata"]["annotations"])
+
+
+def noted(scene, text):
+    """A Secret whose annotation holds its value among other words."""
+    name = "noted" if VALUE in text else "coded"
+    scene.server.make(f"{SPACE}/secrets", {"kind": "Secret", "metadata": {"name": name, "annotations": {"a": text}},
+                                           "data": {"password": encoded(VALUE)}})
+    for path in (f"{SPACE}/secrets/{name}", f"{SPACE}/secrets", f"{SPACE}/secrets?watch=1&timeoutSeconds=1"):
+        status, body = scene.ask("governed", "GET", path)
+        assert status == 200 and b"note: " in body and not shows(body), f"{path}: {status} {body[-300:]!r}"
 
 
 # ----------------------------------------------------------------------------------------- guesses
@@ -293,6 +308,95 @@ def volumes(scene):
             equal(scene.ask(way, "POST", path, json.dumps(volume), Content_Type=JSON)[0], wanted, f"{source} {way}")
 
 
+def number(value):
+    """A number as protobuf has it."""
+    out = b""
+    while value > 127:
+        out, value = out + bytes([value & 127 | 128]), value >> 7
+    return out + bytes([value])
+
+
+def field(at, content):
+    """A field of protobuf."""
+    content = content.encode() if isinstance(content, str) else content
+    return number(at << 3 | 2) + number(len(content)) + content
+
+
+REFERENCE = field(1, "db")
+SOURCES = {
+    "secret": (6, REFERENCE), "azureFile": (18, REFERENCE + field(2, "s")), "cephfs": (14, field(1, "m") + field(5, REFERENCE)),
+    "cinder": (13, field(1, "i") + field(4, REFERENCE)), "flexVolume": (12, field(1, "a/b") + field(3, REFERENCE)),
+    "iscsi": (8, field(1, "1.1.1.1:3") + field(2, "iqn.2001-04.com.example:x") + number(3 << 3) + number(0) + field(10, REFERENCE)),
+    "rbd": (11, field(1, "m") + field(2, "i") + field(7, REFERENCE)),
+    "scaleIO": (25, field(1, "g") + field(2, "s") + field(3, REFERENCE) + field(8, "v")),
+    "storageos": (27, field(1, "v") + field(5, REFERENCE)), "a field of a later version": (99, REFERENCE), "emptyDir": (2, b"")}
+
+
+def typed(scene, at, content):
+    """A pod in protobuf with a volume that is given a Secret."""
+    volume = field(1, "v") + field(2, field(at, content) if at < 99 else field(2, b"") + field(at, content))
+    spec = field(1, volume) + field(2, field(1, "c") + field(2, "x")) + number(21 << 3) + number(0)
+    pod_object = field(1, field(2, "x-")) + field(2, spec)
+    body = b"k8s\0" + field(1, field(1, "v1") + field(2, "Pod")) + field(2, pod_object)
+    path = f"{SPACE}/pods?dryRun=All"
+    status, answer = scene.ask("direct", "POST", path, body, Content_Type=PROTOBUF, Accept=JSON)
+    assert status == 201 and json.loads(answer)["spec"]["volumes"], f"the server does not take it: {status} {answer[:300]!r}"
+    status, answer = scene.ask("governed", "POST", path, body, Content_Type=PROTOBUF, Accept=JSON)
+    assert status == (201 if at == 2 else 403), f"{status} {answer[:300]!r}"
+
+
+MOUNTS = {
+    "a workspace": {"workspaces": [{"name": "w", "secret": {"secretName": "db"}}]}, "names": {"podSpec": {"secrets": ["db"]}},
+    "paths": {"driver": {"secrets": [{"name": "db", "path": "/x"}]}},
+    "variables": {"driver": {"envSecretKeyRefs": {"A": {"name": "db", "key": "password"}}}},
+    "a reference of a variable": {"env": [{"name": "A", "valueFrom": {"secretRef": {"name": "db"}}}]},
+    "a key for artifacts": {"s3": {"secretKeySecret": {"name": "db", "key": "password"}}},
+    "mounts": {"extraSecretMounts": [{"secretName": "db", "mountPath": "/x"}]},
+    "none: what a controller reads": None}
+
+
+def mounted(scene, spec):
+    """A custom resource that gives a pod a Secret."""
+    more = spec or {"secretName": "db", "issuerRef": {"name": "ca"}, "privateKeySecretRef": {"name": "db"},
+                    "tls": [{"secretName": "db"}], "secretStoreRef": {"name": "db"}}
+    gadget = json.dumps({"kind": "Gadget", "apiVersion": "attacks.weir.test/v1", "metadata": {"generateName": "x-"},
+                         "spec": {"more": more}})
+    for way, wanted in (("direct", 201), ("governed", 403 if spec else 201)):
+        status, body = scene.ask(way, "POST", f"{GADGETS}?dryRun=All", gadget, Content_Type=JSON)
+        assert status == wanted, f"{way}: {status} {body[:300]!r}"
+
+
+def driven(scene):
+    """A volume of the cluster whose driver is given a Secret of any namespace."""
+    reference = {"name": "db", "namespace": "attacks"}
+    for source in ({"csi": {"driver": "a.b", "volumeHandle": "h", "nodeStageSecretRef": reference}},
+                   {"csi": {"driver": "a.b", "volumeHandle": "h", "controllerPublishSecretRef": reference}},
+                   {"cephfs": {"monitors": ["m"], "secretRef": reference}},
+                   {"azureFile": {"secretName": "db", "secretNamespace": "attacks", "shareName": "s"}}):
+        volume = {"kind": "PersistentVolume", "apiVersion": "v1", "metadata": {"name": "x"}, "spec": {
+            "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], **source}}
+        for way, wanted in (("direct", 201), ("governed", 403)):
+            path = "/api/v1/persistentvolumes?dryRun=All"
+            equal(scene.ask(way, "POST", path, json.dumps(volume), Content_Type=JSON)[0], wanted, f"{source} {way}")
+
+
+def subresources(scene):
+    """What a rule says of the objects of pods is not about an eviction, and is about a pod."""
+    eviction = json.dumps({"kind": "Eviction", "apiVersion": "policy/v1", "metadata": {"name": "db"},
+                           "deleteOptions": {"dryRun": ["All"]}})
+    told = [scene.ask(way, "POST", f"{SPACE}/pods/db/eviction", eviction, Content_Type=JSON)[0] for way in ("direct", "governed")]
+    equal(told, [201, 201])
+    bad = json.dumps(pod({"containers": [{"name": "c", "image": "bad"}]}))
+    told = [scene.ask(way, "POST", f"{SPACE}/pods?dryRun=All", bad, Content_Type=JSON)[0] for way in ("direct", "governed")]
+    equal(told, [201, 403])
+
+
+def twins(scene):
+    """An event is the same object in both groups, for a rule that names one of them as well."""
+    for path in (SPACE, "/apis/events.k8s.io/v1/namespaces/attacks"):
+        equal([scene.ask(way, "DELETE", f"{path}/events/db?dryRun=All")[0] for way in ("direct", "governed")], [200, 403])
+
+
 def dry_runs(scene):
     """A delete with a body is a dry run where the body says so, whatever the URL says."""
     path = f"{SPACE}/configmaps/x?dryRun=All"
@@ -335,12 +439,21 @@ def main():
         results.check(f"forms: {resource} is masked in all of them", forms, scene, resource)
     results.check("forms: YAML is made of what is masked", yaml_is_yaml, scene)
     results.check("forms: a patch copies no labelled value", copies, scene)
+    results.check("forms: a value in a note of its Secret", noted, scene, f"note: {VALUE}!")
+    results.check("forms: a value in Base64 in a note of its Secret", noted, scene, f"note: {encoded(VALUE)}")
     for name, guess in GUESSES.items():
         results.check(f"guesses: {name} tells nothing", guesses, scene, guess)
     for name, text in SPELLINGS.items():
         results.check(f"spellings: {name}", spellings, scene, text)
     results.check("spellings: a directory of the node as a volume", volumes, scene)
+    results.check("spellings: a volume of the cluster that is given a Secret", driven, scene)
+    for name, (at, content) in SOURCES.items():
+        results.check(f"spellings: a volume in protobuf: {name}", typed, scene, at, content)
+    for name, spec in MOUNTS.items():
+        results.check(f"spellings: a custom resource's Secret: {name}", mounted, scene, spec)
     results.check("spellings: a delete that is no dry run", dry_runs, scene)
+    results.check("spellings: a subresource that carries no pod", subresources, scene)
+    results.check("spellings: an event by its other group", twins, scene)
     results.check("spellings: a header that is not ASCII", headers, scene)
     results.check("forms: where a pod runs is not told by its binding", bindings, scene)
     scene.weir.stop()

@@ -95,6 +95,11 @@ impl Condition {
         match *object {
             Object::Absent => self.may_hold(request, View::Absent),
             Object::Unread => self.may_hold(request, View::Unknown),
+            Object::Another => match self.evaluate(request, View::Absent) {
+                Ok(Value::Bool(false)) => false,
+                Ok(_) => true,
+                Err(_) => self.holds_already(request),
+            },
             Object::Whole { value, holes } => self.may_hold(request, View::Known(value, holes)),
             Object::Changes {
                 value,
@@ -111,12 +116,17 @@ impl Condition {
                     let view = value.map_or(View::Unknown, |value| View::Known(value, Some(holes)));
                     return self.may_hold(request, view);
                 }
-                // Nothing that it reads changes: whatever it says of the object, it said before.
-                match self.evaluate(request, View::Unknown) {
-                    Ok(Value::Bool(false)) | Err(Unknown::Object) => false,
-                    Ok(_) | Err(Unknown::Failed) => true,
-                }
+                self.holds_already(request)
             }
+        }
+    }
+
+    /// Nothing that it reads changes: whatever it says of the object, it said before. Whether it may hold by what
+    /// it says of the request.
+    fn holds_already(&self, request: &Request<'_>) -> bool {
+        match self.evaluate(request, View::Unknown) {
+            Ok(Value::Bool(false)) | Err(Unknown::Object) => false,
+            Ok(_) | Err(Unknown::Failed) => true,
         }
     }
 
@@ -124,7 +134,7 @@ impl Condition {
     pub fn allows(&self, request: &Request<'_>, object: &Object<'_>) -> bool {
         let view = match *object {
             Object::Absent => View::Absent,
-            Object::Unread | Object::Changes { value: None, .. } => View::Unknown,
+            Object::Unread | Object::Another | Object::Changes { value: None, .. } => View::Unknown,
             Object::Whole { value, holes } => View::Known(value, holes),
             Object::Changes {
                 value: Some(value),

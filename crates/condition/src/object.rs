@@ -32,6 +32,9 @@ pub enum Object<'a> {
     Absent,
     /// One that cannot be read: nothing is known of it.
     Unread,
+    /// None of the kind that the condition speaks of, and none that changes one: what it says of `object` is not
+    /// about the request.
+    Another,
     /// A whole object.
     Whole {
         /// The object.

@@ -188,6 +188,29 @@ fn a_request_without_an_object_has_null() {
 }
 
 #[test]
+fn what_is_said_of_an_object_is_not_about_a_request_with_another() {
+    let (request, object) = (request(), Object::Another);
+    for (text, expected) in [
+        ("object.spec.replicas > 1", false),
+        ("!has(object.spec.paused)", false),
+        ("object.spec.containers.exists(c, c.image == 'x')", false),
+        ("object != null && object.spec.replicas > 1", false),
+        ("object == null", true),
+        ("request.verb == 'create'", true),
+        ("request.verb == 'create' || object.spec.replicas > 1", true),
+        ("request.verb == 'list' && object.spec.replicas > 1", false),
+        // The name is open.
+        ("request.name == 'web'", true),
+        ("request.name == 'web' && object.spec.replicas > 1", true),
+    ] {
+        let condition = condition(text);
+        assert_eq!(condition.restricts(&request, &object), expected, "{text}");
+        let allows = text.starts_with("request.verb == 'create'");
+        assert_eq!(condition.allows(&request, &object), allows, "{text}");
+    }
+}
+
+#[test]
 fn of_an_object_that_cannot_be_read_nothing_is_known() {
     let (request, object) = (request(), Object::Unread);
     for text in ["object == null", "object != null", "has(object.spec)"] {

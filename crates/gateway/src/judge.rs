@@ -168,6 +168,11 @@ impl Judge {
         self.counting(meter, |meter| meter.rows(rows, bytes))
     }
 
+    /// Whether so many rows together might go on at once now. None is counted.
+    pub(crate) fn would_pass(&self, meter: &mut Meter, rows: u64, bytes: u64) -> bool {
+        self.counting(meter, |meter| meter.fits(rows, bytes))
+    }
+
     fn counting<T>(&self, meter: &mut Meter, count: impl FnOnce(&mut Meter) -> T) -> T {
         if !meter.shares() {
             return count(meter);

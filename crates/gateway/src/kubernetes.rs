@@ -9,6 +9,7 @@ mod answer;
 mod asked;
 mod builtin;
 mod conditions;
+mod copies;
 mod credentials;
 mod effects;
 mod exchange;

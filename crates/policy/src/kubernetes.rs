@@ -37,6 +37,8 @@ pub struct KubernetesOperation<'a> {
     pub dry_run: bool,
     /// Its object, for conditions.
     pub object: weir_condition::Object<'a>,
+    /// That is none of the resource itself: it is about a subresource, such as `exec`.
+    pub is_about_another: bool,
 }
 
 impl<'a> KubernetesOperation<'a> {

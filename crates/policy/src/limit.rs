@@ -295,13 +295,20 @@ impl Meter {
     pub fn rows(&mut self, rows: u64, bytes: u64) -> bool {
         let after_rows = self.total.rows.saturating_add(self.weight(rows, bytes));
         let after_bytes = self.total.bytes.saturating_add(bytes);
-        let fits =
-            self.rate.is_none() && after_rows <= self.next.rows && after_bytes <= self.next.bytes;
+        let fits = self.fits(rows, bytes);
         if fits {
             self.total.rows = after_rows;
             self.total.bytes = after_bytes;
         }
         fits
+    }
+
+    /// Whether so many rows of so many bytes together might be delivered now. None is counted.
+    #[inline]
+    pub fn fits(&self, rows: u64, bytes: u64) -> bool {
+        let after_rows = self.total.rows.saturating_add(self.weight(rows, bytes));
+        let after_bytes = self.total.bytes.saturating_add(bytes);
+        self.rate.is_none() && after_rows <= self.next.rows && after_bytes <= self.next.bytes
     }
 
     /// Whether a limit on its own bytes can be foreseen to be passed.

@@ -60,6 +60,8 @@ pub struct BodyFacts {
     pub opaque: Option<String>,
     pieces: Vec<Piece>,
     unknown: Vec<Vec<Step>>,
+    /// Something in it may be any field at all.
+    unlisted: bool,
     texts: Vec<String>,
     secret: bool,
 }
@@ -138,6 +140,7 @@ impl BodyFacts {
                 let object = protobuf::object(body, resource)?;
                 self.texts = object.texts;
                 self.unknown = object.unknown;
+                self.unlisted = object.unlisted;
                 object.value
             }
             BodyKind::Cbor | BodyKind::ApplyCbor => return Err("CBOR is not read".to_owned()),
@@ -168,6 +171,9 @@ impl BodyFacts {
                 How::Copy => pod.piece(&piece.at, &Value::Bool(true)),
                 _ => pod.piece(&piece.at, &piece.value),
             }
+        }
+        if self.unlisted {
+            pod.may_do_anything();
         }
         self.reads_secrets = pod.reads_secrets;
         self.privileged = pod.privileged;

@@ -35,6 +35,8 @@ pub(crate) struct Object {
     pub(crate) value: Value,
     /// Places that hold something which is not known.
     pub(crate) unknown: Vec<Vec<Step>>,
+    /// Some such place may be any field at all: a later version's, outside of metadata.
+    pub(crate) unlisted: bool,
     /// Texts at such places. What only looks like text is among them.
     pub(crate) texts: Vec<String>,
 }
@@ -195,6 +197,8 @@ impl Reader {
             let Some(field) = message.get(&number) else {
                 // It may be any member that has no name here, and what lies below it.
                 self.note()?;
+                let metadata = matches!(self.at.last(), Some(Step::Member(at)) if at == "metadata");
+                self.object.unlisted |= !metadata;
                 if let Wire::Bytes(bytes) = wire {
                     self.texts(bytes, 0)?;
                 }
@@ -291,6 +295,17 @@ impl Reader {
             (Kind::Bytes, Wire::Bytes(bytes)) => Some(crate::body::encode(bytes).into()),
             (Kind::Bool, Wire::Varint(value)) => Some((value != 0).into()),
             (Kind::Int, Wire::Varint(value)) => Some(value.cast_signed().into()),
+            (Kind::Quantity, Wire::Bytes(bytes)) => {
+                let mut text = None;
+                let mut fields = Fields { rest: bytes };
+                while let Some((number, wire)) = fields.next()? {
+                    match (number, wire) {
+                        (1, Wire::Bytes(bytes)) if text.is_none() => text = Some(string(bytes)?),
+                        _ => return Err(BROKEN),
+                    }
+                }
+                text.filter(|text| !text.is_empty()).map(Value::from)
+            }
             (Kind::Message(message), Wire::Bytes(bytes)) => {
                 let message = schema::message(message).ok_or(BROKEN)?;
                 let mut members = Map::new();

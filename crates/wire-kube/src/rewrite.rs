@@ -3,7 +3,7 @@
 //! Objects are found where the API puts them: `$`, `$.items[*]`, `$.rows[*].object`, and all of these
 //! below `$.object` of a watch event. Fields are matched below each of them; every string is shown to
 //! [`Values`], with what is known of its place, and may be replaced. `last-applied-configuration`, which
-//! is JSON in a string, is rewritten by the same rules; from `managedFields` go the paths that hold
+//! is JSON in a string, is rewritten by the same rules, and so is JSON in other annotations; from `managedFields` go the paths that hold
 //! values of named fields.
 //!
 //! Invariants: what is not replaced goes out byte for byte; how the input is cut changes nothing; no
@@ -65,6 +65,9 @@ pub struct Text<'a> {
     pub key: Option<&'a str>,
     /// The string that stood before as `name` or `key` beside that member, as in environment variables.
     pub name: Option<&'a str>,
+    /// Where the nearest member is `value` or the like, whose value it is: the `name` beside it, or the name of what
+    /// it stands in.
+    pub whose: Option<&'a str>,
     /// The string that is the item before in the same list, as in a command's words.
     pub before: Option<&'a str>,
     /// The first field pattern that covers the place, by index.
@@ -89,6 +92,12 @@ pub trait Values {
     /// Whether null takes the place of a number or bool in a Table's cell; its column, where it is known.
     fn cell(&mut self, column: Option<&str>) -> bool {
         let _ = column;
+        false
+    }
+
+    /// Whether null takes the place of a number anywhere else; the nearest member's name, and whose value it is.
+    fn bare(&mut self, key: Option<&str>, whose: Option<&str>, number: &[u8]) -> bool {
+        let _ = (key, whose, number);
         false
     }
 
@@ -537,6 +546,9 @@ impl Rewriter {
             Some(field) => values.number(field),
             None if child.place.part() == Part::Cell => {
                 values.cell(value::column(&self.columns, &self.stack, child.place))
+            }
+            None if scalar == Scalar::Number && values.reads_names() => {
+                values.bare(self.stack.names().0, self.stack.whose(), token.raw)
             }
             None => false,
         };

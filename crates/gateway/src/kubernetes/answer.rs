@@ -137,6 +137,8 @@ pub(super) struct Answer {
     ended: bool,
     /// The head waits for the first bytes; it no longer does where they do not come.
     heads: bool,
+    /// What came meanwhile and is not counted yet: it fits, and others may take what it would before it goes out.
+    uncounted: Vec<Counted>,
     /// Its length is known: all of it is on its way.
     announced: bool,
     /// Whoever asked says after how many bytes it ends.
@@ -164,6 +166,7 @@ impl Answer {
             out: Vec::new(),
             ended: false,
             heads: false,
+            uncounted: Vec::new(),
             announced: false,
             is_cut: false,
             ends: false,
@@ -200,6 +203,9 @@ impl Answer {
             }
         }
         self.heads = false;
+        if let Err(refusal) = self.count(Vec::new()).await {
+            return self.refused(&refusal);
+        }
         if self.yaml.is_some() {
             let yaml = HeaderValue::from_static("application/yaml");
             head.headers.insert(CONTENT_TYPE, yaml);
@@ -356,11 +362,18 @@ impl Answer {
                 }
                 (Ok(Event::None), _) => return self.count(ended).await,
                 (Ok(Event::ObjectBegins), _) => {
+                    if let Some(masking) = &mut objects.masking {
+                        masking.copied.clear();
+                    }
                     objects.mark = Some(end);
                     objects.parts = 0;
                 }
                 (Ok(Event::ObjectEnds), mark) => {
-                    ended.push(objects.counted(mark.unwrap_or(end), end));
+                    let mark = mark.unwrap_or(end);
+                    if let Some(masking) = &mut objects.masking {
+                        masking.copied.hide(&mut self.out, mark);
+                    }
+                    ended.push(objects.counted(mark, self.out.len()));
                     objects.mark = None;
                 }
                 (Err(error), mark) => {
@@ -374,8 +387,18 @@ impl Answer {
     }
 
     /// Counts objects, together where they all fit; the first that does not is taken away again, with all
-    /// that follows.
-    async fn count(&mut self, ended: Vec<Counted>) -> Result<(), Refusal> {
+    /// that follows. What fits and cannot go out yet is counted when it does: an answer that is refused as a whole
+    /// takes nothing from others that are under way.
+    async fn count(&mut self, mut ended: Vec<Counted>) -> Result<(), Refusal> {
+        if self.heads || !self.uncounted.is_empty() {
+            self.uncounted.append(&mut ended);
+            let rows = self.uncounted.iter().map(|one| one.rows).sum();
+            let size = self.uncounted.iter().map(|one| one.size).sum();
+            if self.heads && self.gate.would_pass(&mut self.active, rows, size)? {
+                return Ok(());
+            }
+            ended = std::mem::take(&mut self.uncounted);
+        }
         let rows = ended.iter().map(|one| one.rows).sum();
         let size = ended.iter().map(|one| one.size).sum();
         if self.gate.passes(&mut self.active, rows, size)? {

@@ -242,7 +242,28 @@ impl Asked {
             masked_value_written: self.masked_value_written,
             dry_run: self.request.dry_run,
             object: self.carried.object(),
+            is_about_another: self.is_about_another(),
         }))
+    }
+
+    /// Whether what it carries, if anything, is never of the resource's kind, nor becomes a part of its object.
+    fn is_about_another(&self) -> bool {
+        let resource = self.request.resource.as_ref();
+        resource.is_some_and(|resource| {
+            matches!(
+                (
+                    resource.group.as_str(),
+                    resource.resource.as_str(),
+                    resource.subresource.as_str()
+                ),
+                (
+                    "",
+                    "pods",
+                    "exec" | "attach" | "portforward" | "eviction" | "log"
+                ) | ("", "pods" | "services" | "nodes", "proxy")
+                    | ("", "serviceaccounts", "token")
+            )
+        })
     }
 
     /// Whether it is a path that is no resource, which every client may read.
@@ -314,12 +335,22 @@ fn labels(scope: &Scope, resource: &Resource) -> Vec<(FieldPattern, LabelId)> {
         ("", "bindings") => "pods",
         (_, name) => name,
     };
-    let here = labels.of_resource(&resource.group, name);
-    let parsed = here.into_iter().filter_map(|(text, id)| {
-        // The compiler has read it before.
-        FieldPattern::parse(text).ok().map(|pattern| (pattern, id))
-    });
-    parsed.collect()
+    let mut found = Vec::new();
+    let groups = builtin::groups(&resource.group, name);
+    for group in &groups {
+        for (text, id) in labels.of_resource(group, name) {
+            let names = match groups.len() {
+                1 => vec![text.to_owned()],
+                _ => builtin::names_of_event_field(text),
+            };
+            // The compiler has read it before.
+            let fields = names
+                .iter()
+                .filter_map(|text| FieldPattern::parse(text).ok());
+            found.extend(fields.map(|field| (field, id)));
+        }
+    }
+    found
 }
 
 /// What a partial mask leaves of a value: a run of stars that nobody types.

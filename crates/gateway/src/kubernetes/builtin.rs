@@ -2,7 +2,7 @@
 //!
 //! Everything else is somebody's own: a custom resource, or one of an API server behind it.
 
-use weir_wire_kube::Resource;
+use weir_wire_kube::{FieldPattern, Resource, Segment};
 
 /// Resources by group, where others can be added to the group: a custom resource may be in any that has a dot.
 const OWN: [(&str, &[&str]); 19] = [
@@ -223,6 +223,18 @@ const SELECTED: [Named; 15] = [
         ],
     ),
 ];
+/// Events are served by two groups: what fields of the first are called in the second.
+const EVENTS: [&str; 2] = ["", "events.k8s.io"];
+const RENAMED: [(&str, &str); 7] = [
+    ("count", "deprecatedCount"),
+    ("firstTimestamp", "deprecatedFirstTimestamp"),
+    ("involvedObject", "regarding"),
+    ("lastTimestamp", "deprecatedLastTimestamp"),
+    ("message", "note"),
+    ("reportingComponent", "reportingController"),
+    ("source", "deprecatedSource"),
+];
+
 /// What every resource is selected by.
 const ALWAYS: [&str; 2] = ["metadata.name", "metadata.namespace"];
 
@@ -245,6 +257,40 @@ pub(super) fn selected<'a>(resource: &Resource, name: &'a str) -> Option<Vec<&'a
         .find(|(group, kind, _)| *group == resource.group && *kind == resource.resource)?;
     let (_, paths) = names.iter().find(|(known, _)| *known == name)?;
     Some(paths.to_vec())
+}
+
+/// The groups that serve the same objects under a resource's name, its own first.
+pub(super) fn groups<'a>(group: &'a str, resource: &str) -> Vec<&'a str> {
+    let mut groups = vec![group];
+    if resource == "events" && EVENTS.contains(&group) {
+        groups.extend(EVENTS.iter().filter(|other| **other != group));
+    }
+    groups
+}
+
+/// What a field of an event is called in either group.
+pub(super) fn names_of_event_field(field: &str) -> Vec<String> {
+    let (any, rest) = match field.strip_prefix("**.") {
+        Some(rest) => ("**.", rest),
+        None => ("", field),
+    };
+    let (first, below) = match rest.strip_prefix("[\"") {
+        Some(quoted) => quoted.split_once("\"]").unwrap_or((quoted, "")),
+        None => rest.split_at(rest.find(['.', '[']).unwrap_or(rest.len())),
+    };
+    let mut names = vec![field.to_owned()];
+    let Ok(pattern) = FieldPattern::parse(first) else {
+        return names;
+    };
+    let is = |name: &str| pattern.covers(&[Segment::Member(name.into())]);
+    for (core, other) in RENAMED {
+        for (name, called) in [(core, other), (other, core)] {
+            if is(name) {
+                names.push(format!("{any}{called}{below}"));
+            }
+        }
+    }
+    names
 }
 
 #[cfg(test)]
@@ -280,6 +326,29 @@ mod tests {
                 "{group} {kind}"
             );
         }
+    }
+
+    #[test]
+    fn fields_of_events_have_a_name_in_each_group() {
+        for (field, expected) in [
+            ("message", vec!["message", "note"]),
+            ("note", vec!["note", "message"]),
+            (
+                "source.component",
+                vec!["source.component", "deprecatedSource.component"],
+            ),
+            ("**.note", vec!["**.note", "**.message"]),
+            ("[\"note\"]", vec!["[\"note\"]", "message"]),
+            ("mess*", vec!["mess*", "note"]),
+            ("reason", vec!["reason"]),
+            ("related.name", vec!["related.name"]),
+        ] {
+            assert_eq!(names_of_event_field(field), expected, "{field}");
+        }
+        assert_eq!(groups("", "events"), ["", "events.k8s.io"]);
+        assert_eq!(groups("events.k8s.io", "events"), ["events.k8s.io", ""]);
+        assert_eq!(groups("example.com", "events"), ["example.com"]);
+        assert_eq!(groups("", "pods"), [""]);
     }
 
     #[test]

@@ -131,6 +131,21 @@ impl Gate {
         }
     }
 
+    /// Whether so many objects and bytes might pass at once now. None is counted.
+    pub(super) fn would_pass(
+        &self,
+        active: &mut Active,
+        rows: u64,
+        bytes: usize,
+    ) -> Result<bool, Refusal> {
+        match active.meter.as_mut() {
+            Some(meter) => self
+                .session
+                .with_judge(|judge| judge.would_pass(meter, rows, bytes as u64)),
+            None => Ok(true),
+        }
+    }
+
     /// Lets so many objects and bytes pass: at once, at a rate, when people have said so, or not.
     /// What people have let pass is judged once more: meanwhile the policy may have changed.
     pub(super) async fn pass(

@@ -11,6 +11,7 @@ use weir_wire_kube::rewrite::{Part, Text, Values};
 use weir_wire_kube::{FieldPattern, Resource, Segment};
 
 use super::builtin::is_builtin;
+use super::copies::Copies;
 use crate::engine::Shared;
 use crate::values::{Scanner, Shown};
 
@@ -151,6 +152,9 @@ const HANDLES: [&str; 10] = [
 /// The shortest and the longest text in Base64 that is looked into.
 const ENCODED: std::ops::Range<usize> = 16..1 << 20;
 
+/// The shortest number that is a secret where its name says so.
+const SHORTEST_NUMBER: usize = 6;
+
 /// Columns of a Table that show what names an object.
 const HANDLE_COLUMNS: [&str; 4] = ["Name", "Namespace", "Age", "Created At"];
 /// Columns that by their name show nothing that anybody would hide, unless it is one of these members that is
@@ -168,6 +172,8 @@ pub(super) struct Masking {
     masks: Masks,
     spans: Vec<Span>,
     buffer: Vec<u8>,
+    /// Values of the object's labelled fields, of which it may hold a copy.
+    pub(super) copied: Copies,
     /// Labels of what was masked.
     pub(super) labels: BTreeSet<Arc<str>>,
     /// Where the list goes on.
@@ -180,6 +186,7 @@ impl Masking {
             masks,
             spans: Vec::new(),
             buffer: Vec::new(),
+            copied: Copies::default(),
             labels: BTreeSet::new(),
             continues: None,
         }
@@ -207,16 +214,19 @@ impl Masking {
                 if masked.shown.write(&bytes, &mut self.buffer).is_none() {
                     self.buffer.clear();
                 }
+                self.copied.add(&bytes, &self.buffer);
                 STANDARD.encode_string(&self.buffer, out);
             }
             None => {
                 if masked
                     .shown
                     .write(value.as_bytes(), &mut self.buffer)
-                    .is_some()
+                    .is_none()
                 {
-                    out.push_str(&String::from_utf8_lossy(&self.buffer));
+                    self.buffer.clear();
                 }
+                self.copied.add(value.as_bytes(), &self.buffer);
+                out.push_str(&String::from_utf8_lossy(&self.buffer));
             }
         }
         true
@@ -308,8 +318,8 @@ impl Values for Masking {
             return true;
         }
         let named = |name: Option<&str>| name.is_some_and(|name| is_secret_name(name, text.value));
-        // `name: DB_PASSWORD, value: …` of an environment variable, `password: …` of anything.
-        let by_name = text.key == Some("value") && named(text.name);
+        // `name: DB_PASSWORD, value: …` of an environment variable, `password: {value: …}` of anything.
+        let by_name = named(text.whose);
         // `--password`, and then the password, as two words of a command.
         let option = text.before.and_then(|before| before.strip_prefix('-'));
         let by_name = by_name || named(option.map(|name| name.trim_start_matches('-')));
@@ -326,6 +336,20 @@ impl Values for Masking {
             self.labels.insert(Arc::clone(&masked.label));
         }
         hides
+    }
+
+    fn bare(&mut self, key: Option<&str>, whose: Option<&str>, number: &[u8]) -> bool {
+        // What is short is a count, a port or a year.
+        if number.len() < SHORTEST_NUMBER || !number.iter().all(u8::is_ascii_digit) {
+            return false;
+        }
+        if ![key, whose].into_iter().flatten().any(names_secret) {
+            return false;
+        }
+        let scanner = self.masks.scanner.as_ref();
+        let label = scanner.and_then(|scanner| scanner.label(Kind::Password));
+        self.labels.extend(label.clone());
+        label.is_some()
     }
 
     fn list_continues(&mut self, token: &str) {
@@ -418,6 +442,22 @@ mod tests {
             (
                 r#"{"spec":{"env":[{"name":"DB_PASSWORD","value":"x1"}]}}"#,
                 r#"{"spec":{"env":[{"name":"DB_PASSWORD","value":"[masked]"}]}}"#,
+            ),
+            (
+                r#"{"spec":{"password":{"value":"x1"},"b":{"valueFrom":{"literal":"x1"}}}}"#,
+                r#"{"spec":{"password":{"value":"[masked]"},"b":{"valueFrom":{"literal":"x1"}}}}"#,
+            ),
+            (
+                r#"{"spec":{"env":[{"name":"DB_PASSWORD","values":["x1"]}]}}"#,
+                r#"{"spec":{"env":[{"name":"DB_PASSWORD","values":["[masked]"]}]}}"#,
+            ),
+            (
+                r#"{"spec":{"password":87654321,"maxTokens":87654321,"tokens":4096}}"#,
+                r#"{"spec":{"password":null,"maxTokens":87654321,"tokens":4096}}"#,
+            ),
+            (
+                r#"{"spec":{"passwordSecretRef":{"name":"db","key":"x1"}}}"#,
+                r#"{"spec":{"passwordSecretRef":{"name":"db","key":"x1"}}}"#,
             ),
             (
                 r#"{"spec":{"params":[{"key":"api_key","value":"x1"}]}}"#,

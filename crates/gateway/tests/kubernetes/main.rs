@@ -36,7 +36,7 @@ use weir_gateway::ports::{
     PinnedColumn, Policies, Ruled, Ruling,
 };
 use weir_gateway::{Engine, EngineConfig, HostKeys, Unmatched};
-use weir_policy::{Bundle, Counters, NoCounters, Subject, Timestamp, Usage, Wanted};
+use weir_policy::{Bundle, Counters, Subject, Timestamp, Usage, Wanted, WindowLedger};
 use weir_transport::listen::{Acceptor, Limits, Mode};
 use weir_transport::resolver::Resolver;
 use weir_transport::tls::Authority;
@@ -47,6 +47,7 @@ const MAIL: &str = "zora@example.test";
 const RULES: &str = "
 - {name: hide, match: {labels: [\"secret.*\", \"pii.*\"]}, action: Mask}
 - {name: pages, match: {kubernetes: {resources: [configmaps]}}, limits: {statement: {objects: 5}}}
+- {name: hour, match: {kubernetes: {resources: [podtemplates]}}, limits: {window: {objects: 5, per: 1h}}}
 - name: ask
   match: {kubernetes: {resources: [limitranges]}}
   action: RequireApproval
@@ -65,6 +66,7 @@ struct World {
     rulings: Mutex<Vec<oneshot::Sender<Ruled>>>,
     held: Mutex<Vec<HoldRequest>>,
     asked: AtomicUsize,
+    ledger: Mutex<WindowLedger>,
     closed: Arc<AtomicBool>,
     port: u16,
 }
@@ -191,10 +193,15 @@ impl Holds for World {
 
 impl Budgets for World {
     fn read(&self, with: &mut dyn FnMut(&dyn Counters)) {
-        with(&NoCounters);
+        with(&*self.ledger.lock().unwrap());
     }
 
-    fn charge(&self, _: Timestamp, _: &[Usage]) {}
+    fn charge(&self, now: Timestamp, usages: &[Usage]) {
+        let mut ledger = self.ledger.lock().unwrap();
+        for usage in usages {
+            ledger.charge(&usage.key, now, usage.amount);
+        }
+    }
 
     fn replenish<'a>(&'a self, _: &'a [Wanted]) -> Pending<'a, bool> {
         Box::pin(async { false })
@@ -302,6 +309,7 @@ impl Rig {
             rulings: Mutex::default(),
             held: Mutex::default(),
             asked: AtomicUsize::new(0),
+            ledger: Mutex::default(),
             closed: Arc::default(),
             port,
         });
@@ -409,6 +417,35 @@ async fn a_small_answer_that_passes_a_limit_is_refused_as_a_whole() {
         rig.get("/api/v1/configmaps").await,
         (StatusCode::OK, config_maps(5, 10))
     );
+}
+
+#[tokio::test]
+async fn of_lists_that_run_side_by_side_the_one_that_fits_gets_through() {
+    let both = Arc::new(tokio::sync::Barrier::new(2));
+    let rig = Rig::new(move |_| {
+        let both = Arc::clone(&both);
+        let text = config_maps(4, 10);
+        let middle = text.find(r#""map-3""#).unwrap();
+        let (first, rest) = (text[..middle].to_owned(), text[middle..].to_owned());
+        let rest = async move {
+            both.wait().await;
+            // What was sent first has arrived by then, most likely.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            Bytes::from(rest)
+        };
+        let mut answer = pieces(stream::iter([Bytes::from(first)]).chain(stream::once(rest)));
+        let length = http::HeaderValue::from(text.len());
+        answer.headers_mut().insert("content-length", length);
+        answer
+    })
+    .await;
+    let (one, other) = tokio::join!(
+        rig.get("/api/v1/podtemplates"),
+        rig.get("/api/v1/podtemplates")
+    );
+    let mut codes = [one.0, other.0];
+    codes.sort_unstable();
+    assert_eq!(codes, [StatusCode::OK, StatusCode::FORBIDDEN]);
 }
 
 #[tokio::test]

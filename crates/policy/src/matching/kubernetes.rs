@@ -10,7 +10,7 @@ use crate::kubernetes::{Endpoint, KubernetesMatch, KubernetesOperation, Kubernet
 use crate::name::Glob;
 use crate::rule::Match;
 
-use weir_condition::Condition;
+use weir_condition::{Condition, Object};
 
 /// The restricting reading.
 pub(super) fn restricts(matches: &Match, facts: &Facts<'_>) -> Result<(), Field> {
@@ -35,7 +35,12 @@ pub(super) fn restricts(matches: &Match, facts: &Facts<'_>) -> Result<(), Field>
         Field::ForeignIdentity,
         !kubernetes.foreign_identity || operation.foreign_identity,
     )?;
-    let holds = |when: &Condition| when.restricts(&operation.request(), &operation.object);
+    // Who names no subresource speaks of the resource's own objects.
+    let object = match operation.is_about_another && kubernetes.subresources.is_empty() {
+        true => &Object::Another,
+        false => &operation.object,
+    };
+    let holds = |when: &Condition| when.restricts(&operation.request(), object);
     test(Field::When, kubernetes.when.as_ref().is_none_or(holds))
 }
 
@@ -125,9 +130,17 @@ fn of_resource(
         [] => unknown || resource.subresource.is_empty(),
         globs => one(globs, resource.subresource),
     };
+    // Events are the same objects in both groups.
+    let twin = match (resource.group, resource.resource) {
+        ("", "events") => Some("events.k8s.io"),
+        ("events.k8s.io", "events") => Some(""),
+        _ => None,
+    };
+    let twin = twin.filter(|_| unknown);
     test(
         Field::Resources,
-        one(&kubernetes.groups, resource.group)
+        (one(&kubernetes.groups, resource.group)
+            || twin.is_some_and(|group| one(&kubernetes.groups, group)))
             && one(&kubernetes.resources, resource.resource)
             && subresource,
     )?;

@@ -49,6 +49,16 @@ fn rows(rows: u64) -> Amount {
 }
 
 #[test]
+fn what_is_asked_of_a_meter_is_not_counted() {
+    let ledger = WindowLedger::new();
+    let mut meter = Meter::new(&[window(5)], &ledger, NOW);
+    assert!(meter.fits(5, 1) && meter.fits(5, 1) && !meter.fits(6, 1));
+    let usage = meter.take_usage();
+    assert!(usage.iter().all(|usage| usage.amount.rows == 0));
+    assert!(meter.rows(5, 1) && !meter.fits(1, 1));
+}
+
+#[test]
 fn exactly_the_limit_is_delivered_and_the_crossing_row_is_not() {
     let mut meter = meter(&[limit(
         Some(10_000),

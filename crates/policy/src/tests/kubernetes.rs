@@ -282,6 +282,62 @@ fn a_list_that_goes_on_counts_with_the_pages_before() {
 }
 
 #[test]
+fn a_condition_on_objects_is_not_about_subresources_that_carry_none_unless_they_are_named() {
+    let rule = |text: Option<&str>, subresources: &[&str]| {
+        kubernetes(KubernetesMatch {
+            resources: globs(&["pods"]),
+            subresources: globs(subresources),
+            when: text.map(|text| weir_condition::Condition::parse(text).unwrap()),
+            ..KubernetesMatch::default()
+        })
+    };
+    let exec = KubernetesOperation {
+        verb: "create",
+        is_about_another: true,
+        ..get(KubernetesResource {
+            subresource: "exec",
+            ..resource("pods")
+        })
+    };
+    let object = "object.spec.hostUsers";
+    for (text, subresources, expected) in [
+        (Some(object), &[][..], "permit"),
+        (Some(object), &["exec"], "deny p/r0"),
+        (Some("request.verb == 'create'"), &[], "deny p/r0"),
+        (None, &[], "deny p/r0"),
+    ] {
+        let said = on(&[(DENY, rule(text, subresources))], &exec);
+        assert_eq!(said, expected, "{text:?} {subresources:?}");
+    }
+}
+
+#[test]
+fn events_of_both_groups_are_the_same_objects() {
+    let rule = |group: &str| {
+        kubernetes(KubernetesMatch {
+            groups: globs(&[group]),
+            resources: globs(&["events"]),
+            ..KubernetesMatch::default()
+        })
+    };
+    for (group, other) in [("", "events.k8s.io"), ("events.k8s.io", "")] {
+        let events = |group| {
+            get(KubernetesResource {
+                group,
+                ..resource("events")
+            })
+        };
+        for asked in [group, other] {
+            assert_eq!(on(&[(DENY, rule(group))], &events(asked)), "deny p/r0");
+            let allowed = by(DefaultAction::Deny, &[(ALLOW, rule(group))], &events(asked));
+            assert_eq!(allowed == "permit", asked == group, "{group} {asked}");
+        }
+        let custom = events("example.com");
+        assert_eq!(on(&[(DENY, rule(group))], &custom), "permit");
+    }
+}
+
+#[test]
 fn a_condition_that_is_not_known_to_hold_restricts_and_allows_nothing() {
     let when = |text: &str| {
         kubernetes(KubernetesMatch {

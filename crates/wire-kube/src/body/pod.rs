@@ -1,4 +1,8 @@
 //! What workloads do, by the names of their fields wherever a pod's template may stand.
+//!
+//! Which custom resources make pods is not known: of what they name, a Secret counts that is given to a pod by
+//! a name or a shape that says so, and not one that a controller reads or writes itself (`tls.secretName`,
+//! `privateKeySecretRef`, `secretStoreRef`).
 
 use serde_json::Value;
 
@@ -14,6 +18,37 @@ pub enum ServiceAccount {
     Any,
 }
 
+/// Secrets that a volume's driver is given.
+const OF_DRIVERS: [&str; 5] = [
+    "controllerExpandSecretRef",
+    "controllerPublishSecretRef",
+    "nodeExpandSecretRef",
+    "nodePublishSecretRef",
+    "nodeStageSecretRef",
+];
+/// What a member's name ends in, in lower case, below which a Secret becomes files or variables of a pod:
+/// `extraVolumes`, `valueFrom`.
+const OF_PODS: [&str; 5] = ["volumes", "volume", "env", "envfrom", "valuefrom"];
+/// Keys of Secrets by which a workflow's pods fetch and store what they work on.
+const OF_WORKFLOWS: [&str; 16] = [
+    "accessKeySecret",
+    "accountKeySecret",
+    "caSecret",
+    "clientCertSecret",
+    "clientIDSecret",
+    "clientKeySecret",
+    "clientSecretSecret",
+    "krbCCacheSecret",
+    "krbKeytabSecret",
+    "passwordSecret",
+    "secretKeySecret",
+    "serverSideCustomerKeySecret",
+    "serviceAccountKeySecret",
+    "sessionTokenSecret",
+    "sshPrivateKeySecret",
+    "usernameSecret",
+];
+
 /// A walk over a body.
 #[derive(Debug, Default)]
 pub(super) struct Pod {
@@ -24,8 +59,12 @@ pub(super) struct Pod {
     pub(super) dry_run: bool,
     /// The data of the object is text, whatever its names say.
     text: bool,
-    /// The object is a volume of the cluster.
+    /// The object is a volume of the cluster, or holds one.
     volume: bool,
+    /// The object says how volumes are made.
+    class: bool,
+    /// The object is a Secret of its own kind, or becomes one: what it names is written, not mounted.
+    writes: bool,
 }
 
 impl Pod {
@@ -35,8 +74,19 @@ impl Pod {
         };
         Pod {
             text: core(&["secrets", "configmaps"]),
-            volume: core(&["persistentvolumes"]),
+            volume: core(&["persistentvolumes"]) || resource.resource == "volumeattachments",
+            class: resource.group.ends_with("storage.k8s.io"),
+            writes: resource.resource.ends_with("secrets"),
             ..Pod::default()
+        }
+    }
+
+    /// Something in the object is not known at all.
+    pub(super) fn may_do_anything(&mut self) {
+        if !self.text {
+            self.reads_secrets = true;
+            self.privileged = true;
+            self.service_account = Some(ServiceAccount::Any);
         }
     }
 
@@ -67,6 +117,8 @@ impl Pod {
     fn walk<'v>(&mut self, names: &mut Vec<&'v str>, value: &'v Value) {
         match value {
             Value::Object(members) => {
+                let mounted = |name: &str| members.get(name).is_some_and(|it| !is_empty(it));
+                self.reads_secrets |= members.contains_key("mountPath") && mounted("secretName");
                 for (name, value) in members {
                     if self.skips(names, name) {
                         continue;
@@ -90,12 +142,27 @@ impl Pod {
         let is = |name: &str| names.contains(&name);
         let on = !matches!(value, Value::Null | Value::Bool(false));
         let some = on && !is_empty(value);
+        // Of a volume, its driver is given what the Secret holds.
+        let of_pod = || self.volume || names.iter().any(|above| ends_in(above, &OF_PODS));
+        let parent = || {
+            let mut above = names.iter().rev().copied();
+            above.find(|name| !is_index(name)).unwrap_or_default()
+        };
         match name {
-            "secretKeyRef" | "nodePublishSecretRef" => self.reads_secrets |= on,
-            // Of a volume, its driver is given what the Secret holds.
-            "secretRef" if is("envFrom") || is("volumes") => self.reads_secrets |= on,
-            "secretName" if is("volumes") => self.reads_secrets |= some,
-            "secret" if is("volumes") || is("sources") => self.reads_secrets |= on,
+            "secretKeyRef" => self.reads_secrets |= on,
+            _ if OF_DRIVERS.contains(&name) => self.reads_secrets |= on,
+            "secretRef" if of_pod() => self.reads_secrets |= on,
+            "secretName" if of_pod() || parent() == "secret" => self.reads_secrets |= some,
+            "secret" if of_pod() || is("sources") => self.reads_secrets |= on,
+            "secrets" if !self.writes && ends_in(parent(), &["spec"]) => {
+                self.reads_secrets |= lists_names(value);
+            }
+            "path" | "mountPath" if parent() == "secrets" => self.reads_secrets |= some,
+            "key" if OF_WORKFLOWS.contains(&parent()) => self.reads_secrets |= some,
+            _ if self.class && parent() == "parameters" && names_secret(name) => {
+                self.reads_secrets |= some;
+            }
+            _ if !self.writes && mounts(name) => self.reads_secrets |= some,
             // The driver that mounts what an external store holds.
             "driver" if is("csi") => {
                 let plain = value
@@ -129,6 +196,57 @@ impl Pod {
             _ => Some(named),
         };
     }
+}
+
+/// Whether a name ends in one of these, whatever their case.
+fn ends_in(name: &str, ends: &[&str]) -> bool {
+    let mut ends = ends.iter();
+    ends.any(|end| {
+        let at = name.len().checked_sub(end.len());
+        at.and_then(|at| name.get(at..))
+            .is_some_and(|tail| tail.eq_ignore_ascii_case(end))
+    })
+}
+
+/// Whether a step of a patch's path is an item of a list.
+fn is_index(name: &str) -> bool {
+    name.bytes().all(|b| b.is_ascii_digit() || b == b'-')
+}
+
+/// Whether it is a list of names, or may be one.
+fn lists_names(value: &Value) -> bool {
+    match value {
+        Value::Array(items) => items.iter().any(Value::is_string),
+        value => *value == Value::Bool(true),
+    }
+}
+
+/// Whether a parameter names a Secret: `csi.storage.k8s.io/node-stage-secret-name`, `adminSecretName`.
+fn names_secret(parameter: &str) -> bool {
+    ends_in(parameter, &["secretname", "secret-name"])
+}
+
+/// Whether a member's name says that a Secret is mounted, or becomes variables: `extraSecretMounts`,
+/// `envFromSecrets`, `envSecretKeyRefs`.
+fn mounts(name: &str) -> bool {
+    if !name.bytes().all(|b| b.is_ascii_alphanumeric()) {
+        return false;
+    }
+    let begins = |(at, b): (usize, u8)| (at == 0 || b.is_ascii_uppercase()).then_some(at);
+    let (mut secret, mut mount) = (false, false);
+    for at in name.bytes().enumerate().filter_map(begins) {
+        let word = name.get(at..).unwrap_or_default();
+        let rest = word.get(1..).unwrap_or_default();
+        let end = rest.find(|c: char| c.is_ascii_uppercase());
+        let word = end.map_or(word, |end| word.get(..=end).unwrap_or(word));
+        let word = word.to_ascii_lowercase();
+        match word.strip_suffix('s').unwrap_or(&word) {
+            "secret" => secret = true,
+            "mount" | "mounted" | "volume" | "env" | "environment" => mount = true,
+            _ => {}
+        }
+    }
+    secret && mount
 }
 
 fn is_empty(value: &Value) -> bool {

@@ -1,3 +1,5 @@
+mod secrets;
+
 use super::*;
 
 fn resource(group: &str, resource: &str) -> Resource {

@@ -1,5 +1,8 @@
 //! Names, numbers and types of the fields of those messages that are read, from `generated.proto` of
-//! `k8s.io/api` (`core/v1`, `apps/v1`, `batch/v1`) and of `k8s.io/apimachinery` (`meta/v1`).
+//! `k8s.io/api` (`core/v1`, `apps/v1`, `batch/v1`, `storage/v1`) and of `k8s.io/apimachinery` (`meta/v1`).
+//!
+//! Invariant: a part that is not read (`?`) says nothing about Secrets, accounts and the node; below a pod's
+//! volumes every part is read.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -29,6 +32,8 @@ pub(super) enum Kind {
     Bytes,
     Bool,
     Int,
+    /// A quantity: a message that is a text in JSON.
+    Quantity,
     Message(&'static str),
     /// A message that is not read.
     Other,
@@ -68,16 +73,20 @@ pub(super) fn kind(resource: &Resource) -> Option<(&'static str, &'static Messag
         ("apps", "v1", "daemonsets") => "DaemonSet",
         ("batch", "v1", "jobs") => "Job",
         ("batch", "v1", "cronjobs") => "CronJob",
+        ("storage.k8s.io", "v1", "storageclasses") => "StorageClass",
         _ => return None,
     };
     message(kind).map(|message| (kind, message))
 }
 
 /// Whether objects of a resource whose kind is not read may hold a pod's template, or give one a directory
-/// of the node. Protobuf is served for kinds of the API server itself only.
+/// of the node or a Secret. Protobuf is served for kinds of the API server itself only.
 pub(super) fn may_hold_pods(resource: &Resource) -> bool {
     let group = matches!(resource.group.as_str(), "apps" | "batch" | "extensions");
-    let volumes = resource.group.is_empty() && resource.resource == "persistentvolumes";
+    let volumes = matches!(
+        (resource.group.as_str(), resource.resource.as_str()),
+        ("", "persistentvolumes") | ("storage.k8s.io", "storageclasses" | "volumeattachments")
+    );
     (group || volumes) && resource.subresource != "scale"
 }
 
@@ -112,6 +121,7 @@ fn field(text: &'static str) -> Option<Field> {
         "bytes" => Kind::Bytes,
         "bool" => Kind::Bool,
         "int" => Kind::Int,
+        "quantity" => Kind::Quantity,
         "?" => Kind::Other,
         message => Kind::Message(message),
     };
@@ -155,13 +165,72 @@ EphemeralContainerCommon 1=name:string 2=image:string 3=command:*string 4=args:*
   18=tty:bool 19=envFrom:*EnvFromSource 20=terminationMessagePolicy:string 21=volumeDevices:*?
   22=startupProbe:? 23=resizePolicy:*? 24=restartPolicy:string 25=restartPolicyRules:*?
 Volume 1=name:string 2==VolumeSource
-VolumeSource 1=hostPath:HostPathVolumeSource 2=emptyDir:? 3=gcePersistentDisk:?
-  4=awsElasticBlockStore:? 5=gitRepo:? 6=secret:SecretVolumeSource 7=nfs:? 8=iscsi:?
-  9=glusterfs:? 10=persistentVolumeClaim:? 11=rbd:? 12=flexVolume:? 13=cinder:? 14=cephfs:?
-  15=flocker:? 16=downwardAPI:? 17=fc:? 18=azureFile:? 19=configMap:? 20=vsphereVolume:?
-  21=quobyte:? 22=azureDisk:? 23=photonPersistentDisk:? 24=portworxVolume:? 25=scaleIO:?
-  26=projected:ProjectedVolumeSource 27=storageos:? 28=csi:CSIVolumeSource 29=ephemeral:?
-  30=image:?
+VolumeSource 1=hostPath:HostPathVolumeSource 2=emptyDir:EmptyDirVolumeSource
+  3=gcePersistentDisk:GCEPersistentDiskVolumeSource 4=awsElasticBlockStore:AWSElasticBlockStoreVolumeSource
+  5=gitRepo:GitRepoVolumeSource 6=secret:SecretVolumeSource 7=nfs:NFSVolumeSource
+  8=iscsi:ISCSIVolumeSource 9=glusterfs:GlusterfsVolumeSource
+  10=persistentVolumeClaim:PersistentVolumeClaimVolumeSource 11=rbd:RBDVolumeSource
+  12=flexVolume:FlexVolumeSource 13=cinder:CinderVolumeSource 14=cephfs:CephFSVolumeSource
+  15=flocker:FlockerVolumeSource 16=downwardAPI:DownwardAPIVolumeSource 17=fc:FCVolumeSource
+  18=azureFile:AzureFileVolumeSource 19=configMap:ConfigMapVolumeSource
+  20=vsphereVolume:VsphereVirtualDiskVolumeSource 21=quobyte:QuobyteVolumeSource
+  22=azureDisk:AzureDiskVolumeSource 23=photonPersistentDisk:PhotonPersistentDiskVolumeSource
+  24=portworxVolume:PortworxVolumeSource 25=scaleIO:ScaleIOVolumeSource
+  26=projected:ProjectedVolumeSource 27=storageos:StorageOSVolumeSource 28=csi:CSIVolumeSource
+  29=ephemeral:EphemeralVolumeSource 30=image:ImageVolumeSource
+EmptyDirVolumeSource 1=medium:string 2=sizeLimit:quantity 3=mode:int
+GCEPersistentDiskVolumeSource 1=pdName:string 2=fsType:string 3=partition:int 4=readOnly:bool
+AWSElasticBlockStoreVolumeSource 1=volumeID:string 2=fsType:string 3=partition:int
+  4=readOnly:bool
+GitRepoVolumeSource 1=repository:string 2=revision:string 3=directory:string
+NFSVolumeSource 1=server:string 2=path:string 3=readOnly:bool
+ISCSIVolumeSource 1=targetPortal:string 2=iqn:string 3=lun:int 4=iscsiInterface:string
+  5=fsType:string 6=readOnly:bool 7=portals:*string 8=chapAuthDiscovery:bool
+  10=secretRef:LocalObjectReference 11=chapAuthSession:bool 12=initiatorName:string
+GlusterfsVolumeSource 1=endpoints:string 2=path:string 3=readOnly:bool
+PersistentVolumeClaimVolumeSource 1=claimName:string 2=readOnly:bool
+RBDVolumeSource 1=monitors:*string 2=image:string 3=fsType:string 4=pool:string 5=user:string
+  6=keyring:string 7=secretRef:LocalObjectReference 8=readOnly:bool
+FlexVolumeSource 1=driver:string 2=fsType:string 3=secretRef:LocalObjectReference
+  4=readOnly:bool 5=options:%string
+CinderVolumeSource 1=volumeID:string 2=fsType:string 3=readOnly:bool
+  4=secretRef:LocalObjectReference
+CephFSVolumeSource 1=monitors:*string 2=path:string 3=user:string 4=secretFile:string
+  5=secretRef:LocalObjectReference 6=readOnly:bool
+FlockerVolumeSource 1=datasetName:string 2=datasetUUID:string
+DownwardAPIVolumeSource 1=items:*DownwardAPIVolumeFile 2=defaultMode:int 3=defaultUser:int
+DownwardAPIVolumeFile 1=path:string 2=fieldRef:ObjectFieldSelector
+  3=resourceFieldRef:ResourceFieldSelector 4=mode:int 5=user:int
+ObjectFieldSelector 1=apiVersion:string 2=fieldPath:string
+ResourceFieldSelector 1=containerName:string 2=resource:string 3=divisor:quantity
+FCVolumeSource 1=targetWWNs:*string 2=lun:int 3=fsType:string 4=readOnly:bool 5=wwids:*string
+AzureFileVolumeSource 1=secretName:string 2=shareName:string 3=readOnly:bool
+ConfigMapVolumeSource 1==LocalObjectReference 2=items:*KeyToPath 3=defaultMode:int
+  4=optional:bool 5=defaultUser:int
+KeyToPath 1=key:string 2=path:string 3=mode:int 4=user:int
+VsphereVirtualDiskVolumeSource 1=volumePath:string 2=fsType:string 3=storagePolicyName:string
+  4=storagePolicyID:string
+QuobyteVolumeSource 1=registry:string 2=volume:string 3=readOnly:bool 4=user:string
+  5=group:string 6=tenant:string
+AzureDiskVolumeSource 1=diskName:string 2=diskURI:string 3=cachingMode:string 4=fsType:string
+  5=readOnly:bool 6=kind:string
+PhotonPersistentDiskVolumeSource 1=pdID:string 2=fsType:string
+PortworxVolumeSource 1=volumeID:string 2=fsType:string 3=readOnly:bool
+ScaleIOVolumeSource 1=gateway:string 2=system:string 3=secretRef:LocalObjectReference
+  4=sslEnabled:bool 5=protectionDomain:string 6=storagePool:string 7=storageMode:string
+  8=volumeName:string 9=fsType:string 10=readOnly:bool
+StorageOSVolumeSource 1=volumeName:string 2=volumeNamespace:string 3=fsType:string
+  4=readOnly:bool 5=secretRef:LocalObjectReference
+EphemeralVolumeSource 1=volumeClaimTemplate:PersistentVolumeClaimTemplate
+PersistentVolumeClaimTemplate 1=metadata:ObjectMeta 2=spec:PersistentVolumeClaimSpec
+PersistentVolumeClaimSpec 1=accessModes:*string 2=resources:VolumeResourceRequirements
+  3=volumeName:string 4=selector:LabelSelector 5=storageClassName:string 6=volumeMode:string
+  7=dataSource:TypedReference 8=dataSourceRef:TypedReference 9=volumeAttributesClassName:string
+VolumeResourceRequirements 1=limits:%quantity 2=requests:%quantity
+TypedReference 1=apiGroup:string 2=kind:string 3=name:string 4=namespace:string
+LabelSelector 1=matchLabels:%string 2=matchExpressions:*LabelSelectorRequirement
+LabelSelectorRequirement 1=key:string 2=operator:string 3=values:*string
+ImageVolumeSource 1=reference:string 2=pullPolicy:string
 EnvVar 1=name:string 2=value:string 3=valueFrom:EnvVarSource
 EnvVarSource 1=fieldRef:? 2=resourceFieldRef:? 3=configMapKeyRef:ConfigMapKeySelector
   4=secretKeyRef:SecretKeySelector 5=fileKeyRef:?
@@ -186,10 +255,19 @@ WindowsSecurityContextOptions 1=gmsaCredentialSpecName:string 2=gmsaCredentialSp
 Secret 1=metadata:ObjectMeta 2=data:%bytes 3=type:string 4=stringData:%string 5=immutable:bool
 ConfigMap 1=metadata:ObjectMeta 2=data:%string 3=binaryData:%bytes 4=immutable:bool
 ProjectedVolumeSource 1=sources:*VolumeProjection 2=defaultMode:int 3=defaultUser:int
-VolumeProjection 1=secret:SecretProjection 2=downwardAPI:? 3=configMap:? 4=serviceAccountToken:?
-  5=clusterTrustBundle:? 6=podCertificate:?
-SecretProjection 1==LocalObjectReference 2=items:*? 4=optional:bool
-SecretVolumeSource 1=secretName:string 2=items:*? 3=defaultMode:int 4=optional:bool
+VolumeProjection 1=secret:SecretProjection 2=downwardAPI:DownwardAPIProjection
+  3=configMap:ConfigMapProjection 4=serviceAccountToken:ServiceAccountTokenProjection
+  5=clusterTrustBundle:ClusterTrustBundleProjection 6=podCertificate:PodCertificateProjection
+SecretProjection 1==LocalObjectReference 2=items:*KeyToPath 4=optional:bool
+ConfigMapProjection 1==LocalObjectReference 2=items:*KeyToPath 4=optional:bool
+DownwardAPIProjection 1=items:*DownwardAPIVolumeFile
+ServiceAccountTokenProjection 1=audience:string 2=expirationSeconds:int 3=path:string 4=user:int
+ClusterTrustBundleProjection 1=name:string 2=signerName:string 3=labelSelector:LabelSelector
+  4=path:string 5=optional:bool 6=user:int
+PodCertificateProjection 1=signerName:string 2=keyType:string 3=maxExpirationSeconds:int
+  4=credentialBundlePath:string 5=keyPath:string 6=certificateChainPath:string
+  7=userAnnotations:%string 8=user:int
+SecretVolumeSource 1=secretName:string 2=items:*KeyToPath 3=defaultMode:int 4=optional:bool
   5=defaultUser:int
 HostPathVolumeSource 1=path:string 2=type:string
 CSIVolumeSource 1=driver:string 2=readOnly:bool 3=fsType:string 4=volumeAttributes:%string
@@ -221,6 +299,9 @@ JobTemplateSpec 1=metadata:ObjectMeta 2=spec:JobSpec
 ReplicationController 1=metadata:ObjectMeta 2=spec:ReplicationControllerSpec 3=status:?
 ReplicationControllerSpec 1=replicas:int 2=selector:%string 3=template:PodTemplateSpec
   4=minReadySeconds:int
+StorageClass 1=metadata:ObjectMeta 2=provisioner:string 3=parameters:%string
+  4=reclaimPolicy:string 5=mountOptions:*string 6=allowVolumeExpansion:bool
+  7=volumeBindingMode:string 8=allowedTopologies:*?
 ";
 
 #[cfg(test)]
@@ -230,13 +311,28 @@ mod tests {
     #[test]
     fn the_table_is_whole() {
         let messages = read();
-        assert_eq!(messages.len(), 46);
+        assert_eq!(messages.len(), 88);
         for (name, fields) in &messages {
             for field in fields.values() {
                 if let Kind::Message(inner) = field.kind {
                     assert!(message(inner).is_some(), "{name} {field:?}");
                 }
                 assert!(!field.name.is_empty() || matches!(field.kind, Kind::Message(_)));
+            }
+        }
+        let mut volumes = vec!["Volume"];
+        let mut seen = Vec::new();
+        while let Some(name) = volumes.pop() {
+            // Metadata names no Secret.
+            if name == "ObjectMeta" || seen.contains(&name) {
+                continue;
+            }
+            seen.push(name);
+            for field in messages[name].values() {
+                assert_ne!(field.kind, Kind::Other, "{name} {field:?}");
+                if let Kind::Message(inner) = field.kind {
+                    volumes.push(inner);
+                }
             }
         }
         let words = TEXT

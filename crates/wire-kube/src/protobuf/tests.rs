@@ -162,6 +162,201 @@ fn workloads_are_read_down_to_what_their_containers_get() {
     }
 }
 
+/// A field of any number.
+fn field(number: u32, content: &[u8]) -> Vec<u8> {
+    let mut out = bytes(1, content);
+    let tag = number << 3 | 2;
+    let tag = match tag < 128 {
+        true => vec![tag as u8],
+        false => vec![(tag & 127 | 128) as u8, (tag >> 7) as u8],
+    };
+    out.splice(..1, tag);
+    out
+}
+
+/// A pod with one volume.
+fn pod_with(source: &[u8]) -> Vec<u8> {
+    let volume = join(&[text(1, "v"), bytes(2, source)]);
+    envelope("v1", "Pod", &bytes(2, &pod_spec(&[], &[bytes(1, &volume)])))
+}
+
+#[test]
+fn each_kind_of_volume_is_what_it_is_in_json() {
+    let reference = text(1, "db");
+    let quantity = text(1, "1Gi");
+    let key = join(&[text(1, "k"), text(2, "p"), number(3, 1)]);
+    let claim = join(&[
+        text(1, "ReadWriteOnce"),
+        bytes(
+            2,
+            &bytes(2, &join(&[text(1, "storage"), bytes(2, &quantity)])),
+        ),
+        bytes(4, &bytes(1, &join(&[text(1, "a"), text(2, "b")]))),
+        text(5, "gp3"),
+    ]);
+    for (number, content, json) in [
+        (1, text(1, "/"), r#"{"hostPath":{"path":"/"}}"#),
+        (
+            2,
+            bytes(2, &quantity),
+            r#"{"emptyDir":{"sizeLimit":"1Gi"}}"#,
+        ),
+        (
+            6,
+            join(&[text(1, "db"), bytes(2, &key)]),
+            r#"{"secret":{"secretName":"db","items":[{"key":"k","path":"p","mode":1}]}}"#,
+        ),
+        (
+            7,
+            join(&[text(1, "s"), text(2, "/")]),
+            r#"{"nfs":{"server":"s","path":"/"}}"#,
+        ),
+        (
+            8,
+            bytes(10, &reference),
+            r#"{"iscsi":{"secretRef":{"name":"db"}}}"#,
+        ),
+        (
+            10,
+            text(1, "c"),
+            r#"{"persistentVolumeClaim":{"claimName":"c"}}"#,
+        ),
+        (
+            11,
+            bytes(7, &reference),
+            r#"{"rbd":{"secretRef":{"name":"db"}}}"#,
+        ),
+        (
+            12,
+            bytes(3, &reference),
+            r#"{"flexVolume":{"secretRef":{"name":"db"}}}"#,
+        ),
+        (
+            13,
+            bytes(4, &reference),
+            r#"{"cinder":{"secretRef":{"name":"db"}}}"#,
+        ),
+        (
+            14,
+            bytes(5, &reference),
+            r#"{"cephfs":{"secretRef":{"name":"db"}}}"#,
+        ),
+        (
+            16,
+            bytes(
+                1,
+                &join(&[text(1, "p"), bytes(2, &text(2, "metadata.name"))]),
+            ),
+            r#"{"downwardAPI":{"items":[{"path":"p","fieldRef":{"fieldPath":"metadata.name"}}]}}"#,
+        ),
+        (18, text(1, "db"), r#"{"azureFile":{"secretName":"db"}}"#),
+        (
+            19,
+            join(&[bytes(1, &reference), bytes(2, &key)]),
+            r#"{"configMap":{"name":"db","items":[{"key":"k","path":"p","mode":1}]}}"#,
+        ),
+        (
+            25,
+            bytes(3, &reference),
+            r#"{"scaleIO":{"secretRef":{"name":"db"}}}"#,
+        ),
+        (
+            26,
+            bytes(1, &bytes(4, &text(3, "t"))),
+            r#"{"projected":{"sources":[{"serviceAccountToken":{"path":"t"}}]}}"#,
+        ),
+        (
+            26,
+            bytes(1, &bytes(1, &bytes(1, &reference))),
+            r#"{"projected":{"sources":[{"secret":{"name":"db"}}]}}"#,
+        ),
+        (
+            27,
+            bytes(5, &reference),
+            r#"{"storageos":{"secretRef":{"name":"db"}}}"#,
+        ),
+        (
+            28,
+            join(&[text(1, "d"), bytes(5, &reference)]),
+            r#"{"csi":{"driver":"d","nodePublishSecretRef":{"name":"db"}}}"#,
+        ),
+        (
+            28,
+            text(1, "secrets-store.csi.k8s.io"),
+            r#"{"csi":{"driver":"secrets-store.csi.k8s.io"}}"#,
+        ),
+        (
+            29,
+            bytes(1, &bytes(2, &claim)),
+            r#"{"ephemeral":{"volumeClaimTemplate":{"spec":{"accessModes":["ReadWriteOnce"],"resources":{"requests":{"storage":"1Gi"}},"selector":{"matchLabels":{"a":"b"}},"storageClassName":"gp3"}}}}"#,
+        ),
+        (30, text(1, "i"), r#"{"image":{"reference":"i"}}"#),
+    ] {
+        let body = pod_with(&field(number, &content));
+        let mut volume: Value = serde_json::from_str(json).unwrap();
+        let object = object(&body, &resource("", "pods")).unwrap();
+        assert!(object.unknown.is_empty(), "{json}");
+        volume["name"] = "v".into();
+        assert_eq!(object.value["spec"]["volumes"][0], volume);
+        let ours = read("", "pods", &body);
+        let theirs = facts_of(&object.value, "", "pods");
+        assert_eq!(ours.reads_secrets, theirs.reads_secrets, "{json}");
+        assert_eq!(ours.privileged, theirs.privileged, "{json}");
+        let given = json.contains(r#""db""#) && !json.contains("configMap");
+        assert_eq!(
+            ours.reads_secrets,
+            given || json.contains("secrets-store"),
+            "{json}"
+        );
+    }
+}
+
+#[test]
+fn fields_of_a_later_version_have_every_effect_but_in_metadata() {
+    let all = |body: &[u8]| {
+        let facts = read("", "pods", body);
+        assert_eq!(facts.opaque, None);
+        let any = facts.service_account == Some(ServiceAccount::Any);
+        (facts.reads_secrets, facts.privileged, any)
+    };
+    let later = field(99, b"x");
+    let spec = |container: &[Vec<u8>], more: &[Vec<u8>]| {
+        envelope("v1", "Pod", &bytes(2, &pod_spec(container, more)))
+    };
+    for body in [
+        pod_with(&later),
+        pod_with(&field(14, &later)),
+        spec(std::slice::from_ref(&later), &[]),
+        spec(&[bytes(15, &later)], &[]),
+        spec(&[], std::slice::from_ref(&later)),
+        envelope("v1", "Pod", &later),
+    ] {
+        assert_eq!(all(&body), (true, true, true), "{body:?}");
+    }
+    // Affinity is known to be none of it, and metadata never is.
+    for body in [
+        spec(&[], &[field(18, b"\x0a\x00")]),
+        envelope("v1", "Pod", &bytes(1, &later)),
+    ] {
+        assert_eq!(all(&body), (false, false, false), "{body:?}");
+    }
+    let map = read("", "configmaps", &envelope("v1", "ConfigMap", &later));
+    assert!(!map.reads_secrets && map.is_partial());
+}
+
+#[test]
+fn classes_of_volumes_are_read_for_the_secrets_of_their_drivers() {
+    for (name, expected) in [
+        ("csi.storage.k8s.io/node-stage-secret-name", true),
+        ("type", false),
+    ] {
+        let parameter = bytes(3, &join(&[text(1, name), text(2, "db")]));
+        let body = envelope("storage.k8s.io/v1", "StorageClass", &parameter);
+        let facts = read("storage.k8s.io", "storageclasses", &body);
+        assert_eq!((facts.opaque, facts.reads_secrets), (None, expected));
+    }
+}
+
 #[test]
 fn environment_is_a_field_and_an_empty_one_is_none() {
     let value = pattern("spec.containers[*].env[*].value");

@@ -2,6 +2,18 @@
 
 /// The annotation in which `kubectl apply` keeps what was applied, as JSON.
 pub(crate) const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+/// Annotations in which others keep a copy of what was applied, by the end of their names. Some pack it.
+const COPIES: [&str; 4] = [
+    "/applied",
+    "/last-applied",
+    "/last-handled-configuration",
+    "/original",
+];
+
+/// Whether an annotation of this name is a copy of what was applied.
+pub(super) fn is_copy(name: &str) -> bool {
+    COPIES.iter().any(|copy| name.ends_with(copy))
+}
 
 /// What is known of a place by the names on the way to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -110,9 +122,8 @@ impl Place {
     #[inline]
     pub(super) fn part(self) -> Part {
         match self {
-            Place::Annotations | Place::Annotation | Place::Labels | Place::LastApplied => {
-                Part::Annotation
-            }
+            Place::Annotations | Place::Annotation | Place::LastApplied => Part::Annotation,
+            Place::Labels => Part::Label,
             Place::Cells | Place::Cell | Place::InCell => Part::Cell,
             Place::Metadata
             | Place::Continue
@@ -142,8 +153,10 @@ pub enum Part {
     /// What names an object and says how it is stored: kind, API version, metadata; and the frame of
     /// lists, Tables and watch events. Clients send it back, and expect it as it was.
     Identity,
-    /// An annotation, or a label.
+    /// An annotation.
     Annotation,
+    /// A label of the object.
+    Label,
     /// A cell of a Table.
     Cell,
     /// Anything else.

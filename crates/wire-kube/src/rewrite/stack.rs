@@ -6,6 +6,25 @@ use crate::field::Progress;
 
 /// The longest `name` beside other members, or string before another, that is remembered.
 const MAX_SIBLING: usize = 256;
+/// Members beside a value that say whose it is, and those that do where neither of these is there.
+const NAMES: [&str; 2] = ["name", "key"];
+const LESSER_NAMES: [&str; 5] = ["parameter", "param", "variable", "option", "property"];
+/// Members that say nothing of the value in them: it is the one of what stands above.
+const VALUES: [&str; 13] = [
+    "content",
+    "data",
+    "default",
+    "defaultValue",
+    "inline",
+    "literal",
+    "plain",
+    "string",
+    "stringValue",
+    "val",
+    "value",
+    "valueFrom",
+    "values",
+];
 /// How deep most objects are.
 const USUAL_DEPTH: usize = 8;
 /// Names above this do not stay in memory.
@@ -20,6 +39,8 @@ pub(super) struct Stack {
     progress: Vec<Progress>,
     width: usize,
     root: Child,
+    /// The fields of an object may begin at any place.
+    anywhere: bool,
 }
 
 /// What is known of the value that comes.
@@ -46,6 +67,8 @@ struct Frame {
     /// The string of its member `name` or `key`; of a list, the string before.
     name: String,
     named: bool,
+    /// It was named by `name` or `key` themselves.
+    well_named: bool,
     /// How many items were before.
     index: usize,
 }
@@ -64,7 +87,13 @@ impl Stack {
             width: fields.len(),
             progress,
             root,
+            anywhere: false,
         }
+    }
+
+    /// Takes every object for one that the fields begin at.
+    pub(super) fn begin_anywhere(&mut self) {
+        self.anywhere = true;
     }
 
     #[inline]
@@ -104,6 +133,7 @@ impl Stack {
             frame.alive = child.alive;
             frame.child = Child::default();
             frame.named = false;
+            frame.well_named = false;
             frame.index = 0;
             for name in [&mut frame.key, &mut frame.name] {
                 name.clear();
@@ -182,7 +212,7 @@ impl Stack {
         };
         // Paths of fields begin anew: `f:NAME` is a member, `k:`, `v:` and `i:` are items.
         let owned = place == Place::Owned;
-        let begins = place.is_root() || owned && frame.place != Place::Owned;
+        let begins = self.anywhere || place.is_root() || owned && frame.place != Place::Owned;
         let follows = frame.alive && !(owned && frame.place != Place::Owned);
         frame.child = Child {
             place,
@@ -216,14 +246,25 @@ impl Stack {
     /// A string is the value of the member that is read, or an item.
     #[inline]
     pub(super) fn string(&mut self, text: &str) {
-        if let Some(frame) = self.top_mut()
-            && (frame.list || matches!(frame.key.as_str(), "name" | "key"))
-        {
-            frame.name.clear();
-            frame.named = text.len() <= MAX_SIBLING;
-            if frame.named {
-                frame.name.push_str(text);
+        let Some(frame) = self.top_mut() else {
+            return;
+        };
+        if !frame.list {
+            let well = NAMES.contains(&frame.key.as_str());
+            let names = well || LESSER_NAMES.contains(&frame.key.as_str()) && !frame.well_named;
+            if !names {
+                return;
             }
+            frame.well_named |= well;
+        }
+        // Of a name, its end says what it is of.
+        let from = text.len().saturating_sub(MAX_SIBLING);
+        let from = (from..=text.len()).find(|at| text.is_char_boundary(*at));
+        let end = text.get(from.unwrap_or_default()..).unwrap_or_default();
+        frame.named = !frame.list || end.len() == text.len();
+        frame.name.clear();
+        if frame.named {
+            frame.name.push_str(end);
         }
     }
 
@@ -245,6 +286,30 @@ impl Stack {
             }
             None => (None, None),
         }
+    }
+
+    /// Whose value it is that comes, where its member says nothing of that: the `name` beside it, or the name of
+    /// what stands above.
+    #[inline]
+    pub(super) fn whose(&self) -> Option<&str> {
+        let frames = self.frames.get(..self.depth).unwrap_or_default();
+        let mut frames = frames.iter().rev().filter(|frame| !frame.list);
+        let first = frames.next()?;
+        if !VALUES.contains(&first.key.as_str()) {
+            return None;
+        }
+        if first.named {
+            return Some(&first.name);
+        }
+        for frame in frames {
+            if !VALUES.contains(&frame.key.as_str()) {
+                return Some(&frame.key);
+            }
+            if frame.named {
+                return Some(&frame.name);
+            }
+        }
+        None
     }
 
     /// How many items of the list were before.

@@ -230,6 +230,98 @@ fn fields_are_matched_by_decoded_names_and_at_any_depth() {
 }
 
 #[test]
+fn copies_in_other_annotations_are_rewritten_wherever_they_begin() {
+    let annotated = |name: &str, text: &str| {
+        let mut quoted = Vec::new();
+        json::write(text, &mut quoted);
+        let quoted = String::from_utf8(quoted).unwrap();
+        format!(r#"{{"metadata":{{"annotations":{{"{name}":{quoted}}}}}}}"#)
+    };
+    for (name, text, expected) in [
+        (
+            "kapp.k14s.io/original",
+            r#"{"kind":"Secret","data":{"a":"b"},"n":1}"#,
+            r#"{"kind":"Secret","data":{"a":"MA\"SK"},"n":1}"#,
+        ),
+        (
+            "x/y",
+            r#"[{"was":{"stringData":{"a":"b"}}}]"#,
+            r#"[{"was":{"stringData":{"a":"MA\"SK"}}}]"#,
+        ),
+        // What is packed is one of the fields, where its name says that it is a copy.
+        ("objectset.rio.cattle.io/applied", "H4sIAAAA", "MA\"SK"),
+        ("x/y", "H4sIAAAA", "H4sIAAAA"),
+        ("x/y", "{not JSON", "{not JSON"),
+        ("x/y", r#"{"other":"b"}"#, r#"{"other":"b"}"#),
+        ("x/y", r#"{"other":"s3cr3t"}"#, r#"{"other":"MA\"SK"}"#),
+    ] {
+        let patterns = ["data.*"];
+        assert_eq!(
+            masked(&patterns, &annotated(name, text)),
+            format!("<{}>", annotated(name, expected)),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn whose_a_value_is_is_known_through_what_says_nothing_of_it() {
+    struct Whose(Vec<String>);
+    impl Values for Whose {
+        fn replace(&mut self, text: &Text<'_>, _: &mut String) -> bool {
+            if text.value == "X" {
+                self.0.push(text.whose.unwrap_or("-").to_owned());
+            }
+            false
+        }
+
+        fn bare(&mut self, key: Option<&str>, whose: Option<&str>, number: &[u8]) -> bool {
+            let number = String::from_utf8_lossy(number);
+            let (key, whose) = (key.unwrap_or("-"), whose.unwrap_or("-"));
+            self.0.push(format!("{key} {whose} {number}"));
+            false
+        }
+
+        fn reads_names(&self) -> bool {
+            true
+        }
+    }
+    let long = format!("{}_PASSWORD", "A".repeat(300));
+    for (json, expected) in [
+        (r#"{"password":{"value":"X"}}"#.to_owned(), "password"),
+        (
+            r#"{"adminPassword":{"valueFrom":{"literal":"X"}}}"#.to_owned(),
+            "adminPassword",
+        ),
+        (
+            r#"{"e":[{"name":"PIN","value":{"string":"X"}}]}"#.to_owned(),
+            "PIN",
+        ),
+        (r#"{"e":[{"name":"PIN","values":["X"]}]}"#.to_owned(), "PIN"),
+        (r#"{"e":[{"name":"PIN","default":"X"}]}"#.to_owned(), "PIN"),
+        (r#"{"parameter":"pin","value":"X"}"#.to_owned(), "pin"),
+        (
+            r#"{"name":"pin","option":"o","value":"X"}"#.to_owned(),
+            "pin",
+        ),
+        (r#"{"ref":{"name":"X"}}"#.to_owned(), "-"),
+        (r#"{"pin":4711}"#.to_owned(), "pin - 4711"),
+        (r#"{"pin":{"value":4711}}"#.to_owned(), "value pin 4711"),
+        (r#"{"pin":true}"#.to_owned(), ""),
+        (
+            format!(r#"{{"name":"{long}","value":"X"}}"#),
+            &long[long.len() - 256..],
+        ),
+    ] {
+        let mut whose = Whose(Vec::new());
+        let mut rewriter = Rewriter::new(fields(&[]), Limits::default());
+        let (mut rest, mut out) = (json.as_bytes(), Vec::new());
+        while rewriter.feed(&mut rest, &mut out, &mut whose) != Ok(Event::None) {}
+        assert_eq!(whose.0.join(","), expected, "{json}");
+    }
+}
+
+#[test]
 fn last_applied_configuration_is_rewritten_by_the_same_rules() {
     let annotated = |text: &str| {
         let mut quoted = Vec::new();
@@ -376,7 +468,7 @@ fn tells_where_a_text_stands() {
     let expected = [
         "kind=Pod - None Identity",
         "name=p - None Identity",
-        "app=x - None Annotation",
+        "app=x - None Label",
         "a/b=c - None Annotation",
         "uid=u - None Identity",
         "name=c - None Body",

@@ -1,6 +1,6 @@
 //! Strings that are values: shown to the caller, and read where they say what an answer is.
 
-use super::place::{Part, Place};
+use super::place::{self, Part, Place};
 use super::stack::Stack;
 use super::{Event, Rewriter, Text, Token, Values};
 use crate::json::{self, Invalid};
@@ -40,19 +40,32 @@ impl Rewriter {
                 self.columns.push(name.unwrap_or_default().into());
             }
             Place::Continue if !text.is_empty() && !self.embedded => values.list_continues(text),
-            Place::LastApplied if field.is_none() => match self.embed(text, values) {
+            Place::LastApplied if field.is_none() => match self.embed(text, false, values) {
                 Some(changed) => return changed,
                 // What cannot be read is one of the fields.
                 None => field = (!self.fields.is_empty()).then_some(0),
             },
             _ => {}
         }
+        let mut masked = None;
+        if child.place == Place::Annotation && field.is_none() && !self.fields.is_empty() {
+            let copy = self.stack.names().0.is_some_and(place::is_copy);
+            let embeds = copy || text.trim_start().starts_with(['{', '[']);
+            match embeds.then(|| self.embed(text, true, values)).flatten() {
+                Some(true) => masked = Some(std::mem::take(&mut self.replacement)),
+                Some(false) => {}
+                None => field = copy.then_some(0),
+            }
+        }
+        let text = masked.as_deref().unwrap_or(text);
+        let reads_names = values.reads_names();
         let (key, name) = self.stack.names();
         let cell = column(&self.columns, &self.stack, child.place);
         let shown = Text {
             value: text,
             key,
             name,
+            whose: reads_names.then(|| self.stack.whose()).flatten(),
             field,
             before: self.stack.before(),
             cell,
@@ -61,16 +74,26 @@ impl Rewriter {
         self.replacement.clear();
         let replaced = values.replace(&shown, &mut self.replacement);
         self.stack.string(text);
-        replaced
+        match masked {
+            Some(masked) if !replaced => {
+                self.replacement = masked;
+                true
+            }
+            _ => replaced,
+        }
     }
 
-    /// JSON in a string: whether it is changed, by the replacement. None where it is no JSON.
-    fn embed<V: Values>(&mut self, text: &str, values: &mut V) -> Option<bool> {
+    /// JSON in a string: whether it is changed, by the replacement. None where it is no JSON. The fields begin at
+    /// its top, or at any object within.
+    fn embed<V: Values>(&mut self, text: &str, anywhere: bool, values: &mut V) -> Option<bool> {
         if self.embedded {
             return None;
         }
         let mut inner = Rewriter::new(self.fields.clone(), self.limits);
         inner.embedded = true;
+        if anywhere {
+            inner.stack.begin_anywhere();
+        }
         let (mut rest, mut out) = (text.as_bytes(), Vec::with_capacity(text.len()));
         while inner.feed(&mut rest, &mut out, values).ok()? != Event::None {}
         inner.finish().ok()?;
@@ -130,6 +153,7 @@ fn named<'a>(value: &'a str, key: Option<&'a str>, name: Option<&'a str>) -> Tex
         value,
         key,
         name,
+        whose: None,
         before: None,
         field: None,
         cell: None,
