@@ -252,6 +252,18 @@ def psql_display(scene):
         raise AssertionError(out)
 
 
+def one_message(scene):
+    """What a message prepares or declares for itself is known behind it, and masked."""
+    conn = scene.conn()
+    for sql in ("BEGIN; DECLARE c CURSOR FOR SELECT ssn FROM customers WHERE id = 1; FETCH 2 FROM c; CLOSE c; COMMIT",
+                "PREPARE p AS SELECT ssn FROM customers WHERE id = $1; EXECUTE p(1); DEALLOCATE p"):
+        masked_rows(conn.query(sql), sql)
+    answer = conn.query("BEGIN; DECLARE c CURSOR FOR SELECT id FROM customers WHERE id = 1; CLOSE c; FETCH 1 FROM c")
+    equal(answer.code, "42501", "what may be gone")
+    conn.query("ROLLBACK")
+    conn.close()
+
+
 def names_that_come_to_mean_others(scene):
     """A prepared statement that is described once runs on while somebody else makes its names mean a
     labelled column: what counts is the column that the server reads now."""
@@ -277,5 +289,5 @@ def claims(scene, results):
     for test in (kinds, row_description_is_the_servers, search_path, errors_carry_no_values, psql_display,
                  deferred_errors_carry_no_values, follows_what_is_taken_off, follows_rename, others_change_the_schema,
                  sessions_beside_change_the_schema, unread_catalogs_refuse,
-                 names_that_come_to_mean_others):
+                 names_that_come_to_mean_others, one_message):
         results.check(f"mask: {test.__name__.replace('_', ' ')}", test, scene)
