@@ -79,9 +79,13 @@ impl Connection {
 
     /// The same, without waiting.
     fn cancel_upstream_soon(&self) {
-        if let Some(key) = self.key.clone() {
-            let dialer = self.dialer.clone();
-            tokio::spawn(async move { dialer.cancel(&key).await });
-        }
+        cancel_soon(&self.dialer, self.key.as_ref());
+    }
+}
+
+fn cancel_soon(dialer: &Dialer, key: Option<&CancelKey>) {
+    if let Some(key) = key.cloned() {
+        let dialer = dialer.clone();
+        tokio::spawn(async move { dialer.cancel(&key).await });
     }
 }

@@ -208,12 +208,21 @@ impl Session {
         if self.seat.others_change() && self.scope.needs_catalog() {
             self.hear_answers().await?;
         }
+        self.abort_batch();
         Ok(())
     }
 
-    /// Waits until every statement that is under way has been answered, or waits for data.
+    /// Waits until every statement that is under way has been answered, or waits for data; outside of a batch
+    /// until it is clear what became of the transaction.
     pub(super) async fn hear_answers(&mut self) -> Result<(), SessionEnd> {
-        let waits = |pending: &mut Pending| !pending.takes_copy() && pending.active().count() > 0;
+        let in_batch = self.batch_open;
+        let waits = |pending: &mut Pending| {
+            !pending.takes_copy()
+                && match in_batch {
+                    true => pending.active().next().is_some(),
+                    false => !pending.is_empty(),
+                }
+        };
         if waits(&mut self.pending) {
             self.ask_for_answers();
         }

@@ -7,13 +7,13 @@
 //! - what comes back for a statement goes on only if no change that it could have met was committed since it
 //!   was judged, or may be committed just now ([`Watch::met`]);
 //! - a statement outside of a transaction that stores something could not be taken back: a change that it
-//!   could meet is committed only when it has ended ([`Watch::bars_change`]), and none begins while a
+//!   could meet is committed only when it has ended, or was cancelled ([`Watch::cleared`]), and none begins while a
 //!   change is being committed ([`Watch::bars_statement`]).
 //!
 //! Changes by others than sessions of this engine are not known here.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -30,6 +30,8 @@ use crate::engine::Shared;
 const REMEMBERED: usize = 64;
 /// How long a statement waits for a change, and a change for statements.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a change waits before it has statements cancelled.
+const COURTESY: Duration = Duration::from_millis(500);
 /// How long a change of a session that is gone may still be committed by the server.
 const LINGERS: Duration = Duration::from_secs(5);
 
@@ -202,10 +204,17 @@ struct Committed {
 
 /// A statement under way that outlasts its answer.
 struct Lasting {
+    cancel: Arc<Cancel>,
     seat: u64,
     turn: u64,
     analysed: Arc<Analysed>,
     catalog: Option<Arc<Catalog>>,
+}
+
+/// Cancels what a session has under way.
+struct Cancel {
+    send: Box<dyn Fn() + Send + Sync>,
+    sent: AtomicBool,
 }
 
 /// A text and the catalog that it was judged by.
@@ -287,22 +296,40 @@ impl Watch {
         })
     }
 
-    /// Whether this session's changes wait: a statement that they could meet was under way before that turn.
-    pub(super) fn bars_change(&self, before: u64) -> bool {
+    /// What this session's changes wait for: statements that they could meet, under way before that turn.
+    fn in_the_way(&self, before: u64) -> Vec<Arc<Cancel>> {
         self.changes(|changes| {
             let own = changes.open.iter().find(|it| it.seat == self.seat);
-            let mut others = changes.lasting.iter();
-            own.is_some_and(|own| {
-                others.any(|it| {
-                    let names = || Names::of_text(&it.analysed, it.catalog.as_deref());
-                    it.seat != self.seat && it.turn < before && own.names.meet(&names())
-                })
-            })
+            let others = changes.lasting.iter().filter(|it| {
+                let names = || Names::of_text(&it.analysed, it.catalog.as_deref());
+                let meets = |own: &Open| own.names.meet(&names());
+                it.seat != self.seat && it.turn < before && own.is_some_and(meets)
+            });
+            others.map(|it| Arc::clone(&it.cancel)).collect()
         })
     }
 
+    /// Waits until nothing is in the way of this session's changes. What is may wait for a lock that they hold:
+    /// it is cancelled, again and again.
+    pub(super) async fn cleared(&self, before: u64) -> bool {
+        let cleared = async {
+            let in_the_way = |watch: &Self| !watch.in_the_way(before).is_empty();
+            while !self.freed(COURTESY, in_the_way).await {
+                for cancel in self.in_the_way(before) {
+                    cancel.sent.store(true, Ordering::SeqCst);
+                    (cancel.send)();
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, cleared).await.is_ok()
+    }
+
     /// Waits for as long as something is barred, and no longer than that; whether it is free.
-    pub(super) async fn freed(&self, barred: impl Fn(&Self) -> bool) -> bool {
+    pub(super) async fn free(&self, barred: impl Fn(&Self) -> bool) -> bool {
+        self.freed(PATIENCE, barred).await
+    }
+
+    async fn freed(&self, patience: Duration, barred: impl Fn(&Self) -> bool) -> bool {
         let freed = async {
             loop {
                 let mut ended = std::pin::pin!(self.shared.definitions.ended.notified());
@@ -313,7 +340,7 @@ impl Watch {
                 ended.await;
             }
         };
-        tokio::time::timeout(PATIENCE, freed).await.is_ok()
+        tokio::time::timeout(patience, freed).await.is_ok()
     }
 
     fn over(&self) {
@@ -342,6 +369,7 @@ impl Watch {
 /// A session's own part in it.
 pub(super) struct Seat {
     watch: Watch,
+    cancel: Arc<Cancel>,
     /// It has changes under way.
     changes: bool,
     /// They are all of the transaction that the message under way ends.
@@ -351,7 +379,12 @@ pub(super) struct Seat {
 }
 
 impl Seat {
-    pub(super) fn take(shared: &Arc<Shared>, place: Place) -> Self {
+    /// A place; `cancel` cancels what the session has under way.
+    pub(super) fn take(
+        shared: &Arc<Shared>,
+        place: Place,
+        cancel: impl Fn() + Send + Sync + 'static,
+    ) -> Self {
         let watch = Watch {
             shared: Arc::clone(shared),
             place,
@@ -359,6 +392,10 @@ impl Seat {
         };
         Self {
             watch,
+            cancel: Arc::new(Cancel {
+                send: Box::new(cancel),
+                sent: AtomicBool::new(false),
+            }),
             changes: false,
             settles: false,
             lasts: false,
@@ -434,6 +471,7 @@ impl Seat {
             let free = !watch.is_barred(changes, reading);
             if free {
                 changes.lasting.push(Lasting {
+                    cancel: Arc::clone(&self.cancel),
                     seat: watch.seat,
                     turn,
                     analysed: Arc::clone(reading.analysed),
@@ -444,6 +482,11 @@ impl Seat {
         });
         self.lasts |= free;
         free
+    }
+
+    /// Whether what this session had under way was cancelled for a change of another one; asked once.
+    pub(super) fn was_cancelled(&self) -> bool {
+        self.cancel.sent.swap(false, Ordering::SeqCst)
     }
 
     /// All that this session had under way has been answered.

@@ -29,7 +29,7 @@ impl Session {
             analysed,
             catalog: catalog.as_ref(),
         };
-        let free = watch.freed(|watch| watch.bars_statement(reading));
+        let free = watch.free(|watch| watch.bars_statement(reading));
         let free = self.beside(free).await?;
         self.refresh_policy().await?;
         Ok((!free).then(|| Refusal::in_use("what this names is being changed")))
@@ -74,8 +74,7 @@ impl Session {
         }
         if self.seat.changes() && (commits || !in_transaction) {
             let (watch, turn) = (self.seat.watch().clone(), self.seat.turn());
-            let free = watch.freed(|watch| watch.bars_change(turn));
-            if !self.beside(free).await? {
+            if !self.beside(watch.cleared(turn)).await? {
                 return Ok(Some(Refusal::in_use("what this changes is in use")));
             }
         }
@@ -131,11 +130,19 @@ impl Session {
             return Ok(());
         }
         self.hear_answers().await?;
-        if self.connection.poisoned && self.status == b'I' {
-            // It cannot parse: what has run so far is undone.
-            self.tell_server(|out| message::parse(out, b"weir_refused", b"refused by weir"));
-            self.pending.push_ours(Owed::DescribeStatement);
-        }
+        self.abort_batch();
         Ok(())
+    }
+
+    /// A statement of the batch was stopped after it had run: what has run of it is undone, and nothing more
+    /// of it runs.
+    pub(super) fn abort_batch(&mut self) {
+        if !self.batch_open || self.pending.is_skipping() || !self.connection.poisoned {
+            return;
+        }
+        self.connection.poisoned = false;
+        // It cannot parse.
+        self.tell_server(|out| message::parse(out, b"weir_refused", b"refused by weir"));
+        self.pending.push_ours(Owed::DescribeStatement);
     }
 }

@@ -21,7 +21,7 @@ use super::login;
 use super::refusal::Refusal;
 use super::session::{Session, SessionEnd, Side};
 use super::statement::Evidence;
-use super::{Connection, judgement};
+use super::{Connection, cancel_soon, judgement};
 use crate::engine::{Route, Shared};
 use crate::incoming::Incoming;
 use crate::moment::Moment;
@@ -453,7 +453,8 @@ async fn run(
     });
     let durable = scope.delivery() != weir_policy::Delivery::Batch;
     let place = (begun.target.clone(), begun.database.clone());
-    let seat = Seat::take(shared, place);
+    let (dialer, key) = (begun.dialer.clone(), logged_in.key.clone());
+    let seat = Seat::take(shared, place, move || cancel_soon(&dialer, key.as_ref()));
     let mut session = Session {
         client: Side::new(Box::new(client.stream), &client.rest, "client"),
         server: Side::new(Box::new(logged_in.stream), &logged_in.rest, "server"),

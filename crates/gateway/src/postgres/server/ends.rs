@@ -233,6 +233,9 @@ impl Session {
             stopped = stopped.or(refused);
             self.durable.extend(active.finish(outcome));
         }
+        if &*sqlstate == "57014" && self.seat.was_cancelled() {
+            stopped = stopped.or(Some(Refusal::redefined()));
+        }
         if let Some(refusal) = refusal.map(|refusal| *refusal).or(stopped) {
             self.tell_client(|out| refusal.write(out));
             return Fate::Drop;
