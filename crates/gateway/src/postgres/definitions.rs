@@ -19,11 +19,11 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 use weir_sql::builtin::{self, FunctionClass};
-use weir_sql::{Access, Analysis, RelationRef, Statement};
+use weir_sql::{Access, Analysis, Code, RelationRef, Statement, Transaction};
 
 use super::cache::Analysed;
-use super::catalog::{Catalog, Resolved};
-use super::exchange::Place;
+use super::catalog::{Catalog, Resolved, words};
+use super::exchange::{Place, redefines};
 use crate::engine::Shared;
 
 /// How many committed changes of a place are told apart; older ones could have met anything.
@@ -145,6 +145,24 @@ impl Names {
         }
         found.extend(relation.reads.iter().map(|(_, name)| Box::from(&**name)));
         Self::Only(found)
+    }
+}
+
+/// Whether a statement may give a name another meaning than it has for others.
+pub(super) fn gives_meaning(statement: &Statement) -> bool {
+    const DEFINING: [&str; 7] = ["create", "alter", "drop", "execute", "call", "do", "import"];
+    let runs_definitions = |code: &Code| {
+        code.language.as_deref() != Some("plpgsql")
+            || words(&code.text).any(|word| DEFINING.contains(&word.as_str()))
+    };
+    let is_nameless = matches!(
+        statement.tag,
+        "GRANT" | "REVOKE" | "GRANT ROLE" | "REVOKE ROLE" | "COMMENT" | "CREATE SCHEMA"
+    );
+    let commits = matches!(statement.transaction, Some(Transaction::CommitPrepared(_)));
+    match statement.tag {
+        "DO" => statement.code.iter().any(runs_definitions),
+        _ => commits || statement.changes_schema && !is_nameless && redefines(statement),
     }
 }
 
@@ -573,6 +591,33 @@ mod tests {
         }
         assert!(Names::Any.meet(&names("TABLE customers")));
         assert!(!Names::Any.meet(&names("SELECT 1")));
+    }
+
+    #[test]
+    fn only_what_defines_something_gives_a_name_another_meaning() {
+        for (text, gives) in [
+            ("ALTER TABLE t RENAME a TO b", true),
+            ("CREATE OR REPLACE VIEW v AS SELECT 1", true),
+            ("DROP FUNCTION f()", true),
+            ("COMMIT PREPARED 'x'", true),
+            ("DO 'BEGIN ALTER TABLE t RENAME a TO b; END'", true),
+            ("DO 'BEGIN EXECUTE x; END'", true),
+            ("DO LANGUAGE plperl 'x'", true),
+            ("DO 'BEGIN UPDATE t SET a = 1; END'", false),
+            ("CREATE TABLE t (a int)", false),
+            ("CREATE TEMP TABLE t AS SELECT 1", false),
+            ("DROP TABLE t", false),
+            ("GRANT SELECT ON t TO u", false),
+            ("COMMENT ON TABLE t IS 'x'", false),
+            ("UPDATE t SET a = 1", false),
+            ("COMMIT", false),
+        ] {
+            let analysed = analysed(text);
+            let Analysis::Parsed(script) = analysed.analysis() else {
+                panic!("{text}");
+            };
+            assert_eq!(gives_meaning(&script.statements[0]), gives, "{text}");
+        }
     }
 
     #[test]

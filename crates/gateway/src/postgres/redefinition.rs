@@ -7,8 +7,7 @@ use weir_sql::{Analysis, Transaction};
 use weir_wire_postgres::message;
 
 use super::cache::Analysed;
-use super::definitions::{Names, Reading, outlasts};
-use super::exchange::redefines;
+use super::definitions::{Names, Reading, gives_meaning, outlasts};
 use super::pending::Owed;
 use super::refusal::Refusal;
 use super::session::{Session, SessionEnd};
@@ -47,9 +46,7 @@ impl Session {
         };
         let mut changes = None;
         for statement in &script.statements {
-            let commits = matches!(statement.transaction, Some(Transaction::CommitPrepared(_)));
-            let changed = statement.changes_schema || !statement.code.is_empty();
-            if commits || changed && redefines(statement) {
+            if gives_meaning(statement) {
                 let names = Names::changed_by(statement);
                 changes = Some(match changes {
                     Some(before) => names.and(before),
