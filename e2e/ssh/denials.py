@@ -40,6 +40,10 @@ HELD = POLICY + """\
     approval: {groups: [root], count: 1, deadline: 5m}
 """
 
+UNOPENED = POLICY + """\
+  - {name: no-sessions, match: {ssh: {channels: [session]}}, action: Deny}
+"""
+
 LIST = POLICY.replace("mode: Enforce", "mode: Enforce\n  default: Deny") + """\
   - {name: read, match: {ssh: {argv: [[cat, "/etc/hostname"], [uptime]]}}, action: Allow}
 """
@@ -47,6 +51,9 @@ LIST = POLICY.replace("mode: Enforce", "mode: Enforce\n  default: Deny") + """\
 
 def claims(scene, results):
     """All claims."""
+    w = scene.start(policy=UNOPENED)
+    results.check("a session that a rule denies is not opened", unopened, scene, w)
+    w.stop()
     w = scene.start(policy=RULES)
     results.check("a denied command is told on standard error with policy, reason and audit id", denied, scene, w)
     results.check("the connection lives on after a denial", lives_on, scene, w)
@@ -80,6 +87,12 @@ def is_denied(answer, rule):
     assert DENIAL.search(answer.stderr), answer.stderr
     contains(answer.stderr, f'rule "{rule}"')
     equal(answer.stdout, "")
+
+
+def unopened(scene, w):
+    done = scene.ssh("echo ran", w=w)
+    lacks(done.stdout, "ran")
+    contains(done.stderr, "no-sessions")
 
 
 def denied(scene, w):

@@ -33,6 +33,11 @@ spec:
   - name: unwritten
     match: {{ssh: {{sftp: {{operations: [write, append], paths: ["{there}/kept.txt"]}}}}}}
     action: Deny
+  - {{name: only-more, match: {{ssh: {{sftp: {{operations: [write], paths: ["{there}/log.txt"]}}}}}}, action: Deny}}
+  - name: back
+    match: {{ssh: {{channels: [forwarded-tcpip]}}}}
+    action: RequireApproval
+    approval: {{groups: [root], count: 1, deadline: 5m}}
   - {{name: hide, match: {{labels: [pii.found]}}, action: Mask}}
   - {{name: elsewhere, match: {{ssh: {{destinations: ["127.0.0.1:{closed}", "/run/weir-closed.sock"]}}}}, action: Deny}}
   - {{name: forwards, match: {{ssh: {{destinations: ["*"]}}}}, action: Allow}}
@@ -73,7 +78,7 @@ class Site:
     def __init__(self, scene, python):
         self.scene, self.python = scene, python
         self.there = f"{scene.server.home}/evasion-{os.getpid()}"
-        for name, text in (("safe/key", SECRET), ("one.txt", SECRET), ("kept.txt", KEPT), ("data/plain", "plain"), ("file", "x"),
+        for name, text in (("safe/key", SECRET), ("one.txt", SECRET), ("kept.txt", KEPT), ("log.txt", KEPT), ("data/plain", "plain"), ("file", "x"),
                            ("big", "0123456789abcdef" * (3 * MIB // 16)), ("a", "a" * 50_000), ("ssn", "805-36-9215\n" * 1000)):
             os.makedirs(os.path.dirname(f"{self.there}/{name}"), exist_ok=True)
             with open(f"{self.there}/{name}", "w", encoding="ascii") as f:
@@ -115,7 +120,8 @@ def raw(site, w, name):
     done = proc.run([site.python, "-", str(w.port), site.scene.server.user], input=PRELUDE + code, check=False, timeout=120)
     contains(done.stdout, "ok", done.stdout[-600:] + done.stderr[-900:])
     lacks(done.stdout, SECRET)
-    equal(site.read("kept.txt"), KEPT)
+    for kept in ("kept.txt", "log.txt"):
+        equal(site.read(kept)[:len(KEPT)], KEPT, kept)
 
 
 def moved(site, w):
@@ -137,6 +143,9 @@ def listed(site, w):
     for word in (f"{site.there}/data/../safe/key", f"{site.there}/data/x/../../safe/key"):
         answer = site.scene.ssh(f"cat {word}", w=w)
         equal((answer.returncode, answer.stdout), (126, ""), word)
+    # Nor does a variable change what a word on it does.
+    answer = site.scene.ssh(f"cat {site.there}/data/plain", w=w, options=("SetEnv=LD_PRELOAD=/tmp/x.so",))
+    contains(answer.stderr, "(default)")
 
 
 TOOLS = r"""
@@ -254,6 +263,11 @@ for fields in ((18, text(there + "/safe"), text(there + "/x")), (20, text(there)
     assert not f.done(*fields), fields
 for path in ("/x", "/x/key", "/x/safe/key", "/up/x/key"):
     assert f.cat(there + path) is None, path
+# The same once the server has said where home is.
+f.ask(16, text("."))
+for n, (target, behind) in enumerate((("../safe/key", ""), ("..", "/safe/key"), ("/proc/self/cwd", "/" + there.split("/")[-1] + "/safe/key"))):
+    assert not f.done(20, text(target), text(f"{there}/up/l{n}")), target
+    assert f.cat(f"{there}/up/l{n}{behind}") is None, target
 assert f.done(18, text(there + "/a"), text(there + "/b")) and f.done(18, text(there + "/b"), text(there + "/a"))
 assert f.done(20, text(there + "/sub"), text(there + "/y")) and f.done(13, text(there + "/y"))
 print("ok")
@@ -264,8 +278,37 @@ kept = text(there + "/kept.txt")
 assert not f.done(20, kept, text(there + "/z"))
 assert not f.done(200, text("hardlink@openssh.com"), kept, text(there + "/z"))
 assert not f.done(9, kept, struct.pack(">IQ", 1, 0))
+assert f.open(there + "/log.txt", 2) is None
+log = f.open(there + "/log.txt", 2 | 4)
+assert not f.done(10, text(log), struct.pack(">IQ", 1, 0))
+assert f.done(6, text(log), struct.pack(">Q", 0) + text("more"))
 assert f.done(9, kept, struct.pack(">II", 4, 0o644))
 assert f.done(9, text(there + "/file"), struct.pack(">IQ", 1, 1))
+print("ok")
+""",
+    "what_waits_for_approval_is_not_opened_by_the_client_itself": r"""
+from paramiko.common import cMSG_CHANNEL_OPEN_SUCCESS as CONFIRM
+for guess in range(4):
+    with socket.create_server(("127.0.0.1", 0)) as free: port = free.getsockname()[1]
+    t = paramiko.Transport(("127.0.0.1", int(sys.argv[1])))
+    t.start_client(timeout=15)
+    t.auth_none(sys.argv[2])
+    t.request_port_forward("127.0.0.1", port, handler=lambda *_: None)
+    s = socket.create_connection(("127.0.0.1", port))
+    s.sendall(b"PRIVATE")
+    time.sleep(1)
+    c = paramiko.Channel(77)
+    t._channels.put(77, c)
+    c._set_transport(t)
+    c._set_window(1 << 20, 32768)
+    c.settimeout(2)
+    found = b""
+    try:
+        send(CONFIRM, guess, 77, 1 << 20, 32768)
+        found = c.recv(100)
+    except (OSError, EOFError): pass
+    assert found == b"", (guess, found)
+    t.close()
 print("ok")
 """,
     "a_file_above_a_limit_is_not_copied_into_parts": r"""

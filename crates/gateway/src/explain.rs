@@ -119,7 +119,11 @@ fn request(channel: SshChannel, named: Option<&str>) -> Result<SshRequest<'_>, S
         SshChannel::Session => SshRequest::Session,
         SshChannel::Shell => SshRequest::Shell,
         SshChannel::Pty => SshRequest::Pty,
-        SshChannel::Env => SshRequest::Env { name: name()? },
+        SshChannel::Env => {
+            let name = name()?;
+            let harmless = weir_wire_ssh::command::is_harmless(name);
+            SshRequest::Env { name, harmless }
+        }
         SshChannel::Subsystem => SshRequest::Subsystem { name: name()? },
         SshChannel::Unknown => SshRequest::Unknown {
             name: named.unwrap_or("unknown"),

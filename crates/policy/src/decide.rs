@@ -407,7 +407,7 @@ impl Scope {
         now: Timestamp,
         tally: &mut Tally,
     ) {
-        let accompanies = ssh::accompanies(facts) || kubernetes::accompanies(facts);
+        let accompanies = ssh::accompanies(policy, facts) || kubernetes::accompanies(facts);
         if policy.default == DefaultAction::Deny && !allowed && !accompanies {
             tally.denials.push(Denial {
                 rule: policy.implicit("(default)"),

@@ -100,6 +100,21 @@ fn sockets(path: &str) -> Vec<String> {
         }
     }
     let mut found = Vec::new();
+    // A process's own directories lead elsewhere.
+    let link = match kept.as_slice() {
+        ["proc", _, "task", _, link @ ..] | ["proc", _, link @ ..] => link,
+        ["dev", link @ ..] => link,
+        _ => &[],
+    };
+    match link {
+        ["root", rest @ ..] if absolute => {
+            found.extend(sockets(&format!("/{}", rest.join("/"))));
+        }
+        ["cwd", rest @ ..] | ["fd" | "map_files", _, rest @ ..] if absolute => {
+            found.push(format!("*/{}", rest.join("/")));
+        }
+        _ => {}
+    }
     if absolute {
         found.push(format!("/{}", kept.join("/")));
         match kept.as_slice() {
@@ -187,12 +202,16 @@ mod tests {
             "/run/./docker.sock",
             "/var/run/docker.sock",
             "/x/../run/docker.sock",
+            "/proc/self/root/run/docker.sock",
+            "/proc/1/task/1/root/proc/self/root/run/docker.sock",
         ] {
             assert!(socket(path, "/run/docker.sock"), "{path}");
             assert!(socket(path, "/var/run/docker.sock"), "{path}");
         }
         assert!(socket("/link/../docker.sock", "*/docker.sock"));
         assert!(socket("docker.sock", "*/docker.sock"));
+        assert!(socket("/proc/self/cwd/docker.sock", "*/docker.sock"));
+        assert!(socket("/dev/fd/7/docker.sock", "*/docker.sock"));
         assert!(!socket("/run/docker.sock", "*/docker.sock"));
     }
 }

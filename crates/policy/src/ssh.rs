@@ -33,6 +33,8 @@ pub enum SshRequest<'a> {
     Env {
         /// Its name.
         name: &'a str,
+        /// Nothing that runs takes code from it, and nothing is found by it.
+        harmless: bool,
     },
     /// A subsystem.
     Subsystem {

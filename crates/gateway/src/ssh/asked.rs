@@ -12,14 +12,16 @@ use super::packet::Fields;
 /// Something that is judged before it goes on.
 #[derive(Debug, Clone)]
 pub(super) enum Asked {
+    /// A session, for what comes in it.
+    Session,
     /// A command.
     Exec(Arc<Command>),
     /// The login shell.
     Shell,
     /// A terminal.
     Pty,
-    /// An environment variable.
-    Env(Box<str>),
+    /// An environment variable, and its value.
+    Env(Box<str>, Box<str>),
     /// A subsystem.
     Subsystem(Box<str>),
     /// An operation on files.
@@ -39,18 +41,24 @@ fn lossy(bytes: &[u8]) -> Box<str> {
 impl Asked {
     /// What a request about a channel asks for; none where there is nothing to judge. `sent` are the
     /// variables that the client has set there.
-    pub(super) fn request(name: &[u8], rest: &[u8], sent: &[String]) -> Option<Self> {
+    pub(super) fn request(name: &[u8], rest: &[u8], sent: &[(String, String)]) -> Option<Self> {
         let mut fields = Fields(rest);
         Some(match name {
             b"exec" => {
-                let sent: Vec<&str> = sent.iter().map(String::as_str).collect();
+                let sent: Vec<_> = sent
+                    .iter()
+                    .map(|(name, value)| (&**name, &**value))
+                    .collect();
                 let text = fields.string().unwrap_or_default();
                 Self::Exec(Arc::new(command::analyze(text, &sent)))
             }
             b"shell" => Self::Shell,
             b"subsystem" => Self::Subsystem(lossy(fields.string().unwrap_or_default())),
             b"pty-req" => Self::Pty,
-            b"env" => Self::Env(lossy(fields.string().unwrap_or_default())),
+            b"env" => {
+                let mut field = || lossy(fields.string().unwrap_or_default());
+                Self::Env(field(), field())
+            }
             b"x11-req" => Self::Forward(ForwardKind::X11, None),
             b"auth-agent-req@openssh.com" | b"auth-agent-req" => {
                 Self::Forward(ForwardKind::Agent, None)
@@ -67,10 +75,10 @@ impl Asked {
         })
     }
 
-    /// What a channel that is asked for would be; none for a session.
-    pub(super) fn open(kind: &[u8], rest: &[u8]) -> Option<Self> {
+    /// What a channel that is asked for would be.
+    pub(super) fn open(kind: &[u8], rest: &[u8]) -> Self {
         let forward = match kind {
-            b"session" => return None,
+            b"session" => return Self::Session,
             b"direct-tcpip" => ForwardKind::DirectTcpip,
             b"forwarded-tcpip" => ForwardKind::ForwardedTcpip,
             b"direct-streamlocal@openssh.com" => ForwardKind::DirectStreamlocal,
@@ -78,9 +86,9 @@ impl Asked {
             b"x11" => ForwardKind::X11,
             b"auth-agent@openssh.com" | b"auth-agent" => ForwardKind::Agent,
             b"tun@openssh.com" => ForwardKind::Tun,
-            other => return Some(Self::Unknown(lossy(other))),
+            other => return Self::Unknown(lossy(other)),
         };
-        Some(Self::Forward(forward, destination(forward, rest)))
+        Self::Forward(forward, destination(forward, rest))
     }
 
     /// What a request about the connection asks for; none where there is nothing to judge.
@@ -175,16 +183,17 @@ impl Asked {
 
     /// Whether it is one of those that count as statements and leave a record of their own.
     pub(super) fn is_statement(&self) -> bool {
-        !matches!(self, Self::Pty | Self::Env(_))
+        !matches!(self, Self::Session | Self::Pty | Self::Env(..))
     }
 
     /// Its name in the record.
     pub(super) fn command(&self) -> String {
         match self {
+            Self::Session => "session".to_owned(),
             Self::Exec(_) => "exec".to_owned(),
             Self::Shell => "shell".to_owned(),
             Self::Pty => "pty".to_owned(),
-            Self::Env(_) => "env".to_owned(),
+            Self::Env(..) => "env".to_owned(),
             Self::Subsystem(_) => "subsystem".to_owned(),
             Self::Sftp(operation, _) => format!("sftp {operation}"),
             Self::Scp(operation, _) => format!("scp {operation}"),
@@ -196,9 +205,9 @@ impl Asked {
     /// Its text: a command, a name, a destination, paths.
     pub(super) fn text(&self) -> String {
         match self {
-            Self::Shell | Self::Pty => String::new(),
+            Self::Session | Self::Shell | Self::Pty => String::new(),
             Self::Exec(command) => command.text.clone(),
-            Self::Env(text) | Self::Subsystem(text) | Self::Unknown(text) => text.to_string(),
+            Self::Env(text, _) | Self::Subsystem(text) | Self::Unknown(text) => text.to_string(),
             Self::Sftp(_, paths) | Self::Scp(_, paths) => {
                 let paths: Vec<_> = paths
                     .iter()
@@ -227,9 +236,13 @@ impl Asked {
             Self::Exec(command) => {
                 crate::command::stated(command, |command| ask(SshRequest::Exec { command }, with))
             }
+            Self::Session => ask(SshRequest::Session, with),
             Self::Shell => ask(SshRequest::Shell, with),
             Self::Pty => ask(SshRequest::Pty, with),
-            Self::Env(name) => ask(SshRequest::Env { name }, with),
+            Self::Env(name, _) => {
+                let harmless = command::is_harmless(name);
+                ask(SshRequest::Env { name, harmless }, with)
+            }
             Self::Subsystem(name) => ask(SshRequest::Subsystem { name }, with),
             Self::Sftp(operation, paths) | Self::Scp(operation, paths) => {
                 let paths: Vec<&[u8]> = paths.iter().map(Vec::as_slice).collect();
@@ -300,7 +313,7 @@ mod tests {
     #[test]
     fn a_forwards_destination_is_host_and_port_or_a_path() {
         let to = |kind: &[u8], text: &[u8]| {
-            let asked = Asked::open(kind, &fields(text, 5432)).unwrap();
+            let asked = Asked::open(kind, &fields(text, 5432));
             (asked.command(), asked.text())
         };
         let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
@@ -315,7 +328,7 @@ mod tests {
         );
         assert_eq!(to(b"tun@openssh.com", b""), pair("tun", ""));
         assert_eq!(to(b"new@example", b""), pair("unknown", "new@example"));
-        assert!(Asked::open(b"session", b"").is_none());
+        assert!(matches!(Asked::open(b"session", b""), Asked::Session));
     }
 
     #[test]

@@ -168,13 +168,15 @@ pub(super) struct Channel {
     pub(super) stopped: Option<Stopped>,
     pub(super) active: Option<Active>,
     pub(super) closing: Closing,
+    /// The other side was asked to open it.
+    pub(super) asked: bool,
     pub(super) confirmed: bool,
     /// A program was asked for, and the server has not refused it.
     pub(super) started: bool,
     /// The size of its terminal, if it has one.
     pub(super) terminal: Option<(u32, u32)>,
     /// Variables that were set in it.
-    pub(super) sent: Vec<String>,
+    pub(super) sent: Vec<(String, String)>,
     pub(super) sftp: Option<Box<Sftp>>,
     pub(super) scp: Option<Box<Scp>>,
     /// What the server has said of how it ended, until that is kept.
@@ -232,6 +234,7 @@ impl Channel {
             stopped: None,
             active: None,
             closing: Closing::default(),
+            asked: false,
             confirmed: false,
             started: false,
             terminal: None,
@@ -270,6 +273,12 @@ impl Channel {
         *towards_opener = Flow::new(opener.unwrap_or(0), offered, longest, self.window);
         *towards_other = Flow::new(number, window, max_packet, self.window);
         self.confirmed = true;
+    }
+
+    /// Whether an answer to its opening is due, to that side: what still waits to be judged was not
+    /// asked yet.
+    pub(super) fn may_be_answered(&self, opener: Side) -> bool {
+        self.asked && !self.confirmed && self.opener == opener
     }
 
     /// What the client may send ahead.
@@ -344,6 +353,17 @@ mod tests {
             channel.pipe = Some(Pipe::new(side, near, |_| std::future::ready(true)));
             assert!(channel.ends_at(side) && !channel.ends_at(other));
         }
+    }
+
+    #[test]
+    fn an_opening_is_answered_once_it_was_asked_for_and_by_the_other_side() {
+        let mut channel = Channel::new(Side::Server, 1, (1, 1), false, 0);
+        assert!(!channel.may_be_answered(Side::Server), "it is still held");
+        channel.asked = true;
+        assert!(channel.may_be_answered(Side::Server));
+        assert!(!channel.may_be_answered(Side::Client));
+        channel.confirm(7, 1, 1);
+        assert!(!channel.may_be_answered(Side::Server), "it was answered");
     }
 
     #[test]

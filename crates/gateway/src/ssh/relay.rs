@@ -241,8 +241,11 @@ impl Relay {
     }
 
     /// Takes over a session that both sides have opened, and what came after it. The client believes
-    /// that it may send nothing yet.
-    pub(super) fn adopt(&mut self, early: Early) {
+    /// that it may send nothing yet. The session is judged here: it is open, and nothing ran in it.
+    ///
+    /// # Errors
+    /// The session must end.
+    pub(super) fn adopt(&mut self, early: Early) -> Result<(), End> {
         let key = self.next_key();
         let grant = early.channel.up_window();
         self.by_client.insert(early.client, key);
@@ -253,6 +256,15 @@ impl Relay {
             let adjust = Build::new(packet::WINDOW_ADJUST).u32(early.client);
             self.to_client(adjust.u32(grant).done());
         }
+        let request = Request {
+            asked: Asked::Session,
+            packet: Vec::new(),
+            want_reply: false,
+            number: 0,
+            opens: None,
+            id: 0,
+        };
+        self.submit(Subject::Channel(key), request)
     }
 
     /// Relays until one side has gone.
@@ -379,21 +391,13 @@ impl Relay {
                 max_packet,
                 rest,
             } => {
-                let asked = Asked::open(kind, rest);
-                let is_session = asked.is_none() && from == Side::Client;
-                let unknown = || Asked::Unknown("session from the server".into());
-                let asked = match from {
-                    Side::Client => asked,
-                    Side::Server => Some(asked.unwrap_or_else(unknown)),
+                let asked = match (from, Asked::open(kind, rest)) {
+                    (Side::Server, Asked::Session) => {
+                        Asked::Unknown("session from the server".into())
+                    }
+                    (_, asked) => asked,
                 };
-                return self.open(
-                    from,
-                    asked,
-                    sender,
-                    (window, max_packet),
-                    is_session,
-                    message,
-                );
+                return self.open(from, asked, sender, (window, max_packet), message);
             }
             Message::Confirmation {
                 recipient,
@@ -430,6 +434,9 @@ impl Relay {
             | Message::Success { recipient }
             | Message::Failure { recipient } => {
                 let key = self.key_of(from, recipient)?;
+                if self.channels.get(&key).is_some_and(|it| !it.confirmed) {
+                    return Err(End::by(from, format!("channel {recipient} is not open")));
+                }
                 return match from {
                     Side::Client => self.channel_of_client(key, message),
                     Side::Server => self.channel_of_server(key, message),
@@ -447,10 +454,9 @@ impl Relay {
     fn open(
         &mut self,
         opener: Side,
-        asked: Option<Asked>,
+        asked: Asked,
         sender: u32,
         offered: (u32, u32),
-        is_session: bool,
         message: Vec<u8>,
     ) -> Result<(), End> {
         // What the server still says of a number must not reach another channel.
@@ -476,26 +482,19 @@ impl Relay {
             return Err(end(format!("channel {sender} is open already")));
         }
         let others = self.channels.len();
+        let is_session = matches!(asked, Asked::Session);
         let channel = Channel::new(opener, sender, offered, is_session, others);
         let packet = packet::with_window(&message, channel.offer());
         self.channels.insert(key, channel);
-        match asked {
-            Some(asked) => {
-                let request = Request {
-                    asked,
-                    packet,
-                    want_reply: true,
-                    number: 0,
-                    opens: Some(opener),
-                    id: 0,
-                };
-                self.submit(Subject::Channel(key), request)
-            }
-            None => {
-                self.to_server(packet);
-                Ok(())
-            }
-        }
+        let request = Request {
+            asked,
+            packet,
+            want_reply: true,
+            number: 0,
+            opens: Some(opener),
+            id: 0,
+        };
+        self.submit(Subject::Channel(key), request)
     }
 
     /// A key that no channel had.
@@ -514,7 +513,7 @@ impl Relay {
         max_packet: u32,
     ) -> Result<(), String> {
         let channel = self.channels.get_mut(&key).ok_or("no such channel")?;
-        if channel.confirmed || channel.opener != opener {
+        if !channel.may_be_answered(opener) {
             return Err("a confirmation that nobody waits for".to_owned());
         }
         if channel.dial.is_some() {
@@ -542,7 +541,7 @@ impl Relay {
 
     fn fail_open(&mut self, key: u64, opener: Side, message: Vec<u8>) -> Result<(), String> {
         let channel = self.channels.get(&key);
-        if channel.is_none_or(|channel| channel.confirmed || channel.opener != opener) {
+        if channel.is_none_or(|channel| !channel.may_be_answered(opener)) {
             return Err("a failure that nobody waits for".to_owned());
         }
         if channel.is_some_and(|channel| channel.dial.is_some()) {

@@ -221,7 +221,7 @@ impl Relay {
                 Some(asked) => {
                     let second = asked.is_program() && !channel.may_start();
                     let many =
-                        matches!(asked, Asked::Env(_)) && channel.sent.len() >= MAX_VARIABLES;
+                        matches!(asked, Asked::Env(..)) && channel.sent.len() >= MAX_VARIABLES;
                     let request = Request {
                         asked,
                         packet: message,
@@ -409,6 +409,10 @@ impl Relay {
             active.meter = self.judge.meter(decision);
             active
         });
+        if matches!(asked, Asked::Session) {
+            // It leaves no record of its own, and counts.
+            drop(self.judge.meter(decision));
+        }
         match (subject, opens) {
             (Subject::Connection, _) => {
                 if want_reply {
@@ -424,12 +428,18 @@ impl Relay {
                 if let Some(channel) = self.channels.get_mut(&key) {
                     channel.active = active;
                 }
+                let led = opener == Side::Client && self.lead(key, &asked, &packet).is_some();
+                if let Some(channel) = self.channels.get_mut(&key) {
+                    channel.asked = !led;
+                }
                 match opener {
-                    Side::Client if self.lead(key, &asked, &packet).is_some() => {}
+                    _ if led => {}
                     Side::Client => self.to_server(packet),
                     Side::Server => self.to_client(packet),
                 }
             }
+            // The session of a login by an agent is open already.
+            (Subject::Channel(_), None) if matches!(asked, Asked::Session) => {}
             (Subject::Channel(key), None) => {
                 let recorded = full(decision) && !matches!(asked, Asked::Subsystem(_));
                 self.begin_files(key, &asked, limits_of(decision, true));
@@ -470,7 +480,7 @@ impl Relay {
                 }
             }
             Asked::Pty => channel.terminal = terminal_size(&packet),
-            Asked::Env(name) => channel.sent.push(name.to_string()),
+            Asked::Env(name, value) => channel.sent.push((name.to_string(), value.to_string())),
             _ => {
                 if let Some(active) = active {
                     active.finish(Outcome::Completed);
@@ -571,7 +581,9 @@ impl Relay {
                 }
                 if let Some(channel) = self.channels.get_mut(&key) {
                     let want_reply = request.want_reply;
-                    if program {
+                    if matches!(request.asked, Asked::Session) {
+                        channel.end();
+                    } else if program {
                         let reply = Reply::Ended { want_reply, text };
                         channel.lane.replies.push_back(reply);
                     } else if want_reply {

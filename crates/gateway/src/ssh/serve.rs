@@ -229,14 +229,17 @@ async fn run(
         evidence,
         inbox,
     );
-    if let Some(early) = early {
-        relay.adopt(early);
-    }
+    let adopted = early.map_or(Ok(()), |early| relay.adopt(early));
     let mut running = std::pin::pin!(running);
     let mut client_gone = false;
     let end = tokio::select! {
         biased;
-        end = relay.run(&mut events) => end,
+        end = async {
+            match adopted {
+                Ok(()) => relay.run(&mut events).await,
+                Err(end) => end,
+            }
+        } => end,
         left = &mut running => {
             client_gone = true;
             match left {

@@ -211,6 +211,7 @@ impl Relay {
             .u32(MAX_PACKET)
             .raw(&dial.opening.rest);
         channel.dial = Some(dial);
+        channel.asked = true;
         self.channels.insert(key, channel);
         self.by_client.insert(number, key);
         self.to_server(open.done());

@@ -139,6 +139,11 @@ pub(super) fn describe(matches: &SshMatch, request: &SshRequest<'_>, facts: &Fac
 }
 
 /// Whether the request only accompanies another one, which `default: Deny` judges.
-pub(super) fn accompanies(facts: &Facts<'_>) -> bool {
-    facts.ssh.as_ref().is_some_and(matching::accompanies)
+pub(super) fn accompanies(policy: &ScopedPolicy, facts: &Facts<'_>) -> bool {
+    let listed = policy.rules.iter().any(|rule| {
+        let ssh = rule.rule.matches.ssh.as_ref();
+        ssh.is_some_and(|ssh| !ssh.commands.is_empty() || !ssh.argv.is_empty())
+    });
+    let request = facts.ssh.as_ref();
+    request.is_some_and(|request| matching::accompanies(request, listed))
 }

@@ -55,6 +55,7 @@ pub(super) fn restricts(matches: &Match, facts: &Facts<'_>) -> Result<(), Field>
 
 fn about(matches: &Match, request: &SshRequest<'_>) -> Result<(), Field> {
     let request = *request;
+    opens(matches, &request)?;
     let Some(ssh) = &matches.ssh else {
         return Ok(());
     };
@@ -101,6 +102,7 @@ pub(super) fn allows(matches: &Match, facts: &Facts<'_>) -> Result<(), Field> {
     };
     of_sql(matches)?;
     no_labels(matches)?;
+    opens(matches, &request)?;
     let Some(ssh) = &matches.ssh else {
         return Ok(());
     };
@@ -167,11 +169,24 @@ pub(crate) fn implicit(request: &SshRequest<'_>) -> Option<&'static str> {
     }
 }
 
-/// Requests that only accompany another one: `default: Deny` judges that one.
-pub(crate) const fn accompanies(request: &SshRequest<'_>) -> bool {
-    matches!(
-        request.channel(),
-        SshChannel::Session | SshChannel::Pty | SshChannel::Env
+/// Requests that only accompany another one: `default: Deny` judges that one. Where commands are listed, a
+/// variable may change what they do, unless it is known to be harmless.
+pub(crate) fn accompanies(request: &SshRequest<'_>, lists_commands: bool) -> bool {
+    match request {
+        SshRequest::Session | SshRequest::Pty => true,
+        SshRequest::Env { harmless, .. } => *harmless || !lists_commands,
+        _ => false,
+    }
+}
+
+/// Whether a rule is about the opening of a session: only one that names it. All others are about what comes
+/// in it.
+fn opens(matches: &Match, request: &SshRequest<'_>) -> Result<(), Field> {
+    let named = |ssh: &SshMatch| ssh.channels.contains(&SshChannel::Session);
+    let is_session = matches!(request, SshRequest::Session);
+    test(
+        Field::SshChannels,
+        !is_session || matches.ssh.as_ref().is_some_and(named),
     )
 }
 
@@ -216,7 +231,7 @@ fn forwards(ssh: &SshMatch, request: &SshRequest<'_>, unknown: bool) -> Result<(
 
 fn env(ssh: &SshMatch, request: &SshRequest<'_>) -> Result<(), Field> {
     let holds = ssh.env.is_empty()
-        || matches!(request, SshRequest::Env { name } if ssh.env.iter().any(|g| g.matches(name)));
+        || matches!(request, SshRequest::Env { name, .. } if ssh.env.iter().any(|g| g.matches(name)));
     test(Field::SshEnv, holds)
 }
 

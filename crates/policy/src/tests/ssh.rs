@@ -575,3 +575,42 @@ fn a_word_given_to_a_program_of_which_nothing_is_known_is_meant_by_its_name_alon
     assert_ne!(said("pg_dump", &command), said("pg_dump", &nothing));
     assert_eq!(said("pg_*", &command), said("pg_*", &nothing));
 }
+
+#[test]
+fn a_rule_about_sessions_names_them() {
+    let about = |channels: &[SshChannel]| {
+        ssh(SshMatch {
+            channels: channels.to_vec(),
+            ..SshMatch::default()
+        })
+    };
+    let named = [(DENY, about(&[SshChannel::Session]))];
+    assert_eq!(on(&named, SshRequest::Session), "deny p/r0");
+    assert_eq!(by_list(&named, SshRequest::Session), "deny p/r0");
+    assert_eq!(on(&named, SshRequest::Shell), "permit");
+    // What holds for everything holds for what comes in a session.
+    for rule in [Match::default(), about(&[]), about(&[SshChannel::Shell])] {
+        assert_eq!(on(&[(DENY, rule.clone())], SshRequest::Session), "permit");
+        assert_eq!(on(&[(DENY, rule)], SshRequest::Shell), "deny p/r0");
+    }
+}
+
+#[test]
+fn a_list_of_commands_needs_variables_that_are_harmless_or_named() {
+    let set = |name, harmless| SshRequest::Env { name, harmless };
+    let env = ssh(SshMatch {
+        env: globs(&["GIT_*"]),
+        ..SshMatch::default()
+    });
+    let listed = [(ALLOW, argv(&["git", "status"])), (ALLOW, env)];
+    assert_eq!(by_list(&listed, set("LANG", true)), "permit");
+    assert_eq!(
+        by_list(&listed, set("LD_PRELOAD", false)),
+        "deny p/(default)"
+    );
+    assert_eq!(by_list(&listed, set("GIT_DIR", false)), "permit");
+    // Without a list there is nothing that a variable could change.
+    let files = [(ALLOW, sftp(&[SftpOperation::Read], &["/srv/*"]))];
+    assert_eq!(by_list(&files, set("LD_PRELOAD", false)), "permit");
+    assert_eq!(on(&listed, set("LD_PRELOAD", false)), "permit");
+}

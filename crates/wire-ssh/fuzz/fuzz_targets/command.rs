@@ -10,8 +10,8 @@ fuzz_target!(|data: &[u8]| {
     if data.len() > 4096 {
         return;
     }
-    let command = at_most(256 << 20, || analyze(data, &["LC_ALL"]));
-    assert_eq!(analyze(data, &["LC_ALL"]), command);
+    let command = at_most(256 << 20, || analyze(data, &[("LC_ALL", "C")]));
+    assert_eq!(analyze(data, &[("LC_ALL", "C")]), command);
     assert!(command.programs.len() <= 2048 && command.commands.len() <= 2048);
     if let Some(argv) = &command.argv {
         assert!(argv.first().is_some_and(|program| !program.is_empty()));
@@ -19,7 +19,7 @@ fuzz_target!(|data: &[u8]| {
     // Whole lines that were understood do not hide the next one.
     if command.opaque.is_none() && !data.contains(&b'<') && !data.ends_with(b"\\") {
         let more = [data, b"\npg_dump shop"].concat();
-        let more = analyze(&more, &["LC_ALL"]);
+        let more = analyze(&more, &[("LC_ALL", "C")]);
         let seen = more.programs.iter().any(|program| program == "pg_dump");
         assert!(seen || more.opaque.is_some() || open_ended(data));
     }

@@ -98,6 +98,7 @@ pub(super) fn spawns(language: &str, code: &str) -> bool {
     says(SPAWNS)
         || runs
         || own.into_iter().any(|(_, words)| says(words))
+        || language.starts_with("perl") && opens_what_is_not_known(&code)
         || opens_pipe(&code)
         || requires_what_is_not_known(&code)
 }
@@ -128,6 +129,23 @@ fn opens_pipe(code: &str) -> bool {
             || code.contains("'|")
             || code.contains("-|")
             || code.contains("|-"))
+}
+
+/// `open F, …` of perl with a name that is put together: it may end in a pipe.
+fn opens_what_is_not_known(code: &str) -> bool {
+    code.match_indices("open").any(|(at, word)| {
+        let rest = code.get(at + word.len()..).unwrap_or_default();
+        let named =
+            rest.starts_with("dir") || rest.starts_with(|c: char| c.is_alphanumeric() || c == '_');
+        let mode = rest.split(';').next().unwrap_or_default().split(',').nth(1);
+        let plain = mode.is_some_and(|mode| {
+            let mode = mode.trim().trim_matches(|c| matches!(c, '\'' | '"'));
+            ["<", ">", ">>", "+<"].contains(&mode)
+                || mode.starts_with("<:")
+                || mode.starts_with(">:")
+        });
+        !named && !plain
+    })
 }
 
 /// Whether a program of awk can start another: `system()`, or a pipe outside of strings and patterns.
@@ -163,9 +181,19 @@ pub(super) fn awk_spawns(program: &str) -> bool {
     false
 }
 
-/// The commands that a script of sed runs: `e COMMAND`. `Err` where it runs what it reads.
-pub(super) fn sed_runs(script: &str) -> Result<Vec<String>, ()> {
-    let mut runs = Vec::new();
+/// The files that a program of awk writes, as far as it names them.
+pub(super) fn awk_writes(program: &str) -> Vec<String> {
+    let behind = program.match_indices('>').filter_map(|(at, _)| {
+        let rest = program.get(at + 1..)?.trim_start_matches('>').trim_start();
+        Some(rest.strip_prefix('"')?.split_once('"')?.0.to_owned())
+    });
+    behind.collect()
+}
+
+/// The commands that a script of sed runs, `e COMMAND`, and the files that it writes. `Err` where it runs what
+/// it reads.
+pub(super) fn sed_runs(script: &str) -> Result<(Vec<String>, Vec<String>), ()> {
+    let (mut runs, mut writes) = (Vec::new(), Vec::new());
     let text: Vec<char> = script.chars().collect();
     let mut at = 0;
     let peek = |at: usize| text.get(at).copied();
@@ -209,7 +237,11 @@ pub(super) fn sed_runs(script: &str) -> Result<Vec<String>, ()> {
                     at += 1;
                     match flag {
                         'e' => return Err(()),
-                        'w' => at = line(at),
+                        'w' => {
+                            let end = line(at);
+                            writes.extend(text.get(at..end).map(|file| file.iter().collect()));
+                            at = end;
+                        }
                         _ => {}
                     }
                 }
@@ -223,7 +255,12 @@ pub(super) fn sed_runs(script: &str) -> Result<Vec<String>, ()> {
                 runs.push(command);
                 at = end;
             }
-            'a' | 'i' | 'c' | 'r' | 'R' | 'w' | 'W' | '#' => {
+            'w' | 'W' => {
+                let end = line(at);
+                writes.extend(text.get(at..end).map(|file| file.iter().collect()));
+                at = end;
+            }
+            'a' | 'i' | 'c' | 'r' | 'R' | '#' => {
                 at = line(at);
             }
             ':' | 'b' | 't' | 'T' => {
@@ -234,5 +271,9 @@ pub(super) fn sed_runs(script: &str) -> Result<Vec<String>, ()> {
             _ => {}
         }
     }
-    Ok(runs)
+    let writes = writes.into_iter();
+    Ok((
+        runs,
+        writes.map(|file: String| file.trim().to_owned()).collect(),
+    ))
 }

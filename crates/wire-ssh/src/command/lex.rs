@@ -41,6 +41,13 @@ pub(super) struct Redirect {
     pub(super) stdin: bool,
 }
 
+impl Redirect {
+    /// Whether the file may be written. `1<>file` is read too.
+    pub(super) fn writes(&self) -> bool {
+        self.kind == RedirectKind::Write || self.kind == RedirectKind::Read && !self.stdin
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RedirectKind {
     Read,
@@ -62,6 +69,8 @@ pub(super) enum Part {
     Text(String),
     /// An unquoted `*`, `?` or `[…]`.
     Glob,
+    /// One of what `{a..b}` counts.
+    Range,
     /// `{`, `,` and `}` outside of quotes: perhaps alternatives.
     BraceOpen,
     BraceComma,
@@ -178,6 +187,9 @@ impl Lexer {
                 ' ' | '\t' => self.at += 1,
                 '\\' if self.after(1) == Some('\n') => self.at += 2,
                 '\n' => {
+                    if inside && !outer.is_empty() {
+                        return Err("where the body of a here-document begins is not clear");
+                    }
                     self.at += 1;
                     script.tokens.push(Token::End);
                     self.bodies(&mut script)?;
@@ -237,8 +249,10 @@ impl Lexer {
                 }
                 ')' if open == 0 && cases == 0 => {
                     if inside {
+                        if !self.pending.is_empty() {
+                            return Err("where the body of a here-document begins is not clear");
+                        }
                         self.at += 1;
-                        break;
                     }
                     break;
                 }
@@ -289,22 +303,19 @@ impl Lexer {
             self.blanks();
             let start = self.at;
             let word = self.word(&[])?;
-            let raw: String = self
-                .text
-                .get(start..self.at)
-                .unwrap_or_default()
-                .iter()
-                .collect();
-            let end: String = raw
-                .chars()
-                .filter(|c| !matches!(c, '\'' | '"' | '\\'))
-                .collect();
-            self.pending.push((
-                script.tokens.len(),
-                end,
-                word.quoted || raw.contains('\\'),
-                tabs,
-            ));
+            let raw = self.text.get(start..self.at).unwrap_or_default();
+            let end = match word.parts.as_slice() {
+                // Shells read `$'…'` there in different ways.
+                _ if raw.windows(2).any(|two| matches!(two, ['$', '\'' | '"'])) => None,
+                [] => Some(String::new()),
+                [Part::Text(text)] => Some(text.clone()),
+                // Nothing is expanded there.
+                _ if raw.iter().any(|c| "'\"\\`(".contains(*c)) => None,
+                _ => Some(raw.iter().collect()),
+            };
+            let end = end.ok_or("where a here-document ends is not clear")?;
+            self.pending
+                .push((script.tokens.len(), end, word.quoted, tabs));
             script.tokens.push(Token::Redirect(Redirect {
                 kind: RedirectKind::Text,
                 target: Word::default(),
@@ -337,8 +348,8 @@ impl Lexer {
     }
 
     fn blanks(&mut self) {
-        while matches!(self.peek(), Some(' ' | '\t')) {
-            self.at += 1;
+        while matches!(self.peek(), Some(' ' | '\t')) || self.eat("\\\n") {
+            self.at += usize::from(matches!(self.peek(), Some(' ' | '\t')));
         }
     }
 
@@ -354,6 +365,14 @@ impl Lexer {
                 while let Some(c) = self.next() {
                     if c == '\n' {
                         break;
+                    }
+                    if c == '\\' && !quoted {
+                        // A line that goes on, also where it looks for its end.
+                        match self.next() {
+                            Some('\n') | None => {}
+                            Some(next) => line.extend([c, next]),
+                        }
+                        continue;
                     }
                     line.push(c);
                 }
@@ -531,7 +550,19 @@ fn at_command(script: &Script) -> bool {
     match script.tokens.last() {
         Some(Token::Word(word)) => matches!(
             word.plain(),
-            Some("then" | "do" | "else" | "elif" | "if" | "while" | "until" | "{" | "!" | "time")
+            Some(
+                "then"
+                    | "do"
+                    | "else"
+                    | "elif"
+                    | "if"
+                    | "while"
+                    | "until"
+                    | "{"
+                    | "!"
+                    | "time"
+                    | "coproc"
+            )
         ),
         Some(Token::Redirect(_)) => false,
         _ => true,

@@ -300,6 +300,16 @@ pub(super) const COMMANDS_IN_ENVIRONMENT: &[&str] = &[
     "SYSTEMD_PAGER",
     "PERL5DB",
     "FCEDIT",
+    "RSYNC_CONNECT_PROG",
+    "SVN_SSH",
+    "SVN_EDITOR",
+    "HGEDITOR",
+    "SUDO_EDITOR",
+    "SUDO_ASKPASS",
+    "PSQL_PAGER",
+    "PSQL_EDITOR",
+    "BAT_PAGER",
+    "LESSEDIT",
 ];
 
 /// Variables that bring code into other programs.
@@ -315,4 +325,58 @@ pub(super) const CODE_IN_ENVIRONMENT: &[&str] = &[
     "JAVA_TOOL_OPTIONS",
     "PS4",
     "PS0",
+    "GIT_CONFIG_COUNT",
+    "GIT_CONFIG_PARAMETERS",
+    "GIT_CONFIG_GLOBAL",
+    "GIT_CONFIG_SYSTEM",
+    "GIT_EXEC_PATH",
+    "GIT_TEMPLATE_DIR",
+    "PYTHONBREAKPOINT",
+    "PYTHONWARNINGS",
+    "_JAVA_OPTIONS",
+    "JDK_JAVA_OPTIONS",
+    "VIMINIT",
+    "EXINIT",
+    "MAKEFLAGS",
+    "LESS",
+    "ZDOTDIR",
+    "BASH_ALIASES",
+    "BASH_CMDS",
 ];
+
+/// Variables that a client may set without changing what a command runs: languages, times, colours and the
+/// terminal. Some stand for all that begin so.
+const HARMLESS: &[&str] = &[
+    "LANG",
+    "LANGUAGE",
+    "LC_*",
+    "TZ",
+    "TERM",
+    "TERM_PROGRAM",
+    "TERM_PROGRAM_VERSION",
+    "COLORTERM",
+    "COLORFGBG",
+    "NO_COLOR",
+    "FORCE_COLOR",
+    "CLICOLOR",
+    "CLICOLOR_FORCE",
+    "LINES",
+    "COLUMNS",
+    "DISPLAY",
+    "XMODIFIERS",
+    "GIT_PROTOCOL",
+    "GIT_AUTHOR_NAME",
+    "GIT_AUTHOR_EMAIL",
+    "GIT_AUTHOR_DATE",
+    "GIT_COMMITTER_NAME",
+    "GIT_COMMITTER_EMAIL",
+    "GIT_COMMITTER_DATE",
+];
+
+/// Whether a variable that a client sets with a request of its own changes nothing of what a command runs.
+pub fn is_harmless(name: &str) -> bool {
+    HARMLESS.iter().any(|one| {
+        one.strip_suffix('*')
+            .map_or(*one == name, |begin| name.starts_with(begin))
+    })
+}

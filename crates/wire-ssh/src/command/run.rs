@@ -1,7 +1,8 @@
 //! One simple command: what it runs besides its own program.
 
+use super::input::is_stdin;
 use super::options::{SHELLS, SPECIAL, SUBCOMMANDS, WRAPPERS};
-use super::word::{ANY, FIELD, HOST, SENT, SPLIT, is_blank, may_be};
+use super::word::{ANY, FIELD, HOST, SENT, SPLIT, UNKNOWN, WILD, is_blank, may_be};
 use super::{Input, Shell};
 
 /// Programs around programs, at most.
@@ -10,7 +11,7 @@ const MAX_WRAPPED: usize = 32;
 impl Shell<'_> {
     /// A command whose words are known, as far as they are.
     pub(super) fn invoke(&mut self, argv: &[String], input: &Input, wrapped: usize) {
-        self.spend(2);
+        self.spend(2 + argv.len() / 16);
         if self.is_spent() {
             return;
         }
@@ -27,6 +28,9 @@ impl Shell<'_> {
         if name.contains([SPLIT, SENT]) || is_blank(name) {
             self.program(name);
             return self.hide("which program runs is decided when it runs");
+        }
+        if name.starts_with("BASH_ALIASES") || name.starts_with("BASH_CMDS") {
+            return self.hide("it changes what names of programs mean");
         }
         self.program(name);
         self.listed(argv);
@@ -46,7 +50,7 @@ impl Shell<'_> {
             self.called(args, input, wrapped);
         }
         self.runs_written(name, args);
-        if base.contains([ANY, HOST]) {
+        if base.contains([ANY, HOST, WILD]) {
             let names = SPECIAL.iter().chain(SHELLS);
             let wrappers = WRAPPERS.iter().flat_map(|wrapper| wrapper.names);
             let meant: Vec<&str> = names
@@ -154,7 +158,8 @@ impl Shell<'_> {
                 }
                 for name in args.iter().filter(|arg| !arg.starts_with('-')) {
                     self.cloud(name);
-                    if !name.contains([ANY, HOST, SPLIT, SENT, FIELD]) {
+                    self.reads_commands |= name.contains(SENT);
+                    if !name.contains(UNKNOWN) && !name.contains(FIELD) {
                         // The client may have written what is read.
                         self.variables.assign(name, SENT.to_string());
                     }
@@ -166,6 +171,7 @@ impl Shell<'_> {
                     .filter(|name| !name.is_empty())
                     .or(args.get(1).map(String::as_str));
                 if let Some(name) = name.map(str::to_owned) {
+                    self.reads_commands |= name.contains(SENT);
                     self.cloud(&name);
                 }
             }
@@ -184,6 +190,17 @@ impl Shell<'_> {
             }
             "enable" if args.iter().any(|arg| arg.starts_with("-f")) => {
                 self.hide("the shell loads code from a file");
+            }
+            "let" => args.iter().for_each(|arg| self.computes(arg)),
+            "[" | "test" if args.iter().any(|arg| arg == "-v") => {
+                args.iter().for_each(|arg| self.computes(arg));
+            }
+            "cd" | "pushd" => self.changes_directory(args),
+            "complete" | "compgen"
+                if args.iter().any(|arg| arg.starts_with("-W"))
+                    && args.iter().any(|arg| arg.contains(['$', '`'])) =>
+            {
+                self.hide("a list of words in it is expanded once more");
             }
             "bind" | "complete" | "compgen" => self.attached(args, &["-x", "-C", "-F", "-f"]),
             "hash" if args.first().is_some_and(|arg| arg == "-p") => {
@@ -258,16 +275,43 @@ impl Shell<'_> {
                     }
                 }
             }
-            "rsync" => self.attached(args, &["-e", "--rsh", "--rsync-path"]),
+            "rsync" => {
+                self.attached(args, &["-e", "--rsh", "--rsync-path"]);
+                if !args.iter().any(|arg| arg == "--server") {
+                    self.copies(args);
+                }
+            }
             "sort" => {
                 self.attached(args, &["--compress-program"]);
                 let at = args.iter().position(|arg| arg == "-o" || arg == "--output");
                 self.takes(at.and_then(|at| args.get(at + 1)), input);
+                let attached = |arg: &String| {
+                    let file = arg.strip_prefix("--output=");
+                    file.or_else(|| arg.strip_prefix("-o")).map(str::to_owned)
+                };
+                self.takes(args.iter().find_map(attached).as_ref(), input);
             }
-            "split" => self.attached(args, &["--filter"]),
+            "split" | "csplit" => {
+                self.attached(args, &["--filter"]);
+                // Pieces of what is read, by names that begin so.
+                for arg in args.iter().chain([&"x".to_owned()]) {
+                    let begin = arg.trim_start_matches("-f").trim_start_matches("--prefix=");
+                    if !begin.starts_with('-') && !begin.is_empty() {
+                        self.wrote(format!("{begin}{ANY}"), None);
+                    }
+                }
+            }
+            "gcc" | "cc" | "clang" | "g++" | "c++" | "tcc" if args.iter().any(|arg| arg == "-") => {
+                let at = args.iter().position(|arg| arg == "-o");
+                let name = at.and_then(|at| args.get(at + 1));
+                self.wrote(name.map_or("a.out", String::as_str).to_owned(), None);
+            }
             "m4" | "guile" | "deno" | "erl" | "rpm" | "julia" => {
                 self.languages(base, args, input);
                 self.mentions(base, args);
+                if args.iter().all(|arg| arg.starts_with('-') || is_stdin(arg)) {
+                    self.reads_code(input);
+                }
                 if let Input::Known(texts) = input {
                     self.mentions(base, texts);
                 }
@@ -279,7 +323,7 @@ impl Shell<'_> {
             | "lftp" | "telnet" | "mail" | "mailx" | "bc" | "dc" | "gnuplot" | "octave" | "ed"
             | "red" => self.escapes(base, args, input),
             "vi" | "vim" | "nvim" | "ex" | "view" | "vimdiff" | "rvim" | "emacs" | "nano"
-            | "pico" | "joe" => self.editor(args, input),
+            | "pico" | "joe" => self.editor(base, args, input),
             "nc" | "ncat" | "netcat" | "nc.traditional" | "nc.openbsd" => {
                 self.attached(args, &["-e", "-c", "--exec", "--sh-exec", "--lua-exec"]);
             }
@@ -304,11 +348,15 @@ impl Shell<'_> {
             }
             "make" | "gmake" | "ninja" | "just" | "rake" => {
                 if args.iter().any(|arg| {
+                    let value = match arg.strip_prefix('-') {
+                        Some(long) if long.starts_with('-') => long.split_once('=').map(|it| it.1),
+                        Some(letters) => letters.split_once('f').map(|it| it.1),
+                        None => Some(arg.as_str()),
+                    };
                     arg.starts_with("--eval")
                         || arg.starts_with("-E")
-                        || arg == "-f-"
-                        || arg == "/dev/stdin"
                         || arg == "-"
+                        || value.is_some_and(|file| file == "-" || is_stdin(file))
                 }) {
                     self.hide("make runs text that is given to it");
                 }
@@ -329,7 +377,7 @@ impl Shell<'_> {
                     self.mentions(base, args);
                 }
             }
-            "cp" | "install" if args.iter().any(|arg| arg == "/dev/stdin") => {
+            "cp" | "install" if args.iter().any(|arg| is_stdin(arg)) => {
                 self.takes(args.last(), input);
             }
             "ln" | "cp" | "mv" | "install" | "link" | "rename" => self.copies(args),

@@ -1,12 +1,18 @@
 //! Shells and builtins: texts, scripts, what is read and what is written for later.
 
-use super::options::{CODE_IN_ENVIRONMENT, COMMANDS_IN_ENVIRONMENT, SHELLS};
-use super::word::{ANY, FIELD, HOST, PLAIN, SENT, SPLIT, is_blank, may_be};
+use super::input::is_stdin;
+use super::options::{CODE_IN_ENVIRONMENT, COMMANDS_IN_ENVIRONMENT, SHELLS, is_harmless};
+use super::word::{FIELD, HOST, PLAIN, SENT, SPLIT, STREAM, UNKNOWN, WILD, is_blank, may_be};
 use super::{Input, Shell, Written, walk};
+
+/// Files that a text writes, at most.
+const MAX_WRITTEN: usize = 256;
+/// Length of a path, at most: Linux takes 4096.
+const MAX_PATH: usize = 4096;
 
 impl Shell<'_> {
     pub(super) fn cloud(&mut self, name: &str) {
-        if name.contains([ANY, HOST, SPLIT, SENT, FIELD]) {
+        if name.contains(UNKNOWN) || name.contains(FIELD) {
             self.variables.clouded = true;
         } else {
             self.variables.cloud(name);
@@ -14,13 +20,24 @@ impl Shell<'_> {
     }
 
     pub(super) fn declares(&mut self, args: &[String]) {
+        let attributes = |letters: &[char]| {
+            let mut options = args.iter().filter(|arg| arg.starts_with('-'));
+            options.any(|arg| arg.contains(letters))
+        };
+        // Capitals, small letters, sums: what is held is not what is assigned.
+        let changes = attributes(&['l', 'u', 'c', 'i']);
         for arg in args {
             if arg.starts_with('-') {
                 self.variables.clouded |= arg.contains('n');
                 continue;
             }
+            if changes {
+                let name = arg.split(['=', '[', '+']).next().unwrap_or(arg);
+                self.cloud(name);
+                self.computes(arg);
+            }
             if let Some((name, value)) = arg.split_once('=') {
-                if name.contains([ANY, HOST, SPLIT, SENT]) {
+                if name.contains(UNKNOWN) {
                     self.variables.clouded = true;
                 } else {
                     let name = name
@@ -56,6 +73,33 @@ impl Shell<'_> {
             .insert(joined.join(&FIELD.to_string()));
     }
 
+    /// The variables that the client has set.
+    pub(super) fn sent_environment(&mut self) {
+        for (name, value) in self.sent {
+            let value: String = value
+                .chars()
+                .map(|c| if c <= WILD { SPLIT } else { c })
+                .collect();
+            self.environment(name, &value);
+            if !is_harmless(name) && !COMMANDS_IN_ENVIRONMENT.contains(name) {
+                self.hide("the client has set an environment variable that may change what runs");
+            }
+        }
+    }
+
+    /// Another directory: what is known of its name.
+    pub(super) fn changes_directory(&mut self, args: &[String]) {
+        let plain = |c: char| c.is_alphanumeric() || " ~_+-./,:@%=".contains(c) || c <= STREAM;
+        let known = |arg: &String| {
+            !arg.contains([SPLIT, SENT]) && arg.chars().all(|c| plain(c) || c == HOST)
+        };
+        // `-P` follows links, whose targets nobody knows here.
+        let follows = args.iter().any(|arg| arg.starts_with('-') && arg.len() > 1);
+        self.variables.lost |= follows || !args.iter().all(known);
+        let devices = |arg: &String| arg.contains("dev") || arg.contains("proc") || !known(arg);
+        self.variables.among_devices |= args.iter().any(devices);
+    }
+
     /// Variables that other programs run, or that bring code into them.
     pub(super) fn environment(&mut self, name: &str, value: &str) {
         if PLAIN.contains(&name) && !self.variables.values.contains_key(name) {
@@ -70,6 +114,13 @@ impl Shell<'_> {
             self.code(value);
         } else if CODE_IN_ENVIRONMENT.contains(&name) && !value.is_empty() {
             self.hide("an environment variable brings code into what runs");
+        } else if name.starts_with("PS")
+            && value.contains(['$', '`', '\\'])
+            && value.contains(['(', '`'])
+        {
+            self.hide("a prompt in it runs commands");
+        } else if name.starts_with("GIT_CONFIG_KEY_") || name.starts_with("GIT_CONFIG_VALUE_") {
+            self.hide("an environment variable configures git");
         } else if name.starts_with("BASH_FUNC_") {
             self.hide("an environment variable defines a function");
         }
@@ -101,6 +152,10 @@ impl Shell<'_> {
             };
             text |= letters.contains('c') && arg.starts_with('-');
             stdin |= letters.contains('s') && arg.starts_with('-');
+            let home = self.variables.values.contains_key("HOME");
+            if letters.contains(['i', 'l']) && home && !self.written.is_empty() {
+                self.hide("a shell reads its settings where the text may have written them");
+            }
             at += 1;
             if letters.ends_with(['o', 'O']) {
                 at += 1;
@@ -186,8 +241,11 @@ impl Shell<'_> {
 
     /// A script by its name.
     pub(super) fn script_file(&mut self, file: &str, input: &Input) {
-        if matches!(file, "/dev/stdin" | "/dev/fd/0" | "/proc/self/fd/0") {
+        if is_stdin(file) {
             return self.reads(input, "a shell");
+        }
+        if self.variables.among_devices && !file.starts_with('/') {
+            self.reads_code(input);
         }
         if let Some(number) = walk::stream(file) {
             match self.streams.get(number).cloned().flatten() {
@@ -209,11 +267,14 @@ impl Shell<'_> {
     /// The text of a program that is given as a file; hides what cannot be known.
     pub(super) fn program_text(&mut self, file: &str, input: &Input) -> Vec<String> {
         let known = match file {
-            "-" | "/dev/stdin" | "/dev/fd/0" => match input {
-                Input::Known(texts) => Some(texts.clone()),
-                Input::Client | Input::File(_) => Some(Vec::new()),
-                Input::Unknown => None,
-            },
+            file if file == "-" || is_stdin(file) => {
+                self.reads_code(input);
+                match input {
+                    Input::Known(texts) => Some(texts.clone()),
+                    Input::Client | Input::File(_) => Some(Vec::new()),
+                    Input::Unknown => None,
+                }
+            }
             file => match walk::stream(file) {
                 Some(number) => self.streams.get(number).cloned().flatten(),
                 None => match self.found(file) {
@@ -231,7 +292,7 @@ impl Shell<'_> {
 
     /// What a redirection from a file gives.
     pub(super) fn file(&mut self, path: &str) -> Input {
-        if matches!(path, "/dev/stdin" | "/dev/fd/0" | "/dev/tty") {
+        if path == "/dev/tty" || is_stdin(path) {
             return Input::Client;
         }
         if let Some(number) = walk::stream(path) {
@@ -251,11 +312,21 @@ impl Shell<'_> {
     }
 
     pub(super) fn wrote(&mut self, path: String, texts: Option<Vec<String>>) {
-        if path.starts_with("/dev/") || self.written.len() > 256 {
+        self.remembers(path, texts.map_or(Written::Unknown, Written::Texts));
+    }
+
+    /// Remembers a file that was written. What was written to it before may still be what is run.
+    pub(super) fn remembers(&mut self, path: String, written: Written) {
+        if path.starts_with("/dev/") || path.len() > MAX_PATH {
             return;
         }
-        let written = texts.map_or(Written::Unknown, Written::Texts);
-        self.written.push((path, written));
+        let entry = (path, written);
+        self.written.retain(|known| *known != entry);
+        self.spend(1 + self.written.len() / 8);
+        if self.written.len() >= MAX_WRITTEN {
+            return self.hide("it writes too many files to be understood");
+        }
+        self.written.push(entry);
     }
 
     pub(super) fn listed_script(&mut self, path: &str) -> Option<Written> {
@@ -268,14 +339,44 @@ impl Shell<'_> {
             path.rsplit('/').next().unwrap_or(path)
         }
         let same = |known: &str| {
-            known == path || base(known) == base(path) || may_be(known, path) || may_be(path, known)
+            let (named, own) = (base(known), base(path));
+            known == path
+                || named == own
+                || may_be(known, path)
+                || may_be(path, known)
+                || !is_blank(own) && may_be(own, named)
         };
         let found = self.written.iter().rev().find(|(known, _)| same(known));
         found.map(|(_, written)| written.clone())
     }
 
+    /// A file that is a copy of another, or a link to it: the text may have written that.
+    fn runs_copy(&mut self, source: &str) {
+        let mut sources = vec![source.to_owned()];
+        for _ in 0..8 {
+            let Some(source) = sources.pop() else { return };
+            if is_stdin(&source) {
+                self.reads_commands = true;
+            }
+            match self.found(&source) {
+                None => {}
+                Some(Written::Texts(texts)) => texts.iter().for_each(|text| self.code(text)),
+                Some(Written::Unknown) => {
+                    self.hide("it runs a file that it writes, and what is written is not known");
+                }
+                Some(Written::Like(others)) => {
+                    sources.extend(others.into_iter().filter(|other| *other != source));
+                }
+            }
+        }
+    }
+
     /// A program or script that the same text has written.
     pub(super) fn runs_written(&mut self, path: &str, args: &[String]) {
+        if path.len() > MAX_PATH {
+            return;
+        }
+        self.spend(self.written.len() * (1 + path.len() / 256));
         match self.found(path) {
             None => {}
             Some(Written::Texts(texts)) => texts.iter().for_each(|text| self.code(text)),
@@ -284,6 +385,7 @@ impl Shell<'_> {
             }
             Some(Written::Like(sources)) => {
                 for source in sources {
+                    self.runs_copy(&source);
                     let mut argv = vec![source];
                     argv.extend(args.iter().cloned());
                     if let Some(source) = argv.first() {

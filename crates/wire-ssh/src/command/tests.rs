@@ -6,9 +6,10 @@ use super::*;
 mod attacks;
 mod benign;
 mod plain;
+mod reread;
 
 fn of(text: &str) -> Command {
-    analyze(text.as_bytes(), &["LC_X"])
+    analyze(text.as_bytes(), &[("LC_X", "x")])
 }
 
 /// Whether a rule against the tools of a dump would refuse it.

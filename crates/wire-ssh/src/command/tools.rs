@@ -1,6 +1,8 @@
 //! Programs with a language of their own: whether what they are given can start another.
 
+use super::input::is_stdin;
 use super::run::is_unknown;
+use super::word::size;
 use super::{Input, Shell, Written, code, walk};
 
 impl Shell<'_> {
@@ -27,8 +29,7 @@ impl Shell<'_> {
                 self.program(source);
             }
         }
-        self.written
-            .push((to.clone(), Written::Like(sources.to_vec())));
+        self.remembers(to.clone(), Written::Like(sources.to_vec()));
     }
 
     pub(super) fn git(&mut self, args: &[String]) {
@@ -51,14 +52,23 @@ impl Shell<'_> {
             }
         }
         for (at, arg) in args.iter().enumerate() {
-            if let Some(text) = arg.strip_prefix("ext::").or_else(|| arg.strip_prefix('!')) {
+            if let Some(text) = arg.strip_prefix("ext::") {
+                // Its words are divided, and may be disguised, in a way of its own.
+                match text.contains(['%', '\\', '"', '\'']) {
+                    true => self.hide("git runs a text that another program reads"),
+                    false => self.code(text),
+                }
+            } else if let Some(text) = arg.strip_prefix('!') {
                 self.code(text);
+            }
+            if arg.starts_with("--config-e") {
+                self.hide("git takes configuration from an environment variable");
             }
             if arg == "foreach" {
                 self.tail(args.get(at + 1..).unwrap_or_default(), 0);
             }
             let given = match arg.as_str() {
-                "-c" | "--config-env" => args.get(at + 1),
+                "-c" => args.get(at + 1),
                 _ => None,
             };
             let Some((name, value)) = given.and_then(|text| text.split_once('=')) else {
@@ -129,11 +139,18 @@ impl Shell<'_> {
         if programs.is_empty() && !file {
             programs.extend(args.get(at).cloned());
         }
+        self.spend(size(&programs) / 16);
         if programs
             .iter()
             .any(|program| is_unknown(program) || code::awk_spawns(program))
         {
             self.hide("the awk program in it can run others");
+        }
+        for file in programs
+            .iter()
+            .flat_map(|program| code::awk_writes(program))
+        {
+            self.wrote(file, None);
         }
     }
 
@@ -155,21 +172,34 @@ impl Shell<'_> {
             {
                 scripts.extend(args.get(at).cloned());
                 at += 1;
-            } else if arg == "-f" || arg == "--file" {
+            } else if let Some(name) = sed_file(arg) {
                 file = true;
-                let name = args.get(at).cloned().unwrap_or_default();
+                let next = args.get(at).cloned().unwrap_or_default();
+                at += usize::from(name.is_empty());
+                let name = if name.is_empty() { next } else { name };
                 scripts.extend(self.program_text(&name, input));
-                at += 1;
             } else if !arg.starts_with('-') {
                 operands.push(arg.clone());
             }
         }
-        if scripts.is_empty() && !file {
-            scripts.extend(operands.into_iter().next());
+        if scripts.is_empty() && !file && !operands.is_empty() {
+            scripts.push(operands.remove(0));
+        }
+        self.spend(size(&scripts) / 16);
+        let in_place = args
+            .iter()
+            .any(|arg| arg.starts_with("-i") || arg.starts_with("--in"));
+        for edited in operands.into_iter().filter(|_| in_place) {
+            if self.found(&edited).is_some() {
+                self.wrote(edited, None);
+            }
         }
         for script in scripts {
             match code::sed_runs(&script) {
-                Ok(commands) => commands.iter().for_each(|command| self.code(command)),
+                Ok((commands, files)) => {
+                    commands.iter().for_each(|command| self.code(command));
+                    files.into_iter().for_each(|file| self.wrote(file, None));
+                }
                 Err(()) => self.hide("the sed script in it runs what it reads"),
             }
         }
@@ -186,8 +216,10 @@ impl Shell<'_> {
             Input::Unknown if matches!(base, "ed" | "red") => {
                 return self.hide("an editor runs what it reads, and that is not known");
             }
+            Input::Client if matches!(base, "ed" | "red") => self.reads_commands = true,
             _ => {}
         }
+        self.spend(size(&texts) / 16);
         for text in texts {
             for line in text.lines() {
                 let line = line.trim_start();
@@ -218,15 +250,19 @@ impl Shell<'_> {
         }
     }
 
-    pub(super) fn editor(&mut self, args: &[String], input: &Input) {
+    pub(super) fn editor(&mut self, base: &str, args: &[String], input: &Input) {
         let mut texts: Vec<String> = args.to_vec();
         match input {
             Input::Known(known) => texts.extend(known.iter().cloned()),
             Input::Unknown => {
                 return self.hide("an editor runs what it reads, and that is not known");
             }
+            Input::Client if base == "ex" || args.iter().any(|arg| is_script_mode(arg)) => {
+                self.reads_commands = true;
+            }
             _ => {}
         }
+        self.spend(size(&texts) / 16);
         for text in texts {
             let lower = text.to_lowercase();
             if let Some((_, command)) = text.split_once('!') {
@@ -333,9 +369,18 @@ impl Shell<'_> {
                 };
                 if matches!(
                     module.as_str(),
-                    "timeit" | "pdb" | "cProfile" | "profile" | "trace" | "runpy" | "pty" | "code"
+                    "timeit"
+                        | "pdb"
+                        | "cProfile"
+                        | "profile"
+                        | "trace"
+                        | "runpy"
+                        | "pty"
+                        | "code"
+                        | "asyncio"
                 ) {
                     codes.extend(args.get(at..).unwrap_or_default().iter().cloned());
+                    self.reads_code(input);
                     if module != "timeit" {
                         self.runs_written(args.last().map_or("", String::as_str), &[]);
                     }
@@ -344,6 +389,9 @@ impl Shell<'_> {
                 break;
             }
             // `-ne CODE`, `-cCODE`.
+            if letters == "i" {
+                self.reads_code(input);
+            }
             let found = letters
                 .char_indices()
                 .find(|(_, c)| options.contains(&c.to_string().as_str()));
@@ -366,16 +414,20 @@ impl Shell<'_> {
         }
         if !given {
             let texts = match operand.as_deref() {
-                Some("-" | "/dev/stdin") | None => match input {
+                name if name.is_none_or(|file| file == "-" || is_stdin(file)) => match input {
                     Input::Known(texts) => texts.clone(),
                     Input::Unknown => {
                         return self
                             .hide("an interpreter runs what it reads, and that is not known");
                     }
-                    Input::Client => return,
+                    Input::Client => {
+                        self.reads_commands = true;
+                        return;
+                    }
                     Input::File(path) => return self.program(&path.clone()),
                 },
-                Some(file) => {
+                file => {
+                    let file = file.unwrap_or_default();
                     match walk::stream(file) {
                         Some(number) => match self.streams.get(number).cloned().flatten() {
                             Some(texts) => texts,
@@ -395,6 +447,19 @@ impl Shell<'_> {
             };
             codes.extend(texts);
         }
+        self.spend(size(&codes) / 16);
+        // Perl takes the names of files for commands.
+        let pipes =
+            |arg: &String| arg.trim_end().ends_with('|') || arg.trim_start().starts_with('|');
+        if base.starts_with("perl")
+            && args
+                .get(at.saturating_sub(1)..)
+                .unwrap_or_default()
+                .iter()
+                .any(pipes)
+        {
+            self.hide("perl runs what it is given as the name of a file");
+        }
         if codes
             .iter()
             .any(|text| is_unknown(text) || code::spawns(base, text))
@@ -402,4 +467,29 @@ impl Shell<'_> {
             self.hide("code in it can run other programs");
         }
     }
+}
+
+/// The file that an option of sed names: empty where it is the next word.
+fn sed_file(arg: &str) -> Option<String> {
+    if let Some(long) = arg.strip_prefix("--") {
+        let (name, file) = long.split_once('=').unwrap_or((long, ""));
+        return "file"
+            .starts_with(name)
+            .then(|| file.to_owned())
+            .filter(|_| name.len() > 1);
+    }
+    let letters = arg.strip_prefix('-')?;
+    let (before, file) = letters.split_once('f')?;
+    before
+        .chars()
+        .all(|c| "nrEsuz".contains(c))
+        .then(|| file.to_owned())
+}
+
+/// Whether an option of an editor has it read its commands as lines.
+fn is_script_mode(arg: &str) -> bool {
+    let letters = arg
+        .strip_prefix('-')
+        .filter(|letters| !letters.starts_with('-'));
+    letters.is_some_and(|letters| letters.starts_with(['e', 'E', 's']))
 }

@@ -118,7 +118,10 @@ fn scp(args: &[String]) -> Option<Recognised> {
 }
 
 fn rsync(args: &[String]) -> Option<Recognised> {
-    let has = |long: &str| args.iter().any(|arg| arg == long);
+    // Behind `--` everything is a path.
+    let end = args.iter().position(|arg| arg == "--");
+    let (options, rest) = args.split_at(end.unwrap_or(args.len()));
+    let has = |long: &str| options.iter().any(|arg| arg == long);
     if !has("--server") {
         return None;
     }
@@ -133,11 +136,8 @@ fn rsync(args: &[String]) -> Option<Recognised> {
             word.is_some_and(|word| letters(word, RSYNC_VALUES).0.contains('s'))
         });
     // Behind the options stands the directory where it begins, `.`, then the paths.
-    let mut paths: Vec<String> = args
-        .iter()
-        .filter(|arg| !arg.starts_with('-'))
-        .cloned()
-        .collect();
+    let words = options.iter().filter(|arg| !arg.starts_with('-'));
+    let mut paths: Vec<String> = words.chain(rest.iter().skip(1)).cloned().collect();
     if paths.first().is_some_and(|first| first == ".") {
         paths.remove(0);
     }
@@ -152,7 +152,13 @@ fn rsync(args: &[String]) -> Option<Recognised> {
 }
 
 fn git(verb: &str, args: &[String]) -> Option<Recognised> {
-    let path = args.iter().rev().find(|arg| !arg.starts_with('-'))?.clone();
+    let end = args.iter().position(|arg| arg == "--");
+    let (options, rest) = args.split_at(end.unwrap_or(args.len()));
+    let words = options.iter().filter(|arg| !arg.starts_with('-'));
+    let mut words = words.chain(rest.iter().skip(1));
+    let path = words.next()?.clone();
+    // One of several may be what an option takes: any path.
+    let path = words.next().map_or(path, |_| "*".to_owned());
     match verb {
         "upload-pack" => Some(Recognised::GitUploadPack { path }),
         "receive-pack" => Some(Recognised::GitReceivePack { path }),

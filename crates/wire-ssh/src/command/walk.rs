@@ -1,7 +1,8 @@
 //! From tokens to the simple commands that may run, each with what it reads.
 
 use super::lex::{Operation, Part, Redirect, RedirectKind, Script, Token, Word};
-use super::word::{ANY, FIELD, HOST, SENT, SPLIT, STREAM};
+use super::prints::prints;
+use super::word::{FIELD, SENT, SPLIT, STREAM, WILD, size};
 use super::{Input, Shell};
 
 /// Combinations of readings of one command, at most.
@@ -22,7 +23,7 @@ impl Simple<'_> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     Command,
-    /// Behind the end of a compound command: redirections only.
+    /// Behind the end of a compound command: redirections, and words that go on with one around it.
     After,
     /// Behind `for` or `select`.
     For,
@@ -36,6 +37,8 @@ enum State {
     Test,
     /// Behind `function`.
     Function,
+    /// Behind `coproc`.
+    Coprocess,
 }
 
 impl Shell<'_> {
@@ -47,23 +50,58 @@ impl Shell<'_> {
         let (mut base, mut input) = (input.clone(), input.clone());
         let mut frames: Vec<Input> = Vec::new();
         let mut cases = 0_usize;
+        // Whether a test compares numbers, and what is in it.
+        let (mut counts, mut compared) = (false, Vec::<String>::new());
         let mut variable = String::new();
         for (at, token) in script.tokens.iter().enumerate() {
             if self.is_spent() {
                 return;
             }
+            if let (Input::Known(texts), Token::End | Token::Then | Token::CaseEnd) = (&base, token)
+            {
+                self.spend(size(texts) / 64);
+            }
             match token {
                 Token::Word(word) => {
                     self.visit(word);
                     let plain = word.plain();
+                    if state == State::After {
+                        if !plain.is_some_and(goes_on) {
+                            self.hide("a word stands where no shell takes one");
+                        }
+                        state = State::Command;
+                    }
+                    if state == State::Coprocess {
+                        state = State::Command;
+                        let next = script.tokens.get(at + 1);
+                        let names = match next {
+                            Some(Token::Word(next)) => next.plain().is_some_and(is_compound),
+                            next => matches!(next, Some(Token::Open)),
+                        };
+                        if names && !plain.is_some_and(is_compound) {
+                            continue;
+                        }
+                    }
                     match state {
-                        State::Test if plain == Some("]]") => state = State::After,
-                        State::Test | State::After => {}
+                        State::Test if plain == Some("]]") => {
+                            if counts {
+                                compared.iter().for_each(|text| self.computes(text));
+                            }
+                            (counts, compared) = (false, Vec::new());
+                            state = State::After;
+                        }
+                        State::Test => {
+                            counts |= plain.is_some_and(is_sum);
+                            let values = self.text_of(word);
+                            compared.extend(values);
+                        }
+                        State::After | State::Coprocess => {}
                         State::For if variable.is_empty() => {
                             variable = plain.unwrap_or("_").to_owned();
                         }
                         State::For if plain == Some("in") => state = State::Items,
-                        State::For if plain == Some("do") => {
+                        State::For if matches!(plain, Some("do" | "{")) => {
+                            self.spend(self.variables.positional.len());
                             let positional: Vec<String> =
                                 self.variables.positional.iter().cloned().collect();
                             for value in positional {
@@ -108,7 +146,10 @@ impl Shell<'_> {
                                 variable = String::new();
                                 state = State::For;
                             }
-                            Some("coproc") => input = Input::Unknown,
+                            Some("coproc") => {
+                                input = Input::Unknown;
+                                state = State::Coprocess;
+                            }
                             Some("then" | "else" | "elif" | "do" | "!" | "time") => {}
                             Some("fi" | "}") => {
                                 base = frames.pop().unwrap_or(base);
@@ -149,6 +190,9 @@ impl Shell<'_> {
                 Token::Open => {
                     let defines = simple.words.len() == 1
                         && matches!(script.tokens.get(at + 1), Some(Token::Close));
+                    if state == State::Coprocess {
+                        state = State::Command;
+                    }
                     if defines {
                         let name = simple.words.first().and_then(|word| word.plain());
                         self.variables
@@ -222,7 +266,10 @@ impl Shell<'_> {
                         "a text in it computes the place in an array, which may run commands",
                     );
                 }
-                Part::Arithmetic(parts) => self.visit_parts(parts),
+                Part::Arithmetic(parts) => {
+                    self.computes_parts(parts);
+                    self.visit_parts(parts);
+                }
                 Part::Parameter {
                     operation:
                         Operation::Default { word, .. }
@@ -238,6 +285,11 @@ impl Shell<'_> {
     /// What is led into a compound command: a shell inside of it may read it.
     fn redirected_compound(&mut self, redirect: &Redirect) {
         let input = self.redirected(&[redirect], &Input::Client);
+        if redirect.writes() {
+            for target in self.text_of(&redirect.target) {
+                self.wrote(target, None);
+            }
+        }
         if let Input::Known(texts) = input
             && self.reads_commands
         {
@@ -288,7 +340,7 @@ impl Shell<'_> {
         let own = self.redirected(&redirects, input);
         let writes: Vec<&&Redirect> = redirects
             .iter()
-            .filter(|redirect| redirect.kind == RedirectKind::Write)
+            .filter(|redirect| redirect.writes())
             .collect();
         if !writes.is_empty() {
             let output = self.output_of(&words, &redirects, input);
@@ -342,17 +394,9 @@ impl Shell<'_> {
     }
 
     fn assignment(&mut self, word: &Word) {
-        let mut parts = word.parts.clone();
-        let Some(Part::Text(text)) = parts.first_mut() else {
+        let Some((name, adds, parts)) = assigned(word) else {
             return;
         };
-        let Some((name, rest)) = text.split_once('=') else {
-            return;
-        };
-        let adds = name.ends_with('+');
-        let name = name.trim_end_matches('+');
-        let name = name.split('[').next().unwrap_or(name).to_owned();
-        *text = rest.to_owned();
         let refers = parts
             .iter()
             .any(|part| matches!(part, Part::Parameter { name: other, .. } if *other == name));
@@ -378,8 +422,14 @@ impl Shell<'_> {
                     }
                 }
             }
+            if let Some(value) = placed(&reading) {
+                self.variables.assign(&name, value.to_owned());
+            }
             if reading.contains(FIELD) {
                 for element in reading.split(FIELD).filter(|element| !element.is_empty()) {
+                    if let Some(value) = placed(element) {
+                        self.variables.assign(&name, value.to_owned());
+                    }
                     self.variables.assign(&name, element.to_owned());
                 }
             }
@@ -433,7 +483,13 @@ impl Shell<'_> {
         }
         let mut texts = Vec::new();
         for argv in self.argvs(words) {
-            texts.push(prints(&argv, &own)?);
+            let says_place = argv.first().is_some_and(|name| name == "pwd");
+            texts.push(match says_place {
+                true if argv.iter().any(|arg| arg.starts_with("-P")) => vec![WILD.to_string()],
+                true => self.value("PWD"),
+                false => prints(&argv, &own)?,
+            });
+            self.spend(texts.iter().map(|texts| size(texts)).sum::<usize>() / 64);
         }
         (texts.len() <= MAX_COMBINED).then(|| texts.into_iter().flatten().collect())
     }
@@ -443,185 +499,60 @@ fn is_arithmetic(word: &Word) -> bool {
     matches!(word.parts.first(), Some(Part::Text(text)) if text == "((") && word.parts.len() == 2
 }
 
-/// `NAME=…`, `NAME+=…` and `NAME[…]=…`.
-fn is_assignment(word: &Word) -> bool {
-    let Some(Part::Text(text)) = word.parts.first() else {
-        return false;
+/// Tests that compute with what they compare.
+fn is_sum(word: &str) -> bool {
+    matches!(word, "-eq" | "-ne" | "-lt" | "-le" | "-gt" | "-ge" | "-v")
+}
+
+/// Words that may follow the end of a compound command.
+fn goes_on(word: &str) -> bool {
+    matches!(
+        word,
+        "then" | "else" | "elif" | "fi" | "do" | "done" | "esac" | "}" | "{"
+    )
+}
+
+/// Words that begin a compound command.
+fn is_compound(word: &str) -> bool {
+    matches!(
+        word,
+        "{" | "[[" | "if" | "for" | "while" | "until" | "case" | "select"
+    )
+}
+
+/// The value of an element that says its place: `[…]=value`.
+fn placed(element: &str) -> Option<&str> {
+    let value = match element.strip_prefix(WILD) {
+        Some(rest) => rest,
+        None => element.strip_prefix('[')?.split_once(']')?.1,
     };
-    let Some((name, _)) = text.split_once('=') else {
-        return false;
+    value.strip_prefix('+').unwrap_or(value).strip_prefix('=')
+}
+
+/// The name, whether it is added to, and the value of `NAME=…`, `NAME+=…` and `NAME[…]=…`.
+fn assigned(word: &Word) -> Option<(String, bool, Vec<Part>)> {
+    let (text, from) = match word.parts.as_slice() {
+        [Part::Text(name), Part::Glob, Part::Text(rest), ..] if rest.starts_with(['=', '+']) => {
+            (format!("{name}{rest}"), 3)
+        }
+        [Part::Text(text), ..] => (text.clone(), 1),
+        _ => return None,
     };
+    let (name, value) = text.split_once('=')?;
+    let adds = name.ends_with('+');
     let name = name.trim_end_matches('+');
     let name = name.split('[').next().unwrap_or(name);
     let mut characters = name.chars();
-    characters
-        .next()
-        .is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
-        && characters.all(|c| c.is_ascii_alphanumeric() || c == '_')
+    let begins = |c: char| c.is_ascii_alphabetic() || c == '_';
+    let named = characters.next().is_some_and(begins)
+        && characters.all(|c| c.is_ascii_alphanumeric() || c == '_');
+    let mut parts = vec![Part::Text(value.to_owned())];
+    parts.extend(word.parts.get(from..).unwrap_or_default().iter().cloned());
+    named.then(|| (name.to_owned(), adds, parts))
 }
 
-/// What a program prints that does nothing but print, and what is known of the output of some others.
-fn prints(argv: &[String], input: &Input) -> Option<Vec<String>> {
-    let (name, args) = argv.split_first()?;
-    let one = |text: String| Some(vec![text]);
-    let rest = |args: &[String]| args.join(" ");
-    match name.rsplit('/').next().unwrap_or(name) {
-        "echo" => {
-            let options = args
-                .iter()
-                .take_while(|a| matches!(a.as_str(), "-n" | "-e" | "-ne" | "-en" | "-E"));
-            let skip = options.count();
-            let text = rest(args.get(skip..)?);
-            let decoded = unescape(&text);
-            let mut texts = vec![format!("{text}\n")];
-            if decoded != text {
-                texts.push(format!("{decoded}\n"));
-            }
-            Some(texts)
-        }
-        "printf" => {
-            let args = if args.first().is_some_and(|a| a == "--") {
-                args.get(1..)?
-            } else {
-                args
-            };
-            let (format, args) = args.split_first()?;
-            (format != "-v").then(|| vec![printf(format, args)])
-        }
-        "cat" | "tee"
-            if args
-                .iter()
-                .all(|a| a == "-" || a == "-u" || name.ends_with("tee")) =>
-        {
-            match input {
-                Input::Known(texts) => Some(texts.clone()),
-                _ => None,
-            }
-        }
-        "which" | "readlink" | "realpath" | "whereis" => args
-            .iter()
-            .rev()
-            .find(|a| !a.starts_with('-'))
-            .cloned()
-            .map(|a| vec![a]),
-        "command" | "type"
-            if args.first().is_some_and(|a| {
-                a.starts_with("-v") || a.starts_with("-p") || a.starts_with("-P")
-            }) =>
-        {
-            args.get(1).cloned().map(|a| vec![a])
-        }
-        "pwd" | "hostname" | "whoami" | "id" | "uname" | "nproc" | "arch" | "tty" => {
-            one(HOST.to_string())
-        }
-        "date" if args.iter().all(|arg| says_nothing(arg)) => one(HOST.to_string()),
-        "wc" if args.iter().all(|arg| arg.starts_with('-')) => one(HOST.to_string()),
-        "dirname" | "basename" | "date" | "mktemp" | "getconf" | "tput" | "stat" | "wc" => {
-            one(ANY.to_string())
-        }
-        "git"
-            if args
-                .first()
-                .is_some_and(|a| a == "rev-parse" || a == "describe") =>
-        {
-            one(ANY.to_string())
-        }
-        // Their output is made to be evaluated.
-        "ssh-agent" | "dircolors" | "resize" | "brew" | "pyenv" | "rbenv" | "nodenv" | "direnv"
-        | "opam" | "conda" | "keychain" | "lesspipe" | "true" | ":" => one(String::new()),
-        _ => None,
-    }
-}
-
-fn printf(format: &str, args: &[String]) -> String {
-    let mut text = String::new();
-    let mut args = args.iter().peekable();
-    for _ in 0..256 {
-        let mut characters = format.chars().peekable();
-        let mut used = false;
-        while let Some(c) = characters.next() {
-            if c != '%' {
-                text.push(c);
-                continue;
-            }
-            while characters
-                .next_if(|c| c.is_ascii_digit() || "-+ #.*".contains(*c))
-                .is_some()
-            {}
-            match characters.next() {
-                Some('%') => text.push('%'),
-                Some('s') => {
-                    used = true;
-                    text.push_str(args.next().map_or("", String::as_str));
-                }
-                Some('b') => {
-                    used = true;
-                    text.push_str(&unescape(args.next().map_or("", String::as_str)));
-                }
-                Some(_) => {
-                    used = true;
-                    args.next();
-                    text.push(SPLIT);
-                }
-                None => {}
-            }
-        }
-        if !used || args.peek().is_none() {
-            break;
-        }
-    }
-    unescape(&text)
-}
-
-/// Backslashes as `echo -e` and `printf` read them.
-fn unescape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut characters = text.chars().peekable();
-    while let Some(c) = characters.next() {
-        if c != '\\' {
-            out.push(c);
-            continue;
-        }
-        match characters.next() {
-            Some('n') => out.push('\n'),
-            Some('t') => out.push('\t'),
-            Some('x') => {
-                let c = digits(&mut characters, 16, 2, 0);
-                out.push(c);
-            }
-            Some('u') => {
-                let c = digits(&mut characters, 16, 4, 0);
-                out.push(c);
-            }
-            Some(c @ '0'..='7') => {
-                let first = c.to_digit(8).unwrap_or(0);
-                let c = digits(&mut characters, 8, 3 - usize::from(first > 0), first);
-                out.push(c);
-            }
-            Some('c') => break,
-            Some(c @ ('\\' | '"' | '\'')) => out.push(c),
-            Some(c) => out.extend(['\\', c]),
-            None => out.push('\\'),
-        }
-    }
-    out
-}
-
-fn digits(
-    characters: &mut std::iter::Peekable<std::str::Chars<'_>>,
-    radix: u32,
-    most: usize,
-    first: u32,
-) -> char {
-    let mut value = first;
-    for _ in 0..most {
-        let Some(digit) = characters.peek().and_then(|c| c.to_digit(radix)) else {
-            break;
-        };
-        characters.next();
-        value = value * radix + digit;
-    }
-    char::from_u32(value).unwrap_or('?')
+fn is_assignment(word: &Word) -> bool {
+    assigned(word).is_some()
 }
 
 /// Whether the client chose some of it.
@@ -642,21 +573,4 @@ fn is_subscript(text: &str) -> bool {
             before.is_some_and(|c| c.is_ascii_alphanumeric() || c == '_')
         })
     })
-}
-
-/// An option, or a format of which nothing but times comes.
-fn says_nothing(arg: &str) -> bool {
-    let Some(format) = arg.strip_prefix('+') else {
-        return arg == "-u" || arg == "-R" || arg == "-Iseconds";
-    };
-    let mut letters = format.chars();
-    while let Some(c) = letters.next() {
-        match c {
-            '%' => drop(letters.next()),
-            'T' | 'Z' => {}
-            c if c.is_alphabetic() || c <= HOST => return false,
-            _ => {}
-        }
-    }
-    true
 }

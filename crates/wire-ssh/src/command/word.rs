@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Shell;
 use super::lex::{Operation, Part, Word};
 
-/// Text that is not known and is no more than a part of one word.
+/// Text that is not known and is no more than a part of one word. Nobody who writes a command chooses it: read
+/// as code it is nothing but a part of a word.
 pub(super) const ANY: char = '\u{1}';
 /// Separates words that come out of one.
 pub(super) const FIELD: char = '\u{2}';
@@ -20,9 +21,15 @@ pub(super) const SENT: char = '\u{4}';
 pub(super) const STREAM: char = '\u{5}';
 /// As `ANY`, where the value is the host's own: nobody who writes a command chooses it.
 pub(super) const HOST: char = super::HOST_VALUE;
+/// As `ANY`, where it may have any character: names of files, which anybody may have made.
+pub(super) const WILD: char = '\u{7}';
+/// Everything that stands for text that is not known.
+pub(super) const UNKNOWN: [char; 5] = [ANY, HOST, WILD, SPLIT, SENT];
 
 /// Readings of one word, at most.
 const MAX_READINGS: usize = 48;
+/// Words that are tried while braces are taken apart, at most.
+const MAX_WORDS: usize = 8 * MAX_READINGS;
 /// Braces in one word, at most.
 const MAX_BRACES: usize = 32;
 /// Length of a reading that was put together, at most.
@@ -40,13 +47,16 @@ pub(super) struct Variables {
     pub(super) separators: BTreeSet<char>,
     /// A name that is not known was assigned.
     pub(super) clouded: bool,
+    /// The directory was changed to one whose name may have any character.
+    pub(super) lost: bool,
+    /// The directory was changed, perhaps to one where files are what commands read.
+    pub(super) among_devices: bool,
 }
 
 impl Variables {
     pub(super) fn assign(&mut self, name: &str, value: String) {
         if name == "IFS" {
-            self.separators
-                .extend(value.chars().filter(|c| *c > STREAM));
+            self.separators.extend(value.chars().filter(|c| *c > WILD));
         }
         let values = self.values.entry(name.to_owned()).or_default();
         if values.len() >= MAX_READINGS {
@@ -95,13 +105,26 @@ const ECHOES: &[&str] = &[
     "DIRSTACK",
     "MAPFILE",
     "COPROC",
+    "BASH_REMATCH",
+    "BASH_SOURCE",
+    "BASH_ARGV0",
+    "BASH_ALIASES",
+    "BASH_CMDS",
+    "FUNCNAME",
+    "READLINE_LINE",
+    "COMP_LINE",
+    "COMP_WORDS",
 ];
 
 impl Shell<'_> {
     /// The readings of a word, each as the words that come out of it.
     pub(super) fn fields(&mut self, word: &Word) -> Vec<Vec<String>> {
         let mut all = Vec::new();
-        for parts in braces(&word.parts, 0) {
+        let mut budget = MAX_WORDS;
+        let words = braces(&word.parts, 0, &mut budget);
+        self.spend((MAX_WORDS - budget) * (1 + word.parts.len() / 16));
+        let unknown = || vec![vec![Part::Text(SPLIT.to_string())]];
+        for parts in words.unwrap_or_else(unknown) {
             let readings = self.readings(&parts);
             all.push(readings);
         }
@@ -112,6 +135,7 @@ impl Shell<'_> {
             for before in &fields {
                 for reading in &readings {
                     if longer.len() >= MAX_READINGS {
+                        self.hide("a word in it may stand for too many others");
                         break;
                     }
                     let mut own: Vec<String> = before.clone();
@@ -140,8 +164,11 @@ impl Shell<'_> {
     fn readings(&mut self, parts: &[Part]) -> Vec<String> {
         let mut readings = vec![String::new()];
         for part in parts {
-            self.spend(1);
             let values = self.part(part);
+            self.spend(1 + values.len() / 4 + size(&values) / 64);
+            if self.is_spent() {
+                return vec![SPLIT.to_string()];
+            }
             if let [value] = values.as_slice() {
                 for reading in &mut readings {
                     reading.push_str(value);
@@ -174,8 +201,12 @@ impl Shell<'_> {
     fn part(&mut self, part: &Part) -> Vec<String> {
         match part {
             Part::Text(text) => vec![text.clone()],
-            Part::Glob => vec![ANY.to_string()],
-            Part::Arithmetic(_) => vec![HOST.to_string()],
+            Part::Glob => vec![WILD.to_string()],
+            Part::Range => vec![ANY.to_string()],
+            Part::Arithmetic(parts) => {
+                self.computes_parts(parts);
+                vec![HOST.to_string()]
+            }
             Part::BraceOpen => vec!["{".to_owned()],
             Part::BraceComma => vec![",".to_owned()],
             Part::BraceClose => vec!["}".to_owned()],
@@ -242,16 +273,23 @@ impl Shell<'_> {
                 values = self.readings(&word.parts);
                 values.push(String::new());
             }
-            Operation::Other(_) => {
+            Operation::Other(word) => {
+                if matches!(word.parts.first(), Some(Part::Text(text)) if text.starts_with("@P")) {
+                    self.hide("a value in it is expanded once more");
+                }
+                if matches!(word.parts.first(), Some(Part::Text(text)) if text.starts_with(':')) {
+                    self.computes_parts(&word.parts);
+                }
                 let own = self.variables.values.contains_key(name) || self.is_echo(name);
                 let tame = !own && !self.is_sent(name) && !name.is_empty();
-                values = vec![if tame { ANY } else { SPLIT }.to_string()];
+                let wild = values.iter().any(|value| value.contains(WILD));
+                values = vec![if tame && !wild { ANY } else { SPLIT }.to_string()];
             }
         }
         values
     }
 
-    fn value(&self, name: &str) -> Vec<String> {
+    pub(super) fn value(&self, name: &str) -> Vec<String> {
         let unknown = |c: char| vec![c.to_string()];
         if matches!(name, "0" | "SHELL" | "BASH") {
             let mut values = vec!["/bin/sh".to_owned()];
@@ -272,9 +310,12 @@ impl Shell<'_> {
         }
         let mut values: Vec<String> = match self.variables.values.get(name) {
             Some(values) => values.iter().cloned().collect(),
+            None if matches!(name, "PWD" | "OLDPWD") && self.variables.lost => {
+                return unknown(WILD);
+            }
+            None if PLAIN.contains(&name) && self.is_sent(name) => Vec::new(),
             None if PLAIN.contains(&name) => {
-                let chosen = self.is_sent(name) || self.variables.clouded;
-                return unknown(if chosen { ANY } else { HOST });
+                return unknown(if self.variables.clouded { SPLIT } else { HOST });
             }
             None if name == "IFS" => return vec![" ".to_owned()],
             None if self.is_echo(name) || self.variables.clouded => return unknown(SPLIT),
@@ -297,20 +338,25 @@ impl Shell<'_> {
 
     /// Whether the client may have set it.
     fn is_sent(&self, name: &str) -> bool {
-        name.starts_with("LC_") || name.starts_with("LANG") || self.sent.contains(&name)
+        // The terminal's name comes with the request for one.
+        matches!(name, "TERM" | "DISPLAY")
+            || name.starts_with("LC_")
+            || name.starts_with("LANG")
+            || self.sent.iter().any(|(sent, _)| *sent == name)
     }
 }
 
-/// The words that braces make of one; the word itself if it has none that do.
-fn braces(parts: &[Part], depth: usize) -> Vec<Vec<Part>> {
+/// The words that braces make of one; the word itself if it has none that do. None where they are too many.
+fn braces(parts: &[Part], depth: usize, budget: &mut usize) -> Option<Vec<Vec<Part>>> {
+    *budget = budget.checked_sub(1)?;
     let whole = || vec![parts.to_vec()];
     let opens = parts.iter().filter(|part| matches!(part, Part::BraceOpen));
     let (count, length) = (opens.take(MAX_BRACES + 1).count(), parts.len());
     if count == 0 {
-        return whole();
+        return Some(whole());
     }
     if count > MAX_BRACES || depth > MAX_BRACES || length > 4096 {
-        return vec![vec![Part::Text(SPLIT.to_string())]];
+        return None;
     }
     for (open, part) in parts.iter().enumerate() {
         if !matches!(part, Part::BraceOpen) {
@@ -327,7 +373,7 @@ fn braces(parts: &[Part], depth: usize) -> Vec<Vec<Part>> {
             if !matches!(dots, [Part::Text(text)] if text.contains("..")) {
                 continue;
             }
-            middles.push(vec![Part::Glob]);
+            middles.push(vec![Part::Range]);
         } else {
             let mut from = open + 1;
             for comma in commas.into_iter().chain([close]) {
@@ -340,14 +386,14 @@ fn braces(parts: &[Part], depth: usize) -> Vec<Vec<Part>> {
             let mut word = before.to_vec();
             word.extend(middle);
             word.extend(after.iter().cloned());
-            words.extend(braces(&word, depth + 1));
+            words.extend(braces(&word, depth + 1, budget)?);
             if words.len() > MAX_READINGS {
-                return vec![vec![Part::Text(SPLIT.to_string())]];
+                return None;
             }
         }
-        return words;
+        return Some(words);
     }
-    whole()
+    Some(whole())
 }
 
 fn closing(parts: &[Part], open: usize) -> Option<(usize, Vec<usize>)> {
@@ -368,19 +414,24 @@ fn closing(parts: &[Part], open: usize) -> Option<(usize, Vec<usize>)> {
     None
 }
 
+/// Bytes of all of them.
+pub(super) fn size(texts: &[String]) -> usize {
+    texts.iter().map(String::len).sum()
+}
+
 /// Whether a text has nothing that is known.
 pub(super) fn is_blank(text: &str) -> bool {
     text.chars()
-        .all(|c| matches!(c, ANY | HOST | SPLIT | SENT | '/' | '.'))
-        && text.contains([ANY, HOST, SPLIT, SENT])
+        .all(|c| UNKNOWN.contains(&c) || matches!(c, '/' | '.'))
+        && text.contains(UNKNOWN)
 }
 
 /// Whether a pattern may stand for the name.
 pub(super) fn may_be(pattern: &str, name: &str) -> bool {
-    if !pattern.contains([ANY, HOST, SPLIT, SENT]) {
+    if !pattern.contains(UNKNOWN) {
         return pattern == name;
     }
-    let mut pieces = pattern.split([ANY, HOST, SPLIT, SENT]);
+    let mut pieces = pattern.split(UNKNOWN);
     let Some(mut rest) = pieces.next().and_then(|first| name.strip_prefix(first)) else {
         return false;
     };
@@ -404,7 +455,7 @@ pub(super) fn shown(text: &str) -> String {
 pub(super) fn told(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
-        let c = if matches!(c, ANY | SPLIT | SENT | STREAM) {
+        let c = if matches!(c, ANY | WILD | SPLIT | SENT | STREAM) {
             '*'
         } else {
             c

@@ -1,7 +1,7 @@
 //! Programs that run another one: behind their options, in a text, by what they read.
 
 use super::options::Wrapper;
-use super::word::{ANY, SENT, SPLIT};
+use super::word::{SENT, SPLIT, WILD};
 use super::{Input, Shell};
 
 impl Shell<'_> {
@@ -29,13 +29,15 @@ impl Shell<'_> {
             if wrapper.looks.contains(&arg.as_str()) && base == "sudo" {
                 break;
             }
-            if base == "env" && (arg.starts_with("-S") || arg.starts_with("--split-string")) {
+            if base == "env" && (arg.starts_with("-S") || arg.starts_with("--s")) {
                 self.code(&self.split_string(args, at));
                 return;
             }
             let assigns = matches!(base, "env" | "sudo" | "doas" | "time" | "exec")
                 && arg.split_once('=').is_some_and(|(name, _)| {
-                    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+                    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
+                    let any = base == "env" && !name.starts_with('-');
+                    !name.is_empty() && (any || name.chars().all(plain))
                 });
             if assigns {
                 if let Some((name, value)) = arg.split_once('=') {
@@ -91,9 +93,10 @@ impl Shell<'_> {
         let mut text = String::new();
         for (i, arg) in args.iter().enumerate().skip(at) {
             let arg = if i == at {
-                arg.trim_start_matches("--split-string")
-                    .trim_start_matches("-S")
-                    .trim_start_matches('=')
+                match arg.strip_prefix("--") {
+                    Some(long) => long.split_once('=').map_or("", |(_, text)| text),
+                    None => arg.trim_start_matches("-S").trim_start_matches('='),
+                }
             } else {
                 arg
             };
@@ -125,11 +128,17 @@ impl Shell<'_> {
         }
     }
 
-    /// Words that follow one of these options, or are attached to it, are texts for a shell.
+    /// Words that follow one of these options, or are attached to it, are texts for a shell. Long options may
+    /// be cut short.
     pub(super) fn attached(&mut self, args: &[String], options: &[&str]) {
         for (at, arg) in args.iter().enumerate() {
             for option in options {
+                let (name, value) = arg
+                    .split_once('=')
+                    .map_or((&**arg, None), |(name, value)| (name, Some(value)));
+                let cut = name.len() > 3 && name.starts_with("--") && option.starts_with(name);
                 let text = match arg.strip_prefix(option) {
+                    None if cut => value.or(args.get(at + 1).map(String::as_str)),
                     Some("") => args.get(at + 1).map(String::as_str),
                     Some(rest) => rest
                         .strip_prefix('=')
@@ -146,8 +155,12 @@ impl Shell<'_> {
     /// As `attached`, also where letters are joined (`-qc TEXT`).
     pub(super) fn after(&mut self, args: &[String], options: &[&str]) {
         for (at, arg) in args.iter().enumerate() {
-            let joined = arg.starts_with('-') && !arg.starts_with("--") && arg.ends_with('c');
-            let text = if joined || options.contains(&arg.as_str()) {
+            let letters = arg.strip_prefix('-').filter(|it| !it.starts_with('-'));
+            let attached = letters.and_then(|letters| Some(letters.split_once('c')?.1));
+            let joined = attached == Some("");
+            let text = if let Some(text) = attached.filter(|text| !text.is_empty()) {
+                Some(text.to_owned())
+            } else if joined || options.contains(&arg.as_str()) {
                 args.get(at + 1).cloned()
             } else {
                 options.iter().find_map(|option| {
@@ -287,7 +300,7 @@ impl Shell<'_> {
             let mut argv: Vec<String> = rest.get(..end).unwrap_or_default().to_vec();
             // A file that is found is named by whoever made it.
             for word in &mut argv {
-                *word = word.replace("{}", &ANY.to_string());
+                *word = word.replace("{}", &WILD.to_string());
             }
             self.invoke(&argv, input, wrapped + 1);
         }

@@ -62,6 +62,8 @@ pub enum Request<'a> {
     FSetStat {
         /// Of which.
         handle: &'a [u8],
+        /// Its size is among what changes.
+        size: bool,
     },
     /// Opens a directory.
     OpenDirectory {
@@ -268,6 +270,7 @@ impl<'a> Request<'a> {
             9 => set_stat(&mut r)?,
             10 => Request::FSetStat {
                 handle: r.string()?,
+                size: r.u32()? & 1 != 0,
             },
             11 => Request::OpenDirectory { path: r.string()? },
             13 => Request::Remove { path: r.string()? },

@@ -69,6 +69,17 @@ fn behind_process<'a>(parts: &[&'a [u8]]) -> Option<(bool, Vec<&'a [u8]>)> {
     }
 }
 
+/// What an absolute path says as the target of a link: where it is a link of a process to a directory or
+/// file that it has open, anything.
+pub(super) fn behind_open(path: Vec<u8>) -> Vec<u8> {
+    let found: Vec<&[u8]> = parts(&path).collect();
+    let beyond = [found.as_slice(), &[b"x".as_slice()]].concat();
+    match behind_process(&beyond) {
+        Some((false, rest)) if rest.len() == 1 => ANY.to_vec(),
+        _ => path,
+    }
+}
+
 fn parts(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     let parts = path.split(|byte| *byte == b'/');
     parts.filter(|part| !matches!(*part, b"" | b"."))

@@ -189,6 +189,7 @@ fn every_request_has_its_operation_and_paths() {
     let mut tracker = begun();
     open(&mut tracker, 1, b"/a", 1, b"r");
     open(&mut tracker, 2, b"/b", 2, b"w");
+    open(&mut tracker, 3, b"/c", 6, b"a");
     let mut id = 100;
     let mut ask = |kind: u8, fields: &[&[u8]]| {
         id += 1;
@@ -239,6 +240,13 @@ fn every_request_has_its_operation_and_paths() {
         );
     }
     assert_eq!(ask(10, &[&string(b"w"), &number(0)]), one(O::SetStat, "/b"));
+    // Another size of what is open for appending only is a change of what it says.
+    let sized = |handle: &[u8]| [string(handle), number(1).to_vec(), long(0).to_vec()].concat();
+    assert_eq!(ask(10, &[&sized(b"w")]), one(O::SetStat, "/b"));
+    assert_eq!(
+        ask(10, &[&sized(b"a")]),
+        (vec![O::SetStat, O::Write], vec!["/c".into()])
+    );
     let two =
         |operation, from: &str, to: &str| (vec![operation], vec![from.to_owned(), to.to_owned()]);
     assert_eq!(ask(18, &[&a, &b]), two(O::Rename, "/a/b", "c/d"));
@@ -392,6 +400,26 @@ fn relative_paths_are_resolved_once_the_server_has_said_where_they_begin() {
     tracker.response(&name).expect("name");
     assert_eq!(tracker.home(), Some(&b"/home/c"[..]));
     assert_eq!(ask(&mut tracker, 3), ["/home/x/data"]);
+    // A link's own `..`, and a directory that a process has open, lead from where nobody knows: not from home.
+    for (id, target, meant) in [
+        (4, "../safe/key", "safe/key"),
+        (5, "..", "*"),
+        (6, "/proc/self/cwd", "*"),
+        (7, "/dev/fd/4", "*"),
+        (8, "/proc/self/cwd/x", "x"),
+        (9, "/proc/loadavg", "/proc/loadavg"),
+        (10, "key", "/home/c/key"),
+    ] {
+        let link = packet(
+            20,
+            &[&number(id), &string(target.as_bytes()), &string(b"l")],
+        );
+        assert_eq!(
+            asked(&mut tracker, &link).1,
+            [meant, "/home/c/l"],
+            "{target}"
+        );
+    }
 }
 
 #[test]

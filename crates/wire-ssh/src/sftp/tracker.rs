@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use super::packet::{HEADER, Request, Response, fstat, straightened};
-use super::path::{behind_parents, has_parents, normalised};
+use super::path::{behind_open, behind_parents, has_parents, normalised};
 use super::{Attributes, code};
 use crate::ProtocolError;
 
@@ -76,6 +76,8 @@ pub struct File {
     pub reads: bool,
     /// It can be written.
     pub writes: bool,
+    /// It was opened for changing what is in it, and not only for appending.
+    pub rewrites: bool,
     /// It is a directory.
     pub directory: bool,
 }
@@ -546,6 +548,7 @@ impl Tracker {
                     path: path.clone(),
                     reads,
                     writes: flags & (WRITE | APPEND | CREATE_OR_TRUNCATE) != 0,
+                    rewrites: operations.contains(&Operation::Write),
                     directory: false,
                 };
                 let what = What::Operation {
@@ -561,6 +564,7 @@ impl Tracker {
                     path: path.clone(),
                     reads: true,
                     writes: false,
+                    rewrites: false,
                     directory: true,
                 };
                 let operations = vec![Operation::List];
@@ -613,16 +617,11 @@ impl Tracker {
             }
             Request::Stat { path: name } => asks(&[Operation::Stat], vec![path(name)?]),
             // Another size is another content.
-            Request::SetStat { path: name, size } => {
-                let operations = [Operation::SetStat, Operation::Write];
-                let count = if *size { 2 } else { 1 };
-                asks(
-                    operations.get(..count).unwrap_or_default(),
-                    vec![path(name)?],
-                )
-            }
-            Request::FSetStat { handle } => {
-                asks(&[Operation::SetStat], vec![self.path_of(handle)?])
+            Request::SetStat { path: name, size } => asks(changes(*size), vec![path(name)?]),
+            Request::FSetStat { handle, size } => {
+                let file = self.files.get(&self.named(handle)?);
+                let rewrites = file.is_some_and(|file| file.rewrites);
+                asks(changes(*size && !rewrites), vec![self.path_of(handle)?])
             }
             Request::Remove { path: name } => asks(&[Operation::Remove], vec![path(name)?]),
             Request::MakeDirectory { path: name } => {
@@ -651,8 +650,9 @@ impl Tracker {
                 beside.truncate(cut);
                 beside.extend_from_slice(target);
                 let target = match (has_parents(target), target.starts_with(b"/")) {
-                    (true, _) => path(&behind_parents(target))?,
-                    (false, true) => path(target)?,
+                    // Wherever that is: not under the home.
+                    (true, _) => path(target).map(|_| behind_parents(target))?,
+                    (false, true) => path(target).map(behind_open)?,
                     (false, false) => path(&beside)?,
                 };
                 asks(&[Operation::Symlink], vec![target, link])
@@ -672,6 +672,14 @@ impl Tracker {
             Request::Harmless => Ok((Pending::Other, What::Harmless)),
             Request::Extended { .. } => asks(&[Operation::Extended], Vec::new()),
         }
+    }
+}
+
+/// What a change of attributes is; of the size, too.
+const fn changes(size: bool) -> &'static [Operation] {
+    match size {
+        true => &[Operation::SetStat, Operation::Write],
+        false => &[Operation::SetStat],
     }
 }
 

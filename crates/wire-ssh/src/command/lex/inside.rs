@@ -1,5 +1,6 @@
 //! What stands inside of a word: quotes, parameters, substitutions, sets of characters.
 
+use super::super::word::WILD;
 use super::{Broken, Lexer, Operation, Part, Word, read};
 
 impl Lexer {
@@ -260,6 +261,11 @@ impl Lexer {
             }
             char::from_u32(value).unwrap_or(char::REPLACEMENT_CHARACTER)
         };
+        // These mean something here, and a zero byte ends the word.
+        let tame = |c: char| match c <= WILD {
+            true => Err("a text in it has control characters"),
+            false => Ok(c),
+        };
         loop {
             let Some(c) = self.next() else {
                 return Err("a quote is not closed");
@@ -268,35 +274,35 @@ impl Lexer {
                 '\'' => return Ok(()),
                 '\\' => match self.next() {
                     None => return Err("a quote is not closed"),
+                    Some('a') => return Err("a text in it has control characters"),
                     Some('n') => word.push('\n'),
                     Some('t') => word.push('\t'),
                     Some('r') => word.push('\r'),
-                    Some('a') => word.push('\u{7}'),
                     Some('b') => word.push('\u{8}'),
                     Some('e' | 'E') => word.push('\u{1b}'),
                     Some('f') => word.push('\u{c}'),
                     Some('v') => word.push('\u{b}'),
                     Some('x') => {
                         let c = digits(self, 16, 2);
-                        word.push(c);
+                        word.push(tame(c)?);
                     }
                     Some('u') => {
                         let c = digits(self, 16, 4);
-                        word.push(c);
+                        word.push(tame(c)?);
                     }
                     Some('U') => {
                         let c = digits(self, 16, 8);
-                        word.push(c);
+                        word.push(tame(c)?);
                     }
                     Some('c') => {
                         if let Some(c) = self.next() {
-                            word.push(char::from(c as u8 & 0x1f));
+                            word.push(tame(char::from(c as u8 & 0x1f))?);
                         }
                     }
                     Some('0'..='7') => {
                         self.at -= 1;
                         let c = digits(self, 8, 3);
-                        word.push(c);
+                        word.push(tame(c)?);
                     }
                     Some(c) => word.push(c),
                 },

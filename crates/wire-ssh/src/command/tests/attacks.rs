@@ -463,6 +463,55 @@ fn what_is_too_deep_or_too_long_is_opaque_and_ends_soon() {
         "${x:-".repeat(50_000),
         "{".repeat(100_000),
         "{a,b}".repeat(5_000),
+        format!(": {}", "{a,b}".repeat(31)),
+        format!(": {}", "{a,b,c}".repeat(31)),
+        format!(": {}", "{{a,b},c}".repeat(15)),
+        format!(": {}{}", "{a,".repeat(30), "}".repeat(30)),
+        format!(": {}", "{a..b}".repeat(31)),
+        format!(
+            "{}; {}",
+            "{a,b}{a,b}{a,b} ".repeat(3_000),
+            "echo {$a,$b}{$a,$b};".repeat(3_000)
+        ),
+        format!(
+            "set -- {}; {}",
+            "a ".repeat(40_000),
+            "echo $@ $@;".repeat(9_000)
+        ),
+        format!(
+            "set -- {}; {}",
+            "a ".repeat(40_000),
+            "for x do :; done;".repeat(9_000)
+        ),
+        format!(
+            "x={}; {}",
+            "a".repeat(8_000),
+            "echo $x$x $x; x=b$x;".repeat(9_000)
+        ),
+        "cp a b; ln c d;".repeat(9_000),
+        (0..20_000).map(|n| format!("cp a{n} b{n};")).collect(),
+        (0..20_000)
+            .map(|n| format!("echo x>f{n};f{n};"))
+            .collect::<String>(),
+        format!(
+            "x='{}'; {}",
+            "p".repeat(8_000),
+            "printf \"$x%s\" a b c d e f g;".repeat(7_000)
+        ),
+        format!(
+            "cat <<E | {{ {} }}\n{}\nE",
+            "a;".repeat(50_000),
+            "b".repeat(100_000)
+        ),
+        format!(
+            "cat > f <<E\n{}\nE\n{}",
+            "b".repeat(100_000),
+            "python3 f;".repeat(10_000)
+        ),
+        format!("read x; {}", "((x+a+b+c));".repeat(15_000)),
+        format!("strace {}", "-x strace ".repeat(12_000)),
+        format!("eval \"{}\"", "a $x;".repeat(30_000)),
+        format!("x=1; {}", "[[ $x -eq 1 ]];".repeat(12_000)),
         "(".repeat(100_000),
         format!("a=x; {} $a", "a=$a$a;".repeat(2_000)),
         format!("{} pg_dump", "env ".repeat(20_000)),

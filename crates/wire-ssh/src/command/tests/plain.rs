@@ -153,6 +153,17 @@ fn far_ends_of_transfers_are_recognised() {
         of("/usr/lib/openssh/sftp-server"),
         Some(Recognised::SftpServer)
     );
+    // A word of several may be what an option takes, and behind `--` no word is an option.
+    let any = Some(Recognised::GitUploadPack {
+        path: "*".to_owned(),
+    });
+    assert_eq!(of("git-upload-pack /a.git --timeout 5"), any);
+    assert_eq!(of("git upload-pack --timeout 5 /a.git"), any);
+    let paths = ["plain", "-d/../x"].map(ToString::to_string).to_vec();
+    assert_eq!(
+        of("rsync --server --sender -l -- . plain -d/../x"),
+        Some(Recognised::RsyncSender { paths })
+    );
     for text in [
         "scp a b",
         "scp -f x; id",
@@ -193,7 +204,7 @@ fn values_of_the_hosts_own_are_told_from_what_somebody_may_have_chosen() {
     lists("HOME=a; cat $HOME", "cat a");
     lists("env HOME=a sh -c 'cat $HOME'", "cat a");
     assert!(
-        super::super::analyze(b"cat $HOME", &["HOME"])
+        super::super::analyze(b"cat $HOME", &[("HOME", "/x")])
             .commands
             .contains(&"cat *".to_owned())
     );
