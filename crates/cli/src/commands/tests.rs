@@ -143,7 +143,7 @@ fn a_denial_is_found_by_the_audit_id_that_the_client_was_told() {
         "reporter",
         "denied",
         "shop/no-blind-writes",
-        "DELETE FROM orders",
+        "DELETE ↵ FROM orders",
     ] {
         assert!(lines[1].contains(part), "{part} in {drawn}");
     }

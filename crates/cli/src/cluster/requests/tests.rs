@@ -53,7 +53,7 @@ billing/weir-7k2qd  waits 2m 30s, 12m 30s left
   target     orders-db
   rule       reporting/bulk
   rows       none delivered yet
-  statement  SELECT * FROM orders WHERE id > $1
+  statement  SELECT * ↵ FROM orders WHERE id > $1
   parameters '7', null
   approvals  1 of 2 (alice)
   decided by data-stewards
@@ -127,7 +127,7 @@ fn a_card_shows_what_is_touched_how_much_and_what_a_shape_would_free() {
   tables     public.customers
   labels     pii.ssn (public.customers.ssn), pii.email
   rows       10,000 delivered (2,048 bytes), about 120,000 expected
-  statement  SELECT * FROM orders WHERE id > $1
+  statement  SELECT * ↵ FROM orders WHERE id > $1
   parameters '7', null
   shape      for at most 30m: SELECT * FROM orders WHERE id > $1
   free       $1 = '7'
