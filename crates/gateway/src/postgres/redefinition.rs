@@ -100,7 +100,7 @@ impl Session {
         };
         let watch = self.seat.watch().clone();
         let mut stops = false;
-        let (session, statements) = (self.evidence.session.id.to_string(), self.statements);
+        let session = self.evidence.session.id.to_string();
         for active in self.pending.active() {
             let Some(analysed) = active.analysed() else {
                 continue;
@@ -110,7 +110,7 @@ impl Session {
                 catalog: Some(&catalog),
             };
             if active.stopped.is_none() && watch.met(reading, active.turn) {
-                let refusal = Refusal::redefined().with_audit_id(&session, statements);
+                let refusal = Refusal::redefined().with_audit_id(&session, active.number);
                 active.stopped = Some(refusal);
                 active.discarding = true;
                 stops = true;
