@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use weir_audit::{LabelledColumns, Outcome};
 use weir_policy::{
-    Amount, LabelId, LimitScope, Mask, Obligations, OnExceed, Scope, Step, ValueMask, Verdict,
+    Amount, LabelId, LimitScope, Mask, Meter, Obligations, OnExceed, Scope, Step, ValueMask,
+    Verdict,
 };
 
 use super::asked::Asked;
@@ -123,12 +124,9 @@ impl Gate {
         rows: u64,
         bytes: usize,
     ) -> Result<bool, Refusal> {
-        match active.meter.as_mut() {
-            Some(meter) => self
-                .session
-                .with_judge(|judge| judge.passes_some(meter, rows, bytes as u64)),
-            None => Ok(true),
-        }
+        self.metered(active, |judge, meter| {
+            judge.passes_some(meter, rows, bytes as u64)
+        })
     }
 
     /// Whether so many objects and bytes might pass at once now. None is counted.
@@ -138,10 +136,19 @@ impl Gate {
         rows: u64,
         bytes: usize,
     ) -> Result<bool, Refusal> {
+        self.metered(active, |judge, meter| {
+            judge.would_pass(meter, rows, bytes as u64)
+        })
+    }
+
+    /// What the judge says of a meter; where there is none, all passes.
+    fn metered(
+        &self,
+        active: &mut Active,
+        ask: impl FnOnce(&mut judge::Judge, &mut Meter) -> bool,
+    ) -> Result<bool, Refusal> {
         match active.meter.as_mut() {
-            Some(meter) => self
-                .session
-                .with_judge(|judge| judge.would_pass(meter, rows, bytes as u64)),
+            Some(meter) => self.session.with_judge(|judge| ask(judge, meter)),
             None => Ok(true),
         }
     }

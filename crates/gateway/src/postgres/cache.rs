@@ -9,7 +9,9 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use weir_sql::{Analysis, LexSettings, Shape};
 
+use super::definitions::outlasts;
 use super::judgement::Judgements;
+use super::need::Need;
 
 const MAX_ENTRIES: usize = 2048;
 const MAX_TEXT_BYTES: usize = 1024 * 1024;
@@ -33,6 +35,8 @@ struct Meaning {
     lex: LexSettings,
     fingerprint: OnceLock<Option<u64>>,
     normalized: OnceLock<Option<Arc<str>>>,
+    need: OnceLock<Need>,
+    outlasts: OnceLock<bool>,
     judgements: Judgements,
 }
 
@@ -49,6 +53,8 @@ impl Analysed {
             lex,
             fingerprint: OnceLock::new(),
             normalized: OnceLock::new(),
+            need: OnceLock::new(),
+            outlasts: OnceLock::new(),
             judgements: Judgements::default(),
         };
         Self {
@@ -72,6 +78,18 @@ impl Analysed {
     /// The text that the places in the finding are of.
     pub(crate) fn sample(&self) -> &str {
         &self.meaning.sample
+    }
+
+    /// What it needs of the catalog before it is judged.
+    pub(super) fn need(&self) -> Need {
+        let meaning = &self.meaning;
+        *meaning.need.get_or_init(|| Need::of(&meaning.analysis))
+    }
+
+    /// Whether what it does outlasts its answer.
+    pub(super) fn outlasts(&self) -> bool {
+        let meaning = &self.meaning;
+        *meaning.outlasts.get_or_init(|| outlasts(&meaning.analysis))
     }
 
     /// What was decided about the statement, where it stands alone.

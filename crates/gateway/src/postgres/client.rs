@@ -257,7 +257,7 @@ impl Session {
                 // What the batch has done would be lost with a reading that fails: the client must know.
                 let need = match ends_batch {
                     true => Need::Fresh,
-                    false => Need::of(&analysed),
+                    false => analysed.need(),
                 };
                 self.judge_text(&analysed, need).await?
             }

@@ -53,16 +53,11 @@ impl Names {
         }
     }
 
-    fn add(&mut self, others: Self) {
+    pub(super) fn add(&mut self, others: Self) {
         match (&mut *self, others) {
             (Self::Only(some), Self::Only(others)) => some.extend(others),
             _ => *self = Self::Any,
         }
-    }
-
-    pub(super) fn and(mut self, others: Self) -> Self {
-        self.add(others);
-        self
     }
 
     /// What a change gives another meaning to.
@@ -104,7 +99,6 @@ impl Names {
     }
 
     fn of_statement(statement: &Statement, catalog: Option<&Catalog>) -> Self {
-        let is_foreign = |name: &str| builtin::class(name).is_none();
         let hidden = statement.executes.is_some()
             || statement.fetches.is_some()
             || statement.opaque.is_some()
@@ -138,7 +132,6 @@ impl Names {
             Resolved::Unknown => return Self::Only(found),
             Resolved::Ambiguous(_) => return Self::Any,
         };
-        let is_foreign = |name: &str| builtin::class(name).is_none();
         let runs_code = named.access == Access::Write && relation.has_code();
         if runs_code || relation.calls.iter().any(|name| is_foreign(name)) {
             return Self::Any;
@@ -146,6 +139,11 @@ impl Names {
         found.extend(relation.reads.iter().map(|(_, name)| Box::from(&**name)));
         Self::Only(found)
     }
+}
+
+/// Whether a function is none of the server's own, by its name.
+fn is_foreign(name: &str) -> bool {
+    builtin::class(name).is_none()
 }
 
 /// Whether a statement may give a name another meaning than it has for others.
@@ -167,8 +165,8 @@ pub(super) fn gives_meaning(statement: &Statement) -> bool {
 }
 
 /// Whether what a text does outlasts its answer: it is no mere reading.
-pub(super) fn outlasts(analysed: &Analysed) -> bool {
-    let Analysis::Parsed(script) = analysed.analysis() else {
+pub(super) fn outlasts(analysis: &Analysis) -> bool {
+    let Analysis::Parsed(script) = analysis else {
         return true;
     };
     let is_pure = |name: &str| builtin::class(name) == Some(FunctionClass::Pure);
@@ -645,7 +643,7 @@ mod tests {
             ("DO 'BEGIN END'", true),
             ("SELECT 1 +", true),
         ] {
-            assert_eq!(outlasts(&analysed(text)), lasts, "{text}");
+            assert_eq!(analysed(text).outlasts(), lasts, "{text}");
         }
     }
 }

@@ -440,7 +440,7 @@ impl Session {
                 // Where it waited in vain, what comes back is looked at.
                 drop(self.await_definitions(analysed).await?);
             }
-            let need = analysed.map_or(Need::Fresh, |analysed| Need::of(analysed));
+            let need = analysed.map_or(Need::Fresh, |analysed| analysed.need());
             let waits = need >= Need::Begins || need == Need::Nothing && self.status == b'I';
             if need == Need::Alone && !self.catalog.is_fresh(self.taken.steady()) {
                 self.catalog.failed = Some("it was not read before the batch".into());

@@ -645,7 +645,7 @@ impl Candidate {
 
 /// What a statement that was prepared needs; nobody knows what one that was not seen does.
 fn need_of(statement: Option<&Arc<Prepared>>) -> Need {
-    statement.map_or(Need::Fresh, |prepared| Need::of(&prepared.analysed))
+    statement.map_or(Need::Fresh, |prepared| prepared.analysed.need())
 }
 
 fn opaque(reason: &str) -> Candidate {

@@ -2,7 +2,6 @@
 
 use weir_sql::{Analysis, FunctionRef, Statement, Transaction, builtin};
 
-use super::cache::Analysed;
 use super::refusal::Refusal;
 
 /// What a text needs of the catalog; the most that one of its statements needs.
@@ -19,8 +18,8 @@ pub(super) enum Need {
 }
 
 impl Need {
-    pub(super) fn of(analysed: &Analysed) -> Self {
-        match analysed.analysis() {
+    pub(super) fn of(analysis: &Analysis) -> Self {
+        match analysis {
             Analysis::Parsed(script) => {
                 let needs = script.statements.iter().map(Self::of_statement);
                 needs.max().unwrap_or(Self::Nothing)
@@ -114,7 +113,7 @@ mod tests {
     #[test]
     fn only_what_names_nothing_needs_no_catalog() {
         let cache = StatementCache::default();
-        let need = |text| Need::of(&cache.analyse(text, &LexSettings::default()));
+        let need = |text| cache.analyse(text, &LexSettings::default()).need();
         for text in [
             "",
             "SELECT 1",

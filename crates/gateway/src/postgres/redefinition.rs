@@ -7,7 +7,7 @@ use weir_sql::{Analysis, Transaction};
 use weir_wire_postgres::message;
 
 use super::cache::Analysed;
-use super::definitions::{Names, Reading, gives_meaning, outlasts};
+use super::definitions::{Names, Reading, gives_meaning};
 use super::pending::Owed;
 use super::refusal::Refusal;
 use super::session::{Session, SessionEnd};
@@ -44,16 +44,11 @@ impl Session {
         let Analysis::Parsed(script) = analysed.analysis() else {
             return Ok(None);
         };
-        let mut changes = None;
-        for statement in &script.statements {
-            if gives_meaning(statement) {
-                let names = Names::changed_by(statement);
-                changes = Some(match changes {
-                    Some(before) => names.and(before),
-                    None => names,
-                });
-            }
-        }
+        let defining = script.statements.iter().filter(|it| gives_meaning(it));
+        let changes = defining.map(Names::changed_by).reduce(|mut all, names| {
+            all.add(names);
+            all
+        });
         if changes.is_some() {
             self.hear_answers().await?;
         }
@@ -84,7 +79,7 @@ impl Session {
             .front()
             .map_or(self.judged_at, |first| first.turn);
         let met = self.seat.turn() != since && self.seat.watch().met(reading, since);
-        let barred = self.status == b'I' && outlasts(analysed) && !self.seat.lasts(reading);
+        let barred = self.status == b'I' && analysed.outlasts() && !self.seat.lasts(reading);
         Ok((met || barred).then(Refusal::redefined))
     }
 

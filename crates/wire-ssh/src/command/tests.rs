@@ -12,6 +12,15 @@ fn of(text: &str) -> Command {
     analyze(text.as_bytes(), &[("LC_X", "x")])
 }
 
+/// None of the texts gets past a rule against the tools of a dump.
+fn all_are_refused(texts: &[&str]) {
+    let missed: Vec<&&str> = texts
+        .iter()
+        .filter(|text| refused(text).is_none())
+        .collect();
+    assert!(missed.is_empty(), "{} missed: {missed:#?}", missed.len());
+}
+
 /// Whether a rule against the tools of a dump would refuse it.
 fn refused(text: &str) -> Option<String> {
     let command = of(text);
