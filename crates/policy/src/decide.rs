@@ -26,6 +26,10 @@ use crate::scope::{Scope, ScopedLimit, ScopedPolicy, ScopedRule};
 pub const UNPROVEN_HINT: &str =
     "select the column itself, without an expression around it; it is then masked";
 
+/// What to do instead, where labelled values would be left behind.
+const KEPT_HINT: &str = "leave the labelled columns out; what stores or shows them anew is made by an administrator, \
+     whom this policy does not bind";
+
 /// What one or more policies say.
 #[derive(Default)]
 struct Tally {
@@ -249,13 +253,18 @@ impl Scope {
         for rule in binding.filter(|rule| rule.restricts(facts).is_ok()) {
             let mut applied = false;
             for (column, output) in facts.sql.outputs.iter().enumerate() {
-                let (Output::Labelled(ids) | Output::Unproven(ids)) = output else {
+                let (Output::Labelled(ids) | Output::Unproven(ids) | Output::Kept(ids)) = output
+                else {
                     continue;
                 };
                 let covered = ids.iter().copied().filter(|id| rule.covers(*id));
-                if matches!(output, Output::Unproven(_)) {
+                if !matches!(output, Output::Labelled(_)) {
                     let lifted = |id: &LabelId| proven_enough.iter().any(|r| r.covers(*id));
                     if let Some(id) = covered.filter(|id| !lifted(id)).min() {
+                        let before = facts.sql.outputs.iter().take(column);
+                        let column = before.filter(|one| !matches!(one, Output::Kept(_))).count();
+                        let is_kept = matches!(output, Output::Kept(_));
+                        let column = (!is_kept).then_some(column);
                         tally.denials.push(self.unproven(rule, column, id));
                     }
                     continue;
@@ -282,21 +291,28 @@ impl Scope {
         }
     }
 
-    fn unproven(&self, rule: &ScopedRule, column: usize, id: LabelId) -> Denial {
+    /// What cannot be masked: a column of the result, or what is left behind.
+    fn unproven(&self, rule: &ScopedRule, column: Option<usize>, id: LabelId) -> Denial {
+        let label = self.label_name(id);
+        let (reason, hint) = match column {
+            Some(column) => (
+                format!(
+                    "where the value of result column {} comes from cannot be proven, and it may \
+                     carry {label}",
+                    column + 1
+                ),
+                UNPROVEN_HINT,
+            ),
+            None => (
+                format!("what it would store or define may carry {label}, where nothing masks it"),
+                KEPT_HINT,
+            ),
+        };
+        let hint = rule.rule.hint.as_deref().unwrap_or(hint).to_owned();
         Denial {
             rule: rule.name.clone(),
-            reason: format!(
-                "where the value of result column {} comes from cannot be proven, and it may carry \
-                 {}",
-                column + 1,
-                self.label_name(id)
-            ),
-            hint: Some(
-                rule.rule
-                    .hint
-                    .clone()
-                    .unwrap_or_else(|| UNPROVEN_HINT.to_owned()),
-            ),
+            reason,
+            hint: Some(hint),
         }
     }
 

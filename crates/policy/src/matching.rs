@@ -194,7 +194,7 @@ impl<'a> Facts<'a> {
     pub(crate) fn touched(&self) -> impl Iterator<Item = (LabelId, Use)> {
         let outputs = self.sql.outputs.iter().flat_map(|output| match output {
             Output::Clean => [].iter(),
-            Output::Labelled(ids) | Output::Unproven(ids) => ids.iter(),
+            Output::Labelled(ids) | Output::Unproven(ids) | Output::Kept(ids) => ids.iter(),
         });
         self.sql
             .label_uses
@@ -207,7 +207,9 @@ impl<'a> Facts<'a> {
     fn unproven(&self) -> bool {
         self.sql.outputs.iter().any(|output| match output {
             Output::Clean | Output::Labelled(_) => false,
-            Output::Unproven(ids) => ids.is_empty() || ids.iter().any(|id| self.counts(*id)),
+            Output::Unproven(ids) | Output::Kept(ids) => {
+                ids.is_empty() || ids.iter().any(|id| self.counts(*id))
+            }
         })
     }
 

@@ -233,7 +233,7 @@ pub struct LabelUse {
     pub how: Use,
 }
 
-/// What is known about one result column.
+/// What is known about one result column, or about what a statement leaves behind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Output<'a> {
     /// It cannot carry a labelled value.
@@ -243,4 +243,7 @@ pub enum Output<'a> {
     Labelled(&'a [LabelId]),
     /// Its origin is not proven and it may carry these labels.
     Unproven(&'a [LabelId]),
+    /// No column: values with these labels would be stored, or defined to be shown, where the labels do not
+    /// follow.
+    Kept(&'a [LabelId]),
 }

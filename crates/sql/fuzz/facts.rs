@@ -88,6 +88,10 @@ impl Oracle for Catalog {
         self.0.as_ref().map(<[Column; 3]>::as_slice)
     }
 
+    fn has_type(&self, _: usize, _: usize, _: &str) -> bool {
+        false
+    }
+
     fn is_trusted(&self, _: usize) -> bool {
         false
     }

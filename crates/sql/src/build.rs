@@ -3,6 +3,7 @@
 //! `Builder` holds the `Statement` that grows while its tree is walked. Node kinds that the
 //! walk does not know make the statement opaque; nothing is skipped in silence.
 
+mod block;
 mod dml;
 mod expr;
 mod from;

@@ -87,6 +87,9 @@ pub struct Statement {
     pub defines: Option<String>,
     /// Code in another language that the statement runs or defines.
     pub code: Vec<Code>,
+    /// Set for a `DO` of PL/pgSQL that does nothing but run these statements, in order: no variables, no
+    /// branches, nothing that is put together as it runs.
+    pub block: Option<Vec<Statement>>,
     /// Statements in the body of an SQL-standard routine or the actions of a rule: they run
     /// later, so their effects are not in `effects`.
     pub contained: Vec<Statement>,

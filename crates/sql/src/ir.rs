@@ -187,7 +187,8 @@ pub(crate) enum Expr {
     },
     Row(Vec<Self>),
     Array(Vec<Self>),
-    Cast(Box<Self>),
+    /// A cast, or a collation; to which type, where that is one of `own_type` without a length.
+    Cast(Box<Self>, Option<&'static str>),
     Call(Box<Call>),
     Case {
         arg: Option<Box<Self>>,

@@ -13,6 +13,9 @@ pub trait Oracle {
     /// `Origin::Relation`.
     fn columns(&self, relation: usize) -> Option<&[Column]>;
 
+    /// Whether values of a column are values of this type of the server's, unchanged by a cast to it.
+    fn has_type(&self, relation: usize, column: usize, name: &str) -> bool;
+
     /// Whether the function is known to return nothing but a function of its arguments.
     /// The results of others carry `Origin::Function`.
     fn is_trusted(&self, function: usize) -> bool;

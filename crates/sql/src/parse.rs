@@ -50,6 +50,11 @@ pub(crate) fn parse(text: &str, lex: &LexSettings) -> Result<ParseResult, Reject
     }
 }
 
+/// The tokens of a text, comments among them.
+pub(crate) fn tokens(text: &str) -> Option<Vec<ScanToken>> {
+    guarded(|| pg_query::scan_tokens(text))?.ok()
+}
+
 /// See `Script::fingerprint`.
 pub(crate) fn fingerprint(text: &str, lex: &LexSettings) -> Option<String> {
     guarded(|| pg_query::fingerprint(text, options(lex), 0))?
@@ -125,7 +130,7 @@ fn cursor(text: &str, lex: &LexSettings, message: &str) -> Option<u32> {
     if text.len() > MAX_CURSOR_TEXT {
         return None;
     }
-    let Some(Ok(tokens)) = guarded(|| pg_query::scan_tokens(text)) else {
+    let Some(tokens) = tokens(text) else {
         // The scanner itself fails: the near text runs to the end of what it read.
         return text
             .ends_with(near)

@@ -1,5 +1,6 @@
 //! Tests of the whole crate, by class of claim.
 
+mod blocks;
 mod facts;
 mod hostile;
 mod lineage;

@@ -41,6 +41,9 @@ pub(crate) struct Relation {
     labels: Vec<Labels>,
     /// Which columns cannot be null.
     filled: Vec<bool>,
+    /// The types of columns that have one of the server's own (see `weir_sql::own_type`), by a name that only
+    /// that one has.
+    types: Vec<Option<&'static str>>,
     /// What the definition of a view that is not the server's own calls, through other views too.
     pub(crate) calls: Vec<Box<str>>,
     /// What it reads, in the same way: schemas and names.
@@ -129,6 +132,13 @@ impl Relation {
         self.labels
             .get(index)
             .map_or(&[], |labels| labels.ids.as_slice())
+    }
+
+    /// Whether a cast to this type leaves the values of the column at `index` as they are.
+    fn has_type(&self, index: usize, name: &str) -> bool {
+        let is_text = |name: &str| matches!(name, "text" | "varchar");
+        let own = self.types.get(index).copied().flatten();
+        own.is_some_and(|own| own == name || is_text(own) && is_text(name))
     }
 
     fn is_labelled(&self) -> bool {
@@ -290,6 +300,7 @@ impl Catalog {
                 attributes: Vec::new(),
                 labels: Vec::new(),
                 filled: Vec::new(),
+                types: Vec::new(),
                 calls: Vec::new(),
                 reads: Vec::new(),
                 code: Vec::new(),
@@ -310,6 +321,7 @@ impl Catalog {
         });
         relation.attributes.push(column.attribute);
         relation.filled.push(column.not_null);
+        relation.types.push(weir_sql::own_type(column.own_type));
         relation.labels.push(Labels::default());
         relation.add(at, &ids, false);
         if column.schema == "pg_catalog" && is_sample(column.relation, column.name) {

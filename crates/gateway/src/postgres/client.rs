@@ -110,7 +110,7 @@ impl Session {
             }
             tag::SYNC => {
                 self.end_batch().await?;
-                self.batch_open = false;
+                self.batch_open &= self.pending.takes_copy();
                 self.forward(total, Owed::Sync);
             }
             tag::COPY_DONE | tag::COPY_FAIL => self.forward(total, Owed::CopyEnd),

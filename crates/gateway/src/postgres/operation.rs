@@ -69,9 +69,20 @@ pub(super) struct OutputLabels {
     proven: bool,
     /// Whether the value is computed from a labelled one.
     pub(super) derived: bool,
+    /// Whether it is no column of the result: the value goes where labels do not follow.
+    kept: bool,
 }
 
 impl OutputLabels {
+    fn kept(ids: Vec<LabelId>) -> Self {
+        Self {
+            ids,
+            kept: true,
+            derived: true,
+            ..Self::default()
+        }
+    }
+
     /// Whether the column may carry this label.
     pub(super) fn carries(&self, label: LabelId) -> bool {
         self.ids.contains(&label)
@@ -88,7 +99,7 @@ impl OutputLabels {
         Self {
             ids: ids.iter().copied().map(LabelId).collect(),
             proven: true,
-            derived: false,
+            ..Self::default()
         }
     }
 }
@@ -115,6 +126,7 @@ impl TracedOutputs {
             proven: column.derivation == Derivation::Direct,
             derived: column.derivation == Derivation::Derived,
             ids,
+            kept: false,
         }
     }
 }
@@ -150,6 +162,9 @@ impl Judged {
         for body in bodies {
             judged.add(body, view, true);
         }
+        if let Some(block) = &statement.block {
+            judged.run(block, view);
+        }
         let copied: Vec<LabelUse> = judged
             .uses
             .iter()
@@ -164,6 +179,19 @@ impl Judged {
             judged.stores_collected |= judged.collects;
         }
         judged
+    }
+
+    /// A block runs its statements one after another: each meets what those before it have done.
+    fn run(&mut self, block: &[Statement], view: &View<'_>) {
+        let mut earlier = view.earlier.clone();
+        for statement in block {
+            let view = View {
+                catalog: view.catalog,
+                earlier: &earlier,
+            };
+            self.add(statement, &view, false);
+            earlier.add(&self.leaves);
+        }
     }
 
     /// A cursor reads what its names mean when it is opened, whatever they mean to a later FETCH: what
@@ -204,7 +232,8 @@ impl Judged {
             .opaque
             .take()
             .or_else(|| statement.opaque.map(Box::from));
-        for code in statement.code.iter().filter(|code| code.runs_now) {
+        let runs = |code: &&weir_sql::Code| code.runs_now && statement.block.is_none();
+        for code in statement.code.iter().filter(runs) {
             self.add_block(code, view);
         }
         self.copies_out |= statement
@@ -390,11 +419,7 @@ impl Judged {
     fn shown_somewhere(&mut self, labels: Vec<LabelId>) {
         if !labels.is_empty() {
             self.touches = true;
-            self.outputs.push(OutputLabels {
-                ids: labels,
-                proven: false,
-                derived: true,
-            });
+            self.outputs.push(OutputLabels::kept(labels));
         }
     }
 
@@ -415,11 +440,7 @@ impl Judged {
         if kept.is_some_and(|kept| labels.iter().all(|label| kept.contains(label))) {
             return false;
         }
-        self.outputs.push(OutputLabels {
-            ids: labels.to_vec(),
-            proven: false,
-            derived: true,
-        });
+        self.outputs.push(OutputLabels::kept(labels.to_vec()));
         true
     }
 
@@ -485,8 +506,8 @@ impl Judged {
         }));
         self.outputs.push(OutputLabels {
             ids,
-            proven: false,
             derived: true,
+            ..OutputLabels::default()
         });
     }
 
@@ -523,6 +544,7 @@ impl Judged {
             .iter()
             .map(|output| match (output.ids.as_slice(), output.proven) {
                 ([], _) => Output::Clean,
+                (ids, _) if output.kept => Output::Kept(ids),
                 (ids, true) => Output::Labelled(ids),
                 (ids, false) => Output::Unproven(ids),
             })
@@ -582,6 +604,7 @@ impl Judged {
                             ids: labels.ids.clone(),
                             proven: true,
                             derived: labels.derived,
+                            kept: false,
                         };
                     }
                     None if field.table_oid < FIRST_USER_OID || self.reads_made => {}

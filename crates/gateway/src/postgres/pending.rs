@@ -159,14 +159,17 @@ impl Pending {
             .collect()
     }
 
-    /// The server waits for COPY data: it ignores Sync until the client ends the COPY.
-    pub(super) fn start_copy_in(&mut self) {
+    /// The server waits for COPY data: it ignores Sync until the client ends the COPY. Whether the newest message
+    /// is a Sync that it ignores, so that no Sync is on the way.
+    pub(super) fn start_copy_in(&mut self) -> bool {
         let ended = self
             .entries
             .iter()
             .position(|entry| matches!(entry.owed, Owed::CopyEnd));
         let mut index = 0;
         let end = ended.unwrap_or(usize::MAX);
+        let newest = self.entries.back().map(|entry| &entry.owed);
+        let ends_ignored = ended.is_none() && matches!(newest, Some(Owed::Sync));
         self.entries.retain(|entry| {
             let ignored = index > 0 && index < end && matches!(entry.owed, Owed::Sync);
             let end_marker = index == end;
@@ -174,6 +177,7 @@ impl Pending {
             !ignored && !end_marker
         });
         self.copy_in = ended.is_none();
+        ends_ignored
     }
 
     /// Whether the server waits for COPY data.
@@ -333,7 +337,7 @@ mod tests {
         let mut pending = Pending::default();
         pending.push(execute());
         pending.push(Owed::Sync);
-        pending.start_copy_in();
+        assert!(pending.start_copy_in());
         assert_eq!(kinds(&pending), "E");
         pending.push(Owed::Sync);
         pending.push(Owed::CopyEnd);
@@ -347,7 +351,7 @@ mod tests {
         pending.push(execute());
         pending.push(Owed::CopyEnd);
         pending.push(Owed::Sync);
-        pending.start_copy_in();
+        assert!(!pending.start_copy_in());
         assert_eq!(kinds(&pending), "ES");
     }
 

@@ -256,7 +256,8 @@ impl Session {
             (tag::COMMAND_COMPLETE | tag::EMPTY_QUERY, _) => self.complete(header),
             (tag::PORTAL_SUSPENDED, Owed::Execute(..)) => self.suspended(),
             (tag::COPY_IN, _) => {
-                self.pending.start_copy_in();
+                // The batch goes on.
+                self.batch_open |= self.pending.start_copy_in();
                 Ok(Fate::Forward)
             }
             (tag::COPY_BOTH, _) if !self.connection.replication => Err(SessionEnd::Ended(

@@ -305,6 +305,30 @@ fn a_proven_column_is_masked_and_an_unproven_one_refused() {
         "where the value of result column 2 comes from cannot be proven, and it may carry pii.ssn"
     );
 
+    let outputs = [
+        Output::Kept(&[CARD]),
+        Output::Clean,
+        Output::Unproven(&[SSN]),
+    ];
+    let sql = select(&outputs);
+    let reasons = |label: &str| {
+        let hide = rule("hide", Some(Action::Mask), labels(&[label]));
+        match decide(vec![policy("p", vec![hide])], &Operation::Sql(&sql)).verdict {
+            Verdict::Deny(denial) => denial.reason,
+            _ => panic!("not denied"),
+        }
+    };
+    assert_eq!(
+        reasons("pii.card"),
+        "what it would store or define may carry pii.card, where nothing masks it"
+    );
+    assert_eq!(
+        reasons("pii.ssn"),
+        "where the value of result column 2 comes from cannot be proven, and it may carry pii.ssn"
+    );
+    let outputs = [Output::Clean, Output::Unproven(&[SSN])];
+    let sql = select(&outputs);
+
     let named = Match {
         unproven: true,
         ..labels(&["pii.ssn"])

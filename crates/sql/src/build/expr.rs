@@ -140,13 +140,16 @@ impl Builder {
                     {
                         constant
                     }
-                    Some(inner) => Expr::Cast(Box::new(inner)),
+                    Some(inner) => {
+                        let to = cast.type_name.as_ref().and_then(plain_type);
+                        Expr::Cast(Box::new(inner), to)
+                    }
                 }
             }
             // A collation decides what a value is equal to, and may ignore most of it.
             NodeEnum::CollateClause(clause) => match self.optional(clause.arg.as_deref()) {
                 None => Expr::Const,
-                Some(inner) => Expr::Cast(Box::new(inner)),
+                Some(inner) => Expr::Cast(Box::new(inner), None),
             },
             NodeEnum::SubLink(link) => self.sub_link(link),
             NodeEnum::CaseExpr(case) => self.case(case),
@@ -446,6 +449,14 @@ pub(super) fn compares_as_usual(name: &TypeName) -> bool {
             .is_none_or(|schema| schema == "pg_catalog")
             && USUAL_TYPES.contains(&name.name.as_str())
     })
+}
+
+/// The server's own type that is named without a length, so that a value of it stays what it is.
+fn plain_type(name: &TypeName) -> Option<&'static str> {
+    let found = qualified(&name.names)?;
+    let own = found.schema.is_none_or(|schema| schema == "pg_catalog");
+    let plain = name.typmods.is_empty() && name.array_bounds.is_empty() && !name.setof;
+    (own && plain).then(|| crate::own_type(&found.name))?
 }
 
 /// Whether an operator answers yes or no about its operands rather than computing a value.

@@ -234,12 +234,14 @@ impl Builder {
                 _ => text = value,
             }
         }
-        let code = Code {
+        if language == "plpgsql" {
+            self.statement.block = super::block::statements(&text);
+        }
+        self.statement.code.push(Code {
             language: Some(language),
             text,
             runs_now: true,
-        };
-        self.statement.code.push(code);
+        });
         self.plain("DO", Effect::Do)
     }
 

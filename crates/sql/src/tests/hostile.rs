@@ -21,6 +21,10 @@ impl Oracle for Blind {
         None
     }
 
+    fn has_type(&self, _: usize, _: usize, _: &str) -> bool {
+        false
+    }
+
     fn is_trusted(&self, _: usize) -> bool {
         false
     }

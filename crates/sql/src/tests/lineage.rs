@@ -62,7 +62,12 @@ fn whatever_is_computed_is_derived() {
         &[
             "SELECT upper(ssn) FROM customers",
             "SELECT ssn || '' FROM customers",
-            "SELECT ssn::text FROM customers",
+            "SELECT ssn::varchar(3) FROM customers",
+            "SELECT ssn::text[] FROM customers",
+            "SELECT ssn::bpchar FROM customers",
+            "SELECT ssn::public.text FROM customers",
+            "SELECT (ssn || '')::text FROM customers",
+            "SELECT ssn COLLATE \"C\" FROM customers",
             "SELECT ssn COLLATE \"C\" FROM customers",
             "SELECT coalesce(ssn, '') FROM customers",
             "SELECT nullif(ssn, '') FROM customers",
@@ -190,6 +195,27 @@ fn natural_joins_merge_what_both_sides_have() {
         outputs("SELECT * FROM customers NATURAL JOIN orders"),
         "...==.=..."
     );
+}
+
+#[test]
+fn a_cast_to_the_type_that_a_column_has_is_the_column() {
+    all(
+        "=",
+        &[
+            "SELECT ssn::text FROM customers",
+            "SELECT CAST(c.ssn AS varchar) FROM customers c",
+            "SELECT x::pg_catalog.text FROM (SELECT ssn::character varying AS x FROM customers) t",
+            "SELECT salary::decimal FROM customers",
+        ],
+    );
+    all(
+        "~",
+        &[
+            "SELECT salary::numeric(9, 2) FROM customers",
+            "SELECT salary::int FROM customers",
+        ],
+    );
+    all(".", &["SELECT id::text FROM customers"]);
 }
 
 #[test]

@@ -109,6 +109,7 @@ fn other_conditions_are_predicates() {
             "SELECT id FROM customers WHERE ssn BETWEEN '1' AND '2'",
             "SELECT id FROM customers WHERE left(ssn, 1) = '7'",
             "SELECT id FROM customers WHERE ssn::char(3) = '774'",
+            "SELECT id FROM customers WHERE ssn::varchar(3) = '774'",
             "SELECT id FROM customers WHERE ssn = md5(random()::text)",
             "SELECT id FROM customers WHERE (ssn = '7')::int = 1",
             "SELECT id FROM customers WHERE CASE WHEN ssn = '7' THEN true END",

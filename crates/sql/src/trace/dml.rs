@@ -229,7 +229,7 @@ impl Tracer<'_> {
     fn is_total(&mut self, expr: &Expr, scope: &Scope<'_>) -> bool {
         match expr {
             Expr::Const | Expr::Param | Expr::Column(_) => true,
-            Expr::Cast(inner) => self.is_total(inner, scope),
+            Expr::Cast(inner, _) => self.is_total(inner, scope),
             Expr::Chosen(parts) => parts.iter().all(|part| self.is_total(part, scope)),
             Expr::Call(call) => {
                 let redefined = |function| self.oracle.is_redefined(function);
@@ -268,7 +268,7 @@ impl Tracer<'_> {
                 self.is_unlabelled(left, scope)
                     && list.iter().all(|one| self.is_unlabelled(one, scope))
             }
-            Expr::Cast(inner) | Expr::NullTest(inner) => self.is_unlabelled(inner, scope),
+            Expr::Cast(inner, _) | Expr::NullTest(inner) => self.is_unlabelled(inner, scope),
             Expr::Row(parts) | Expr::Bool(parts) => {
                 parts.iter().all(|part| self.is_unlabelled(part, scope))
             }
@@ -344,7 +344,7 @@ impl Tracer<'_> {
                     || call.function.is_some_and(foreign)
                     || call.args.iter().any(|arg| self.multiplies(arg))
             }
-            Expr::Cast(inner) | Expr::NullTest(inner) => self.multiplies(inner),
+            Expr::Cast(inner, _) | Expr::NullTest(inner) => self.multiplies(inner),
             Expr::Row(parts)
             | Expr::Array(parts)
             | Expr::Computed(parts)

@@ -33,7 +33,13 @@ impl Tracer<'_> {
                 self.any(parts, scope).derive()
             }
             Expr::Chosen(parts) => self.any(parts, scope).choose(),
-            Expr::Cast(inner) => self.expr(inner, scope).derive(),
+            Expr::Cast(inner, to) => {
+                let prov = self.expr(inner, scope);
+                match to {
+                    Some(to) if self.is_of_type(&prov, to) => prov,
+                    _ => prov.derive(),
+                }
+            }
             Expr::Call(call) => self.call(call, scope),
             Expr::Case {
                 arg,
@@ -117,6 +123,15 @@ impl Tracer<'_> {
             }
             Expr::Unknown => self.unresolved(),
         }
+    }
+
+    /// Whether a value is that of columns which have this type, so that a cast to it changes nothing.
+    fn is_of_type(&self, prov: &Prov, to: &str) -> bool {
+        let has_type = |number: &u32| match self.named(*number) {
+            Some(Origin::Column { relation, column }) => self.oracle.has_type(relation, column, to),
+            _ => false,
+        };
+        !prov.derived && prov.origins.iter().all(has_type)
     }
 
     /// Any of several values.
@@ -410,7 +425,7 @@ fn names_column(expr: &Expr) -> bool {
         | Expr::SubLink { .. }
         | Expr::Case { .. }
         | Expr::Unknown => true,
-        Expr::Cast(inner) | Expr::NullTest(inner) => names_column(inner),
+        Expr::Cast(inner, _) | Expr::NullTest(inner) => names_column(inner),
         Expr::Row(parts)
         | Expr::Array(parts)
         | Expr::Computed(parts)

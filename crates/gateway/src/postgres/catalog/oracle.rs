@@ -329,6 +329,13 @@ impl weir_sql::Oracle for Oracle<'_> {
         }
     }
 
+    fn has_type(&self, relation: usize, column: usize, name: &str) -> bool {
+        match self.relations.get(relation) {
+            Some(Resolved::One(found)) if !self.after_ddl => found.has_type(column, name),
+            _ => false,
+        }
+    }
+
     fn is_trusted(&self, function: usize) -> bool {
         let Some(function) = self.statement.functions.get(function) else {
             return false;

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 /// The statements with the numbers of their columns, in the order in which [`Rows`] holds their results.
 pub(crate) const QUERIES: [(&str, usize); 6] = [
-    (COLUMNS, 6),
+    (COLUMNS, 7),
     (INHERITS, 2),
     (VIEWS, 3),
     (FUNCTIONS, 4),
@@ -28,10 +28,13 @@ pub(crate) fn in_hex(query: &str, columns: usize) -> String {
 
 const COLUMNS: &str = "SELECT c.oid::pg_catalog.int8::pg_catalog.text, n.nspname::pg_catalog.text, \
     c.relname::pg_catalog.text, a.attnum::pg_catalog.text, a.attname::pg_catalog.text, \
-    a.attnotnull::pg_catalog.text \
+    a.attnotnull::pg_catalog.text, \
+    CASE WHEN NOT (t.typname OPERATOR(pg_catalog.=) ANY (SELECT o.typname FROM pg_catalog.pg_type o \
+    WHERE o.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid)) THEN t.typname::pg_catalog.text END \
     FROM pg_catalog.pg_class c \
     JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace \
     JOIN pg_catalog.pg_attribute a ON a.attrelid OPERATOR(pg_catalog.=) c.oid \
+    JOIN pg_catalog.pg_type t ON t.oid OPERATOR(pg_catalog.=) a.atttypid \
     WHERE a.attnum OPERATOR(pg_catalog.>) 0 AND NOT a.attisdropped \
     AND (c.relkind OPERATOR(pg_catalog.=) 'r' OR c.relkind OPERATOR(pg_catalog.=) 'p' \
     OR c.relkind OPERATOR(pg_catalog.=) 'v' OR c.relkind OPERATOR(pg_catalog.=) 'm' \
@@ -191,6 +194,8 @@ pub(super) struct ColumnRow<'a> {
     pub(super) attribute: i16,
     pub(super) name: &'a str,
     pub(super) not_null: bool,
+    /// The name of its type, if no type of the database has that name; else empty.
+    pub(super) own_type: &'a str,
 }
 
 /// One view.
@@ -271,6 +276,7 @@ impl Rows {
                 attribute,
                 name: cell(row, 4),
                 not_null: cell(row, 5) == "true",
+                own_type: cell(row, 6),
             });
         }
         Ok(found)

@@ -36,11 +36,7 @@ impl Judged {
                     if labels.iter().all(|label| kept.contains(label)) {
                         continue;
                     }
-                    self.outputs.push(OutputLabels {
-                        ids: labels.clone(),
-                        proven: false,
-                        derived: true,
-                    });
+                    self.outputs.push(OutputLabels::kept(labels.clone()));
                     Use::Write
                 }
             };

@@ -130,3 +130,71 @@ fn a_lock_stores_no_records() {
     assert!(!stores(&format!("{queue} pg_try_advisory_lock(id)")));
     assert!(stores(&format!("{queue} lo_put(id, 0, 'x') IS NULL")));
 }
+
+#[test]
+fn a_block_does_what_its_statements_do() {
+    use weir_policy::{Effect, EffectSet, WhereClause};
+    let facts = |body: &str| {
+        judged(&format!("DO $do$ BEGIN {body} END $do$"), |sql| {
+            let uses: Vec<Use> = sql.label_uses.iter().map(|used| used.how).collect();
+            (
+                sql.effects,
+                sql.settings.len(),
+                sql.where_clause,
+                uses,
+                sql.opaque.is_some(),
+            )
+        })
+    };
+    let does = |effect| EffectSet::of(&[Effect::Do, effect]);
+    assert_eq!(
+        facts("UPDATE orders SET memo = 'x' WHERE id = 1;"),
+        (does(Effect::Update), 0, WhereClause::Present, vec![], false)
+    );
+    assert_eq!(
+        facts("UPDATE orders SET memo = 'x';").2,
+        WhereClause::Missing
+    );
+    let key = "ALTER TABLE orders ADD FOREIGN KEY (id) REFERENCES customers";
+    let handled = "EXCEPTION WHEN duplicate_object THEN null;";
+    assert_eq!(
+        facts(&format!("{key} (id); {handled}")),
+        (
+            does(Effect::Alter),
+            0,
+            WhereClause::NotApplicable,
+            vec![],
+            false
+        )
+    );
+    assert_eq!(facts(&format!("{key} (ssn); {handled}")).3, [Use::Join]);
+    assert_eq!(
+        facts("DELETE FROM customers WHERE ssn LIKE '7%';").3,
+        [Use::Predicate]
+    );
+    let copies = |body: &str| {
+        let copied = |sql: &SqlOperation<'_>| {
+            let mut outputs = sql.outputs.iter();
+            outputs.any(|one| matches!(one, weir_policy::Output::Kept(_)))
+        };
+        judged(&format!("DO $do$ BEGIN {body} END $do$"), copied)
+    };
+    assert!(copies(
+        "INSERT INTO orders (memo) SELECT ssn FROM customers;"
+    ));
+    assert!(!copies(
+        "INSERT INTO orders (memo) SELECT 'x' FROM customers;"
+    ));
+    // What the first one does to names is not known when the second one is judged.
+    let swapped = "DROP TABLE customers; INSERT INTO orders (memo) SELECT ssn FROM customers;";
+    let unproven = |sql: &SqlOperation<'_>| {
+        let mut outputs = sql.outputs.iter();
+        outputs.any(|one| matches!(one, weir_policy::Output::Unproven(_)))
+    };
+    assert!(judged(
+        &format!("DO $do$ BEGIN {swapped} END $do$"),
+        unproven
+    ));
+    // What is put together as it runs is still read by its words, where they say enough.
+    assert!(facts("EXECUTE 'DELETE FROM ' || 'customers';").4);
+}
