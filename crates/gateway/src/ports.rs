@@ -68,7 +68,8 @@ pub struct PinnedColumn {
     pub attribute: i16,
     /// The label's name.
     pub label: Arc<str>,
-    /// The name under which it was labelled: schema, relation and column.
+    /// The name under which it was labelled: schema, relation and column. Empty where it was not, and has the label
+    /// from another column.
     pub name: String,
 }
 

@@ -22,6 +22,7 @@ mod login;
 mod made;
 mod mask;
 mod need;
+mod opening;
 mod operation;
 mod pending;
 mod prepared;

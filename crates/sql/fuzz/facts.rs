@@ -92,6 +92,14 @@ impl Oracle for Catalog {
         false
     }
 
+    fn is_unique(&self, _: usize, _: usize) -> bool {
+        true
+    }
+
+    fn fills(&self, _: usize, _: Option<usize>) -> bool {
+        false
+    }
+
     fn is_trusted(&self, _: usize) -> bool {
         false
     }

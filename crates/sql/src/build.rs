@@ -172,6 +172,11 @@ impl Builder {
     }
 }
 
+/// Whether a relation goes with the session.
+fn is_temporary(relation: Option<&RangeVar>) -> bool {
+    relation.is_some_and(|relation| relation.relpersistence == "t")
+}
+
 /// The text of a name node.
 pub(crate) fn text(node: &Node) -> Option<&str> {
     match node.node.as_ref()? {

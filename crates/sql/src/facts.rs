@@ -40,6 +40,11 @@ pub struct Statement {
     pub columns: Vec<DefinitionColumn>,
     /// Columns that a foreign key compares with others: a row can be stored or not, and that tells.
     pub keys: Vec<String>,
+    /// Relations whose primary keys a foreign key refers to without naming columns.
+    pub primary_keys: Vec<FunctionRef>,
+    /// Columns by which an index sorts others that it holds as well: a column, and those behind it, `None` for an
+    /// expression.
+    pub sorts: Vec<(String, Vec<Option<String>>)>,
     /// Settings that the statement changes.
     pub settings: Vec<SettingChange>,
     /// The worst WHERE clause of all UPDATE, DELETE and MERGE parts.
@@ -77,6 +82,8 @@ pub struct Statement {
     pub stores_collected: bool,
     /// Whether the statement may change the catalog (or `search_path` objects).
     pub changes_schema: bool,
+    /// Whether what it makes is there for this session only.
+    pub temporary: bool,
     /// A relation or a column gets another name, or a relation another schema.
     pub renames: Option<Rename>,
     /// Whether it makes a relation the child or partition of another one.

@@ -16,6 +16,13 @@ pub trait Oracle {
     /// Whether values of a column are values of this type of the server's, unchanged by a cast to it.
     fn has_type(&self, relation: usize, column: usize, name: &str) -> bool;
 
+    /// Whether an insert may fail because a row with the same value of a column is there.
+    fn is_unique(&self, relation: usize, column: usize) -> bool;
+
+    /// Whether the server fills a column where an insert names none; columns that an insert into the relation
+    /// cannot name count where they are labelled.
+    fn fills(&self, relation: usize, column: Option<usize>) -> bool;
+
     /// Whether the function is known to return nothing but a function of its arguments.
     /// The results of others carry `Origin::Function`.
     fn is_trusted(&self, function: usize) -> bool;

@@ -12,12 +12,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use weir_policy::{LabelId, LabelRules};
-use weir_sql::{Analysis, Derivation, LexSettings, Statement};
+use weir_sql::Statement;
 
 mod functions;
 mod oracle;
 mod pins;
 mod query;
+mod spread;
 
 use functions::{Functions, Labelled, in_quotes};
 pub(crate) use functions::{collects, rereads, stores_by_words, words};
@@ -27,9 +28,6 @@ pub(crate) use query::{QUERIES, Rows, Table, in_hex, stamp};
 
 /// First OID of objects that are not part of the server (`FirstNormalObjectId`).
 pub(crate) const FIRST_USER_OID: u32 = 16_384;
-
-/// Rounds of following views through views before a chain is taken as labelled whole.
-const MAX_VIEW_DEPTH: usize = 16;
 
 /// A relation with columns.
 #[derive(Debug)]
@@ -48,42 +46,23 @@ pub(crate) struct Relation {
     pub(crate) calls: Vec<Box<str>>,
     /// What it reads, in the same way: schemas and names.
     pub(crate) reads: Vec<(Arc<str>, Arc<str>)>,
-    /// Of a table without labels: the conditions, keys and triggers that are put on its rows.
+    /// The conditions, keys and triggers that are put on its rows.
     code: Vec<Box<str>>,
     /// A view over a relation with labelled columns, even if it shows none of them.
     over_labelled: bool,
     /// A view over the server's settings.
     over_settings: bool,
-}
-
-/// What carries labels from one relation to another.
-struct Links {
-    inherits: Vec<(u32, u32)>,
-    views: Vec<Definition>,
-    copies: Vec<Copied>,
-}
-
-/// A view.
-struct Definition {
-    /// Index of its relation.
-    index: usize,
-    oid: u32,
-    /// Whether its rows are stored.
-    is_stored: bool,
-    /// `None` where its text cannot be read.
-    script: Option<Arc<weir_sql::Script>>,
-}
-
-/// A column that the server fills, and the one that it fills it from: indices of relations and of
-/// their columns.
-#[derive(Debug)]
-struct Copied {
-    from: (usize, usize),
-    to: (usize, usize),
-    /// OID and attribute number of the one that is filled.
-    key: (u32, i16),
-    /// Whether it is computed.
-    derived: bool,
+    /// A write to it may have the server write to rows with labelled columns elsewhere: by a foreign key, or by code.
+    reaches: bool,
+    /// Names of the relations that it shares columns with as parent, child or partition, its own among them; empty
+    /// where there are none.
+    pub(crate) kin: Arc<[Arc<str>]>,
+    /// Which columns the primary key has.
+    primary: Vec<bool>,
+    /// Which columns some unique index, or one of an exclusion, may be about.
+    unique: Vec<bool>,
+    /// Which columns the server fills where an insert names none.
+    defaults: Vec<bool>,
 }
 
 /// The labels of one column.
@@ -93,6 +72,18 @@ pub(crate) struct Labels {
     pub(crate) ids: Vec<LabelId>,
     /// Whether the value is computed from a labelled one, so that only a whole mask is safe.
     pub(crate) derived: bool,
+}
+
+impl Labels {
+    /// Adds others; whether that changes anything.
+    pub(crate) fn add(&mut self, others: &Self) -> bool {
+        let before = (self.ids.len(), self.derived);
+        self.ids.extend_from_slice(&others.ids);
+        self.ids.sort_unstable();
+        self.ids.dedup();
+        self.derived |= others.derived && !others.ids.is_empty();
+        before != (self.ids.len(), self.derived)
+    }
 }
 
 /// A database's relations and functions, with labels.
@@ -124,7 +115,7 @@ pub(crate) enum Resolved<'a> {
 impl Relation {
     /// Whether code runs on its rows, or may: what runs on labelled ones is known elsewhere.
     pub(crate) fn has_code(&self) -> bool {
-        !self.code.is_empty() || self.is_labelled()
+        !self.code.is_empty() || self.reports_rows()
     }
 
     /// The labels of the column at `index` of `columns`.
@@ -150,6 +141,32 @@ impl Relation {
         self.over_labelled || self.is_labelled()
     }
 
+    /// Whether a write to it may fail with rows of labelled columns in what the server says.
+    fn reports_rows(&self) -> bool {
+        self.holds_labelled() || self.reaches
+    }
+
+    /// Whether its schema is one that the server looks into by itself, or never.
+    fn is_special(&self) -> bool {
+        matches!(&*self.schema, "pg_catalog" | "information_schema")
+            || self.schema.starts_with("pg_temp")
+    }
+
+    /// Whether the server fills a labelled column where an insert names none, and a row that is there may have it.
+    fn fills_labelled(&self) -> bool {
+        let filled = self.defaults.iter().zip(&self.unique);
+        let mut columns = self.columns.iter().zip(filled);
+        columns.any(|(column, (fills, unique))| column.labelled && *fills && *unique)
+    }
+
+    /// The labels of its primary key.
+    fn key_labels(&self) -> Vec<LabelId> {
+        let columns = self.labels.iter().zip(&self.primary);
+        let keys = columns.filter(|(_, in_primary)| **in_primary);
+        keys.flat_map(|(labels, _)| labels.ids.iter().copied())
+            .collect()
+    }
+
     fn is_over_settings(&self) -> bool {
         self.over_settings || &*self.schema == "pg_catalog" && &*self.name == "pg_settings"
     }
@@ -166,13 +183,12 @@ impl Relation {
         else {
             return false;
         };
-        let before = (labels.ids.len(), labels.derived);
-        labels.ids.extend_from_slice(ids);
-        labels.ids.sort_unstable();
-        labels.ids.dedup();
-        labels.derived |= derived && !ids.is_empty();
+        let added = labels.add(&Labels {
+            ids: ids.to_vec(),
+            derived,
+        });
         column.labelled = !labels.ids.is_empty();
-        before != (labels.ids.len(), labels.derived)
+        added
     }
 }
 
@@ -191,32 +207,27 @@ impl Catalog {
         for column in rows.columns()? {
             catalog.add_column(&column, rules, pins);
         }
-        let inherits = rows.inherits()?;
-        let views = rows.views()?;
-        let links = Links {
-            views: catalog.definitions(&views),
-            copies: catalog.copies(&rows.copies()?),
-            inherits,
-        };
+        let links = catalog.links(rows)?;
+        let attached = rows.attached()?;
         // Whom a function can be trusted with depends on what is labelled, and what a view that calls
         // one carries on the function. Labels only come to it, so this ends.
-        while catalog.spread(&links) {
-            let labelled = catalog.labelled(&rows.attached()?);
+        while catalog.spread(&links, &attached) {
+            let labelled = catalog.labelled(&attached);
             catalog.functions = Functions::build(rows.functions()?, labelled);
         }
-        catalog.keep_code(&rows.attached()?);
+        catalog.find_kin(&links.inherits);
+        catalog.keep_code(&attached);
         catalog.pin_children(&links.inherits, rules, pins);
         catalog.pin_copies(&links.copies, rules, pins);
         catalog.pin_stored(&links.views, rules, pins);
         Ok(catalog)
     }
 
-    /// Keeps the code that would run on labelled rows if its table came to hold some.
+    /// Keeps the code that runs on the rows of each relation.
     fn keep_code(&mut self, attached: &[(u32, &str)]) {
         for (oid, code) in attached {
             let place = self.by_oid.get(oid).copied();
-            let relation = place.and_then(|at| self.relations.get_mut(at));
-            if let Some(relation) = relation.filter(|it| !it.is_labelled()) {
+            if let Some(relation) = place.and_then(|at| self.relations.get_mut(at)) {
                 relation.code.push((*code).into());
             }
         }
@@ -241,49 +252,9 @@ impl Catalog {
         };
         let code = attached.iter().filter(|(oid, _)| runs(oid));
         labelled.attached = code.map(|(_, code)| *code).collect();
+        labelled.holding = self.holding();
         labelled.anywhere = attached.iter().map(|(_, code)| *code).collect();
         labelled
-    }
-
-    /// The columns that the server fills from others, and those that it fills them from.
-    fn copies(&self, rows: &[query::CopyRow<'_>]) -> Vec<Copied> {
-        let place = |oid, attribute: i16| {
-            let relation = *self.by_oid.get(&oid)?;
-            let mut attributes = self.relations.get(relation)?.attributes.iter();
-            Some((relation, attributes.position(|have| *have == attribute)?))
-        };
-        let mut copies = Vec::new();
-        for row in rows {
-            let Some(to) = place(row.oid, row.attribute) else {
-                continue;
-            };
-            let key = (row.oid, row.attribute);
-            match row.from {
-                query::Source::Column(oid, attribute) => {
-                    copies.extend(place(oid, attribute).map(|from| Copied {
-                        from,
-                        to,
-                        key,
-                        derived: false,
-                    }));
-                }
-                query::Source::Expression(text) => {
-                    let named: Vec<String> = words(text).collect();
-                    let columns = self.relations.get(to.0).map(|found| &found.columns);
-                    let columns = columns.into_iter().flatten().enumerate();
-                    let read = columns.filter(|(_, column)| {
-                        named.contains(&column.name) || in_quotes(&column.name, text)
-                    });
-                    copies.extend(read.map(|(at, _)| Copied {
-                        from: (to.0, at),
-                        to,
-                        key,
-                        derived: true,
-                    }));
-                }
-            }
-        }
-        copies
     }
 
     fn add_column(&mut self, column: &query::ColumnRow<'_>, rules: &LabelRules, pins: &mut Pins) {
@@ -306,6 +277,11 @@ impl Catalog {
                 code: Vec::new(),
                 over_labelled: false,
                 over_settings: false,
+                reaches: false,
+                kin: Arc::default(),
+                primary: Vec::new(),
+                unique: Vec::new(),
+                defaults: Vec::new(),
             });
             self.relations.len() - 1
         });
@@ -321,6 +297,9 @@ impl Catalog {
         });
         relation.attributes.push(column.attribute);
         relation.filled.push(column.not_null);
+        relation.primary.push(column.in_primary);
+        relation.unique.push(column.is_unique);
+        relation.defaults.push(column.has_default);
         relation.types.push(weir_sql::own_type(column.own_type));
         relation.labels.push(Labels::default());
         relation.add(at, &ids, false);
@@ -329,257 +308,12 @@ impl Catalog {
         }
     }
 
-    /// The views and what they are defined as.
-    fn definitions(&self, views: &[query::ViewRow<'_>]) -> Vec<Definition> {
-        let read = |view: &query::ViewRow<'_>| {
-            let index = *self.by_oid.get(&view.oid)?;
-            let script = match weir_sql::analyze(view.text, &LexSettings::default()) {
-                Analysis::Parsed(script) => Some(script),
-                _ => None,
-            };
-            Some(Definition {
-                index,
-                oid: view.oid,
-                is_stored: view.is_stored,
-                script,
-            })
-        };
-        views.iter().filter_map(read).collect()
-    }
-
-    /// Carries labels along inheritance, through views and to the columns that the server fills until
-    /// nothing changes. Whether anything has, or there are no functions yet.
-    fn spread(&mut self, links: &Links) -> bool {
-        let mut any = !self.functions.is_built();
-        for round in 0..=MAX_VIEW_DEPTH {
-            let mut changed = false;
-            for (child, parent) in &links.inherits {
-                changed |= self.copy_labels(*parent, *child) | self.copy_labels(*child, *parent);
-            }
-            loop {
-                let mut copied = false;
-                for one in &links.copies {
-                    copied |= self.copy(one);
-                }
-                if !copied {
-                    break;
-                }
-                changed = true;
-            }
-            for Definition { index, script, .. } in &links.views {
-                let statement = script.as_ref().and_then(|script| script.statements.first());
-                let found = match statement {
-                    Some(statement) if round < MAX_VIEW_DEPTH => {
-                        self.view_labels(*index, statement)
-                    }
-                    Some(_) => Vec::new(),
-                    None => self.everything(*index),
-                };
-                for (at, ids, derived) in found {
-                    let relation = self.relations.get_mut(*index);
-                    changed |= relation.is_some_and(|relation| relation.add(at, &ids, derived));
-                }
-                let over = statement.is_none_or(|statement| self.reads_labelled(statement));
-                let settings = statement.is_none_or(|statement| self.reads_settings(statement));
-                let calls = statement.map_or_else(Vec::new, |statement| self.calls(statement));
-                let reads = statement.map_or_else(Vec::new, |statement| self.reads(statement));
-                if let Some(view) = self.relations.get_mut(*index) {
-                    changed |= reads.len() > view.reads.len();
-                    view.reads = reads;
-                    changed |= (over && !view.over_labelled)
-                        || (settings && !view.over_settings)
-                        || calls.len() > view.calls.len();
-                    view.over_labelled |= over;
-                    view.over_settings |= settings;
-                    view.calls = calls;
-                }
-            }
-            any |= changed;
-            if !changed {
-                return any;
-            }
-            if round == MAX_VIEW_DEPTH {
-                for Definition { index, .. } in &links.views {
-                    for (at, ids, derived) in self.everything(*index) {
-                        if let Some(relation) = self.relations.get_mut(*index) {
-                            relation.add(at, &ids, derived);
-                        }
-                    }
-                }
-            }
-        }
-        any
-    }
-
-    /// What a child or partition was once labelled with through its parent it keeps when it is
-    /// taken off: the rows are still there.
-    fn pin_children(&self, inherits: &[(u32, u32)], rules: &LabelRules, pins: &mut Pins) {
-        for (child, parent) in inherits {
-            let relation = |oid| self.relations.get(*self.by_oid.get(oid)?);
-            let (Some(relation), Some(parent)) = (relation(child), relation(parent)) else {
-                continue;
-            };
-            if !parent.is_labelled() {
-                continue;
-            }
-            let columns = relation.columns.iter().zip(&relation.attributes);
-            for ((column, attribute), labels) in columns.zip(&relation.labels) {
-                let from = format!("{}.{}.{}", parent.schema, parent.name, column.name);
-                pins.inherit((*child, *attribute), &labels.ids, rules, &from);
-            }
-        }
-    }
-
-    /// What a column was once labelled with through the one that it is filled from it keeps, too.
-    fn pin_copies(&self, copies: &[Copied], rules: &LabelRules, pins: &mut Pins) {
-        for copied in copies {
-            let Some(from) = self.relations.get(copied.from.0) else {
-                continue;
-            };
-            let ids = from.labels(copied.from.1);
-            if let Some(column) = from.columns.get(copied.from.1).filter(|_| !ids.is_empty()) {
-                let name = format!("{}.{}.{}", from.schema, from.name, column.name);
-                pins.inherit(copied.key, ids, rules, &name);
-            }
-        }
-    }
-
-    /// The rows of a materialized view stay what they were when its definition comes to mean something
-    /// else.
-    fn pin_stored(&self, views: &[Definition], rules: &LabelRules, pins: &mut Pins) {
-        for view in views.iter().filter(|view| view.is_stored) {
-            let Some(relation) = self.relations.get(view.index) else {
-                continue;
-            };
-            let columns = relation.attributes.iter().zip(&relation.labels);
-            for (attribute, labels) in columns.filter(|(_, labels)| !labels.ids.is_empty()) {
-                let from = format!("definition of {}.{}", relation.schema, relation.name);
-                pins.inherit((view.oid, *attribute), &labels.ids, rules, &from);
-            }
-        }
-    }
-
-    fn copy(&mut self, copied: &Copied) -> bool {
-        let source = self.relations.get(copied.from.0);
-        let Some(labels) = source.and_then(|source| source.labels.get(copied.from.1)) else {
-            return false;
-        };
-        let labels = labels.clone();
-        let derived = copied.derived || labels.derived;
-        let target = self.relations.get_mut(copied.to.0);
-        target.is_some_and(|target| target.add(copied.to.1, &labels.ids, derived))
-    }
-
-    /// The functions that a view calls itself and through views that it names.
-    fn calls(&self, statement: &Statement) -> Vec<Box<str>> {
-        let own = statement.functions.iter().map(|f| Box::from(&*f.name));
-        let mut calls: Vec<Box<str>> = own.collect();
-        for relation in &statement.relations {
-            let found = self.resolve(relation.schema.as_deref(), &relation.name);
-            if let Resolved::One(view) = found {
-                calls.extend(view.calls.iter().cloned());
-            }
-        }
-        calls.sort_unstable();
-        calls.dedup();
-        calls
-    }
-
     /// Whether a view reads a relation.
     fn is_viewed(&self, schema: &str, name: &str) -> bool {
         let reads = self.relations.iter().flat_map(|view| &view.reads);
         reads
             .into_iter()
             .any(|(in_schema, read)| **in_schema == *schema && **read == *name)
-    }
-
-    /// The relations that a view reads, itself and through other views.
-    fn reads(&self, statement: &Statement) -> Vec<(Arc<str>, Arc<str>)> {
-        let mut reads = Vec::new();
-        let mut read = |found: &Relation| {
-            reads.push((Arc::clone(&found.schema), Arc::clone(&found.name)));
-            reads.extend(found.reads.iter().cloned());
-        };
-        for relation in &statement.relations {
-            match self.resolve(relation.schema.as_deref(), &relation.name) {
-                Resolved::Unknown => {}
-                Resolved::One(found) => read(found),
-                Resolved::Ambiguous(candidates) => {
-                    let candidates = candidates.iter();
-                    let found = candidates.filter_map(|at| self.relations.get(*at));
-                    found.for_each(&mut read);
-                }
-            }
-        }
-        reads.sort_unstable();
-        reads.dedup();
-        reads
-    }
-
-    fn reads_labelled(&self, statement: &Statement) -> bool {
-        let oracle = self.oracle(statement, false);
-        (0..statement.relations.len()).any(|index| oracle.holds_labelled(index))
-    }
-
-    /// Whether a view shows the server's settings, which an update of it changes.
-    fn reads_settings(&self, statement: &Statement) -> bool {
-        statement.relations.iter().any(|relation| {
-            match self.resolve(relation.schema.as_deref(), &relation.name) {
-                Resolved::One(found) => found.is_over_settings(),
-                _ => relation.name == "pg_settings",
-            }
-        })
-    }
-
-    fn everything(&self, index: usize) -> Vec<(usize, Vec<LabelId>, bool)> {
-        let width = self
-            .relations
-            .get(index)
-            .map_or(0, |relation| relation.columns.len());
-        (0..width)
-            .map(|at| (at, self.all_labels.clone(), true))
-            .collect()
-    }
-
-    fn view_labels(&self, index: usize, statement: &Statement) -> Vec<(usize, Vec<LabelId>, bool)> {
-        let width = self
-            .relations
-            .get(index)
-            .map_or(0, |relation| relation.columns.len());
-        let oracle = self.oracle(statement, false);
-        let traced = statement.lineage.trace(&oracle);
-        (0..width)
-            .filter_map(|at| {
-                let output = traced.outputs.column(at, width);
-                let ids = oracle.labels_of(&output.origins);
-                (!ids.is_empty()).then_some((at, ids, output.derivation != Derivation::Direct))
-            })
-            .collect()
-    }
-
-    fn copy_labels(&mut self, from: u32, to: u32) -> bool {
-        let (Some(from), Some(to)) = (self.by_oid.get(&from), self.by_oid.get(&to)) else {
-            return false;
-        };
-        let Some(source) = self.relations.get(*from) else {
-            return false;
-        };
-        let labelled: Vec<(String, Labels)> = source
-            .columns
-            .iter()
-            .zip(&source.labels)
-            .filter(|(column, _)| column.labelled)
-            .map(|(column, labels)| (column.name.clone(), labels.clone()))
-            .collect();
-        let Some(target) = self.relations.get_mut(*to) else {
-            return false;
-        };
-        let mut changed = false;
-        for (name, labels) in labelled {
-            let at = target.columns.iter().position(|column| column.name == name);
-            changed |= at.is_some_and(|at| target.add(at, &labels.ids, labels.derived));
-        }
-        changed
     }
 
     /// What a relation's name means.
@@ -646,6 +380,31 @@ impl Catalog {
     pub(crate) fn is_harmless(&self, code: &weir_sql::Code) -> bool {
         self.functions
             .is_harmless(code.language.as_deref(), &code.text)
+    }
+
+    /// The names of relations that a change of this one's columns changes, and of those that it reads.
+    pub(crate) fn kin_of<'a>(&'a self, relation: &'a Relation) -> impl Iterator<Item = &'a str> {
+        let read = relation.reads.iter().filter_map(|(schema, name)| {
+            match self.resolve(Some(schema), name) {
+                Resolved::One(found) => Some(found),
+                _ => None,
+            }
+        });
+        let kin = read.chain([relation]).flat_map(|one| one.kin.iter());
+        kin.map(|name| &**name)
+    }
+
+    /// Whether code may fail with labelled rows in what the server says.
+    pub(crate) fn reports_rows(&self, code: &str) -> bool {
+        self.functions.reports_rows(code)
+    }
+
+    /// Whether rows of the relation that the server names in what it says may hold labelled columns.
+    pub(crate) fn may_hold_labelled(&self, schema: &str, name: &str) -> bool {
+        match self.resolve(Some(schema), name) {
+            Resolved::One(found) => found.holds_labelled(),
+            Resolved::Unknown | Resolved::Ambiguous(_) => true,
+        }
     }
 
     /// Answers lineage's questions about one statement. With `after_ddl`, names that are unknown

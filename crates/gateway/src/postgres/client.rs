@@ -370,6 +370,7 @@ impl Session {
             parameters,
             writes_mask,
             touches: true,
+            opened: None,
             described: None,
             active: None,
         };
@@ -377,7 +378,9 @@ impl Session {
             None
         } else {
             self.refresh_policy().await?;
-            self.judge_bind(&mut bound).await?
+            let refused = self.judge_bind(&mut bound).await?;
+            bound.opened = self.opening();
+            refused
         };
         match refused {
             None => self.forward(total, Owed::Bind(portal, Some(Box::new(bound)))),

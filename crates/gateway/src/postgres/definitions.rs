@@ -70,6 +70,9 @@ impl Names {
                 | "ALTER FOREIGN TABLE"
                 | "ALTER INDEX"
                 | "ALTER SEQUENCE"
+                | "CREATE TABLE"
+                | "CREATE TABLE AS"
+                | "SELECT INTO"
                 | "CREATE VIEW"
                 | "CREATE MATERIALIZED VIEW"
                 | "DROP VIEW"
@@ -137,6 +140,7 @@ impl Names {
             return Self::Any;
         }
         found.extend(relation.reads.iter().map(|(_, name)| Box::from(&**name)));
+        found.extend(catalog.kin_of(relation).map(Box::from));
         Self::Only(found)
     }
 }

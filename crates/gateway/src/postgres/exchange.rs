@@ -2,7 +2,7 @@
 //! server owes it nothing.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -41,6 +41,8 @@ const UNDO: &[&str] = &[
     "ROLLBACK TO SAVEPOINT weir_catalog",
     "RELEASE SAVEPOINT weir_catalog",
 ];
+/// How many names of dropped tables are told apart at a place; with more, any name may be one of them.
+const MAX_DROPPED: usize = 4096;
 /// How old a catalog must be before a name that it does not know has it read again.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
@@ -61,6 +63,8 @@ pub(crate) struct Catalogs {
     changes: AtomicU64,
     /// When a session of this engine has made or dropped something last, by place.
     made: Mutex<HashMap<Place, Instant>>,
+    /// Names of tables that sessions of this engine have dropped, or tried to, by place.
+    dropped: Mutex<HashMap<Place, HashSet<Box<str>>>>,
 }
 
 /// A target and a database.
@@ -147,11 +151,11 @@ impl CatalogState {
         };
     }
 
-    /// A statement of this session has changed the schema.
-    pub(super) fn schema_changed(&mut self, statement: &Statement) {
+    /// A statement of this session has changed the schema, and may have given names another meaning.
+    pub(super) fn schema_changed(&mut self, redefines: bool) {
         self.dirty = true;
         self.making = true;
-        self.changing |= redefines(statement);
+        self.changing |= redefines;
     }
 
     /// A transaction that was prepared, whoever did it, is committed: nobody knows what it has changed.
@@ -171,6 +175,11 @@ impl CatalogState {
     pub(super) fn transaction_ended(&mut self) -> bool {
         self.dirty |= std::mem::take(&mut self.private);
         std::mem::take(&mut self.changing)
+    }
+
+    /// Whether the transaction may have given another meaning to names.
+    pub(super) const fn is_changing(&self) -> bool {
+        self.changing
     }
 
     /// Whether the transaction that has ended may have made something.
@@ -212,6 +221,38 @@ impl Catalogs {
         made.insert(place, Instant::now());
     }
 
+    /// A session is about to drop these tables there.
+    pub(super) fn drops(&self, place: Place, statement: &Statement) {
+        let mut dropped = self.dropped.lock().unwrap_or_else(PoisonError::into_inner);
+        let names = dropped.entry(place).or_default();
+        if names.len() < MAX_DROPPED {
+            names.extend(
+                statement
+                    .relations
+                    .iter()
+                    .map(|one| Box::from(one.name.as_str())),
+            );
+        }
+    }
+
+    /// Whether a statement makes a table by a name that others may know as that of one that was dropped.
+    pub(super) fn remakes(&self, place: impl Fn() -> Place, statement: &Statement) -> bool {
+        let makes = matches!(
+            statement.tag,
+            "CREATE TABLE" | "CREATE TABLE AS" | "SELECT INTO"
+        );
+        if !makes || statement.temporary {
+            return false;
+        }
+        let dropped = self.dropped.lock().unwrap_or_else(PoisonError::into_inner);
+        dropped.get(&place()).is_some_and(|names| {
+            let mut made = statement.relations.iter();
+            let known = |one: &weir_sql::RelationRef| names.contains(one.name.as_str());
+            names.len() >= MAX_DROPPED
+                || made.any(|one| one.access == weir_sql::Access::Write && known(one))
+        })
+    }
+
     fn made_at(&self, place: &Place) -> Option<Instant> {
         let made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         made.get(place).copied()
@@ -222,7 +263,7 @@ impl Catalogs {
         changed.get(place).copied()
     }
 
-    fn changes(&self) -> u64 {
+    pub(super) fn changes(&self) -> u64 {
         self.changes.load(Ordering::Acquire)
     }
 

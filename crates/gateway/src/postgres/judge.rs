@@ -16,6 +16,7 @@ use super::hold::Answer;
 use super::judgement::{Basis, Judgement};
 use super::made::Made;
 use super::need::Need;
+use super::opening::Opening;
 use super::operation::{Earlier, Judged, View};
 use super::prepared::{Parameters, Portal, Prepared};
 use super::refusal::Refusal;
@@ -43,6 +44,8 @@ struct Candidate {
     cursor: Option<Box<str>>,
     parameters: Parameters,
     body: Option<Body>,
+    /// What names meant when what it reads from was opened.
+    opened: Option<Opening>,
 }
 
 /// What is known of a statement.
@@ -110,7 +113,7 @@ impl Session {
                 for index in 0..script.statements.len() {
                     let body = Body::new(script, index);
                     let before = (&earlier, &made);
-                    let candidate = self.candidate(&body, analysed, before, writes_mask);
+                    let candidate = self.candidate(&body, analysed, before, (writes_mask, None));
                     earlier.add(candidate.leaves());
                     made.add(&body);
                     candidates.push(candidate);
@@ -134,12 +137,11 @@ impl Session {
             (
                 portal.statement.clone(),
                 std::mem::take(&mut portal.parameters),
-                portal.writes_mask,
+                (portal.writes_mask, portal.opened.clone()),
             )
         });
-        let (statement, parameters, writes_mask) =
-            found.unwrap_or((None, Parameters::default(), false));
-        let (candidate, analysed) = self.bound(statement.as_deref(), parameters, writes_mask);
+        let (statement, parameters, bound) = found.unwrap_or_default();
+        let (candidate, analysed) = self.bound(statement.as_deref(), parameters, bound);
         self.decide_all(vec![candidate], &analysed).await
     }
 
@@ -158,7 +160,7 @@ impl Session {
         }
         let statement = portal.statement.as_deref();
         let (mut candidate, analysed) =
-            self.bound(statement, Parameters::default(), portal.writes_mask);
+            self.bound(statement, Parameters::default(), (portal.writes_mask, None));
         let judgement = self.decide(&mut candidate, &[]).await?;
         let denied =
             |decision: &Decision| matches!(decision.verdict, weir_policy::Verdict::Deny(_));
@@ -181,7 +183,7 @@ impl Session {
         &self,
         statement: Option<&Prepared>,
         parameters: Parameters,
-        writes_mask: bool,
+        (writes_mask, opened): (bool, Option<Opening>),
     ) -> (Candidate, Arc<Analysed>) {
         let Some(prepared) = statement else {
             let text = "(a statement that weir did not see prepared)";
@@ -193,7 +195,7 @@ impl Session {
             (Some(body), _) => {
                 let writes_mask = writes_mask || self.shows_mask(&analysed.text);
                 let alone = (&Earlier::default(), &Made::default());
-                self.candidate(body, &analysed, alone, writes_mask)
+                self.candidate(body, &analysed, alone, (writes_mask, opened))
             }
             (None, Analysis::Parsed(script)) if script.statements.is_empty() => {
                 Candidate::new(Judged::default())
@@ -247,20 +249,25 @@ impl Session {
         body: &Body,
         analysed: &Arc<Analysed>,
         (earlier, made): (&Earlier, &Made),
-        writes_mask: bool,
+        (writes_mask, mut opened): (bool, Option<Opening>),
     ) -> Candidate {
         let Some(statement) = body.get() else {
             return opaque("it is empty");
         };
+        let catalog = self.catalog_in_use();
+        let mut before = match self.opened(opened.as_ref()) {
+            Ok(before) => before,
+            Err(reason) => return opaque(reason),
+        };
         let stands_alone = body.is_whole_text()
             && statement.executes.is_none()
             && statement.fetches.is_none()
+            && before.is_none()
             && !writes_mask;
-        let catalog = self.catalog_in_use();
         if stands_alone
             && let Some(known) = analysed.judgements().find(&self.scope, catalog.as_ref())
         {
-            return Candidate::decided(&known).with_body(body);
+            return Candidate::decided(&known).with_body(body, opened);
         }
         let mut inner: Vec<Body> = Vec::new();
         let mut cursor = None;
@@ -283,9 +290,16 @@ impl Session {
             inner.push(body.nested());
         }
         if let Some(fetch) = &statement.fetches {
-            let seen = || {
-                let found = self.named.cursors.get(fetch.cursor.as_str());
-                found.map(|found| found.body.clone())
+            let known = self.named.cursors.get(fetch.cursor.as_str());
+            let portal = self.named.portals.get(fetch.cursor.as_bytes());
+            let seen = || known.map(|found| found.body.clone());
+            opened = match known {
+                Some(cursor) => cursor.opened.clone(),
+                None => portal.and_then(|portal| portal.opened.clone()),
+            };
+            before = match self.opened(opened.as_ref()) {
+                Ok(before) => before,
+                Err(reason) => return opaque(reason),
             };
             match made.cursor(&fetch.cursor).unwrap_or_else(seen) {
                 Some(body) => {
@@ -295,7 +309,7 @@ impl Session {
                 None if made.cursor(&fetch.cursor).is_some() => {
                     return opaque("it fetches from a cursor that may be gone");
                 }
-                None => match self.named.portals.get(fetch.cursor.as_bytes()) {
+                None => match portal {
                     Some(portal) => match portal.statement.as_ref().and_then(|s| s.body.clone()) {
                         Some(body) => inner.push(body),
                         None => return opaque("it fetches from an unknown portal"),
@@ -310,8 +324,13 @@ impl Session {
         };
         let inner: Vec<&Statement> = inner.iter().filter_map(Body::get).collect();
         let mut judged = Judged::new(statement, &inner, &view);
+        if let Some(before) = &before {
+            for read in inner.iter().chain(inner.is_empty().then_some(&statement)) {
+                judged.add_opened(read, before);
+            }
+        }
         judged.writes_mask = writes_mask;
-        let mut candidate = Candidate::new(judged).with_body(body);
+        let mut candidate = Candidate::new(judged).with_body(body, opened);
         candidate.cursor = cursor;
         if stands_alone && let Known::Judged(_, text) = &mut candidate.known {
             *text = Some(Arc::clone(analysed));
@@ -574,6 +593,7 @@ impl Session {
         active.show_people(own, candidate.parameters);
         active.meter = self.meter(obligations, candidate.cursor.as_deref());
         active.cursor = candidate.cursor;
+        active.opened = candidate.opened;
         active
     }
 
@@ -626,6 +646,7 @@ impl Candidate {
             cursor: None,
             parameters: Parameters::default(),
             body: None,
+            opened: None,
         }
     }
 
@@ -637,8 +658,9 @@ impl Candidate {
         }
     }
 
-    fn with_body(mut self, body: &Body) -> Self {
+    fn with_body(mut self, body: &Body, opened: Option<Opening>) -> Self {
         self.body = Some(body.clone());
+        self.opened = opened;
         self
     }
 }

@@ -7,18 +7,20 @@ use weir_policy::{
     Access, EffectSet, FunctionRef, LabelId, LabelUse, Operation, Output, Relation, SqlOperation,
     Use, WhereClause,
 };
-use weir_sql::{Derivation, Origin, OutputItem, Statement};
-use weir_wire_postgres::backend::Field;
+use weir_sql::{Origin, OutputItem, Statement};
 
-use super::catalog::{Catalog, FIRST_USER_OID};
+use super::catalog::Catalog;
 use super::code;
 
 mod definition;
 mod earlier;
+mod outputs;
 mod terms;
 
 pub(super) use earlier::Earlier;
 use earlier::Standing;
+pub(super) use outputs::OutputLabels;
+use outputs::TracedOutputs;
 use terms::{changes_reading, effect, is_system_table, label_use, stores_rows, writes_rows};
 
 /// What a statement does, in policy's terms, and enough to read its result by.
@@ -60,75 +62,6 @@ pub(super) struct Judged {
     pub(super) is_behind: bool,
     /// It reads what an earlier statement of its message made, and nothing labelled is in there.
     reads_made: bool,
-}
-
-/// The labels of one output column.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct OutputLabels {
-    ids: Vec<LabelId>,
-    proven: bool,
-    /// Whether the value is computed from a labelled one.
-    pub(super) derived: bool,
-    /// Whether it is no column of the result: the value goes where labels do not follow.
-    kept: bool,
-}
-
-impl OutputLabels {
-    fn kept(ids: Vec<LabelId>) -> Self {
-        Self {
-            ids,
-            kept: true,
-            derived: true,
-            ..Self::default()
-        }
-    }
-
-    /// Whether the column may carry this label.
-    pub(super) fn carries(&self, label: LabelId) -> bool {
-        self.ids.contains(&label)
-    }
-
-    /// Whether its values are labelled values, whole.
-    pub(super) const fn is_value(&self) -> bool {
-        self.proven && !self.derived
-    }
-
-    /// A field of a COPY that is a column with these labels.
-    #[cfg(test)]
-    pub(super) fn of_copy(ids: &[u16]) -> Self {
-        Self {
-            ids: ids.iter().copied().map(LabelId).collect(),
-            proven: true,
-            ..Self::default()
-        }
-    }
-}
-
-#[derive(Debug)]
-struct TracedOutputs {
-    items: weir_sql::Outputs,
-    /// Labels of each origin that the outputs name.
-    origins: Vec<(Origin, Vec<LabelId>)>,
-}
-
-impl TracedOutputs {
-    fn at(&self, position: usize, total: usize) -> OutputLabels {
-        let column = self.items.column(position, total);
-        let mut ids: Vec<LabelId> = self
-            .origins
-            .iter()
-            .filter(|(origin, _)| column.origins.contains(origin))
-            .flat_map(|(_, ids)| ids.iter().copied())
-            .collect();
-        ids.sort_unstable();
-        ids.dedup();
-        OutputLabels {
-            proven: column.derivation == Derivation::Direct,
-            derived: column.derivation == Derivation::Derived,
-            ids,
-            kept: false,
-        }
-    }
 }
 
 /// How a judgement looks at the target.
@@ -192,6 +125,19 @@ impl Judged {
             self.add(statement, &view, false);
             earlier.add(&self.leaves);
         }
+    }
+
+    /// What a statement returns that was opened under another catalog than the one that is in use: by both of them.
+    pub(super) fn add_opened(&mut self, statement: &Statement, catalog: &Catalog) {
+        let mut opened = Self::default();
+        let view = View {
+            catalog: Some(catalog),
+            earlier: &Earlier::default(),
+        };
+        opened.add(statement, &view, true);
+        self.outputs.extend(opened.outputs);
+        self.traced.extend(opened.traced);
+        self.touches |= opened.touches;
     }
 
     /// A cursor reads what its names mean when it is opened, whatever they mean to a later FETCH: what
@@ -298,6 +244,19 @@ impl Judged {
                     (schema.into(), name.into(), access(relation.access))
                 }),
         );
+        for (index, relation) in statement.relations.iter().enumerate() {
+            for other in oracle.namesakes(index) {
+                let (schema, name) = (&*other.schema, &*other.name);
+                self.relations
+                    .push((schema.into(), name.into(), access(relation.access)));
+                let behind = other
+                    .reads
+                    .iter()
+                    .map(|(schema, name)| (Box::from(&**schema), Box::from(&**name)));
+                self.relations
+                    .extend(behind.map(|(schema, name)| (schema, name, access(relation.access))));
+            }
+        }
         // What lies behind a view stays where the view is dropped.
         let drops = statement.tag.starts_with("DROP ");
         let relations = statement.relations.iter().enumerate();
@@ -437,6 +396,17 @@ impl Judged {
         let is_whole = |into: &&weir_sql::Destination| !into.altered || !oracle.shows_part(labels);
         let kept = into.filter(is_whole);
         let kept = kept.map(|into| oracle.labels_at(into.relation, into.column.as_deref()));
+        // Into which partition a row goes tells of its value.
+        let places = |into: &weir_sql::Destination| {
+            let column = into.column.as_deref();
+            column.is_some_and(|column| oracle.places_by(into.relation, column))
+        };
+        if into.is_some_and(places) {
+            self.uses.extend(labels.iter().map(|label| LabelUse {
+                label: *label,
+                how: Use::Predicate,
+            }));
+        }
         if kept.is_some_and(|kept| labels.iter().all(|label| kept.contains(label))) {
             return false;
         }
@@ -447,6 +417,9 @@ impl Judged {
     /// Code that runs now is read as far as its words go; what they do not tell is opaque.
     fn add_block(&mut self, code: &weir_sql::Code, view: &View<'_>) {
         let read = view.catalog.and_then(|catalog| code::read(code, catalog));
+        self.touches |= view
+            .catalog
+            .is_some_and(|catalog| catalog.reports_rows(&code.text));
         let Some(facts) = read else {
             self.opaque = Some("it runs code that weir does not judge".into());
             return;
@@ -478,14 +451,10 @@ impl Judged {
         if maintains && statement.relations.is_empty() {
             return true;
         }
-        statement
-            .relations
-            .iter()
-            .enumerate()
-            .any(|(index, relation)| {
-                (maintains || relation.access == weir_sql::Access::Write)
-                    && oracle.holds_labelled(index)
-            })
+        let mut relations = statement.relations.iter().enumerate();
+        relations.any(|(index, relation)| {
+            (maintains || relation.access == weir_sql::Access::Write) && oracle.reports_rows(index)
+        }) || oracle.calls_reporting()
     }
 
     /// Whether it ends a transaction or has its deferred constraints checked.
@@ -569,71 +538,6 @@ impl Judged {
             });
         }
         with(&Operation::Sql(&sql))
-    }
-
-    /// The labels of each column of a result as the server describes it: where it names the column
-    /// of a relation that is what counts, elsewhere lineage does.
-    ///
-    /// # Errors
-    /// A column comes from a relation that the catalog does not have: it is out of date.
-    pub(super) fn described(
-        &self,
-        fields: &[Field],
-        catalog: &Catalog,
-    ) -> Result<Vec<OutputLabels>, String> {
-        let total = fields.len();
-        let mut outputs = Vec::with_capacity(total);
-        for (position, field) in fields.iter().enumerate() {
-            let mut output = match self.traced.as_slice() {
-                [] => OutputLabels::default(),
-                [traced, rest @ ..] => {
-                    let mut output = traced.at(position, total);
-                    for other in rest {
-                        let other = other.at(position, total);
-                        output.ids.extend(other.ids);
-                        output.proven &= other.proven;
-                        output.derived |= other.derived;
-                    }
-                    output
-                }
-            };
-            if field.table_oid != 0 && field.attribute != 0 {
-                match catalog.origin(field.table_oid, field.attribute) {
-                    Some(labels) => {
-                        output = OutputLabels {
-                            ids: labels.ids.clone(),
-                            proven: true,
-                            derived: labels.derived,
-                            kept: false,
-                        };
-                    }
-                    None if field.table_oid < FIRST_USER_OID || self.reads_made => {}
-                    None => {
-                        return Err("the result comes from a relation that was just created or \
-                                    changed; try again"
-                            .to_owned());
-                    }
-                }
-            }
-            outputs.push(output);
-        }
-        Ok(outputs)
-    }
-
-    /// The labels of the fields of a COPY to the client that has so many in a line; `None` where it is not
-    /// known which column each of them is.
-    pub(super) fn copied(&self, fields: usize) -> Option<Vec<OutputLabels>> {
-        let is_plain = |traced: &TracedOutputs| {
-            let mut items = traced.items.items.iter();
-            traced.items.items.len() == fields
-                && items.all(|item| matches!(item, OutputItem::Column(_)))
-        };
-        match self.traced.as_slice() {
-            [traced] if is_plain(traced) => {
-                Some((0..fields).map(|at| traced.at(at, fields)).collect())
-            }
-            _ => None,
-        }
     }
 
     /// Whether its text was understood.

@@ -11,6 +11,7 @@ use weir_wire_postgres::ProtocolError;
 
 use super::cache::Analysed;
 use super::judgement::Described;
+use super::opening::Opening;
 use super::pending::{Name, Owed, Pending};
 use super::statement::{Active, Body};
 
@@ -68,6 +69,8 @@ pub(super) struct Portal {
     pub(super) writes_mask: bool,
     /// Whether labelled data is touched, so that what the server says while it plans may carry it.
     pub(super) touches: bool,
+    /// What its names meant when it was bound.
+    pub(super) opened: Option<Opening>,
     /// Columns, once the server has described the portal.
     pub(super) described: Option<Arc<Described>>,
     /// The statement between two Executes.
@@ -89,6 +92,8 @@ pub(super) struct Cursor {
     /// What opened it, with its parameters.
     pub(super) text: Arc<str>,
     pub(super) hold: bool,
+    /// What its names meant when it was opened.
+    pub(super) opened: Option<Opening>,
     /// Between fetches.
     pub(super) meter: Option<Meter>,
 }
@@ -213,6 +218,7 @@ mod tests {
             parameters: Parameters::default(),
             writes_mask: false,
             touches: false,
+            opened: None,
             described: None,
             active: None,
         })
@@ -228,6 +234,7 @@ mod tests {
             body: Body::new(&script, 0),
             text: "SELECT 1".into(),
             hold: false,
+            opened: None,
             meter: None,
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use weir_sql::{Analysis, Transaction};
+use weir_sql::{Analysis, Statement, Transaction};
 use weir_wire_postgres::message;
 
 use super::cache::Analysed;
@@ -44,7 +44,12 @@ impl Session {
         let Analysis::Parsed(script) = analysed.analysis() else {
             return Ok(None);
         };
-        let defining = script.statements.iter().filter(|it| gives_meaning(it));
+        let place = || self.place();
+        let catalogs = &self.shared.catalogs;
+        let remakes = |it: &&Statement| gives_meaning(it) || catalogs.remakes(place, it);
+        let drops = script.statements.iter().filter(|it| it.tag == "DROP TABLE");
+        drops.for_each(|it| catalogs.drops(place(), it));
+        let defining = script.statements.iter().filter(remakes);
         let changes = defining.map(Names::changed_by).reduce(|mut all, names| {
             all.add(names);
             all

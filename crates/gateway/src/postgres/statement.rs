@@ -14,6 +14,7 @@ use weir_wire_postgres::frame::HEADER;
 use super::cache::Analysed;
 use super::context::Context;
 use super::judgement::{Judgement, Plan};
+use super::opening::Opening;
 use super::operation::Judged;
 use super::prepared::Parameters;
 use super::recorder::Recorder;
@@ -84,6 +85,8 @@ pub(super) struct Active {
     seen: Option<Box<Seen>>,
     /// The cursor that a FETCH reads from, which owns the meter between fetches.
     pub(super) cursor: Option<Box<str>>,
+    /// What the names in the portal or cursor meant that it reads from, when that was opened.
+    pub(super) opened: Option<Opening>,
     /// Set when something of Weir's ended the statement: what the client is told instead.
     pub(super) stopped: Option<super::refusal::Refusal>,
     /// The turn of definitions when it was judged.
@@ -138,6 +141,7 @@ impl Active {
             found: Found::default(),
             seen: None,
             cursor: None,
+            opened: None,
             stopped: None,
             turn: 0,
             discarding: false,

@@ -62,7 +62,6 @@ const TOTAL_FUNCTIONS: &[&str] = &[
     "hmac",
     "initcap",
     "jsonb_set",
-    "left",
     "lower",
     "lpad",
     "ltrim",
@@ -74,14 +73,11 @@ const TOTAL_FUNCTIONS: &[&str] = &[
     "repeat",
     "replace",
     "reverse",
-    "right",
     "round",
     "rpad",
     "rtrim",
     "sha256",
     "sha512",
-    "split_part",
-    "substr",
     "translate",
     "unaccent",
     "upper",
@@ -285,7 +281,7 @@ impl Builder {
                         args: vec![left, right],
                         ..Call::default()
                     }))
-                } else if matches!(name.as_str(), "+" | "-" | "*" | "/" | "%") {
+                } else if matches!(name.as_str(), "+" | "-" | "*") {
                     Expr::Chosen(vec![left, right])
                 } else {
                     Expr::Computed(vec![left, right])

@@ -32,6 +32,8 @@ pub(super) struct Inventory {
 pub(super) struct Keys {
     pub(super) referring: Vec<String>,
     pub(super) referred: Vec<String>,
+    /// Relations whose primary keys are referred to, unnamed.
+    pub(super) primary: Vec<FunctionRef>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -84,6 +86,8 @@ pub(super) struct Fields<'a> {
     kind: Kind,
     schema: Option<String>,
     name: Option<String>,
+    /// How many relations and columns that are referred to were found before.
+    before: (usize, usize),
 }
 
 impl SerializeStruct for Fields<'_> {
@@ -122,6 +126,15 @@ impl SerializeStruct for Fields<'_> {
     }
 
     fn end(self) -> Result<(), Halt> {
+        let (relations, referred) = self.before;
+        if self.kind == Kind::Constraint && self.inventory.keys.referred.len() == referred {
+            let named = self
+                .inventory
+                .relations
+                .get(relations..)
+                .unwrap_or_default();
+            self.inventory.keys.primary.extend_from_slice(named);
+        }
         let Some(name) = self.name else { return Ok(()) };
         let found = FunctionRef {
             schema: self.schema,
@@ -274,7 +287,9 @@ impl<'a> Serializer for &'a mut Inventory {
             "Constraint" => Kind::Constraint,
             _ => Kind::Other,
         };
+        let before = (self.relations.len(), self.keys.referred.len());
         Ok(Fields {
+            before,
             inventory: self,
             kind,
             schema: None,

@@ -9,7 +9,7 @@ use pg_query::protobuf::{
 };
 
 use super::settings::literal;
-use super::{Builder, texts};
+use super::{Builder, is_temporary, texts};
 use crate::ir::{Body, Expr, Query, Root, Select, Target};
 use crate::{
     Access, CopyDirection, CopyEndpoint, CopySpec, Cursor, Effect, Explain, Lineage, Prepared,
@@ -122,6 +122,7 @@ impl Builder {
     fn created(&mut self, into: &IntoClause) -> Option<(usize, Vec<String>)> {
         self.effect(Effect::Create);
         self.statement.changes_schema = true;
+        self.statement.temporary = is_temporary(into.rel.as_ref());
         let relation = self.relation(into.rel.as_ref()?, Access::Write);
         Some((relation, texts(&into.col_names)))
     }

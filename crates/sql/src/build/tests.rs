@@ -83,6 +83,14 @@ fn the_lineage_reaches_every_function_that_is_listed() {
             false
         }
 
+        fn is_unique(&self, _: usize, _: usize) -> bool {
+            true
+        }
+
+        fn fills(&self, _: usize, _: Option<usize>) -> bool {
+            false
+        }
+
         fn is_trusted(&self, _: usize) -> bool {
             false
         }

@@ -157,6 +157,7 @@ impl Builder {
             self.statement.keys.extend(found.keys.referring);
         }
         self.statement.keys.extend(found.keys.referred);
+        self.statement.primary_keys.extend(found.keys.primary);
         if self.statement.changes_schema && !matches!(node, NodeEnum::AlterTableStmt(_)) {
             let condition = |name| DefinitionColumn { name, into: None };
             let columns = found.columns.into_iter().map(condition);

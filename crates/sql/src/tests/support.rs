@@ -10,6 +10,8 @@ pub(super) const CUSTOMERS: &[&str] = &["id", "name", "email", "ssn", "salary", 
 pub(super) struct Catalog<'a> {
     statement: &'a Statement,
     tables: Vec<Option<Vec<Column>>>,
+    /// Whether `salary` has a default.
+    pub(super) fills: bool,
 }
 
 impl<'a> Catalog<'a> {
@@ -38,6 +40,7 @@ impl<'a> Catalog<'a> {
         Self {
             statement,
             tables: statement.relations.iter().map(table).collect(),
+            fills: false,
         }
     }
 }
@@ -54,6 +57,16 @@ impl Oracle for Catalog<'_> {
             "salary" => name == "numeric",
             _ => false,
         })
+    }
+
+    fn is_unique(&self, relation: usize, column: usize) -> bool {
+        let name = self.columns(relation).and_then(|all| all.get(column));
+        name.is_none_or(|column| column.name != "profile")
+    }
+
+    fn fills(&self, relation: usize, column: Option<usize>) -> bool {
+        let name = column.and_then(|at| self.columns(relation)?.get(at));
+        self.fills && name.is_some_and(|column| column.name == "salary")
     }
 
     fn is_trusted(&self, function: usize) -> bool {

@@ -1,6 +1,7 @@
 //! Uses: how labelled columns are touched.
 
-use super::support::{trace, uses};
+use super::support::{Catalog, trace, uses, with};
+use crate::Use;
 
 #[track_caller]
 fn all(expected: &[&str], texts: &[&str]) {
@@ -331,4 +332,43 @@ fn constants_that_are_computed_and_what_differs_from_them() {
             "{sql} {found:?}"
         );
     }
+}
+
+#[test]
+fn what_is_called_as_a_proposed_row_is_none() {
+    let within = |set: &str| {
+        let sql = format!(
+            "INSERT INTO customers (id, ssn) VALUES (1, '1') ON CONFLICT (id) DO UPDATE SET name = 'hit' \
+             WHERE {set}"
+        );
+        uses(&sql)
+    };
+    assert!(within("customers.ssn = excluded.ssn").contains(&"ssn:EqualsConstant".to_owned()));
+    for set in [
+        "EXISTS (SELECT FROM leads AS excluded WHERE customers.ssn = excluded.ssn)",
+        "customers.id IN (SELECT c.id FROM customers c, leads excluded WHERE c.ssn = excluded.ssn)",
+    ] {
+        let found = within(set);
+        assert!(found.contains(&"ssn:Join".to_owned()), "{set}: {found:?}");
+    }
+}
+
+#[test]
+fn a_conflict_tells_of_what_the_server_fills_and_of_unique_columns_only() {
+    let labels = |sql: &str, fills: bool| {
+        with(sql, |statement| {
+            let mut catalog = Catalog::of(statement);
+            catalog.fills = fills;
+            let traced = statement.lineage.trace(&catalog);
+            let guessed = traced
+                .uses
+                .iter()
+                .filter(|it| it.how == Use::EqualsConstant);
+            guessed.count()
+        })
+    };
+    let other = "INSERT INTO customers (id, name) VALUES (1, 'x') ON CONFLICT DO NOTHING";
+    assert_eq!((labels(other, false), labels(other, true)), (0, 1));
+    let document = "INSERT INTO customers (id, profile) VALUES (1, '{}') ON CONFLICT DO NOTHING";
+    assert_eq!(labels(document, false), 0);
 }

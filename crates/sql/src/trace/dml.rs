@@ -7,6 +7,22 @@ use super::scope::{Col, Item, Prov, Rows, Scope};
 use crate::ir::{Action, Assignment, Body, Conflict, Dml, Expr, From, MergeWhen, Query};
 use crate::lineage::{Destination, Origin, Use};
 
+/// Types of the server's to which a document is cast by its meaning.
+const NUMBERS: &[&str] = &[
+    "bool", "float4", "float8", "int2", "int4", "int8", "numeric",
+];
+/// Types of the server's that are no documents, and of which a cast to those is never null.
+const TEXTS: &[&str] = &[
+    "bytea",
+    "date",
+    "inet",
+    "text",
+    "timestamp",
+    "timestamptz",
+    "uuid",
+    "varchar",
+];
+
 /// What a statement wrote, by column; `rest` may be in any column.
 #[derive(Default)]
 struct Written {
@@ -229,7 +245,11 @@ impl Tracer<'_> {
     fn is_total(&mut self, expr: &Expr, scope: &Scope<'_>) -> bool {
         match expr {
             Expr::Const | Expr::Param | Expr::Column(_) => true,
-            Expr::Cast(inner, _) => self.is_total(inner, scope),
+            // Another type may cut what it is given.
+            Expr::Cast(inner, to) => to.is_some_and(|to| {
+                self.is_total(inner, scope)
+                    && !(NUMBERS.contains(&to) && self.may_be_json(inner, scope))
+            }),
             Expr::Chosen(parts) => parts.iter().all(|part| self.is_total(part, scope)),
             Expr::Call(call) => {
                 let redefined = |function| self.oracle.is_redefined(function);
@@ -253,6 +273,21 @@ impl Tracer<'_> {
                         .all(|branch| self.is_total(branch, scope))
             }
             _ => false,
+        }
+    }
+
+    /// Whether a value may be a document, of which a cast makes null where it says `null`.
+    fn may_be_json(&mut self, expr: &Expr, scope: &Scope<'_>) -> bool {
+        match expr {
+            Expr::Const | Expr::Param => false,
+            Expr::Column(name) if !name.star => {
+                let prov = self.resolve(name, scope).prov;
+                let mut plain = NUMBERS.iter().chain(TEXTS);
+                !prov.origins.is_empty() && !plain.any(|name| self.is_of_type(&prov, name))
+            }
+            Expr::Cast(_, Some(to)) => matches!(*to, "json" | "jsonb"),
+            Expr::Chosen(parts) => parts.iter().any(|part| self.may_be_json(part, scope)),
+            _ => true,
         }
     }
 
@@ -374,13 +409,18 @@ impl Tracer<'_> {
             keys.push(self.expr(key, &scope));
         }
         if conflict.arbiter.is_empty() {
-            let is_inserted = |column: &&Col| {
+            let is_inserted = |(at, column): &(usize, &Col)| {
                 let known = column.name.as_ref();
-                column.open
+                let filled = column.open
                     || known.is_none_or(|known| inserted.iter().any(|name| **name == **known))
+                    || self.oracle.fills(dml.relation, Some(*at));
+                filled && self.oracle.is_unique(dml.relation, *at)
             };
-            let filled = rows.iter().filter(is_inserted);
-            keys.extend(filled.map(|column| column.prov.clone()));
+            let filled = rows.iter().enumerate().filter(is_inserted);
+            keys.extend(filled.map(|(_, column)| column.prov.clone()));
+            if self.oracle.fills(dml.relation, None) {
+                keys.push(self.unresolved());
+            }
         }
         for key in keys {
             let how = match guesses {

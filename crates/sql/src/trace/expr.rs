@@ -126,7 +126,7 @@ impl Tracer<'_> {
     }
 
     /// Whether a value is that of columns which have this type, so that a cast to it changes nothing.
-    fn is_of_type(&self, prov: &Prov, to: &str) -> bool {
+    pub(super) fn is_of_type(&self, prov: &Prov, to: &str) -> bool {
         let has_type = |number: &u32| match self.named(*number) {
             Some(Origin::Column { relation, column }) => self.oracle.has_type(relation, column, to),
             _ => false,

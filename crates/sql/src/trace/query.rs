@@ -17,6 +17,8 @@ impl Tracer<'_> {
         if !self.spend(1) {
             return vec![Col::open(self.unresolved())];
         }
+        // What is proposed for a row is named in its upsert alone, whatever else has that name.
+        let guesses = self.guesses.take();
         for cte in &query.with {
             let rows = self.cte(cte, parent);
             self.ctes.insert(cte.id, rows);
@@ -46,6 +48,7 @@ impl Tracer<'_> {
             let prov = self.expr(limit, parent);
             self.record(Use::Predicate, &prov);
         }
+        self.guesses = guesses;
         rows
     }
 

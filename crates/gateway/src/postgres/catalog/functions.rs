@@ -37,6 +37,8 @@ pub(crate) struct Functions {
     rereads: bool,
     /// The functions that could be a trigger on labelled rows and show nothing of them.
     quiet: HashSet<Box<str>>,
+    /// Names of relations a write to which ends in labelled rows.
+    holding: HashSet<Box<str>>,
 }
 
 /// What is labelled, by name, and what runs on it.
@@ -44,6 +46,8 @@ pub(crate) struct Functions {
 pub(super) struct Labelled<'a> {
     pub(super) relations: HashSet<Box<str>>,
     pub(super) columns: HashSet<Box<str>>,
+    /// Relations a write to which ends in labelled rows.
+    pub(super) holding: HashSet<Box<str>>,
     /// Code behind operators, casts and domains, and on the rows of labelled relations.
     pub(super) attached: Vec<&'a str>,
     /// Code behind those, and on the rows of any relation.
@@ -106,6 +110,8 @@ struct Reach {
     collects: bool,
     /// It may change how the session's texts are read.
     rereads: bool,
+    /// It may fail with labelled rows in what the server says.
+    reports: bool,
 }
 
 impl Functions {
@@ -113,6 +119,7 @@ impl Functions {
         let Labelled {
             relations: labelled,
             columns,
+            holding,
             attached,
             anywhere,
         } = named;
@@ -120,8 +127,19 @@ impl Functions {
         for row in &rows {
             by_name.entry(row.name).or_default().push(row);
         }
+        let reporting = closure(&by_name, |_, row| {
+            row.is_source() && writes_to(&row.source, &holding)
+        });
+        // What the server says of a row is data to code that catches it.
+        let hears = |row: &FunctionRow<'_>| {
+            let names = |name: &&str| in_quotes(name, &row.source);
+            catches(&row.source)
+                && (writes_to(&row.source, &holding)
+                    || words(&row.source).any(|word| reporting.contains(word.as_str()))
+                    || reporting.iter().any(names))
+        };
         let suspects = closure(&by_name, |name, row| {
-            is_risky(name) || !is_harmless(row, &labelled)
+            is_risky(name) || !is_harmless(row, &labelled) || row.is_source() && hears(row)
         });
         let collecting = closure(&by_name, |name, row| {
             weir_sql::is_collecting(name)
@@ -142,6 +160,7 @@ impl Functions {
                 keeps: keepers.contains(name),
                 collects: collecting.contains(name),
                 rereads: rereaders.contains(name),
+                reports: reporting.contains(name),
             };
             (Box::from(*name), reach)
         };
@@ -166,6 +185,7 @@ impl Functions {
             is_built: true,
             rereads,
             quiet,
+            holding,
         }
     }
 
@@ -216,6 +236,16 @@ impl Functions {
         self.rereads || self.known.get(name).is_some_and(|reach| reach.rereads)
     }
 
+    /// Whether a call by this name may fail with labelled rows in what the server says.
+    pub(crate) fn fails_with_rows(&self, name: &str) -> bool {
+        self.known.get(name).is_some_and(|reach| reach.reports)
+    }
+
+    /// Whether code may fail so.
+    pub(crate) fn reports_rows(&self, source: &str) -> bool {
+        writes_to(source, &self.holding) || self.named_in(source).any(|reach| reach.reports)
+    }
+
     /// Whether a trigger on labelled rows may call the function of this name.
     pub(crate) fn is_quiet(&self, name: &str) -> bool {
         self.quiet.contains(name) || !self.known.contains_key(name)
@@ -244,6 +274,7 @@ impl Functions {
         matches!(language, Some("sql" | "plpgsql"))
             && is_harmless_source(source, &self.labelled)
             && !defines_code(source)
+            && !(catches(source) && self.reports_rows(source))
             && self.named_in(source).all(|reach| reach.trusted)
             && !(attaches(source) && self.named_in(source).any(|reach| reach.keeps))
     }
@@ -363,6 +394,22 @@ pub(crate) fn stores_by_words(source: &str) -> bool {
         || words(source).any(|word| STORING.contains(&word.as_str()) || is_keeper(&word))
 }
 
+/// Whether a source may write to one of these relations, by its words.
+fn writes_to(source: &str, relations: &HashSet<Box<str>>) -> bool {
+    const WRITING: [&str; 7] = [
+        "insert", "update", "delete", "merge", "copy", "alter", "refresh",
+    ];
+    words(source).any(|word| WRITING.contains(&word.as_str()))
+        && (words(source).any(|word| relations.contains(word.as_str()))
+            || relations.iter().any(|name| in_quotes(name, source)))
+}
+
+/// Whether a source may catch errors.
+fn catches(source: &str) -> bool {
+    let has = |wanted: &str| words(source).any(|word| word == wanted);
+    has("exception") && has("when")
+}
+
 fn is_risky(name: &str) -> bool {
     use FunctionClass::{ExecutesSql, Network, ReadsFiles, Wal};
     matches!(
@@ -379,7 +426,11 @@ fn is_harmless(row: &FunctionRow<'_>, labelled: &HashSet<Box<str>>) -> bool {
 }
 
 fn is_harmless_source(source: &str, labelled: &HashSet<Box<str>>) -> bool {
-    if has_unicode_names(source) || labelled.iter().any(|name| in_quotes(name, source)) {
+    if has_unicode_names(source)
+        || runs_text(source)
+        || reads_cursors(source)
+        || labelled.iter().any(|name| in_quotes(name, source))
+    {
         return false;
     }
     words(source).all(|word| {
@@ -406,6 +457,55 @@ fn defines_code(source: &str) -> bool {
     ];
     let has = |wanted: &dyn Fn(&str) -> bool| words(source).any(|word| wanted(&word));
     has(&|word| matches!(word, "create" | "alter")) && has(&|word| KINDS.contains(&word))
+}
+
+/// Whether code may run a block that it holds as a string, in which words can be spelled in many ways: the word `DO`
+/// with a string behind it, a language, or a comment that may hide one.
+fn runs_text(source: &str) -> bool {
+    each_word(source, "do", |rest| {
+        let word: String = rest.chars().take_while(|c| c.is_alphanumeric()).collect();
+        let behind = rest.get(word.len()..).unwrap_or_default();
+        rest.starts_with(['\'', '$', '-', '/'])
+            || word.eq_ignore_ascii_case("language")
+            || behind.starts_with(['\'', '&'])
+    })
+}
+
+/// Whether code may read what a cursor returns: the session may have opened it over anything. `FETCH FIRST 5 ROWS`
+/// opens none.
+fn reads_cursors(source: &str) -> bool {
+    let limits = |rest: &str| {
+        let mut words = rest.split_ascii_whitespace();
+        let first = words.next().unwrap_or_default().to_ascii_lowercase();
+        let second = words.next().unwrap_or_default().to_ascii_lowercase();
+        matches!(first.as_str(), "first" | "next")
+            && (second.starts_with(|c: char| c.is_ascii_digit())
+                || matches!(second.as_str(), "row" | "rows"))
+    };
+    each_word(source, "fetch", |rest| !limits(rest))
+        || each_word(source, "move", |_| true)
+        || each_word(source, "current", |rest| {
+            rest.starts_with(['-', '/'])
+                || rest
+                    .get(..2)
+                    .is_some_and(|of| of.eq_ignore_ascii_case("of"))
+        })
+}
+
+/// Whether something holds behind one of the places where a word stands, blanks left out.
+fn each_word(source: &str, word: &str, holds: impl Fn(&str) -> bool) -> bool {
+    let is_part = |c: char| c.is_alphanumeric() || c == '_';
+    let mut from = 0;
+    source.split(|c| !is_part(c)).any(|found| {
+        let start = from;
+        from = start + found.len();
+        from += source
+            .get(from..)
+            .and_then(|rest| rest.chars().next())
+            .map_or(0, char::len_utf8);
+        let rest = source.get(start + found.len()..).unwrap_or_default();
+        found.eq_ignore_ascii_case(word) && holds(rest.trim_start())
+    })
 }
 
 /// Whether code may put a function where it runs without being called.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use weir_policy::LabelId;
 use weir_sql::{Origin, Statement};
 
+use super::functions::in_quotes;
 use super::{Catalog, Relation, Resolved, words};
 
 /// A catalog's answers about one statement's relations and functions.
@@ -98,6 +99,56 @@ impl Oracle<'_> {
         ids
     }
 
+    /// The labels of a relation's primary key; all of its labels where it is not known which it is.
+    pub(crate) fn labels_of_key(&self, schema: Option<&str>, name: &str) -> Vec<LabelId> {
+        match self.catalog.resolve(schema, name) {
+            Resolved::One(found) => found.key_labels(),
+            Resolved::Ambiguous(candidates) => {
+                let found = candidates
+                    .iter()
+                    .filter_map(|at| self.catalog.relations.get(*at));
+                found.flat_map(Relation::key_labels).collect()
+            }
+            Resolved::Unknown => Vec::new(),
+        }
+    }
+
+    /// What else the name of the statement's relation at `index` may stand for where it names no schema: that the
+    /// server looks into its own first, and into those of temporary tables, holds only as long as `search_path`
+    /// does not say otherwise.
+    pub(crate) fn namesakes(&self, index: usize) -> Vec<&Relation> {
+        let (Some(Resolved::One(found)), Some(named)) = (
+            self.relations.get(index),
+            self.statement.relations.get(index),
+        ) else {
+            return Vec::new();
+        };
+        let all = self.catalog.by_name.get(&*named.name).into_iter().flatten();
+        let all = all.filter_map(|at| self.catalog.relations.get(*at));
+        let others: Vec<&Relation> = all.filter(|other| !std::ptr::eq(*other, *found)).collect();
+        let mixed = others
+            .iter()
+            .any(|other| other.is_special() != found.is_special());
+        match named.schema.is_none() && mixed {
+            true => others,
+            false => Vec::new(),
+        }
+    }
+
+    /// Whether rows of the statement's relation at `index` are put in places that tell of this column: partitions.
+    pub(crate) fn places_by(&self, index: usize, column: &str) -> bool {
+        let Some(Resolved::One(found)) = self.relations.get(index) else {
+            return false;
+        };
+        let is_key = |code: &&Box<str>| {
+            ["RANGE (", "LIST (", "HASH ("]
+                .iter()
+                .any(|kind| code.starts_with(kind))
+        };
+        let mut keys = found.code.iter().filter(is_key);
+        keys.any(|key| words(key).any(|word| word == column) || in_quotes(column, key))
+    }
+
     /// What lies behind the statement's relation at `index`, if it is a view: schemas and names.
     pub(crate) fn behind(&self, index: usize) -> &[(Arc<str>, Arc<str>)] {
         match self.relations.get(index) {
@@ -153,6 +204,24 @@ impl Oracle<'_> {
             Some(Resolved::Ambiguous(_)) => true,
             Some(Resolved::Unknown) | None => false,
         }
+    }
+
+    /// Whether a write to the statement's relation at `index` may fail with labelled rows in what the server says.
+    pub(crate) fn reports_rows(&self, index: usize) -> bool {
+        match self.relations.get(index) {
+            Some(Resolved::One(found)) => found.reports_rows(),
+            Some(Resolved::Ambiguous(_)) => true,
+            Some(Resolved::Unknown) | None => false,
+        }
+    }
+
+    /// Whether something that it calls may fail so.
+    pub(crate) fn calls_reporting(&self) -> bool {
+        let functions = &self.catalog.functions;
+        let called = self.statement.functions.iter().map(|f| &*f.name);
+        called
+            .chain(self.called_by_views())
+            .any(|name| functions.fails_with_rows(name))
     }
 
     /// Whether the statement's relation at `index` is labelled, or lies over what is. One that is not known
@@ -333,6 +402,29 @@ impl weir_sql::Oracle for Oracle<'_> {
         match self.relations.get(relation) {
             Some(Resolved::One(found)) if !self.after_ddl => found.has_type(column, name),
             _ => false,
+        }
+    }
+
+    fn is_unique(&self, relation: usize, column: usize) -> bool {
+        match self.relations.get(relation) {
+            // An index of what lies behind a view is not known as one of its columns.
+            Some(Resolved::One(found)) if found.reads.is_empty() && !self.after_ddl => {
+                found.unique.get(column) != Some(&false)
+            }
+            _ => true,
+        }
+    }
+
+    fn fills(&self, relation: usize, column: Option<usize>) -> bool {
+        let Some(Resolved::One(found)) = self.relations.get(relation) else {
+            return false;
+        };
+        match column {
+            Some(column) => found.defaults.get(column) == Some(&true),
+            None => found.reads.iter().any(|(schema, name)| {
+                let behind = self.catalog.resolve(Some(schema), name);
+                !matches!(behind, Resolved::One(behind) if !behind.fills_labelled())
+            }),
         }
     }
 

@@ -3,8 +3,9 @@
 //! A label is configured by name, but follows the column: a table that is renamed or moved to
 //! another schema keeps its labels. A pin remembers the object id and attribute number that a
 //! labelled name resolved to, and the name. It goes only when the column has that name again, or
-//! still, and the configuration no longer labels it.
+//! still, and the configuration no longer labels it. What a column was labelled with through another one stays.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -23,7 +24,8 @@ pub(crate) struct Pins {
 #[derive(Debug, Clone)]
 struct Pin {
     label: Arc<str>,
-    /// The name under which the configuration labelled the column.
+    /// The name under which the configuration labelled the column; empty where it did not, and the label came
+    /// from another column: no name ends that.
     name: String,
 }
 
@@ -62,19 +64,15 @@ impl Pins {
         Some(rows)
     }
 
-    /// Remembers what a column has through another that is called `from`.
-    pub(super) fn inherit(
-        &mut self,
-        key: (u32, i16),
-        ids: &[LabelId],
-        rules: &LabelRules,
-        from: &str,
-    ) {
+    /// Remembers what a column has through another.
+    pub(super) fn inherit(&mut self, key: (u32, i16), ids: &[LabelId], rules: &LabelRules) {
         for label in ids.iter().filter_map(|id| rules.name(*id)) {
             let pins = self.columns.entry(key).or_default();
             if pins.iter().all(|pin| pin.label != *label) {
-                let (label, name) = (Arc::clone(label), from.to_owned());
-                pins.push(Pin { label, name });
+                pins.push(Pin {
+                    label: Arc::clone(label),
+                    name: String::new(),
+                });
                 self.changed = true;
             }
         }
@@ -92,7 +90,9 @@ impl Pins {
         if ids.is_empty() && !self.columns.contains_key(&key) {
             return;
         }
-        let name = format!("{}.{}.{}", column.schema, column.relation, column.name);
+        let name = [column.schema, column.relation, column.name]
+            .map(quoted)
+            .join(".");
         let pins = self.columns.entry(key).or_default();
         let named: Vec<Arc<str>> = ids
             .iter()
@@ -118,5 +118,13 @@ impl Pins {
         if pins.is_empty() {
             self.columns.remove(&key);
         }
+    }
+}
+
+/// A part of a name, so that no two lists of parts are the same when they are joined by dots.
+fn quoted(part: &str) -> Cow<'_, str> {
+    match part.contains(['.', '"']) {
+        true => format!("\"{}\"", part.replace('"', "\"\"")).into(),
+        false => part.into(),
     }
 }

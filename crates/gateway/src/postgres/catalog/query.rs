@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 /// The statements with the numbers of their columns, in the order in which [`Rows`] holds their results.
 pub(crate) const QUERIES: [(&str, usize); 6] = [
-    (COLUMNS, 7),
+    (COLUMNS, 10),
     (INHERITS, 2),
     (VIEWS, 3),
     (FUNCTIONS, 4),
@@ -30,7 +30,13 @@ const COLUMNS: &str = "SELECT c.oid::pg_catalog.int8::pg_catalog.text, n.nspname
     c.relname::pg_catalog.text, a.attnum::pg_catalog.text, a.attname::pg_catalog.text, \
     a.attnotnull::pg_catalog.text, \
     CASE WHEN NOT (t.typname OPERATOR(pg_catalog.=) ANY (SELECT o.typname FROM pg_catalog.pg_type o \
-    WHERE o.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid)) THEN t.typname::pg_catalog.text END \
+    WHERE o.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid)) THEN t.typname::pg_catalog.text END, \
+    (EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid OPERATOR(pg_catalog.=) c.oid AND i.indisprimary \
+    AND a.attnum OPERATOR(pg_catalog.=) ANY (i.indkey::pg_catalog.int2[])))::pg_catalog.text, \
+    (EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid OPERATOR(pg_catalog.=) c.oid \
+    AND (i.indisunique OR i.indisexclusion) AND (i.indexprs IS NOT NULL \
+    OR a.attnum OPERATOR(pg_catalog.=) ANY (i.indkey::pg_catalog.int2[]))))::pg_catalog.text, \
+    (a.atthasdef OR a.attidentity OPERATOR(pg_catalog.<>) '')::pg_catalog.text \
     FROM pg_catalog.pg_class c \
     JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace \
     JOIN pg_catalog.pg_attribute a ON a.attrelid OPERATOR(pg_catalog.=) c.oid \
@@ -196,6 +202,12 @@ pub(super) struct ColumnRow<'a> {
     pub(super) not_null: bool,
     /// The name of its type, if no type of the database has that name; else empty.
     pub(super) own_type: &'a str,
+    /// Whether it belongs to the primary key.
+    pub(super) in_primary: bool,
+    /// Whether no two rows may have the same in it, or may not together with others.
+    pub(super) is_unique: bool,
+    /// Whether the server fills it where an insert does not name it.
+    pub(super) has_default: bool,
 }
 
 /// One view.
@@ -277,6 +289,9 @@ impl Rows {
                 name: cell(row, 4),
                 not_null: cell(row, 5) == "true",
                 own_type: cell(row, 6),
+                in_primary: cell(row, 7) == "true",
+                is_unique: cell(row, 8) == "true",
+                has_default: cell(row, 9) == "true",
             });
         }
         Ok(found)

@@ -1,4 +1,5 @@
 use weir_policy::LabelRules;
+use weir_sql::{Analysis, LexSettings};
 
 use super::*;
 

@@ -19,6 +19,29 @@ impl Judged {
                 how: Use::Join,
             }));
         }
+        for key in &statement.primary_keys {
+            let labels = oracle.labels_of_key(key.schema.as_deref(), &key.name);
+            self.touches |= !labels.is_empty();
+            self.uses.extend(labels.into_iter().map(|label| LabelUse {
+                label,
+                how: Use::Join,
+            }));
+        }
+        // Rows can be read in the order of an index, and what it holds besides shows which they are.
+        for (key, behind) in &statement.sorts {
+            let labels = oracle.labels_named(key);
+            let shows = |column: &Option<String>| {
+                let shown = column.as_deref().map(|name| oracle.labels_named(name));
+                shown.is_none_or(|shown| labels.iter().any(|label| !shown.contains(label)))
+            };
+            if behind.iter().any(shows) {
+                self.touches |= !labels.is_empty();
+                self.uses.extend(labels.into_iter().map(|label| LabelUse {
+                    label,
+                    how: Use::OrderBy,
+                }));
+            }
+        }
         // A new table's conditions are about columns of its own, unless it takes over those of another.
         if statement.tag == "CREATE TABLE" && !statement.adopts {
             return;

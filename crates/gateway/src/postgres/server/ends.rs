@@ -1,6 +1,7 @@
 //! How statements end: completed, suspended, failed; and what that changes about the session.
 
 use super::*;
+use crate::postgres::exchange::redefines;
 use crate::postgres::judge::own_text;
 use crate::postgres::pending::name;
 
@@ -109,7 +110,8 @@ impl Session {
     ) {
         let Some(statement) = body.get() else { return };
         if statement.changes_schema || !statement.code.is_empty() {
-            self.catalog.schema_changed(statement);
+            let remakes = self.shared.catalogs.remakes(|| self.place(), statement);
+            self.catalog.schema_changed(redefines(statement) || remakes);
         }
         match &statement.transaction {
             Some(weir_sql::Transaction::CommitPrepared(_)) => self.catalog.prepared_committed(),
@@ -135,6 +137,7 @@ impl Session {
                 body: body.nested(),
                 text: shown.unwrap_or_else(|| own_text(Some(body), analysed)),
                 hold: cursor.hold,
+                opened: self.opening(),
                 meter: None,
             };
             self.named.cursors.insert(cursor.name.as_str().into(), made);

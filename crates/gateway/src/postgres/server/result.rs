@@ -1,6 +1,7 @@
 //! A result's columns become known: decided again, and masks planned.
 
 use super::*;
+use crate::postgres::catalog::Catalog;
 
 /// Masks by column, columns whose values are kept as fingerprints, and whether they stand.
 type Planned = (Vec<(usize, CellMask)>, Box<[seen::Column]>, bool);
@@ -137,8 +138,15 @@ impl Session {
             return Ok((Vec::new(), Box::default(), true));
         };
         let judged = active.judged();
+        let opened = self.opened(active.opened.as_ref());
+        let opened = opened.map_err(Refusal::unjudged)?;
+        let catalogs: Vec<&Catalog> = [Some(&catalog), opened.as_ref()]
+            .into_iter()
+            .flatten()
+            .map(|one| &**one)
+            .collect();
         let outputs = judged
-            .described(fields, &catalog)
+            .described(fields, &catalogs)
             .map_err(|reason| Refusal::unjudged(&reason))?;
         // The statement is counted already: its budgets have had their say.
         let decision = judged.with_outputs(&outputs, |operation| {
@@ -147,7 +155,8 @@ impl Session {
         if let Verdict::Deny(denial) = decision.verdict {
             return Err(Refusal::denied(&denial.rule, &denial.reason, denial.hint));
         }
-        let standing = decision.is_standing() && active.judgement.decision.is_standing();
+        let standing =
+            opened.is_none() && decision.is_standing() && active.judgement.decision.is_standing();
         let mask = |(at, mask): (usize, weir_policy::Mask)| {
             let field = fields.get(at)?;
             let derived = outputs.get(at).is_some_and(|output| output.derived);

@@ -261,7 +261,7 @@ impl Session {
     /// Passes on an error or a notice as far as it may carry data.
     pub(super) fn report(&mut self, header: Header, scrub: bool, starred: Option<Vec<u8>>) -> Fate {
         let tag = header.tag;
-        if scrub {
+        if scrub || self.is_of_labelled(header) {
             let body = self.server_body(header).to_vec();
             match Carries::of(&body) {
                 Carries::Text => {}
@@ -282,6 +282,20 @@ impl Session {
             return Fate::Drop;
         }
         self.forward_starred(header, starred)
+    }
+
+    /// Whether the server names a relation whose rows may hold labelled columns, whatever statement it speaks of.
+    fn is_of_labelled(&self, header: Header) -> bool {
+        let protects = !self.scope.permits_opaque() && self.scope.has_masks();
+        let catalog = self.catalog_in_use().filter(|_| protects);
+        catalog.is_some_and(|catalog| {
+            let fields = backend::Fields::new(self.server_body(header));
+            let text = |code| Some(String::from_utf8_lossy(fields.find(code)?));
+            match (text(b's'), text(b't')) {
+                (Some(schema), Some(table)) => catalog.may_hold_labelled(&schema, &table),
+                _ => false,
+            }
+        })
     }
 
     /// What is said about the statement at the front, with found values starred.

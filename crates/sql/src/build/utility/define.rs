@@ -11,7 +11,7 @@ use super::tags::{alter_tag, drop_tag};
 use crate::build::expr::compares_as_usual;
 use crate::build::inventory::Inventory;
 use crate::build::settings::literal;
-use crate::build::{Builder, text, texts};
+use crate::build::{Builder, is_temporary, text, texts};
 use crate::ir::Root;
 use crate::{Access, Code, DefinitionColumn, Effect, Rename, SettingTarget};
 
@@ -58,6 +58,7 @@ impl Builder {
                 let key = create.partspec.iter().flat_map(|key| &key.part_params);
                 self.statement.columns.extend(key.filter_map(plain_key));
                 self.statement.unless_exists = create.if_not_exists;
+                self.statement.temporary = is_temporary(create.relation.as_ref());
                 self.does("CREATE TABLE", &[Create]);
             }
             NodeEnum::CreateForeignTableStmt(_) => {
@@ -72,7 +73,10 @@ impl Builder {
                     self.command_effect(command);
                 }
             }
-            NodeEnum::IndexStmt(_) => self.does("CREATE INDEX", &[Create]),
+            NodeEnum::IndexStmt(index) => {
+                self.sorts(&index.index_params, &index.index_including_params);
+                self.does("CREATE INDEX", &[Create]);
+            }
             NodeEnum::CreateSeqStmt(_) => self.does("CREATE SEQUENCE", &[Create]),
             NodeEnum::AlterSeqStmt(_) => self.does("ALTER SEQUENCE", &[Alter]),
             NodeEnum::CreateStatsStmt(_) => self.does("CREATE STATISTICS", &[Create]),
@@ -391,6 +395,13 @@ impl Builder {
             return;
         };
         match Kind::try_from(command.subtype) {
+            Ok(Kind::AtAddConstraint) => {
+                if let Some(NodeEnum::Constraint(added)) =
+                    command.def.as_deref().and_then(|def| def.node.as_ref())
+                {
+                    self.sorts(&added.keys, &added.including);
+                }
+            }
             Ok(Kind::AtAddInherit | Kind::AtAttachPartition) => self.statement.adopts = true,
             Ok(Kind::AtChangeOwner) => self.effect(Effect::Grant),
             Ok(
@@ -408,6 +419,21 @@ impl Builder {
                 | Kind::AtDisableRule,
             ) => self.effect(Effect::Routine),
             _ => {}
+        }
+    }
+
+    /// Lists what an index over these columns puts in their order.
+    fn sorts(&mut self, keys: &[Node], including: &[Node]) {
+        let name = |node: &Node| match node.node.as_ref()? {
+            NodeEnum::IndexElem(element) if !element.name.is_empty() => Some(element.name.clone()),
+            _ => text(node).map(str::to_owned),
+        };
+        let all: Vec<Option<String>> = keys.iter().chain(including).map(name).collect();
+        for (at, key) in all.iter().enumerate().take(keys.len()) {
+            let behind = all.get(at + 1..).unwrap_or_default();
+            if let Some(key) = key.as_ref().filter(|_| !behind.is_empty()) {
+                self.statement.sorts.push((key.clone(), behind.to_vec()));
+            }
         }
     }
 
