@@ -1,7 +1,10 @@
 """Attacks of several steps: a labelled value is put where no label is, and read there; many
 records are put into one row. Each runs direct first, where it must succeed."""
 
-from lab.report import equal
+import time
+
+from lab import wire
+from lab.report import equal, lacks
 
 REAL = b"811-12-1001"
 
@@ -221,6 +224,63 @@ VALUES |= {
     }.items()
 }
 
+CAUGHT = "EXCEPTION WHEN OTHERS THEN GET STACKED DIAGNOSTICS d = PG_EXCEPTION_DETAIL; INSERT INTO plain VALUES (9000, d)"
+BESIDE = ["CREATE VIEW vk AS SELECT id, region FROM customers", "ALTER TABLE customers ADD CHECK (region <> 'XX')"]
+FAILS = "UPDATE vk SET region = 'XX' WHERE id = 1"
+FETCHES = "FETCH c INTO r; INSERT INTO plain VALUES (9000, r.ssn)"
+OPENED = "DECLARE c1 CURSOR FOR SELECT ssn FROM customers WHERE id = 1"
+SPELLED = r"DO E'BEGIN INSERT INTO plain SELECT 9000, ssn FROM \x63ustomers WHERE id = 1; END'"
+
+# what code is given without naming it
+VALUES |= {
+    "a block that catches what the server says": [
+        *BESIDE, f"DO $$ DECLARE d text; BEGIN {FAILS}; {CAUGHT}; END $$", KEPT],
+    "a function that catches what the server says": [
+        *BESIDE, does(f"DECLARE d text; BEGIN BEGIN {FAILS}; {CAUGHT}; END;"), CALLS_F, KEPT],
+    "a function that catches what another one is told": [
+        *BESIDE, function("g", f"BEGIN {FAILS}; RETURN 1; END", "", "int", "plpgsql"),
+        does(f"DECLARE d text; BEGIN BEGIN PERFORM g(); {CAUGHT}; END;"), CALLS_F, KEPT],
+    "a block that reads a cursor": [
+        OPENED, f"DO $$ DECLARE c refcursor := 'c1'; r record; BEGIN {FETCHES}; END $$", KEPT],
+    "a function that reads a cursor": [
+        OPENED, does(f"DECLARE c refcursor := 'c1'; r record; BEGIN {FETCHES};"), CALLS_F, KEPT],
+    "a block in a block": [f"DO $$ BEGIN {SPELLED}; END $$", KEPT],
+    "a block in a function": [does(f"BEGIN {SPELLED};"), CALLS_F, KEPT],
+}
+
+PARENT = ["CREATE TABLE base (id int, region text)", "ALTER TABLE customers INHERIT base",
+          "ALTER TABLE customers ADD UNIQUE (region, ssn)",
+          "INSERT INTO customers (id, name, region, ssn) SELECT 9000, 'n', 'YY', ssn FROM customers WHERE id = 1"]
+REGIONS = ["CREATE TABLE regions (code text PRIMARY KEY)", "INSERT INTO regions VALUES ('EU'), ('US'), ('ZZ')",
+           "UPDATE customers SET region = 'ZZ' WHERE id = 1"]
+VIEWED = "SELECT number FROM customer_view WHERE id = 1"
+ANOTHER = "CREATE OR REPLACE VIEW customer_view AS SELECT id, name, name AS number FROM customers"
+
+# what is masked or withheld and not refused; the last step shows the value of customer 1
+QUIETLY = {
+    "a cursor over a view that is another now": [f"DECLARE c CURSOR FOR {VIEWED}", ANOTHER, "FETCH ALL c"],
+    "a cursor over such a view that outlives its transaction": [
+        f"DECLARE c CURSOR WITH HOLD FOR {VIEWED}", "COMMIT; BEGIN", ANOTHER, "FETCH ALL c", "CLOSE c"],
+    "a foreign key that is set to null": [
+        *REGIONS, "ALTER TABLE customers ADD FOREIGN KEY (region) REFERENCES regions ON DELETE SET NULL",
+        "ALTER TABLE customers ADD CHECK (region IS NOT NULL) NO INHERIT", "DELETE FROM regions WHERE code = 'ZZ'"],
+    "a foreign key that cascades into a check": [
+        *REGIONS, BESIDE[1], "ALTER TABLE customers ADD FOREIGN KEY (region) REFERENCES regions ON UPDATE CASCADE",
+        "UPDATE regions SET code = 'XX' WHERE code = 'ZZ'"],
+    "a parent without labels": [*PARENT, "UPDATE base SET region = 'YY' WHERE id = 1"],
+    "a block that fails": [*BESIDE, f"DO $$ DECLARE x int; BEGIN {FAILS}; END $$"],
+    "a block that only runs a statement and fails": [*BESIDE, f"DO $$ BEGIN {FAILS}; END $$"],
+    "a function that fails": [*BESIDE, does(f"BEGIN {FAILS};"), CALLS_F],
+    "a trigger elsewhere that fails": [
+        *BESIDE, trigger(FAILS), "CREATE TRIGGER t BEFORE INSERT ON plain FOR EACH ROW EXECUTE FUNCTION f()",
+        "INSERT INTO plain VALUES (9000, 'a')"],
+    "a child that takes its parent's name": [
+        "CREATE TABLE base2 (ssn text)", "ALTER TABLE customers INHERIT base2", "CREATE TABLE c2 () INHERITS (base2)",
+        "INSERT INTO c2 SELECT ssn FROM customers WHERE id = 1", "ALTER TABLE customers NO INHERIT base2",
+        "ALTER TABLE c2 NO INHERIT base2", "ALTER TABLE base2 RENAME TO base3", "ALTER TABLE c2 RENAME TO base2",
+        "SELECT ssn FROM base2"],
+}
+
 PACKED = "SELECT string_agg(body, ',') FROM orders WHERE id <= 12000"
 LAST = b"order 12000"
 
@@ -283,6 +343,42 @@ def attack(scene, steps, wanted):
     conn.close()
 
 
+def quiet(scene, steps, wanted):
+    """It works on the server, and through Weir the value is masked or withheld."""
+    equal(shown(scene.direct(), steps, wanted)[0], True, "the control")
+    conn = scene.conn()
+    equal(shown(conn, steps, wanted)[0], False, "through Weir")
+    equal(conn.query("SELECT 1").rows, [[b"1"]], "the session")
+    conn.close()
+
+
+PORTAL = [wire.parse(VIEWED.replace("id = 1", "id < 4")) + wire.bind(portal="p"),
+          wire.parse(ANOTHER) + wire.bind() + wire.execute(),
+          wire.describe("P", "p") + wire.execute(portal="p") + wire.message(b"S")]
+
+
+def portal(scene, together, begun):
+    """A portal is shown by what its view was when it was bound, however late it is described."""
+    def tell(conn):
+        conn.query("BEGIN")
+        # With some rows of it read already.
+        pieces = [PORTAL[0] + wire.execute(1, "p"), *PORTAL[1:]] if begun else PORTAL
+        if together:
+            conn.send(b"".join(pieces))
+        else:
+            for piece in pieces:
+                conn.send(piece + wire.message(b"H"))
+                time.sleep(0.3)
+        heard = repr(conn.until_ready())
+        conn.query("ROLLBACK")
+        conn.close()
+        return heard
+
+    value = REAL.decode() if not begun else "812-12-1002"
+    equal(value in tell(scene.direct()), True, "the control")
+    lacks(tell(scene.conn()), value, "through Weir")
+
+
 def limited(scene, w, steps):
     """It works on the server; through Weir the limit on rows stops it, as nobody approves more."""
     equal(shown(scene.direct(), steps, LAST)[0], True, "the control")
@@ -319,6 +415,12 @@ def claims(scene, results):
     """All attacks, and what must not suffer."""
     for name, steps in VALUES.items():
         results.check(f"attack: {name} does not carry a labelled value away", attack, scene, steps, REAL)
+    for name, steps in QUIETLY.items():
+        results.check(f"attack: {name} shows no labelled value", quiet, scene, steps, REAL)
+    for together in (True, False):
+        for begun in (False, True):
+            how = f"{'at once' if together else 'in pieces'}, {'begun' if begun else 'untouched'}"
+            results.check(f"attack: a portal over a view that is another now: {how}", portal, scene, together, begun)
     hurried = scene.start(scene.hurried())
     for name, steps in RECORDS.items():
         results.check(f"attack: {name} does not pack records past a limit", limited, scene, hurried, steps)

@@ -11,6 +11,7 @@ from lab.report import equal, lacks
 LEAK = "SELECT region || '' FROM customers WHERE id = 1"
 STORE = "INSERT INTO plain SELECT 9000, region FROM customers WHERE id = 1"
 KEPT = "SELECT body FROM plain WHERE id = 9000"
+CHILD = "SELECT region || '' FROM customers_2020 WHERE id = 2001"
 SLOW = "SELECT pg_sleep(1.5)"
 CHANGE = ["ALTER TABLE customers RENAME COLUMN region TO was", "ALTER TABLE customers RENAME COLUMN ssn TO region"]
 BACK = ["ALTER TABLE customers RENAME COLUMN region TO ssn", "ALTER TABLE customers RENAME COLUMN was TO region",
@@ -45,6 +46,8 @@ RACES = {
         [(single("BEGIN"), 1)], [(single(STORE, "COMMIT"), 2)], [KEPT]),
     "a lock, in a batch of a transaction, and stores": (
         [(single("BEGIN"), 1)], [(batch(STORE, "COMMIT"), 1)], [KEPT]),
+    "a lock on a child": ([], [(single(CHILD), 1)], []),
+    "a slow one, on a child": ([(single(SLOW, CHILD), 2)], [], []),
     "a slow one": ([(single(SLOW, LEAK), 2)], [], []),
     "a slow one, in a batch": ([(batch(SLOW, LEAK), 1)], [], []),
     "a slow one, and stores": ([(single(SLOW, STORE), 2)], [], [KEPT]),
@@ -146,6 +149,31 @@ def afterwards(scene, ends):
         undo(scene.conn(timeout=60))
 
 
+def snapshot(scene, level):
+    """A transaction that sees the catalog as it was, while names mean what they do by now."""
+    def tell(connect):
+        changing, reading = connect(), connect()
+        try:
+            for sql in (f"BEGIN ISOLATION LEVEL {level}", "SELECT 1 FROM pg_class LIMIT 1"):
+                equal(reading.query(sql).errors, [], sql)
+            for sql in ["BEGIN", *CHANGE, "COMMIT"]:
+                equal(changing.query(sql).errors, [], sql)
+            return reading.query(LEAK)
+        finally:
+            changing.close()
+            reading.close()
+
+    try:
+        equal(REAL.decode() in repr(tell(scene.direct).rows), True, "direct")
+    finally:
+        undo(scene.direct())
+    try:
+        answer = tell(lambda: scene.conn(timeout=60))
+        equal((answer.rows, answer.code), ([], "40001"), "through Weir")
+    finally:
+        undo(scene.conn(timeout=60))
+
+
 def chained(changing):
     """The next transaction begins at once."""
     equal(changing.query("COMMIT AND CHAIN").errors, [])
@@ -168,5 +196,7 @@ def claims(scene, results):
     for name in RACES:
         results.check(f"race: {name}", race, scene, name)
     results.check("race: who only waits goes on", benign, scene)
+    for level in ("REPEATABLE READ", "SERIALIZABLE"):
+        results.check(f"race: a snapshot from before the change: {level}", snapshot, scene, level)
     for ends in (chained, together, gone):
         results.check(f"race: a change that is {ends.__name__}", afterwards, scene, ends)

@@ -6,6 +6,7 @@
 mod cache;
 mod cancel;
 mod catalog;
+mod catalogs;
 mod client;
 mod code;
 mod context;
@@ -44,9 +45,9 @@ use weir_wire_postgres::startup::CancelKey;
 
 pub(crate) use cache::StatementCache;
 pub(crate) use cancel::CancelRegistry;
+pub(crate) use catalogs::Catalogs;
 pub(crate) use definitions::Definitions;
 use dial::Dialer;
-pub(crate) use exchange::Catalogs;
 pub use explain::explain;
 pub(crate) use start::serve;
 

@@ -23,7 +23,7 @@ use weir_sql::{Access, Analysis, Code, RelationRef, Statement, Transaction};
 
 use super::cache::Analysed;
 use super::catalog::{Catalog, Resolved, words};
-use super::exchange::{Place, redefines};
+use super::catalogs::{Place, redefines};
 use crate::engine::Shared;
 
 /// How many committed changes of a place are told apart; older ones could have met anything.

@@ -2,17 +2,16 @@
 //! server owes it nothing.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use weir_sql::{Analysis, Statement};
+use weir_sql::Analysis;
 use weir_wire_postgres::{backend, message};
 
 use super::cache::Analysed;
 use super::catalog::{self, Catalog, Pins, QUERIES, Resolved, Rows, Table};
+use super::catalogs::Place;
 use super::need::{Need, Unread};
 use super::pending::{Owed, name};
 use super::session::{Session, SessionEnd};
@@ -41,8 +40,6 @@ const UNDO: &[&str] = &[
     "ROLLBACK TO SAVEPOINT weir_catalog",
     "RELEASE SAVEPOINT weir_catalog",
 ];
-/// How many names of dropped tables are told apart at a place; with more, any name may be one of them.
-const MAX_DROPPED: usize = 4096;
 /// How old a catalog must be before a name that it does not know has it read again.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
@@ -51,29 +48,6 @@ struct Frame {
     begin: &'static str,
     end: &'static [&'static str],
     undo: &'static [&'static str],
-}
-
-/// The catalogs of all databases that were seen, by target and database.
-#[derive(Default)]
-pub(crate) struct Catalogs {
-    known: Mutex<HashMap<Place, Known>>,
-    /// When a session of this engine has changed a schema last, by place.
-    changed: Mutex<HashMap<Place, Instant>>,
-    /// How often one has.
-    changes: AtomicU64,
-    /// When a session of this engine has made or dropped something last, by place.
-    made: Mutex<HashMap<Place, Instant>>,
-    /// Names of tables that sessions of this engine have dropped, or tried to, by place.
-    dropped: Mutex<HashMap<Place, HashSet<Box<str>>>>,
-}
-
-/// A target and a database.
-pub(crate) type Place = (String, Vec<u8>);
-
-struct Known {
-    catalog: Option<(Arc<Catalog>, Instant)>,
-    digest: String,
-    pins: Pins,
 }
 
 /// What one session knows of its database's catalog.
@@ -185,125 +159,6 @@ impl CatalogState {
     /// Whether the transaction that has ended may have made something.
     pub(super) fn has_made(&mut self) -> bool {
         std::mem::take(&mut self.making)
-    }
-}
-
-/// Whether something may show others than before what it showed them. What is new, or gone, is unknown to
-/// them, and applications make and drop tables all day.
-pub(super) fn redefines(statement: &Statement) -> bool {
-    let harmless = matches!(
-        statement.tag,
-        "CREATE TABLE"
-            | "CREATE TABLE AS"
-            | "SELECT INTO"
-            | "CREATE INDEX"
-            | "CREATE SEQUENCE"
-            | "DROP TABLE"
-            | "DROP INDEX"
-            | "DROP SEQUENCE"
-            | "DISCARD ALL"
-            | "DISCARD TEMP"
-    );
-    !harmless || !statement.code.is_empty()
-}
-
-impl Catalogs {
-    /// A session has changed the schema there: whatever was read before is outdated for all of them.
-    pub(super) fn changed(&self, place: Place) {
-        let mut changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
-        changed.insert(place, Instant::now());
-        self.changes.fetch_add(1, Ordering::Release);
-    }
-
-    /// A session has made something there, or dropped it: names may be known that were not.
-    pub(super) fn made(&self, place: Place) {
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        made.insert(place, Instant::now());
-    }
-
-    /// A session is about to drop these tables there.
-    pub(super) fn drops(&self, place: Place, statement: &Statement) {
-        let mut dropped = self.dropped.lock().unwrap_or_else(PoisonError::into_inner);
-        let names = dropped.entry(place).or_default();
-        if names.len() < MAX_DROPPED {
-            names.extend(
-                statement
-                    .relations
-                    .iter()
-                    .map(|one| Box::from(one.name.as_str())),
-            );
-        }
-    }
-
-    /// Whether a statement makes a table by a name that others may know as that of one that was dropped.
-    pub(super) fn remakes(&self, place: impl Fn() -> Place, statement: &Statement) -> bool {
-        let makes = matches!(
-            statement.tag,
-            "CREATE TABLE" | "CREATE TABLE AS" | "SELECT INTO"
-        );
-        if !makes || statement.temporary {
-            return false;
-        }
-        let dropped = self.dropped.lock().unwrap_or_else(PoisonError::into_inner);
-        dropped.get(&place()).is_some_and(|names| {
-            let mut made = statement.relations.iter();
-            let known = |one: &weir_sql::RelationRef| names.contains(one.name.as_str());
-            names.len() >= MAX_DROPPED
-                || made.any(|one| one.access == weir_sql::Access::Write && known(one))
-        })
-    }
-
-    fn made_at(&self, place: &Place) -> Option<Instant> {
-        let made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        made.get(place).copied()
-    }
-
-    fn changed_at(&self, place: &Place) -> Option<Instant> {
-        let changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
-        changed.get(place).copied()
-    }
-
-    pub(super) fn changes(&self) -> u64 {
-        self.changes.load(Ordering::Acquire)
-    }
-
-    fn shared(&self, key: &Place, digest: &str) -> Option<(Arc<Catalog>, Instant)> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known
-            .get(key)
-            .filter(|known| known.digest == digest)?
-            .catalog
-            .clone()
-    }
-
-    /// What is known there is still so.
-    fn confirm(&self, key: &Place, digest: &str, catalog: &Arc<Catalog>, at: Instant) {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept = known.get_mut(key).filter(|known| known.digest == digest);
-        if let Some((kept, since)) = kept.and_then(|known| known.catalog.as_mut())
-            && Arc::ptr_eq(kept, catalog)
-        {
-            *since = at;
-        }
-    }
-
-    fn pins(&self, key: &Place) -> Option<Pins> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(key).map(|known| known.pins.clone())
-    }
-
-    fn keep(&self, key: Place, digest: &str, pins: Pins, catalog: Option<(Arc<Catalog>, Instant)>) {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let old = known.remove(&key).filter(|known| known.digest == digest);
-        let catalog = catalog.or_else(|| old.and_then(|known| known.catalog));
-        known.insert(
-            key,
-            Known {
-                catalog,
-                digest: digest.to_owned(),
-                pins,
-            },
-        );
     }
 }
 
@@ -668,6 +523,15 @@ impl Session {
             return Ok(Err(Unread::said(field(b'C'), field(b'M'))));
         }
         Ok(Ok(std::mem::take(&mut self.capture.rows)))
+    }
+
+    /// How the open transaction is isolated; `None` where the server does not say. Call it only while the server
+    /// owes nothing.
+    pub(super) async fn ask_isolation(&mut self) -> Result<Option<Box<str>>, SessionEnd> {
+        let asked = self
+            .ask_server(NAME, &[plain("SHOW transaction_isolation")])
+            .await?;
+        Ok(asked.ok().and_then(|rows| cell(rows.tables.first())))
     }
 
     /// Waits until every question of Weir's own has been answered.

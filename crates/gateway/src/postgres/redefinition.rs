@@ -84,8 +84,26 @@ impl Session {
             .front()
             .map_or(self.judged_at, |first| first.turn);
         let met = self.seat.turn() != since && self.seat.watch().met(reading, since);
+        let met = met || self.reads_old_catalog(reading).await?;
         let barred = self.status == b'I' && analysed.outlasts() && !self.seat.lasts(reading);
         Ok((met || barred).then(Refusal::redefined))
+    }
+
+    /// Whether the catalog that a statement was judged by is one of the transaction's snapshot, while the server
+    /// knows the names in it as they are by now, and a change between the two is in the way.
+    async fn reads_old_catalog(&mut self, reading: Reading<'_>) -> Result<bool, SessionEnd> {
+        let began = self.begun_at;
+        let is_first = self.status == b'I' && !self.batch_open;
+        if is_first || self.seat.turn() == began || !self.seat.watch().met(reading, began) {
+            return Ok(false);
+        }
+        self.drain().await?;
+        let isolation = self.ask_isolation().await?;
+        let follows = matches!(
+            isolation.as_deref(),
+            Some("read committed" | "read uncommitted")
+        );
+        Ok(!follows)
     }
 
     /// Stops what may have met a change that was made since it was judged.

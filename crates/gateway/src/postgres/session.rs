@@ -221,6 +221,8 @@ pub(super) struct Session {
     pub(super) seat: super::definitions::Seat,
     /// The turn of definitions when the message that is judged was taken.
     pub(super) judged_at: u64,
+    /// The same of the message that the open transaction began with.
+    pub(super) begun_at: u64,
     /// Up to which turn what is under way was compared with them.
     pub(super) compared_at: u64,
     /// What answers to Weir's own queries bring.

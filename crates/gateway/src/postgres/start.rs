@@ -480,6 +480,7 @@ async fn run(
         },
         catalog: Default::default(),
         judged_at: seat.turn(),
+        begun_at: seat.turn(),
         compared_at: seat.turn(),
         seat,
         capture: Default::default(),

@@ -627,3 +627,54 @@ fn the_columns_of_foreign_keys_are_listed() {
         assert_eq!(keys(sql), found, "{sql}");
     }
 }
+
+#[test]
+fn primary_keys_that_are_referred_to_unnamed() {
+    for (found, sql) in [
+        (
+            vec!["customers"],
+            "CREATE TABLE t (x text REFERENCES customers)",
+        ),
+        (
+            vec!["customers"],
+            "ALTER TABLE t ADD FOREIGN KEY (x) REFERENCES customers ON DELETE CASCADE",
+        ),
+        (
+            vec![],
+            "CREATE TABLE t (x text REFERENCES customers (id), PRIMARY KEY (x))",
+        ),
+    ] {
+        let names = |statement: &Statement| {
+            let keys = statement.primary_keys.iter();
+            keys.map(|key| key.name.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(with(sql, names), found, "{sql}");
+    }
+}
+
+#[test]
+fn an_index_sorts_what_stands_behind_a_column() {
+    let sorts = |sql| with(sql, |statement| statement.sorts.clone());
+    let sorted = |key: &str, behind: &[Option<&str>]| {
+        let behind = behind.iter().map(|name| name.map(str::to_owned)).collect();
+        (key.to_owned(), behind)
+    };
+    for (found, sql) in [
+        (vec![], "CREATE INDEX ON customers (ssn)"),
+        (
+            vec![sorted("ssn", &[Some("id")])],
+            "CREATE INDEX ON customers (ssn) INCLUDE (id)",
+        ),
+        (
+            vec![sorted("ssn", &[Some("id")])],
+            "ALTER TABLE customers ADD UNIQUE (ssn, id)",
+        ),
+        (
+            vec![sorted("ssn", &[None])],
+            "CREATE INDEX ON customers (ssn, lower(name))",
+        ),
+        (vec![], "ALTER TABLE customers ADD CHECK (ssn <> '')"),
+    ] {
+        assert_eq!(sorts(sql), found, "{sql}");
+    }
+}

@@ -467,7 +467,8 @@ fn runs_text(source: &str) -> bool {
         let behind = rest.get(word.len()..).unwrap_or_default();
         rest.starts_with(['\'', '$', '-', '/'])
             || word.eq_ignore_ascii_case("language")
-            || behind.starts_with(['\'', '&'])
+            || matches!(word.as_str(), "e" | "E" | "u" | "U" | "n" | "N")
+                && behind.starts_with(['\'', '&'])
     })
 }
 

@@ -5,6 +5,7 @@ use super::*;
 
 mod code;
 mod operations;
+mod reach;
 mod together;
 
 use code::function_row;

@@ -1,7 +1,7 @@
 //! How statements end: completed, suspended, failed; and what that changes about the session.
 
 use super::*;
-use crate::postgres::exchange::redefines;
+use crate::postgres::catalogs::redefines;
 use crate::postgres::judge::own_text;
 use crate::postgres::pending::name;
 
