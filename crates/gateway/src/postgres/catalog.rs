@@ -146,12 +146,6 @@ impl Relation {
         self.holds_labelled() || self.reaches
     }
 
-    /// Whether its schema is one that the server looks into by itself, or never.
-    fn is_special(&self) -> bool {
-        matches!(&*self.schema, "pg_catalog" | "information_schema")
-            || self.schema.starts_with("pg_temp")
-    }
-
     /// Whether the server fills a labelled column where an insert names none, and a row that is there may have it.
     fn fills_labelled(&self) -> bool {
         let filled = self.defaults.iter().zip(&self.unique);
@@ -392,6 +386,11 @@ impl Catalog {
         });
         let kin = read.chain([relation]).flat_map(|one| one.kin.iter());
         kin.map(|name| &**name)
+    }
+
+    /// Whether some relation has this name, in whatever schema.
+    pub(crate) fn knows(&self, name: &str) -> bool {
+        self.by_name.contains_key(name)
     }
 
     /// Whether code may fail with labelled rows in what the server says.

@@ -63,8 +63,14 @@ impl Catalogs {
         }
     }
 
-    /// Whether a statement makes a table by a name that others may know as that of one that was dropped.
-    pub(super) fn remakes(&self, place: impl Fn() -> Place, statement: &Statement) -> bool {
+    /// Whether a statement makes a table by a name that others may know: as that of one that was dropped, or of one
+    /// in another schema, in front of which the new one may come.
+    pub(super) fn remakes(
+        &self,
+        place: impl Fn() -> Place,
+        catalog: Option<&Catalog>,
+        statement: &Statement,
+    ) -> bool {
         let makes = matches!(
             statement.tag,
             "CREATE TABLE" | "CREATE TABLE AS" | "SELECT INTO"
@@ -72,12 +78,14 @@ impl Catalogs {
         if !makes || statement.temporary {
             return false;
         }
+        let written = |one: &&weir_sql::RelationRef| one.access == weir_sql::Access::Write;
+        let made = || statement.relations.iter().filter(written);
+        if catalog.is_some_and(|catalog| made().any(|one| catalog.knows(&one.name))) {
+            return true;
+        }
         let dropped = self.dropped.lock().unwrap_or_else(PoisonError::into_inner);
         dropped.get(&place()).is_some_and(|names| {
-            let mut made = statement.relations.iter();
-            let known = |one: &weir_sql::RelationRef| names.contains(one.name.as_str());
-            names.len() >= MAX_DROPPED
-                || made.any(|one| one.access == weir_sql::Access::Write && known(one))
+            names.len() >= MAX_DROPPED || made().any(|one| names.contains(one.name.as_str()))
         })
     }
 
@@ -177,7 +185,7 @@ mod tests {
             Analysis::Parsed(script) => then(&script.statements[0]),
             other => panic!("{other:?}"),
         };
-        let remakes = |sql: &str| with(sql, &|statement| catalogs.remakes(place, statement));
+        let remakes = |sql: &str| with(sql, &|statement| catalogs.remakes(place, None, statement));
         assert!(!remakes("CREATE TABLE t (x text)"));
         with("DROP TABLE t, u", &|statement| {
             catalogs.drops(place(), statement);
@@ -196,6 +204,6 @@ mod tests {
         }
         let other = || ("db".to_owned(), b"other".to_vec());
         assert!(!with("CREATE TABLE t (x text)", &|statement| catalogs
-            .remakes(other, statement)));
+            .remakes(other, None, statement)));
     }
 }

@@ -367,7 +367,7 @@ impl Session {
             return Ok(());
         };
         let statements = script.statements.iter();
-        let reading = statements.filter(|statement| !statement.changes_schema);
+        let reading = statements.filter(|it| !it.changes_schema || it.unless_exists);
         let names_unknown = reading.flat_map(|one| &one.relations).any(|named| {
             let found = catalog.resolve(named.schema.as_deref(), &named.name);
             matches!(found, Resolved::Unknown)

@@ -231,6 +231,21 @@ impl Pending {
             .any(|entry| matches!(entry.owed, Owed::Sync))
     }
 
+    /// Whether the next answer is to a message that runs nothing but what it brings itself.
+    pub(super) fn awaits_text(&mut self) -> bool {
+        matches!(
+            self.front().map(|entry| &entry.owed),
+            Some(
+                Owed::Parse(..)
+                    | Owed::Bind(..)
+                    | Owed::DescribeStatement
+                    | Owed::DescribePortal(_)
+                    | Owed::CloseStatement(_)
+                    | Owed::ClosePortal(_)
+            )
+        )
+    }
+
     /// Whether the next answer is to a Bind of a statement that touches labelled data.
     pub(super) fn binds_touching(&mut self) -> bool {
         match self.front().map(|entry| &entry.owed) {

@@ -44,9 +44,11 @@ impl Session {
         let Analysis::Parsed(script) = analysed.analysis() else {
             return Ok(None);
         };
+        let catalog = self.catalog_in_use();
         let place = || self.place();
         let catalogs = &self.shared.catalogs;
-        let remakes = |it: &&Statement| gives_meaning(it) || catalogs.remakes(place, it);
+        let remakes =
+            |it: &&Statement| gives_meaning(it) || catalogs.remakes(place, catalog.as_deref(), it);
         let drops = script.statements.iter().filter(|it| it.tag == "DROP TABLE");
         drops.for_each(|it| catalogs.drops(place(), it));
         let defining = script.statements.iter().filter(remakes);

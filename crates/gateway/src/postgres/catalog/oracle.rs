@@ -113,9 +113,8 @@ impl Oracle<'_> {
         }
     }
 
-    /// What else the name of the statement's relation at `index` may stand for where it names no schema: that the
-    /// server looks into its own first, and into those of temporary tables, holds only as long as `search_path`
-    /// does not say otherwise.
+    /// What else the name of the statement's relation at `index` may stand for where it names no schema: which of
+    /// them is meant depends on `search_path`.
     pub(crate) fn namesakes(&self, index: usize) -> Vec<&Relation> {
         let (Some(Resolved::One(found)), Some(named)) = (
             self.relations.get(index),
@@ -123,16 +122,10 @@ impl Oracle<'_> {
         ) else {
             return Vec::new();
         };
-        let all = self.catalog.by_name.get(&*named.name).into_iter().flatten();
+        let all = self.catalog.by_name.get(&*named.name);
+        let all = all.into_iter().flatten().filter(|_| named.schema.is_none());
         let all = all.filter_map(|at| self.catalog.relations.get(*at));
-        let others: Vec<&Relation> = all.filter(|other| !std::ptr::eq(*other, *found)).collect();
-        let mixed = others
-            .iter()
-            .any(|other| other.is_special() != found.is_special());
-        match named.schema.is_none() && mixed {
-            true => others,
-            false => Vec::new(),
-        }
+        all.filter(|other| !std::ptr::eq(*other, *found)).collect()
     }
 
     /// Whether rows of the statement's relation at `index` are put in places that tell of this column: partitions.
@@ -239,6 +232,11 @@ impl Oracle<'_> {
             Some(Resolved::Ambiguous(_)) => true,
             Some(Resolved::Unknown) | None => !is_new,
         }
+    }
+
+    /// Whether nothing has the name of the statement's relation at `index`.
+    pub(crate) fn is_unknown(&self, index: usize) -> bool {
+        matches!(self.relations.get(index), Some(Resolved::Unknown))
     }
 
     /// Whether every function that it calls can be trusted.

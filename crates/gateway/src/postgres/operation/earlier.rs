@@ -91,7 +91,7 @@ impl Earlier {
             loud: code && !is_judged_alone(statement) && defined.is_none(),
             keeps: defined.is_some_and(|defined| defined.keeps),
             attached: schema && !is_routine(statement) && calls_own(statement, oracle),
-            made: made_by(statement),
+            made: made_by(statement, oracle),
         }
     }
 
@@ -154,10 +154,26 @@ impl Earlier {
         if known && !self.labelled && !next.labelled && as_named {
             return Standing::Unlabelled;
         }
-        let reads = statement.relations.iter();
-        let reads = reads
-            .into_iter()
-            .any(|relation| relation.access == weir_sql::Access::Read);
+        // What was only added is met by nobody who does not name it.
+        let defined = self.code || self.loud || self.keeps || self.attached;
+        let named_now = |one: &weir_sql::RelationRef| {
+            let mut made = self.made.iter();
+            made.any(|(_, name)| *name == one.name)
+        };
+        let read = |one: &&weir_sql::RelationRef| one.access == weir_sql::Access::Read;
+        let mut relations = statement.relations.iter().enumerate();
+        let meets_new =
+            relations.any(|(at, one)| read(&one) && (named_now(one) || oracle.is_unknown(at)));
+        if known && !self.labelled && !self.rearranged && !defined && !meets_new {
+            return Standing::Alone;
+        }
+        // A key that refers to a relation reads nothing of it that the key by itself would not.
+        let refers = matches!(statement.tag, "CREATE TABLE" | "ALTER TABLE")
+            && statement.lineage.is_empty()
+            && !statement.adopts
+            && !self.rearranged
+            && (statement.primary_keys.is_empty() || !self.labelled);
+        let reads = !refers && statement.relations.iter().any(|one| read(&one));
         // An UPDATE reads what it writes to, and that may be another relation now.
         let rewrites = !as_named && writes_rows(statement);
         // Which function a trigger may have is judged by itself.
@@ -221,13 +237,13 @@ fn makes(statement: &Statement) -> bool {
         )
 }
 
-/// The relation that a statement makes: it fails where there is one of this name.
-fn made_by(statement: &Statement) -> Vec<(Option<String>, String)> {
-    let makes = makes(statement) && !statement.unless_exists;
-    let mut written = statement.relations.iter();
-    let written = written.find(|relation| relation.access == weir_sql::Access::Write);
-    let made = written.filter(|_| makes);
-    made.map(|relation| (relation.schema.clone(), relation.name.clone()))
+/// The relation that a statement makes: it fails where there is one of this name, or does nothing.
+fn made_by(statement: &Statement, oracle: &Oracle<'_>) -> Vec<(Option<String>, String)> {
+    let mut written = statement.relations.iter().enumerate();
+    let written = written.find(|(_, relation)| relation.access == weir_sql::Access::Write);
+    let is_new = |at: usize| !statement.unless_exists || oracle.is_unknown(at);
+    let made = written.filter(|(at, _)| makes(statement) && is_new(*at));
+    made.map(|(_, relation)| (relation.schema.clone(), relation.name.clone()))
         .into_iter()
         .collect()
 }

@@ -17,8 +17,9 @@ pub(super) enum Carries {
     Values,
 }
 
-/// Violated constraints, missing privileges and objects that are, or are not, there: messages of names.
-const NAMING: [&[u8]; 25] = [
+/// Violated constraints, missing privileges, objects that are, or are not, there, and what cannot be done in a
+/// transaction that has failed, or outside of one: messages of names.
+const NAMING: [&[u8]; 37] = [
     b"_bt_check_unique",
     b"check_exclusion_or_unique_constraint",
     b"comparetup_index_btree",
@@ -44,6 +45,18 @@ const NAMING: [&[u8]; 25] = [
     b"reportDependentObjects",
     b"DropErrorMsgNonExistent",
     b"ExecCreateTableAs",
+    b"exec_simple_query",
+    b"exec_parse_message",
+    b"exec_bind_message",
+    b"exec_execute_message",
+    b"exec_describe_statement_message",
+    b"exec_describe_portal_message",
+    b"FetchPreparedStatement",
+    b"StorePreparedStatement",
+    b"PerformPortalFetch",
+    b"CreatePortal",
+    b"PreventInTransactionBlock",
+    b"RequireTransactionBlock",
 ];
 
 impl Carries {
@@ -102,6 +115,7 @@ mod tests {
                 vec![(b'C', "23505"), (b'R', "_bt_check_unique"), raised],
                 Values,
             ),
+            (vec![(b'C', "25P02"), (b'R', "exec_simple_query")], Detail),
             (vec![(b'C', "23514")], Values),
             (vec![], Values),
         ] {

@@ -110,7 +110,9 @@ impl Session {
     ) {
         let Some(statement) = body.get() else { return };
         if statement.changes_schema || !statement.code.is_empty() {
-            let remakes = self.shared.catalogs.remakes(|| self.place(), statement);
+            let (place, catalog) = (|| self.place(), self.catalog_in_use());
+            let catalogs = &self.shared.catalogs;
+            let remakes = catalogs.remakes(place, catalog.as_deref(), statement);
             self.catalog.schema_changed(redefines(statement) || remakes);
         }
         match &statement.transaction {

@@ -313,12 +313,13 @@ impl Session {
             return false;
         }
         let (touched, implicit) = (self.touched, self.status == b'I');
+        // What was deferred is checked at the end; what is planned at Bind may run.
+        let ends = touched && !self.pending.awaits_text();
         match self.front_active() {
             Some(active) => {
                 active.judged().touches || touched && (implicit || active.judged().settles())
             }
-            // What was deferred is checked at Sync; what is planned at Bind may run.
-            None => touched || self.pending.binds_touching() || self.seat.others_change(),
+            None => ends || self.pending.binds_touching() || self.seat.others_change(),
         }
     }
 }
