@@ -268,6 +268,7 @@ QUIETLY = {
         *REGIONS, BESIDE[1], "ALTER TABLE customers ADD FOREIGN KEY (region) REFERENCES regions ON UPDATE CASCADE",
         "UPDATE regions SET code = 'XX' WHERE code = 'ZZ'"],
     "a parent without labels": [*PARENT, "UPDATE base SET region = 'YY' WHERE id = 1"],
+    "a view's condition": ["CREATE VIEW vz AS SELECT id FROM customers WHERE id <> 1 OR ssn::int > 0", "SELECT id FROM vz"],
     "a block that fails": [*BESIDE, f"DO $$ DECLARE x int; BEGIN {FAILS}; END $$"],
     "a block that only runs a statement and fails": [*BESIDE, f"DO $$ BEGIN {FAILS}; END $$"],
     "a function that fails": [*BESIDE, does(f"BEGIN {FAILS};"), CALLS_F],

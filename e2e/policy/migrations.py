@@ -115,8 +115,21 @@ def settings(scene):
     scene.server.psql("SET ROLE app;" + CLEAN_UP, "shop")
 
 
+def hurried(scene):
+    """What bounds the client's statements does not bound Weir's reading, and leaves no transaction behind."""
+    for setting in ("statement_timeout = 1", "statement_timeout = 5", "statement_timeout = 40"):
+        for _ in range(8):
+            scene.direct().query("COMMENT ON TABLE plain IS NULL")
+            conn = scene.conn()
+            for sql in (f"SET {setting}", "CREATE TEMP TABLE own (a int)", MASKED):
+                answer = conn.query(sql)
+                equal((answer.code in (None, "57014"), answer.status), (True, "I"), f"{setting}: {sql}: {answer.errors}")
+            conn.close()
+
+
 def claims(scene, results):
     """All of it."""
     results.check("migration: who does not touch its table goes on", migration, scene)
     results.check("migration: COMMIT PREPARED waits for nothing that waits for it", prepared, scene)
+    results.check("migration: the client's statement_timeout is its own statements'", hurried, scene)
     results.check("migration: the client's lock_timeout stays what it was", settings, scene)

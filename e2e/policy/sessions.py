@@ -3,7 +3,7 @@ cursors, changes of how texts are read, and what is said while a statement is pl
 
 from attacks import CALLS_F, HARMLESS, REAL, TAKEN, does, function
 from lab import wire
-from lab.report import equal
+from lab.report import equal, lacks
 
 CLEAN = "SELECT name || '' FROM customers WHERE id = 1"
 DIRTY = "SELECT ssn || '' FROM customers WHERE id = 1"
@@ -132,10 +132,43 @@ def portals(scene):
     equal(seen, 100, "rows")
 
 
+HOLDS = f"DECLARE c CURSOR WITH HOLD FOR {TAKEN} UNION ALL {TAKEN}"
+UNNAMED = {
+    "a Bind that fails": [
+        HOLDS, wire.parse("SET a.b = 1") + wire.bind(portal="c") + wire.SYNC + wire.execute(portal="c") + wire.SYNC],
+    "a Bind that is skipped": [
+        HOLDS, run("SELECT 1 / 0") + wire.parse(CLEAN) + wire.bind(portal="c") + wire.SYNC
+        + wire.execute(portal="c") + wire.SYNC],
+    "a Close and a Bind behind which a cursor is read": [
+        "BEGIN", f"DECLARE c CURSOR FOR {CLEAN}",
+        close(b"P", "c") + wire.parse(f"{TAKEN} UNION ALL {TAKEN}") + wire.bind(portal="c") + wire.SYNC
+        + wire.query("FETCH ALL c")],
+    "a Close and a Parse behind which a statement is run": [
+        f"PREPARE p AS {CLEAN}",
+        close(b"S", "p") + wire.parse(f"{TAKEN} UNION ALL {TAKEN}", "p") + wire.SYNC + wire.query("EXECUTE p")],
+}
+
+
+def pipelined(scene, steps):
+    """What a name means when a later batch is judged is what it means to the server, however the one before ended."""
+    def tell(conn):
+        for sql in steps[:-1]:
+            conn.query(sql)
+        conn.send(steps[-1])
+        heard = repr([conn.until_ready(), conn.until_ready()])
+        conn.close()
+        return heard
+
+    equal(REAL.decode() in tell(scene.direct()), True, "the control")
+    lacks(tell(scene.conn()), REAL.decode(), "through Weir")
+
+
 def claims(scene, results):
     """All of it."""
     for name, steps in SESSIONS.items():
         results.check(f"session: {name} shows no labelled value", attack, scene, steps, REAL)
+    for name, steps in UNNAMED.items():
+        results.check(f"session: {name} shows no labelled value", pipelined, scene, steps)
     w = scene.start(scene.hurried())
     for name, steps in HELD.items():
         results.check(f"session: {name} is held", attack, scene, steps, b"opened", w)

@@ -165,7 +165,8 @@ pub(super) fn redefines(statement: &Statement) -> bool {
             | "DISCARD ALL"
             | "DISCARD TEMP"
     );
-    !harmless || !statement.code.is_empty()
+    // A child changes what its parents show.
+    !harmless || !statement.code.is_empty() || statement.adopts
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use super::cache::Analysed;
 use super::judge::Verdict;
 use super::need::Need;
 use super::pending::{Owed, Pending, name};
-use super::prepared::{Lookup, Parameters, Portal, Prepared};
+use super::prepared::{Lookup, Named, Parameters, Portal, Prepared};
 use super::refusal::Refusal;
 use super::session::{MAX_WHOLE, Rest, Session, SessionEnd};
 use super::statement::{Active, Body};
@@ -436,6 +436,10 @@ impl Session {
             Ok(execute) => name(execute.portal),
             Err(error) => return Ok(Err(error)),
         };
+        while Named::is_undecided(&name, &self.pending) && !self.server.eof {
+            self.ask_for_answers();
+            self.hear_server().await?;
+        }
         self.begin_batch(None).await?;
         self.refresh_policy().await?;
         if self.pending.is_skipping() {

@@ -82,7 +82,7 @@ fn effect(word: &str) -> Option<Effect> {
         "vacuum" | "analyze" | "reindex" | "cluster" | "refresh" | "checkpoint" => {
             Effect::Maintenance
         }
-        "system" | "load" | "extension" | "language" => Effect::System,
+        "system" | "load" | "extension" | "language" | "database" | "tablespace" => Effect::System,
         "server" | "foreign" | "subscription" | "publication" => Effect::Foreign,
         "function" | "procedure" | "trigger" | "rule" | "operator" | "cast" | "aggregate" => {
             Effect::Routine

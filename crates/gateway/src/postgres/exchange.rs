@@ -20,19 +20,32 @@ use super::session::{Session, SessionEnd};
 type Question<'a> = (&'a [u8], &'a [(Option<&'a [u8]>, bool)]);
 
 const NAME: &[u8] = b"weir_catalog";
-/// The longest wait for one lock. Whoever holds it may wait for Weir.
-const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = 500";
-/// The same in a transaction that is the client's batch, and how it is taken back.
-const SET_LOCK_TIMEOUT: &str = "SELECT pg_catalog.set_config('lock_timeout', $1, true)";
+/// How long the reading may take, whatever the client's own statements may, in milliseconds: one wait for a lock,
+/// whose holder may wait for Weir, and each question. A transaction of Weir's own is not the client's to limit.
+const TIMEOUTS: &str = "SELECT pg_catalog.set_config(s.name, CASE s.name OPERATOR(pg_catalog.=) 'lock_timeout' \
+    WHEN true THEN '500' ELSE '60000' END, true) FROM pg_catalog.pg_settings s \
+    WHERE s.name OPERATOR(pg_catalog.=) ANY (ARRAY['lock_timeout', 'statement_timeout', 'transaction_timeout'])";
+/// The same in a transaction that is the client's batch: what was set, and how it is set and taken back.
+const HAD_TIMEOUTS: &str = "SELECT pg_catalog.current_setting('lock_timeout'), \
+    pg_catalog.current_setting('statement_timeout')";
+const SET_TIMEOUTS: &str = "SELECT pg_catalog.set_config('lock_timeout', $1, true), \
+    pg_catalog.set_config('statement_timeout', $2, true)";
+/// How often a transaction of Weir's own is given up before it is left to the client: each time may meet its own
+/// time-out.
+const UNDOES: usize = 64;
 /// What the catalog is read in where no transaction is open: how it begins, ends and is given up.
 const TRANSACTION: Frame = Frame {
-    begin: "BEGIN",
+    begin: &["BEGIN", TIMEOUTS],
     end: &["COMMIT"],
     undo: &["ROLLBACK"],
 };
 /// What it is read in within the client's transaction, which goes on whatever comes of it.
 const SAVEPOINT: Frame = Frame {
-    begin: "SAVEPOINT weir_catalog",
+    begin: &[
+        "SAVEPOINT weir_catalog",
+        "SET LOCAL lock_timeout = 500",
+        "SET LOCAL statement_timeout = 60000",
+    ],
     end: UNDO,
     undo: UNDO,
 };
@@ -45,7 +58,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Statements around a reading, which leave nothing behind.
 struct Frame {
-    begin: &'static str,
+    begin: &'static [&'static str],
     end: &'static [&'static str],
     undo: &'static [&'static str],
 }
@@ -428,19 +441,21 @@ impl Session {
         frame: &Frame,
         questions: &[Question<'_>],
     ) -> Result<Result<Vec<Table>, Unread>, SessionEnd> {
-        let before = [plain(frame.begin), plain(LOCK_TIMEOUT)];
+        let before = frame.begin.iter().map(|text| plain(text));
         let after = frame.end.iter().map(|text| plain(text));
         let all: Vec<_> = before
-            .into_iter()
             .chain(questions.iter().copied())
             .chain(after)
             .collect();
         let asked = self.ask_server(NAME, &all).await?;
-        if asked.is_err() && self.status == b'E' {
-            let undo: Vec<_> = frame.undo.iter().map(|text| plain(text)).collect();
+        let undo: Vec<_> = frame.undo.iter().map(|text| plain(text)).collect();
+        for _ in 0..UNDOES {
+            if asked.is_ok() || self.status != b'E' || self.server.eof {
+                break;
+            }
             drop(self.ask_server(NAME, &undo).await?);
         }
-        Ok(asked.and_then(|rows| answers(rows, before.len(), questions.len())))
+        Ok(asked.and_then(|rows| answers(rows, frame.begin.len(), questions.len())))
     }
 
     /// Asks within the client's batch, which a failure ends: the client is told why.
@@ -448,16 +463,21 @@ impl Session {
         &mut self,
         questions: &[Question<'_>],
     ) -> Result<Result<Vec<Table>, Unread>, SessionEnd> {
-        let asked = self.ask_server(NAME, &[plain("SHOW lock_timeout")]).await?;
+        let asked = self.ask_server(NAME, &[plain(HAD_TIMEOUTS)]).await?;
         let had = asked.and_then(|rows| {
-            let had = cell(rows.tables.first());
+            let had = rows
+                .tables
+                .into_iter()
+                .next()
+                .and_then(|rows| rows.into_iter().next());
             had.ok_or_else(|| "the server went away".into())
         });
         let asked = match had {
             Ok(had) => {
-                let bind = [(Some(&b"500"[..]), false)];
-                let back = [(Some(had.as_bytes()), false)];
-                let set = |value| (SET_LOCK_TIMEOUT.as_bytes(), value);
+                let value = |at: usize| Some(had.get(at)?.as_deref()?.as_bytes());
+                let bind = [(Some(&b"500"[..]), false), (Some(&b"60000"[..]), false)];
+                let back = [(value(0), false), (value(1), false)];
+                let set = |value| (SET_TIMEOUTS.as_bytes(), value);
                 let all: Vec<Question<'_>> = [set(&bind[..])]
                     .into_iter()
                     .chain(questions.iter().copied())

@@ -104,6 +104,9 @@ impl Session {
             return Ok(Verdict::Deny(refusal));
         }
         self.look_again(analysed).await?;
+        if let Analysis::Parsed(script) = analysed.analysis() {
+            self.settle_names(&script.statements).await?;
+        }
         let candidates = match analysed.analysis() {
             Analysis::Parsed(script) => {
                 let mut earlier = Earlier::default();
@@ -126,6 +129,16 @@ impl Session {
         self.decide_all(candidates, analysed).await
     }
 
+    /// What a statement names as cursor or prepared statement is what the server has by that name: nothing that is
+    /// under way changes it any more.
+    async fn settle_names(&mut self, statements: &[Statement]) -> Result<(), SessionEnd> {
+        let named = |it: &Statement| it.fetches.is_some() || it.executes.is_some();
+        if statements.iter().any(named) && !self.pending.is_empty() {
+            self.drain().await?;
+        }
+        Ok(())
+    }
+
     /// Judges what an `Execute` of this portal runs.
     pub(super) async fn judge_portal(&mut self, name: &[u8]) -> Result<Verdict, SessionEnd> {
         let portal = self.named.portal(name, &mut self.pending);
@@ -141,6 +154,11 @@ impl Session {
             )
         });
         let (statement, parameters, bound) = found.unwrap_or_default();
+        if let Some(body) = statement.as_ref().and_then(|it| it.body.as_ref())
+            && let Some(inner) = body.get()
+        {
+            self.settle_names(std::slice::from_ref(inner)).await?;
+        }
         let (candidate, analysed) = self.bound(statement.as_deref(), parameters, bound);
         self.decide_all(vec![candidate], &analysed).await
     }

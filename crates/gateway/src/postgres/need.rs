@@ -68,6 +68,8 @@ pub(super) struct Unread {
     reason: String,
     /// Another transaction has locked what must be read.
     pub(super) is_locked: bool,
+    /// The client has asked for what it is read for to be cancelled.
+    is_cancelled: bool,
 }
 
 impl Unread {
@@ -76,6 +78,7 @@ impl Unread {
         Self {
             reason: String::from_utf8_lossy(message).into_owned(),
             is_locked: sqlstate == b"55P03",
+            is_cancelled: sqlstate == b"57014",
         }
     }
 
@@ -83,6 +86,12 @@ impl Unread {
     pub(super) fn refusal(&self) -> Refusal {
         if self.is_locked {
             return Refusal::locked();
+        }
+        if self.is_cancelled {
+            return Refusal {
+                message: self.reason.clone(),
+                ..Refusal::cancelled()
+            };
         }
         Refusal::unjudged(&format!("the catalog could not be read: {}", self.reason))
     }
@@ -93,6 +102,7 @@ impl From<String> for Unread {
         Self {
             reason,
             is_locked: false,
+            is_cancelled: false,
         }
     }
 }
@@ -165,8 +175,14 @@ mod tests {
     fn a_lock_in_the_way_is_told_as_one() {
         let locked = Unread::said(b"55P03", b"canceling statement due to lock timeout");
         assert_eq!(locked.refusal().sqlstate, "55P03");
-        let other = Unread::said(b"57014", b"canceling statement due to statement timeout");
+        let cancelled = Unread::said(b"57014", b"canceling statement due to user request");
+        let told = cancelled.refusal();
+        assert_eq!(
+            (told.sqlstate, told.message.as_str()),
+            ("57014", "canceling statement due to user request")
+        );
+        let other = Unread::said(b"42501", b"permission denied");
         assert_eq!(other.refusal().sqlstate, "42501");
-        assert!(other.refusal().message.contains("statement timeout"));
+        assert!(other.refusal().message.contains("permission denied"));
     }
 }

@@ -453,7 +453,8 @@ impl Judged {
         }
         let mut relations = statement.relations.iter().enumerate();
         relations.any(|(index, relation)| {
-            (maintains || relation.access == weir_sql::Access::Write) && oracle.reports_rows(index)
+            let writes = maintains || relation.access == weir_sql::Access::Write;
+            writes && oracle.reports_rows(index) || oracle.views_labelled(index)
         }) || oracle.calls_reporting()
     }
 

@@ -143,6 +143,23 @@ impl Named {
         }
     }
 
+    /// Whether it depends on an answer that the server still owes which portal has this name: a batch that is behind
+    /// its Sync may have failed.
+    pub(super) fn is_undecided(name: &[u8], pending: &Pending) -> bool {
+        let mut sync_between = false;
+        for entry in pending.newest_first() {
+            match &entry.owed {
+                Owed::Sync => sync_between = true,
+                Owed::Bind(bound, _) | Owed::ClosePortal(bound) if **bound == *name => {
+                    return sync_between;
+                }
+                Owed::Query(_) => return true,
+                _ => {}
+            }
+        }
+        false
+    }
+
     /// The portal that an Execute sent now would run: one that is being bound, or one that exists.
     pub(super) fn portal<'a>(
         &'a mut self,

@@ -39,6 +39,8 @@ pub(crate) struct Functions {
     quiet: HashSet<Box<str>>,
     /// Names of relations a write to which ends in labelled rows.
     holding: HashSet<Box<str>>,
+    /// Names of views over labelled rows, whose conditions run over those.
+    viewing: HashSet<Box<str>>,
 }
 
 /// What is labelled, by name, and what runs on it.
@@ -48,6 +50,8 @@ pub(super) struct Labelled<'a> {
     pub(super) columns: HashSet<Box<str>>,
     /// Relations a write to which ends in labelled rows.
     pub(super) holding: HashSet<Box<str>>,
+    /// Views over labelled rows.
+    pub(super) viewing: HashSet<Box<str>>,
     /// Code behind operators, casts and domains, and on the rows of labelled relations.
     pub(super) attached: Vec<&'a str>,
     /// Code behind those, and on the rows of any relation.
@@ -120,6 +124,7 @@ impl Functions {
             relations: labelled,
             columns,
             holding,
+            viewing,
             attached,
             anywhere,
         } = named;
@@ -128,13 +133,15 @@ impl Functions {
             by_name.entry(row.name).or_default().push(row);
         }
         let reporting = closure(&by_name, |_, row| {
-            row.is_source() && writes_to(&row.source, &holding)
+            row.is_source()
+                && (writes_to(&row.source, &holding) || names_any(&row.source, &viewing))
         });
         // What the server says of a row is data to code that catches it.
         let hears = |row: &FunctionRow<'_>| {
             let names = |name: &&str| in_quotes(name, &row.source);
             catches(&row.source)
                 && (writes_to(&row.source, &holding)
+                    || names_any(&row.source, &viewing)
                     || words(&row.source).any(|word| reporting.contains(word.as_str()))
                     || reporting.iter().any(names))
         };
@@ -186,6 +193,7 @@ impl Functions {
             rereads,
             quiet,
             holding,
+            viewing,
         }
     }
 
@@ -243,7 +251,9 @@ impl Functions {
 
     /// Whether code may fail so.
     pub(crate) fn reports_rows(&self, source: &str) -> bool {
-        writes_to(source, &self.holding) || self.named_in(source).any(|reach| reach.reports)
+        writes_to(source, &self.holding)
+            || names_any(source, &self.viewing)
+            || self.named_in(source).any(|reach| reach.reports)
     }
 
     /// Whether a trigger on labelled rows may call the function of this name.
@@ -396,12 +406,18 @@ pub(crate) fn stores_by_words(source: &str) -> bool {
 
 /// Whether a source may write to one of these relations, by its words.
 fn writes_to(source: &str, relations: &HashSet<Box<str>>) -> bool {
+    // They name indexes and constraints, or nothing.
+    const CHECKING: [&str; 3] = ["reindex", "constraints", "cluster"];
     const WRITING: [&str; 7] = [
         "insert", "update", "delete", "merge", "copy", "alter", "refresh",
     ];
-    words(source).any(|word| WRITING.contains(&word.as_str()))
-        && (words(source).any(|word| relations.contains(word.as_str()))
-            || relations.iter().any(|name| in_quotes(name, source)))
+    let has = |wanted: &[&str]| words(source).any(|word| wanted.contains(&word.as_str()));
+    has(&CHECKING) || has(&WRITING) && names_any(source, relations)
+}
+
+fn names_any(source: &str, relations: &HashSet<Box<str>>) -> bool {
+    words(source).any(|word| relations.contains(word.as_str()))
+        || relations.iter().any(|name| in_quotes(name, source))
 }
 
 /// Whether a source may catch errors.

@@ -208,6 +208,15 @@ impl Oracle<'_> {
         }
     }
 
+    /// Whether the statement's relation at `index` is a view over labelled rows, whose conditions run over those.
+    pub(crate) fn views_labelled(&self, index: usize) -> bool {
+        match self.relations.get(index) {
+            Some(Resolved::One(found)) => found.over_labelled,
+            Some(Resolved::Ambiguous(_)) => true,
+            Some(Resolved::Unknown) | None => false,
+        }
+    }
+
     /// Whether something that it calls may fail so.
     pub(crate) fn calls_reporting(&self) -> bool {
         let functions = &self.catalog.functions;

@@ -19,7 +19,7 @@ pub(super) enum Carries {
 
 /// Violated constraints, missing privileges, objects that are, or are not, there, and what cannot be done in a
 /// transaction that has failed, or outside of one: messages of names.
-const NAMING: [&[u8]; 37] = [
+const NAMING: [&[u8]; 38] = [
     b"_bt_check_unique",
     b"check_exclusion_or_unique_constraint",
     b"comparetup_index_btree",
@@ -57,6 +57,7 @@ const NAMING: [&[u8]; 37] = [
     b"CreatePortal",
     b"PreventInTransactionBlock",
     b"RequireTransactionBlock",
+    b"ProcessInterrupts",
 ];
 
 impl Carries {

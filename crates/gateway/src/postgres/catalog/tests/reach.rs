@@ -60,6 +60,7 @@ fn tables() -> [query::Table; 6] {
             "BEGIN PERFORM renames(); EXCEPTION WHEN OTHERS THEN RETURN SQLERRM; END",
         ),
         function("reads", "BEGIN RETURN (SELECT count(*) FROM names); END"),
+        function("counts", "BEGIN RETURN (SELECT count(*) FROM orders); END"),
     ];
     let attached = vec![vec![
         cell("20003"),
@@ -90,13 +91,16 @@ fn a_write_reaches_rows_by_keys_parents_views_and_code() {
     assert!(!reports("orders"));
     let functions = &catalog.functions;
     let fails = |name: &str| functions.fails_with_rows(name);
-    assert!(fails("renames") && fails("calls") && fails("hears") && !fails("reads"));
+    assert!(fails("renames") && fails("calls") && fails("hears"));
+    // The conditions of a view run over what lies behind it.
+    assert!(fails("reads") && !fails("counts"));
     let trusted = |name: &str| functions.is_trusted(None, name);
     assert!(trusted("renames") && trusted("calls") && trusted("reads") && !trusted("hears"));
     for (code, reports) in [
         ("BEGIN INSERT INTO regions VALUES (1); END", true),
         ("BEGIN PERFORM calls(); END", true),
-        ("BEGIN PERFORM 1 FROM names; END", false),
+        ("BEGIN PERFORM 1 FROM names; END", true),
+        ("BEGIN REINDEX INDEX i; END", true),
         ("BEGIN INSERT INTO orders VALUES (1); END", false),
     ] {
         assert_eq!(catalog.reports_rows(code), reports, "{code}");
@@ -163,6 +167,9 @@ fn code_that_runs_text_or_reads_cursors_is_not_read() {
         "BEGIN UPDATE orders SET id = 1 WHERE CURRENT OF c; END",
         "BEGIN UPDATE names SET id = 1; EXCEPTION WHEN others THEN RAISE NOTICE '%', SQLERRM; END",
         "BEGIN PERFORM renames(); EXCEPTION WHEN others THEN RAISE NOTICE '%', SQLERRM; END",
+        "BEGIN PERFORM 1 FROM names; EXCEPTION WHEN others THEN RAISE NOTICE '%', SQLERRM; END",
+        "BEGIN REINDEX INDEX i; EXCEPTION WHEN others THEN RAISE NOTICE '%', SQLERRM; END",
+        "BEGIN SET CONSTRAINTS ALL IMMEDIATE; EXCEPTION WHEN others THEN RAISE NOTICE '%', SQLERRM; END",
     ] {
         assert!(!harmless(code), "{code}");
     }
