@@ -1,7 +1,7 @@
 //! The embedded store.
 //!
-//! One writer connection behind a mutex; each read opens a read-only connection of its own, so a
-//! long query never stops ingest.
+//! One writer connection behind a mutex, for which nothing is done that can be done before; each read opens a
+//! read-only connection of its own, so a long query never stops ingest.
 
 mod backlog;
 mod chain;
@@ -18,6 +18,7 @@ mod outgoing;
 mod overview;
 mod pack;
 mod query;
+mod ready;
 mod retention;
 mod rollup;
 mod round;
@@ -44,6 +45,7 @@ use weir_audit::{
 
 use crate::clickhouse::{ClickHouse, ClickHouseConfig};
 use crate::log::{LATEST, LogKey, Signed, Tree, kept};
+use ready::Maker;
 
 pub use outgoing::Behind;
 pub(crate) use outgoing::{Cursor, Outgoing};
@@ -299,13 +301,20 @@ impl Collector {
         signed: Option<&Signed>,
         check: &mut dyn FnMut(&Event) -> Result<(), String>,
     ) -> Result<Taken, CollectorError> {
-        let wanted = self.inner.tail.receiver_count() > 0;
+        // Before it is this batch's turn to be written.
+        let mut maker = Maker::new(&batch.engine, self.listeners() > 0, check);
+        let mut ready = maker.all(&batch.frames);
         let mut writer = self.writer();
+        // Somebody began to follow meanwhile.
+        if !maker.keep && self.listeners() > 0 {
+            maker.keep = true;
+            ready = maker.all(&batch.frames);
+        }
         let now = writer.now();
-        let done = writer.ingest(batch, signed, now, wanted, check);
+        let done = writer.ingest(batch, ready, &mut maker, signed, now);
         drop(writer);
         let done = self.wrote(done)?;
-        if wanted && !done.events.is_empty() {
+        if !done.events.is_empty() {
             let _ = self.inner.tail.send(done.events.into());
         }
         Ok(Taken {

@@ -1,7 +1,7 @@
 //! Measures the store at size: ingest of traffic as it is, then the searches of auditors.
 //!
 //! `taskset -c 0 cargo run --release -p weir-collector --example search_bench [EVENTS] [DIR]`
-//! `... --example search_bench EVENTS --rate` measures ingest only.
+//! `... --example search_bench EVENTS --rate [AT_ONCE]` measures ingest only.
 //!
 //! Eight engines with 48 sessions at a time, 3,000 identities in 40 namespaces, 40 targets, 400 tables, 2,000
 //! statement shapes of which half carry their literals in the text and each identity has forty; labels, masks,
@@ -18,8 +18,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
-use traffic::{Engine, NEEDLE, World, mixed};
-use weir_audit::{Batch, CollectorSink as _, Frame, FrameReader, Timestamp};
+use traffic::{Engine, NEEDLE, Sealed, World, mixed};
+use weir_audit::{Batch, CollectorSink as _, EngineId, Frame, FrameReader, Hash, Timestamp};
 use weir_collector::{About, Collector, CollectorConfig, Filter, OwnSink, Question, SessionFilter};
 
 type Fail = Box<dyn std::error::Error>;
@@ -31,6 +31,10 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 const ENGINES: u64 = 8;
 /// So many frames come in one request, one transaction and one sync: about 256 KiB.
 const BATCH: usize = 3;
+/// So many requests are taken in at once, as by the port that sidecars send to.
+const AT_ONCE: usize = 2;
+/// Requests of an engine that are made before they are sent.
+const AHEAD: usize = 8;
 /// Events of a day.
 const DENSITY: u64 = 10_000_000 / 30;
 /// Events that come after the store was opened again: less than 64 blocks, so that no row leads to them yet when
@@ -44,39 +48,59 @@ fn engines() -> Vec<Engine> {
     (0..ENGINES).map(Engine::new).collect()
 }
 
+/// One request of an engine.
+struct Sent {
+    engine: usize,
+    previous: Hash,
+    sealed: Sealed,
+}
+
 fn ingest(
     store: &Collector,
     dir: &Path,
     world: &World,
     engines: &mut [Engine],
-    events: u64,
+    (events, at_once): (u64, usize),
 ) -> Result<Ingested, Fail> {
     let mut sinks = Vec::new();
     for engine in engines.iter() {
-        sinks.push(OwnSink::open(store.clone(), dir, &engine.id())?);
+        sinks.push((
+            engine.id(),
+            OwnSink::open(store.clone(), dir, &engine.id())?,
+        ));
     }
     let (mut spent, mut cpu) = (Duration::ZERO, Duration::ZERO);
     let (mut made, mut bytes) = (0, 0);
     while made < events {
-        for (engine, sink) in engines.iter_mut().zip(&sinks) {
-            let previous = engine.previous();
-            let sealed = engine.frames(world, BATCH);
-            made += sealed.events;
-            bytes += sealed.bytes.len();
-            // As it arrives: each link and the signature are verified, then it is stored with a sync.
-            let (began, began_cpu) = (Instant::now(), cpu_time());
-            let mut reader = FrameReader::new(&sealed.bytes, previous);
-            let mut frames: Vec<Frame> = Vec::new();
-            while let Some(frame) = reader.next_frame()? {
-                frames.push(frame);
+        // Who sends at the same time; an engine sends one request after the other.
+        let mut senders: Vec<Vec<Sent>> = (0..at_once).map(|_| Vec::new()).collect();
+        for _ in 0..AHEAD {
+            for (number, engine) in engines.iter_mut().enumerate() {
+                if made < events {
+                    let previous = engine.previous();
+                    let sealed = engine.frames(world, BATCH);
+                    made += sealed.events;
+                    bytes += sealed.bytes.len();
+                    let sender = senders.get_mut(number % at_once).ok_or("no sender")?;
+                    sender.push(Sent {
+                        engine: number,
+                        previous,
+                        sealed,
+                    });
+                }
             }
-            sink.ingest(&Batch {
-                engine: engine.id(),
-                frames,
-            })?;
-            spent += began.elapsed();
-            cpu += cpu_time().saturating_sub(began_cpu);
         }
+        let (began, sinks) = (Instant::now(), &sinks);
+        std::thread::scope(|scope| {
+            let start =
+                |sent| scope.spawn(move || send(sinks, sent).map_err(|error| error.to_string()));
+            let senders: Vec<_> = senders.into_iter().map(start).collect();
+            for sender in senders {
+                cpu += sender.join().map_err(|_| "a sender failed")??;
+            }
+            Ok::<_, Fail>(())
+        })?;
+        spent += began.elapsed();
     }
     Ok(Ingested {
         events: made as f64,
@@ -84,6 +108,24 @@ fn ingest(
         seconds: spent.as_secs_f64(),
         cpu: cpu.as_secs_f64(),
     })
+}
+
+/// Takes requests in as they arrive: each link and the signature are verified, then they are stored with a sync.
+/// Says what it took of the CPU.
+fn send(sinks: &[(EngineId, OwnSink)], sent: Vec<Sent>) -> Result<Duration, Fail> {
+    for one in sent {
+        let (engine, sink) = sinks.get(one.engine).ok_or("no engine")?;
+        let mut reader = FrameReader::new(&one.sealed.bytes, one.previous);
+        let mut frames: Vec<Frame> = Vec::new();
+        while let Some(frame) = reader.next_frame()? {
+            frames.push(frame);
+        }
+        sink.ingest(&Batch {
+            engine: engine.clone(),
+            frames,
+        })?;
+    }
+    Ok(cpu_time())
 }
 
 /// What this thread took of the CPU so far.
@@ -100,10 +142,10 @@ struct Ingested {
 }
 
 /// How many bytes an event takes in a store of such traffic.
-fn size_of(world: &World, events: u64, config: &CollectorConfig) -> Result<f64, Fail> {
+fn size_of(world: &World, amount: (u64, usize), config: &CollectorConfig) -> Result<f64, Fail> {
     let dir = tempfile::tempdir_in(".")?;
     let store = Collector::open(dir.path(), config.clone())?;
-    let done = ingest(&store, dir.path(), world, &mut engines(), events)?;
+    let done = ingest(&store, dir.path(), world, &mut engines(), amount)?;
     drop(store);
     println!("cpu.bare {:.0} events/s", done.events / done.cpu);
     Ok(size(dir.path())? as f64 / done.events)
@@ -291,6 +333,7 @@ fn main() -> Result<(), Fail> {
     let dir = args.next();
     let only_rate = dir.as_deref() == Some("--rate");
     let dir = dir.filter(|_| !only_rate);
+    let at_once = args.next().map_or(Ok(AT_ONCE), |text| text.parse())?.max(1);
     let dir = dir.map_or(made.path().to_owned(), Into::into);
     let end = Timestamp::from(std::time::SystemTime::now());
     let seconds = events.saturating_mul(24 * 3600) / DENSITY;
@@ -306,7 +349,7 @@ fn main() -> Result<(), Fail> {
     let new = !dir.join("evidence.db").exists();
     if new {
         let store = Collector::open(&dir, config.clone())?;
-        let done = ingest(&store, &dir, &world, &mut engines, events)?;
+        let done = ingest(&store, &dir, &world, &mut engines, (events, at_once))?;
         drop(store);
         println!("events {}", done.events);
         println!("frames {:.1} B/event as sealed", done.sealed / done.events);
@@ -314,7 +357,10 @@ fn main() -> Result<(), Fail> {
         println!("cpu.whole {:.0} events/s", done.events / done.cpu);
         println!("size.whole {:.1} B/event", size(&dir)? as f64 / done.events);
         let bare = World::new(end, span, events).without_text();
-        println!("B9.size {:.1} B/event", size_of(&bare, events, &config)?);
+        println!(
+            "B9.size {:.1} B/event",
+            size_of(&bare, (events, at_once), &config)?
+        );
     }
     if only_rate {
         return Ok(());
@@ -323,7 +369,7 @@ fn main() -> Result<(), Fail> {
     let store = Collector::open(&dir, config)?;
     println!("open {:.1} ms", began.elapsed().as_secs_f64() * 1e3);
     if new {
-        ingest(&store, &dir, &world, &mut engines, NEWEST)?;
+        ingest(&store, &dir, &world, &mut engines, (NEWEST, at_once))?;
     }
     searches(&store, &world)?;
     let began = Instant::now();

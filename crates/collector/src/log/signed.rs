@@ -8,7 +8,7 @@ use rustls::RootCertStore;
 use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use webpki::{EndEntityCert, KeyUsage};
 use weir_audit::proof::Head;
-use weir_audit::{Ack, Batch, CollectorSink, EngineId, Hash, SinkError, Timestamp};
+use weir_audit::{Ack, Batch, CollectorSink, EngineId, Frame, Hash, SinkError, Timestamp};
 use weir_uplink::control::{Key, SelfSigned};
 
 use crate::peer::{self, Pod};
@@ -277,18 +277,25 @@ impl OwnSink {
 impl CollectorSink for OwnSink {
     fn ingest(&self, batch: &Batch) -> Result<Ack, SinkError> {
         let failed = |error: &dyn std::fmt::Display| SinkError(error.to_string().into());
+        let take = |run: &Batch| {
+            let signed = self.key.sign(run).map_err(|error| failed(&error))?;
+            let got = self.store.ingest_signed(run, &signed, &mut |_| Ok(()));
+            got.map(|got| got.ack).map_err(|error| failed(&error))
+        };
         let mut ack = None;
-        for run in batch
-            .frames
-            .chunk_by(|one, next| one.hash() == next.previous() && one.epoch() == next.epoch())
-        {
-            let run = Batch {
-                engine: batch.engine.clone(),
-                frames: run.to_vec(),
+        let linked = |one: &Frame, next: &Frame| {
+            one.hash() == next.previous() && one.epoch() == next.epoch()
+        };
+        for run in batch.frames.chunk_by(linked) {
+            let got = if run.len() == batch.frames.len() {
+                take(batch)?
+            } else {
+                take(&Batch {
+                    engine: batch.engine.clone(),
+                    frames: run.to_vec(),
+                })?
             };
-            let signed = self.key.sign(&run).map_err(|error| failed(&error))?;
-            let got = self.store.ingest_signed(&run, &signed, &mut |_| Ok(()));
-            ack = ack.max(Some(got.map_err(|error| failed(&error))?.ack));
+            ack = ack.max(Some(got));
         }
         ack.ok_or_else(|| failed(&"a batch without frames"))
     }

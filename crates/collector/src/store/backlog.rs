@@ -24,7 +24,7 @@ use super::ingest::signed;
 use super::keys::{Keys, Known};
 use super::outgoing::{number, set};
 use super::query::events;
-use super::rollup::Sums;
+use super::rollup::{Counts, Sums};
 use super::schema::unpack;
 use super::sessions::{Growths, line_of};
 
@@ -241,11 +241,12 @@ fn beyond(store: &Connection, mark: i64) -> Result<(Pending, i64), CollectorErro
         &mut |(engine, received), events| {
             last = last.max(received);
             let today = Timestamp::from_micros(received.max(0).unsigned_abs());
-            let mut sessions = SessionDeltas::default();
+            let (mut sessions, mut counts) = (SessionDeltas::default(), Counts::default());
             for events in &events {
-                pending.sums.add(store, &mut keys, today, events)?;
+                counts.add(events);
                 sessions.add(events);
             }
+            counts.add_to(&mut pending.sums, store, &mut keys, today)?;
             for (id, delta) in sessions.iter().filter(|(_, delta)| delta.session.is_some()) {
                 if line_of(store, *id)?.is_some_and(|(owner, _)| owner == engine) {
                     pending.sessions.add(*id, delta);

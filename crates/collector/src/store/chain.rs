@@ -20,10 +20,7 @@ pub(super) enum Placed {
     /// Some of them, perhaps: each is to be placed by itself.
     Apart,
     /// They are new.
-    New {
-        /// Whether they continue what was placed before them.
-        continues: bool,
-    },
+    New,
 }
 
 /// Whether a frame is the next one behind another.
@@ -116,7 +113,7 @@ pub(super) fn place(
              VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         )?
         .execute(params![key, frame.epoch(), from, to.0, previous.0, to.1.0])?;
-    Ok(Placed::New { continues })
+    Ok(Placed::New)
 }
 
 /// A frame that continues no known frame of its epoch.

@@ -12,26 +12,21 @@ use weir_audit::{
     SessionId, Timestamp, genesis,
 };
 
+use super::CollectorError;
 use super::backlog::{Backlog, Pending};
 use super::chain::{self, Found, Placed};
 use super::clock::{Clock, Clocks, Now};
-use super::holds::HoldNotes;
-use super::index::{BlockIndex, SessionDeltas};
 use super::keys::{Keys, Kind, Known};
 use super::maintain::{has_many_small, merge_small};
 use super::outgoing;
+use super::ready::{Block, Maker, Ready, stop};
 use super::retention;
 use super::round::Round;
-use super::seen::SeenNotes;
 use super::sessions::{Saved, save_session};
-use super::{CollectorError, pack};
 use crate::log::{Log, LogKey, OWN, Run, Signed, Vouched};
 
-/// How hard zstd tries with a block that is never merged, and with one that soon is.
-const LEVEL: i32 = 3;
+/// How hard zstd tries with a block that is soon merged.
 pub(super) const PASSING: i32 = 1;
-/// As much as comes at once is one block, a frame more than a batch asks for included.
-const BLOCK_BYTES: usize = 512 << 10;
 /// Blocks of at least this size are never merged.
 pub(super) const LARGE: usize = 128 << 10;
 /// The level of a block that is not merged any more.
@@ -63,24 +58,10 @@ pub(super) struct Done {
     pub(super) events: Vec<Event>,
 }
 
-/// Consecutive frames on their way into a block.
-struct Block {
-    epoch: u32,
-    first_seq: u64,
-    last_seq: u64,
-    previous: Hash,
-    hash: Hash,
-    bytes: Vec<u8>,
-    index: BlockIndex,
-}
-
-/// Says why an event may not be kept.
-pub(super) type Check<'a> = dyn FnMut(&Event) -> Result<(), String> + 'a;
-
 /// Whose frames are stored.
 struct Source<'a> {
     engine: &'a EngineId,
-    /// Who vouches for them. The collector alone says what became of other engines' sessions.
+    /// Who vouches for them.
     vouched: Vouched<'a>,
 }
 
@@ -152,62 +133,40 @@ impl Ingest {
         Ok(())
     }
 
+    /// Stores what was made `ready` of a batch, if nothing new in it is refused.
     pub(super) fn ingest(
         &mut self,
         batch: &Batch,
+        ready: Vec<Ready<'_>>,
+        maker: &mut Maker<'_>,
         signed: Option<&Signed>,
         now: Now,
-        keep: bool,
-        check: &mut Check<'_>,
     ) -> Result<Done, CollectorError> {
-        let mut ack = Ack { epoch: 0, seq: 0 };
-        let mut lines = 0;
-        let mut events = Vec::new();
+        let mut done = Done {
+            ack: Ack { epoch: 0, seq: 0 },
+            lines: 0,
+            events: Vec::new(),
+        };
         let own = self.own.clone();
         self.transaction(now, |store, work| {
             let mut found = Vec::new();
-            store_frames(
-                store,
-                work,
-                &Source {
-                    engine: &batch.engine,
-                    vouched: signed.map_or(Vouched::Nobody, Vouched::Engine),
-                },
-                &batch.frames,
-                now,
-                &mut found,
-                &mut |seen| {
-                    for event in &seen {
-                        check(event).map_err(CollectorError::Refused)?;
-                    }
-                    if keep {
-                        events.extend(seen);
-                    }
-                    Ok(())
-                },
-            )?;
-            lines = work.lines;
+            let source = Source {
+                engine: &batch.engine,
+                vouched: signed.map_or(Vouched::Nobody, Vouched::Engine),
+            };
+            store_frames(store, work, &source, (ready, maker), now, &mut found)?;
+            done.lines = work.lines;
             for frame in &batch.frames {
-                ack = ack.max(Ack {
+                done.ack = done.ack.max(Ack {
                     epoch: frame.epoch(),
                     seq: frame.last_seq(),
                 });
             }
-            report(
-                store,
-                work,
-                (&own, &batch.engine),
-                found,
-                now,
-                &mut |seen| {
-                    if keep {
-                        events.extend(seen);
-                    }
-                    Ok(())
-                },
-            )
+            report(store, work, (&own, &batch.engine), found, now, maker.keep)?;
+            done.events = std::mem::take(&mut work.events);
+            Ok(())
         })?;
-        Ok(Done { ack, lines, events })
+        Ok(done)
     }
 
     /// Stores findings of the collector itself.
@@ -223,10 +182,10 @@ impl Ingest {
         let own = self.own.clone();
         let mut found = Vec::new();
         self.transaction(now, |store, work| {
-            record(store, work, &own, records, now, &mut |events| {
-                found.extend(events.into_iter().filter(is_finding));
-                Ok(())
-            })
+            record(store, work, &own, records, now, true)?;
+            let events = std::mem::take(&mut work.events).into_iter();
+            found.extend(events.filter(is_finding));
+            Ok(())
         })?;
         self.found.extend(found);
         Ok(())
@@ -265,6 +224,7 @@ impl Ingest {
             lines: 0,
             pending: Pending::default(),
             small: Vec::new(),
+            events: Vec::new(),
         };
         act(&transaction, &mut work)?;
         let Work {
@@ -325,143 +285,114 @@ struct Work<'a> {
     pending: Pending,
     /// Engines of which small blocks were stored.
     small: Vec<(i64, EngineId)>,
+    /// What was stored, where somebody wants it.
+    events: Vec<Event>,
 }
-
-/// Takes the events of a frame that is stored.
-type Take<'a> = dyn FnMut(Vec<Event>) -> Result<(), CollectorError> + 'a;
 
 fn store_frames(
     store: &Connection,
     work: &mut Work<'_>,
     from: &Source<'_>,
-    frames: &[Frame],
+    (ready, maker): (Vec<Ready<'_>>, &mut Maker<'_>),
     now: Now,
     found: &mut Vec<Found>,
-    take: &mut Take<'_>,
 ) -> Result<(), CollectorError> {
     let engine = from.engine;
     let key = work.keys.number_of(store, Kind::Engine, engine.as_str())?;
-    let mut filling = Filling::new((engine, key), now);
-    for run in frames.chunk_by(chain::continues) {
-        match chain::place(store, engine, key, run, found)? {
+    let mut storing = Storing {
+        engine: (engine, key),
+        own: matches!(from.vouched, Vouched::Own),
+        now,
+        runs: Vec::new(),
+    };
+    for ready in ready {
+        match chain::place(store, engine, key, ready.frames, found)? {
             Placed::Ignored => {}
-            Placed::New { continues } => {
-                filling.add(store, work, (run, continues), found, take)?;
+            Placed::New => {
+                storing.note(store, &ready, found)?;
+                storing.add(store, work, ready, found)?;
             }
             Placed::Apart => {
-                for frame in run.chunks(1) {
-                    if let Placed::New { continues } =
-                        chain::place(store, engine, key, frame, found)?
-                    {
-                        filling.add(store, work, (frame, continues), found, take)?;
+                let mut new = Vec::new();
+                for frame in ready.frames {
+                    let alone = std::slice::from_ref(frame);
+                    let placed = chain::place(store, engine, key, alone, found)?;
+                    new.push(matches!(placed, Placed::New));
+                    if let Placed::New = placed {
+                        let stop = stop(&frame.events(engine)?);
+                        note_engine(store, (engine, key), frame, stop, now, found)?;
+                    }
+                }
+                let mut rest = ready.frames;
+                for together in new.chunk_by(|one, next| one == next) {
+                    let (frames, behind) = rest.split_at(together.len());
+                    rest = behind;
+                    if together.first() == Some(&true) {
+                        storing.add(store, work, maker.run(frames), found)?;
                     }
                 }
             }
         }
     }
-    filling.finish(store, work, from.vouched, found)
+    let received = now.wall;
+    work.log
+        .accept(store, (engine, key), storing.runs, from.vouched, received)
 }
 
-/// What a batch becomes.
-struct Filling<'a> {
+/// What of a batch was stored.
+struct Storing<'a> {
     engine: (&'a EngineId, i64),
+    /// Whether the engine is the collector: it alone says what became of other engines' sessions.
+    own: bool,
     now: Now,
-    block: Option<Block>,
-    sessions: SessionDeltas,
-    holds: HoldNotes,
-    seen: SeenNotes,
     runs: Vec<Run>,
 }
 
-impl<'a> Filling<'a> {
-    fn new(engine: (&'a EngineId, i64), now: Now) -> Self {
-        Self {
-            engine,
-            now,
-            block: None,
-            sessions: SessionDeltas::default(),
-            holds: HoldNotes::default(),
-            seen: SeenNotes::default(),
-            runs: Vec::new(),
-        }
-    }
-
-    /// Adds a run of frames that was placed.
-    fn add(
-        &mut self,
+impl Storing<'_> {
+    /// Keeps whether the engine stopped, by frames that were placed.
+    fn note(
+        &self,
         store: &Connection,
-        work: &mut Work<'_>,
-        (run, mut continues): (&[Frame], bool),
+        ready: &Ready<'_>,
         found: &mut Vec<Found>,
-        take: &mut Take<'_>,
     ) -> Result<(), CollectorError> {
-        let mut stops = Vec::with_capacity(run.len());
-        for frame in run {
-            let events = frame.events(self.engine.0)?;
-            let fits = |block: &Block| {
-                continues
-                    && block.hash == frame.previous()
-                    && block.epoch == frame.epoch()
-                    && block.bytes.len() + frame.stored_len() <= BLOCK_BYTES
-            };
-            if let Some(full) = self.block.take_if(|block| !fits(block)) {
-                full.save(store, work, (self.engine.1, self.now))?;
-            }
-            continues = true;
-            let block = self.block.get_or_insert_with(|| Block::new(frame));
-            frame.write_to(&mut block.bytes);
-            (block.last_seq, block.hash) = (frame.last_seq(), frame.hash());
-            block.index.add(&events);
-            self.sessions.add(&events);
-            let latest = self.now.latest();
-            work.pending
-                .sums
-                .add(store, &mut work.keys, latest, &events)?;
-            self.holds.add(&events);
-            self.seen.add(&events);
-            stops.push(stop(&events));
-            let times = events.iter().map(|event| event.time);
-            let times = (times.clone().min(), times.max());
-            Run::add(
-                &mut self.runs,
-                frame,
-                (times.0.unwrap_or_default(), times.1.unwrap_or_default()),
-            );
-            take(events)?;
-        }
         // Where nothing stops before the end, the end says what all of them say.
-        let before = stops.len().saturating_sub(1);
-        let quiet = stops.iter().take(before).all(Option::is_none);
+        let before = ready.stops.len().saturating_sub(1);
+        let quiet = ready.stops.iter().take(before).all(Option::is_none);
         let skipped = if quiet { before } else { 0 };
-        for (frame, stop) in run.iter().zip(stops).skip(skipped) {
-            note_engine(store, self.engine, frame, stop, self.now, found)?;
+        for (frame, stop) in ready.frames.iter().zip(&ready.stops).skip(skipped) {
+            note_engine(store, self.engine, frame, *stop, self.now, found)?;
         }
         Ok(())
     }
 
-    fn finish(
-        self,
+    /// Stores frames that were placed.
+    fn add(
+        &mut self,
         store: &Connection,
         work: &mut Work<'_>,
-        vouched: Vouched<'_>,
+        ready: Ready<'_>,
         found: &mut Vec<Found>,
     ) -> Result<(), CollectorError> {
-        let (engine, key) = self.engine;
-        let now = self.now;
-        work.log
-            .accept(store, self.engine, self.runs, vouched, now.wall)?;
-        if let Some(block) = self.block {
-            if block.bytes.len() < LARGE {
+        ready.allowed?;
+        let ((engine, key), now) = (self.engine, self.now);
+        self.runs.extend(ready.runs);
+        work.events.extend(ready.events);
+        let (keys, pending) = (&mut work.keys, &mut work.pending);
+        ready
+            .counts
+            .add_to(&mut pending.sums, store, keys, now.latest())?;
+        for block in ready.blocks {
+            if block.level == 0 && work.small.iter().all(|(known, _)| *known != key) {
                 work.small.push((key, engine.clone()));
             }
-            block.save(store, work, (key, now))?;
+            save_block(store, work, (key, now), block)?;
         }
         let keys = &mut work.keys;
-        self.holds.save(store, keys, (key, now.own))?;
-        let own = matches!(vouched, Vouched::Own);
+        ready.holds.save(store, keys, (key, now.own))?;
         let mut others = HashSet::new();
-        for (id, delta) in self.sessions.iter() {
-            match save_session(store, keys, (key, own), *id, delta)? {
+        for (id, delta) in ready.sessions.iter() {
+            match save_session(store, keys, (key, self.own), *id, delta)? {
                 Saved::Known => {}
                 Saved::Grown => work.pending.sessions.add(*id, delta),
                 Saved::New(bytes) => {
@@ -480,75 +411,47 @@ impl<'a> Filling<'a> {
                 }
             }
         }
-        self.seen.save(store, keys, &others, now.own)
+        ready.seen.save(store, keys, &others, now.own)
     }
 }
 
-impl Block {
-    fn new(frame: &Frame) -> Self {
-        Self {
-            epoch: frame.epoch(),
-            first_seq: frame.first_seq(),
-            last_seq: frame.last_seq(),
-            previous: frame.previous(),
-            hash: frame.hash(),
-            bytes: Vec::new(),
-            index: BlockIndex::default(),
-        }
-    }
-
-    fn save(
-        self,
-        store: &Connection,
-        work: &mut Work<'_>,
-        (engine, now): (i64, Now),
-    ) -> Result<(), CollectorError> {
-        let (level, effort) = if self.bytes.len() < LARGE {
-            (0, PASSING)
-        } else {
-            (SETTLED, LEVEL)
-        };
-        let data = pack::compress(&self.bytes, effort)?;
-        let first_time = self.index.first_time.unwrap_or_default();
-        let id = outgoing::next_id(store)?;
-        store
-            .prepare_cached(
-                "INSERT INTO blocks(engine, epoch, first_seq, last_seq, first_time, last_time,
-                 previous, hash, level, raw, data, received, id)
-                 VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13)",
-            )?
-            .execute(params![
-                engine,
-                self.epoch,
-                self.first_seq,
-                self.last_seq,
-                first_time.as_micros(),
-                self.index.last_time.as_micros(),
-                self.previous.0,
-                self.hash.0,
-                level,
-                self.bytes.len(),
-                data,
-                now.own,
-                id
-            ])?;
-        let mentioned = self.index.save(store, &mut work.keys, id)?;
-        work.pending.blocks.push((id, mentioned));
-        Ok(())
-    }
+fn save_block(
+    store: &Connection,
+    work: &mut Work<'_>,
+    (engine, now): (i64, Now),
+    block: Block,
+) -> Result<(), CollectorError> {
+    let first_time = block.index.first_time.unwrap_or_default();
+    let id = outgoing::next_id(store)?;
+    store
+        .prepare_cached(
+            "INSERT INTO blocks(engine, epoch, first_seq, last_seq, first_time, last_time,
+             previous, hash, level, raw, data, received, id)
+             VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13)",
+        )?
+        .execute(params![
+            engine,
+            block.epoch,
+            block.first_seq,
+            block.last_seq,
+            first_time.as_micros(),
+            block.index.last_time.as_micros(),
+            block.previous.0,
+            block.hash.0,
+            block.level,
+            block.raw,
+            block.data,
+            now.own,
+            id
+        ])?;
+    let mentioned = block.index.save(store, &mut work.keys, id)?;
+    work.pending.blocks.push((id, mentioned));
+    Ok(())
 }
 
 /// SQLite's integers are signed.
 pub(super) fn signed(id: u64) -> i64 {
     id.cast_signed()
-}
-
-/// The last event that says that the engine stopped.
-fn stop(events: &[Event]) -> Option<u64> {
-    events
-        .iter()
-        .rfind(|event| matches!(event.body, Body::EngineStopped(_)))
-        .map(|event| event.id.seq)
 }
 
 /// Keeps whether an engine stopped: an epoch is over with the event that says so. One that goes on all the same
@@ -608,7 +511,7 @@ fn report(
     (own, about): (&EngineId, &EngineId),
     found: Vec<Found>,
     now: Now,
-    take: &mut Take<'_>,
+    keep: bool,
 ) -> Result<(), CollectorError> {
     let mut round = Round::default();
     round.add(found.into_iter().map(|found| Finding {
@@ -619,7 +522,7 @@ fn report(
     }));
     let findings = round.take().unwrap_or_default().into_iter();
     let records = findings.map(|finding| Record::engine(now.wall, finding));
-    record(store, work, own, records.collect(), now, take)
+    record(store, work, own, records.collect(), now, keep)
 }
 
 fn record(
@@ -628,7 +531,7 @@ fn record(
     own: &EngineId,
     records: Vec<Record>,
     now: Now,
-    take: &mut Take<'_>,
+    keep: bool,
 ) -> Result<(), CollectorError> {
     if records.is_empty() {
         return Ok(());
@@ -654,5 +557,9 @@ fn record(
         engine: own,
         vouched: Vouched::Own,
     };
-    store_frames(store, work, &from, &frames, now, &mut Vec::new(), take)
+    let mut allow = |_: &Event| Ok(());
+    let mut maker = Maker::new(own, keep, &mut allow);
+    let ready = maker.all(&frames);
+    let found = &mut Vec::new();
+    store_frames(store, work, &from, (ready, &mut maker), now, found)
 }

@@ -141,3 +141,53 @@ impl<'a> Keys<'a> {
         self.new
     }
 }
+
+/// Names without numbers, each with its place among the others, from 1. A name is known by its address alone: it
+/// may have several places.
+#[derive(Default)]
+pub(super) struct Unnumbered {
+    places: FastMap<(Kind, usize), i64>,
+    /// They are held, so that the addresses stay theirs.
+    names: Vec<(Kind, Arc<str>)>,
+}
+
+impl Unnumbered {
+    /// The place of a name.
+    pub(super) fn place(&mut self, kind: Kind, name: &Arc<str>) -> i64 {
+        let names = &mut self.names;
+        *self
+            .places
+            .entry((kind, name.as_ptr().addr()))
+            .or_insert_with(|| {
+                names.push((kind, Arc::clone(name)));
+                i64::try_from(names.len()).unwrap_or(i64::MAX)
+            })
+    }
+
+    /// The place of a name, 0 for none.
+    pub(super) fn place_or_none(&mut self, kind: Kind, name: Option<&Arc<str>>) -> i64 {
+        name.map_or(0, |name| self.place(kind, name))
+    }
+
+    /// The numbers of all of them, in the order of their places.
+    pub(super) fn numbers(
+        &self,
+        store: &Connection,
+        keys: &mut Keys<'_>,
+    ) -> Result<Vec<i64>, CollectorError> {
+        let names = self.names.iter();
+        names
+            .map(|(kind, name)| keys.number_of(store, *kind, name))
+            .collect()
+    }
+}
+
+/// The number of the name at a place, 0 for none.
+pub(super) fn number_at(numbers: &[i64], place: i64) -> i64 {
+    let at = usize::try_from(place)
+        .ok()
+        .and_then(|place| place.checked_sub(1));
+    at.and_then(|at| numbers.get(at))
+        .copied()
+        .unwrap_or_default()
+}

@@ -10,7 +10,7 @@ use super::holds::HoldNotes;
 use super::index::BlockIndex;
 use super::keys::{Keys, Known};
 use super::query::events;
-use super::rollup::{self, Sums};
+use super::rollup::{self, Counts, Sums};
 use super::schema::unpack;
 
 /// Sums are written after so many blocks.
@@ -143,10 +143,12 @@ pub(super) fn from_evidence(store: &Connection, sums: bool) -> Result<(), Collec
         }
         let (_, blocks, counted) = open.get_or_insert_with(|| (engine, 0, Counted::default()));
         *blocks += 1;
+        let mut counts = Counts::default();
         for events in &events {
-            counted.sums.add(store, &mut keys, wall, events)?;
+            counts.add(events);
             counted.holds.add(events);
         }
+        counts.add_to(&mut counted.sums, store, &mut keys, wall)?;
     }
     if let Some((engine, _, counted)) = open {
         counted.save(store, &mut keys, engine)?;

@@ -10,7 +10,6 @@
 //! last counted into them, whatever day an engine's clock said.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use rusqlite::{Connection, params};
@@ -19,7 +18,7 @@ use weir_audit::{Body, Decision, Event, Names, Session, StatementFinished, Times
 use super::CollectorError;
 use super::clock::own_day;
 use super::fast::FastMap;
-use super::keys::{Keys, Kind};
+use super::keys::{Keys, Kind, Unnumbered, number_at};
 
 const DAY_US: u64 = 24 * 3600 * 1_000_000;
 /// No sum claims more: two of them still fit SQLite's integers.
@@ -165,123 +164,39 @@ impl Sums {
 
     /// Adds others.
     pub(super) fn merge(&mut self, others: Self) {
-        for (place, sum) in others.daily {
+        let Self {
+            daily,
+            labels,
+            tables,
+            rules,
+            findings,
+        } = others;
+        self.extend(daily, labels, tables, rules, findings);
+    }
+
+    fn extend(
+        &mut self,
+        daily: impl IntoIterator<Item = (Whose, Daily)>,
+        labels: impl IntoIterator<Item = ((Whose, i64), NameSum)>,
+        tables: impl IntoIterator<Item = ((Whose, i64), NameSum)>,
+        rules: impl IntoIterator<Item = ((Whose, i64, u64), RuleSum)>,
+        findings: impl IntoIterator<Item = ((u64, i64, &'static str), FindingSum)>,
+    ) {
+        for (place, sum) in daily {
             self.daily.entry(place).or_default().merge(sum);
         }
-        for (place, sum) in others.labels {
+        for (place, sum) in labels {
             self.labels.entry(place).or_default().merge(sum);
         }
-        for (place, sum) in others.tables {
+        for (place, sum) in tables {
             self.tables.entry(place).or_default().merge(sum);
         }
-        for (place, sum) in others.rules {
+        for (place, sum) in rules {
             self.rules.entry(place).or_default().merge(sum);
         }
-        for (place, sum) in others.findings {
+        for (place, sum) in findings {
             self.findings.entry(place).or_default().add(sum);
         }
-    }
-
-    /// Counts the events of one frame, which arrive at `now`.
-    pub(super) fn add(
-        &mut self,
-        store: &Connection,
-        keys: &mut Keys<'_>,
-        now: Timestamp,
-        events: &[Event],
-    ) -> Result<(), CollectorError> {
-        let tomorrow = day_of(now).saturating_add(1);
-        // Sessions of one frame are told apart by address.
-        let mut known: FastMap<usize, Numbers> = FastMap::default();
-        for event in events {
-            let day = day_of(event.time).min(tomorrow);
-            if let Body::Finding(finding) = &event.body {
-                let session = event.session.as_ref();
-                let namespace = session.and_then(|session| session.identity.namespace.as_ref());
-                let namespace = keys.number_or_none(store, Kind::Namespace, namespace)?;
-                let place = (day, namespace, finding.code.as_str());
-                let sum = self.findings.entry(place).or_default();
-                sum.add(FindingSum(1, event.time));
-            }
-            let Some(session) = event.session.as_ref().filter(|_| counts(&event.body)) else {
-                continue;
-            };
-            let who = match known.entry(Arc::as_ptr(session).addr()) {
-                Entry::Occupied(known) => *known.get(),
-                Entry::Vacant(new) => *new.insert(numbers(store, keys, session)?),
-            };
-            let whose = (day, who);
-            match &event.body {
-                Body::StatementFinished(finished) => {
-                    self.statement(store, keys, whose, event.time, finished)?;
-                }
-                Body::AccessRequestCreated(_) => self.daily.entry(whose).or_default().holds += 1,
-                // It has no statement, but rules denied something.
-                Body::ConnectionRefused(refused) => {
-                    for rule in refused.rules.as_slice() {
-                        let sum = self.rule(store, keys, (whose, 0), Some(rule), event.time)?;
-                        sum.denied += 1;
-                    }
-                }
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
-    fn statement(
-        &mut self,
-        store: &Connection,
-        keys: &mut Keys<'_>,
-        whose: Whose,
-        time: Timestamp,
-        finished: &StatementFinished,
-    ) -> Result<(), CollectorError> {
-        let (statement, rows) = (&finished.statement, finished.rows);
-        let (decision, masked) = (statement.decision, !finished.masked.is_empty());
-        let sum = self.daily.entry(whose).or_default();
-        sum.statements += 1;
-        sum.rows = plus(sum.rows, rows);
-        sum.bytes = plus(sum.bytes, finished.bytes);
-        sum.denials += u64::from(decision == Decision::Deny);
-        for label in statement.labels.as_slice() {
-            let label = keys.number(store, Kind::Label, label)?;
-            let sum = self.labels.entry((whose, label)).or_default();
-            sum.add(rows, if masked { rows } else { 0 }, time);
-        }
-        for table in some_or_none(&statement.tables) {
-            let table = keys.number_or_none(store, Kind::Table, table)?;
-            let sum = self.tables.entry((whose, table)).or_default();
-            sum.add(rows, finished.bytes, time);
-        }
-        let under = (whose, statement.revision);
-        if decision != Decision::Permit || masked {
-            for rule in some_or_none(&statement.rules) {
-                let sum = self.rule(store, keys, under, rule, time)?;
-                sum.denied += u64::from(decision == Decision::Deny);
-                sum.held += u64::from(decision == Decision::Hold);
-                sum.masked += u64::from(masked);
-            }
-        }
-        for rule in statement.would_deny.as_slice() {
-            self.rule(store, keys, under, Some(rule), time)?.would_deny += 1;
-        }
-        Ok(())
-    }
-
-    /// The sum of a rule of a revision, or of none.
-    fn rule(
-        &mut self,
-        store: &Connection,
-        keys: &mut Keys<'_>,
-        (whose, revision): (Whose, u64),
-        rule: Option<&Arc<str>>,
-        time: Timestamp,
-    ) -> Result<&mut RuleSum, CollectorError> {
-        let rule = keys.number_or_none(store, Kind::Rule, rule)?;
-        let sum = self.rules.entry((whose, rule, revision)).or_default();
-        sum.last = sum.last.max(time);
-        Ok(sum)
     }
 
     /// Adds them to the store's; `received` is a day of its own.
@@ -369,6 +284,134 @@ impl Sums {
     }
 }
 
+/// Sums of what arrives, by names that have no numbers yet, and by the days that engines' clocks say.
+#[derive(Default)]
+pub(super) struct Counts {
+    sums: Sums,
+    names: Unnumbered,
+}
+
+impl Counts {
+    /// Counts the events of one frame.
+    pub(super) fn add(&mut self, events: &[Event]) {
+        // Sessions of one frame are told apart by address.
+        let mut known: FastMap<usize, Numbers> = FastMap::default();
+        for event in events {
+            let day = day_of(event.time);
+            if let Body::Finding(finding) = &event.body {
+                let session = event.session.as_ref();
+                let namespace = session.and_then(|session| session.identity.namespace.as_ref());
+                let namespace = self.names.place_or_none(Kind::Namespace, namespace);
+                let place = (day, namespace, finding.code.as_str());
+                let sum = self.sums.findings.entry(place).or_default();
+                sum.add(FindingSum(1, event.time));
+            }
+            let Some(session) = event.session.as_ref().filter(|_| counts(&event.body)) else {
+                continue;
+            };
+            let names = &mut self.names;
+            let who = known.entry(Arc::as_ptr(session).addr());
+            let whose = (day, *who.or_insert_with(|| places(names, session)));
+            match &event.body {
+                Body::StatementFinished(finished) => self.statement(whose, event.time, finished),
+                Body::AccessRequestCreated(_) => {
+                    self.sums.daily.entry(whose).or_default().holds += 1;
+                }
+                // It has no statement, but rules denied something.
+                Body::ConnectionRefused(refused) => {
+                    for rule in refused.rules.as_slice() {
+                        self.rule((whose, 0), Some(rule), event.time).denied += 1;
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn statement(&mut self, whose: Whose, time: Timestamp, finished: &StatementFinished) {
+        let (statement, rows) = (&finished.statement, finished.rows);
+        let (decision, masked) = (statement.decision, !finished.masked.is_empty());
+        let sum = self.sums.daily.entry(whose).or_default();
+        sum.statements += 1;
+        sum.rows = plus(sum.rows, rows);
+        sum.bytes = plus(sum.bytes, finished.bytes);
+        sum.denials += u64::from(decision == Decision::Deny);
+        for label in statement.labels.as_slice() {
+            let label = self.names.place(Kind::Label, label);
+            let sum = self.sums.labels.entry((whose, label)).or_default();
+            sum.add(rows, if masked { rows } else { 0 }, time);
+        }
+        for table in some_or_none(&statement.tables) {
+            let table = self.names.place_or_none(Kind::Table, table);
+            let sum = self.sums.tables.entry((whose, table)).or_default();
+            sum.add(rows, finished.bytes, time);
+        }
+        let under = (whose, statement.revision);
+        if decision != Decision::Permit || masked {
+            for rule in some_or_none(&statement.rules) {
+                let sum = self.rule(under, rule, time);
+                sum.denied += u64::from(decision == Decision::Deny);
+                sum.held += u64::from(decision == Decision::Hold);
+                sum.masked += u64::from(masked);
+            }
+        }
+        for rule in statement.would_deny.as_slice() {
+            self.rule(under, Some(rule), time).would_deny += 1;
+        }
+    }
+
+    /// The sum of a rule of a revision, or of none.
+    fn rule(
+        &mut self,
+        (whose, revision): (Whose, u64),
+        rule: Option<&Arc<str>>,
+        time: Timestamp,
+    ) -> &mut RuleSum {
+        let rule = self.names.place_or_none(Kind::Rule, rule);
+        let sum = self.sums.rules.entry((whose, rule, revision)).or_default();
+        sum.last = sum.last.max(time);
+        sum
+    }
+
+    /// Adds them to others, by the store's numbers. They arrived at `now`.
+    pub(super) fn add_to(
+        self,
+        others: &mut Sums,
+        store: &Connection,
+        keys: &mut Keys<'_>,
+        now: Timestamp,
+    ) -> Result<(), CollectorError> {
+        let numbers = self.names.numbers(store, keys)?;
+        let tomorrow = day_of(now).saturating_add(1);
+        let number = |place: i64| number_at(&numbers, place);
+        let whose =
+            |(day, (n, i, t)): Whose| (day.min(tomorrow), (number(n), number(i), number(t)));
+        let Sums {
+            daily,
+            labels,
+            tables,
+            rules,
+            findings,
+        } = self.sums;
+        let daily = daily.into_iter().map(|(of, sum)| (whose(of), sum));
+        let named = |((of, name), sum)| ((whose(of), number(name)), sum);
+        let rules = rules.into_iter();
+        let rules =
+            rules.map(|((of, rule, revision), sum)| ((whose(of), number(rule), revision), sum));
+        let findings = findings.into_iter();
+        let findings =
+            findings.map(|((day, of, code), sum)| ((day.min(tomorrow), number(of), code), sum));
+        others.extend(
+            daily,
+            labels.into_iter().map(named),
+            tables.into_iter().map(named),
+            rules,
+            findings,
+        );
+        Ok(())
+    }
+}
+
 /// Rows in the order in which their table has them.
 fn in_order<K: Ord, V, S>(sums: &HashMap<K, V, S>) -> Vec<(&K, &V)> {
     let mut sums: Vec<_> = sums.iter().collect();
@@ -382,17 +425,13 @@ type Numbers = (i64, i64, i64);
 /// A day, and whose sums of that day.
 type Whose = (u64, Numbers);
 
-fn numbers(
-    store: &Connection,
-    keys: &mut Keys<'_>,
-    session: &Session,
-) -> Result<Numbers, CollectorError> {
+fn places(names: &mut Unnumbered, session: &Session) -> Numbers {
     let identity = &session.identity;
-    Ok((
-        keys.number_or_none(store, Kind::Namespace, identity.namespace.as_ref())?,
-        keys.number(store, Kind::Identity, &identity.name)?,
-        keys.number_or_none(store, Kind::Target, session.target.as_ref())?,
-    ))
+    (
+        names.place_or_none(Kind::Namespace, identity.namespace.as_ref()),
+        names.place(Kind::Identity, &identity.name),
+        names.place_or_none(Kind::Target, session.target.as_ref()),
+    )
 }
 
 /// Whether sums by whose they are count such events.

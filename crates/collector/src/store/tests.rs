@@ -21,6 +21,7 @@ mod forged;
 mod outgoing;
 mod overview;
 mod proof;
+mod ready;
 mod report;
 mod retention;
 mod seen;

@@ -308,9 +308,12 @@ fn sums_are_of_the_day_on_which_their_events_came() {
             &[statement(1, &who, "select", Decision::Permit)],
         );
         let batch = Batch { engine, frames };
+        let mut allow = |_: &Event| Ok(());
+        let mut maker = Maker::new(&batch.engine, false, &mut allow);
+        let ready = maker.all(&batch.frames);
         let mut writer = store.writer();
         writer
-            .ingest(&batch, None, day(n), false, &mut |_| Ok(()))
+            .ingest(&batch, ready, &mut maker, None, day(n))
             .unwrap();
     }
     let first = clock::own_day(day(0).own);
