@@ -29,6 +29,7 @@ mod statement;
 mod streams;
 mod upgraded;
 mod upstream;
+mod withheld;
 
 pub use explain::{KubernetesAnswer, KubernetesQuestion, explain_kubernetes};
 pub(crate) use memory::Memory;

@@ -1,7 +1,7 @@
 //! Values that are found by what they look like, whatever protocol they come in.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use weir_detect::mask::TokenKey;
 use weir_detect::{Kind, KindSet, Span, scan_into};
@@ -133,6 +133,42 @@ impl Scanner {
         }
         out.extend_from_slice(value.get(at..)?);
         Some(())
+    }
+}
+
+/// What looks for values, from one request to the next under the same policy.
+#[derive(Default)]
+pub(crate) struct KnownScanner(Mutex<Option<Made>>);
+
+/// A scanner, and what it was made from.
+struct Made {
+    revision: u64,
+    values: Vec<ValueMask>,
+    scanner: Option<Arc<Scanner>>,
+}
+
+impl KnownScanner {
+    /// The one for these values under this revision of the policy, made where it is not known.
+    pub(crate) fn scanner(
+        &self,
+        revision: u64,
+        values: &[ValueMask],
+        make: impl FnOnce() -> Option<Arc<Scanner>>,
+    ) -> Option<Arc<Scanner>> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(made) = &*known
+            && made.revision == revision
+            && made.values == values
+        {
+            return made.scanner.clone();
+        }
+        let scanner = make();
+        *known = Some(Made {
+            revision,
+            values: values.to_vec(),
+            scanner: scanner.clone(),
+        });
+        scanner
     }
 }
 

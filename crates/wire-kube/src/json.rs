@@ -32,8 +32,21 @@ const SHORT: usize = 40;
 #[inline]
 pub(crate) fn blank(bytes: &[u8]) -> usize {
     let blank = |b: &u8| matches!(b, b' ' | b'\n' | b'\r' | b'\t');
-    let end = bytes.iter().position(|b| !blank(b));
-    end.unwrap_or(bytes.len())
+    let begins = |at: usize| {
+        let rest = bytes.get(at..).unwrap_or_default();
+        let end = rest.iter().position(|b| !blank(b));
+        at + end.unwrap_or(rest.len())
+    };
+    // An end of a line and what sets the next one in, as for people.
+    let [first, set_in @ ..] = bytes else {
+        return 0;
+    };
+    if !blank(first) {
+        return 0;
+    }
+    let (eights, _) = set_in.as_chunks::<8>();
+    let spaces = eights.iter().take_while(|eight| **eight == [b' '; 8]);
+    begins(1 + 8 * spaces.count())
 }
 
 /// The place of the quote that ends a string, where that is near and the string has neither escapes nor

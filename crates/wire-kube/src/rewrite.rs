@@ -487,7 +487,9 @@ impl Rewriter {
             self.sink = Sink::Out;
             // The comma stands behind a member that was dropped, where none was written before.
             let from = usize::from(!self.stack.has_members());
-            cut.out.extend(self.waiting.drain(..).skip(from));
+            let waiting = self.waiting.get(from..).unwrap_or_default();
+            cut.out.extend_from_slice(waiting);
+            self.waiting.clear();
         }
         self.stack.written();
         self.pass(token, cut);

@@ -9,20 +9,19 @@
 //! The head of an answer waits for its first bytes, so that a small one is refused as a whole.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::task::Poll;
+use std::time::{Duration, Instant};
 
-use futures_util::stream;
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, WARNING};
-use http::{HeaderMap, Response, StatusCode, response};
+use futures_util::{FutureExt as _, stream};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
+use http::{HeaderMap, Response, response};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::{Bytes, Frame, Incoming};
-use serde_json::Value;
 use weir_audit::Outcome;
 use weir_policy::Amount;
 use weir_wire_kube::rewrite::{Event, Limits, Rewriter};
 use weir_wire_kube::yaml::Writer as Yaml;
-use weir_wire_kube::{Cause, Status};
 
 use super::gate::Gate;
 use super::objects::{Counting, Masking, Masks};
@@ -42,13 +41,12 @@ const HEAD_COUNTED: usize = 1 << 20;
 const OBJECT: usize = 2 << 20;
 /// What comes at once, as a rule, and a little: room for it is made once.
 const PIECE: usize = 17 << 10;
-/// Most bytes of an error of the server's.
-const ERROR: usize = 256 << 10;
+/// What is there at once is read together up to here, and goes out in frames of HTTP/2 that are one record of TLS each.
+const BATCH: usize = 64 << 10;
+const AT_ONCE: Duration = Duration::from_millis(10);
+const FRAME: usize = (16 << 10) - 9;
 /// How long the next bytes may take before the head goes out without them.
 const STALL: Duration = Duration::from_secs(1);
-/// What stands in place of warnings.
-const WITHHELD: &str =
-    "299 - \"weir: warnings of the API server are withheld, as they may quote masked values\"";
 /// How long a line of a log waits for its rest.
 const LINE: Duration = crate::masking::PATIENCE;
 
@@ -134,6 +132,10 @@ pub(super) struct Answer {
     /// It is a watch: it may go on for ever, and has a form for errors.
     pub(super) is_watch: bool,
     out: Vec<u8>,
+    /// What goes out, frame by frame.
+    going: Bytes,
+    /// Why no more comes, once that is out.
+    failed: Option<Refusal>,
     ended: bool,
     /// The head waits for the first bytes; it no longer does where they do not come.
     heads: bool,
@@ -164,6 +166,8 @@ impl Answer {
             active,
             is_watch,
             out: Vec::new(),
+            going: Bytes::new(),
+            failed: None,
             ended: false,
             heads: false,
             uncounted: Vec::new(),
@@ -235,15 +239,22 @@ impl Answer {
         mut self: Box<Self>,
     ) -> Option<(Result<Frame<Bytes>, Failed>, Option<Box<Self>>)> {
         loop {
+            if !self.going.is_empty() {
+                let frame = self.going.split_to(self.going.len().min(FRAME));
+                return Some((Ok(Frame::data(frame)), Some(self)));
+            }
             if !self.out.is_empty() && self.is_deliverable() {
                 let ready = self.ready();
                 let ready = match self.written(ready) {
-                    Ok(ready) if ready.is_empty() => continue,
                     Ok(ready) => ready,
                     Err(refusal) => return self.broken(&refusal),
                 };
                 self.delivers(&ready);
-                return Some((Ok(Frame::data(ready.into())), Some(self)));
+                self.going = ready.into();
+                continue;
+            }
+            if let Some(refusal) = self.failed.take() {
+                return self.broken(&refusal);
             }
             if self.ended {
                 // What waits for what comes is the smaller without it.
@@ -252,6 +263,36 @@ impl Answer {
             }
             if let Err(refusal) = self.read().await {
                 return self.broken(&refusal);
+            }
+            self.read_what_is_there().await;
+        }
+    }
+
+    /// Reads objects of a list that have come meanwhile, until something has to wait. Where one of them ends the
+    /// answer, those before it go out first.
+    async fn read_what_is_there(&mut self) {
+        let begun = Instant::now();
+        while !self.is_watch && !self.ended && self.out.len() < BATCH && begun.elapsed() < AT_ONCE {
+            let Reader::Objects(objects) = &self.reader else {
+                return;
+            };
+            let settled = objects.mark.unwrap_or(self.out.len());
+            let mut frame = self.upstream.frame().now_or_never();
+            if frame.is_none() {
+                // Whatever reads from the server has its turn.
+                step_aside().await;
+                frame = self.upstream.frame().now_or_never();
+            }
+            let Some(frame) = frame else {
+                return;
+            };
+            if let Err(refusal) = self.take(frame).await {
+                self.out.truncate(settled);
+                if let Reader::Objects(objects) = &mut self.reader {
+                    objects.mark = None;
+                }
+                self.failed = Some(refusal);
+                return;
             }
         }
     }
@@ -313,6 +354,14 @@ impl Answer {
                 }
             },
         };
+        self.take(frame).await
+    }
+
+    /// Takes what has come; none at the end.
+    async fn take(
+        &mut self,
+        frame: Option<Result<Frame<Bytes>, hyper::Error>>,
+    ) -> Result<(), Refusal> {
         let frame = match frame {
             None => return self.read_end().await,
             Some(Ok(frame)) => frame,
@@ -517,6 +566,19 @@ impl Answer {
     }
 }
 
+/// Lets other tasks run that can.
+async fn step_aside() {
+    let mut waited = false;
+    std::future::poll_fn(|context| {
+        if std::mem::replace(&mut waited, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
 /// Whether an answer is JSON.
 pub(super) fn is_json(headers: &HeaderMap) -> bool {
     is_of(headers, "application/json")
@@ -541,114 +603,4 @@ fn is_of(headers: &HeaderMap, kind: &str) -> bool {
 pub(super) fn is_encoded(headers: &HeaderMap) -> bool {
     let value = headers.get(CONTENT_ENCODING);
     value.is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"))
-}
-
-/// Warnings of the server may quote values. Those about what is changed are withheld where fields are masked.
-pub(super) fn mask_warnings(headers: &mut HeaderMap, masks: &Masks, changes: bool) {
-    let warnings: Vec<HeaderValue> = headers.get_all(WARNING).iter().cloned().collect();
-    if warnings.is_empty() {
-        return;
-    }
-    headers.remove(WARNING);
-    if changes && masks.has_fields() {
-        headers.append(WARNING, HeaderValue::from_static(WITHHELD));
-        return;
-    }
-    let mut masking = Masking::new(masks.clone());
-    for warning in warnings {
-        let text = String::from_utf8_lossy(warning.as_bytes());
-        let masked = masking.text(&text);
-        let shown = match masked {
-            Some(text) => HeaderValue::try_from(text).ok(),
-            None => Some(warning),
-        };
-        if let Some(shown) = shown {
-            headers.append(WARNING, shown);
-        }
-    }
-}
-
-/// The server's refusal of a request that is about masked fields: its words may quote their values.
-pub(super) async fn withheld(
-    mut head: response::Parts,
-    upstream: Incoming,
-    mut active: Active,
-) -> Response<Body> {
-    let limited = http_body_util::Limited::new(upstream, ERROR);
-    let bytes = match limited.collect().await {
-        Ok(collected) => collected.to_bytes(),
-        Err(error) => {
-            let refusal = Refusal::bad_gateway(&format!("it failed: {error}"));
-            active.outcome = Some(Outcome::Failed { code: "502".into() });
-            return refusal.response(&active.audit_id());
-        }
-    };
-    let asked = (!active.answered.name.is_empty()).then(|| Arc::clone(&active.answered.name));
-    let status = withhold(&bytes, head.status, asked.as_deref());
-    active.delivers(&status);
-    let outcome = Outcome::Failed {
-        code: head.status.as_str().into(),
-    };
-    active.finish_kept(outcome).await;
-    head.headers
-        .insert(CONTENT_LENGTH, HeaderValue::from(status.len()));
-    head.headers
-        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    Response::from_parts(head, full(status))
-}
-
-/// `asked` is the name of the object that was asked for: another may be that of a node, which is a value.
-fn withhold(bytes: &[u8], code: StatusCode, asked: Option<&str>) -> Vec<u8> {
-    const TEXT: &str =
-        "the API server refused it; its words are withheld, as they may quote masked values";
-    let known: Value = serde_json::from_slice(bytes).unwrap_or_default();
-    let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
-    let at = |pointer: &str| text(known.pointer(pointer));
-    let causes = known.pointer("/details/causes").and_then(Value::as_array);
-    let cause = |cause: &Value| Cause {
-        reason: text(cause.get("reason")),
-        field: text(cause.get("field")),
-        ..Cause::default()
-    };
-    let reason = at("/reason");
-    let word = if reason.is_empty() {
-        "Failure"
-    } else {
-        &reason
-    };
-    let status = Status {
-        code: code.as_u16(),
-        message: format!("{word}: {TEXT}"),
-        name: match at("/details/name") {
-            name if asked.is_none_or(|asked| asked == name) => name,
-            _ => String::new(),
-        },
-        group: at("/details/group"),
-        kind: at("/details/kind"),
-        causes: causes.into_iter().flatten().map(cause).collect(),
-        retry_after: None,
-        reason,
-    };
-    status.to_json()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_withheld_names_only_what_was_asked_for() {
-        let refused = |name: &str| {
-            format!(
-                r#"{{"kind":"Status","code":404,"reason":"NotFound","message":"pods \"{name}\" not found","details":{{"name":"{name}","kind":"pods"}}}}"#
-            )
-        };
-        let shown = |name: &str, asked| {
-            let shown = withhold(refused(name).as_bytes(), StatusCode::NOT_FOUND, asked);
-            String::from_utf8(shown).unwrap()
-        };
-        assert!(!shown("node-7", Some("db")).contains("node-7"));
-        assert!(shown("db", Some("db")).contains(r#""name":"db""#));
-        assert!(shown("db", None).contains(r#""name":"db""#));
-    }
 }

@@ -266,6 +266,12 @@ impl Asked {
         })
     }
 
+    /// Whether the server answers it whole, as soon as it can.
+    pub(super) fn is_brief(&self) -> bool {
+        let resource = self.request.resource.as_ref();
+        matches!(self.request.verb, "get" | "list") && resource.is_none_or(effects::shows_objects)
+    }
+
     /// Whether it is a path that is no resource, which every client may read.
     fn is_known(&self) -> bool {
         let reads = matches!(self.request.verb, "get" | "head" | "options");

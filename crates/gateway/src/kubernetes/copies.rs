@@ -5,6 +5,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
+use memchr::memmem;
 use weir_wire_kube::rewrite::{Event, Limits, Part, Rewriter, Text, Values};
 
 /// The shortest value that is looked for; one that may be a word is looked for from a greater length on.
@@ -54,11 +55,10 @@ impl Copies {
         self.texts
             .sort_unstable_by_key(|(value, _)| std::cmp::Reverse(value.len()));
         let object = out.get(mark..).unwrap_or_default();
-        let text = std::str::from_utf8(object).unwrap_or_default();
         if !self
             .texts
             .iter()
-            .any(|(value, _)| text.contains(plain(value)))
+            .any(|(value, _)| memmem::find(object, plain(value).as_bytes()).is_some())
         {
             self.clear();
             return;

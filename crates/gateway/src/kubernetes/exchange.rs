@@ -283,9 +283,9 @@ impl Exchange {
         let session = Arc::clone(&self.session);
         let scope = session.with_judge(|judge| {
             judge.refresh()?;
-            Ok(Arc::clone(judge.scope()))
+            Ok((Arc::clone(judge.scope()), judge.revision()))
         })?;
-        let scope = scope.map_err(Refusal::forbidden)?;
+        let (scope, read_under) = scope.map_err(Refusal::forbidden)?;
         let read = object.as_deref().map(|bytes| Object { kind, bytes });
         let asked = Arc::new(Asked::new(request, foreign, read.as_ref(), &scope));
         let mut decision = self.decide(&asked).await?;
@@ -370,7 +370,14 @@ impl Exchange {
         self.begin_counting(&asked, &decision)?;
         self.keep_start(&decision).await?;
         let resource = asked.request.resource.as_ref();
-        let masks = Masks::new(&session.shared, &scope, resource, &asked.labels, &decision);
+        let masks = Masks::new(
+            &session.shared,
+            &scope,
+            resource,
+            &asked.labels,
+            &decision,
+            (&session.scanner, read_under),
+        );
         let obligations = &decision.obligations;
         let gate = Gate::new(
             &session,

@@ -84,6 +84,10 @@ pub(super) fn unreadable(headers: &HeaderMap) -> Option<&HeaderName> {
 
 /// Takes away what is said about one connection alone.
 pub(super) fn strip(headers: &mut HeaderMap) {
+    let of_connection = |name: &HeaderName| HOP.contains(name) || OLD_HOP.contains(&name.as_str());
+    if !headers.keys().any(of_connection) {
+        return;
+    }
     let named: Vec<HeaderName> = headers
         .get_all(CONNECTION)
         .iter()

@@ -13,7 +13,7 @@ use weir_wire_kube::{FieldPattern, Resource, Segment};
 use super::builtin::is_builtin;
 use super::copies::Copies;
 use crate::engine::Shared;
-use crate::values::{Scanner, Shown};
+use crate::values::{KnownScanner, Scanner, Shown};
 
 /// A labelled field of the resource, and what stands in its place.
 #[derive(Debug, Clone)]
@@ -63,6 +63,7 @@ impl Masks {
         resource: Option<&Resource>,
         labels: &[(FieldPattern, LabelId)],
         decision: &Decision,
+        (known, revision): (&KnownScanner, u64),
     ) -> Option<Self> {
         let obligations = &decision.obligations;
         let mut patterns = Vec::new();
@@ -77,8 +78,10 @@ impl Masks {
                 shown: Shown::new(mask.clone(), &shared.token_key),
             });
         }
-        let name = |label| scope.label(label);
-        let scanner = Scanner::new(&obligations.values, name, &shared.token_key);
+        let scanner = known.scanner(revision, &obligations.values, || {
+            let name = |label| scope.label(label);
+            Scanner::new(&obligations.values, name, &shared.token_key)
+        });
         if masked.is_empty() && scanner.is_none() {
             return None;
         }
@@ -273,8 +276,10 @@ impl Masking {
 impl Masking {
     /// Text in Base64, as `binaryData` has it, and as people write it elsewhere.
     fn scan_encoded(&mut self, value: &str, out: &mut String) -> bool {
-        let digit = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'=' | b'\n');
-        if !ENCODED.contains(&value.len()) || !value.as_bytes().iter().all(digit) {
+        let digit = |b: &u8| b.is_ascii_alphanumeric() | matches!(b, b'+' | b'/' | b'=' | b'\n');
+        // No branch within a stretch: it is vectorised.
+        let digits = |stretch: &[u8]| stretch.iter().fold(true, |all, b| all & digit(b));
+        if !ENCODED.contains(&value.len()) || !value.as_bytes().chunks(64).all(digits) {
             return false;
         }
         let Some(scanner) = self.masks.scanner.clone() else {

@@ -24,6 +24,7 @@ use crate::evidence::Evidence;
 use crate::incoming::Incoming;
 use crate::judge::Judge;
 use crate::leash::Leash;
+use crate::values::KnownScanner;
 use crate::{millis, wall_clock};
 
 /// How long a client may take to its first bytes.
@@ -69,6 +70,8 @@ pub(super) struct Session {
     pub(super) leash: Leash,
     /// Room for the objects of requests, in units of [`ROOM`].
     pub(super) objects: Arc<Semaphore>,
+    /// What looks for values in answers.
+    pub(super) scanner: KnownScanner,
     judge: Mutex<Option<Judge>>,
     streams: Mutex<JoinSet<()>>,
     statements: AtomicU64,
@@ -194,6 +197,7 @@ pub(crate) async fn serve(shared: &Arc<Shared>, incoming: Incoming, route: Route
     let session = Arc::new(Session {
         objects: Arc::new(Semaphore::new(OBJECTS / ROOM)),
         judge: Mutex::new(judge_of(shared, &target.name)),
+        scanner: KnownScanner::default(),
         shared: Arc::clone(shared),
         audit: Arc::clone(&audit),
         target: target.name.clone(),

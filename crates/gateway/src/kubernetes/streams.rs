@@ -19,7 +19,7 @@ use tokio::sync::Mutex;
 use weir_audit::{Outcome, RecordingChunk};
 use weir_wire_kube::channel::{Subprotocol, parse_ports};
 
-use super::answer::{Answer, Body, full, withheld};
+use super::answer::{Answer, Body, full};
 use super::exchange::{Exchange, Permitted, note_answer};
 use super::gate::Gate;
 use super::port_forward::{self, Forwarded, Served};
@@ -27,6 +27,7 @@ use super::refusal::Refusal;
 use super::serve::Session;
 use super::statement::Active;
 use super::upgraded::{self, Ended, Flow, Reason, Transport, Upgraded};
+use super::withheld;
 use crate::evidence::Evidence;
 use crate::incoming::Peer;
 use crate::judge;
@@ -77,7 +78,7 @@ pub(super) async fn upgrade(
         let (mut head, body) = response.into_parts();
         super::head::strip(&mut head.headers);
         if permitted.asked.refusal_quotes() {
-            return Ok(Box::pin(withheld(head, body, active)).await);
+            return Ok(Box::pin(withheld::withheld(head, body, active)).await);
         }
         let reader = match permitted.reader(&head.headers, false, true) {
             Ok(reader) => reader,

@@ -2,20 +2,28 @@
 //!
 //! It speaks the client's own version of HTTP, so that what can be upgraded stays so and streams stay
 //! streams. It is made when the first request passes, and made anew where the server has closed it.
+//!
+//! Beside one of HTTP/2 there may be one of HTTP/1 for what is only read and ends soon: a server answers there with
+//! less work, head and body at once. It carries one request at a time; whatever comes meanwhile, and what could not
+//! be read there, goes over HTTP/2.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
-use http::{Request, Response};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST, HeaderValue};
+use http::uri::PathAndQuery;
+use http::{Request, Response, Uri, Version, request};
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 use weir_policy::Target;
 use weir_transport::listen::keep_alive;
 use weir_transport::tls::{Stream, UpstreamTls, originate};
 
-use super::answer::Failed;
+use super::answer::{Failed, full};
 use super::serve::{KEEP_ALIVE, STREAMS};
 use crate::engine::Route;
 use crate::place::Way;
@@ -31,6 +39,10 @@ const STREAM_WINDOW: u32 = 256 << 10;
 const CONNECTION_WINDOW: u32 = STREAMS * STREAM_WINDOW;
 /// Most bytes of headers of the server's.
 const MAX_HEADERS: u32 = 64 << 10;
+/// Most bytes of an answer over HTTP/1 that are read at once.
+const READ_BUFFER: usize = 64 << 10;
+/// How long a connection for reading may lie idle: servers, and what stands before them, forget it later.
+const READS_IDLE: Duration = Duration::from_secs(30);
 
 /// How a Target's API server is reached.
 pub(super) struct Upstream {
@@ -41,6 +53,10 @@ pub(super) struct Upstream {
     kept: Mutex<Kept>,
     /// How often the server could not be reached.
     failures: AtomicU64,
+    /// The connection for reading, and when it was used last.
+    reads: Mutex<Option<(http1::SendRequest<Outgoing>, Instant)>>,
+    /// The server does not speak HTTP/1.
+    two_only: AtomicBool,
 }
 
 /// The connection, and why there is none.
@@ -80,12 +96,18 @@ impl Upstream {
             },
             kept: Mutex::default(),
             failures: AtomicU64::new(0),
+            reads: Mutex::default(),
+            // Each connection through another host is one more for that to carry.
+            two_only: AtomicBool::new(route.way.is_led()),
         })
     }
 
-    /// What the server is called in requests.
-    pub(super) fn authority(&self) -> &str {
-        &self.authority
+    /// The version of HTTP in which requests go.
+    pub(super) const fn version(&self) -> Version {
+        match self.http2 {
+            true => Version::HTTP_2,
+            false => Version::HTTP_11,
+        }
     }
 
     /// Whether requests go as HTTP/2.
@@ -96,6 +118,115 @@ impl Upstream {
     /// Whether the server's side is encrypted and verified.
     pub(super) const fn is_tls(&self) -> bool {
         self.tls.is_some()
+    }
+
+    /// A request as this version of HTTP has it: `head` holds the headers that the server is told.
+    ///
+    /// # Errors
+    /// It cannot be sent on.
+    pub(super) fn request(
+        &self,
+        head: request::Parts,
+        version: Version,
+    ) -> Result<Request<Outgoing>, String> {
+        let target = head.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+        let two = version == Version::HTTP_2;
+        let uri = match two {
+            true => Uri::builder()
+                .scheme("https")
+                .authority(self.authority.as_str())
+                .path_and_query(target)
+                .build(),
+            false => Uri::builder().path_and_query(target).build(),
+        };
+        let uri = uri.map_err(|_| "the path cannot be sent on".to_owned())?;
+        let mut request = Request::from_parts(head, full(Bytes::new()));
+        *request.uri_mut() = uri;
+        *request.version_mut() = version;
+        let headers = request.headers_mut();
+        headers.remove(HOST);
+        if !two {
+            let host = HeaderValue::try_from(&self.authority);
+            let host = host.map_err(|_| "the target has no name".to_owned())?;
+            headers.insert(HOST, host);
+        }
+        if let Some(value) = headers.get_mut(AUTHORIZATION) {
+            // HTTP/2 says what is sensitive in full with each request. A token is too long to be guessed
+            // whole, which is all that a header's table could tell, and that of a connection is one client's:
+            // the server's own clients have it named once, too.
+            value.set_sensitive(!two);
+        }
+        Ok(request)
+    }
+
+    /// Sends a request that only reads, has no object and ends soon, over the connection for that, where one is free.
+    /// None: it goes with [`Upstream::send`]. It does so as well where that connection ends before an answer comes,
+    /// since nothing has changed by then.
+    ///
+    /// # Errors
+    /// The server cannot be reached.
+    pub(super) async fn read(
+        &self,
+        head: &request::Parts,
+    ) -> Result<Option<Response<Incoming>>, String> {
+        if !self.http2 || self.two_only.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        let Ok(mut reads) = self.reads.try_lock() else {
+            return Ok(None);
+        };
+        let kept = reads.take().filter(|(reader, used)| {
+            let idle = reader.is_ready() && used.elapsed() > READS_IDLE;
+            !reader.is_closed() && !idle
+        });
+        let is_known = kept.is_some();
+        let mut reader = match kept {
+            // It is busy with an answer.
+            Some((reader, used)) if !reader.is_ready() => {
+                *reads = Some((reader, used));
+                return Ok(None);
+            }
+            Some((reader, _)) => reader,
+            None => match Box::pin(self.connect_to_read()).await? {
+                Some(reader) => reader,
+                None => return Ok(None),
+            },
+        };
+        let mut request = self.request(head.clone(), Version::HTTP_11)?;
+        request.headers_mut().remove(CONTENT_LENGTH);
+        let Ok(answer) = reader.try_send_request(request).await else {
+            // One that has only begun was not closed for being idle: what it is told is not understood.
+            self.two_only.fetch_or(!is_known, Ordering::Relaxed);
+            return Ok(None);
+        };
+        *reads = Some((reader, Instant::now()));
+        Ok(Some(answer))
+    }
+
+    /// A connection for reading. None: the server does not speak HTTP/1.
+    async fn connect_to_read(&self) -> Result<Option<http1::SendRequest<Outgoing>>, String> {
+        let socket = self.dial().await?;
+        let begun = async {
+            let stream = match &self.tls {
+                None => Stream::from(socket),
+                Some(tls) => {
+                    let tls = tls.with_alpn(&[b"http/1.1"]);
+                    originate(socket, &tls).await.ok()?.into()
+                }
+            };
+            one(stream, false).await.ok()
+        };
+        let reader = begun.await;
+        if reader.is_none() {
+            self.two_only.store(true, Ordering::Relaxed);
+        }
+        Ok(reader)
+    }
+
+    async fn dial(&self) -> Result<TcpStream, String> {
+        let socket = self.way.dial().await.map_err(|error| error.to_string())?;
+        keep_alive(&socket).map_err(|error| error.to_string())?;
+        Ok(socket)
     }
 
     /// Sends a request and waits for the head of its answer.
@@ -170,8 +301,7 @@ impl Upstream {
     }
 
     async fn connect(&self) -> Result<Sender, String> {
-        let socket = self.way.dial().await.map_err(|error| error.to_string())?;
-        keep_alive(&socket).map_err(|error| error.to_string())?;
+        let socket = self.dial().await?;
         let stream = match &self.tls {
             None => Stream::from(socket),
             Some(tls) => {
@@ -179,8 +309,8 @@ impl Upstream {
                 stream.map_err(|error| error.to_string())?.into()
             }
         };
-        let io = TokioIo::new(stream);
         if self.http2 {
+            let io = TokioIo::new(stream);
             let (sender, connection) = http2::Builder::new(TokioExecutor::new())
                 .timer(TokioTimer::new())
                 .initial_stream_window_size(STREAM_WINDOW)
@@ -198,18 +328,24 @@ impl Upstream {
             });
             return Ok(Sender::Two(sender));
         }
-        let (sender, connection) = http1::Builder::new()
-            .preserve_header_case(true)
-            .handshake(io)
-            .await
-            .map_err(|error| describe(&error))?;
-        tokio::spawn(async move {
-            if let Err(error) = connection.with_upgrades().await {
-                tracing::debug!(%error, "the connection to an API server ended");
-            }
-        });
+        let sender = one(stream, true).await.map_err(|error| describe(&error))?;
         Ok(Sender::One(sender))
     }
+}
+
+/// Begins HTTP/1, with names of headers as clients wrote them where that is asked for.
+async fn one(stream: Stream, cases: bool) -> Result<http1::SendRequest<Outgoing>, hyper::Error> {
+    let (sender, connection) = http1::Builder::new()
+        .preserve_header_case(cases)
+        .max_buf_size(READ_BUFFER)
+        .handshake(TokioIo::new(stream))
+        .await?;
+    tokio::spawn(async move {
+        if let Err(error) = connection.with_upgrades().await {
+            tracing::debug!(%error, "the connection to an API server ended");
+        }
+    });
+    Ok(sender)
 }
 
 impl Sender {

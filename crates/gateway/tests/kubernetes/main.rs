@@ -11,6 +11,7 @@
 mod closed;
 mod explain;
 mod people;
+mod reads;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -302,6 +303,11 @@ impl Rig {
                 tokio::spawn(serving);
             }
         });
+        Self::before(port).await
+    }
+
+    /// An engine in front of a server at this port.
+    async fn before(port: u16) -> Self {
         let world = Arc::new(World {
             bundle: Mutex::new(bundle(port, RULES, 1)),
             records: Mutex::default(),

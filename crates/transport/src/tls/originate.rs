@@ -80,6 +80,17 @@ impl UpstreamTls {
             server_name: name,
         })
     }
+
+    /// The same for another ALPN list.
+    #[must_use]
+    pub fn with_alpn(&self, alpn: &[&[u8]]) -> Self {
+        let mut config = ClientConfig::clone(&self.config);
+        config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+        Self {
+            config: Arc::new(config),
+            server_name: self.server_name.clone(),
+        }
+    }
 }
 
 /// Opens a session over a connected socket (after the server said `S`, or at

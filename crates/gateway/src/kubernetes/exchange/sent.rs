@@ -2,13 +2,10 @@
 
 use std::sync::Arc;
 
-use http::header::{
-    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, HeaderValue,
-    WARNING,
-};
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, request};
+use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderValue, WARNING};
+use http::{HeaderMap, Method, Request, Response, StatusCode, request};
 use http_body_util::BodyExt as _;
-use hyper::body::{Bytes, Incoming};
+use hyper::body::Incoming;
 use weir_audit::Outcome;
 use weir_policy::RecordLevel;
 use weir_wire_kube::Limits;
@@ -16,12 +13,14 @@ use weir_wire_kube::yaml::Writer as Yaml;
 
 use super::{Exchange, Permitted};
 use crate::kubernetes::answer::{self, Answer, Body, Objects, Reader, full};
+use crate::kubernetes::asked::Asked;
 use crate::kubernetes::effects;
 use crate::kubernetes::head::{only_json, strip};
 use crate::kubernetes::objects::Masks;
 use crate::kubernetes::refusal::Refusal;
 use crate::kubernetes::statement::Active;
 use crate::kubernetes::upstream::Outgoing;
+use crate::kubernetes::withheld;
 use crate::masking::Masking as TextMasking;
 
 /// The API server's name for a request.
@@ -36,19 +35,20 @@ impl Exchange {
     ) -> Result<Response<Body>, Refusal> {
         let reads = permitted.reads_objects(self.active.as_ref());
         let is_head = head.method == Method::HEAD;
-        let mut request = self.outgoing(head, &permitted)?;
+        let mut head = onward(head, &permitted);
         let mut yaml = false;
         if reads {
-            yaml = only_json(request.headers_mut(), permitted.asked.request.watch)?;
+            yaml = only_json(&mut head.headers, permitted.asked.request.watch)?;
         } else if permitted.masks.is_some() {
-            request.headers_mut().remove(ACCEPT_ENCODING);
+            head.headers.remove(ACCEPT_ENCODING);
         }
-        *request.body_mut() = match (permitted.object.clone(), rest) {
-            (Some(bytes), _) => full(bytes),
-            (None, Some(rest)) => rest.map_err(Into::into).boxed_unsync(),
-            (None, None) => full(Bytes::new()),
+        let object = permitted.object.clone();
+        let body = match (object, rest) {
+            (Some(bytes), _) => Some(full(bytes)),
+            (None, Some(rest)) => Some(rest.map_err(Into::into).boxed_unsync()),
+            (None, None) => None,
         };
-        let sent = self.session.upstream.send(request).await;
+        let sent = self.send(head, body, &permitted.asked).await;
         let response = sent.map_err(|error| Refusal::bad_gateway(&error))?;
         let (mut head, body) = response.into_parts();
         if head.status.is_informational() {
@@ -64,7 +64,7 @@ impl Exchange {
         let asked = &permitted.asked.request;
         let changes = !matches!(asked.verb, "get" | "list" | "watch");
         if let Some(masks) = &permitted.masks {
-            answer::mask_warnings(&mut head.headers, masks, changes);
+            withheld::mask_warnings(&mut head.headers, masks, changes);
         }
         if let Some(name) = &active.record.request {
             let warning = format!("299 - \"weir: it waited for access request {name}\"");
@@ -78,7 +78,7 @@ impl Exchange {
             permitted.object.is_some() || !asked.field_terms.is_empty() || changes && is_there;
         let named = permitted.masks.as_ref().is_some_and(Masks::has_fields);
         if failed && (quotes && named || permitted.asked.refusal_quotes()) {
-            return Ok(Box::pin(answer::withheld(head, body, active)).await);
+            return Ok(Box::pin(withheld::withheld(head, body, active)).await);
         }
         let has_body = !is_head
             && !matches!(
@@ -118,6 +118,28 @@ impl Exchange {
         Ok(answer.into_response(head, watch || follows).await)
     }
 
+    /// Sends a request, over the connection for reading where it is one that only reads and ends soon.
+    async fn send(
+        &self,
+        head: request::Parts,
+        body: Option<Outgoing>,
+        asked: &Asked,
+    ) -> Result<Response<Incoming>, String> {
+        let upstream = &self.session.upstream;
+        if body.is_none() && head.method == Method::GET && asked.is_brief() {
+            let read = upstream.read(&head).await?;
+            if let Some(response) = read {
+                return Ok(response);
+            }
+        }
+        let version = upstream.version();
+        let mut request = upstream.request(head, version)?;
+        if let Some(body) = body {
+            *request.body_mut() = body;
+        }
+        upstream.send(request).await
+    }
+
     /// The request as the server receives it, without its body.
     pub(in crate::kubernetes) fn outgoing(
         &self,
@@ -125,45 +147,20 @@ impl Exchange {
         permitted: &Permitted,
     ) -> Result<Request<Outgoing>, Refusal> {
         let upstream = &self.session.upstream;
-        let target = head
-            .uri
-            .path_and_query()
-            .map_or("/", |target| target.as_str());
-        let uri = match upstream.is_http2() {
-            true => Uri::builder()
-                .scheme("https")
-                .authority(upstream.authority())
-                .path_and_query(target)
-                .build(),
-            false => Uri::builder().path_and_query(target).build(),
-        };
-        let uri = uri.map_err(|_| Refusal::bad_request("the path cannot be sent on"))?;
-        let mut request = Request::from_parts(head, full(Bytes::new()));
-        *request.uri_mut() = uri;
-        *request.version_mut() = match upstream.is_http2() {
-            true => http::Version::HTTP_2,
-            false => http::Version::HTTP_11,
-        };
-        let headers = request.headers_mut();
-        strip(headers);
-        headers.remove(EXPECT);
-        if permitted.object.is_some() {
-            headers.remove(CONTENT_LENGTH);
-        }
-        headers.remove(HOST);
-        if !upstream.is_http2() {
-            let host = HeaderValue::try_from(upstream.authority());
-            let host = host.map_err(|_| Refusal::bad_request("the target has no name"))?;
-            headers.insert(HOST, host);
-        }
-        if let Some(value) = headers.get_mut(AUTHORIZATION) {
-            // HTTP/2 says what is sensitive in full with each request. A token is too long to be guessed
-            // whole, which is all that a header's table could tell, and that of a connection is one client's:
-            // the server's own clients have it named once, too.
-            value.set_sensitive(!upstream.is_http2());
-        }
-        Ok(request)
+        let request = upstream.request(onward(head, permitted), upstream.version());
+        request.map_err(|reason| Refusal::bad_request(&reason))
     }
+}
+
+/// What of a request's head the server is told.
+fn onward(mut head: request::Parts, permitted: &Permitted) -> request::Parts {
+    let headers = &mut head.headers;
+    strip(headers);
+    headers.remove(EXPECT);
+    if permitted.object.is_some() {
+        headers.remove(CONTENT_LENGTH);
+    }
+    head
 }
 
 impl Permitted {
