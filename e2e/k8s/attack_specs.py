@@ -182,38 +182,46 @@ class Specs:
         try:
             proc.wait_until(lambda: not self.cluster.get("pods", "-l", "app.kubernetes.io/component=controller",
                                                          namespace="weir-system")["items"], "no controller runs", 60)
-            for what, pod in self._hand_made_offline():
+            for what, says, pod in self._hand_made_offline():
                 done = self.create("fort", pod)
+                if says is None:
+                    equal(done.returncode, 0, f"{what}: {done.stderr}")
+                    continue
                 assert done.returncode != 0, f"{what}: accepted"
-                if what == "created-by":
-                    contains(done.stderr, what)
+                contains(done.stderr, says)
         finally:
             self.cluster.kubectl("-n", "weir-system", "scale", "deployment/weir-controller", "--replicas=2")
             self.weir.shell("kubectl -n weir-system rollout status deployment/weir-controller --timeout=90s")
             self.weir.wait_admission()
 
     def _hand_made_offline(self):
-        yield "no sidecar", self.changed({})
+        """What, what the refusal says (None: it is accepted), and the pod."""
+        yield "no sidecar", "is not Weir's sidecar", self.changed({})
         pod = self.cluster.get("pod", "attacker", namespace="fort")
-        pod["metadata"] = {"name": "sent", "labels": {"app": "attacker"}}
+        me = json.loads(self.weir.shell("kubectl auth whoami -o json").stdout)["status"]["userInfo"]["username"]
+        annotations = {**pod["metadata"]["annotations"], "weir.dev/created-by": me}
+        pod["metadata"] = {"name": "sent", "labels": {"app": "attacker"}, "annotations": annotations}
         pod.pop("status")
         pod["spec"].pop("nodeName")
+        yield "as the webhook writes it", None, pod
         for key, value in (("env", []), ("args", ["probe"]), ("image", "weir.test/client:1"), ("command", ["/bin/true"])):
             copy = json.loads(json.dumps(pod))
             copy["spec"]["initContainers"][0][key] = value
-            yield key, copy
+            yield key, f"it differs in: {key}", copy
         copy = json.loads(json.dumps(pod))
         args = copy["spec"]["initContainers"][0]["args"]
         place, = [i for i, arg in enumerate(args) if arg.startswith("--controller-address=")]
         args[place] += ",evil.example"
-        yield "address", copy
+        yield "address", "it differs in: args", copy
         copy = json.loads(json.dumps(pod))
         copy["spec"]["initContainers"].insert(0, {"name": "first", "image": "weir.test/client:1"})
-        yield "first place", copy
-        copy = json.loads(json.dumps(pod))
-        copy["metadata"]["annotations"] = {"weir.dev/created-by": "somebody-else"}
-        yield "created-by", copy
-        yield "created-by", pod
+        yield "first place", "is not Weir's sidecar", copy
+        for maker in ("somebody-else", None):
+            copy = json.loads(json.dumps(pod))
+            copy["metadata"]["annotations"].pop("weir.dev/created-by")
+            if maker:
+                copy["metadata"]["annotations"]["weir.dev/created-by"] = maker
+            yield "created-by", "weir.dev/created-by does not name who makes this pod", copy
 
     def webhook_that_prepends(self):
         """A foreign webhook's container does not run before the sidecar."""
@@ -287,6 +295,7 @@ class Specs:
         done = self.cluster.run("kubectl", "-n", "fort", "patch", "pod", "attacker", "--subresource=resize",
                                 "--dry-run=server", "-p", patch, check=False)
         assert done.returncode != 0, "accepted"
+        contains(done.stderr, "Weir's containers cannot be changed")
 
     def image_change_of_the_sidecar(self):
         done = self.cluster.run("kubectl", "-n", "fort", "set", "image", "pod/attacker", "--dry-run=server",

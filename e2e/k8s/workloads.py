@@ -117,6 +117,63 @@ spec:
         self.masked("app=two", 2)
         self.cluster.kubectl("delete", "statefulset", "two", namespace=NAMESPACE)
 
+    def quota_and_limit_range(self):
+        """Where every container must say what it needs, Weir's do."""
+        self.apply(f"""\
+apiVersion: v1
+kind: ResourceQuota
+metadata: {{name: bounds}}
+spec: {{hard: {{requests.cpu: "2", requests.memory: 2Gi, limits.cpu: "8", limits.memory: 4Gi}}}}
+---
+apiVersion: v1
+kind: LimitRange
+metadata: {{name: bounds}}
+spec:
+  limits:
+  - type: Container
+    default: {{cpu: 500m, memory: 128Mi}}
+    defaultRequest: {{cpu: 10m, memory: 32Mi}}
+    max: {{cpu: "2", memory: 1Gi}}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: bounded}}
+spec:
+  replicas: 1
+  selector: {{matchLabels: {{app: bounded}}}}
+  template:
+    metadata: {{labels: {{app: bounded}}}}
+    spec:
+{indented(pod(), 6)}""")
+        found, = self.masked("app=bounded")
+        self.copied(found["metadata"]["name"])
+        self.cluster.kubectl("delete", "deployment/bounded", "quota/bounds", "limitrange/bounds", namespace=NAMESPACE)
+
+    def copied(self, name):
+        """A copy of a pod for debugging is governed like the pod."""
+        self.cluster.kubectl("debug", name, "--copy-to=copy", "--share-processes=false", "--container=helper",
+                             "--image=weir.test/client:1", "--", "sleep", "infinity", namespace=NAMESPACE)
+        try:
+            def printed():
+                log = self.cluster.logs("copy", "app", namespace=NAMESPACE)
+                lacks(log, "078-05")
+                return MASKED in log
+            proc.wait_until(printed, "the copy of the pod is masked", 60, every=0.5)
+        finally:
+            self.cluster.kubectl("delete", "pod", "copy", "--now", namespace=NAMESPACE)
+
+    def not_root(self):
+        """A pod that may not run as root, with groups of its own for its volumes."""
+        context = "securityContext: {runAsNonRoot: true, runAsUser: 1000, runAsGroup: 1000, fsGroup: 2000}\n"
+        self.apply(f"""\
+apiVersion: v1
+kind: Pod
+metadata: {{name: plain, labels: {{app: plain}}}}
+spec:
+{indented(pod(extra=context), 2)}""")
+        self.masked("app=plain")
+        self.cluster.kubectl("delete", "pod", "plain", "--now", namespace=NAMESPACE)
+
     def job_completes(self):
         self.apply(f"""\
 apiVersion: batch/v1
@@ -293,7 +350,7 @@ spec:
 def run(weir, report):
     """The claims."""
     suite = Workloads(weir)
-    claims = (suite.deployment, suite.stateful_set, suite.job_completes, suite.cron_job,
+    claims = (suite.deployment, suite.quota_and_limit_range, suite.not_root, suite.stateful_set, suite.job_completes, suite.cron_job,
               suite.init_container_uses_the_database, suite.own_service_account_volume,
               suite.a_jvm_trusts_by_its_own_store, suite.resolvers_that_do_not_know_the_cluster, suite.twenty_at_once,
               suite.evidence_names_the_workload, suite.replicas_share_one_budget)

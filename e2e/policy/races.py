@@ -149,6 +149,24 @@ def afterwards(scene, ends):
         undo(scene.conn(timeout=60))
 
 
+def later(scene):
+    """A transaction that begins behind the change reads on, by both protocols."""
+    changing, reading = scene.conn(timeout=60), scene.conn(timeout=60)
+    level = "SET default_transaction_isolation = 'repeatable read'"
+    try:
+        for sql in (level, "SELECT 1 FROM customers LIMIT 1"):
+            equal(reading.query(sql).errors, [], sql)
+        for name in ("t1", "t2"):
+            for sql in (f"ALTER TABLE customers ADD COLUMN {name} int", f"ALTER TABLE customers DROP COLUMN {name}"):
+                equal(changing.query(sql).errors, [], sql)
+            count = "SELECT count(*) FROM customers WHERE id < 3"
+            for answer in (reading.pipeline(wire.extended(count)), reading.query(count)):
+                equal((answer.errors, answer.rows), ([], [[b"2"]]), "it reads on")
+    finally:
+        changing.close()
+        reading.close()
+
+
 def snapshot(scene, level):
     """A transaction that sees the catalog as it was, while names mean what they do by now."""
     def tell(connect):
@@ -198,5 +216,6 @@ def claims(scene, results):
     results.check("race: who only waits goes on", benign, scene)
     for level in ("REPEATABLE READ", "SERIALIZABLE"):
         results.check(f"race: a snapshot from before the change: {level}", snapshot, scene, level)
+    results.check("race: a snapshot from behind the change", later, scene)
     for ends in (chained, together, gone):
         results.check(f"race: a change that is {ends.__name__}", afterwards, scene, ends)

@@ -436,7 +436,9 @@ impl Session {
             Ok(execute) => name(execute.portal),
             Err(error) => return Ok(Err(error)),
         };
-        while Named::is_undecided(&name, &self.pending) && !self.server.eof {
+        let waits =
+            |pending: &Pending| !pending.takes_copy() && Named::is_undecided(&name, pending);
+        while waits(&self.pending) && !self.server.eof {
             self.ask_for_answers();
             self.hear_server().await?;
         }

@@ -343,6 +343,7 @@ impl Session {
         &mut self,
         analysed: Option<&Arc<Analysed>>,
     ) -> Result<(), SessionEnd> {
+        self.note_beginning();
         if !self.batch_open && !self.pending.is_skipping() {
             self.refresh_policy().await?;
             if let Some(analysed) = analysed {

@@ -249,9 +249,7 @@ impl Session {
     /// needed.
     async fn prepare_judgement(&mut self, need: Need) -> Result<Result<(), Refusal>, SessionEnd> {
         self.judged_at = self.seat.turn();
-        if self.status == b'I' && !self.batch_open {
-            self.begun_at = self.judged_at;
-        }
+        self.note_beginning();
         if let Err(reason) = self.evidence.sink.healthy() {
             return Ok(Err(Refusal::unrecorded(&reason)));
         }

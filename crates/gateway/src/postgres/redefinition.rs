@@ -91,6 +91,13 @@ impl Session {
         Ok((met || barred).then(Refusal::redefined))
     }
 
+    /// What comes next may begin a transaction, whose snapshot is no older than this.
+    pub(super) fn note_beginning(&mut self) {
+        if self.status == b'I' && !self.batch_open && self.pending.is_empty() {
+            self.begun_at = self.seat.turn();
+        }
+    }
+
     /// Whether the catalog that a statement was judged by is one of the transaction's snapshot, while the server
     /// knows the names in it as they are by now, and a change between the two is in the way.
     async fn reads_old_catalog(&mut self, reading: Reading<'_>) -> Result<bool, SessionEnd> {

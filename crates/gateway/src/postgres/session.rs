@@ -221,7 +221,7 @@ pub(super) struct Session {
     pub(super) seat: super::definitions::Seat,
     /// The turn of definitions when the message that is judged was taken.
     pub(super) judged_at: u64,
-    /// The same of the message that the open transaction began with.
+    /// The same of the message that the open transaction began with, or an earlier one.
     pub(super) begun_at: u64,
     /// Up to which turn what is under way was compared with them.
     pub(super) compared_at: u64,
