@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::inject::{Injected, check_mounts, check_uid, drop_net_raw};
+use crate::inject::{Injected, check_uid, check_volumes, drop_net_raw};
 use crate::names::{ALLOWED_CAPABILITIES, PROBE, SIDECAR};
 use crate::opt_in::{Governed, Namespace};
 use crate::refusal::Refusal;
@@ -73,7 +73,7 @@ fn check(container: &Map<String, Value>, name: &str) -> Result<(), Refusal> {
         container,
         &format!("runAsUser of ephemeral container `{name}`"),
     )?;
-    check_mounts(container, name)?;
+    check_volumes(container, name)?;
     let ask = |what: String| {
         Err(Refusal::Privilege {
             container: name.to_owned(),

@@ -212,7 +212,7 @@ fn prepare(
         .to_owned();
     check_uid(container, &format!("runAsUser of container `{name}`"))?;
     accounts.stand_in(container, &name)?;
-    check_mounts(container, &name)?;
+    check_volumes(container, &name)?;
     trust::mount_trust(container, &name)?;
     trust::mount_files(container, &name, covers)?;
     let mut left = trust::set_variables(container);
@@ -223,8 +223,9 @@ fn prepare(
     Ok((!left.is_empty()).then(|| format!("{name}: {}", left.join(", "))))
 }
 
-/// The sidecar's volumes are the sidecar's.
-pub(crate) fn check_mounts(container: &Map<String, Value>, name: &str) -> Result<(), Refusal> {
+/// The sidecar's volumes are the sidecar's. A variable's value from a file needs no mount: the node reads
+/// the file before the container starts.
+pub(crate) fn check_volumes(container: &Map<String, Value>, name: &str) -> Result<(), Refusal> {
     let mounts = container.get("volumeMounts").and_then(Value::as_array);
     for mount in mounts.into_iter().flatten() {
         let volume = mount
@@ -243,6 +244,24 @@ pub(crate) fn check_mounts(container: &Map<String, Value>, name: &str) -> Result
             volume: volume.to_owned(),
             rule,
         });
+    }
+    let variables = container.get("env").and_then(Value::as_array);
+    for variable in variables.into_iter().flatten() {
+        let volume = variable
+            .pointer("/valueFrom/fileKeyRef/volumeName")
+            .and_then(Value::as_str);
+        if let Some(
+            volume @ (IDENTITY_VOLUME | STATE_VOLUME | KUBE_TOKEN_VOLUME | TRUST_VOLUME
+            | KUBE_VOLUME),
+        ) = volume
+        {
+            let variable = variable.get("name").and_then(Value::as_str);
+            return Err(Refusal::File {
+                container: name.to_owned(),
+                variable: variable.unwrap_or_default().to_owned(),
+                volume: volume.to_owned(),
+            });
+        }
     }
     Ok(())
 }

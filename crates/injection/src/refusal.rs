@@ -39,6 +39,18 @@ pub enum Refusal {
         /// What is allowed.
         rule: &'static str,
     },
+    /// A variable from a file in a volume of the sidecar.
+    #[error(
+        "container `{container}` takes variable `{variable}` from a file of volume `{volume}`, which the node would read for it: the sidecar's volumes are not for variables"
+    )]
+    File {
+        /// The container.
+        container: String,
+        /// The variable.
+        variable: String,
+        /// The volume.
+        volume: String,
+    },
     /// Something else is mounted where Weir mounts.
     #[error(
         "container `{container}` already mounts something at `{path}`, where Weir mounts its trust"
@@ -86,6 +98,16 @@ pub enum Refusal {
         volume: String,
         /// What else it holds.
         what: String,
+    },
+    /// A certificate that the API server would take.
+    #[error(
+        "volume `{volume}` holds a certificate of the signer `{signer}`, with which a program is the pod's service account to the API server, past Weir's sidecar"
+    )]
+    Certificate {
+        /// The volume.
+        volume: String,
+        /// Who signs it.
+        signer: String,
     },
     /// A part of such a volume that Weir cannot stand in for.
     #[error(

@@ -559,6 +559,42 @@ fn foreign_mounts_and_uids_are_refused() {
     assert!(refused(&uid, &asked()).contains("container `a`"));
 }
 
+fn variable_from(volume: &str) -> Value {
+    json!({"name": "d", "env": [{"name": "X", "valueFrom": {"fileKeyRef": {
+        "volumeName": volume, "path": "private/snapshot.json", "key": "A", "optional": true,
+    }}}]})
+}
+
+#[test]
+fn no_variable_is_read_from_a_file_of_the_sidecars() {
+    for volume in [
+        "weir-identity",
+        "weir-state",
+        "weir-trust",
+        "weir-kube",
+        "weir-kube-token",
+    ] {
+        for list in ["/spec/initContainers", "/spec/containers"] {
+            let pod = with(list, json!([variable_from(volume)]));
+            for namespace in [enforced(), asked()] {
+                let told = refused(&pod, &namespace);
+                assert!(
+                    told.contains(&format!("`X` from a file of volume `{volume}`")),
+                    "{told}"
+                );
+            }
+        }
+        assert!(matches!(
+            debug(variable_from(volume)),
+            Err(Refusal::File { .. })
+        ));
+    }
+    for list in ["/spec/initContainers", "/spec/containers"] {
+        injected(&with(list, json!([variable_from("data")])), &enforced());
+    }
+    assert!(debug(variable_from("data")).is_ok());
+}
+
 #[test]
 fn pod_security_that_refuses_the_sidecar_is_noted() {
     let namespace = namespace(&[
