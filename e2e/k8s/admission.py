@@ -30,6 +30,10 @@ def _context(**fields):
     return _app(lambda app: app["securityContext"].update(fields))
 
 
+def _pod_context(**fields):
+    return lambda spec: spec.setdefault("securityContext", {}).update(fields)
+
+
 def _adds(capability):
     return _app(lambda app: app["securityContext"]["capabilities"].update(add=[capability]))
 
@@ -97,6 +101,9 @@ ORDINARY = {
     "a token of another audience": _volume(projected={"sources": [
         {"serviceAccountToken": {"path": "t", "audience": "vault"}}]}),
     "a variable from a file of its own": _reads("mine"),
+    "a sysctl that is safe": _pod_context(sysctls=[{"name": "net.ipv4.tcp_keepalive_time", "value": "60"}]),
+    "profiles of the runtime": _pod_context(seccompProfile={"type": "RuntimeDefault"}, appArmorProfile={"type": "RuntimeDefault"},
+                                            seLinuxOptions={"type": "container_t", "level": "s0:c1,c2"}),
 }
 # what somebody who may make pods tries, and a part of the reason that they are told
 CASES = {
@@ -145,6 +152,12 @@ CASES = {
     **{f"a volume of the kind {kind}": (_volume(**{kind: source}), "past the redirect: t;") for kind, source in ELSEWHERE.items()},
     **{f"a variable from a file of {volume} in {place}": (_reads(volume, place), "a variable from a file")
        for volume in ("weir-state", "weir-trust", "weir-kube") for place in ("containers", "initContainers")},
+    **{f"the sysctl {name}": (_pod_context(sysctls=[{"name": name, "value": "1"}]), "sysctls") for name in (
+        "net.ipv4.conf.all.route_localnet", "net.ipv4.ip_forward", "net/ipv4/ip_forward")},
+    **{f"{where}'s {field}": (change(**{field: value}), "Unconfined")
+       for where, change in (("the pod", _pod_context), ("a container", _context)) for field, value in (
+           ("seccompProfile", {"type": "Unconfined"}), ("appArmorProfile", {"type": "Unconfined"}),
+           ("seLinuxOptions", {"type": "spc_t"}))},
     "hostAliases": (
         lambda s: s.update(hostAliases=[{"ip": "192.0.2.1", "hostnames": ["db"]}]), "hostAliases"),
     "a name server of one's own": (
@@ -256,6 +269,9 @@ class Policies:
         patch = json.dumps({"metadata": {"annotations": {"weir.dev/unmatched": "Relay"}}})
         refused(self.kubectl("-n", GOVERNED, "patch", "pod", "app", "--subresource=status",
                              "--type=merge", "-p", patch), "fixed")
+        address = json.dumps({"status": {"podIP": "192.0.2.1", "podIPs": [{"ip": "192.0.2.1"}]}})
+        refused(self.kubectl("-n", GOVERNED, "patch", "pod", "app", "--subresource=status",
+                             "--type=merge", "-p", address), "only nodes")
         image = json.dumps([{"op": "replace", "path": "/spec/initContainers/0/image", "value": kube.CLIENT}])
         refused(self.kubectl("-n", GOVERNED, "patch", "pod", "app", "--type=json", "-p", image),
                 "cannot be changed")
