@@ -7,11 +7,12 @@ use crate::account::Accounts;
 use crate::container::{probe, sidecar, volumes};
 use crate::names::{
     DEFAULT_CONTAINER, IDENTITY_VOLUME, INJECT, KUBE_FILES, KUBE_TOKEN, KUBE_TOKEN_VOLUME,
-    KUBE_VOLUME, LEFT_ALONE, OWNER, PREFIX, PROBE, PROBE_UID, SIDECAR, SIDECAR_UID, STATE_VOLUME,
-    STATUS, TRUST_VOLUME, UNMATCHED,
+    KUBE_VOLUME, LEFT_ALONE, MAX_CONTAINERS, OWNER, PREFIX, PROBE, PROBE_UID, SIDECAR, SIDECAR_UID,
+    STATE_VOLUME, STATUS, TRUST_VOLUME, UNMATCHED,
 };
 use crate::opt_in::{Governed, Namespace, governed};
 use crate::refusal::Refusal;
+use crate::room;
 use crate::settings::{Kubernetes, Settings};
 use crate::trust::{self, Covers};
 
@@ -50,6 +51,7 @@ pub fn inject(
             });
         }
     }
+    check_count(pod)?;
     let mut pod = pod.clone();
     let annotations = pod.pointer("/metadata/annotations").cloned();
     let covers = covers(annotations.as_ref(), &mut notes)?;
@@ -69,6 +71,7 @@ pub fn inject(
     let mut left = Vec::new();
     let inits = trust::list(spec, "initContainers")
         .ok_or(Refusal::NotAPod("initContainers is not a list"))?;
+    let anew = !inits.iter().any(is_ours);
     inits.retain(|container| !is_ours(container));
     for container in inits.iter_mut() {
         left.extend(prepare(container, &accounts, &covers, enforced)?);
@@ -79,6 +82,9 @@ pub fn inject(
     apps.retain(|container| !is_ours(container));
     for container in apps {
         left.extend(prepare(container, &accounts, &covers, enforced)?);
+    }
+    if anew {
+        room::make(spec, &settings.resources);
     }
     let list = trust::list(spec, "volumes").ok_or(Refusal::NotAPod("volumes is not a list"))?;
     for volume in volumes {
@@ -221,6 +227,16 @@ fn prepare(
         drop_net_raw(container);
     }
     Ok((!left.is_empty()).then(|| format!("{name}: {}", left.join(", "))))
+}
+
+/// A pod has no more containers than Weir injects into.
+pub(crate) fn check_count(pod: &Value) -> Result<(), Refusal> {
+    let lists = ["initContainers", "containers", "ephemeralContainers"].into_iter();
+    let lists = lists.filter_map(|list| pod.get("spec")?.get(list)?.as_array());
+    match lists.map(Vec::len).sum() {
+        count if count > MAX_CONTAINERS => Err(Refusal::Containers(count)),
+        _ => Ok(()),
+    }
 }
 
 /// The sidecar's volumes are the sidecar's. A variable's value from a file needs no mount: the node reads

@@ -1,11 +1,16 @@
 //! Why a pod is not injected though it should be. All of them are the author's to fix.
 
+use crate::names::MAX_CONTAINERS;
+
 /// Why a pod cannot be governed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// Not a pod.
     #[error("this is not a pod: {0}")]
     NotAPod(&'static str),
+    /// More containers than anybody runs in one pod.
+    #[error("the pod has {0} containers; Weir injects into pods of at most {MAX_CONTAINERS}")]
+    Containers(usize),
     /// It shares the node's network.
     #[error(
         "hostNetwork: a pod in the node's network cannot be governed, and this namespace is enforced (label weir.dev/enforce)"

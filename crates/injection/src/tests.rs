@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 mod account;
+mod refused;
 
 use crate::{
     Governed, Injected, Kubernetes, Namespace, Refusal, Resources, SIDECAR, Settings, inject,
@@ -313,6 +314,19 @@ fn the_controllers_addresses_are_told_where_they_are_known() {
 }
 
 #[test]
+fn a_pod_with_resources_of_its_own_has_room_for_the_sidecar_and_only_once() {
+    let pod = with("/spec/resources", json!({"requests": {"cpu": "500m"}}));
+    let mut settings = settings();
+    settings
+        .resources
+        .requests
+        .insert("cpu".to_owned(), "10m".to_owned());
+    let once = inject(&pod, &asked(), &settings).unwrap();
+    assert_eq!(once.pod["spec"]["resources"]["requests"]["cpu"], "510m");
+    assert_eq!(inject(&once.pod, &asked(), &settings).unwrap(), once);
+}
+
+#[test]
 fn requests_name_whatever_limits_name() {
     let mut settings = settings();
     settings.resources.requests = BTreeMap::new();
@@ -557,42 +571,6 @@ fn foreign_mounts_and_uids_are_refused() {
         json!([{"name": "a", "securityContext": {"runAsUser": 2178}}]),
     );
     assert!(refused(&uid, &asked()).contains("container `a`"));
-}
-
-fn variable_from(volume: &str) -> Value {
-    json!({"name": "d", "env": [{"name": "X", "valueFrom": {"fileKeyRef": {
-        "volumeName": volume, "path": "private/snapshot.json", "key": "A", "optional": true,
-    }}}]})
-}
-
-#[test]
-fn no_variable_is_read_from_a_file_of_the_sidecars() {
-    for volume in [
-        "weir-identity",
-        "weir-state",
-        "weir-trust",
-        "weir-kube",
-        "weir-kube-token",
-    ] {
-        for list in ["/spec/initContainers", "/spec/containers"] {
-            let pod = with(list, json!([variable_from(volume)]));
-            for namespace in [enforced(), asked()] {
-                let told = refused(&pod, &namespace);
-                assert!(
-                    told.contains(&format!("`X` from a file of volume `{volume}`")),
-                    "{told}"
-                );
-            }
-        }
-        assert!(matches!(
-            debug(variable_from(volume)),
-            Err(Refusal::File { .. })
-        ));
-    }
-    for list in ["/spec/initContainers", "/spec/containers"] {
-        injected(&with(list, json!([variable_from("data")])), &enforced());
-    }
-    assert!(debug(variable_from("data")).is_ok());
 }
 
 #[test]
