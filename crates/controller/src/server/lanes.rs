@@ -12,10 +12,9 @@ use super::http::Refusal;
 
 /// What one review may have. The API server's objects are at most 3 MB, and a review of an update holds two.
 pub(super) const MAX_REVIEW: usize = 8 << 20;
-/// Bytes of pods' reviews, of all others', in KiB.
-const ROOM: [usize; 2] = [8 << 10, 24 << 10];
-/// Reviews of pods, and of all others, that are judged at once.
-const TURNS: [usize; 2] = [1, 2];
+/// Of pods' reviews, and of all others: KiB that are held, and how many are judged at once.
+const PODS: (usize, usize) = (8 << 10, 1);
+const OTHERS: (usize, usize) = (24 << 10, 2);
 /// How long a review waits for room. The API server waits ten seconds for all of it.
 const PATIENCE: Duration = Duration::from_secs(8);
 
@@ -38,11 +37,11 @@ pub(super) struct Place {
 
 impl Default for Lanes {
     fn default() -> Self {
-        let lane = |n: usize| Lane {
-            room: Arc::new(Semaphore::new(ROOM[n])),
-            turns: Arc::new(Semaphore::new(TURNS[n])),
+        let lane = |(room, turns)| Lane {
+            room: Arc::new(Semaphore::new(room)),
+            turns: Arc::new(Semaphore::new(turns)),
         };
-        Self([lane(0), lane(1)])
+        Self([lane(PODS), lane(OTHERS)])
     }
 }
 
