@@ -9,12 +9,12 @@ import copy
 import json
 
 from lab import kube, proc
-from lab.report import contains
+from lab.report import contains, equal
 
 # no webhook injects here: `injection.exceptNamespaces` of the chart
 BARE = "kube-public"
 GOVERNED = "weir-e2e-policies"
-PASSES, REFUSED = "not enforced, passes", "enforced, is refused"
+PASSES, REFUSED, ORDINARILY = "not enforced, passes", "enforced, is refused", "enforced, passes"
 DROPS = {"securityContext": {"capabilities": {"drop": ["NET_RAW"]}}}
 
 
@@ -28,6 +28,10 @@ def _app(change):
 
 def _context(**fields):
     return _app(lambda app: app["securityContext"].update(fields))
+
+
+def _pod_context(**fields):
+    return lambda spec: spec.setdefault("securityContext", {}).update(fields)
 
 
 def _adds(capability):
@@ -54,10 +58,53 @@ def _kube_volume(**fields):
     return change
 
 
+def _reads(volume, place="containers"):
+    """A variable from a file of a volume."""
+    source = {"volumeName": volume, "path": "private/snapshot.json", "key": "A", "optional": True}
+    variable = {"name": "X", "valueFrom": {"fileKeyRef": source}}
+    def change(spec):
+        if volume not in (v["name"] for v in spec["volumes"]):
+            spec["volumes"].append({"name": volume, "emptyDir": {}})
+        spec[place].append({"name": "reads", "image": "x", "env": [variable], **DROPS})
+    return change
+
+
+def _volume(**source):
+    return lambda spec: spec["volumes"].append({"name": "t", **source})
+
+
 def _token_volume(spec):
     return next(v for v in spec["volumes"] if v["name"] == "weir-identity")["projected"]["sources"][0]
 
 
+# Volumes with which the node goes where the pod says, or runs what it says.
+ELSEWHERE = {
+    "awsElasticBlockStore": {"volumeID": "v"}, "azureDisk": {"diskName": "d", "diskURI": "/subscriptions/x", "kind": "Managed"},
+    "azureFile": {"secretName": "s", "shareName": "x"}, "cephfs": {"monitors": ["192.0.2.1:5432"]}, "cinder": {"volumeID": "v"},
+    "fc": {"wwids": ["x"]}, "flexVolume": {"driver": "a/b"}, "flocker": {"datasetName": "d"}, "gcePersistentDisk": {"pdName": "d"},
+    "gitRepo": {"repository": "https://git.example/x.git"}, "glusterfs": {"endpoints": "e", "path": "p"},
+    "iscsi": {"targetPortal": "192.0.2.1:5432", "iqn": "iqn.2001-04.com.example:x", "lun": 0},
+    "nfs": {"server": "192.0.2.1", "path": "/"}, "photonPersistentDisk": {"pdID": "d"}, "portworxVolume": {"volumeID": "v"},
+    "quobyte": {"registry": "192.0.2.1:5432", "volume": "v"}, "rbd": {"monitors": ["192.0.2.1:5432"], "image": "i"},
+    "scaleIO": {"gateway": "https://192.0.2.1", "system": "s", "volumeName": "v", "secretRef": {"name": "s"}},
+    "storageos": {"volumeName": "v"}, "vsphereVolume": {"volumePath": "[d] v"},
+}
+CLAIM = {"spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}}
+# What pods have everywhere, and have in enforced namespaces too.
+ORDINARY = {
+    "a ConfigMap": _volume(configMap={"name": "c"}), "a Secret": _volume(secret={"secretName": "s"}), "a directory": _volume(emptyDir={}),
+    "a volume without a kind": _volume(), "a claim": _volume(persistentVolumeClaim={"claimName": "c"}),
+    "a claim of its own": _volume(ephemeral={"volumeClaimTemplate": CLAIM}), "a CSI driver": _volume(csi={"driver": "csi.example"}),
+    "an image": _volume(image={"reference": "weir.test/client:1"}), "names of the pod": _volume(downwardAPI={"items": [
+        {"path": "n", "fieldRef": {"fieldPath": "metadata.name"}}]}),
+    "several sources": _volume(projected={"sources": [{"configMap": {"name": "c"}}, {"secret": {"name": "s"}}]}),
+    "a token of another audience": _volume(projected={"sources": [
+        {"serviceAccountToken": {"path": "t", "audience": "vault"}}]}),
+    "a variable from a file of its own": _reads("mine"),
+    "a sysctl that is safe": _pod_context(sysctls=[{"name": "net.ipv4.tcp_keepalive_time", "value": "60"}]),
+    "profiles of the runtime": _pod_context(seccompProfile={"type": "RuntimeDefault"}, appArmorProfile={"type": "RuntimeDefault"},
+                                            seLinuxOptions={"type": "container_t", "level": "s0:c1,c2"}),
+}
 # what somebody who may make pods tries, and a part of the reason that they are told
 CASES = {
     "no sidecar": (lambda s: s.update(initContainers=[]), "no controller answered"),
@@ -102,6 +149,15 @@ CASES = {
     "NET_RAW that is not dropped": (_app(lambda app: app.pop("securityContext")), "NET_RAW"),
     "the sidecar's user": (_context(runAsUser=2177), "2177"),
     "the probe's user for the pod": (lambda s: s.update(securityContext={"runAsUser": 2178}), "2178"),
+    **{f"a volume of the kind {kind}": (_volume(**{kind: source}), "past the redirect: t;") for kind, source in ELSEWHERE.items()},
+    **{f"a variable from a file of {volume} in {place}": (_reads(volume, place), "a variable from a file")
+       for volume in ("weir-state", "weir-trust", "weir-kube") for place in ("containers", "initContainers")},
+    **{f"the sysctl {name}": (_pod_context(sysctls=[{"name": name, "value": "1"}]), "sysctls") for name in (
+        "net.ipv4.conf.all.route_localnet", "net.ipv4.ip_forward", "net/ipv4/ip_forward")},
+    **{f"{where}'s {field}": (change(**{field: value}), "Unconfined")
+       for where, change in (("the pod", _pod_context), ("a container", _context)) for field, value in (
+           ("seccompProfile", {"type": "Unconfined"}), ("appArmorProfile", {"type": "Unconfined"}),
+           ("seLinuxOptions", {"type": "spc_t"}))},
     "hostAliases": (
         lambda s: s.update(hostAliases=[{"ip": "192.0.2.1", "hostnames": ["db"]}]), "hostAliases"),
     "a name server of one's own": (
@@ -181,6 +237,8 @@ class Policies:
         self.debug("sidecar's alone", volumeMounts=[{"name": "weir-state", "mountPath": "/x"}])
         self.debug("sidecar's alone", volumeMounts=[{"name": "weir-kube-token", "mountPath": "/x"}])
         self.debug("read-only", volumeMounts=[{"name": "weir-kube", "mountPath": "/x"}])
+        variable = {"name": "X", "valueFrom": {"fileKeyRef": {"volumeName": "weir-state", "path": "x", "key": "A"}}}
+        self.debug("a file of", env=[variable])
 
     def nobody_enters_the_sidecar(self):
         for container in ("weir-sidecar", "weir-probe"):
@@ -207,12 +265,34 @@ class Policies:
         assert self.kubectl("-n", GOVERNED, "label", "pod", "app", "tier=web").returncode == 0
         refused(self.kubectl("-n", GOVERNED, "annotate", "pod", "app", "weir.dev/status-"), "fixed")
         refused(self.kubectl("-n", GOVERNED, "label", "pod", "app", "weir.dev/inject=disabled"), "fixed")
+        refused(self.kubectl("-n", GOVERNED, "annotate", "pod", "app", "weir.dev/owner="), "fixed")
         patch = json.dumps({"metadata": {"annotations": {"weir.dev/unmatched": "Relay"}}})
         refused(self.kubectl("-n", GOVERNED, "patch", "pod", "app", "--subresource=status",
                              "--type=merge", "-p", patch), "fixed")
+        address = json.dumps({"status": {"podIP": "192.0.2.1", "podIPs": [{"ip": "192.0.2.1"}]}})
+        refused(self.kubectl("-n", GOVERNED, "patch", "pod", "app", "--subresource=status",
+                             "--type=merge", "-p", address), "only nodes")
         image = json.dumps([{"op": "replace", "path": "/spec/initContainers/0/image", "value": kube.CLIENT}])
         refused(self.kubectl("-n", GOVERNED, "patch", "pod", "app", "--type=json", "-p", image),
                 "cannot be changed")
+
+    def a_binding_says_nothing_of_weir(self):
+        waits = copy.deepcopy(self.base)
+        waits["metadata"]["name"] = "waits"
+        waits["spec"]["schedulerName"] = "nobody"
+        self.cluster.kubectl("create", "-f", "-", namespace=GOVERNED, input=json.dumps(waits))
+
+        def bound(path, **metadata):
+            binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": "waits", **metadata},
+                       "target": {"apiVersion": "v1", "kind": "Node", "name": "nowhere"}}
+            return self.kubectl("create", "--raw", f"/api/v1/namespaces/{GOVERNED}/{path}", "-f", "-", input=json.dumps(binding))
+        for path in ("pods/waits/binding", "bindings"):
+            for field in ("annotations", "labels"):
+                refused(bound(path, **{field: {"weir.dev/created-by": "somebody"}}), "no binding sets them")
+        done = bound("pods/waits/binding", annotations={"example.org/a": "b"})
+        assert done.returncode == 0, done.stderr
+        pod = self.cluster.get("pod", "waits", namespace=GOVERNED)
+        equal((pod["metadata"]["annotations"]["example.org/a"], pod["spec"]["nodeName"]), ("b", "nowhere"))
 
     def a_namespace_is_loosened_by_those_who_may(self):
         role = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
@@ -246,11 +326,12 @@ def run(weir, report):
               Policies.debug_containers_get_no_capability, Policies.nobody_enters_the_sidecar,
               Policies.nobody_makes_tokens_of_the_audience,
               Policies.no_secret_hands_out_a_token_of_a_service_account,
-              Policies.a_pod_keeps_its_labels_and_its_sidecar,
+              Policies.a_pod_keeps_its_labels_and_its_sidecar, Policies.a_binding_says_nothing_of_weir,
               Policies.a_namespace_is_loosened_by_those_who_may)
     names = ["admission: enforced, passes: the pod that was admitted",
              *(f"admission: {claim.__name__}" for claim in claims),
-             *(f"admission: {way}: {name}" for name in CASES for way in (PASSES, REFUSED))]
+             *(f"admission: {way}: {name}" for name in CASES for way in (PASSES, REFUSED)),
+             *(f"admission: {ORDINARILY}: {name}" for name in ORDINARY)]
     if not any(map(report.wanted, names)):
         return
     policies = Policies(weir.cluster)
@@ -260,6 +341,8 @@ def run(weir, report):
             report.check(f"admission: {PASSES}: {name}", policies.passes, change)
         policies.enforce_bare()
         report.check("admission: enforced, passes: the pod that was admitted", policies.passes)
+        for name, change in ORDINARY.items():
+            report.check(f"admission: {ORDINARILY}: {name}", policies.passes, change)
         for name, (change, reason) in CASES.items():
             report.check(f"admission: {REFUSED}: {name}", policies.is_refused, change, reason)
         for claim in claims:

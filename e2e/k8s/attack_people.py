@@ -114,13 +114,15 @@ class People:
         return self.cluster.exec("attacker", "python3", "-c", ENROL, input=token, namespace="free", container="app").stdout
 
     def tokens_of_others(self):
-        """A token enrols the pod that it is bound to: not one without Weir's audience, not once its pod is
-        gone. Nobody but a node issues one with it."""
+        """A token enrols the pod that it is bound to: not one without Weir's audience, not one of a pod that has no sidecar
+        of Weir's, not once its pod is gone. Nobody but a node issues one with it."""
         create = ["kubectl", "-n", "free", "create", "token", "default"]
         uid = self.cluster.get("pod", "token", namespace="free")["metadata"]["uid"]
         bound = ["--bound-object-kind=Pod", "--bound-object-name=token", f"--bound-object-uid={uid}"]
         good = self.cluster.exec("token", "cat", "/t/token", namespace="free", container="app").stdout
-        contains(self._enrol(good), "ns/free/sa/default")
+        self._denied("a pod without a sidecar", good, "is not Weir's sidecar")
+        posed = self.cluster.exec("posed", "cat", "/t/token", namespace="free", container="app").stdout
+        self._denied("a sidecar of one's own", posed, "image of the pod's sidecar")
         self._denied("another audience", self.cluster.run(*create, *bound).stdout)
         self._denied("nonsense", good[:-8] + "AAAAAAAA")
         for options in (bound, []):
@@ -130,7 +132,8 @@ class People:
         self.cluster.kubectl("-n", "free", "delete", "pod", "token", "--now")
         self._denied("a pod that is gone", good)
 
-    def _denied(self, what, token):
+    def _denied(self, what, token, says=""):
         answer = self._enrol(token.strip())
         lacks(answer, "spiffe", what)
         assert re.match("40[13]", answer), f"{what}: {answer}"
+        contains(answer, says, what)

@@ -79,6 +79,9 @@ VARIANTS = {
     "free/mounts": {"containers.0.volumeMounts": [{"name": "weir-state", "mountPath": "/var/lib/weir"}],
                     "volumes": [{"name": "weir-state", "emptyDir": {"medium": "Memory"}}]},
     "free/token": {"containers.0.volumeMounts": [{"name": "t", "mountPath": "/t"}], "volumes": [attack_specs.TOKEN]},
+    "free/posed": {"initContainers": [{"name": "weir-sidecar", "image": "weir.test/client:1", "restartPolicy": "Always",
+                                       "command": ["sleep", "infinity"]}],
+                   "containers.0.volumeMounts": [{"name": "t", "mountPath": "/t"}], "volumes": [attack_specs.TOKEN]},
     "free/trust": {"containers.0.volumeMounts": [{"name": "t", "mountPath": "/var/run/weir/trust"}],
                    "volumes": [{"name": "t", "emptyDir": {"medium": "Memory"}}]},
 }

@@ -14,7 +14,7 @@ from lab.report import equal
 HERE = os.path.dirname(os.path.abspath(__file__))
 FAKES, REAL, ROUNDS = 50, 5, 3
 HOST = "weir-controller.weir-system.svc"
-# A pod that is never scheduled; its identity is all that is needed.
+# A pod that is never scheduled; its identity is all that is needed, for which it has a sidecar.
 POD = {"apiVersion": "v1", "kind": "Pod", "spec": {
     "nodeSelector": {"weir.test/nowhere": "1"}, "containers": [{"name": "app", "image": "weir.test/client:1"}]}}
 POLICY = {"apiVersion": "weir.dev/v1alpha1", "kind": "ClusterGuardPolicy", "metadata": {"name": "spread"}}
@@ -30,7 +30,8 @@ class Spread:
 
     def fifty_sidecars_within_a_second(self):
         os.makedirs(self.folder, exist_ok=True)
-        self.weir.shell("kubectl create namespace fakes && kubectl -n fakes wait --for=create serviceaccount/default --timeout=60s")
+        self.weir.shell("kubectl create namespace fakes && kubectl label namespace fakes weir.dev/inject=enabled && "
+                        "kubectl -n fakes wait --for=create serviceaccount/default --timeout=60s")
         watchers = None
         try:
             pods = [{**POD, "metadata": {"name": f"fake-{n}", "namespace": "fakes"}} for n in range(FAKES)]

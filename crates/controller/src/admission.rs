@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use serde_json::Value;
 use weir_api::Resources;
 use weir_injection::Settings;
 
@@ -30,6 +31,9 @@ pub trait Known: Send + Sync {
 
     /// The resources in force; their origins are called `Kind/namespace/name` or `Kind/name`.
     fn resources(&self) -> Resources;
+
+    /// Whether there is an AccessRequest of that name that asks for exactly that.
+    fn asks(&self, namespace: &str, name: &str, spec: &Value) -> bool;
 
     /// What is injected; none until the root exists.
     fn injection(&self) -> Option<Settings>;
@@ -62,20 +66,7 @@ impl Admission {
 
     /// The `AdmissionReview` that answers the one in `body`; none for a path that is no webhook.
     async fn review(&self, path: &str, body: &[u8]) -> Option<Vec<u8>> {
-        let judge: fn(&Self, &Question) -> Answer = match path {
-            "/mutate/pods" => |own, question| pods::mutate(own, question, None),
-            "/mutate/pods/injected" => {
-                |own, question| pods::mutate(own, question, Some(pods::Proven::Injected))
-            }
-            "/mutate/pods/enforced" => {
-                |own, question| pods::mutate(own, question, Some(pods::Proven::Enforced))
-            }
-            "/mutate/quarantines" => |_, question| resources::mutate(question),
-            "/validate/resources" => resources::validate,
-            "/mutate/access-requests" => requests::mutate,
-            VALIDATE_REQUESTS => requests::validate,
-            _ => return None,
-        };
+        let judge = judge(path)?;
         let question = match review::read(body) {
             Ok(question) => question,
             Err(answer) => return Some(answer),
@@ -88,7 +79,32 @@ impl Admission {
     }
 }
 
+type Judge = fn(&Admission, &Question) -> Answer;
+
+/// Who judges at a path.
+fn judge(path: &str) -> Option<Judge> {
+    let judge: Judge = match path {
+        "/mutate/pods" => |own, question| pods::mutate(own, question, None),
+        "/mutate/pods/injected" => {
+            |own, question| pods::mutate(own, question, Some(pods::Proven::Injected))
+        }
+        "/mutate/pods/enforced" => {
+            |own, question| pods::mutate(own, question, Some(pods::Proven::Enforced))
+        }
+        "/mutate/quarantines" => |_, question| resources::mutate(question),
+        "/validate/resources" => resources::validate,
+        "/mutate/access-requests" => requests::mutate,
+        VALIDATE_REQUESTS => requests::validate,
+        _ => return None,
+    };
+    Some(judge)
+}
+
 impl Webhooks for Admission {
+    fn knows(&self, path: &str) -> bool {
+        judge(path).is_some()
+    }
+
     fn answer<'a>(&'a self, path: &'a str, body: &'a [u8]) -> webhooks::Answer<'a> {
         Box::pin(self.review(path, body))
     }

@@ -52,6 +52,8 @@ pub(crate) struct Accepted {
     /// By id.
     pub(crate) verdicts: BTreeMap<Id, Verdict>,
     bundle: Option<Bundle>,
+    /// The lengths of all windows, in milliseconds.
+    windows: BTreeSet<u64>,
     /// What the snapshots are equal by.
     manifests: Vec<Arc<Value>>,
 }
@@ -123,8 +125,10 @@ impl Acceptor {
             .filter(|(id, _)| !found.errors.contains_key(*id));
         self.good
             .extend(right.map(|(id, object)| (Arc::clone(id), object.clone())));
+        let resources = merge(force.values());
         Accepted {
-            resources: merge(force.values()),
+            windows: windows(&resources),
+            resources,
             verdicts,
             bundle,
             manifests: force.into_values().map(|object| object.manifest).collect(),
@@ -196,7 +200,26 @@ fn merge<'a>(objects: impl Iterator<Item = &'a Object>) -> Resources {
     all
 }
 
+/// The lengths of the windows over which policies count, in milliseconds.
+fn windows(resources: &Resources) -> BTreeSet<u64> {
+    let cluster = resources.cluster_policies.iter().map(|one| &one.spec.rules);
+    let local = resources.policies.iter().map(|one| &one.spec.rules);
+    let limits = cluster
+        .chain(local)
+        .flatten()
+        .filter_map(|rule| rule.limits.as_ref());
+    let windows = limits.filter_map(|limits| limits.window);
+    windows
+        .map(|window| u64::try_from(window.per.0.as_millis()).unwrap_or(u64::MAX))
+        .collect()
+}
+
 impl Accepted {
+    /// Whether some policy counts over a window of that length.
+    pub(crate) fn counts_over(&self, per_ms: u64) -> bool {
+        self.windows.contains(&per_ms)
+    }
+
     /// What was compiled from it, if it could be.
     pub(crate) fn bundle(&self) -> Option<&Bundle> {
         self.bundle.as_ref()

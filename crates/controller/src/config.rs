@@ -18,6 +18,7 @@ use crate::evidence::EvidenceConfig;
 use crate::identity::IdentityConfig;
 use crate::leader::LeaderConfig;
 use crate::peer::Peer;
+use crate::store::sidecar::Ours;
 
 /// The controller of Weir: identities, bundles, admission and access requests.
 #[derive(Clone, Debug, Parser)]
@@ -225,7 +226,7 @@ impl TryFrom<Args> for Config {
         let collector = args
             .collector
             .unwrap_or_else(|| format!("{service}.{}.svc:8445", args.namespace));
-        let identity = args.identity;
+        let (identity, sidecars) = (args.identity, args.sidecar_images.clone());
         Ok(Self {
             authority: AuthorityConfig {
                 namespace: args.namespace.clone(),
@@ -248,6 +249,10 @@ impl TryFrom<Args> for Config {
                 issuer: args.issuer,
                 collector: (args.namespace.clone(), args.collector_service_account),
                 collector_names: names(service),
+                ours: Ours {
+                    images: sidecars,
+                    controller: injection.controller(),
+                },
             },
             settings: Settings {
                 unmatched: UnmatchedSetting::Relay,

@@ -4,7 +4,7 @@
 //! both name the same pod, and that pod exists with that UID and runs as that service account; a
 //! certificate says what was attested and nothing that was asked for.
 //! Refuses: tokens of other audiences and clusters, tokens that are bound to no pod, pods that are
-//! gone, recreated, ended or past their grace. Every lookup that fails refuses.
+//! gone, recreated, ended or past their grace, and pods whose first init container is not Weir's sidecar. Every lookup that fails refuses.
 
 mod keys;
 mod owner;
@@ -26,6 +26,7 @@ use weir_telemetry::{Counters, IntCounter, Label, Registry};
 use weir_uplink::control::{Attested, Enrolment};
 
 use self::keys::Keys;
+pub(crate) use self::owner::workload;
 use self::rate::Rates;
 pub(crate) use self::review::user_of;
 use self::token::{Claims, TokenError};
@@ -33,6 +34,7 @@ use crate::authority::{Authority, IDENTITY_LIFE, Request};
 use crate::evidence::Findings;
 use crate::peer::Peer;
 use crate::store::pods::{PodEntry, Pods};
+use crate::store::sidecar::Ours;
 use crate::text::why;
 
 /// Enrolments at once; each costs the API server two requests.
@@ -49,6 +51,7 @@ pub(crate) struct IdentityConfig {
     pub(crate) collector: (String, String),
     /// The names that its certificate carries.
     pub(crate) collector_names: Vec<String>,
+    pub(crate) ours: Ours,
 }
 
 /// Why no identity was granted.
@@ -257,7 +260,7 @@ impl Enrolments {
     async fn pod(&self, claims: &Claims) -> Result<PodEntry, EnrolError> {
         let now = Timestamp::now();
         if let Some(pod) = self.pods.get(&claims.namespace, &claims.pod)
-            && judge(&pod, claims, now).is_ok()
+            && self.judge(&pod, claims, now).is_ok()
         {
             return Ok(pod);
         }
@@ -266,8 +269,25 @@ impl Enrolments {
         let pod = pod.map_err(|error| EnrolError::Unavailable(why(&error)))?;
         let pod = pod.ok_or(EnrolError::Pod("the pod of the token does not exist"))?;
         let pod = PodEntry::from(&pod);
-        judge(&pod, claims, now).map_err(EnrolError::Pod)?;
+        self.judge(&pod, claims, now).map_err(EnrolError::Pod)?;
         Ok(pod)
+    }
+
+    /// Whether a pod may have an identity: it is the one that the token names, and has Weir's sidecar, or is the collector.
+    fn judge(&self, pod: &PodEntry, claims: &Claims, now: Timestamp) -> Result<(), &'static str> {
+        judge(pod, claims, now)?;
+        let (namespace, account) = &self.config.collector;
+        if claims.namespace == *namespace && claims.service_account == *account {
+            return Ok(());
+        }
+        let sidecar = pod.sidecar.as_ref();
+        let sidecar = sidecar.ok_or("the first init container of the pod is not Weir's sidecar")?;
+        let root = self.authority.root();
+        let roots: Vec<&str> = [root.certificate()]
+            .into_iter()
+            .chain(root.previous())
+            .collect();
+        sidecar.judge(&self.config.ours, &roots)
     }
 
     fn remember(&self, peer: &Peer, key: String) {

@@ -8,18 +8,21 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
 use weir_api::Resources;
 use weir_injection::Settings;
 
 use crate::admission::Known;
 use crate::authority::ADMISSION;
 use crate::bundles::Current;
+use crate::requests::Requests;
 use crate::store::{Store, Tables};
 
 /// The cluster as this replica's watches have seen it.
 pub(crate) struct Cluster {
     pub(crate) store: Store,
     pub(crate) current: Current,
+    pub(crate) requests: Requests,
     /// What is injected; the root and the controller's addresses are filled in.
     pub(crate) injection: Settings,
 }
@@ -38,6 +41,10 @@ impl Known for Cluster {
         current.map_or_else(Resources::default, |inputs| {
             inputs.accepted.resources.clone()
         })
+    }
+
+    fn asks(&self, namespace: &str, name: &str, spec: &Value) -> bool {
+        self.requests.asks(namespace, name, spec)
     }
 
     fn injection(&self) -> Option<Settings> {

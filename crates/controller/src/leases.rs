@@ -2,7 +2,8 @@
 //!
 //! The authoritative ledger of a budget is one ConfigMap, replaced with the version that it was
 //! read at. Invariants: nothing is granted before it is written; a pod asks only for budgets of
-//! its own identity; what cannot be read or written grants nothing.
+//! its own identity, over windows that policies have, and not for any number of them; what cannot be
+//! read or written grants nothing.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
@@ -13,6 +14,7 @@ use kube::api::{DeleteParams, ListParams, PostParams, Preconditions};
 use kube::{Api, Client};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 use weir_policy::Timestamp;
 use weir_telemetry::{Counters, Label, Registry};
 use weir_uplink::LeaseLedger;
@@ -24,6 +26,12 @@ use crate::text::{hex, why};
 
 /// Budgets in one request.
 const MAX_BUDGETS: usize = 256;
+/// Budgets of one identity that are kept at once: a window over a Target or a label, for each that its policies name.
+const PER_IDENTITY: u32 = 512;
+/// How long an identity that has so many is taken at its word.
+const FULL: Duration = Duration::from_secs(60);
+/// Says of which identity a budget is, by a digest of its name.
+const IDENTITY_LABEL: &str = "weir.dev/budget-of";
 /// A lost race is run again this often.
 const TRIES: usize = 8;
 /// Budgets that are remembered; forgotten ones are read again.
@@ -41,6 +49,10 @@ pub(crate) enum LeaseError {
     TooMany,
     #[error("budget `{0}` is not one of this identity")]
     Foreign(String),
+    #[error("no policy has a window of {0} ms")]
+    NoWindow(u64),
+    #[error("{PER_IDENTITY} budgets of this identity are kept already")]
+    Full,
     /// Ours.
     #[error("the ledger of a budget cannot be read: {0}")]
     Ledger(#[from] serde_json::Error),
@@ -78,6 +90,8 @@ type Known = Arc<Mutex<Option<ConfigMap>>>;
 pub(crate) struct Budgets {
     api: Api<ConfigMap>,
     known: StdMutex<HashMap<String, Known>>,
+    /// Identities that had as many as they may, and when.
+    full: StdMutex<HashMap<String, Instant>>,
     outcomes: Counters<Outcome>,
 }
 
@@ -90,6 +104,7 @@ impl Budgets {
         Ok(Self {
             api: Api::namespaced(client, namespace),
             known: StdMutex::default(),
+            full: StdMutex::default(),
             outcomes: registry.counters(
                 "weir_controller_leases_total",
                 "Parts of window budgets that sidecars asked for.",
@@ -97,11 +112,12 @@ impl Budgets {
         })
     }
 
-    /// Settles and leases every budget of a request, in its order.
+    /// Settles and leases every budget of a request, in its order. `counts`: whether a policy has a window of a length.
     pub(crate) async fn lease(
         &self,
         peer: &Peer,
         request: &LeaseRequest,
+        counts: impl Fn(u64) -> bool,
     ) -> Result<Leases, LeaseError> {
         if request.budgets.len() > MAX_BUDGETS {
             return Err(LeaseError::TooMany);
@@ -111,7 +127,7 @@ impl Budgets {
         }
         let mut budgets = Vec::with_capacity(request.budgets.len());
         for ask in &request.budgets {
-            let lease = self.one(peer, ask).await;
+            let lease = self.one(peer, ask, &counts).await;
             self.outcomes.inc(match &lease {
                 Ok(lease) if lease.granted.is_zero() => Outcome::Exhausted,
                 Ok(_) => Outcome::Granted,
@@ -166,7 +182,38 @@ impl Budgets {
         Ok(())
     }
 
-    async fn one(&self, peer: &Peer, ask: &LeaseAsk) -> Result<Lease, LeaseError> {
+    /// Whether one more budget of an identity may be made. Nothing of what a sidecar says of it is believed but that
+    /// some policy has such a window.
+    async fn room(
+        &self,
+        peer: &Peer,
+        ask: &LeaseAsk,
+        counts: impl Fn(u64) -> bool,
+    ) -> Result<(), LeaseError> {
+        if !counts(ask.per_ms) {
+            return Err(LeaseError::NoWindow(ask.per_ms));
+        }
+        let full = || self.full.lock().unwrap_or_else(PoisonError::into_inner);
+        full().retain(|_, at| at.elapsed() < FULL);
+        if full().contains_key(&peer.name) {
+            return Err(LeaseError::Full);
+        }
+        let of = format!("{IDENTITY_LABEL}={}", digest(&peer.name));
+        let of = ListParams::default().labels(&of).limit(PER_IDENTITY);
+        let made = self.api.list_metadata(&of).await?.items.len();
+        if made >= PER_IDENTITY as usize {
+            full().insert(peer.name.clone(), Instant::now());
+            return Err(LeaseError::Full);
+        }
+        Ok(())
+    }
+
+    async fn one(
+        &self,
+        peer: &Peer,
+        ask: &LeaseAsk,
+        counts: impl Fn(u64) -> bool,
+    ) -> Result<Lease, LeaseError> {
         let name = name(&ask.key);
         let known = {
             let mut all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
@@ -181,12 +228,16 @@ impl Budgets {
                 Some(map) => Some(map),
                 None => self.api.get_opt(&name).await?,
             };
+            if before.is_none() {
+                self.room(peer, ask, &counts).await?;
+            }
             let mut ledger = match before.as_ref().map(text) {
                 Some(text) => serde_json::from_str(text)?,
                 None => LeaseLedger::default(),
             };
             let lease = ledger.lease(&peer.uid, ask, now());
-            let next = config_map(&name, before.as_ref(), &serde_json::to_string(&ledger)?);
+            let ledger = serde_json::to_string(&ledger)?;
+            let next = config_map(&name, &peer.name, before.as_ref(), &ledger);
             let params = PostParams::default();
             let written = match before {
                 Some(_) => self.api.replace(&name, &params, &next).await,
@@ -216,8 +267,13 @@ fn is_own(peer: &Peer, ask: &LeaseAsk) -> bool {
 }
 
 fn name(key: &str) -> String {
-    let digest = hex(&Sha256::digest(key));
-    format!("weir-budget-{}", digest.get(..40).unwrap_or(&digest))
+    format!("weir-budget-{}", digest(key))
+}
+
+fn digest(text: &str) -> String {
+    let mut digest = hex(&Sha256::digest(text));
+    digest.truncate(40);
+    digest
 }
 
 fn text(map: &ConfigMap) -> &str {
@@ -226,10 +282,14 @@ fn text(map: &ConfigMap) -> &str {
     text.map_or("", String::as_str)
 }
 
-fn config_map(name: &str, before: Option<&ConfigMap>, ledger: &str) -> ConfigMap {
+fn config_map(name: &str, identity: &str, before: Option<&ConfigMap>, ledger: &str) -> ConfigMap {
     let mut map = ConfigMap::default();
     map.metadata.name = Some(name.to_owned());
-    map.metadata.labels = Some([(BUDGET_LABEL.to_owned(), "true".to_owned())].into());
+    let labels = [
+        (BUDGET_LABEL.to_owned(), "true".to_owned()),
+        (IDENTITY_LABEL.to_owned(), digest(identity)),
+    ];
+    map.metadata.labels = Some(labels.into());
     map.metadata.resource_version =
         before.and_then(|before| before.metadata.resource_version.clone());
     map.data = Some([(DATA.to_owned(), ledger.to_owned())].into());

@@ -18,6 +18,7 @@ use kube::runtime::watcher::{Config, Event};
 use kube::{Api, Client};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
 use weir_api::kinds::{AccessRequestPhase, AccessRequestSpec, AccessRequestStatus, Requester};
 use weir_api::shortened;
@@ -29,6 +30,7 @@ pub(crate) use self::notify::Notifier;
 use self::phase::{Terms, phase, ruling};
 use self::reconcile::patch;
 use self::room::{Making, Room, waiting, weight};
+use crate::identity::workload;
 use crate::peer::Peer;
 use crate::sessions::Sessions;
 use crate::store::follow::{Key, Table, follow};
@@ -61,6 +63,8 @@ struct Entry {
     status: Option<AccessRequestStatus>,
     /// About how many bytes it takes.
     weight: usize,
+    /// Of what it asks for.
+    digest: [u8; 32],
     /// A ruling on it was told by this replica.
     told: bool,
 }
@@ -167,7 +171,11 @@ impl Requests {
         pod: &PodEntry,
         spec: AccessRequestSpec,
     ) -> Result<AccessRequestOpened, RequestError> {
-        let spec = of_peer(spec, peer);
+        let workload = match &pod.owner {
+            Some((kind, name)) => Some(workload(&self.client, &peer.namespace, kind, name).await),
+            None => None,
+        };
+        let spec = of_peer(spec, peer, workload);
         let _room = self.room(&peer.uid, weight(&spec))?;
         let terms = Terms::of(&spec).map_err(RequestError::Invalid)?;
         if terms.deadline <= Timestamp::now() {
@@ -270,6 +278,14 @@ impl Requests {
         rulings.into_iter().map(|(_, ruling)| ruling).collect()
     }
 
+    /// Whether there is a request of that name that asks for exactly that.
+    pub(crate) fn asks(&self, namespace: &str, name: &str, spec: &Value) -> bool {
+        let digest: [u8; 32] = Sha256::digest(spec.to_string()).into();
+        let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = table.get(namespace, name);
+        found.is_some_and(|entry| entry.digest == digest)
+    }
+
     /// Requests that wait, the oldest first, and then those that are over, the newest first; whether each
     /// waits.
     pub(crate) fn keys(&self, closed: bool, now: Timestamp) -> Vec<(Key, bool)> {
@@ -358,6 +374,8 @@ fn entry(object: DynamicObject, before: Option<&Entry>) -> Entry {
             count: asked.count,
         })
     });
+    let spec = object.data.get("spec").map(Value::to_string);
+    let spec = spec.unwrap_or_default();
     let status = object
         .data
         .get("status")
@@ -371,10 +389,8 @@ fn entry(object: DynamicObject, before: Option<&Entry>) -> Entry {
         created: metadata.creation_timestamp.as_ref().and_then(time),
         terms,
         status: status.and_then(Result::ok),
-        weight: object
-            .data
-            .get("spec")
-            .map_or(0, |spec| spec.to_string().len()),
+        weight: spec.len(),
+        digest: Sha256::digest(&spec).into(),
         told: before.is_some_and(|before| before.told),
     }
 }
@@ -391,13 +407,17 @@ fn ruled(entry: &Entry) -> Option<RequestRuling> {
 }
 
 /// A request as its pod may make it.
-fn of_peer(mut spec: AccessRequestSpec, peer: &Peer) -> AccessRequestSpec {
+fn of_peer(
+    mut spec: AccessRequestSpec,
+    peer: &Peer,
+    workload: Option<String>,
+) -> AccessRequestSpec {
     spec.requester = Requester {
         name: peer.name.clone(),
         namespace: Some(peer.namespace.clone()),
         service_account: Some(peer.service_account.clone()),
         pod: Some(peer.pod.clone()),
-        workload: spec.requester.workload.take(),
+        workload,
     };
     spec.summary.truncate(SUMMARY_LINES);
     for line in &mut spec.summary {

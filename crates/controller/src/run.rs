@@ -32,6 +32,7 @@ use crate::orders;
 use crate::reports::Reports;
 use crate::requests::{Notifier, Requests};
 use crate::server::control::{self, Control};
+use crate::server::lanes::Lanes;
 use crate::server::public::{self, Public};
 use crate::sessions::Sessions;
 use crate::statuses;
@@ -134,6 +135,7 @@ pub async fn run(
     let known = Cluster {
         store: parts.store.clone(),
         current: current.clone(),
+        requests: parts.requests.clone(),
         injection: config.injection,
     };
     let access: Arc<dyn Access> = Arc::new(Rbac(client.clone()));
@@ -163,6 +165,9 @@ pub async fn run(
         authority: authority.clone(),
         enrolments: Arc::clone(&parts.enrolments),
         webhooks: Arc::new(admission),
+        lanes: Lanes::default(),
+        pods: parts.pods.clone(),
+        system: [config.namespace.clone(), "kube-system".to_owned()],
         slack,
     });
     let budgets = Arc::new(Budgets::new(client.clone(), &config.namespace, &registry)?);

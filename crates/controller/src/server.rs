@@ -4,6 +4,7 @@
 
 pub(crate) mod control;
 pub(crate) mod http;
+pub(crate) mod lanes;
 pub(crate) mod public;
 
 use std::time::Duration;

@@ -8,6 +8,7 @@
 pub(crate) mod follow;
 pub(crate) mod kinds;
 pub(crate) mod pods;
+pub(crate) mod sidecar;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

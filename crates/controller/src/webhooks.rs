@@ -10,6 +10,9 @@ pub type Answer<'a> = Pin<Box<dyn Future<Output = Option<Vec<u8>>> + Send + 'a>>
 
 /// The admission webhooks of this replica.
 pub trait Webhooks: Send + Sync {
+    /// Whether a path is a webhook.
+    fn knows(&self, path: &str) -> bool;
+
     /// The `AdmissionReview` in JSON that answers the one in `body`, or none for an unknown path.
     fn answer<'a>(&'a self, path: &'a str, body: &'a [u8]) -> Answer<'a>;
 }

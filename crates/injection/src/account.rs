@@ -4,7 +4,8 @@
 //! one of the volume that the sidecar fills. That volume has the files that Kubernetes' own has. Where
 //! a pod's author chose other names, a directory of its own has those, and an annotation tells the sidecar
 //! which. Tokens of other audiences stay.
-//! Refuses: a volume that holds such a token among other things; the sidecar has only its own.
+//! Refuses: a volume that holds such a token among other things, since the sidecar has only its own; and a
+//! certificate that would do what the token does.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,6 +17,9 @@ use crate::names::{
 use crate::refusal::Refusal;
 use crate::settings::Kubernetes;
 use crate::trust;
+
+/// What signers of the cluster's own are called; those whom its API server takes are among them.
+const RESERVED: &str = "kubernetes.io/";
 
 /// What the files are called that Kubernetes' own volume has; each holds what it is called.
 const STANDARD: [&str; 3] = ["token", "ca.crt", "namespace"];
@@ -153,6 +157,16 @@ fn files(volume: &Value, kubernetes: &Kubernetes) -> Result<Option<Files>, Refus
     let Some(sources) = sources else {
         return Ok(None);
     };
+    for source in sources {
+        let certificate = source.get("podCertificate");
+        let signer = certificate.map_or("", |certificate| text(certificate, "signerName"));
+        if signer.starts_with(RESERVED) {
+            return Err(Refusal::Certificate {
+                volume: text(volume, "name").to_owned(),
+                signer: signer.to_owned(),
+            });
+        }
+    }
     let is_ours = |source: &Value| {
         let token = source.get("serviceAccountToken");
         token.is_some_and(|token| kubernetes.takes(text(token, "audience")))

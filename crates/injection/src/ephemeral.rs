@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::inject::{Injected, check_mounts, check_uid, drop_net_raw};
+use crate::inject::{Injected, check_count, check_uid, check_volumes, drop_net_raw};
 use crate::names::{ALLOWED_CAPABILITIES, PROBE, SIDECAR};
 use crate::opt_in::{Governed, Namespace};
 use crate::refusal::Refusal;
@@ -17,14 +17,15 @@ pub fn inject_ephemeral(
     new: &Value,
     namespace: &Namespace,
 ) -> Result<Injected, Refusal> {
-    let mut pod = new.clone();
     if !has_sidecar(new) {
         return Ok(Injected {
-            pod,
+            pod: new.clone(),
             governed: Governed::NotAsked,
             notes: Vec::new(),
         });
     }
+    check_count(new)?;
+    let mut pod = new.clone();
     let enforced = namespace.is_enforced();
     let known: Vec<&str> = containers(old).filter_map(name).collect();
     let added = pod
@@ -73,7 +74,7 @@ fn check(container: &Map<String, Value>, name: &str) -> Result<(), Refusal> {
         container,
         &format!("runAsUser of ephemeral container `{name}`"),
     )?;
-    check_mounts(container, name)?;
+    check_volumes(container, name)?;
     let ask = |what: String| {
         Err(Refusal::Privilege {
             container: name.to_owned(),

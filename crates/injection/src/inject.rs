@@ -7,11 +7,12 @@ use crate::account::Accounts;
 use crate::container::{probe, sidecar, volumes};
 use crate::names::{
     DEFAULT_CONTAINER, IDENTITY_VOLUME, INJECT, KUBE_FILES, KUBE_TOKEN, KUBE_TOKEN_VOLUME,
-    KUBE_VOLUME, LEFT_ALONE, OWNER, PREFIX, PROBE, PROBE_UID, SIDECAR, SIDECAR_UID, STATE_VOLUME,
-    STATUS, TRUST_VOLUME, UNMATCHED,
+    KUBE_VOLUME, LEFT_ALONE, MAX_CONTAINERS, OWNER, PREFIX, PROBE, PROBE_UID, SIDECAR, SIDECAR_UID,
+    STATE_VOLUME, STATUS, TRUST_VOLUME, UNMATCHED,
 };
 use crate::opt_in::{Governed, Namespace, governed};
 use crate::refusal::Refusal;
+use crate::room;
 use crate::settings::{Kubernetes, Settings};
 use crate::trust::{self, Covers};
 
@@ -50,6 +51,7 @@ pub fn inject(
             });
         }
     }
+    check_count(pod)?;
     let mut pod = pod.clone();
     let annotations = pod.pointer("/metadata/annotations").cloned();
     let covers = covers(annotations.as_ref(), &mut notes)?;
@@ -69,6 +71,7 @@ pub fn inject(
     let mut left = Vec::new();
     let inits = trust::list(spec, "initContainers")
         .ok_or(Refusal::NotAPod("initContainers is not a list"))?;
+    let anew = !inits.iter().any(is_ours);
     inits.retain(|container| !is_ours(container));
     for container in inits.iter_mut() {
         left.extend(prepare(container, &accounts, &covers, enforced)?);
@@ -79,6 +82,9 @@ pub fn inject(
     apps.retain(|container| !is_ours(container));
     for container in apps {
         left.extend(prepare(container, &accounts, &covers, enforced)?);
+    }
+    if anew {
+        room::make(spec, &settings.resources);
     }
     let list = trust::list(spec, "volumes").ok_or(Refusal::NotAPod("volumes is not a list"))?;
     for volume in volumes {
@@ -212,7 +218,7 @@ fn prepare(
         .to_owned();
     check_uid(container, &format!("runAsUser of container `{name}`"))?;
     accounts.stand_in(container, &name)?;
-    check_mounts(container, &name)?;
+    check_volumes(container, &name)?;
     trust::mount_trust(container, &name)?;
     trust::mount_files(container, &name, covers)?;
     let mut left = trust::set_variables(container);
@@ -223,8 +229,19 @@ fn prepare(
     Ok((!left.is_empty()).then(|| format!("{name}: {}", left.join(", "))))
 }
 
-/// The sidecar's volumes are the sidecar's.
-pub(crate) fn check_mounts(container: &Map<String, Value>, name: &str) -> Result<(), Refusal> {
+/// A pod has no more containers than Weir injects into.
+pub(crate) fn check_count(pod: &Value) -> Result<(), Refusal> {
+    let lists = ["initContainers", "containers", "ephemeralContainers"].into_iter();
+    let lists = lists.filter_map(|list| pod.get("spec")?.get(list)?.as_array());
+    match lists.map(Vec::len).sum() {
+        count if count > MAX_CONTAINERS => Err(Refusal::Containers(count)),
+        _ => Ok(()),
+    }
+}
+
+/// The sidecar's volumes are the sidecar's. A variable's value from a file needs no mount: the node reads
+/// the file before the container starts.
+pub(crate) fn check_volumes(container: &Map<String, Value>, name: &str) -> Result<(), Refusal> {
     let mounts = container.get("volumeMounts").and_then(Value::as_array);
     for mount in mounts.into_iter().flatten() {
         let volume = mount
@@ -243,6 +260,24 @@ pub(crate) fn check_mounts(container: &Map<String, Value>, name: &str) -> Result
             volume: volume.to_owned(),
             rule,
         });
+    }
+    let variables = container.get("env").and_then(Value::as_array);
+    for variable in variables.into_iter().flatten() {
+        let volume = variable
+            .pointer("/valueFrom/fileKeyRef/volumeName")
+            .and_then(Value::as_str);
+        if let Some(
+            volume @ (IDENTITY_VOLUME | STATE_VOLUME | KUBE_TOKEN_VOLUME | TRUST_VOLUME
+            | KUBE_VOLUME),
+        ) = volume
+        {
+            let variable = variable.get("name").and_then(Value::as_str);
+            return Err(Refusal::File {
+                container: name.to_owned(),
+                variable: variable.unwrap_or_default().to_owned(),
+                volume: volume.to_owned(),
+            });
+        }
     }
     Ok(())
 }

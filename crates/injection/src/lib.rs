@@ -13,6 +13,7 @@ mod inject;
 mod names;
 mod opt_in;
 mod refusal;
+mod room;
 mod settings;
 mod trust;
 

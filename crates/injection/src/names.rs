@@ -52,6 +52,10 @@ pub const PROBE_UID: i64 = 2178;
 /// The sidecar's port for health and metrics, on the pod's address.
 pub const ADMIN_PORT: u16 = 15090;
 
+/// Containers of a pod into which Weir injects, of all sorts together: each of them gets variables and mounts, and the
+/// API server, which asks before it judges a pod, has no bound of its own.
+pub const MAX_CONTAINERS: usize = 256;
+
 /// What all labels and annotations of Weir begin with.
 pub const PREFIX: &str = "weir.dev/";
 /// Namespace label, pod label or pod annotation: `enabled`, or on pods `disabled`.

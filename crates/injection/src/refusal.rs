@@ -1,11 +1,16 @@
 //! Why a pod is not injected though it should be. All of them are the author's to fix.
 
+use crate::names::MAX_CONTAINERS;
+
 /// Why a pod cannot be governed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// Not a pod.
     #[error("this is not a pod: {0}")]
     NotAPod(&'static str),
+    /// More containers than anybody runs in one pod.
+    #[error("the pod has {0} containers; Weir injects into pods of at most {MAX_CONTAINERS}")]
+    Containers(usize),
     /// It shares the node's network.
     #[error(
         "hostNetwork: a pod in the node's network cannot be governed, and this namespace is enforced (label weir.dev/enforce)"
@@ -38,6 +43,18 @@ pub enum Refusal {
         volume: String,
         /// What is allowed.
         rule: &'static str,
+    },
+    /// A variable from a file in a volume of the sidecar.
+    #[error(
+        "container `{container}` takes variable `{variable}` from a file of volume `{volume}`, which the node would read for it: the sidecar's volumes are not for variables"
+    )]
+    File {
+        /// The container.
+        container: String,
+        /// The variable.
+        variable: String,
+        /// The volume.
+        volume: String,
     },
     /// Something else is mounted where Weir mounts.
     #[error(
@@ -86,6 +103,16 @@ pub enum Refusal {
         volume: String,
         /// What else it holds.
         what: String,
+    },
+    /// A certificate that the API server would take.
+    #[error(
+        "volume `{volume}` holds a certificate of the signer `{signer}`, with which a program is the pod's service account to the API server, past Weir's sidecar"
+    )]
+    Certificate {
+        /// The volume.
+        volume: String,
+        /// Who signs it.
+        signer: String,
     },
     /// A part of such a volume that Weir cannot stand in for.
     #[error(

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 mod account;
+mod refused;
 
 use crate::{
     Governed, Injected, Kubernetes, Namespace, Refusal, Resources, SIDECAR, Settings, inject,
@@ -310,6 +311,19 @@ fn the_controllers_addresses_are_told_where_they_are_known() {
         args(&unknown).as_array().unwrap().len(),
         all.as_array().unwrap().len() - 1
     );
+}
+
+#[test]
+fn a_pod_with_resources_of_its_own_has_room_for_the_sidecar_and_only_once() {
+    let pod = with("/spec/resources", json!({"requests": {"cpu": "500m"}}));
+    let mut settings = settings();
+    settings
+        .resources
+        .requests
+        .insert("cpu".to_owned(), "10m".to_owned());
+    let once = inject(&pod, &asked(), &settings).unwrap();
+    assert_eq!(once.pod["spec"]["resources"]["requests"]["cpu"], "510m");
+    assert_eq!(inject(&once.pod, &asked(), &settings).unwrap(), once);
 }
 
 #[test]

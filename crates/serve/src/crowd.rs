@@ -5,9 +5,8 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The count. Clones are one.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Crowd {
-    most: usize,
     open: Arc<Mutex<HashMap<IpAddr, usize>>>,
 }
 
@@ -19,19 +18,11 @@ pub(super) struct Place {
 }
 
 impl Crowd {
-    /// At most so many of one address.
-    pub(super) fn new(most: usize) -> Self {
-        Self {
-            most,
-            open: Arc::default(),
-        }
-    }
-
-    /// A place for a connection, if its address has one left.
-    pub(super) fn enter(&self, address: IpAddr) -> Option<Place> {
+    /// A place for a connection, if its address has fewer than so many.
+    pub(super) fn enter(&self, address: IpAddr, most: usize) -> Option<Place> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let count = open.entry(address).or_default();
-        if *count >= self.most {
+        if *count >= most {
             return None;
         }
         *count += 1;
@@ -61,13 +52,13 @@ mod tests {
 
     #[test]
     fn one_address_cannot_take_the_places_of_others() {
-        let crowd = Crowd::new(3);
+        let crowd = Crowd::default();
         let [one, other] = [[10, 0, 0, 1], [10, 0, 0, 2]].map(IpAddr::from);
-        let mut places: Vec<_> = (0..3).map(|_| crowd.enter(one).unwrap()).collect();
-        assert!(crowd.enter(one).is_none());
-        assert!(crowd.enter(other).is_some());
+        let mut places: Vec<_> = (0..3).map(|_| crowd.enter(one, 3).unwrap()).collect();
+        assert!(crowd.enter(one, 3).is_none());
+        assert!(crowd.enter(other, 3).is_some());
         places.pop();
-        assert!(crowd.enter(one).is_some());
+        assert!(crowd.enter(one, 3).is_some());
         drop(places);
         assert!(crowd.open.lock().unwrap().is_empty());
     }

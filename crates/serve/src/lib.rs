@@ -17,9 +17,10 @@ mod running;
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use http_body_util::combinators::BoxBody;
@@ -67,10 +68,24 @@ pub struct Bounds {
     pub drain: Duration,
 }
 
+/// What those may take who must leave room for others.
+#[derive(Clone, Copy, Debug)]
+pub struct Share {
+    /// Connections of all of them at once; more are closed.
+    pub connections: usize,
+    /// Connections of one address.
+    pub per_address: usize,
+}
+
 /// What is served on one port.
 pub trait Site: Send + Sync + 'static {
     /// Who is connected.
     type Client: Clone + Send + Sync + 'static;
+
+    /// What whoever is at that address shares with their like; none for those who may take all.
+    fn share(&self, _: IpAddr) -> Option<Share> {
+        None
+    }
 
     /// The TLS of the next connection; without any, it is closed.
     fn tls(&self) -> Option<Arc<ServerConfig>>;
@@ -101,7 +116,8 @@ pub async fn serve<S: Site>(
     stop: watch::Receiver<bool>,
 ) {
     let slots = Arc::new(Semaphore::new(bounds.connections));
-    let crowd = Crowd::new(bounds.per_address);
+    let crowd = Crowd::default();
+    let shared = Arc::new(AtomicUsize::new(0));
     let mut connections = JoinSet::new();
     let mut stopped = pin!(told(stop.clone()));
     loop {
@@ -114,8 +130,15 @@ pub async fn serve<S: Site>(
             Some(_) = connections.join_next() => {}
             (Ok(slot), accepted) = accept => match accepted {
                 Ok((stream, address)) => {
-                    let Some(place) = crowd.enter(address.ip()) else {
+                    let share = site.share(address.ip());
+                    let most = share.map_or(bounds.per_address, |share| share.per_address);
+                    let Some(place) = crowd.enter(address.ip(), most) else {
                         tracing::debug!(%address, "too many connections of one address");
+                        continue;
+                    };
+                    let part = share.map(|share| Part::take(&shared, share.connections));
+                    let Some(part) = part.map_or(Some(None), |part| part.map(Some)) else {
+                        tracing::debug!(%address, "too many connections of those who share");
                         continue;
                     };
                     let (site, stop) = (Arc::clone(&site), stop.clone());
@@ -124,7 +147,7 @@ pub async fn serve<S: Site>(
                         if let Err(error) = served {
                             tracing::debug!(%address, %error, "a connection ended");
                         }
-                        drop((slot, place));
+                        drop((slot, place, part));
                     });
                 }
                 Err(error) => {
@@ -136,6 +159,24 @@ pub async fn serve<S: Site>(
     }
     drop(listener);
     while connections.join_next().await.is_some() {}
+}
+
+/// One connection of those who share.
+struct Part(Arc<AtomicUsize>);
+
+impl Part {
+    /// One of so many, if one is left.
+    fn take(taken: &Arc<AtomicUsize>, most: usize) -> Option<Self> {
+        let more = |taken: usize| (taken < most).then_some(taken + 1);
+        let took = taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        took.ok().map(|_| Self(Arc::clone(taken)))
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Waits for the stop, or for the end of whoever would tell.
@@ -239,4 +280,20 @@ where
     }
     let ended = tokio::time::timeout(patience, connection).await;
     ended.unwrap_or(Ok(()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn those_who_share_take_no_more_than_their_part() {
+        let taken = Arc::default();
+        let mut parts: Vec<Part> = (0..3).filter_map(|_| Part::take(&taken, 3)).collect();
+        assert_eq!(parts.len(), 3);
+        assert!(Part::take(&taken, 3).is_none());
+        parts.pop();
+        assert!(Part::take(&taken, 3).is_some());
+        assert_eq!(taken.load(Ordering::Relaxed), 2);
+    }
 }

@@ -5,6 +5,8 @@
 //! the rules of `decisions::rules`; whoever may act as the requester is refused. Only the controller
 //! makes requests, says where they stand, and writes the decisions of people whom it proved itself.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use weir_api::kinds::{
@@ -17,32 +19,36 @@ use crate::decisions::access::{Access, may_act_as};
 use crate::decisions::rules::{Request, Reviewer, actor, acts_as, may_decide, within};
 use crate::requests::OWNER;
 
+/// How often a request that is not known is looked for, and how long after each other: a watch is that late.
+const TRIES: u32 = 40;
+const PAUSE: Duration = Duration::from_millis(50);
 /// Who removes objects on behalf of the cluster.
 const CLEANERS: [&str; 2] = [
     "system:serviceaccount:kube-system:generic-garbage-collector",
     "system:serviceaccount:kube-system:namespace-controller",
 ];
-/// Stamps new decisions with who decided, how that is known, and when. Whom the controller proved
+
+/// Stamps a new decision with who decided, how that is known, and when. Whom the controller proved
 /// itself stays.
 pub(super) fn mutate(own: &Admission, question: &Question) -> Answer {
     let by_controller = question.user_info.username == own.controller;
-    let known = decisions(&question.old_object).map_or(0, Vec::len);
+    let count = |object: &Value| decisions(object).map_or(0, Vec::len);
+    // More than one at a time is refused later.
+    if count(&question.object) != count(&question.old_object) + 1 {
+        return Answer::allow();
+    }
     let mut object = question.object.clone();
     let added = object
         .pointer_mut("/status/decisions")
         .and_then(Value::as_array_mut)
-        .into_iter()
-        .flatten()
-        .skip(known)
-        .filter_map(Value::as_object_mut);
-    let at = (own.now)().to_string();
-    for decision in added {
+        .and_then(|all| all.last_mut()?.as_object_mut());
+    if let Some(decision) = added {
         if !by_controller {
             let (approver, via) = (&question.user_info.username, DecisionVia::Kubernetes);
             decision.insert("approver".to_owned(), json!(approver));
             decision.insert("via".to_owned(), json!(via));
         }
-        decision.insert("at".to_owned(), json!(at));
+        decision.insert("at".to_owned(), json!((own.now)().to_string()));
     }
     Answer::change(object)
 }
@@ -212,6 +218,9 @@ pub(super) async fn validate_rights(own: &Admission, question: &Question) -> Ans
         Ok(spec) => spec,
         Err(why) => return Answer::refuse(why),
     };
+    if !is_asked(own, question).await {
+        return Answer::refuse("this request is not known here; try again in a moment");
+    }
     let user = question.user_info.as_known();
     let access: &dyn Access = &*own.access;
     match may_act_as(access, &user, actor(&spec)).await {
@@ -222,6 +231,25 @@ pub(super) async fn validate_rights(own: &Admission, question: &Question) -> Ans
             question.user_info.username
         )),
     }
+}
+
+/// Whether what is decided on is there as the API server tells it, if need be a moment later. Nobody proves at this port to
+/// be the API server, and whose rights are looked up is not said for requests that somebody made up.
+async fn is_asked(own: &Admission, question: &Question) -> bool {
+    let old = &question.old_object;
+    let (Some(name), Some(spec)) = (
+        old.pointer("/metadata/name").and_then(Value::as_str),
+        old.get("spec"),
+    ) else {
+        return false;
+    };
+    for _ in 0..TRIES {
+        if own.known.asks(&question.namespace, name, spec) {
+            return true;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    false
 }
 
 /// A reviewer decides, and does nothing else.

@@ -7,9 +7,10 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
-use weir_api::kinds::{API_VERSION, KINDS};
+use weir_api::kinds::{API_VERSION, GuardPolicySpec, KINDS};
 use weir_api::{
-    CompileOptions, Diagnostic, Reason, References, Resources, Severity, compile, load_str,
+    CompileOptions, Diagnostic, Reason, References, Resource, Resources, Severity, compile,
+    load_str,
 };
 
 use super::Admission;
@@ -18,6 +19,9 @@ use crate::text::{finding, findings};
 
 /// What diagnostics call the object in question.
 const SUBJECT: &str = "object";
+/// GuardPolicies of one namespace, and their rules together.
+const MAX_POLICIES: usize = 64;
+const MAX_RULES: usize = 1000;
 /// How many objects that the change puts out of force are named.
 const NAMED: usize = 5;
 
@@ -62,9 +66,15 @@ pub(super) fn validate(own: &Admission, question: &Question) -> Answer {
     if !object.requests.is_empty() {
         return Answer::refuse("AccessRequests are made by Weir's controller alone");
     }
-    let known = own.known.resources();
-    let before = own.diagnose(&known);
-    let mut after = without(known, &object);
+    let mut known = own.known.resources();
+    if let Some(policy) = object.policies.first() {
+        if let Err(why) = fits(&known, policy) {
+            return Answer::refuse(why);
+        }
+        // They tighten for their own namespaces, and nothing that others say hangs on them.
+        known.policies.clear();
+    }
+    let mut after = without(known.clone(), &object);
     after.merge(object);
     let after = own.diagnose(&after);
     let (found, others): (Vec<_>, Vec<_>) =
@@ -73,9 +83,15 @@ pub(super) fn validate(own: &Admission, question: &Question) -> Answer {
     if !errors.is_empty() {
         return Answer::refuse(findings(&errors));
     }
+    let grave = |found: &&Diagnostic| found.severity > Severity::Warning;
+    let before = if others.iter().any(|found| grave(&found)) {
+        own.diagnose(&known)
+    } else {
+        Vec::new()
+    };
     let fallen: BTreeSet<&str> = others
         .iter()
-        .filter(|found| found.severity > Severity::Warning)
+        .filter(grave)
         .filter(|found| !before.iter().any(|other| same(found, other)))
         .map(|found| &*found.file)
         .collect();
@@ -84,6 +100,25 @@ pub(super) fn validate(own: &Admission, question: &Question) -> Answer {
         .take(NAMED)
         .map(|name| format!("{name} does not fit it"));
     Answer::allow().warn(warnings.iter().map(finding).chain(fallen))
+}
+
+/// Whether a GuardPolicy has room beside the others of its namespace. Whoever administers a namespace writes them, and
+/// every replica compiles those of all namespaces with each change.
+fn fits(known: &Resources, policy: &Resource<GuardPolicySpec>) -> Result<(), String> {
+    let own = &policy.metadata;
+    let others = known.policies.iter().filter(|other| {
+        other.metadata.namespace == own.namespace && other.metadata.name != own.name
+    });
+    let (count, rules) = others.fold((1, policy.spec.rules.len()), |(count, rules), other| {
+        (count + 1, rules + other.spec.rules.len())
+    });
+    if count > MAX_POLICIES || rules > MAX_RULES {
+        return Err(format!(
+            "a namespace may have {MAX_POLICIES} GuardPolicies with {MAX_RULES} rules together; with this one it would \
+             have {count} with {rules}"
+        ));
+    }
+    Ok(())
 }
 
 /// What keeps an object from being stored. A conflict of addresses is about two Targets, but lets

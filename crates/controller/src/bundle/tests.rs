@@ -128,6 +128,21 @@ fn what_names_something_that_is_not_there_is_in_force_and_not_ready() {
 }
 
 #[test]
+fn budgets_are_counted_over_the_windows_of_policies_and_no_others() {
+    let hourly = json!({"name": "bulk", "limits": {"window": {"rows": 100, "per": "1h"}}});
+    let all = [
+        target("orders", 5432),
+        grant("for-billing", "billing", "orders"),
+        tighten("billing", "tight", hourly),
+        tighten("web", "tight-web", deny()),
+    ];
+    let accepted = accept(&mut Acceptor::default(), &all);
+    assert!(accepted.counts_over(3_600_000));
+    assert!(!accepted.counts_over(315_360_000_000));
+    assert!(!accept(&mut Acceptor::default(), &all[..2]).counts_over(3_600_000));
+}
+
+#[test]
 fn what_is_deleted_is_not_remembered() {
     let mut acceptor = Acceptor::default();
     accept(

@@ -20,6 +20,8 @@ use tokio::time::Instant;
 /// How long an answer is remembered, and how many are.
 const REMEMBERED: Duration = Duration::from_secs(5);
 const MOST: usize = 4096;
+/// Rights of one person that are asked for at once.
+const AT_ONCE: usize = 8;
 
 /// What somebody may want to do.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -53,6 +55,8 @@ pub(crate) struct Actor<'a> {
     pub(crate) namespace: &'a str,
     pub(crate) account: &'a str,
     pub(crate) pod: Option<&'a str>,
+    /// Kind and name of what makes its pods.
+    pub(crate) workload: Option<(&'a str, &'a str)>,
 }
 
 /// Which name a right is asked for.
@@ -61,6 +65,8 @@ enum Of {
     Account,
     Pod,
     Any,
+    /// What makes pods: the requester's own, if it is of that kind, else any.
+    Maker(&'static str),
     /// Any, in the whole cluster.
     Cluster,
 }
@@ -76,7 +82,7 @@ type Way = (
 
 /// The ways to run something as a requester: as its service account, inside of its pod, in a pod of one's
 /// own with that service account, or in one that a controller makes.
-const WAYS: [Way; 15] = [
+const WAYS: [Way; 18] = [
     (Of::Account, &["impersonate"], "", "serviceaccounts", ""),
     (Of::Account, &["create"], "", "serviceaccounts", "token"),
     // By GET as well: WebSockets begin with one.
@@ -93,14 +99,25 @@ const WAYS: [Way; 15] = [
     (Of::Pod, &["update", "patch"], "", "pods", ""),
     (Of::Any, &["create"], "", "pods", ""),
     (Of::Cluster, &["create", "get"], "", "nodes", "proxy"),
-    (Of::Any, MAKES, "apps", "deployments", ""),
-    (Of::Any, MAKES, "apps", "statefulsets", ""),
-    (Of::Any, MAKES, "apps", "daemonsets", ""),
-    (Of::Any, MAKES, "apps", "replicasets", ""),
-    (Of::Any, MAKES, "batch", "jobs", ""),
-    (Of::Any, MAKES, "batch", "cronjobs", ""),
-    (Of::Any, MAKES, "", "replicationcontrollers", ""),
+    (Of::Maker("Deployment"), MAKES, "apps", "deployments", ""),
+    (Of::Maker("StatefulSet"), MAKES, "apps", "statefulsets", ""),
+    (Of::Maker("DaemonSet"), MAKES, "apps", "daemonsets", ""),
+    (Of::Maker("ReplicaSet"), MAKES, "apps", "replicasets", ""),
+    (Of::Maker("Job"), MAKES, "batch", "jobs", ""),
+    (Of::Maker("CronJob"), MAKES, "batch", "cronjobs", ""),
+    (
+        Of::Maker("ReplicationController"),
+        MAKES,
+        "",
+        "replicationcontrollers",
+        "",
+    ),
+    // Any of these rights, of one's own making.
+    (Of::Any, &["escalate"], ROLES, "roles", ""),
+    (Of::Any, &["bind"], ROLES, "roles", ""),
+    (Of::Any, &["bind"], ROLES, "clusterroles", ""),
 ];
+const ROLES: &str = "rbac.authorization.k8s.io";
 /// What decides which pods a controller makes.
 const MAKES: &[&str] = &["create", "update", "patch"];
 
@@ -109,20 +126,26 @@ impl Acting {
     pub(crate) fn ways(actor: Actor<'_>) -> Vec<Self> {
         let way = |way: &Way| {
             let (of, verbs, group, resource, sub_resource) = *way;
-            let namespace = Some(actor.namespace.to_owned());
-            let (namespace, name) = match of {
-                Of::Account => (namespace, Some(actor.account.to_owned())),
-                Of::Pod => (namespace, actor.pod.map(str::to_owned)),
-                Of::Any => (namespace, None),
-                Of::Cluster => (None, None),
-            };
-            verbs.iter().map(move |verb| Self {
-                verb,
-                group,
-                resource,
-                sub_resource,
-                namespace: namespace.clone(),
-                name: name.clone(),
+            verbs.iter().map(move |verb| {
+                let name = match of {
+                    Of::Account => Some(actor.account),
+                    Of::Pod => actor.pod,
+                    // Rights by name are not asked for where something is made that has none yet.
+                    Of::Maker(kind) if *verb != "create" => {
+                        let own = actor.workload.filter(|(own, _)| *own == kind);
+                        own.map(|(_, name)| name)
+                    }
+                    Of::Any | Of::Maker(_) | Of::Cluster => None,
+                };
+                let namespace = (!matches!(of, Of::Cluster)).then(|| actor.namespace.to_owned());
+                Self {
+                    verb,
+                    group,
+                    resource,
+                    sub_resource,
+                    namespace,
+                    name: name.map(str::to_owned),
+                }
             })
         };
         WAYS.iter().flat_map(way).collect()
@@ -191,14 +214,16 @@ pub(crate) async fn may_act_as(
 ) -> Result<Option<Acting>, String> {
     let ways = actor.map(Acting::ways).unwrap_or_default();
     let rights: Vec<Right> = ways.iter().cloned().map(Right::Act).collect();
-    let answers = rights.iter().map(|right| access.may(user, right));
-    let answers = futures_util::future::join_all(answers).await;
     let mut silent = None;
-    for (way, answer) in ways.into_iter().zip(answers) {
-        match answer {
-            Ok(true) => return Ok(Some(way)),
-            Ok(false) => {}
-            Err(why) => silent = Some(why),
+    for (ways, rights) in ways.chunks(AT_ONCE).zip(rights.chunks(AT_ONCE)) {
+        let answers = rights.iter().map(|right| access.may(user, right));
+        let answers = futures_util::future::join_all(answers).await;
+        for (way, answer) in ways.iter().zip(answers) {
+            match answer {
+                Ok(true) => return Ok(Some(way.clone())),
+                Ok(false) => {}
+                Err(why) => silent = Some(why),
+            }
         }
     }
     silent.map_or(Ok(None), Err)
@@ -320,6 +345,7 @@ pub(crate) mod tests {
         namespace: "shop",
         account: "web",
         pod: Some("web-1"),
+        workload: Some(("Deployment", "web")),
     };
 
     #[tokio::test]
@@ -373,8 +399,15 @@ pub(crate) mod tests {
         assert_eq!(exec.name.as_deref(), Some("web-1"));
         assert_eq!(attributes("create pods in").name, None);
         assert_eq!(attributes("create nodes/proxy").namespace, None);
+        // Whoever may change the requester's own Deployment alone, too.
         let deployment = attributes("patch deployments");
         assert_eq!(deployment.group.as_deref(), Some("apps"));
+        assert_eq!(deployment.name.as_deref(), Some("web"));
+        assert_eq!(attributes("create deployments").name, None);
+        assert_eq!(attributes("patch statefulsets").name, None);
+        let bind = attributes("bind clusterroles");
+        assert_eq!(bind.group.as_deref(), Some("rbac.authorization.k8s.io"));
+        assert_eq!(bind.namespace.as_deref(), Some("shop"));
         let decide = Right::Decide("shop".to_owned()).attributes();
         assert_eq!(decide.verb.as_deref(), Some("update"));
         assert_eq!(decide.subresource.as_deref(), Some("status"));

@@ -147,6 +147,11 @@ pub(crate) fn actor(spec: &AccessRequestSpec) -> Option<Actor<'_>> {
         namespace,
         account,
         pod: spec.requester.pod.as_deref(),
+        workload: spec
+            .requester
+            .workload
+            .as_deref()
+            .and_then(|one| one.split_once('/')),
     })
 }
 

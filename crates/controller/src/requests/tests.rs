@@ -6,7 +6,7 @@ fn peer() -> Peer {
 
 fn spec() -> AccessRequestSpec {
     serde_json::from_value(json!({
-        "requester": {"name": "spiffe://cluster.local/ns/kube-system/sa/admin"},
+        "requester": {"name": "spiffe://cluster.local/ns/kube-system/sa/admin", "workload": "Deployment/other"},
         "summary": ["select * from customers", "x".repeat(500), "why", "too much"],
         "target": "orders", "policy": "reporting", "rule": "bulk",
         "statement": "select * from customers", "parameters": [null, "1"],
@@ -18,13 +18,18 @@ fn spec() -> AccessRequestSpec {
 
 #[test]
 fn a_request_is_its_pods_whatever_it_says() {
-    let object = manifest(&peer(), &PodEntry::default(), &of_peer(spec(), &peer()));
+    let object = manifest(
+        &peer(),
+        &PodEntry::default(),
+        &of_peer(spec(), &peer(), Some("Deployment/web".to_owned())),
+    );
     let requester = &object.data["spec"]["requester"];
     assert_eq!(
         requester["name"],
         "spiffe://cluster.local/ns/billing/sa/reporter"
     );
     assert_eq!(requester["pod"], "p");
+    assert_eq!(requester["workload"], "Deployment/web");
     assert_eq!(object.metadata.namespace.as_deref(), Some("billing"));
     let owner = &object.metadata.owner_references.unwrap()[0];
     assert_eq!((owner.kind.as_str(), owner.uid.as_str()), ("Pod", "uid-1"));
@@ -32,7 +37,11 @@ fn a_request_is_its_pods_whatever_it_says() {
 
 #[test]
 fn a_summary_has_at_most_three_short_lines_and_parameters_keep_their_nulls() {
-    let object = manifest(&peer(), &PodEntry::default(), &of_peer(spec(), &peer()));
+    let object = manifest(
+        &peer(),
+        &PodEntry::default(),
+        &of_peer(spec(), &peer(), Some("Deployment/web".to_owned())),
+    );
     let spec = &object.data["spec"];
     let lines = spec["summary"].as_array().unwrap();
     assert_eq!(lines.len(), 3);
@@ -43,7 +52,11 @@ fn a_summary_has_at_most_three_short_lines_and_parameters_keep_their_nulls() {
 
 #[test]
 fn an_entry_remembers_that_its_ruling_was_told() {
-    let mut object = manifest(&peer(), &PodEntry::default(), &of_peer(spec(), &peer()));
+    let mut object = manifest(
+        &peer(),
+        &PodEntry::default(),
+        &of_peer(spec(), &peer(), Some("Deployment/web".to_owned())),
+    );
     object.metadata.name = Some("weir-x".to_owned());
     object.data["status"] = json!({"phase": "Pending", "decisions": [
         {"approver": "jane", "decision": "Approve", "at": "2026-11-27T11:00:00Z"}]});
@@ -62,7 +75,11 @@ fn a_request_names_the_person_who_made_the_pod_and_no_controller() {
             created_by: Some(created_by.to_owned()),
             ..PodEntry::default()
         };
-        let object = manifest(&peer(), &pod, &of_peer(spec(), &peer()));
+        let object = manifest(
+            &peer(),
+            &pod,
+            &of_peer(spec(), &peer(), Some("Deployment/web".to_owned())),
+        );
         object
             .metadata
             .annotations
@@ -81,7 +98,11 @@ fn a_request_names_the_person_who_made_the_pod_and_no_controller() {
         owned_by: Some("team-shop, olga".to_owned()),
         ..PodEntry::default()
     };
-    let object = manifest(&peer(), &pod, &of_peer(spec(), &peer()));
+    let object = manifest(
+        &peer(),
+        &pod,
+        &of_peer(spec(), &peer(), Some("Deployment/web".to_owned())),
+    );
     assert_eq!(
         object.metadata.annotations.unwrap()[OWNER],
         "jane@example.com,team-shop, olga"
@@ -91,7 +112,11 @@ fn a_request_names_the_person_who_made_the_pod_and_no_controller() {
 /// Requests of one pod in this phase, with a deadline in a hundred years.
 fn entries(count: usize, phase: &str) -> Vec<Entry> {
     let one = |number: usize| {
-        let mut object = manifest(&peer(), &PodEntry::default(), &of_peer(spec(), &peer()));
+        let mut object = manifest(
+            &peer(),
+            &PodEntry::default(),
+            &of_peer(spec(), &peer(), Some("Deployment/web".to_owned())),
+        );
         object.metadata.name = Some(format!("weir-{number}"));
         object.data["status"] = json!({"phase": phase});
         entry(object, None)

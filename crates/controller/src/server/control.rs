@@ -108,7 +108,12 @@ impl Control {
             }
             (Method::POST, LEASES) => {
                 let ask: LeaseRequest = http::parsed(request, MAX_BODY).await?;
-                http::json(&self.budgets.lease(peer, &ask).await?)
+                let inputs = self.current.borrow().clone();
+                let counts = |per_ms| {
+                    let inputs = inputs.as_ref();
+                    inputs.is_some_and(|inputs| inputs.accepted.counts_over(per_ms))
+                };
+                http::json(&self.budgets.lease(peer, &ask, counts).await?)
             }
             (Method::POST, ACCESS_REQUESTS) => {
                 let spec = http::parsed(request, MAX_ACCESS_REQUEST).await?;
@@ -292,6 +297,8 @@ impl From<LeaseError> for Refusal {
         let message = error.to_string();
         match error {
             LeaseError::TooMany => Self::bad(message),
+            LeaseError::NoWindow(_) => Self::invalid(message),
+            LeaseError::Full => Self::too_many(message),
             LeaseError::Foreign(_) => Self::forbidden(message),
             LeaseError::Ledger(_) | LeaseError::Api(_) | LeaseError::Contended => {
                 Self::unavailable(message)

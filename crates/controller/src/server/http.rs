@@ -102,8 +102,17 @@ pub(crate) fn bearer(request: &Request<Incoming>) -> Option<String> {
 
 /// The body, if it is no longer than `limit` and comes in time.
 pub(crate) async fn body(request: Request<Incoming>, limit: usize) -> Result<Bytes, Refusal> {
+    body_within(request, limit, BODY_PATIENCE).await
+}
+
+/// The body, if it is no longer than `limit` and comes in that time.
+pub(crate) async fn body_within(
+    request: Request<Incoming>,
+    limit: usize,
+    patience: Duration,
+) -> Result<Bytes, Refusal> {
     let collect = Limited::new(request.into_body(), limit).collect();
-    let body = tokio::time::timeout(BODY_PATIENCE, collect)
+    let body = tokio::time::timeout(patience, collect)
         .await
         .map_err(|_| Refusal::bad("the body takes too long"))?;
     let body = body.map_err(|error| Refusal::bad(error.to_string()))?;

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use weir_uplink::control::UnmatchedSetting;
 
 use super::follow::{Key, Table, follow};
+use super::sidecar::Sidecar;
 use crate::requests::OWNER;
 use crate::services::PodNamespaces;
 use crate::text::time;
@@ -40,6 +41,8 @@ pub(crate) struct PodEntry {
     pub(crate) ended: bool,
     /// Whether it has the sidecar. That it is exactly Weir's is admission's to judge.
     pub(crate) governed: bool,
+    /// That sidecar, as far as the pod's identity hangs on it.
+    pub(crate) sidecar: Option<Sidecar>,
     /// Whether that sidecar is ready.
     pub(crate) serving: bool,
     /// What the pod itself says of being governed.
@@ -58,6 +61,7 @@ impl From<&Pod> for PodEntry {
         let mut owner = pod.owner_references().iter();
         let owner = owner.find(|owner| owner.controller == Some(true));
         let phase = status.and_then(|status| status.phase.as_deref());
+        let sidecar = spec.and_then(Sidecar::of);
         Self {
             uid: pod.uid().unwrap_or_default(),
             service_account: spec
@@ -70,12 +74,8 @@ impl From<&Pod> for PodEntry {
             refuses: super::unmatched(annotations) == UnmatchedSetting::Refuse,
             created_by: annotations.and_then(|all| all.get(CREATED_BY)).cloned(),
             ended: matches!(phase, Some("Succeeded" | "Failed")),
-            governed: spec.is_some_and(|spec| {
-                let mut inits = spec.init_containers.iter().flatten();
-                inits
-                    .next()
-                    .is_some_and(|first| first.name == weir_injection::SIDECAR)
-            }),
+            governed: sidecar.is_some(),
+            sidecar,
             serving: status.is_some_and(|status| {
                 let mut inits = status.init_container_statuses.iter().flatten();
                 inits.any(|one| one.name == weir_injection::SIDECAR && one.ready)
@@ -111,8 +111,8 @@ fn wish(pod: &Pod) -> Option<bool> {
     let annotations = pod.metadata.annotations.as_ref();
     let said = |all: Option<&BTreeMap<String, String>>| all?.get(weir_injection::INJECT).cloned();
     match said(labels).or_else(|| said(annotations))?.as_str() {
-        "enabled" | "true" => Some(true),
-        "disabled" | "false" => Some(false),
+        "enabled" => Some(true),
+        "disabled" => Some(false),
         _ => None,
     }
 }
@@ -231,6 +231,14 @@ impl Pods {
         all
     }
 
+    /// Whether an address is a pod's, but for those of namespaces of which `except` is true.
+    pub(crate) fn is_pod(&self, address: IpAddr, except: impl Fn(&str) -> bool) -> bool {
+        let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        table
+            .iter()
+            .any(|((namespace, _), pod)| pod.addresses.contains(&address) && !except(namespace))
+    }
+
     /// A pod, if the watch has seen it.
     pub(crate) fn get(&self, namespace: &str, name: &str) -> Option<PodEntry> {
         let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
@@ -346,6 +354,12 @@ mod tests {
         assert_eq!(*moves.borrow(), 1, "nothing moved the second time");
         let found = pods.namespaces();
         assert_eq!(found.len(), 2);
+        assert!(pods.is_pod("10.244.1.5".parse().unwrap(), |_| false));
+        assert!(
+            !pods.is_pod("10.244.1.5".parse().unwrap(), |namespace| namespace
+                == "billing")
+        );
+        assert!(!pods.is_pod("10.244.1.6".parse().unwrap(), |_| false));
         let here = &found[&"fd00::5".parse().unwrap()];
         assert!(here.contains("billing") && here.len() == 1);
         pods.take(Event::Delete(at("p", "Running", false)));

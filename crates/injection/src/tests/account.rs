@@ -260,6 +260,24 @@ fn a_token_among_other_things_is_refused_and_they_are_named() {
 }
 
 #[test]
+fn a_certificate_for_the_api_server_is_refused() {
+    let signed = |signer: &str| {
+        let source = json!({"podCertificate": {"signerName": signer, "keyType": "ED25519",
+            "credentialBundlePath": "bundle.pem"}});
+        let mounts = json!([{"name": "mine", "mountPath": "/mine"}]);
+        pod_with(json!([volume("mine", json!([source]))]), mounts)
+    };
+    for namespace in [enforced(), asked()] {
+        let told = refused(
+            &signed("kubernetes.io/kube-apiserver-client-pod"),
+            &namespace,
+        );
+        assert!(told.contains("past Weir's sidecar"), "{told}");
+        injected(&signed("mesh.example/pods"), &namespace);
+    }
+}
+
+#[test]
 fn what_was_typed_into_the_annotation_stays_only_where_it_is_mounted() {
     let mut pod = as_admitted();
     pod["metadata"]["annotations"] = json!({"weir.dev/kube-files": "{\"x\": {\"a\": \"token\"}}"});

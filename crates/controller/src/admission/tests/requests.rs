@@ -117,6 +117,7 @@ fn whoever_may_act_as_the_requester_does_not_decide_administrators_included() {
         namespace: "shop",
         account: "web",
         pod: Some("web-1"),
+        workload: None,
     };
     let ways = [
         ("admin", "impersonate serviceaccounts"),
@@ -146,6 +147,46 @@ fn whoever_may_act_as_the_requester_does_not_decide_administrators_included() {
     }
     // No answer is no yes.
     assert!(ask("alice", true).refusal().contains("cannot be looked up"));
+}
+
+#[test]
+fn nobody_learns_what_others_may_by_asking_about_a_request_that_is_none() {
+    let web = Actor {
+        namespace: "shop",
+        account: "web",
+        pod: Some("web-1"),
+        workload: None,
+    };
+    for name in ["alice", "admin"] {
+        let cluster = Cluster {
+            rights: vec![("admin", acting(web, "create pods/exec"))],
+            unasked: true,
+            ..Cluster::default()
+        };
+        let (old, new) = (request(pending()), request(decided(json!([stamped(name)]))));
+        let question = update(user(name, &["stewards"]), "status", old, new);
+        let refused = cluster.ask("/validate/access-requests", &question);
+        assert!(
+            refused.refusal().contains("is not known here"),
+            "{}",
+            refused.refusal()
+        );
+    }
+}
+
+#[test]
+fn more_decisions_than_one_at_a_time_are_not_even_stamped() {
+    let many = decided(Value::from(vec![json!({}); 1000]));
+    let question = update(
+        user("alice", &["stewards"]),
+        "status",
+        request(pending()),
+        request(many.clone()),
+    );
+    let left = Cluster::default()
+        .ask("/mutate/access-requests", &question)
+        .object();
+    assert_eq!(left, request(many));
 }
 
 /// A decision as the webhook leaves it.

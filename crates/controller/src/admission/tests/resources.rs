@@ -210,3 +210,56 @@ fn who_orders_changes_and_lifts_a_quarantine_is_whom_the_server_authenticated() 
     // In force again: ordered anew.
     assert_eq!(stamped("UPDATE", lifted, joes)["by"], "alice");
 }
+
+/// A namespace's own policy of so many rules.
+fn tightens(namespace: &str, name: &str, rules: usize) -> Value {
+    let rule = |n| json!({"name": format!("r{n}"), "limits": {"statement": {"rows": n + 1}}});
+    let rules = (0..rules).map(rule);
+    let mut object = object(
+        "GuardPolicy",
+        json!({"targets": ["orders"], "rules": rules.collect::<Vec<_>>()}),
+    );
+    object["metadata"] = json!({"name": name, "namespace": namespace});
+    object.as_object_mut().unwrap().remove("status");
+    object
+}
+
+#[test]
+fn a_namespace_has_so_many_rules_of_its_own_and_takes_nobody_elses_room() {
+    let known = || {
+        (0..10).fold(
+            Cluster::default().with("Target/orders", TARGET),
+            |known, n| {
+                let name = format!("p{n}");
+                let policy = tightens("shop", &name, 90);
+                known.with(&format!("GuardPolicy/shop/{name}"), &policy.to_string())
+            },
+        )
+    };
+    ask(known(), tightens("shop", "more", 100)).object();
+    let with = known().with(
+        "GuardPolicy/shop/one",
+        &tightens("shop", "one", 1).to_string(),
+    );
+    let refused = ask(with, tightens("shop", "more", 100));
+    assert!(
+        refused.refusal().contains("12 with 1001"),
+        "{}",
+        refused.refusal()
+    );
+    ask(known(), tightens("shop", "p0", 100)).object();
+    ask(known(), tightens("web", "more", 100)).object();
+    let small = (0..64).fold(
+        Cluster::default().with("Target/orders", TARGET),
+        |known, n| {
+            let policy = tightens("shop", &format!("p{n}"), 1);
+            known.with(&format!("GuardPolicy/shop/p{n}"), &policy.to_string())
+        },
+    );
+    let refused = ask(small, tightens("shop", "more", 1));
+    assert!(
+        refused.refusal().contains("65 with 65"),
+        "{}",
+        refused.refusal()
+    );
+}
