@@ -211,18 +211,6 @@ pub fn keep_alive(stream: &TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-/// Bytes that the kernel takes for a peer before it has sent what it took before.
-const UNSENT: u32 = 128 << 10;
-
-/// Lets a peer that does not read be felt at once: the kernel takes no more than a little beyond what it can send.
-/// Whoever sends to it through Weir learns of it as without Weir, and hears what the peer says meanwhile.
-///
-/// # Errors
-/// When the socket is already closed.
-pub fn feel_pressure(stream: &TcpStream) -> io::Result<()> {
-    socket2::SockRef::from(stream).set_tcp_notsent_lowat(UNSENT)
-}
-
 impl Drain {
     /// Stops accepting, waits for open connections up to `deadline`, then
     /// cancels the rest. Returns how many had to be cancelled.

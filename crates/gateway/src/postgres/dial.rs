@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use weir_policy::{Target, TlsMode};
-use weir_transport::listen::{feel_pressure, keep_alive};
+use weir_transport::listen::keep_alive;
 use weir_transport::tls::{Stream, UpstreamTls, originate, peer_end_point};
 use weir_wire_postgres::startup::{self, CancelKey};
 
@@ -85,8 +85,7 @@ impl Dialer {
     /// Connects.
     pub(super) async fn dial(&self) -> Result<Dialled, DialError> {
         let mut socket = self.way.dial().await.map_err(DialError::Connect)?;
-        let set = keep_alive(&socket).and_then(|()| feel_pressure(&socket));
-        set.map_err(DialError::Connect)?;
+        keep_alive(&socket).map_err(DialError::Connect)?;
         let Some(tls) = &self.tls else {
             return Ok(plain(socket));
         };

@@ -133,12 +133,9 @@ impl Oracle<'_> {
         let Some(Resolved::One(found)) = self.relations.get(index) else {
             return false;
         };
-        let is_key = |code: &&Box<str>| {
-            ["RANGE (", "LIST (", "HASH ("]
-                .iter()
-                .any(|kind| code.starts_with(kind))
-        };
-        let mut keys = found.code.iter().filter(is_key);
+        let kinds = ["RANGE (", "LIST (", "HASH ("];
+        let code = found.code.iter().map(|code| &**code);
+        let mut keys = code.filter(|code| kinds.iter().any(|kind| code.starts_with(kind)));
         keys.any(|key| words(key).any(|word| word == column) || in_quotes(column, key))
     }
 
