@@ -62,10 +62,13 @@ def _reads(volume, place="containers"):
     """A variable from a file of a volume."""
     source = {"volumeName": volume, "path": "private/snapshot.json", "key": "A", "optional": True}
     variable = {"name": "X", "valueFrom": {"fileKeyRef": source}}
+    # With the placeholder in its place: else the API server would have it mount a token.
+    account = {"name": "weir-kube", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount", "readOnly": True}
+
     def change(spec):
         if volume not in (v["name"] for v in spec["volumes"]):
             spec["volumes"].append({"name": volume, "emptyDir": {}})
-        spec[place].append({"name": "reads", "image": "x", "env": [variable], **DROPS})
+        spec[place].append({"name": "reads", "image": "x", "env": [variable], "volumeMounts": [account], **DROPS})
     return change
 
 
