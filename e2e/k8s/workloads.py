@@ -45,6 +45,21 @@ def indented(text, by):
     return textwrap.indent(text, " " * by)
 
 
+def deployment_of(name, replicas):
+    """A Deployment of such pods."""
+    return f"""\
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: {name}}}
+spec:
+  replicas: {replicas}
+  selector: {{matchLabels: {{app: {name}}}}}
+  template:
+    metadata: {{labels: {{app: {name}}}}}
+    spec:
+{indented(pod(), 6)}"""
+
+
 class Workloads:
     """The claims."""
 
@@ -87,17 +102,7 @@ class Workloads:
         self.cluster.apply(manifest, namespace=NAMESPACE)
 
     def deployment(self):
-        self.apply(f"""\
-apiVersion: apps/v1
-kind: Deployment
-metadata: {{name: three}}
-spec:
-  replicas: 3
-  selector: {{matchLabels: {{app: three}}}}
-  template:
-    metadata: {{labels: {{app: three}}}}
-    spec:
-{indented(pod(), 6)}""")
+        self.apply(deployment_of("three", 3))
         self.masked("app=three", 3)
         self.cluster.kubectl("delete", "deployment", "three", namespace=NAMESPACE)
 
@@ -135,16 +140,7 @@ spec:
     defaultRequest: {{cpu: 10m, memory: 32Mi}}
     max: {{cpu: "2", memory: 1Gi}}
 ---
-apiVersion: apps/v1
-kind: Deployment
-metadata: {{name: bounded}}
-spec:
-  replicas: 1
-  selector: {{matchLabels: {{app: bounded}}}}
-  template:
-    metadata: {{labels: {{app: bounded}}}}
-    spec:
-{indented(pod(), 6)}""")
+{deployment_of("bounded", 1)}""")
         found, = self.masked("app=bounded")
         self.copied(found["metadata"]["name"])
         self.cluster.kubectl("delete", "deployment/bounded", "quota/bounds", "limitrange/bounds", namespace=NAMESPACE)

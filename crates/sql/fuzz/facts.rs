@@ -88,14 +88,6 @@ impl Oracle for Catalog {
         self.0.as_ref().map(<[Column; 3]>::as_slice)
     }
 
-    fn has_type(&self, _: usize, _: usize, _: &str) -> bool {
-        false
-    }
-
-    fn is_unique(&self, _: usize, _: usize) -> bool {
-        true
-    }
-
     fn fills(&self, _: usize, _: Option<usize>) -> bool {
         false
     }

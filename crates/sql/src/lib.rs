@@ -20,6 +20,7 @@ mod lineage;
 mod parse;
 mod shape;
 mod trace;
+mod types;
 mod where_clause;
 
 #[cfg(test)]
@@ -38,31 +39,7 @@ pub use lineage::{
 };
 
 pub use shape::Shape;
-
-/// A type of the server's own by its name in the catalog, if its values have no length or padding of their
-/// own, or keep what they have in a cast to it.
-pub fn own_type(name: &str) -> Option<&'static str> {
-    const TYPES: [&str; 17] = [
-        "bool",
-        "bytea",
-        "date",
-        "float4",
-        "float8",
-        "inet",
-        "int2",
-        "int4",
-        "int8",
-        "json",
-        "jsonb",
-        "numeric",
-        "text",
-        "timestamp",
-        "timestamptz",
-        "uuid",
-        "varchar",
-    ];
-    TYPES.into_iter().find(|own| *own == name)
-}
+pub use types::own_type;
 
 /// Longest text that is analysed, in bytes.
 pub const MAX_TEXT: usize = 1 << 20;

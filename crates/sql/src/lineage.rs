@@ -13,11 +13,19 @@ pub trait Oracle {
     /// `Origin::Relation`.
     fn columns(&self, relation: usize) -> Option<&[Column]>;
 
-    /// Whether values of a column are values of this type of the server's, unchanged by a cast to it.
-    fn has_type(&self, relation: usize, column: usize, name: &str) -> bool;
+    /// Whether values of a column are values of this type of the server's, unchanged by a cast to it. Of none,
+    /// unless it is known.
+    fn has_type(&self, relation: usize, column: usize, name: &str) -> bool {
+        let _ = (relation, column, name);
+        false
+    }
 
-    /// Whether an insert may fail because a row with the same value of a column is there.
-    fn is_unique(&self, relation: usize, column: usize) -> bool;
+    /// Whether an insert may fail because a row with the same value of a column is there. Of any, unless it is
+    /// known not to.
+    fn is_unique(&self, relation: usize, column: usize) -> bool {
+        let _ = (relation, column);
+        true
+    }
 
     /// Whether the server fills a column where an insert names none; columns that an insert into the relation
     /// cannot name count where they are labelled.

@@ -247,8 +247,8 @@ impl Catalog {
         let code = attached.iter().filter(|(oid, _)| runs(oid));
         labelled.attached = code.map(|(_, code)| *code).collect();
         let views = self.relations.iter().filter(|one| one.over_labelled);
-        labelled.viewing = views.map(|one| Box::from(&*one.name)).collect();
-        labelled.holding = self.holding();
+        labelled.held.viewed = views.map(|one| Box::from(&*one.name)).collect();
+        labelled.held.written = self.holding();
         labelled.anywhere = attached.iter().map(|(_, code)| *code).collect();
         labelled
     }

@@ -223,6 +223,11 @@ impl Session {
                     false => !pending.is_empty(),
                 }
         };
+        self.hear_while(waits).await
+    }
+
+    /// Has the server send what it has answered, and waits for as long as that leaves something open.
+    async fn hear_while(&mut self, waits: impl Fn(&mut Pending) -> bool) -> Result<(), SessionEnd> {
         if waits(&mut self.pending) {
             self.ask_for_answers();
         }
@@ -437,11 +442,8 @@ impl Session {
             Err(error) => return Ok(Err(error)),
         };
         let waits =
-            |pending: &Pending| !pending.takes_copy() && Named::is_undecided(&name, pending);
-        while waits(&self.pending) && !self.server.eof {
-            self.ask_for_answers();
-            self.hear_server().await?;
-        }
+            |pending: &mut Pending| !pending.takes_copy() && Named::is_undecided(&name, pending);
+        self.hear_while(waits).await?;
         self.begin_batch(None).await?;
         self.refresh_policy().await?;
         if self.pending.is_skipping() {

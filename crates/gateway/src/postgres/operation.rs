@@ -244,17 +244,16 @@ impl Judged {
                     (schema.into(), name.into(), access(relation.access))
                 }),
         );
+        let named = |(schema, name): &(Arc<str>, Arc<str>), by: &weir_sql::RelationRef| {
+            (Box::from(&**schema), Box::from(&**name), access(by.access))
+        };
         for (index, relation) in statement.relations.iter().enumerate() {
             for other in oracle.namesakes(index) {
                 let (schema, name) = (&*other.schema, &*other.name);
                 self.relations
                     .push((schema.into(), name.into(), access(relation.access)));
-                let behind = other
-                    .reads
-                    .iter()
-                    .map(|(schema, name)| (Box::from(&**schema), Box::from(&**name)));
                 self.relations
-                    .extend(behind.map(|(schema, name)| (schema, name, access(relation.access))));
+                    .extend(other.reads.iter().map(|read| named(read, relation)));
             }
         }
         // What lies behind a view stays where the view is dropped.
@@ -262,9 +261,8 @@ impl Judged {
         let relations = statement.relations.iter().enumerate();
         for (index, relation) in relations.filter(|_| !drops) {
             let behind = oracle.behind(index).iter();
-            let behind = behind.map(|(schema, name)| (Box::from(&**schema), Box::from(&**name)));
             self.relations
-                .extend(behind.map(|(schema, name)| (schema, name, access(relation.access))));
+                .extend(behind.map(|read| named(read, relation)));
         }
         self.functions
             .extend(oracle.called_by_views().map(|name| (None, name.into())));

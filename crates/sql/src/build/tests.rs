@@ -79,14 +79,6 @@ fn the_lineage_reaches_every_function_that_is_listed() {
         fn columns(&self, _: usize) -> Option<&[crate::Column]> {
             Some(&[])
         }
-        fn has_type(&self, _: usize, _: usize, _: &str) -> bool {
-            false
-        }
-
-        fn is_unique(&self, _: usize, _: usize) -> bool {
-            true
-        }
-
         fn fills(&self, _: usize, _: Option<usize>) -> bool {
             false
         }

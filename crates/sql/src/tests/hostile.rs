@@ -21,14 +21,6 @@ impl Oracle for Blind {
         None
     }
 
-    fn has_type(&self, _: usize, _: usize, _: &str) -> bool {
-        false
-    }
-
-    fn is_unique(&self, _: usize, _: usize) -> bool {
-        true
-    }
-
     fn fills(&self, _: usize, _: Option<usize>) -> bool {
         false
     }

@@ -6,22 +6,7 @@ use super::Tracer;
 use super::scope::{Col, Item, Prov, Rows, Scope};
 use crate::ir::{Action, Assignment, Body, Conflict, Dml, Expr, From, MergeWhen, Query};
 use crate::lineage::{Destination, Origin, Use};
-
-/// Types of the server's to which a document is cast by its meaning.
-const NUMBERS: &[&str] = &[
-    "bool", "float4", "float8", "int2", "int4", "int8", "numeric",
-];
-/// Types of the server's that are no documents, and of which a cast to those is never null.
-const TEXTS: &[&str] = &[
-    "bytea",
-    "date",
-    "inet",
-    "text",
-    "timestamp",
-    "timestamptz",
-    "uuid",
-    "varchar",
-];
+use crate::types::{DOCUMENTS, NUMBERS, OTHERS};
 
 /// What a statement wrote, by column; `rest` may be in any column.
 #[derive(Default)]
@@ -282,10 +267,10 @@ impl Tracer<'_> {
             Expr::Const | Expr::Param => false,
             Expr::Column(name) if !name.star => {
                 let prov = self.resolve(name, scope).prov;
-                let mut plain = NUMBERS.iter().chain(TEXTS);
+                let mut plain = NUMBERS.iter().chain(OTHERS);
                 !prov.origins.is_empty() && !plain.any(|name| self.is_of_type(&prov, name))
             }
-            Expr::Cast(_, Some(to)) => matches!(*to, "json" | "jsonb"),
+            Expr::Cast(_, Some(to)) => DOCUMENTS.contains(to),
             Expr::Chosen(parts) => parts.iter().any(|part| self.may_be_json(part, scope)),
             _ => true,
         }

@@ -12,7 +12,9 @@
 //! stores something, or calls one that does. One in C that an extension brought does not; any other
 //! may.
 
+use std::borrow::Borrow;
 use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
 
 use weir_sql::builtin::{self, FunctionClass};
 
@@ -37,10 +39,7 @@ pub(crate) struct Functions {
     rereads: bool,
     /// The functions that could be a trigger on labelled rows and show nothing of them.
     quiet: HashSet<Box<str>>,
-    /// Names of relations a write to which ends in labelled rows.
-    holding: HashSet<Box<str>>,
-    /// Names of views over labelled rows, whose conditions run over those.
-    viewing: HashSet<Box<str>>,
+    held: Held,
 }
 
 /// What is labelled, by name, and what runs on it.
@@ -48,14 +47,35 @@ pub(crate) struct Functions {
 pub(super) struct Labelled<'a> {
     pub(super) relations: HashSet<Box<str>>,
     pub(super) columns: HashSet<Box<str>>,
-    /// Relations a write to which ends in labelled rows.
-    pub(super) holding: HashSet<Box<str>>,
-    /// Views over labelled rows.
-    pub(super) viewing: HashSet<Box<str>>,
+    pub(super) held: Held,
     /// Code behind operators, casts and domains, and on the rows of labelled relations.
     pub(super) attached: Vec<&'a str>,
     /// Code behind those, and on the rows of any relation.
     pub(super) anywhere: Vec<&'a str>,
+}
+
+/// What the server may say labelled rows of, by name.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    /// Relations a write to which ends in labelled rows.
+    pub(super) written: HashSet<Box<str>>,
+    /// Views over labelled rows, whose conditions run over those.
+    pub(super) viewed: HashSet<Box<str>>,
+}
+
+impl Held {
+    /// Whether a source may lead to that, by its words.
+    fn reports(&self, source: &str) -> bool {
+        // They name indexes and constraints, or nothing.
+        const CHECKING: [&str; 3] = ["reindex", "constraints", "cluster"];
+        const WRITING: [&str; 7] = [
+            "insert", "update", "delete", "merge", "copy", "alter", "refresh",
+        ];
+        let has = |wanted: &[&str]| words(source).any(|word| wanted.contains(&word.as_str()));
+        has(&CHECKING)
+            || has(&WRITING) && names_any(source, &self.written)
+            || names_any(source, &self.viewed)
+    }
 }
 
 /// What a body of code mentions.
@@ -123,8 +143,7 @@ impl Functions {
         let Labelled {
             relations: labelled,
             columns,
-            holding,
-            viewing,
+            held,
             attached,
             anywhere,
         } = named;
@@ -133,17 +152,12 @@ impl Functions {
             by_name.entry(row.name).or_default().push(row);
         }
         let reporting = closure(&by_name, |_, row| {
-            row.is_source()
-                && (writes_to(&row.source, &holding) || names_any(&row.source, &viewing))
+            row.is_source() && held.reports(&row.source)
         });
         // What the server says of a row is data to code that catches it.
         let hears = |row: &FunctionRow<'_>| {
-            let names = |name: &&str| in_quotes(name, &row.source);
             catches(&row.source)
-                && (writes_to(&row.source, &holding)
-                    || names_any(&row.source, &viewing)
-                    || words(&row.source).any(|word| reporting.contains(word.as_str()))
-                    || reporting.iter().any(names))
+                && (held.reports(&row.source) || names_any(&row.source, &reporting))
         };
         let suspects = closure(&by_name, |name, row| {
             is_risky(name) || !is_harmless(row, &labelled) || row.is_source() && hears(row)
@@ -192,8 +206,7 @@ impl Functions {
             is_built: true,
             rereads,
             quiet,
-            holding,
-            viewing,
+            held,
         }
     }
 
@@ -251,9 +264,7 @@ impl Functions {
 
     /// Whether code may fail so.
     pub(crate) fn reports_rows(&self, source: &str) -> bool {
-        writes_to(source, &self.holding)
-            || names_any(source, &self.viewing)
-            || self.named_in(source).any(|reach| reach.reports)
+        self.held.reports(source) || self.named_in(source).any(|reach| reach.reports)
     }
 
     /// Whether a trigger on labelled rows may call the function of this name.
@@ -325,11 +336,8 @@ fn closure<'a>(
     loop {
         let before = found.len();
         for (name, rows) in by_name {
-            let calls_bad = |row: &&FunctionRow<'_>| {
-                row.is_source()
-                    && (words(&row.source).any(|word| found.contains(word.as_str()))
-                        || found.iter().any(|bad| in_quotes(bad, &row.source)))
-            };
+            let calls_bad =
+                |row: &&FunctionRow<'_>| row.is_source() && names_any(&row.source, &found);
             if !found.contains(name) && rows.iter().any(calls_bad) {
                 found.insert(name);
             }
@@ -404,20 +412,10 @@ pub(crate) fn stores_by_words(source: &str) -> bool {
         || words(source).any(|word| STORING.contains(&word.as_str()) || is_keeper(&word))
 }
 
-/// Whether a source may write to one of these relations, by its words.
-fn writes_to(source: &str, relations: &HashSet<Box<str>>) -> bool {
-    // They name indexes and constraints, or nothing.
-    const CHECKING: [&str; 3] = ["reindex", "constraints", "cluster"];
-    const WRITING: [&str; 7] = [
-        "insert", "update", "delete", "merge", "copy", "alter", "refresh",
-    ];
-    let has = |wanted: &[&str]| words(source).any(|word| wanted.contains(&word.as_str()));
-    has(&CHECKING) || has(&WRITING) && names_any(source, relations)
-}
-
-fn names_any(source: &str, relations: &HashSet<Box<str>>) -> bool {
-    words(source).any(|word| relations.contains(word.as_str()))
-        || relations.iter().any(|name| in_quotes(name, source))
+/// Whether a source names one of these.
+pub(super) fn names_any<N: Borrow<str> + Eq + Hash>(source: &str, names: &HashSet<N>) -> bool {
+    words(source).any(|word| names.contains(word.as_str()))
+        || names.iter().any(|name| in_quotes(name.borrow(), source))
 }
 
 /// Whether a source may catch errors.

@@ -187,31 +187,28 @@ impl Oracle<'_> {
             || functions.rereads("")
     }
 
-    /// Whether rows with labelled columns lie in or under the statement's relation at `index`.
-    pub(crate) fn holds_labelled(&self, index: usize) -> bool {
+    /// Whether the statement's relation at `index` is such a one, or may be: one that is not known is none.
+    fn may_be(&self, index: usize, is: impl Fn(&Relation) -> bool) -> bool {
         match self.relations.get(index) {
-            Some(Resolved::One(found)) => found.holds_labelled(),
+            Some(Resolved::One(found)) => is(found),
             Some(Resolved::Ambiguous(_)) => true,
             Some(Resolved::Unknown) | None => false,
         }
+    }
+
+    /// Whether rows with labelled columns lie in or under the statement's relation at `index`.
+    pub(crate) fn holds_labelled(&self, index: usize) -> bool {
+        self.may_be(index, Relation::holds_labelled)
     }
 
     /// Whether a write to the statement's relation at `index` may fail with labelled rows in what the server says.
     pub(crate) fn reports_rows(&self, index: usize) -> bool {
-        match self.relations.get(index) {
-            Some(Resolved::One(found)) => found.reports_rows(),
-            Some(Resolved::Ambiguous(_)) => true,
-            Some(Resolved::Unknown) | None => false,
-        }
+        self.may_be(index, Relation::reports_rows)
     }
 
     /// Whether the statement's relation at `index` is a view over labelled rows, whose conditions run over those.
     pub(crate) fn views_labelled(&self, index: usize) -> bool {
-        match self.relations.get(index) {
-            Some(Resolved::One(found)) => found.over_labelled,
-            Some(Resolved::Ambiguous(_)) => true,
-            Some(Resolved::Unknown) | None => false,
-        }
+        self.may_be(index, |found| found.over_labelled)
     }
 
     /// Whether something that it calls may fail so.

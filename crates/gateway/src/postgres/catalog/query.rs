@@ -26,14 +26,15 @@ pub(crate) fn in_hex(query: &str, columns: usize) -> String {
     format!("SELECT {cells} FROM ({query}) AS q({names})")
 }
 
+/// What the indexes say is not looked up for each column of the server's own tables: of those it may be any.
 const COLUMNS: &str = "SELECT c.oid::pg_catalog.int8::pg_catalog.text, n.nspname::pg_catalog.text, \
     c.relname::pg_catalog.text, a.attnum::pg_catalog.text, a.attname::pg_catalog.text, \
     a.attnotnull::pg_catalog.text, \
     CASE WHEN NOT (t.typname OPERATOR(pg_catalog.=) ANY (SELECT o.typname FROM pg_catalog.pg_type o \
     WHERE o.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid)) THEN t.typname::pg_catalog.text END, \
-    (EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid OPERATOR(pg_catalog.=) c.oid AND i.indisprimary \
+    (c.oid OPERATOR(pg_catalog.<) 16384::pg_catalog.oid OR EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid OPERATOR(pg_catalog.=) c.oid AND i.indisprimary \
     AND a.attnum OPERATOR(pg_catalog.=) ANY (i.indkey::pg_catalog.int2[])))::pg_catalog.text, \
-    (EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid OPERATOR(pg_catalog.=) c.oid \
+    (c.oid OPERATOR(pg_catalog.<) 16384::pg_catalog.oid OR EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid OPERATOR(pg_catalog.=) c.oid \
     AND (i.indisunique OR i.indisexclusion) AND (i.indexprs IS NOT NULL \
     OR a.attnum OPERATOR(pg_catalog.=) ANY (i.indkey::pg_catalog.int2[]))))::pg_catalog.text, \
     (a.atthasdef OR a.attidentity OPERATOR(pg_catalog.<>) '')::pg_catalog.text \

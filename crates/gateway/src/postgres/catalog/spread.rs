@@ -7,7 +7,7 @@ use std::sync::Arc;
 use weir_policy::{LabelId, LabelRules};
 use weir_sql::{Analysis, Derivation, LexSettings, Statement};
 
-use super::functions::in_quotes;
+use super::functions::{in_quotes, names_any};
 use super::{Catalog, Labels, Pins, Relation, Resolved, Rows, query, words};
 
 /// Rounds of following views through views before a chain is taken as labelled whole.
@@ -149,11 +149,8 @@ impl Catalog {
                 };
                 found.extend(read.any(reaching).then_some(view));
             }
-            let writes = |code: &str| {
-                words(code).any(|word| holding.contains(word.as_str()))
-                    || holding.iter().any(|name| in_quotes(name, code))
-                    || self.functions.reports_rows(code)
-            };
+            let writes =
+                |code: &str| names_any(code, &holding) || self.functions.reports_rows(code);
             let code = attached.iter().filter(|(_, code)| writes(code));
             found.extend(code.filter_map(|(oid, _)| at(oid)));
             found.retain(|at| !reaches(*at));

@@ -284,10 +284,14 @@ impl Session {
         self.forward_starred(header, starred)
     }
 
+    /// Whether values are kept from the client at all.
+    fn protects(&self) -> bool {
+        !self.scope.permits_opaque() && self.scope.has_masks()
+    }
+
     /// Whether the server names a relation whose rows may hold labelled columns, whatever statement it speaks of.
     fn is_of_labelled(&self, header: Header) -> bool {
-        let protects = !self.scope.permits_opaque() && self.scope.has_masks();
-        let catalog = self.catalog_in_use().filter(|_| protects);
+        let catalog = self.catalog_in_use().filter(|_| self.protects());
         catalog.is_some_and(|catalog| {
             let fields = backend::Fields::new(self.server_body(header));
             let text = |code| Some(String::from_utf8_lossy(fields.find(code)?));
@@ -308,8 +312,7 @@ impl Session {
 
     /// Whether what the server says about the statement at the front may carry labelled values.
     pub(super) fn must_scrub(&mut self) -> bool {
-        let protects = !self.scope.permits_opaque() && self.scope.has_masks();
-        if !protects {
+        if !self.protects() {
             return false;
         }
         let (touched, implicit) = (self.touched, self.status == b'I');
