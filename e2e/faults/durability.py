@@ -209,7 +209,7 @@ def full_disk(scene, policies, refused):
         w = start(scene, policies=policies, where=where, state_dir=state)
         conn = wire.Conn(w.port)
         equal(conn.query("select 1").rows, [[b"1"]])
-        idle = proc.rss_kb(w.pid)
+        idle = proc.held_kb(w.pid)
         _fill(os.path.join(state, "filler"))
         scene.server.psql("TRUNCATE marks", "shop")
         outcomes, peak, unseen = [], 0, 0
@@ -221,7 +221,7 @@ def full_disk(scene, policies, refused):
                 unseen = 1
                 break
             outcomes.append(answer.errors[0] if answer.errors else None)
-            peak = max(peak, proc.rss_kb(w.pid))
+            peak = max(peak, proc.held_kb(w.pid))
             if n % 100 == 0:
                 conn.seen.clear()
                 _fill(os.path.join(state, "filler"))

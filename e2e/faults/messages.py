@@ -90,13 +90,13 @@ class Watch:
     def __init__(self, scene):
         self.scene = scene
         self.conn = wire.Conn(scene.port)
-        self.idle_kb = proc.rss_kb(scene.pid)
+        self.idle_kb = proc.held_kb(scene.pid)
 
     def unharmed(self):
         """The other connection answers; memory is within its bound."""
         equal(self.conn.query("select 41 + 1").rows, [[b"42"]], "the bystander")
         equal(wire_one(self.scene, "select 'new'"), b"new", "a new connection")
-        grown = proc.rss_kb(self.scene.pid) - self.idle_kb
+        grown = proc.held_kb(self.scene.pid) - self.idle_kb
         if self.scene.is_weir and grown > BOUND_KB:
             raise AssertionError(f"the engine grew by {grown} kB")
 
@@ -199,7 +199,7 @@ def oversized_really_sent(watch):
         block = b" " * (1 << 20)
         for _ in range(size >> 20):
             conn.send(block)
-            peak = max(peak, proc.rss_kb(watch.scene.pid))
+            peak = max(peak, proc.held_kb(watch.scene.pid))
     except OSError:
         pass
     ends(conn, 60)

@@ -89,12 +89,12 @@ def bad_server(scene, watch, script, after):
     """The client gets an error or a close within 5 s; others are unharmed."""
     fake = FakeServer(script, after)
     port, pid, _ = scene.front(fake.port)
-    idle = proc.rss_kb(pid)
+    idle = proc.held_kb(pid)
     for send in (wire.query("select a"), wire.extended("select a") + wire.SYNC):
         conn = wire.Conn(port, timeout=QUICK)
         conn.send(send)
         _until_end(conn)
-    if scene.is_weir and proc.rss_kb(pid) - idle > BOUND_KB:
+    if scene.is_weir and proc.held_kb(pid) - idle > BOUND_KB:
         raise AssertionError("memory")
     other = wire.Conn(port)
     other.sock.close()
@@ -138,12 +138,12 @@ def no_server(scene):
 def client_stops_reading(scene, watch):
     """A client that reads nothing while a million rows wait: memory stays flat, and the
     rows are all there when it reads again."""
-    idle = proc.rss_kb(scene.pid)
+    idle = proc.held_kb(scene.pid)
     conn = wire.Conn(scene.port, timeout=120, rcvbuf=16384)
     conn.send(wire.query("select g, repeat('x', 100) from generate_series(1, 1000000) g"))
     peak, end = 0, time.monotonic() + (180 if scene.full else 20)
     while time.monotonic() < end:
-        peak = max(peak, proc.rss_kb(scene.pid))
+        peak = max(peak, proc.held_kb(scene.pid))
         time.sleep(0.25)
     watch.unharmed()
     if scene.is_weir and peak - idle > 8 * 1024:

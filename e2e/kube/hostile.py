@@ -187,7 +187,7 @@ class Scene:
         self.port = self.weir.port
         self.bystander = self.connect()
         self.unharmed(None)
-        self.idle_kb = proc.rss_kb(self.weir.pid)
+        self.idle_kb = proc.held_kb(self.weir.pid)
 
     def connect(self):
         """A client's connection."""
@@ -202,7 +202,7 @@ class Scene:
         if peak_kb is not None:
             # What was freed goes back to the kernel a moment later.
             def is_small():
-                return proc.rss_kb(self.weir.pid) - self.idle_kb <= peak_kb
+                return proc.held_kb(self.weir.pid) - self.idle_kb <= peak_kb
             proc.wait_until(is_small, f"the engine has grown by {peak_kb} kB at most", 30, every=0.2)
 
 
@@ -550,7 +550,7 @@ def huge_object(scene):
         while data := sock.recv(1 << 20):
             total += len(data)
             if total - last > 8 << 20:
-                last, peak = total, max(peak, proc.rss_kb(scene.weir.pid))
+                last, peak = total, max(peak, proc.held_kb(scene.weir.pid))
     if peak - scene.idle_kb > BOUND_KB:
         raise AssertionError(f"the engine grew by {peak - scene.idle_kb} kB")
     scene.unharmed()

@@ -135,12 +135,12 @@ def client_gone(scene):
 
 def memory_is_flat(scene):
     """Held with a million rows behind it, the engine does not grow."""
-    idle = proc.rss_kb(scene.weir.pid)
+    idle = proc.held_kb(scene.weir.pid)
     running = Running(scene, "SELECT o.id, o.body, repeat('x', 100) FROM orders o, generate_series(1, 20) g")
     running.notice()
     name = scene.weir.wait_request()
     time.sleep(2)
-    grown = proc.rss_kb(scene.weir.pid) - idle
+    grown = proc.held_kb(scene.weir.pid) - idle
     scene.weir.cli("deny", name, "--reason", "test")
     running.result()
     if grown > 8 * 1024:

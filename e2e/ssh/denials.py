@@ -257,10 +257,10 @@ def held_result(scene, w):
     reader = threading.Thread(target=lambda: got.append(child.stdout.read()))
     reader.start()
     name = w.wait_request()
-    before = proc.rss_kb(w.pid)
+    before = proc.held_kb(w.pid)
     time.sleep(1)
     equal(child.poll(), None)
-    assert proc.rss_kb(w.pid) - before < 6_000
+    assert proc.held_kb(w.pid) - before < 6_000
     w.cli("approve", name)
     reader.join(30)
     equal(child.wait(10), 0)

@@ -96,7 +96,7 @@ def ends(rogue):
 def server(rogue, how, told):
     child = rogue.serve(how)
     try:
-        before = proc.rss_kb(rogue.weir.pid)
+        before = proc.held_kb(rogue.weir.pid)
         start = time.monotonic()
         answer = rogue.scene.ssh("go", w=rogue.weir)
         assert time.monotonic() - start < 20, "the client waited too long"
@@ -106,7 +106,7 @@ def server(rogue, how, told):
             equal(answer.returncode, 255, answer.stdout + answer.stderr)
             contains(answer.stderr, told)
             lacks(answer.stdout, "still here")
-        grown = proc.rss_kb(rogue.weir.pid) - before
+        grown = proc.held_kb(rogue.weir.pid) - before
         assert grown < 30_000, f"memory grew by {grown} kB"
         if how not in ("silent", "lines", "line", "oversized", "injected"):
             equal(rogue.scene.ssh("behave", w=rogue.weir).stdout, "well\n", "the next connection")
@@ -126,7 +126,7 @@ def sftp_server(rogue, how):
 
 
 def slow(scene):
-    before = proc.rss_kb(scene.weir.pid)
+    before = proc.held_kb(scene.weir.pid)
     half = [socket.create_connection(("127.0.0.1", scene.weir.port), timeout=15) for _ in range(400)]
     try:
         for s in half:
@@ -134,7 +134,7 @@ def slow(scene):
         done = proc.run(["ss", "-Htn", "state", "established", f"( dport = :{scene.server.port} )"])
         assert len(done.stdout.splitlines()) < 20, "the server was dialled for nobody"
         equal(scene.ssh("echo in").stdout, "in\n", "everybody else")
-        grown = proc.rss_kb(scene.weir.pid) - before
+        grown = proc.held_kb(scene.weir.pid) - before
         assert grown < 20_000, f"memory grew by {grown} kB"
     finally:
         for s in half:
@@ -143,7 +143,7 @@ def slow(scene):
 
 def cut(scene, sent):
     with socket.create_connection(("127.0.0.1", scene.weir.port), timeout=15) as s:
-        before = proc.rss_kb(scene.weir.pid)
+        before = proc.held_kb(scene.weir.pid)
         try:
             s.sendall(sent)
             s.shutdown(socket.SHUT_WR)
@@ -151,7 +151,7 @@ def cut(scene, sent):
                 pass
         except OSError:
             pass  # cut
-        grown = proc.rss_kb(scene.weir.pid) - before
+        grown = proc.held_kb(scene.weir.pid) - before
         # code that was given back counts again once it runs
         assert grown < 12_000, f"memory grew by {grown} kB"
     equal(scene.ssh("echo in").stdout, "in\n")
@@ -363,10 +363,10 @@ print("ok")
 
 
 def raw(scene, python, name):
-    before = proc.rss_kb(scene.weir.pid)
+    before = proc.held_kb(scene.weir.pid)
     done = proc.run([python, "-c", PRELUDE + CLIENTS[name], str(scene.weir.port), scene.server.user], check=False,
                     timeout=120)
     contains(done.stdout, "ok", done.stderr[-600:])
-    grown = proc.rss_kb(scene.weir.pid) - before
+    grown = proc.held_kb(scene.weir.pid) - before
     assert grown < 40_000, f"memory grew by {grown} kB"
     equal(scene.ssh("echo in").stdout, "in\n", "everybody else")

@@ -10,13 +10,15 @@ mod extreme;
 mod fold;
 mod limits;
 mod literal;
+mod operands;
 #[cfg(test)]
 mod tests;
+mod whole;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use pg_query::NodeEnum;
-use pg_query::protobuf::{Node, RangeVar};
+use pg_query::protobuf::{Node, RangeVar, WithClause};
 
 use crate::WhereClause;
 
@@ -34,8 +36,17 @@ pub(crate) struct Limit {
     pub(crate) unless_null: Vec<String>,
 }
 
-/// Classifies the WHERE clause of a write to `target`, which `joined` relations are joined to.
-pub(crate) fn classify(filter: Option<&Node>, target: &RangeVar, joined: &[Node]) -> Limit {
+/// How many parts of a condition are looked at: one with more is not known to limit.
+const MAX_STEPS: u32 = 100_000;
+
+/// Classifies the WHERE clause of a write to `target`, which `joined` relations are joined to, in a statement
+/// with these common table expressions.
+pub(crate) fn classify(
+    filter: Option<&Node>,
+    target: &RangeVar,
+    joined: &[Node],
+    with: Option<&WithClause>,
+) -> Limit {
     let class = |class| Limit {
         class,
         ..Limit::default()
@@ -46,20 +57,15 @@ pub(crate) fn classify(filter: Option<&Node>, target: &RangeVar, joined: &[Node]
     if let Some(NodeEnum::CurrentOfExpr(_)) = filter.node.as_ref() {
         return class(WhereClause::Present);
     }
-    let twins = joined.iter().filter_map(|node| match node.node.as_ref() {
-        Some(NodeEnum::RangeVar(range)) if range.relname == target.relname => Some(
-            range
-                .alias
-                .as_ref()
-                .map_or(range.relname.as_str(), |alias| alias.aliasname.as_str()),
-        ),
-        _ => None,
-    });
+    let fuel = Cell::new(MAX_STEPS);
     let mut row = fold::Row {
         table: target,
-        twins: twins.collect(),
+        twins: Vec::new(),
+        ctes: whole::ctes(with).collect(),
         filled: None,
+        fuel: &fuel,
     };
+    row.twins = whole::twins(joined, &row);
     if fold::holds(filter, &row) == Some(true) || !limits::limits(filter, &row, joined) {
         return class(WhereClause::Ineffective);
     }
@@ -68,6 +74,9 @@ pub(crate) fn classify(filter: Option<&Node>, target: &RangeVar, joined: &[Node]
         Some(true) => row.filled.take().unwrap_or_default().into_inner(),
         _ => Vec::new(),
     };
+    if fuel.get() == 0 {
+        return class(WhereClause::Ineffective);
+    }
     Limit {
         class: WhereClause::Present,
         unless_null,

@@ -138,9 +138,19 @@ def accepts(port, host="127.0.0.1"):
 
 def rss_kb(pid):
     """Resident memory of one process in kB, from /proc."""
+    return _status_kb(pid, "VmRSS:")
+
+
+def held_kb(pid):
+    """Resident memory in kB that is the process's own: without pages of its program and libraries, which the kernel
+    takes and gives back as it likes."""
+    return _status_kb(pid, "RssAnon:") + _status_kb(pid, "RssShmem:")
+
+
+def _status_kb(pid, field):
     with open(f"/proc/{pid}/status", encoding="ascii") as f:
         for line in f:
-            if line.startswith("VmRSS:"):
+            if line.startswith(field):
                 return int(line.split()[1])
     return 0
 

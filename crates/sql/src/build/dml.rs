@@ -4,6 +4,7 @@ use pg_query::NodeEnum;
 use pg_query::protobuf::{
     CmdType, DeleteStmt, InsertStmt, MergeStmt, MergeWhenClause, Node, OnConflictAction,
     OnConflictClause, RangeVar, ResTarget, ReturningClause, ReturningOptionKind, UpdateStmt,
+    WithClause,
 };
 
 use super::{Builder, from};
@@ -54,7 +55,12 @@ impl Builder {
         let mark = self.mark();
         let with = self.with(update.with_clause.as_ref());
         let dml = update.relation.as_ref().map(|target| {
-            self.condition(update.where_clause.as_deref(), target, &update.from_clause);
+            self.condition(
+                update.where_clause.as_deref(),
+                target,
+                &update.from_clause,
+                update.with_clause.as_ref(),
+            );
             self.settings_view(target);
             let relation = self.relation(target, Access::Write);
             let set = self.assignments(&update.target_list);
@@ -78,7 +84,12 @@ impl Builder {
         self.effect(Effect::Delete);
         let with = self.with(delete.with_clause.as_ref());
         let dml = delete.relation.as_ref().map(|target| {
-            self.condition(delete.where_clause.as_deref(), target, &delete.using_clause);
+            self.condition(
+                delete.where_clause.as_deref(),
+                target,
+                &delete.using_clause,
+                delete.with_clause.as_ref(),
+            );
             let relation = self.relation(target, Access::Write);
             let from = self.items(&delete.using_clause);
             let filter = self.optional(delete.where_clause.as_deref());
@@ -104,7 +115,8 @@ impl Builder {
             (Some(target), Some(source)) => {
                 let relation = self.relation(target, Access::Write);
                 let joined = std::slice::from_ref(source);
-                let joined = classify(merge.join_condition.as_deref(), target, joined).class;
+                let with = merge.with_clause.as_ref();
+                let joined = classify(merge.join_condition.as_deref(), target, joined, with).class;
                 let source = self.from(source);
                 let on = self.optional(merge.join_condition.as_deref());
                 let whens = merge.merge_when_clauses.iter();
@@ -162,15 +174,21 @@ impl Builder {
         if updates && itself {
             let filter = clause.where_clause.as_deref();
             let filter = filter.or(select.where_clause.as_deref());
-            self.condition(filter, target, &[]);
+            self.condition(filter, target, &[], None);
         }
     }
 
-    fn condition(&mut self, filter: Option<&Node>, target: &RangeVar, joined: &[Node]) {
+    fn condition(
+        &mut self,
+        filter: Option<&Node>,
+        target: &RangeVar,
+        joined: &[Node],
+        with: Option<&WithClause>,
+    ) {
         if filter.is_some_and(|filter| !where_clause::ignores_values(filter)) {
             self.inspects_constants();
         }
-        let limit = classify(filter, target, joined);
+        let limit = classify(filter, target, joined, with);
         self.worst(limit.class);
         self.statement.unless_null.extend(limit.unless_null);
     }
@@ -352,7 +370,7 @@ impl Builder {
 /// How a WHEN clause that changes existing rows is limited: by its own condition, or else by
 /// the join, which does not limit rows that are not matched.
 fn limited(when: &MergeWhenClause, joined: WhereClause, target: &RangeVar) -> WhereClause {
-    let own = where_clause::classify(when.condition.as_deref(), target, &[]).class;
+    let own = where_clause::classify(when.condition.as_deref(), target, &[], None).class;
     let matched = when.match_kind == pg_query::protobuf::MergeMatchKind::MergeWhenMatched as i32;
     match own {
         WhereClause::Present => own,

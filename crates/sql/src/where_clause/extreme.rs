@@ -4,8 +4,10 @@
 use pg_query::NodeEnum;
 use pg_query::protobuf::{Node, SelectStmt, SortByDir, SubLink, SubLinkType};
 
-use super::fold::{Row, column_name, is_whole_table, operator};
+use super::fold::{Row, turned};
 use super::literal::{Literal, constant};
+use super::operands::{column_name, operator};
+use super::whole::{is_whole_table, only_target, select_of};
 use crate::build::text;
 
 /// A bound of all values of a column, moved by a constant.
@@ -39,7 +41,7 @@ pub(super) fn compare(name: &str, left: &Node, right: &Node, target: &Row<'_>) -
 pub(super) fn sub_link(link: &SubLink, target: &Row<'_>) -> Option<bool> {
     let name = link.oper_name.last().and_then(text)?;
     let column = column_name(link.testexpr.as_deref()?)?;
-    let select = select_of(link)?;
+    let select = select_of(link.subselect.as_deref()?)?;
     let value = only_target(select)?;
     if link.sub_link_type == SubLinkType::AnySublink as i32 && column_name(value) == Some(column) {
         let reaches = matches!(name, ">=" | "<=") && is_whole_table(select, target);
@@ -51,20 +53,10 @@ pub(super) fn sub_link(link: &SubLink, target: &Row<'_>) -> Option<bool> {
     holds.then_some(true)
 }
 
-fn turned(name: &str) -> &str {
-    match name {
-        "<" => ">",
-        ">" => "<",
-        "<=" => ">=",
-        ">=" => "<=",
-        other => other,
-    }
-}
-
 fn extreme<'a>(node: &'a Node, target: &Row<'_>) -> Option<Extreme<'a>> {
     match node.node.as_ref()? {
         NodeEnum::SubLink(link) if link.sub_link_type == SubLinkType::ExprSublink as i32 => {
-            of_select(select_of(link)?, target)
+            of_select(select_of(link.subselect.as_deref()?)?, target)
         }
         NodeEnum::AExpr(expr) => {
             let (left, right) = (expr.lexpr.as_deref()?, expr.rexpr.as_deref()?);
@@ -86,24 +78,6 @@ fn moved<'a>(bound: Extreme<'a>, name: &str, by: &Node) -> Option<Extreme<'a>> {
     };
     let moved = bound.moved + by;
     Some(Extreme { moved, ..bound })
-}
-
-fn select_of(link: &SubLink) -> Option<&SelectStmt> {
-    match link.subselect.as_deref()?.node.as_ref()? {
-        NodeEnum::SelectStmt(select) => Some(select),
-        _ => None,
-    }
-}
-
-fn only_target(select: &SelectStmt) -> Option<&Node> {
-    match select.target_list.as_slice() {
-        [
-            Node {
-                node: Some(NodeEnum::ResTarget(target)),
-            },
-        ] => target.val.as_deref(),
-        _ => None,
-    }
 }
 
 /// `SELECT min(c) FROM t`, or `SELECT c FROM t ORDER BY c LIMIT 1`.

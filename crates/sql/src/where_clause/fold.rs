@@ -1,72 +1,134 @@
 //! Three-valued folding of conditions: certainly true, certainly not, or open.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use pg_query::NodeEnum;
 use pg_query::protobuf::{
-    AExpr, AExprKind, BoolExprType, BoolTestType, Node, NullTestType, RangeVar, SelectStmt,
-    SubLink, SubLinkType, a_const,
+    AExpr, AExprKind, BoolExprType, BoolTestType, CommonTableExpr, FuncCall, Node, NullTestType,
+    RangeVar, SelectStmt, SubLink, SubLinkType, a_const,
 };
 
 use super::extreme;
-use super::literal::{Literal, constant, literal_bool, literal_compare};
+use super::literal::{Literal, constant, literal_bool, literal_compare, matches_all};
+use super::operands::{
+    apart, bare, bounds, column_name, is_null, is_system_column, neutral, null_with, operator,
+    plain, same,
+};
+use super::whole::{self, Twin, qualified, sub_link};
 use crate::build::text;
 
 /// The row that a condition is about.
 pub(super) struct Row<'a> {
     /// The table that is written.
     pub(super) table: &'a RangeVar,
-    /// Other names under which the same table is joined.
-    pub(super) twins: Vec<&'a str>,
+    /// What else gives all rows of the table where the condition stands.
+    pub(super) twins: Vec<Twin<'a>>,
+    /// The common table expressions that can be named there, innermost last.
+    pub(super) ctes: Vec<&'a CommonTableExpr>,
     /// Where columns are taken as never null, those that the answer then hangs on.
     pub(super) filled: Option<RefCell<Vec<String>>>,
+    /// How many more parts of the condition are looked at.
+    pub(super) fuel: &'a Cell<u32>,
 }
 
-impl Row<'_> {
+impl<'a> Row<'a> {
     /// The name by which the condition can name the row.
     pub(super) fn name(&self) -> &str {
         let alias = self.table.alias.as_ref();
         alias.map_or(&self.table.relname, |alias| &alias.aliasname)
     }
 
-    /// Whether these may be taken as never null.
-    fn takes_as_filled(&self, nodes: &[&Node]) -> bool {
+    /// The row as a subquery sees it.
+    pub(super) fn within<'b>(&self, select: &'b SelectStmt) -> Row<'b>
+    where
+        'a: 'b,
+    {
+        let mut row = self.with_ctes(self.ctes.iter().copied());
+        row.ctes.extend(whole::ctes(select.with_clause.as_ref()));
+        row.twins = whole::twins(&select.from_clause, &row);
+        row
+    }
+
+    /// The expression that an unqualified name means, and the row as it sees it.
+    pub(super) fn cte(&self, range: &RangeVar) -> Option<(&'a CommonTableExpr, Row<'a>)> {
+        if !range.schemaname.is_empty() {
+            return None;
+        }
+        let found = self
+            .ctes
+            .iter()
+            .rposition(|cte| cte.ctename == range.relname)?;
+        let cte = self.ctes.get(found).copied()?;
+        Some((cte, self.with_ctes(self.ctes.iter().copied().take(found))))
+    }
+
+    fn with_ctes<'b>(&self, ctes: impl Iterator<Item = &'b CommonTableExpr>) -> Row<'b>
+    where
+        'a: 'b,
+    {
+        Row {
+            table: self.table,
+            twins: Vec::new(),
+            ctes: ctes.collect(),
+            filled: None,
+            fuel: self.fuel,
+        }
+    }
+
+    /// Whether there is enough left to look at one more part.
+    pub(super) fn burn(&self) -> bool {
+        let left = self.fuel.get();
+        self.fuel.set(left.saturating_sub(1));
+        left > 0
+    }
+
+    /// Whether an operand may be taken as never null.
+    fn takes_as_filled(&self, node: &Node) -> bool {
         let Some(filled) = &self.filled else {
             return false;
         };
-        let names: Option<Vec<&str>> = nodes
-            .iter()
-            .filter(|node| constant(node).is_none())
-            .map(|node| column_name(node))
-            .collect();
-        let Some(names) = names else { return false };
-        filled
-            .borrow_mut()
-            .extend(names.into_iter().map(str::to_owned));
-        true
+        let mut columns = Vec::new();
+        let found = null_with(node, &mut columns).is_some();
+        if found {
+            let columns = columns.into_iter().map(str::to_owned);
+            filled.borrow_mut().extend(columns);
+        }
+        found
+    }
+
+    /// Whether an operand is the row as a whole: `t`, `t.*`.
+    fn is_whole(&self, node: &Node) -> bool {
+        let Some(NodeEnum::ColumnRef(column)) = node.node.as_ref() else {
+            return false;
+        };
+        let mut fields = column.fields.iter();
+        fields.next().and_then(text) == Some(self.name())
+            && fields.all(|field| matches!(field.node.as_ref(), Some(NodeEnum::AStar(_))))
     }
 
     /// Two names of one column of the same row: the row joined to itself.
     fn is_itself(&self, left: &Node, right: &Node) -> bool {
-        let parts = |node: &Node| match node.node.as_ref() {
-            Some(NodeEnum::ColumnRef(column)) => match column.fields.as_slice() {
-                [qualifier, name] => Some((text(qualifier)?.to_owned(), text(name)?.to_owned())),
-                _ => None,
-            },
-            _ => None,
-        };
-        let (Some(left), Some(right)) = (parts(left), parts(right)) else {
+        let (Some(left), Some(right)) = (qualified(left), qualified(right)) else {
             return false;
         };
-        let twin = |name: &str| self.twins.contains(&name);
-        left.1 == right.1
-            && (left.0 == self.name() && twin(&right.0) || right.0 == self.name() && twin(&left.0))
+        let pairs = |own: (Option<&str>, &str), other: (Option<&str>, &str)| {
+            own.0.is_none_or(|owner| owner == self.name())
+                && self.twins.iter().any(|twin| {
+                    other.0.is_none_or(|owner| owner == twin.name)
+                        && (own.0.is_some() || other.0.is_some() || own.1 != other.1)
+                        && twin.is_column(other.1, own.1, self)
+                })
+        };
+        pairs(left, right) || pairs(right, left)
     }
 }
 
 /// What the condition is for every row of `target`: `Some(true)` where it holds (but for rows
 /// whose operands are null), `Some(false)` where it does not.
 pub(super) fn holds(node: &Node, target: &Row<'_>) -> Option<bool> {
+    if !target.burn() {
+        return None;
+    }
     match node.node.as_ref()? {
         NodeEnum::AConst(constant) => match constant.val.as_ref() {
             None => Some(false),
@@ -90,15 +152,7 @@ pub(super) fn holds(node: &Node, target: &Row<'_>) -> Option<bool> {
         },
         NodeEnum::BooleanTest(test) if test.booltesttype == BoolTestType::IsNotUnknown as i32 => {
             let arg = test.arg.as_deref()?;
-            let filled = match arg.node.as_ref()? {
-                NodeEnum::AExpr(expr) => {
-                    let operands = [expr.lexpr.as_deref()?, expr.rexpr.as_deref()?];
-                    target.takes_as_filled(&operands)
-                }
-                NodeEnum::ColumnRef(_) => target.takes_as_filled(&[arg]),
-                _ => false,
-            };
-            (filled || holds(arg, target).is_some()).then_some(true)
+            (target.takes_as_filled(arg) || holds(arg, target).is_some()).then_some(true)
         }
         NodeEnum::BooleanTest(test) => {
             let value = holds(test.arg.as_deref()?, target)?;
@@ -109,19 +163,8 @@ pub(super) fn holds(node: &Node, target: &Row<'_>) -> Option<bool> {
             }
         }
         NodeEnum::NullTest(test) => {
-            let arg = test.arg.as_deref()?;
-            let wants_null = test.nulltesttype == NullTestType::IsNull as i32;
-            let is_test = matches!(
-                arg.node.as_ref(),
-                Some(NodeEnum::NullTest(_) | NodeEnum::BooleanTest(_))
-            );
-            if constant(arg).is_some() || is_system_column(arg) || is_test {
-                Some(!wants_null)
-            } else if is_null(arg) {
-                Some(wants_null)
-            } else {
-                target.takes_as_filled(&[arg]).then_some(!wants_null)
-            }
+            let is_null = is_never_null(test.arg.as_deref()?, target).map(|never| !never)?;
+            Some(is_null == (test.nulltesttype == NullTestType::IsNull as i32))
         }
         NodeEnum::AExpr(expr) => compare(expr, target),
         // A null operand falls through to the next one.
@@ -130,8 +173,71 @@ pub(super) fn holds(node: &Node, target: &Row<'_>) -> Option<bool> {
             let first = holds(operands.next()?, target)?;
             (operands.all(|arg| holds(arg, target).is_some())).then_some(first)
         }
+        NodeEnum::CaseExpr(case) => {
+            let whens = case.args.iter().map(|when| match when.node.as_ref() {
+                Some(NodeEnum::CaseWhen(when)) => holds(when.result.as_deref()?, target),
+                _ => None,
+            });
+            let otherwise = case.defresult.as_deref();
+            let otherwise = otherwise.map_or(Some(false), |node| holds(node, target))?;
+            (whens.into_iter().all(|value| value == Some(otherwise))).then_some(otherwise)
+        }
+        NodeEnum::FuncCall(call) => function(call),
         NodeEnum::SubLink(link) => sub_link(link, target),
         _ => None,
+    }
+}
+
+/// Whether an operand is never null (but where a column of it is), or always.
+fn is_never_null(node: &Node, target: &Row<'_>) -> Option<bool> {
+    if is_null(node) {
+        return Some(false);
+    }
+    if let Some(NodeEnum::RowExpr(row)) = node.node.as_ref() {
+        let parts = row.args.iter();
+        return parts
+            .map(|part| is_never_null(part, target))
+            .reduce(|one, other| match (one, other) {
+                (Some(true), Some(true)) => Some(true),
+                _ => None,
+            })?;
+    }
+    let mut columns = Vec::new();
+    let never = target.is_whole(node)
+        || is_system_column(node)
+        || null_with(node, &mut columns).is_some() && columns.is_empty();
+    (never || target.takes_as_filled(node)).then_some(true)
+}
+
+/// A function's answer where its operands decide it: an operator by its function's name (`int4eq(id, id)`), and a
+/// pattern that every text matches.
+fn function(call: &FuncCall) -> Option<bool> {
+    let [left, right, ..] = call.args.as_slice() else {
+        return None;
+    };
+    let name = call.funcname.last().and_then(text)?;
+    if same(Some(bare(left)), Some(bare(right))) {
+        let negated = ["ne", "lt", "gt", "nlike"];
+        return Some(!negated.iter().any(|end| name.ends_with(end)));
+    }
+    let operator = match name {
+        "textlike" | "like" | "bpcharlike" => "~~",
+        "texticlike" => "~~*",
+        "textregexeq" | "regexp_like" => "~",
+        "starts_with" => "^@",
+        _ => return None,
+    };
+    matches_all(operator, &constant(right)?)
+}
+
+/// Whether a condition compares an operand with itself: it asks nothing of the row, whatever it gives.
+pub(super) fn compares_with_itself(node: &Node) -> bool {
+    let Some(NodeEnum::AExpr(expr)) = node.node.as_ref() else {
+        return false;
+    };
+    match (expr.lexpr.as_deref(), expr.rexpr.as_deref()) {
+        (Some(left), Some(right)) => same(Some(plain(left)), Some(plain(right))),
+        _ => false,
     }
 }
 
@@ -211,22 +317,14 @@ fn complements(left: &Node, right: &Node) -> bool {
         (Some(NodeEnum::NullTest(a)), Some(NodeEnum::NullTest(b))) => {
             a.nulltesttype != b.nulltesttype && same(a.arg.as_deref(), b.arg.as_deref())
         }
+        (Some(NodeEnum::BooleanTest(a)), Some(NodeEnum::BooleanTest(b))) => {
+            a.booltesttype != b.booltesttype && same(a.arg.as_deref(), b.arg.as_deref())
+        }
+        // `flag OR flag IS NOT TRUE`
+        (Some(NodeEnum::BooleanTest(test)), _) if same(test.arg.as_deref(), Some(right)) => true,
+        (_, Some(NodeEnum::BooleanTest(test))) if same(test.arg.as_deref(), Some(left)) => true,
         (Some(NodeEnum::AExpr(a)), Some(NodeEnum::AExpr(b))) => {
-            let (a_name, b_name) = (operator(a), operator(b));
-            let pairs = [
-                ("=", "<>"),
-                ("<", ">="),
-                (">", "<="),
-                ("~~", "!~~"),
-                ("~~*", "!~~*"),
-            ];
-            let opposite = pairs.iter().any(|(x, y)| {
-                (a_name == Some(*x) && b_name == Some(*y))
-                    || (a_name == Some(*y) && b_name == Some(*x))
-            });
-            opposite
-                && same(a.lexpr.as_deref(), b.lexpr.as_deref())
-                && same(a.rexpr.as_deref(), b.rexpr.as_deref())
+            same(a.lexpr.as_deref(), b.lexpr.as_deref()) && cover(a, b)
         }
         (Some(NodeEnum::BoolExpr(a)), _) if a.boolop == BoolExprType::NotExpr as i32 => {
             same(a.args.first(), Some(right))
@@ -238,8 +336,114 @@ fn complements(left: &Node, right: &Node) -> bool {
     }
 }
 
-pub(super) fn operator(expr: &AExpr) -> Option<&str> {
-    expr.name.last().and_then(text)
+/// Whether two comparisons of one operand leave no value out: `= 3` and `<> 3`, `< 5` and `> 3`.
+fn cover(a: &AExpr, b: &AExpr) -> bool {
+    let either_way = |pairs: &[(AExprKind, AExprKind)]| {
+        pairs.iter().any(|(x, y)| {
+            (a.kind, b.kind) == (*x as i32, *y as i32) || (b.kind, a.kind) == (*x as i32, *y as i32)
+        })
+    };
+    let same_right = same(a.rexpr.as_deref(), b.rexpr.as_deref());
+    if same_right
+        && either_way(&[
+            (AExprKind::AexprDistinct, AExprKind::AexprNotDistinct),
+            (AExprKind::AexprBetween, AExprKind::AexprNotBetween),
+            (AExprKind::AexprBetweenSym, AExprKind::AexprNotBetweenSym),
+        ])
+    {
+        return true;
+    }
+    let (Some(a_name), Some(b_name)) = (operator(a), operator(b)) else {
+        return false;
+    };
+    let pairs = [
+        ("=", "<>"),
+        ("<", ">="),
+        (">", "<="),
+        ("~~", "!~~"),
+        ("~~*", "!~~*"),
+        ("~", "!~"),
+        ("~*", "!~*"),
+    ];
+    let opposite =
+        |(x, y): &(&str, &str)| (a_name, b_name) == (*x, *y) || (b_name, a_name) == (*x, *y);
+    if same_right && a.kind == b.kind && pairs.iter().any(opposite) {
+        return true;
+    }
+    let bound = |expr: &AExpr| expr.rexpr.as_deref().and_then(constant);
+    let (Some(a_bound), Some(b_bound)) = (bound(a), bound(b)) else {
+        return false;
+    };
+    let is = |name: &str| literal_compare(name, &a_bound, &b_bound) == Some(true);
+    match (a_name, b_name) {
+        ("<", ">") | ("<", ">=") | ("<=", ">") => is(">"),
+        ("<=", ">=") => is(">="),
+        (">", "<") | (">=", "<") | (">", "<=") => is("<"),
+        (">=", "<=") => is("<="),
+        ("<>", "<>") => is("<>"),
+        ("=", "=") => matches!((a_bound, b_bound), (Literal::Bool(x), Literal::Bool(y)) if x != y),
+        _ => false,
+    }
+}
+
+/// What an order or an equality gives for every row.
+fn ordered(name: &str, left: &Node, right: &Node, target: &Row<'_>) -> Option<bool> {
+    if let (Some(left), Some(right)) = (constant(left), constant(right)) {
+        return literal_compare(name, &left, &right);
+    }
+    if let Some(value) = beyond(name, left, right)
+        .or_else(|| beyond(turned(name), right, left))
+        .or_else(|| extreme::compare(name, left, right, target))
+        .or_else(|| apart(name, left, right))
+    {
+        return Some(value);
+    }
+    if let (Some(left), Some(right)) = (neutral(left), constant(right)) {
+        return literal_compare(name, &Literal::Number(left), &right);
+    }
+    if let (Some(left), Some(Literal::Bool(right))) = (holds(left, target), constant(right)) {
+        return literal_compare(name, &Literal::Bool(left), &Literal::Bool(right));
+    }
+    if matches!(name, "=" | "<=" | ">=") && target.is_itself(left, right) {
+        return Some(true);
+    }
+    if same(Some(bare(left)), Some(bare(right))) {
+        return match name {
+            "=" | "<=" | ">=" | "@>" | "<@" | "&&" | "~~" | "~~*" | "~" | "~*" | "^@" => Some(true),
+            "<>" | "<" | ">" | "!~~" | "!~~*" | "!~" | "!~*" => Some(false),
+            _ => None,
+        };
+    }
+    match name {
+        ">=" if is_among(left, right, true) || is_among(right, left, false) => Some(true),
+        "<=" if is_among(left, right, false) || is_among(right, left, true) => Some(true),
+        "@>" => matches_all(name, &constant(right)?),
+        "<@" => matches_all("@>", &constant(left)?),
+        _ => matches_all(name, &constant(right)?),
+    }
+}
+
+/// Whether an operand is one of those of which the least (or the greatest) is taken: `x >= least(x, 5)`.
+fn is_among(operand: &Node, list: &Node, least: bool) -> bool {
+    let Some(NodeEnum::MinMaxExpr(expr)) = list.node.as_ref() else {
+        return false;
+    };
+    let wanted = if least {
+        pg_query::protobuf::MinMaxOp::IsLeast
+    } else {
+        pg_query::protobuf::MinMaxOp::IsGreatest
+    };
+    expr.op == wanted as i32 && expr.args.iter().any(|arg| same(Some(operand), Some(arg)))
+}
+
+pub(super) fn turned(name: &str) -> &str {
+    match name {
+        "<" => ">",
+        ">" => "<",
+        "<=" => ">=",
+        ">=" => "<=",
+        other => other,
+    }
 }
 
 fn compare(expr: &AExpr, target: &Row<'_>) -> Option<bool> {
@@ -247,68 +451,29 @@ fn compare(expr: &AExpr, target: &Row<'_>) -> Option<bool> {
     let (left, right) = (plain(left), plain(right));
     let name = operator(expr)?;
     match AExprKind::try_from(expr.kind).ok()? {
-        AExprKind::AexprOp => {
-            if let (Some(left), Some(right)) = (constant(left), constant(right)) {
-                return literal_compare(name, &left, &right);
-            }
-            if let Some(value) =
-                beyond(name, left, right).or_else(|| extreme::compare(name, left, right, target))
-            {
-                return Some(value);
-            }
-            if let (Some(left), Some(right)) = (neutral(left), constant(right)) {
-                return literal_compare(name, &Literal::Number(left), &right);
-            }
-            if let (Some(left), Some(Literal::Bool(right))) = (holds(left, target), constant(right))
-            {
-                return literal_compare(name, &Literal::Bool(left), &Literal::Bool(right));
-            }
-            if name == "=" && target.is_itself(left, right) {
-                return Some(true);
-            }
-            if same(Some(left), Some(right)) {
-                return match name {
-                    "=" | "<=" | ">=" => Some(true),
-                    "<>" | "<" | ">" => Some(false),
-                    _ => None,
-                };
-            }
-            None
+        AExprKind::AexprOp => ordered(name, left, right, target),
+        AExprKind::AexprNotDistinct if is_null(right) => {
+            is_never_null(left, target).map(|never| !never)
         }
-        AExprKind::AexprNotDistinct => same(Some(left), Some(right)).then_some(true),
+        AExprKind::AexprNotDistinct => (same(Some(bare(left)), Some(bare(right)))
+            || target.is_itself(left, right))
+        .then_some(true),
+        AExprKind::AexprDistinct if is_null(right) => is_never_null(left, target),
         AExprKind::AexprDistinct => {
-            if same(Some(left), Some(right)) {
+            if same(Some(bare(left)), Some(bare(right))) {
                 Some(false)
             } else {
-                // `ctid IS DISTINCT FROM NULL`
-                (is_null(right) && is_system_column(left)).then_some(true)
+                apart("<>", left, right)
             }
         }
         AExprKind::AexprIn => {
             let Some(NodeEnum::List(list)) = right.node.as_ref() else {
                 return None;
             };
-            let negated = name == "<>";
-            let found = list.items.iter().any(|item| {
-                same(Some(left), Some(item))
-                    || matches!(
-                        (constant(left), constant(item)),
-                        (Some(a), Some(b)) if literal_compare("=", &a, &b) == Some(true)
-                    )
-            });
-            let says = |wanted: bool| {
-                let is = |item| matches!(constant(item), Some(Literal::Bool(b)) if b == wanted);
-                list.items.iter().any(is)
-            };
-            if found || says(true) && says(false) {
-                return Some(!negated);
-            }
-            let closed =
-                constant(left).is_some() && list.items.iter().all(|item| constant(item).is_some());
-            closed.then_some(negated)
+            is_in(left, &list.items, target).map(|found| found == (name != "<>"))
         }
-        // `x = ANY (ARRAY(SELECT x FROM` the target itself`))`
-        AExprKind::AexprOpAny if name == "=" => match right.node.as_ref()? {
+        AExprKind::AexprOpAny if name == "=" => match bare(right).node.as_ref()? {
+            // `x = ANY (ARRAY(SELECT x FROM` the table itself`))`
             NodeEnum::SubLink(link) if link.sub_link_type == SubLinkType::ArraySublink as i32 => {
                 let any = SubLink {
                     sub_link_type: SubLinkType::AnySublink as i32,
@@ -317,274 +482,133 @@ fn compare(expr: &AExpr, target: &Row<'_>) -> Option<bool> {
                 };
                 sub_link(&any, target)
             }
+            NodeEnum::AArrayExpr(array) => is_in(left, &array.elements, target),
             _ => None,
         },
         // `<> ALL ('{}')`
-        AExprKind::AexprOpAll => match right.node.as_ref()? {
+        AExprKind::AexprOpAll => match bare(right).node.as_ref()? {
             NodeEnum::AArrayExpr(array) => array.elements.is_empty().then_some(true),
             _ => match constant(right) {
                 Some(Literal::Text(text)) => (text.trim() == "{}").then_some(true),
                 _ => None,
             },
         },
-        AExprKind::AexprLike | AExprKind::AexprIlike => match constant(right) {
-            Some(Literal::Text(pattern))
-                if !pattern.is_empty() && pattern.bytes().all(|byte| byte == b'%') =>
-            {
-                Some(!name.starts_with('!'))
+        AExprKind::AexprLike | AExprKind::AexprIlike | AExprKind::AexprSimilar => {
+            let (pattern, negated) = (pattern(right), name.starts_with('!'));
+            if same(Some(bare(left)), Some(bare(pattern))) {
+                return Some(!negated);
             }
-            _ => None,
-        },
+            let all = matches_all("~~", &constant(pattern)?)?;
+            Some(all != negated)
+        }
         AExprKind::AexprBetween | AExprKind::AexprBetweenSym => {
-            let Some(NodeEnum::List(list)) = right.node.as_ref() else {
-                return None;
-            };
-            let [low, high] = list.items.as_slice() else {
-                return None;
-            };
-            if same(Some(left), Some(low)) && same(Some(left), Some(high)) {
-                return Some(true);
+            let (low, high) = two(right)?;
+            match (
+                ordered(">=", left, plain(low), target),
+                ordered("<=", left, plain(high), target),
+            ) {
+                (Some(above), Some(below)) => Some(above && below),
+                _ => None,
             }
-            if extreme::compare(">=", left, low, target) == Some(true)
-                && extreme::compare("<=", left, high, target) == Some(true)
-            {
-                return Some(true);
-            }
-            let value = constant(left)?;
-            let above = literal_compare(">=", &value, &constant(low)?)?;
-            let below = literal_compare("<=", &value, &constant(high)?)?;
-            Some(above && below)
+        }
+        AExprKind::AexprNotBetween | AExprKind::AexprNotBetweenSym => {
+            let (low, high) = two(right)?;
+            let below = ordered("<", left, plain(low), target);
+            let above = ordered(">", left, plain(high), target);
+            (below == Some(true) || above == Some(true)).then_some(true)
         }
         _ => None,
     }
 }
 
-/// EXISTS of a row that is always there, and `x IN (SELECT x FROM` the target itself`)`.
-fn sub_link(link: &SubLink, target: &Row<'_>) -> Option<bool> {
-    let Some(NodeEnum::SelectStmt(select)) = link
-        .subselect
-        .as_deref()
-        .and_then(|node| node.node.as_ref())
-    else {
-        return None;
-    };
-    if let Some(value) = extreme::sub_link(link, target) {
-        return Some(value);
-    }
-    if !is_unfiltered(select, target) {
-        return None;
-    }
-    let own_table = own_table(select, target);
-    match SubLinkType::try_from(link.sub_link_type) {
-        Ok(SubLinkType::ExistsSublink) => (own_table != Some(false)).then_some(true),
-        Ok(SubLinkType::AnySublink) if own_table == Some(true) => {
-            let test = link.testexpr.as_deref()?;
-            let parts = match test.node.as_ref()? {
-                NodeEnum::RowExpr(row) => row.args.as_slice(),
-                _ => std::slice::from_ref(test),
-            };
-            selects(select, parts).then_some(true)
-        }
-        _ => None,
-    }
-}
-
-/// Whether a query gives all rows of what it reads.
-fn is_unfiltered(select: &SelectStmt, target: &Row<'_>) -> bool {
-    select
-        .where_clause
-        .as_deref()
-        .is_none_or(|filter| finds_itself(filter, select, target))
-        && select.having_clause.is_none()
-        && select.limit_count.is_none()
-        && select.limit_offset.is_none()
-        && select.larg.is_none()
-}
-
-/// Whether a query reads the target's own table; `None` where it reads nothing.
-fn own_table(select: &SelectStmt, target: &Row<'_>) -> Option<bool> {
-    match select.from_clause.as_slice() {
-        [] => None,
-        [
-            Node {
-                node: Some(NodeEnum::RangeVar(range)),
-            },
-        ] => Some(range.relname == target.table.relname),
-        _ => Some(false),
-    }
-}
-
-/// Whether a query reads all rows of the target's own table together.
-pub(super) fn is_whole_table(select: &SelectStmt, target: &Row<'_>) -> bool {
-    own_table(select, target) == Some(true)
-        && is_unfiltered(select, target)
-        && select.group_clause.is_empty()
-}
-
-/// Whether a query selects columns of these names.
-fn selects(select: &SelectStmt, wanted: &[Node]) -> bool {
-    let targets = select
-        .target_list
-        .iter()
-        .map(|node| match node.node.as_ref() {
-            Some(NodeEnum::ResTarget(target)) => target.val.as_deref().and_then(column_name),
+/// The two parts of BETWEEN.
+fn two(node: &Node) -> Option<(&Node, &Node)> {
+    match node.node.as_ref()? {
+        NodeEnum::List(list) => match list.items.as_slice() {
+            [low, high] => Some((low, high)),
             _ => None,
-        });
-    select.target_list.len() == wanted.len()
-        && targets
-            .zip(wanted)
-            .all(|(found, wanted)| found.is_some() && found == column_name(wanted))
-}
-
-/// Whether a subquery over the target's own table asks for no more than the row itself.
-fn finds_itself(filter: &Node, select: &SelectStmt, target: &Row<'_>) -> bool {
-    let [
-        Node {
-            node: Some(NodeEnum::RangeVar(range)),
         },
-    ] = select.from_clause.as_slice()
-    else {
-        return false;
-    };
-    let alias = range.alias.as_ref().map(|alias| alias.aliasname.as_str());
-    let row = Row {
-        table: target.table,
-        twins: alias.into_iter().collect(),
-        filled: None,
-    };
-    match filter.node.as_ref() {
-        Some(NodeEnum::AExpr(expr)) => match (expr.lexpr.as_deref(), expr.rexpr.as_deref()) {
-            (Some(left), Some(right)) => operator(expr) == Some("=") && row.is_itself(left, right),
-            _ => false,
-        },
-        _ => holds(filter, &row) == Some(true),
+        _ => None,
     }
 }
 
-/// An operand without what does not change it: `x + 0`, `x * 1`, `x || ''`.
-fn plain(node: &Node) -> &Node {
-    let Some(NodeEnum::AExpr(expr)) = node.node.as_ref() else {
-        return node;
-    };
-    let (Some(left), Some(right), Some(name)) = (
-        expr.lexpr.as_deref(),
-        expr.rexpr.as_deref(),
-        operator(expr).filter(|_| expr.kind == AExprKind::AexprOp as i32),
-    ) else {
-        return node;
-    };
-    let is =
-        |node: &Node, value: f64| matches!(constant(node), Some(Literal::Number(n)) if n == value);
-    let empty =
-        |node: &Node| matches!(constant(node), Some(Literal::Text(text)) if text.is_empty());
-    match name {
-        "+" | "-" if is(right, 0.0) => plain(left),
-        "+" if is(left, 0.0) => plain(right),
-        "*" | "/" if is(right, 1.0) => plain(left),
-        "*" if is(left, 1.0) => plain(right),
-        "||" if empty(right) => plain(left),
-        "||" if empty(left) => plain(right),
+/// The pattern of LIKE and SIMILAR TO, without the function that reads its escapes.
+fn pattern(node: &Node) -> &Node {
+    match node.node.as_ref() {
+        Some(NodeEnum::FuncCall(call)) => call.args.first().map_or(node, plain),
         _ => node,
     }
 }
 
-/// What arithmetic gives whatever the column holds: `x - x`, `x / x`, `x * 0`, `x % 1`.
-fn neutral(node: &Node) -> Option<f64> {
-    let Some(NodeEnum::AExpr(expr)) = node.node.as_ref() else {
-        return None;
-    };
-    let (left, right) = (expr.lexpr.as_deref()?, expr.rexpr.as_deref()?);
-    let itself = same(Some(left), Some(right));
-    let is = |value: f64| matches!(constant(right), Some(Literal::Number(n)) if n == value);
-    match operator(expr)? {
-        "-" if itself => Some(0.0),
-        "/" if itself => Some(1.0),
-        "%" if itself || is(1.0) => Some(0.0),
-        "*" if is(0.0) => Some(0.0),
-        _ => None,
+/// Whether an operand is always in a list, or never.
+fn is_in(left: &Node, items: &[Node], target: &Row<'_>) -> Option<bool> {
+    let equal = |item: &Node| ordered("=", left, plain(item), target);
+    if items.iter().any(|item| equal(item) == Some(true)) {
+        return Some(true);
     }
+    let is = |wanted: &Literal| {
+        items.iter().any(|item| {
+            constant(item).is_some_and(|item| literal_compare("=", &item, wanted) == Some(true))
+        })
+    };
+    let both = [true, false];
+    if both.iter().all(|value| {
+        items
+            .iter()
+            .any(|item| matches!(constant(item), Some(Literal::Bool(found)) if found == *value))
+    }) {
+        return Some(true);
+    }
+    // `x % 2 IN (0, 1)`
+    if let Some((_, most)) = bounds(left).filter(|(_, most)| (0.0..64.0).contains(most)) {
+        let mut rest = std::iter::successors(Some(0.0), |rest| Some(rest + 1.0));
+        if rest
+            .by_ref()
+            .take_while(|rest| *rest <= most)
+            .all(|rest| is(&Literal::Number(rest)))
+        {
+            return Some(true);
+        }
+    }
+    let never = items.iter().all(|item| equal(item) == Some(false));
+    never.then_some(false)
 }
 
-/// A comparison with what no integer reaches.
+/// A comparison with what no value of the kind reaches.
 fn beyond(name: &str, left: &Node, right: &Node) -> Option<bool> {
-    column_name(left)?;
-    let Some(Literal::Number(bound)) = constant(right) else {
-        return None;
-    };
-    let (least, most) = (f64::from(i32::MIN), f64::from(i32::MAX));
-    match name {
-        ">" | ">=" if bound <= least => Some(true),
-        "<" | "<=" if bound >= most => Some(true),
+    let bound = constant(right)?;
+    if let (Some((least, most)), Literal::Number(bound)) = (bounds(left), &bound) {
+        return match name {
+            "<" => compares(*bound > most, *bound <= least),
+            "<=" => compares(*bound >= most, *bound < least),
+            ">" => compares(*bound < least, *bound >= most),
+            ">=" => compares(*bound <= least, *bound > most),
+            "<>" => compares(*bound < least || *bound > most, false),
+            "=" => compares(false, *bound < least || *bound > most),
+            _ => None,
+        };
+    }
+    column_name(bare(left))?;
+    match (name, bound) {
+        (">" | ">=" | "<>", Literal::Number(bound)) if bound <= f64::from(i32::MIN) => Some(true),
+        ("<" | "<=" | "<>", Literal::Number(bound)) if is_out_of_reach(bound) => Some(true),
+        (">=", Literal::Text(text)) if text.is_empty() => Some(true),
+        (">" | ">=", Literal::Text(text))
+            if matches!(text.as_str(), "-infinity" | "(0,0)" | "(0,1)") =>
+        {
+            Some(true)
+        }
+        ("<" | "<=", Literal::Text(text)) if text == "infinity" => Some(true),
         _ => None,
     }
 }
 
-pub(super) fn column_name(node: &Node) -> Option<&str> {
-    match node.node.as_ref()? {
-        NodeEnum::ColumnRef(column) => column.fields.last().and_then(text),
-        _ => None,
-    }
+fn compares(always: bool, never: bool) -> Option<bool> {
+    (always || never).then_some(always)
 }
 
-fn is_system_column(node: &Node) -> bool {
-    matches!(
-        column_name(node),
-        Some("ctid" | "tableoid" | "xmin" | "xmax" | "cmin" | "cmax")
-    )
-}
-
-fn is_null(node: &Node) -> bool {
-    match node.node.as_ref() {
-        Some(NodeEnum::AConst(constant)) => constant.isnull,
-        Some(NodeEnum::TypeCast(cast)) => cast.arg.as_deref().is_some_and(is_null),
-        _ => false,
-    }
-}
-
-/// The same column, parameter or constant on both sides, qualified or not.
-fn same(left: Option<&Node>, right: Option<&Node>) -> bool {
-    let (Some(left), Some(right)) = (left, right) else {
-        return false;
-    };
-    match (left.node.as_ref(), right.node.as_ref()) {
-        (Some(NodeEnum::ColumnRef(a)), Some(NodeEnum::ColumnRef(b))) => {
-            let short = a.fields.len().min(b.fields.len());
-            let tail = |fields: &[Node]| {
-                fields
-                    .iter()
-                    .rev()
-                    .take(short)
-                    .map(|f| text(f).map(str::to_owned))
-                    .collect::<Vec<_>>()
-            };
-            tail(&a.fields) == tail(&b.fields)
-        }
-        (Some(NodeEnum::RowExpr(a)), Some(NodeEnum::RowExpr(b))) => {
-            a.args.len() == b.args.len()
-                && a.args
-                    .iter()
-                    .zip(&b.args)
-                    .all(|(a, b)| same(Some(a), Some(b)))
-        }
-        (Some(NodeEnum::ParamRef(a)), Some(NodeEnum::ParamRef(b))) => a.number == b.number,
-        (Some(NodeEnum::AConst(a)), Some(NodeEnum::AConst(b))) => a.val == b.val,
-        (Some(NodeEnum::TypeCast(a)), Some(NodeEnum::TypeCast(b))) => {
-            same(a.arg.as_deref(), b.arg.as_deref())
-        }
-        (Some(NodeEnum::FuncCall(a)), Some(NodeEnum::FuncCall(b))) => {
-            let names = |nodes: &[Node]| nodes.last().and_then(text).map(str::to_owned);
-            names(&a.funcname) == names(&b.funcname)
-                && a.args.len() == b.args.len()
-                && a.args
-                    .iter()
-                    .zip(&b.args)
-                    .all(|(a, b)| same(Some(a), Some(b)))
-        }
-        (Some(NodeEnum::AExpr(a)), Some(NodeEnum::AExpr(b))) => {
-            operator(a) == operator(b)
-                && same(a.lexpr.as_deref(), b.lexpr.as_deref())
-                && same(a.rexpr.as_deref(), b.rexpr.as_deref())
-        }
-        _ => false,
-    }
+/// Whether no number of a table is as great: neither an `integer`, nor a time in seconds, milliseconds,
+/// microseconds or nanoseconds since 1970 as a `bigint`.
+fn is_out_of_reach(bound: f64) -> bool {
+    (f64::from(i32::MAX)..1e11).contains(&bound) || bound >= 4e18
 }

@@ -3,7 +3,7 @@
 use pg_query::NodeEnum;
 use pg_query::protobuf::{BoolExprType, BoolTestType, Node, SelectStmt};
 
-use super::fold::{Row, holds};
+use super::fold::{Row, compares_with_itself, holds};
 use crate::build::text;
 
 /// Names that are not the row's: what is joined to it, and what subqueries read.
@@ -43,7 +43,11 @@ fn limits_if(wanted: bool, node: &Node, target: &Row<'_>, others: &Others<'_>) -
                 _ => depends(node, others),
             }
         }
-        _ => depends(node, others) && holds(node, target) != Some(wanted),
+        _ => {
+            depends(node, others)
+                && !compares_with_itself(node)
+                && holds(node, target) != Some(wanted)
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use pg_query::NodeEnum;
 use pg_query::protobuf::{AExprKind, Node, a_const};
 
-use super::fold::operator;
+use super::operands::operator;
 
 /// A literal's value.
 pub(super) enum Literal {
@@ -23,6 +23,15 @@ pub(super) fn constant(node: &Node) -> Option<Literal> {
         },
         NodeEnum::TypeCast(cast) => constant(cast.arg.as_deref()?),
         NodeEnum::CollateClause(clause) => constant(clause.arg.as_deref()?),
+        NodeEnum::AExpr(expr) if operator(expr) == Some("||") => {
+            match (
+                constant(expr.lexpr.as_deref()?)?,
+                constant(expr.rexpr.as_deref()?)?,
+            ) {
+                (Literal::Text(left), Literal::Text(right)) => Some(Literal::Text(left + &right)),
+                _ => None,
+            }
+        }
         NodeEnum::AExpr(expr) if expr.kind == AExprKind::AexprOp as i32 => {
             let right = number(expr.rexpr.as_deref()?)?;
             let left = match expr.lexpr.as_deref() {
@@ -90,4 +99,28 @@ pub(super) fn literal_compare(operator: &str, left: &Literal, right: &Literal) -
         ">=" => Some(order != Ordering::Less),
         _ => None,
     }
+}
+
+/// Whether every text matches a pattern, or every array and document contains it; `None` where some may not.
+/// A pattern that asks for some character counts as one that every text matches.
+pub(super) fn matches_all(operator: &str, pattern: &Literal) -> Option<bool> {
+    let Literal::Text(pattern) = pattern else {
+        return None;
+    };
+    let (operator, negated) = match operator.strip_prefix('!') {
+        Some(operator) => (operator, true),
+        None => (operator, false),
+    };
+    let only = |chars: &str| pattern.chars().all(|c| chars.contains(c));
+    let all = match operator {
+        "~~" | "~~*" => pattern.contains('%') && only("%_"),
+        "~" | "~*" => {
+            let is_bounded = pattern.starts_with('^') && pattern.ends_with('$');
+            only("^.*+?()|$") && (!is_bounded || pattern.contains('*') || pattern.contains('+'))
+        }
+        "^@" => pattern.is_empty(),
+        "@>" => matches!(pattern.trim(), "{}" | "[]"),
+        _ => false,
+    };
+    all.then_some(!negated)
 }

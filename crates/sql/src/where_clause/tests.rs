@@ -144,6 +144,94 @@ fn conditions_that_hold_for_every_row_are_ineffective() {
             "(SELECT u.flag FROM u)",
             "CASE WHEN true THEN true END",
             "current_user = 'x' OR 'a' <> 'b'",
+            // an operand beside itself, in other clothes
+            "id::int = id",
+            "coalesce(a, '') = coalesce(a, '')",
+            "coalesce(id, id) = id",
+            "(SELECT t.id) = id",
+            "CASE WHEN a = 'x' THEN id ELSE id END = id",
+            "CASE WHEN a = 'x' THEN true ELSE true END",
+            "id >= least(id, 5)",
+            "greatest(5, id) >= id",
+            "id IN (id + 0, 7)",
+            "id = ANY (ARRAY[id, 1])",
+            "id IN (VALUES (id), (5))",
+            "id IN (SELECT t.id)",
+            "int4eq(id, id)",
+            "a LIKE a",
+            "ARRAY[id] @> ARRAY[id]",
+            "t = t",
+            "NOT (random() + id = random() + id)",
+            "random() + id <> random() + id",
+            "(id = 5) <> (id IS DISTINCT FROM 5) OR flag IS TRUE OR flag IS NOT TRUE",
+            // moved by a constant
+            "id + 1 > id",
+            "id < id + 1",
+            "id <> id + 1",
+            "id BETWEEN id - 1 AND id + 1",
+            "at < at + interval '1 day'",
+            "a || 'x' <> a",
+            // bounds of functions, operators and types
+            "length(a) >= 0",
+            "length(a) > -1",
+            "0 <= abs(id)",
+            "id * id >= 0",
+            "id ^ 2 > -1",
+            "id % 10 < 10",
+            "id % 2 IN (0, 1)",
+            "id & 0 = 0",
+            "a >= ''",
+            "at > '-infinity'",
+            "at <= 'infinity'::timestamptz",
+            "ctid >= '(0,0)'",
+            "id < 9999999999",
+            "id BETWEEN -2147483648 AND 2147483647",
+            "id NOT BETWEEN 9999999998 AND 9999999999",
+            // patterns
+            "a LIKE '%' || '%'",
+            "a LIKE '_%'",
+            "a LIKE '%' ESCAPE 'x'",
+            "a SIMILAR TO '%'",
+            "a ~ '.*'",
+            "a ~ ''",
+            "a ~* '^.*$'",
+            "a ^@ ''",
+            "starts_with(a, '')",
+            "textlike(a, '%')",
+            "tags @> '{}'",
+            "'{}' <@ tags",
+            // halves that make a whole
+            "flag IS TRUE OR flag IS NOT TRUE",
+            "flag = true OR flag = false",
+            "flag OR flag IS NOT TRUE",
+            "id < 5 OR id > 3",
+            "id <> 1 OR id <> 2",
+            "id IN (1, 2) OR id NOT IN (1, 2)",
+            "id BETWEEN 1 AND 5 OR id NOT BETWEEN 1 AND 5",
+            "a ~ 'x' OR a !~ 'x'",
+            "a IS DISTINCT FROM 'x' OR a IS NOT DISTINCT FROM 'x'",
+            // what is never null
+            "t IS DISTINCT FROM NULL",
+            "t IS NOT NULL",
+            "t.* IS NOT NULL",
+            "NOT (t IS NULL)",
+            "coalesce(a, 'x') IS NOT NULL",
+            "(1, ctid) IS NOT NULL",
+            // queries over the table itself
+            "id IN (SELECT id FROM t LIMIT ALL OFFSET 0)",
+            "id IN (SELECT id FROM t UNION SELECT 5)",
+            "id IN (SELECT k FROM (SELECT id AS k FROM t) x)",
+            "id IN (SELECT k FROM t AS x (k))",
+            "id IN (WITH x AS (SELECT * FROM t) SELECT id FROM x)",
+            "id IN (SELECT id FROM t WHERE id IN (SELECT id FROM t))",
+            "id NOT IN (SELECT id FROM t WHERE false)",
+            "NOT EXISTS (SELECT 1 FROM t x WHERE x.id = t.id AND false)",
+            "id NOT IN (SELECT id FROM u LIMIT 0)",
+            "EXISTS (SELECT 1 FROM t x WHERE x.id = t.id AND true)",
+            "EXISTS (SELECT 1 FROM t x WHERE x.id >= t.id)",
+            "EXISTS (SELECT 1 FROM (SELECT id AS k FROM t) x WHERE k = t.id)",
+            "EXISTS (SELECT 1 FROM t x WHERE x.id <> t.id OR x.id = t.id)",
+            "(SELECT true FROM t x WHERE x.id = t.id)",
         ],
         WhereClause::Ineffective,
     );
@@ -184,6 +272,46 @@ fn conditions_on_rows_or_parameters_are_present() {
             "NOT (id = $1 OR $2)",
             "EXISTS (SELECT 1 FROM u WHERE u.id = a)",
             "id NOT IN (SELECT u.id FROM u)",
+            "id = other + 1",
+            "id < other",
+            "at < now() - interval '30 days'",
+            "at + interval '1 day' < now()",
+            "at::date = current_date",
+            "created_ms < 1700000000000",
+            "lower(a) = lower($1)",
+            "lower(a) = a",
+            "a <> ''",
+            "a > ''",
+            "a LIKE 'x_%'",
+            "a ~ '^x'",
+            "a ~ '^.$'",
+            "a NOT LIKE '%x%'",
+            "length(a) > 0",
+            "id % 2 = 0",
+            "id % 10 IN (0, 1)",
+            "tags @> '{x}'",
+            "tags @> $1",
+            "id <> 1",
+            "id < 5 OR id > 7",
+            "id <= 3 OR id >= 5",
+            "flag IS TRUE",
+            "flag = true",
+            "coalesce(a, 'x') = 'x'",
+            "coalesce(deleted_at, at) < now()",
+            "CASE WHEN a = 'x' THEN flag ELSE true END",
+            "id IN (SELECT id FROM t ORDER BY id LIMIT 100)",
+            "id IN (SELECT id FROM t OFFSET 5)",
+            "id IN (SELECT other FROM t)",
+            "id IN (WITH x AS (SELECT * FROM t WHERE a = 'x') SELECT id FROM x)",
+            "id IN (SELECT id FROM t WHERE id IN (SELECT id FROM u))",
+            "id IN (VALUES (1), (5))",
+            "id = ANY (ARRAY[1, 2])",
+            "id = ANY ($1)",
+            "EXISTS (SELECT 1 FROM t x WHERE x.id < t.id AND x.a = t.a)",
+            "NOT EXISTS (SELECT 1 FROM u WHERE u.id = t.id)",
+            "ctid = ANY (ARRAY(SELECT ctid FROM t WHERE a = 'x' LIMIT 10))",
+            "least(id, 5) = 5",
+            "id >= least(other, 5)",
         ],
         WhereClause::Present,
     );
@@ -248,6 +376,14 @@ fn a_row_joined_to_itself_is_not_limited() {
         "DELETE FROM t USING t o WHERE t.id = o.id",
         "DELETE FROM t o USING t p WHERE o.id = p.id AND true",
         "UPDATE t SET a = 1 FROM t o WHERE o.id = t.id",
+        "UPDATE t SET a = 1 FROM (SELECT id FROM t) o WHERE o.id = t.id",
+        "UPDATE t SET a = 1 FROM (SELECT id AS k FROM t) o WHERE k = t.id",
+        "WITH o AS (SELECT id FROM t) DELETE FROM t USING o WHERE o.id = t.id",
+        "WITH o (k) AS (SELECT id FROM t) DELETE FROM t USING o WHERE o.k = t.id",
+        "WITH o AS (SELECT id FROM t) DELETE FROM t WHERE id IN (SELECT id FROM o)",
+        "WITH o AS (SELECT id FROM t), p AS (TABLE o) DELETE FROM t WHERE id IN (TABLE p)",
+        "MERGE INTO t USING t o ON t.id = o.id WHEN MATCHED THEN DELETE",
+        "DELETE FROM t USING t o WHERE t.id >= o.id",
     ] {
         let Analysis::Parsed(script) = analyze(sql, &LexSettings::default()) else {
             panic!("{sql}");
@@ -258,11 +394,23 @@ fn a_row_joined_to_itself_is_not_limited() {
             "{sql}"
         );
     }
-    let other = "DELETE FROM t USING u WHERE t.id = u.id";
-    let Analysis::Parsed(script) = analyze(other, &LexSettings::default()) else {
-        panic!("{other}");
-    };
-    assert_eq!(script.statements[0].where_clause, WhereClause::Present);
+    for sql in [
+        "DELETE FROM t USING u WHERE t.id = u.id",
+        "UPDATE t SET a = 1 FROM (SELECT id FROM t WHERE b) o WHERE o.id = t.id",
+        "WITH o AS (SELECT id FROM t LIMIT 5) DELETE FROM t USING o WHERE o.id = t.id",
+        "WITH t AS (SELECT 1 AS id) DELETE FROM t WHERE id IN (SELECT id FROM t)",
+        "WITH o AS (SELECT id, other FROM t) DELETE FROM t USING o WHERE o.other = t.id",
+        "DELETE FROM t USING t o WHERE t.id = o.parent",
+    ] {
+        let Analysis::Parsed(script) = analyze(sql, &LexSettings::default()) else {
+            panic!("{sql}");
+        };
+        assert_eq!(
+            script.statements[0].where_clause,
+            WhereClause::Present,
+            "{sql}"
+        );
+    }
 }
 
 #[test]
@@ -274,7 +422,15 @@ fn says_which_columns_must_be_null_for_a_condition_to_limit() {
         ("(id > 0) IS NOT UNKNOWN", &["id"]),
         ("id IS NOT NULL AND a > 1", &[]),
         ("id IS NULL", &[]),
-        ("lower(a) IS NOT NULL", &[]),
+        ("lower(a) IS NOT NULL", &["a"]),
+        ("a || b IS NOT NULL", &["a", "b"]),
+        ("id::text IS DISTINCT FROM NULL", &["id"]),
+        ("NOT (id IS NOT DISTINCT FROM NULL)", &["id"]),
+        ("(id, a) IS NOT NULL", &["id", "a"]),
+        ("(id IS NULL) = false", &["id"]),
+        ("coalesce(a, b) IS NOT NULL", &["a"]),
+        ("a -> 'x' IS NOT NULL", &[]),
+        ("nullif(a, 'x') IS NOT NULL", &[]),
     ];
     for (condition, expected) in cases {
         let sql = format!("DELETE FROM t WHERE {condition}");
@@ -285,4 +441,18 @@ fn says_which_columns_must_be_null_for_a_condition_to_limit() {
         assert_eq!(statement.where_clause, WhereClause::Present, "{sql}");
         assert_eq!(statement.unless_null, *expected, "{sql}");
     }
+}
+
+#[test]
+fn a_condition_that_takes_too_long_to_judge_is_no_limit() {
+    let mut condition = "id = 1".to_owned();
+    for _ in 0..16 {
+        condition = format!("id >= ANY (SELECT id FROM t WHERE {condition})");
+    }
+    let sql = format!("DELETE FROM t WHERE {condition}");
+    let Analysis::Parsed(script) = analyze(&sql, &LexSettings::default()) else {
+        panic!("{sql}");
+    };
+    let class = script.statements[0].where_clause;
+    assert_eq!(class, WhereClause::Ineffective, "{sql}");
 }
