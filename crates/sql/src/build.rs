@@ -145,6 +145,15 @@ impl Builder {
         });
     }
 
+    /// Lists a function that a name alone stands for.
+    fn unqualified_function(&mut self, name: &str) -> usize {
+        self.statement.functions.push(FunctionRef {
+            schema: None,
+            name: name.to_owned(),
+        });
+        self.statement.functions.len() - 1
+    }
+
     /// Lists an operator that names its schema; says whether it is the server's own.
     fn operator(&mut self, names: &[Node]) -> bool {
         match qualified(names) {

@@ -217,6 +217,9 @@ pub(crate) enum Expr {
     Unknown,
 }
 
+/// A word that is a column's name to some servers, and a value of the session to others.
+pub(crate) const SYSTEM_USER: &str = "system_user";
+
 #[derive(Debug)]
 pub(crate) struct ColumnName {
     pub(crate) parts: Vec<String>,

@@ -9,7 +9,7 @@ use pg_query::protobuf::{
 
 use super::{Builder, qualified, text};
 use crate::collect::PICKS;
-use crate::ir::{Call, ColumnName, Expr, SubLink, Window};
+use crate::ir::{Call, ColumnName, Expr, SYSTEM_USER, SubLink, Window};
 
 /// Types of the server's, and one that is widely added, whose values are equal to what they look like.
 const USUAL_TYPES: &[&str] = &[
@@ -115,7 +115,6 @@ impl Builder {
             | NodeEnum::SqlvalueFunction(_)
             | NodeEnum::SetToDefault(_)
             | NodeEnum::CurrentOfExpr(_)
-            | NodeEnum::MergeSupportFunc(_)
             | NodeEnum::AStar(_) => Expr::Const,
             NodeEnum::ParamRef(_) => Expr::Param,
             NodeEnum::ColumnRef(column) => self.column(column),
@@ -126,7 +125,12 @@ impl Builder {
                 Some(arg) => Expr::NullTest(Box::new(self.expr(arg))),
                 None => Expr::Const,
             },
+            NodeEnum::FuncCall(call) if is_system_user(call) => Expr::Column(ColumnName {
+                parts: vec![SYSTEM_USER.to_owned()],
+                star: false,
+            }),
             NodeEnum::FuncCall(call) => Expr::Call(Box::new(self.call(call))),
+            NodeEnum::MergeSupportFunc(_) => self.newer_function("merge_action", Vec::new()),
             NodeEnum::TypeCast(cast) => {
                 self.type_name(cast.type_name.as_ref());
                 match self.optional(cast.arg.as_deref()) {
@@ -184,6 +188,16 @@ impl Builder {
             NodeEnum::IndexElem(element) => Expr::Computed(self.child(element.expr.as_deref())),
             other => self.json(other),
         }
+    }
+
+    /// What this grammar has a keyword for and the grammars of older servers have not: to them it is a call of
+    /// any function that has the name.
+    pub(super) fn newer_function(&mut self, name: &str, args: Vec<Expr>) -> Expr {
+        Expr::Call(Box::new(Call {
+            function: Some(self.unqualified_function(name)),
+            args,
+            ..Call::default()
+        }))
     }
 
     fn column(&mut self, column: &ColumnRef) -> Expr {
@@ -292,7 +306,13 @@ impl Builder {
     }
 
     pub(super) fn call(&mut self, call: &FuncCall) -> Call {
-        let function = self.function(&call.funcname);
+        let function = match qualified(&call.funcname) {
+            // `json_object(…)` is a keyword since PostgreSQL 16.
+            Some(named) if named.name == "json_object" => {
+                Some(self.unqualified_function("json_object"))
+            }
+            _ => self.function(&call.funcname),
+        };
         if function.is_none() {
             self.opaque("function without a name");
         }
@@ -517,4 +537,9 @@ fn is_count(call: &FuncCall) -> bool {
         && parts.next().is_none_or(|schema| schema == "pg_catalog")
         && call.args.len() <= 1
         && !call.agg_within_group
+}
+
+/// `SYSTEM_USER`, which is the name of a column to servers before PostgreSQL 16.
+fn is_system_user(call: &FuncCall) -> bool {
+    call.args.is_empty() && qualified(&call.funcname).is_some_and(|named| named.name == SYSTEM_USER)
 }

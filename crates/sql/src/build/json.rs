@@ -1,8 +1,9 @@
-//! The SQL/JSON expressions, and the end of the road for unknown nodes.
+//! The SQL/JSON expressions, and the end of the road for unknown nodes. Servers before PostgreSQL 16 and 17 know no
+//! such expressions: to them `json_scalar(x)` calls a function.
 
 use pg_query::NodeEnum;
 use pg_query::protobuf::{
-    JsonAggConstructor, JsonBehavior, JsonKeyValue, JsonOutput, JsonValueExpr, Node,
+    JsonAggConstructor, JsonBehavior, JsonExprOp, JsonKeyValue, JsonOutput, JsonValueExpr, Node,
 };
 
 use super::Builder;
@@ -10,19 +11,19 @@ use crate::ir::{Call, Expr};
 
 impl Builder {
     pub(super) fn json(&mut self, node: &NodeEnum) -> Expr {
-        let parts = match node {
-            NodeEnum::JsonValueExpr(value) => self.json_value(Some(value)),
+        let (name, parts) = match node {
+            NodeEnum::JsonValueExpr(value) => return Expr::Computed(self.json_value(Some(value))),
             NodeEnum::JsonParseExpr(parse) => {
                 self.json_output(parse.output.as_ref());
-                self.json_value(parse.expr.as_deref())
+                ("json", self.json_value(parse.expr.as_deref()))
             }
             NodeEnum::JsonScalarExpr(scalar) => {
                 self.json_output(scalar.output.as_ref());
-                self.child(scalar.expr.as_deref())
+                ("json_scalar", self.child(scalar.expr.as_deref()))
             }
             NodeEnum::JsonSerializeExpr(serialize) => {
                 self.json_output(serialize.output.as_ref());
-                self.json_value(serialize.expr.as_deref())
+                ("json_serialize", self.json_value(serialize.expr.as_deref()))
             }
             NodeEnum::JsonIsPredicate(test) => {
                 let arg = self.child(test.expr.as_deref());
@@ -32,15 +33,17 @@ impl Builder {
                     right: Box::new(Expr::Const),
                 };
             }
-            NodeEnum::JsonKeyValue(pair) => self.json_pair(Some(pair)),
-            NodeEnum::JsonArgument(argument) => self.json_value(argument.val.as_deref()),
+            NodeEnum::JsonKeyValue(pair) => return Expr::Computed(self.json_pair(Some(pair))),
+            NodeEnum::JsonArgument(argument) => {
+                return Expr::Computed(self.json_value(argument.val.as_deref()));
+            }
             NodeEnum::JsonObjectConstructor(object) => {
                 self.json_output(object.output.as_ref());
-                self.exprs(&object.exprs)
+                ("json_object", self.exprs(&object.exprs))
             }
             NodeEnum::JsonArrayConstructor(array) => {
                 self.json_output(array.output.as_ref());
-                self.exprs(&array.exprs)
+                ("json_array", self.exprs(&array.exprs))
             }
             NodeEnum::JsonArrayQueryConstructor(array) => {
                 self.json_output(array.output.as_ref());
@@ -48,12 +51,12 @@ impl Builder {
                     return Expr::Const;
                 };
                 let query = Box::new(self.query_node(query));
-                self.named_function("json_arrayagg");
-                vec![Expr::SubLink {
+                self.unqualified_function("json_arrayagg");
+                return Expr::Computed(vec![Expr::SubLink {
                     kind: crate::ir::SubLink::Array,
                     test: None,
                     query,
-                }]
+                }]);
             }
             NodeEnum::JsonFuncExpr(function) => {
                 self.json_output(function.output.as_ref());
@@ -62,25 +65,38 @@ impl Builder {
                 parts.extend(self.exprs(&function.passing));
                 parts.extend(self.json_behavior(function.on_empty.as_deref()));
                 parts.extend(self.json_behavior(function.on_error.as_deref()));
-                parts
+                let name = match JsonExprOp::try_from(function.op) {
+                    Ok(JsonExprOp::JsonExistsOp) => "json_exists",
+                    Ok(JsonExprOp::JsonValueOp) => "json_value",
+                    _ => "json_query",
+                };
+                (name, parts)
             }
-            NodeEnum::JsonBehavior(behavior) => self.json_behavior(Some(behavior)),
+            NodeEnum::JsonBehavior(behavior) => {
+                return Expr::Computed(self.json_behavior(Some(behavior)));
+            }
             NodeEnum::JsonObjectAgg(aggregate) => {
                 let args = self.json_pair(aggregate.arg.as_deref());
-                self.named_function("json_objectagg");
-                return self.json_aggregate(aggregate.constructor.as_deref(), args);
+                return self.json_aggregate(
+                    "json_objectagg",
+                    aggregate.constructor.as_deref(),
+                    args,
+                );
             }
             NodeEnum::JsonArrayAgg(aggregate) => {
                 let args = self.json_value(aggregate.arg.as_deref());
-                self.named_function("json_arrayagg");
-                return self.json_aggregate(aggregate.constructor.as_deref(), args);
+                return self.json_aggregate(
+                    "json_arrayagg",
+                    aggregate.constructor.as_deref(),
+                    args,
+                );
             }
             _ => {
                 self.opaque("unknown kind of expression");
-                vec![Expr::Unknown]
+                return Expr::Unknown;
             }
         };
-        Expr::Computed(parts)
+        self.newer_function(name, parts)
     }
 
     fn json_output(&mut self, output: Option<&JsonOutput>) {
@@ -111,28 +127,24 @@ impl Builder {
 
     fn json_aggregate(
         &mut self,
+        name: &str,
         constructor: Option<&JsonAggConstructor>,
         args: Vec<Expr>,
     ) -> Expr {
         let Some(constructor) = constructor else {
-            return Expr::Computed(args);
+            return self.newer_function(name, args);
         };
         self.json_output(constructor.output.as_ref());
         Expr::Call(Box::new(Call {
-            function: None,
-            count: false,
-            sets: false,
-            total: false,
-            cases: false,
-            distinct: false,
+            function: Some(self.unqualified_function(name)),
             args,
             order: self.exprs(&constructor.agg_order),
-            within_group: false,
             filter: self.optional(constructor.agg_filter.as_deref()),
             over: constructor
                 .over
                 .as_deref()
                 .map(|window| self.window(window)),
+            ..Call::default()
         }))
     }
 

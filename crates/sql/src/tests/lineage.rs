@@ -112,6 +112,48 @@ fn whatever_is_computed_is_derived() {
 }
 
 #[test]
+fn words_that_older_servers_take_for_names_are_those() {
+    all(
+        "=",
+        &[
+            "SELECT system_user FROM (SELECT ssn AS \"system_user\" FROM customers) s",
+            "SELECT system_user FROM customers c(id, name, email, \"system_user\")",
+        ],
+    );
+    all(
+        "~",
+        &[
+            "SELECT upper(system_user) FROM (SELECT ssn AS \"system_user\" FROM customers) s",
+            "SELECT JSON_SCALAR(ssn) FROM customers",
+            "SELECT JSON_SERIALIZE(ssn) FROM customers",
+        ],
+    );
+    all(
+        ".",
+        &["SELECT system_user", "SELECT system_user FROM customers"],
+    );
+    for (call, name) in [
+        ("JSON('{}')", "json"),
+        ("JSON_SCALAR(1)", "json_scalar"),
+        ("JSON_SERIALIZE('{}')", "json_serialize"),
+        ("JSON_ARRAY()", "json_array"),
+        ("JSON_ARRAY(SELECT 1)", "json_arrayagg"),
+        ("JSON_OBJECT()", "json_object"),
+        ("JSON_OBJECT('{a,b}')", "json_object"),
+        ("JSON_ARRAYAGG(1)", "json_arrayagg"),
+        ("JSON_OBJECTAGG('a': 1)", "json_objectagg"),
+        ("JSON_EXISTS('{}', '$')", "json_exists"),
+        ("JSON_VALUE('{}', '$')", "json_value"),
+        ("JSON_QUERY('{}', '$')", "json_query"),
+    ] {
+        let script = script(&format!("SELECT {call}"));
+        let functions = &script.statements[0].functions;
+        let named = |it: &&FunctionRef| it.name == name && it.schema.is_none();
+        assert_eq!(functions.iter().filter(named).count(), 1, "{call}");
+    }
+}
+
+#[test]
 fn rows_of_two_labelled_columns_are_shown_as_they_are() {
     all(
         "=",

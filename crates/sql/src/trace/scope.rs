@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use super::Tracer;
-use crate::ir::{Alias, ColumnName};
+use crate::ir::{Alias, ColumnName, SYSTEM_USER};
 
 /// The number of `Origin::Unresolved`.
 pub(super) const UNRESOLVED: u32 = 0;
@@ -366,7 +366,7 @@ impl Tracer<'_> {
             let row = whole_row(item);
             maybe.absorb(&row);
         }
-        if !whole && !open {
+        if !whole && !open && name != SYSTEM_USER {
             maybe = self.unresolved();
         }
         Found {

@@ -285,7 +285,29 @@ fn every(args: &[Node], target: &Row<'_>) -> Option<bool> {
             None => all = false,
         }
     }
-    all.then_some(true)
+    if all {
+        return Some(true);
+    }
+    exclude_each_other(args).then_some(false)
+}
+
+/// Whether two of the conditions never hold together: `id = 5 AND id = 6`.
+fn exclude_each_other(args: &[Node]) -> bool {
+    pairs(args).any(|(left, right)| match (&left.node, &right.node) {
+        (Some(NodeEnum::AExpr(a)), Some(NodeEnum::AExpr(b))) => {
+            same(a.lexpr.as_deref(), b.lexpr.as_deref()) && cover(a, b, true)
+        }
+        _ => false,
+    })
+}
+
+/// Pairs of conditions: only short lists are searched, pairs being quadratic.
+fn pairs(args: &[Node]) -> impl Iterator<Item = (&Node, &Node)> {
+    let short = args.get(..args.len().min(64)).unwrap_or(args);
+    short.iter().enumerate().flat_map(move |(position, left)| {
+        let rest = short.iter().skip(position + 1);
+        rest.map(move |right| (left, right))
+    })
 }
 
 fn any(args: &[Node], target: &Row<'_>) -> Option<bool> {
@@ -300,15 +322,9 @@ fn any(args: &[Node], target: &Row<'_>) -> Option<bool> {
     if none {
         return Some(false);
     }
-    // Complements: only short lists are searched, pairs being quadratic.
-    let short = args.get(..args.len().min(64)).unwrap_or(args);
-    let opposite = short.iter().enumerate().any(|(position, left)| {
-        short
-            .iter()
-            .skip(position + 1)
-            .any(|right| complements(left, right))
-    });
-    opposite.then_some(true)
+    pairs(args)
+        .any(|(left, right)| complements(left, right))
+        .then_some(true)
 }
 
 /// Whether one of the two holds for every row.
@@ -324,7 +340,7 @@ fn complements(left: &Node, right: &Node) -> bool {
         (Some(NodeEnum::BooleanTest(test)), _) if same(test.arg.as_deref(), Some(right)) => true,
         (_, Some(NodeEnum::BooleanTest(test))) if same(test.arg.as_deref(), Some(left)) => true,
         (Some(NodeEnum::AExpr(a)), Some(NodeEnum::AExpr(b))) => {
-            same(a.lexpr.as_deref(), b.lexpr.as_deref()) && cover(a, b)
+            same(a.lexpr.as_deref(), b.lexpr.as_deref()) && cover(a, b, false)
         }
         (Some(NodeEnum::BoolExpr(a)), _) if a.boolop == BoolExprType::NotExpr as i32 => {
             same(a.args.first(), Some(right))
@@ -336,42 +352,39 @@ fn complements(left: &Node, right: &Node) -> bool {
     }
 }
 
-/// Whether two comparisons of one operand leave no value out: `= 3` and `<> 3`, `< 5` and `> 3`.
-fn cover(a: &AExpr, b: &AExpr) -> bool {
-    let either_way = |pairs: &[(AExprKind, AExprKind)]| {
-        pairs.iter().any(|(x, y)| {
-            (a.kind, b.kind) == (*x as i32, *y as i32) || (b.kind, a.kind) == (*x as i32, *y as i32)
-        })
+/// Whether two comparisons of one operand leave no value out, `= 3` and `<> 3`, `< 5` and `> 3`; or their
+/// opposites do.
+fn cover(a: &AExpr, b: &AExpr, opposites: bool) -> bool {
+    let kinds = |x: AExprKind, y: AExprKind| {
+        (a.kind, b.kind) == (x as i32, y as i32) || (b.kind, a.kind) == (x as i32, y as i32)
     };
     let same_right = same(a.rexpr.as_deref(), b.rexpr.as_deref());
     if same_right
-        && either_way(&[
-            (AExprKind::AexprDistinct, AExprKind::AexprNotDistinct),
-            (AExprKind::AexprBetween, AExprKind::AexprNotBetween),
-            (AExprKind::AexprBetweenSym, AExprKind::AexprNotBetweenSym),
-        ])
+        && (kinds(AExprKind::AexprDistinct, AExprKind::AexprNotDistinct)
+            || kinds(AExprKind::AexprBetween, AExprKind::AexprNotBetween)
+            || kinds(AExprKind::AexprBetweenSym, AExprKind::AexprNotBetweenSym))
     {
         return true;
     }
     let (Some(a_name), Some(b_name)) = (operator(a), operator(b)) else {
         return false;
     };
-    let pairs = [
-        ("=", "<>"),
-        ("<", ">="),
-        (">", "<="),
-        ("~~", "!~~"),
-        ("~~*", "!~~*"),
-        ("~", "!~"),
-        ("~*", "!~*"),
-    ];
-    let opposite =
-        |(x, y): &(&str, &str)| (a_name, b_name) == (*x, *y) || (b_name, a_name) == (*x, *y);
-    if same_right && a.kind == b.kind && pairs.iter().any(opposite) {
+    if same_right && a.kind == b.kind && opposite(a_name) == Some(b_name) {
         return true;
     }
+    let is_plain = kinds(AExprKind::AexprOp, AExprKind::AexprOp);
     let bound = |expr: &AExpr| expr.rexpr.as_deref().and_then(constant);
-    let (Some(a_bound), Some(b_bound)) = (bound(a), bound(b)) else {
+    let (Some(a_bound), Some(b_bound), true) = (bound(a), bound(b), is_plain) else {
+        return false;
+    };
+    let read = |name| {
+        if opposites {
+            opposite(name)
+        } else {
+            Some(name)
+        }
+    };
+    let (Some(a_name), Some(b_name)) = (read(a_name), read(b_name)) else {
         return false;
     };
     let is = |name: &str| literal_compare(name, &a_bound, &b_bound) == Some(true);
@@ -384,6 +397,27 @@ fn cover(a: &AExpr, b: &AExpr) -> bool {
         ("=", "=") => matches!((a_bound, b_bound), (Literal::Bool(x), Literal::Bool(y)) if x != y),
         _ => false,
     }
+}
+
+/// The operator that holds where another does not.
+fn opposite(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "=" => "<>",
+        "<>" => "=",
+        "<" => ">=",
+        ">=" => "<",
+        ">" => "<=",
+        "<=" => ">",
+        "~~" => "!~~",
+        "!~~" => "~~",
+        "~~*" => "!~~*",
+        "!~~*" => "~~*",
+        "~" => "!~",
+        "!~" => "~",
+        "~*" => "!~*",
+        "!~*" => "~*",
+        _ => return None,
+    })
 }
 
 /// What an order or an equality gives for every row.
@@ -414,12 +448,30 @@ fn ordered(name: &str, left: &Node, right: &Node, target: &Row<'_>) -> Option<bo
             _ => None,
         };
     }
+    match (name, constant(right)) {
+        ("<>", Some(_)) if is_system_column(left) => return Some(true),
+        (">=", Some(Literal::Bool(false))) | ("<=", Some(Literal::Bool(true))) => {
+            return Some(true);
+        }
+        ("=", Some(Literal::Number(0.0))) if counts_nulls(left) => {
+            return target.takes_as_filled(left).then_some(true);
+        }
+        _ => {}
+    }
     match name {
         ">=" if is_among(left, right, true) || is_among(right, left, false) => Some(true),
         "<=" if is_among(left, right, false) || is_among(right, left, true) => Some(true),
         "@>" => matches_all(name, &constant(right)?),
         "<@" => matches_all("@>", &constant(left)?),
         _ => matches_all(name, &constant(right)?),
+    }
+}
+
+/// `num_nulls(…)`
+fn counts_nulls(node: &Node) -> bool {
+    match node.node.as_ref() {
+        Some(NodeEnum::FuncCall(call)) => call.funcname.last().and_then(text) == Some("num_nulls"),
+        _ => false,
     }
 }
 
@@ -483,7 +535,16 @@ fn compare(expr: &AExpr, target: &Row<'_>) -> Option<bool> {
                 sub_link(&any, target)
             }
             NodeEnum::AArrayExpr(array) => is_in(left, &array.elements, target),
-            _ => None,
+            // `flag = ANY ('{t,f}')`
+            _ => match constant(right) {
+                Some(Literal::Text(text)) => {
+                    let items = text.trim_matches(['{', '}', ' ']).split(',');
+                    let items: Vec<Option<bool>> = items.map(literal_bool).collect();
+                    let both = [true, false].iter().all(|it| items.contains(&Some(*it)));
+                    both.then_some(true)
+                }
+                _ => None,
+            },
         },
         // `<> ALL ('{}')`
         AExprKind::AexprOpAll => match bare(right).node.as_ref()? {
@@ -503,6 +564,12 @@ fn compare(expr: &AExpr, target: &Row<'_>) -> Option<bool> {
         }
         AExprKind::AexprBetween | AExprKind::AexprBetweenSym => {
             let (low, high) = two(right)?;
+            let either = [low, high]
+                .iter()
+                .any(|it| same(Some(left), Some(plain(it))));
+            if either && expr.kind == AExprKind::AexprBetweenSym as i32 {
+                return Some(true);
+            }
             match (
                 ordered(">=", left, plain(low), target),
                 ordered("<=", left, plain(high), target),

@@ -342,6 +342,14 @@ pub(super) fn same(left: Option<&Node>, right: Option<&Node>) -> bool {
             let name = |nodes: &[Node]| nodes.last().and_then(text).map(str::to_owned);
             name(&a.funcname) == name(&b.funcname) && pairs(&a.args, &b.args)
         }
+        (Some(NodeEnum::AIndirection(a)), Some(NodeEnum::AIndirection(b))) => {
+            same(a.arg.as_deref(), b.arg.as_deref())
+                && a.indirection.len() == b.indirection.len()
+                && a.indirection
+                    .iter()
+                    .zip(&b.indirection)
+                    .all(|(a, b)| text(a).is_some() && text(a) == text(b))
+        }
         (Some(NodeEnum::AExpr(a)), Some(NodeEnum::AExpr(b))) => {
             a.kind == b.kind
                 && operator(a) == operator(b)
