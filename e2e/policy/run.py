@@ -22,6 +22,7 @@ import evidence  # noqa: E402
 import holds  # noqa: E402
 import masks  # noqa: E402
 import migrations  # noqa: E402
+import names  # noqa: E402
 import quarantine  # noqa: E402
 import races  # noqa: E402
 import saw  # noqa: E402
@@ -81,7 +82,7 @@ def main():
     scene = Scene(a, server)
     denials.controls(scene, results)
     if a.weir:
-        for module in (denials, attacks, sessions, migrations, races, masks, values, holds, approvals, quarantine, saw,
+        for module in (denials, attacks, names, sessions, migrations, races, masks, values, holds, approvals, quarantine, saw,
                        evidence):
             module.claims(scene, results)
         scene.weir.stop()

@@ -106,7 +106,7 @@ def reserved(scene):
     conn.query("BEGIN")
     conn.pipeline(bound("UPDATE vault SET secret = 'changed'", "weir_refused"))
     conn.pipeline(wire.parse("DELETE FROM plain", "t"))
-    equal(conn.pipeline(wire.bind(name="t") + wire.execute()).code, "42501", "the refusal")
+    equal(conn.pipeline(wire.bind(name="t") + wire.execute()).code, "26000", "the refusal")
     conn.query("COMMIT")
     equal(scene.direct().query("SELECT secret FROM vault").rows, [[b"opened"]], "the vault")
 

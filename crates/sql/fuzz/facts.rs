@@ -84,6 +84,10 @@ fn columns() -> [Column; 3] {
 }
 
 impl Oracle for Catalog {
+    fn has_system_columns(&self, _: usize) -> bool {
+        false
+    }
+
     fn columns(&self, _: usize) -> Option<&[Column]> {
         self.0.as_ref().map(<[Column; 3]>::as_slice)
     }

@@ -147,6 +147,8 @@ pub struct DefinitionColumn {
     pub name: String,
     /// The column that the expression computes (`USING`, `GENERATED`), `None` for a condition.
     pub into: Option<String>,
+    /// Whether it computes more than the same value in another type.
+    pub altered: bool,
 }
 
 /// A change of a name.

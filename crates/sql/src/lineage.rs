@@ -13,6 +13,10 @@ pub trait Oracle {
     /// `Origin::Relation`.
     fn columns(&self, relation: usize) -> Option<&[Column]>;
 
+    /// Whether a relation is known to have the system columns (`ctid` and so on): a view has none, and by their
+    /// names something around it may be meant.
+    fn has_system_columns(&self, relation: usize) -> bool;
+
     /// Whether values of a column are values of this type of the server's, unchanged by a cast to it. Of none,
     /// unless it is known.
     fn has_type(&self, relation: usize, column: usize, name: &str) -> bool {

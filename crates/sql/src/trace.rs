@@ -116,7 +116,9 @@ impl Tracer<'_> {
             } => {
                 let rows = self.base(*relation);
                 self.assign_all(*relation, columns);
-                let items = [Item::table(Some(alias.clone()), None, rows)];
+                let bare = Some(None);
+                let system = self.system(*relation);
+                let items = [Item::table(Some(alias.clone()), bare, rows, system)];
                 let scope = Scope {
                     parent: None,
                     items: &items,
@@ -315,7 +317,10 @@ impl Tracer<'_> {
         }
         let mut rows = Vec::with_capacity(columns.len());
         for (column, description) in columns.iter().enumerate() {
-            let mut col = Col::clean(Some(&description.name));
+            let mut col = Col {
+                sure: false,
+                ..Col::clean(Some(&description.name))
+            };
             if description.labelled {
                 col.prov = self.origin(Origin::Column { relation, column }, false);
             }

@@ -8,7 +8,7 @@
 //! Names without a schema are looked up in every schema. That may label too much, never too little,
 //! and needs no knowledge of `search_path`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use weir_policy::{LabelId, LabelRules};
@@ -21,7 +21,7 @@ mod query;
 mod spread;
 
 use functions::{Functions, Labelled, in_quotes};
-pub(crate) use functions::{collects, rereads, stores_by_words, words};
+pub(crate) use functions::{collects, redefines, rereads, stores_by_words, words};
 pub(crate) use oracle::Oracle;
 pub(crate) use pins::Pins;
 pub(crate) use query::{QUERIES, Rows, Table, in_hex, stamp};
@@ -52,6 +52,10 @@ pub(crate) struct Relation {
     over_labelled: bool,
     /// A view over the server's settings.
     over_settings: bool,
+    /// It has system columns, as all have but views.
+    has_system: bool,
+    /// A write to it may run code that gives names another meaning.
+    redefines: bool,
     /// A write to it may have the server write to rows with labelled columns elsewhere: by a foreign key, or by code.
     reaches: bool,
     /// Names of the relations that it shares columns with as parent, child or partition, its own among them; empty
@@ -92,6 +96,10 @@ pub(crate) struct Catalog {
     relations: Vec<Relation>,
     by_name: HashMap<Arc<str>, Vec<usize>>,
     by_oid: HashMap<u32, usize>,
+    /// The names of several relations whose columns differ.
+    mixed: HashSet<Arc<str>>,
+    /// The relations with labelled columns: the server may keep long values of theirs in relations of its own.
+    labelled: Vec<usize>,
     functions: Functions,
     all_labels: Vec<LabelId>,
     /// Those whose masks show a part of the value, sorted.
@@ -209,12 +217,37 @@ impl Catalog {
             let labelled = catalog.labelled(&attached);
             catalog.functions = Functions::build(rows.functions()?, labelled);
         }
+        catalog.find_mixed();
         catalog.find_kin(&links.inherits);
         catalog.keep_code(&attached);
+        catalog.find_redefining(&links.copies);
         catalog.pin_children(&links.inherits, rules, pins);
         catalog.pin_copies(&links.copies, rules, pins);
         catalog.pin_stored(&links.views, rules, pins);
         Ok(catalog)
+    }
+
+    /// Finds the names that mean other columns by another search path, and what is labelled.
+    fn find_mixed(&mut self) {
+        let names = |at: &usize| {
+            let relation = self.relations.get(*at);
+            let columns = relation.map(|relation| relation.columns.iter());
+            columns.into_iter().flatten().map(|column| &column.name)
+        };
+        let differ = |found: &(&Arc<str>, &Vec<usize>)| match found.1.as_slice() {
+            [first, rest @ ..] => rest.iter().any(|other| !names(first).eq(names(other))),
+            [] => false,
+        };
+        let mixed = self.by_name.iter().filter(differ);
+        self.mixed = mixed.map(|(name, _)| Arc::clone(name)).collect();
+        let relations = self.relations.iter().enumerate();
+        let labelled = relations.filter(|(_, relation)| relation.is_labelled());
+        self.labelled = labelled.map(|(at, _)| at).collect();
+    }
+
+    /// Whether it depends on the search path which columns a relation of this name has.
+    pub(crate) fn is_mixed(&self, schema: Option<&str>, name: &str) -> bool {
+        schema.is_none_or(|schema| schema == "pg_temp") && self.mixed.contains(name)
     }
 
     /// Keeps the code that runs on the rows of each relation.
@@ -273,6 +306,8 @@ impl Catalog {
                 code: Vec::new(),
                 over_labelled: false,
                 over_settings: false,
+                has_system: column.beside_system,
+                redefines: false,
                 reaches: false,
                 kin: Arc::default(),
                 primary: Vec::new(),
@@ -315,6 +350,10 @@ impl Catalog {
     /// What a relation's name means.
     pub(crate) fn resolve(&self, schema: Option<&str>, name: &str) -> Resolved<'_> {
         let Some(candidates) = self.by_name.get(name) else {
+            // Where long values lie, of whichever relation.
+            if name.starts_with("pg_toast") && !self.labelled.is_empty() {
+                return Resolved::Ambiguous(&self.labelled);
+            }
             return Resolved::Unknown;
         };
         let fits = |relation: &&Relation| match schema {

@@ -342,7 +342,7 @@ impl Session {
         self.pass_barriers().await?;
         let keep =
             self.scope.record() >= weir_policy::RecordLevel::Commands || self.scope.asks_people();
-        let (portal, statement, writes_mask, parameters) = match frontend::bind(self.body(total)) {
+        let (portal, wanted, writes_mask, parameters) = match frontend::bind(self.body(total)) {
             Ok(bind) => (
                 name(bind.portal),
                 name(bind.statement),
@@ -358,7 +358,7 @@ impl Session {
             Err(error) => return Ok(Err(error)),
         };
         let statement = loop {
-            match self.named.statement(&statement, &self.pending) {
+            match self.named.statement(&wanted, &self.pending) {
                 Lookup::Found(statement) => break Some(statement),
                 Lookup::Unknown => break None,
                 Lookup::Undecided if self.server.eof => break None,
@@ -385,7 +385,11 @@ impl Session {
             self.refresh_policy().await?;
             let refused = self.judge_bind(&mut bound).await?;
             bound.opened = self.opening();
-            refused
+            let is_missing = bound.statement.is_none();
+            refused.map(|refusal| match is_missing {
+                true => refusal.of_missing("26000", "prepared statement", &wanted),
+                false => refusal,
+            })
         };
         match refused {
             None => self.forward(total, Owed::Bind(portal, Some(Box::new(bound)))),

@@ -145,6 +145,11 @@ impl CatalogState {
         self.changing |= redefines;
     }
 
+    /// Whether it is what the open transaction alone has seen.
+    pub(super) const fn is_private(&self) -> bool {
+        self.private
+    }
+
     /// A transaction that was prepared, whoever did it, is committed: nobody knows what it has changed.
     pub(super) fn prepared_committed(&mut self) {
         self.dirty = true;

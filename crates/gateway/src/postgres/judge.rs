@@ -118,6 +118,9 @@ impl Session {
                     let before = (&earlier, &made);
                     let candidate = self.candidate(&body, analysed, before, (writes_mask, None));
                     earlier.add(candidate.leaves());
+                    if let Some(statement) = body.get().filter(|_| self.catalog.is_private()) {
+                        earlier.take_back(statement);
+                    }
                     made.add(&body);
                     candidates.push(candidate);
                 }
@@ -153,6 +156,7 @@ impl Session {
                 (portal.writes_mask, portal.opened.clone()),
             )
         });
+        let is_missing = found.is_none();
         let (statement, parameters, bound) = found.unwrap_or_default();
         if let Some(body) = statement.as_ref().and_then(|it| it.body.as_ref())
             && let Some(inner) = body.get()
@@ -160,7 +164,12 @@ impl Session {
             self.settle_names(std::slice::from_ref(inner)).await?;
         }
         let (candidate, analysed) = self.bound(statement.as_deref(), parameters, bound);
-        self.decide_all(vec![candidate], &analysed).await
+        match self.decide_all(vec![candidate], &analysed).await? {
+            Verdict::Deny(refusal) if is_missing => {
+                Ok(Verdict::Deny(refusal.of_missing("34000", "portal", name)))
+            }
+            verdict => Ok(verdict),
+        }
     }
 
     /// Judges a `Bind` as far as a refusal goes: the server plans the statement then, and planning

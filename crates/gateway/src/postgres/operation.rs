@@ -9,7 +9,7 @@ use weir_policy::{
 };
 use weir_sql::{Origin, OutputItem, Statement};
 
-use super::catalog::Catalog;
+use super::catalog::{Catalog, redefines};
 use super::code;
 
 mod definition;
@@ -21,7 +21,9 @@ pub(super) use earlier::Earlier;
 use earlier::Standing;
 pub(super) use outputs::OutputLabels;
 use outputs::TracedOutputs;
-use terms::{changes_reading, effect, is_system_table, label_use, stores_rows, writes_rows};
+use terms::{
+    changes_reading, effect, is_system_table, label_use, notifies_rows, stores_rows, writes_rows,
+};
 
 /// What a statement does, in policy's terms, and enough to read its result by.
 #[derive(Debug, Default)]
@@ -56,6 +58,8 @@ pub(super) struct Judged {
     stores_collected: bool,
     /// Whether the texts that follow may be read in another way once it has run.
     pub(super) rereads: bool,
+    /// Code that it runs may give names another meaning.
+    pub(super) redefines: bool,
     /// What it does to what the statements behind it in its message mean.
     pub(super) leaves: Earlier,
     /// An earlier statement of its message changes what it means.
@@ -224,7 +228,10 @@ impl Judged {
             return;
         };
         let oracle = catalog.oracle(statement, view.earlier.changes_schema());
-        let leaves = view.earlier.with(statement, &oracle);
+        let runs = |code: &weir_sql::Code| code.runs_now && redefines(&code.text);
+        self.redefines |= oracle.redefines() || statement.code.iter().any(runs);
+        self.barrier |= self.redefines;
+        let leaves = view.earlier.with(statement, &oracle, self.redefines);
         let standing = view.earlier.standing(&leaves, statement, &oracle);
         self.leaves.add(&leaves);
         self.rereads |= oracle.rereads();
@@ -268,8 +275,9 @@ impl Judged {
             .extend(oracle.called_by_views().map(|name| (None, name.into())));
         let by_call = oracle.calls_collecting();
         self.collects |= by_call;
-        self.stores_collected |=
-            by_call && stores_rows(statement) || (collects || by_call) && oracle.calls_storing();
+        self.stores_collected |= by_call && stores_rows(statement)
+            || (collects || by_call) && oracle.calls_storing()
+            || notifies_rows(statement);
         if !statement.unless_null.is_empty()
             && statement
                 .unless_null

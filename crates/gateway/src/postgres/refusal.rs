@@ -106,6 +106,21 @@ impl Refusal {
         }
     }
 
+    /// The same of a prepared statement or portal that nobody has made, in the words in which the server says so:
+    /// some drivers prepare again then.
+    pub(super) fn of_missing(self, sqlstate: &'static str, what: &str, name: &[u8]) -> Self {
+        let name = String::from_utf8_lossy(name);
+        let named = match (what, &*name) {
+            ("prepared statement", "") => "unnamed prepared statement does not exist".to_owned(),
+            _ => format!("{what} \"{name}\" does not exist"),
+        };
+        Self {
+            sqlstate,
+            message: named,
+            ..self
+        }
+    }
+
     /// Adds where the evidence is.
     pub(super) fn with_audit_id(mut self, session: &str, number: u64) -> Self {
         if self.sqlstate == "42501" {

@@ -468,7 +468,7 @@ pub(super) fn compares_as_usual(name: &TypeName) -> bool {
 }
 
 /// The server's own type that is named without a length, so that a value of it stays what it is.
-fn plain_type(name: &TypeName) -> Option<&'static str> {
+pub(super) fn plain_type(name: &TypeName) -> Option<&'static str> {
     let found = qualified(&name.names)?;
     let own = found.schema.is_none_or(|schema| schema == "pg_catalog");
     let plain = name.typmods.is_empty() && name.array_bounds.is_empty() && !name.setof;

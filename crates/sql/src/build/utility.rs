@@ -159,7 +159,11 @@ impl Builder {
         self.statement.keys.extend(found.keys.referred);
         self.statement.primary_keys.extend(found.keys.primary);
         if self.statement.changes_schema && !matches!(node, NodeEnum::AlterTableStmt(_)) {
-            let condition = |name| DefinitionColumn { name, into: None };
+            let condition = |name| DefinitionColumn {
+                name,
+                into: None,
+                altered: false,
+            };
             let columns = found.columns.into_iter().map(condition);
             self.statement.columns.extend(columns);
         }
@@ -179,6 +183,7 @@ impl Builder {
                 self.statement.columns.push(DefinitionColumn {
                     name: range.relname.clone(),
                     into: None,
+                    altered: false,
                 });
             }
             None => self.opaque("CLUSTER of every table that was clustered before"),

@@ -17,6 +17,10 @@ const SEEDS: &[&str] = &[
 struct Blind;
 
 impl Oracle for Blind {
+    fn has_system_columns(&self, _: usize) -> bool {
+        false
+    }
+
     fn columns(&self, _: usize) -> Option<&[Column]> {
         None
     }

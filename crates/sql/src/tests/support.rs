@@ -50,6 +50,11 @@ impl Oracle for Catalog<'_> {
         self.tables.get(relation)?.as_deref()
     }
 
+    fn has_system_columns(&self, relation: usize) -> bool {
+        let named = self.statement.relations.get(relation);
+        named.is_some_and(|named| named.name != "scratch")
+    }
+
     fn has_type(&self, relation: usize, column: usize, name: &str) -> bool {
         let column = self.columns(relation).and_then(|all| all.get(column));
         column.is_some_and(|column| match column.name.as_str() {

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::rc::Rc;
 
 use super::Tracer;
-use super::scope::{Col, Item, Prov, Rows, Scope, rename};
+use super::scope::{Col, Item, Prov, Rows, Scope, System, rename};
 use crate::ir::{Alias, From, Join, JoinSide};
 use crate::lineage::Use;
 
@@ -92,16 +92,26 @@ impl Tracer<'_> {
     }
 
     pub(super) fn table_of(&self, relation: usize, alias: Option<&Alias>, rows: Rows) -> Item {
+        let system = self.system(relation);
         match alias {
             Some(alias) => {
-                Item::table(Some(alias.name.clone()), None, rename(rows, &alias.columns))
+                let rows = rename(rows, &alias.columns);
+                Item::table(Some(alias.name.clone()), None, rows, system)
             }
             None => {
                 let reference = self.relations.get(relation);
                 let name = reference.map(|reference| reference.name.clone());
                 let schema = reference.and_then(|reference| reference.schema.clone());
-                Item::table(name, schema, rows)
+                Item::table(name, Some(schema), rows, system)
             }
+        }
+    }
+
+    pub(super) fn system(&self, relation: usize) -> System {
+        if self.oracle.has_system_columns(relation) {
+            System::Known
+        } else {
+            System::Perhaps
         }
     }
 
@@ -162,7 +172,10 @@ impl Tracer<'_> {
         } else {
             join.using.clone()
         };
-        let merged = self.merge(&using, &left_rows, &right_rows, join.side);
+        let mut merged = self.merge(&using, &left_rows, &right_rows, join.side);
+        for column in &mut merged {
+            column.sure &= !join.natural;
+        }
         let merged_rows: Rows = Rc::new(merged.clone());
         let rest = |rows: &[Col]| {
             let names: HashSet<&str> = using.iter().map(String::as_str).collect();

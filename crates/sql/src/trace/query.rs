@@ -277,7 +277,10 @@ impl Tracer<'_> {
                 rows.push(Col::open(any));
             } else {
                 for column in &left {
-                    rows.push(Col::new(column.name.as_deref(), any.clone()));
+                    rows.push(Col {
+                        sure: column.sure,
+                        ..Col::new(column.name.as_deref(), any.clone())
+                    });
                 }
             }
         } else {
@@ -295,7 +298,10 @@ impl Tracer<'_> {
                 } else {
                     prov = prov.derive();
                 }
-                rows.push(Col::new(column.name.as_deref(), prov));
+                rows.push(Col {
+                    sure: column.sure,
+                    ..Col::new(column.name.as_deref(), prov)
+                });
             }
         }
         if !all {

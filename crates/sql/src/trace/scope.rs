@@ -80,6 +80,9 @@ pub(super) struct Col {
     pub(super) name: Option<Rc<str>>,
     pub(super) prov: Prov,
     pub(super) open: bool,
+    /// Whether the text itself names it; else it has its name from the catalog, which may be older than what the
+    /// server will read.
+    pub(super) sure: bool,
     /// Set when it is read, for those that are watched.
     pub(super) watched: Option<Rc<Cell<bool>>>,
 }
@@ -92,6 +95,7 @@ impl Col {
             name: name.map(Rc::from),
             prov,
             open: false,
+            sure: true,
             watched: None,
         }
     }
@@ -105,6 +109,7 @@ impl Col {
             name: None,
             prov,
             open: true,
+            sure: true,
             watched: None,
         }
     }
@@ -174,6 +179,7 @@ pub(super) fn rename(rows: Rows, names: &[String]) -> Rows {
             }
         } else if let Some(name) = names.next() {
             column.name = Some(Rc::from(name.as_str()));
+            column.sure = true;
         }
         renamed.push(column);
     }
@@ -184,26 +190,42 @@ pub(super) fn rename(rows: Rows, names: &[String]) -> Rows {
 #[derive(Clone, Debug)]
 pub(super) struct Item {
     name: Option<String>,
-    schema: Option<String>,
+    /// Of a relation that has no alias, the schema that it is named with: `schema.name.column` finds only these.
+    bare: Option<Option<String>>,
     pub(super) rows: Rows,
     /// Whether `name.column` finds it.
     by_name: bool,
     /// Whether `column` and `*` find it.
     by_column: bool,
-    /// Whether it has system columns.
-    system: bool,
+    system: System,
+}
+
+/// Whether something has system columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum System {
+    /// A relation that has.
+    Known,
+    /// A relation that may have.
+    Perhaps,
+    /// No relation.
+    None,
 }
 
 impl Item {
-    /// A relation, under its alias or its own name.
-    pub(super) fn table(name: Option<String>, schema: Option<String>, rows: Rows) -> Self {
+    /// A relation, under its alias or its own name; with the schema that it is named with, where it has no alias.
+    pub(super) fn table(
+        name: Option<String>,
+        bare: Option<Option<String>>,
+        rows: Rows,
+        system: System,
+    ) -> Self {
         Self {
             name,
-            schema,
+            bare,
             rows,
             by_name: true,
             by_column: true,
-            system: true,
+            system,
         }
     }
 
@@ -213,11 +235,11 @@ impl Item {
         let by_name = name.is_some();
         Self {
             name,
-            schema: None,
+            bare: None,
             rows,
             by_name,
             by_column: true,
-            system: false,
+            system: System::None,
         }
     }
 
@@ -226,11 +248,11 @@ impl Item {
         let name = Some(name.to_owned());
         Self {
             name,
-            schema: None,
+            bare: None,
             rows,
             by_name: true,
             by_column: false,
-            system: true,
+            system: System::Known,
         }
     }
 
@@ -268,18 +290,25 @@ impl<'s> Scope<'s> {
         let (Some(name), schema) = (qualifier.last(), qualifier.iter().rev().nth(1)) else {
             return Vec::new();
         };
-        let matches = |item: &&'s Item| {
-            item.by_name
-                && item.name.as_ref() == Some(name)
-                && match (schema, &item.schema) {
-                    (Some(wanted), Some(schema)) => wanted == schema,
-                    _ => true,
+        let mut found: Vec<&'s Item> = Vec::new();
+        for scope in self.levels() {
+            let named = |item: &&'s Item| item.by_name && item.name.as_ref() == Some(name);
+            let mut is_certain = false;
+            for item in scope.items.iter().filter(named) {
+                match (schema, &item.bare) {
+                    (None, _) => is_certain = true,
+                    // A relation without an alias, in this schema or by the search path in some.
+                    (Some(wanted), Some(Some(schema))) if wanted == schema => is_certain = true,
+                    (Some(_), Some(None)) => {}
+                    (Some(_), _) => continue,
                 }
-        };
-        self.levels()
-            .map(|scope| scope.items.iter().filter(matches).collect::<Vec<_>>())
-            .find(|found| !found.is_empty())
-            .unwrap_or_default()
+                found.push(item);
+            }
+            if is_certain {
+                break;
+            }
+        }
+        found
     }
 }
 
@@ -315,6 +344,7 @@ impl Tracer<'_> {
         let mut open = false;
         for level in scope.levels() {
             let mut exact = None::<Prov>;
+            let mut sure = false;
             for item in level.items.iter().filter(|item| item.by_column) {
                 if !self.spend(item.rows.len()) {
                     return Found {
@@ -326,10 +356,16 @@ impl Tracer<'_> {
                 }
                 for column in item.rows.iter().filter(|column| column.is_named(name)) {
                     column.mark();
+                    sure |= column.sure;
                     exact.get_or_insert_default().absorb(&column.prov);
                 }
             }
             if let Some(mut prov) = exact {
+                if !sure {
+                    let around = self.around(name, level);
+                    open |= !around.origins.is_empty();
+                    maybe.absorb(&around);
+                }
                 if open {
                     prov.absorb(&maybe);
                     prov = prov.derive();
@@ -348,14 +384,17 @@ impl Tracer<'_> {
                     maybe.absorb(&column.prov);
                 }
             }
-            let system = level.items.iter().any(|item| item.system && item.by_column);
-            if system && !open && is_system_column(name) {
-                return Found {
-                    prov: Prov::default(),
-                    whole: false,
-                    stored: false,
-                    exact: true,
-                };
+            if is_system_column(name) {
+                let mut systems = level.items.iter().filter(|item| item.by_column);
+                if !open && systems.clone().any(|item| item.system == System::Known) {
+                    return Found {
+                        prov: Prov::default(),
+                        whole: false,
+                        stored: false,
+                        exact: true,
+                    };
+                }
+                open |= systems.any(|item| item.system == System::Perhaps);
             }
         }
         let rows = scope.qualified(std::slice::from_ref(&name.to_owned()));
@@ -375,6 +414,31 @@ impl Tracer<'_> {
             stored,
             exact: false,
         }
+    }
+
+    /// What a name means around a level if nothing there has it any more: a column, or a whole row.
+    fn around(&mut self, name: &str, level: &Scope<'_>) -> Prov {
+        let mut found = Prov::default();
+        for outer in level.levels().skip(1) {
+            let mut is_certain = false;
+            for item in outer.items.iter().filter(|item| item.by_column) {
+                if !self.spend(item.rows.len()) {
+                    return self.unresolved();
+                }
+                let named = |column: &&Col| column.name.is_none() || column.is_named(name);
+                for column in item.rows.iter().filter(named) {
+                    found.absorb(&column.prov);
+                    is_certain |= column.sure && !column.open;
+                }
+            }
+            if is_certain {
+                return found;
+            }
+        }
+        for item in level.qualified(std::slice::from_ref(&name.to_owned())) {
+            found.absorb(&whole_row(item));
+        }
+        found
     }
 
     fn qualified(&mut self, qualifier: &[String], name: &str, scope: &Scope<'_>) -> Found {
@@ -405,7 +469,7 @@ impl Tracer<'_> {
             } else if item.rows.iter().any(|column| column.name.is_none()) {
                 found.exact = false;
                 found.prov.absorb(&named(&item.rows, name).prov.derive());
-            } else if !(item.system && is_system_column(name)) {
+            } else if !(item.system == System::Known && is_system_column(name)) {
                 // `row.function`: the function sees the whole row.
                 found.whole = true;
                 found.exact = false;

@@ -27,6 +27,8 @@ const MAX_NAME: usize = 63;
 #[derive(Debug, Default)]
 pub(crate) struct Functions {
     known: HashMap<Box<str>, Reach>,
+    /// Those of them that lie in `pg_catalog`.
+    among_own: HashSet<Box<str>>,
     labelled: HashSet<Box<str>>,
     /// Names of labelled columns.
     columns: HashSet<Box<str>>,
@@ -136,6 +138,8 @@ struct Reach {
     rereads: bool,
     /// It may fail with labelled rows in what the server says.
     reports: bool,
+    /// It may give names another meaning.
+    redefines: bool,
 }
 
 impl Functions {
@@ -175,6 +179,13 @@ impl Functions {
                 !row.from_extension
             }
         });
+        let redefining = closure(&by_name, |_, row| {
+            if row.is_source() {
+                redefines(&row.source)
+            } else {
+                !row.from_extension
+            }
+        });
         let reach = |name: &&str| {
             let reach = Reach {
                 trusted: !suspects.contains(name),
@@ -182,6 +193,7 @@ impl Functions {
                 collects: collecting.contains(name),
                 rereads: rereaders.contains(name),
                 reports: reporting.contains(name),
+                redefines: redefining.contains(name),
             };
             (Box::from(*name), reach)
         };
@@ -197,8 +209,11 @@ impl Functions {
         };
         let quiet = by_name.keys().filter(is_quiet).map(|name| Box::from(*name));
         let quiet = quiet.collect();
+        let among_own = rows.iter().filter(|row| row.among_own);
+        let among_own = among_own.map(|row| Box::from(row.name)).collect();
         Self {
             known,
+            among_own,
             labelled,
             columns,
             attached,
@@ -218,23 +233,25 @@ impl Functions {
     /// Whether a call by this name can be trusted.
     pub(crate) fn is_trusted(&self, schema: Option<&str>, name: &str) -> bool {
         match self.known.get(name) {
-            Some(reach) if schema != Some("pg_catalog") => reach.trusted && !is_risky(name),
+            Some(reach) if self.is_among(schema, name) => reach.trusted && !is_risky(name),
             _ => !is_risky(name),
         }
     }
 
     /// Whether a call by this name may leave what it is given where others find it.
     pub(crate) fn keeps(&self, schema: Option<&str>, name: &str) -> bool {
-        let own = self
-            .known
-            .get(name)
-            .filter(|_| schema != Some("pg_catalog"));
+        let own = self.known.get(name).filter(|_| self.is_among(schema, name));
         is_keeper(name) || own.is_some_and(|reach| reach.keeps)
     }
 
     /// Whether the database has a function by this name.
     pub(crate) fn is_redefined(&self, schema: Option<&str>, name: &str) -> bool {
-        schema != Some("pg_catalog") && self.known.contains_key(name)
+        self.is_among(schema, name) && self.known.contains_key(name)
+    }
+
+    /// Whether a name in this schema may be that of a function of the database.
+    fn is_among(&self, schema: Option<&str>, name: &str) -> bool {
+        schema != Some("pg_catalog") || self.among_own.contains(name)
     }
 
     /// Whether a function of the database by this name may put many records into one value.
@@ -255,6 +272,16 @@ impl Functions {
     /// Whether a call by this name may change how the texts that follow are read.
     pub(crate) fn rereads(&self, name: &str) -> bool {
         self.rereads || self.known.get(name).is_some_and(|reach| reach.rereads)
+    }
+
+    /// Whether a call by this name may give names another meaning.
+    pub(crate) fn redefines(&self, name: &str) -> bool {
+        self.known.get(name).is_some_and(|reach| reach.redefines)
+    }
+
+    /// Whether what is called by code that runs by itself may do so.
+    pub(crate) fn redefines_in(&self, code: &str) -> bool {
+        self.named_in(code).any(|reach| reach.redefines)
     }
 
     /// Whether a call by this name may fail with labelled rows in what the server says.
@@ -533,6 +560,11 @@ fn attaches(source: &str) -> bool {
                 "domain" | "type" | "index" | "check" | "generated" | "using" | "statistics"
             )
         })
+}
+
+/// Whether code may give names another meaning: it defines, or runs texts that may.
+pub(crate) fn redefines(source: &str) -> bool {
+    words(source).any(|word| matches!(word.as_str(), "create" | "alter" | "drop" | "execute"))
 }
 
 /// Whether code may change how the session's texts are read.

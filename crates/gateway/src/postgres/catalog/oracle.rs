@@ -377,6 +377,27 @@ impl Oracle<'_> {
         named.any(|name| !self.labels_named(&name).is_empty())
     }
 
+    /// Whether something that it calls, or that runs on the rows that it writes, may give names another meaning.
+    pub(crate) fn redefines(&self) -> bool {
+        let functions = &self.catalog.functions;
+        let called = self.statement.functions.iter().map(|f| &*f.name);
+        let mut called = called.chain(self.called_by_views());
+        let named = self.statement.relations.iter().zip(&self.relations);
+        let mut written = named.filter(|(named, _)| named.access == weir_sql::Access::Write);
+        called.any(|name| functions.redefines(name))
+            || written.any(|(_, found)| match found {
+                Resolved::One(found) => found.redefines,
+                Resolved::Ambiguous(_) => true,
+                Resolved::Unknown => false,
+            })
+    }
+
+    /// Whether it depends on the search path which columns the statement's relation at `index` has.
+    fn is_mixed(&self, index: usize) -> bool {
+        let named = self.statement.relations.get(index);
+        named.is_some_and(|named| self.catalog.is_mixed(named.schema.as_deref(), &named.name))
+    }
+
     /// Schema and name of the statement's relation at `index`, as far as they are known.
     pub(crate) fn name(&self, index: usize) -> (&str, &str) {
         match (
@@ -393,9 +414,19 @@ impl Oracle<'_> {
 impl weir_sql::Oracle for Oracle<'_> {
     fn columns(&self, relation: usize) -> Option<&[weir_sql::Column]> {
         match self.relations.get(relation)? {
+            Resolved::One(_) if self.is_mixed(relation) => None,
             Resolved::One(found) => Some(&found.columns),
             Resolved::Unknown if !self.after_ddl => Some(&[]),
             _ => None,
+        }
+    }
+
+    fn has_system_columns(&self, relation: usize) -> bool {
+        match self.relations.get(relation) {
+            Some(Resolved::One(found)) => {
+                found.has_system && !self.after_ddl && !self.is_mixed(relation)
+            }
+            _ => false,
         }
     }
 

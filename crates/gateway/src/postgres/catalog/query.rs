@@ -6,10 +6,10 @@ use std::borrow::Cow;
 
 /// The statements with the numbers of their columns, in the order in which [`Rows`] holds their results.
 pub(crate) const QUERIES: [(&str, usize); 6] = [
-    (COLUMNS, 10),
+    (COLUMNS, 11),
     (INHERITS, 2),
     (VIEWS, 3),
-    (FUNCTIONS, 4),
+    (FUNCTIONS, 5),
     (ATTACHED, 2),
     (COPIES, 5),
 ];
@@ -37,7 +37,8 @@ const COLUMNS: &str = "SELECT c.oid::pg_catalog.int8::pg_catalog.text, n.nspname
     (c.oid OPERATOR(pg_catalog.<) 16384::pg_catalog.oid OR EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid OPERATOR(pg_catalog.=) c.oid \
     AND (i.indisunique OR i.indisexclusion) AND (i.indexprs IS NOT NULL \
     OR a.attnum OPERATOR(pg_catalog.=) ANY (i.indkey::pg_catalog.int2[]))))::pg_catalog.text, \
-    (a.atthasdef OR a.attidentity OPERATOR(pg_catalog.<>) '')::pg_catalog.text \
+    (a.atthasdef OR a.attidentity OPERATOR(pg_catalog.<>) '')::pg_catalog.text, \
+    (c.relkind OPERATOR(pg_catalog.<>) 'v' AND c.relkind OPERATOR(pg_catalog.<>) 'c')::pg_catalog.text \
     FROM pg_catalog.pg_class c \
     JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace \
     JOIN pg_catalog.pg_attribute a ON a.attrelid OPERATOR(pg_catalog.=) c.oid \
@@ -63,7 +64,8 @@ const FUNCTIONS: &str = "SELECT p.proname::pg_catalog.text, l.lanname::pg_catalo
     OR l.lanname OPERATOR(pg_catalog.=) 'plpgsql') THEN pg_catalog.pg_get_functiondef(p.oid) END, \
     (EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.objid OPERATOR(pg_catalog.=) p.oid \
     AND d.classid OPERATOR(pg_catalog.=) 1255::pg_catalog.oid \
-    AND d.deptype OPERATOR(pg_catalog.=) 'e'))::pg_catalog.text \
+    AND d.deptype OPERATOR(pg_catalog.=) 'e'))::pg_catalog.text, \
+    (p.pronamespace OPERATOR(pg_catalog.=) 11::pg_catalog.oid)::pg_catalog.text \
     FROM pg_catalog.pg_proc p \
     JOIN pg_catalog.pg_language l ON l.oid OPERATOR(pg_catalog.=) p.prolang \
     WHERE p.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid";
@@ -209,6 +211,8 @@ pub(super) struct ColumnRow<'a> {
     pub(super) is_unique: bool,
     /// Whether the server fills it where an insert does not name it.
     pub(super) has_default: bool,
+    /// Whether its relation has system columns.
+    pub(super) beside_system: bool,
 }
 
 /// One view.
@@ -241,6 +245,8 @@ pub(super) struct FunctionRow<'a> {
     /// Its body, and what of its head may run or matter: arguments with their defaults, settings.
     pub(super) source: Cow<'a, str>,
     pub(super) from_extension: bool,
+    /// Whether it lies in `pg_catalog`, among those of the server.
+    pub(super) among_own: bool,
 }
 
 impl FunctionRow<'_> {
@@ -293,6 +299,7 @@ impl Rows {
                 in_primary: cell(row, 7) == "true",
                 is_unique: cell(row, 8) == "true",
                 has_default: cell(row, 9) == "true",
+                beside_system: cell(row, 10) == "true",
             });
         }
         Ok(found)
@@ -361,6 +368,7 @@ impl Rows {
                 language: cell(row, 1),
                 source: without_head(cell(row, 2)),
                 from_extension: cell(row, 3) == "true",
+                among_own: cell(row, 4) == "true",
             })
             .collect())
     }

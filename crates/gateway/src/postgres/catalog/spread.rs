@@ -44,6 +44,33 @@ pub(super) struct Copied {
 }
 
 impl Catalog {
+    /// Finds the relations a write to which may run code that gives names another meaning: their own, that of
+    /// those that they share rows with, or of those whose keys refer to them.
+    pub(super) fn find_redefining(&mut self, copies: &[Copied]) {
+        let by_code = |(at, relation): (usize, &Relation)| {
+            let mut code = relation.code.iter();
+            code.any(|code| self.functions.redefines_in(code))
+                .then_some(at)
+        };
+        let relations = self.relations.iter().enumerate();
+        let mut open: Vec<usize> = relations.filter_map(by_code).collect();
+        while let Some(at) = open.pop() {
+            let Some(relation) = self.relations.get_mut(at) else {
+                continue;
+            };
+            if std::mem::replace(&mut relation.redefines, true) {
+                continue;
+            }
+            let kin = relation
+                .kin
+                .iter()
+                .filter_map(|name| self.by_name.get(name));
+            open.extend(kin.flatten());
+            let referring = copies.iter().filter(|copy| copy.to.0 == at);
+            open.extend(referring.map(|copy| copy.from.0));
+        }
+    }
+
     /// The columns that the server fills from others, and those that it fills them from.
     fn copies(&self, rows: &[query::CopyRow<'_>]) -> Vec<Copied> {
         let place = |oid, attribute: i16| {

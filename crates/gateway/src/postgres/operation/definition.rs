@@ -56,7 +56,8 @@ impl Judged {
                 None => Use::Predicate,
                 Some(into) => {
                     let kept = oracle.labels_named(into);
-                    if labels.iter().all(|label| kept.contains(label)) {
+                    let is_whole = !column.altered || !oracle.shows_part(&labels);
+                    if is_whole && labels.iter().all(|label| kept.contains(label)) {
                         continue;
                     }
                     self.outputs.push(OutputLabels::kept(labels.clone()));

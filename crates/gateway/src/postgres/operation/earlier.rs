@@ -5,7 +5,7 @@
 //! no earlier one had either. Otherwise names must mean what they meant, and no code may have been
 //! defined that shows or keeps what it is given.
 
-use weir_sql::{Effect, Statement};
+use weir_sql::{Effect, Statement, Transaction};
 
 use super::terms::writes_rows;
 use crate::postgres::catalog::Oracle;
@@ -31,6 +31,8 @@ pub(in crate::postgres) struct Earlier {
     attached: bool,
     /// The relations that were made, as they were named.
     made: Vec<(Option<String>, String)>,
+    /// The names of tables that may have other columns now.
+    reshaped: Vec<String>,
 }
 
 /// How a statement stands to what was before it.
@@ -64,10 +66,11 @@ impl Earlier {
             self.made.clear();
         }
         self.made.extend_from_slice(&next.made);
+        self.reshaped.extend_from_slice(&next.reshaped);
     }
 
-    /// What a statement behind these does.
-    pub(super) fn with(&self, statement: &Statement, oracle: &Oracle<'_>) -> Self {
+    /// What a statement behind these does, some of it perhaps by code that gives names another meaning.
+    pub(super) fn with(&self, statement: &Statement, oracle: &Oracle<'_>, redefines: bool) -> Self {
         let makes = makes(statement);
         let is_new = |named: &weir_sql::RelationRef| {
             self.has_made(named)
@@ -77,21 +80,25 @@ impl Earlier {
         let mut named = statement.relations.iter().enumerate();
         let labelled = named.any(|(index, named)| oracle.meets_labelled(index, is_new(named)));
         let schema = statement.changes_schema;
+        let reshaped = (statement.tag == "ALTER TABLE").then_some(&statement.relations);
+        let reshaped = reshaped.into_iter().flatten().map(|one| one.name.clone());
         let code = schema
             && [Effect::Routine, Effect::System, Effect::Foreign]
                 .into_iter()
                 .any(|effect| statement.effects.contains(effect));
         let defined = oracle.defined().filter(|_| !self.moved);
         Self {
-            schema,
+            schema: schema || redefines,
             labelled: labelled || statement.opaque.is_some(),
             moved: schema && labelled && !only_adds(statement),
-            rearranged: schema && !(only_adds(statement) || makes || defines(statement)),
+            rearranged: redefines
+                || schema && !(only_adds(statement) || makes || defines(statement)),
             code,
             loud: code && !is_judged_alone(statement) && defined.is_none(),
             keeps: defined.is_some_and(|defined| defined.keeps),
             attached: schema && !is_routine(statement) && calls_own(statement, oracle),
             made: made_by(statement, oracle),
+            reshaped: reshaped.collect(),
         }
     }
 
@@ -99,6 +106,21 @@ impl Earlier {
     fn has_made(&self, named: &weir_sql::RelationRef) -> bool {
         let mut made = self.made.iter();
         made.any(|(schema, name)| *schema == named.schema && *name == named.name)
+    }
+
+    /// What such a statement leaves where the open transaction has seen definitions that it alone sees: behind it
+    /// names mean again what they meant before.
+    pub(in crate::postgres) fn take_back(&mut self, statement: &Statement) {
+        let takes_back = matches!(
+            statement.transaction,
+            Some(
+                Transaction::Rollback { .. }
+                    | Transaction::RollbackTo(_)
+                    | Transaction::PrepareTransaction(_)
+            )
+        );
+        self.schema |= takes_back;
+        self.rearranged |= takes_back;
     }
 
     /// What a statement that was not understood may do.
@@ -113,6 +135,7 @@ impl Earlier {
             keeps: true,
             attached: true,
             made: Vec::new(),
+            reshaped: Vec::new(),
         }
     }
 
@@ -142,6 +165,11 @@ impl Earlier {
             || (next.loud || next.keeps) && self.attached
             || self.moved && (!statement.relations.is_empty() || calls() || runs() || named())
         {
+            return Standing::Unknown;
+        }
+        let reshaped = |one: &weir_sql::RelationRef| self.reshaped.contains(&one.name);
+        let reads = |one: &&weir_sql::RelationRef| one.access == weir_sql::Access::Read;
+        if next.labelled && statement.relations.iter().filter(reads).any(reshaped) {
             return Standing::Unknown;
         }
         let gains_name = statement.renames.is_some() || statement.adopts;

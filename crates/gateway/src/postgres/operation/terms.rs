@@ -24,6 +24,15 @@ pub(super) fn stores_rows(statement: &Statement) -> bool {
     written || made && !statement.lineage.is_empty()
 }
 
+/// Whether rows that it reads may leave in notifications, which no meter counts.
+pub(super) fn notifies_rows(statement: &Statement) -> bool {
+    use weir_sql::builtin::{FunctionClass, class};
+    let mut called = statement.functions.iter();
+    let mut read = statement.relations.iter();
+    called.any(|function| class(&function.name) == Some(FunctionClass::Notify))
+        && read.any(|relation| relation.access == weir_sql::Access::Read)
+}
+
 /// Whether a write goes to the server's own tables: a definition by other means.
 pub(super) fn is_system_table((schema, name, access): &(Box<str>, Box<str>, Access)) -> bool {
     *access == Access::Write && &**schema == "pg_catalog" && &**name != "pg_settings"

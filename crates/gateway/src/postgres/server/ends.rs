@@ -47,6 +47,9 @@ impl Session {
         self.settle_meter(&mut active);
         self.touched |= active.judged().touches;
         self.reading_unsure |= active.judged().rereads;
+        if active.judged().redefines {
+            self.catalog.schema_changed(true);
+        }
         let shown = active.opening();
         let effects = active.after();
         self.durable.extend(active.finish(Outcome::Completed));
@@ -173,6 +176,9 @@ impl Session {
                 return Ok(self.end_stopped(active, &refusal));
             }
             self.charge_meter(&mut active);
+            if active.judged().redefines {
+                self.catalog.schema_changed(true);
+            }
             if let Err(active) = self.pending.resume(&name, active) {
                 match self.named.portals.get_mut(&name) {
                     Some(portal) => portal.active = Some(active),

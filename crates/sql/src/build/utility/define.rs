@@ -8,7 +8,7 @@ use pg_query::protobuf::{
 
 use super::elements;
 use super::tags::{alter_tag, drop_tag};
-use crate::build::expr::compares_as_usual;
+use crate::build::expr::{compares_as_usual, plain_type};
 use crate::build::inventory::Inventory;
 use crate::build::settings::literal;
 use crate::build::{Builder, is_temporary, text, texts};
@@ -229,7 +229,11 @@ impl Builder {
                 let copies = |name: &str| name.starts_with("tsvector_update_trigger");
                 if create.funcname.last().and_then(text).is_some_and(copies) {
                     let arguments = texts(&create.args).into_iter();
-                    let named = arguments.map(|name| DefinitionColumn { name, into: None });
+                    let named = arguments.map(|name| DefinitionColumn {
+                        name,
+                        into: None,
+                        altered: false,
+                    });
                     self.statement.columns.extend(named);
                 }
             }
@@ -308,6 +312,7 @@ impl Builder {
                         .extend(told.map(|into| DefinitionColumn {
                             name: command.name.clone(),
                             into,
+                            altered: false,
                         }));
                     Some(command.name.clone())
                 }
@@ -320,12 +325,14 @@ impl Builder {
                 },
                 _ => None,
             };
+            let altered = alters(command);
             let named = Inventory::of(&**command).columns;
             self.statement
                 .columns
                 .extend(named.into_iter().map(|name| DefinitionColumn {
                     name,
                     into: into.clone(),
+                    altered,
                 }));
         }
     }
@@ -586,6 +593,23 @@ fn converts(command: &AlterTableCmd) -> bool {
     !usual || column.coll_clause.is_some() || using.is_some_and(|using| !is_cast(using))
 }
 
+/// Whether `USING` gives more than a column in another type, without a length.
+fn alters(command: &AlterTableCmd) -> bool {
+    let Some(NodeEnum::ColumnDef(column)) = command.def.as_deref().and_then(|it| it.node.as_ref())
+    else {
+        return false;
+    };
+    let mut using = column.raw_default.as_deref();
+    while let Some(NodeEnum::TypeCast(cast)) = using.and_then(|using| using.node.as_ref()) {
+        if cast.type_name.as_ref().and_then(plain_type).is_none() {
+            return true;
+        }
+        using = cast.arg.as_deref();
+    }
+    let is_column = |node: &Node| matches!(node.node.as_ref(), Some(NodeEnum::ColumnRef(_)));
+    using.is_some_and(|using| !is_column(using))
+}
+
 /// Whether an expression is a column, or one in another of the server's types.
 fn is_cast(expr: &Node) -> bool {
     match expr.node.as_ref() {
@@ -604,6 +628,7 @@ fn plain_key(key: &Node) -> Option<DefinitionColumn> {
         Some(NodeEnum::PartitionElem(key)) if !key.name.is_empty() => Some(DefinitionColumn {
             name: key.name.clone(),
             into: None,
+            altered: false,
         }),
         _ => None,
     }

@@ -1,0 +1,104 @@
+"""Names that mean something else to the server than they seem to: attacks that make a name fall through to a labelled
+column around it, and words that are names to older servers only. Each runs direct first, where it must succeed."""
+
+from attacks import REAL, TAKEN, function, quiet, work
+
+AROUND = "FROM (SELECT ssn AS note FROM customers WHERE id = 1) x"
+INSIDE = f"SELECT (SELECT upper(note) FROM mate LIMIT 1) {AROUND}"
+SHIFTED = "SELECT upper(x) FROM (SELECT t.*, ssn, 'a' FROM mate t, customers c WHERE c.id = 1) q(v, w, x, y)"
+MATE = ["CREATE TABLE mate (id int, note text)", "INSERT INTO mate VALUES (1, 'a')"]
+RENAMES = "ALTER TABLE mate RENAME note TO n2"
+SHORTENS = "ALTER TABLE mate DROP COLUMN note"
+RUNS = function("mk", f"BEGIN {RENAMES}; RETURN 1; END", "", "int", "plpgsql")
+SHIFTS = function("mk", f"BEGIN {SHORTENS}; RETURN 1; END", "", "int", "plpgsql")
+FIRES = function("mk", f"BEGIN {RENAMES}; RETURN NEW; END", "", "trigger", "plpgsql")
+ON_PLAIN = "AFTER INSERT ON plain {} FOR EACH ROW EXECUTE FUNCTION mk()"
+SWAPS = "ALTER SCHEMA public RENAME TO s_tmp; ALTER SCHEMA s1 RENAME TO public; ALTER SCHEMA s_tmp RENAME TO s1"
+BESIDE = ["CREATE SCHEMA s1", "CREATE TABLE s1.customers (id int, name text, ssn text)"]
+MOVED = "SELECT upper(ssn) FROM s1.customers WHERE id = 1"
+
+# the last step shows the value of customer 1
+FALLS = {
+    "a temporary table in front of another": [
+        *MATE, "CREATE TEMP TABLE mate (z int)", "INSERT INTO pg_temp.mate VALUES (1)", INSIDE],
+    "a temporary table in front of another, beside": [
+        *MATE, "CREATE TEMP TABLE mate (z int)", "INSERT INTO pg_temp.mate VALUES (1)",
+        f"SELECT l.q {AROUND}, LATERAL (SELECT upper(note) q FROM mate) l"],
+    "a temporary table with fewer columns": [
+        *MATE, "CREATE TEMP TABLE mate (z int)", "INSERT INTO pg_temp.mate VALUES (1)",
+        "SELECT upper(w) FROM (SELECT t.*, ssn FROM mate t, customers c WHERE c.id = 1) q(v, w)"],
+    "a view, which has no system columns": [
+        "SELECT (SELECT upper(ctid) FROM customer_names LIMIT 1) FROM (SELECT ssn FROM customers WHERE id = 1) x(ctid)"],
+    "a view of the server's, which has none either": [
+        "SELECT (SELECT upper(xmin) FROM pg_tables LIMIT 1) FROM (SELECT ssn FROM customers WHERE id = 1) x(xmin)"],
+    "a function of the name of a system column": [
+        function("ctid", "SELECT ($1).number", "customer_view"), "SELECT v.ctid FROM customer_view v WHERE id = 1"],
+    "a schema in front of a query's name": [
+        "SELECT (SELECT upper(public.customers.ssn) FROM (SELECT 'a' AS ssn) customers LIMIT 1) FROM customers WHERE id = 1"],
+    "a schema in front of an alias": [
+        "SELECT (SELECT upper(public.customers.ssn) FROM plain AS customers LIMIT 1) FROM public.customers WHERE id = 1"],
+    "a schema in front of a common table expression": [
+        "WITH customers AS (SELECT 'a' AS ssn) SELECT (SELECT upper(public.customers.ssn) FROM customers) "
+        "FROM public.customers WHERE id = 1"],
+    "a schema in front of a whole row": [
+        "SELECT (SELECT public.customers.*::text FROM (SELECT 1 x) customers) FROM customers WHERE id = 1"],
+    "a function that renames a column": [*MATE, RUNS, "SELECT mk()", INSIDE],
+    "a function that renames a column, in one message": [*MATE, RUNS, f"SELECT mk(); {INSIDE}"],
+    "a function that drops a column": [*MATE, "ALTER TABLE mate ADD more text", SHIFTS, "SELECT mk()", SHIFTED],
+    "a function that drops a column, in one message": [
+        *MATE, "ALTER TABLE mate ADD more text", SHIFTS, f"SELECT mk(); {SHIFTED}"],
+    "a block that renames a column, in one message": [*MATE, f"DO $$ BEGIN {RENAMES}; END $$; {INSIDE}"],
+    "a procedure that renames a column": [
+        *MATE, f"CREATE PROCEDURE pk() LANGUAGE plpgsql AS $$ BEGIN {RENAMES}; END $$", "CALL pk()", INSIDE],
+    "a trigger that renames a column": [
+        *MATE, FIRES, f"CREATE TRIGGER t {ON_PLAIN.format('')}", "INSERT INTO plain VALUES (9000, 'a')", INSIDE],
+    "a trigger behind a foreign key that renames a column": [
+        *MATE, "CREATE TABLE parent (id int PRIMARY KEY)", "CREATE TABLE child (id int REFERENCES parent ON DELETE CASCADE)",
+        "INSERT INTO parent VALUES (1)", "INSERT INTO child VALUES (1)", FIRES.replace("RETURN NEW", "RETURN OLD"),
+        "CREATE TRIGGER t AFTER DELETE ON child FOR EACH ROW EXECUTE FUNCTION mk()", "DELETE FROM parent", INSIDE],
+    "a deferred trigger that renames a column": [
+        *MATE, FIRES, f"CREATE CONSTRAINT TRIGGER t {ON_PLAIN.format('DEFERRABLE INITIALLY DEFERRED')}",
+        "INSERT INTO plain VALUES (9000, 'a')", "SET CONSTRAINTS ALL IMMEDIATE", INSIDE],
+    "a column that is dropped, in one message": [*MATE, f"{SHORTENS}; {INSIDE}"],
+    "a column that is dropped for another, in one message": [
+        *MATE, "ALTER TABLE mate ADD more text", f"{SHORTENS}; {SHIFTED}"],
+    "a column that is taken back, in one message": [
+        "CREATE TABLE mate (id int)", "INSERT INTO mate VALUES (1)", "SAVEPOINT a", "ALTER TABLE mate ADD note text",
+        f"ROLLBACK TO a; {INSIDE}"],
+    "a column that is taken back, in front of others, in one message": [
+        "CREATE TABLE mate (id int, a text)", "INSERT INTO mate VALUES (1)", "SAVEPOINT a", "ALTER TABLE mate ADD note text",
+        f"ROLLBACK TO a; {SHIFTED}"],
+    "a function that swaps schemas": [
+        *BESIDE, function("pg_temp.sw", f"BEGIN {SWAPS}; RETURN 1; END", "", "int", "plpgsql"), "SELECT pg_temp.sw()", MOVED],
+    "a block that swaps schemas, in one message": [*BESIDE, f"DO $$ BEGIN {SWAPS}; END $$; {MOVED}"],
+}
+
+# words that are keywords since PostgreSQL 16 or 17: to servers before they are names like any other
+OLDER = {
+    "a column called like a newer keyword": [
+        'SELECT upper(system_user) FROM (SELECT ssn AS "system_user" FROM customers WHERE id = 1) s'],
+} | {
+    f"a function called {name}, of {args or 'nothing'}": [
+        function(f'public."{name}"', TAKEN, "int" if args else ""), f"SELECT {name}({args})"]
+    for name, args in (("merge_action", ""), ("json_scalar", "1"), ("json_serialize", "1"), ("json_array", ""),
+                       ("json_array", "1"), ("json_object", "1"))
+}
+
+# ordinary queries, in some of which an inner name is also that of a column around it
+WORK = [
+    "SELECT c.id, (SELECT max(id) FROM orders) FROM customers c WHERE c.id < 3",
+    "SELECT name FROM customers WHERE EXISTS (SELECT 1 FROM orders WHERE body = 'order 1' AND id = 1) AND id < 3",
+    "SELECT id FROM customers c WHERE id IN (SELECT id FROM plain) AND ctid IS NOT NULL",
+    "SELECT public.customers.id FROM public.customers WHERE public.customers.id < 3",
+    "SELECT public.customers.id FROM customers WHERE public.customers.id < 3",
+    "SELECT current_user, session_user",
+]
+
+
+def claims(scene, results):
+    """All of them."""
+    older = OLDER if scene.server.major < 16 else {}
+    for name, steps in (FALLS | older).items():
+        results.check(f"names: {name} shows no labelled value", quiet, scene, steps, REAL)
+    for sql in WORK:
+        results.check(f"names: works as before: {sql[:60]}", work, scene, sql)
