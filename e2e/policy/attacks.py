@@ -293,6 +293,13 @@ RECORDS = {
                       "SELECT 1"],
     "an aggregate": [PACKED],
     "a view": ["CREATE VIEW w AS SELECT * FROM orders", "SELECT body FROM w WHERE id <= 12000 ORDER BY id"],
+    "a view of the same message": [
+        "CREATE TEMP VIEW tv AS SELECT * FROM orders; SELECT * FROM tv WHERE id <= 12000 ORDER BY id"],
+    "a view over a view of the same message": [
+        "CREATE TEMP VIEW tv AS SELECT * FROM orders; CREATE TEMP VIEW tw AS TABLE tv; SELECT * FROM tw ORDER BY id LIMIT 12000"],
+    "a block that joins": [
+        "DO $$ DECLARE r record; acc text := ''; BEGIN FOR r IN SELECT * FROM orders WHERE id <= 12000 ORDER BY id LOOP "
+        "acc := textcat(acc, r.body); END LOOP; INSERT INTO plain VALUES (9000, acc); END $$", KEPT],
     "an array of a subquery": ["SELECT ARRAY(SELECT body FROM orders WHERE id <= 12000)"],
     "a new table": [f"CREATE TABLE packed AS {PACKED}", "SELECT * FROM packed"],
     "an insert": [f"INSERT INTO plain SELECT 9000, ({PACKED})", KEPT],

@@ -178,6 +178,8 @@ impl FunctionClass {
                 "percentile_*",
                 "json_arrayagg",
                 "json_objectagg",
+                "*_to_xml",
+                "*_to_xml_and_xmlschema",
             ],
             FunctionClass::Definitions => &[
                 "pg_get_viewdef",

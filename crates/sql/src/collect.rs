@@ -12,6 +12,7 @@ pub(crate) const PICKS: usize = 16;
 pub fn is_collecting(name: &str) -> bool {
     name.ends_with("_agg")
         || name.contains("_agg_")
+        || name.contains("_to_xml")
         || matches!(name, "xmlagg" | "json_arrayagg" | "json_objectagg")
 }
 

@@ -52,6 +52,8 @@ pub struct Statement {
     /// Columns of what is written that limit it only as far as they may be null: a WHERE clause
     /// asks for no more than that they are not.
     pub unless_null: Vec<String>,
+    /// Which setting it changes is known only as far as `pg_settings` is the server's own: WHERE names it there.
+    pub asks_settings: bool,
     /// Whether the statement itself sends rows (a `PREPARE` does not, a `FETCH` may).
     pub returns_rows: bool,
     /// Whether a data-modifying statement has a RETURNING clause at the top level.

@@ -245,6 +245,11 @@ impl Catalog {
         self.labelled = labelled.map(|(at, _)| at).collect();
     }
 
+    /// Whether just one relation has this name.
+    pub(crate) fn has_one(&self, name: &str) -> bool {
+        self.by_name.get(name).is_some_and(|found| found.len() == 1)
+    }
+
     /// Whether it depends on the search path which columns a relation of this name has.
     pub(crate) fn is_mixed(&self, schema: Option<&str>, name: &str) -> bool {
         schema.is_none_or(|schema| schema == "pg_temp") && self.mixed.contains(name)

@@ -214,6 +214,12 @@ impl Judged {
         let collects = statement.collects();
         self.collects |= collects;
         self.stores_collected |= statement.stores_collected;
+        let is_own = |catalog: &Catalog| catalog.has_one("pg_settings");
+        if statement.asks_settings
+            && (view.earlier.changes_schema() || !view.catalog.is_some_and(is_own))
+        {
+            self.settings.push("*".into());
+        }
         let Some(catalog) = view.catalog else {
             let unknown = |f: &weir_sql::FunctionRef| weir_sql::builtin::class(&f.name).is_none();
             self.rereads |= statement.functions.iter().any(unknown);
@@ -251,6 +257,12 @@ impl Judged {
                     (schema.into(), name.into(), access(relation.access))
                 }),
         );
+        // A view that an earlier statement of the message makes stands for what it is over.
+        for relation in &statement.relations {
+            let over = view.earlier.over(relation).cloned();
+            self.relations
+                .extend(over.map(|(schema, name)| (schema, name, access(relation.access))));
+        }
         let named = |(schema, name): &(Arc<str>, Arc<str>), by: &weir_sql::RelationRef| {
             (Box::from(&**schema), Box::from(&**name), access(by.access))
         };

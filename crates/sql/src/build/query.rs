@@ -2,7 +2,7 @@
 
 use pg_query::NodeEnum;
 use pg_query::protobuf::{
-    CommonTableExpr, Node, ResTarget, SelectStmt, SetOperation, WithClause, a_const,
+    CommonTableExpr, Node, RangeVar, ResTarget, SelectStmt, SetOperation, WithClause, a_const,
 };
 
 use super::{Builder, text, texts};
@@ -86,7 +86,14 @@ impl Builder {
         };
         let outer = std::mem::take(&mut self.given);
         let from = self.items(&select.from_clause);
-        self.given = given(select);
+        self.given = match select.from_clause.as_slice() {
+            [
+                Node {
+                    node: Some(NodeEnum::RangeVar(range)),
+                },
+            ] if self.is_settings(range) => given(select),
+            _ => Vec::new(),
+        };
         let targets = self.targets(&select.target_list);
         self.given = Vec::new();
         let body = Body::Select(Box::new(Select {
@@ -192,6 +199,14 @@ impl Builder {
             Some(target.name.clone())
         };
         Target { name, expr }
+    }
+
+    /// Whether a name is that of the server's view of its settings, as far as the text says.
+    fn is_settings(&self, range: &RangeVar) -> bool {
+        let mut ctes = self.scopes.iter().flatten();
+        range.relname == "pg_settings"
+            && matches!(range.schemaname.as_str(), "" | "pg_catalog")
+            && !ctes.any(|(name, _)| *name == range.relname)
     }
 
     /// Opens the scope of a WITH clause; `leave` closes it.
@@ -312,22 +327,11 @@ fn inferred_name(node: &Node) -> Option<String> {
 }
 
 /// The columns of the one relation of a select that its WHERE clause says equal a literal: targets
-/// are computed for such rows only.
+/// are computed for such rows only. The relation's own values stay what they are meanwhile.
 fn given(select: &SelectStmt) -> Vec<(String, String)> {
     use pg_query::protobuf::{AExprKind, BoolExprType};
-    let single = matches!(
-        select.from_clause.as_slice(),
-        [Node {
-            node: Some(NodeEnum::RangeVar(_))
-        }]
-    );
     let mut found = Vec::new();
-    let mut open: Vec<&Node> = select
-        .where_clause
-        .as_deref()
-        .filter(|_| single)
-        .into_iter()
-        .collect();
+    let mut open: Vec<&Node> = select.where_clause.as_deref().into_iter().collect();
     while let Some(condition) = open.pop() {
         match condition.node.as_ref() {
             Some(NodeEnum::BoolExpr(expr)) if expr.boolop == BoolExprType::AndExpr as i32 => {

@@ -76,8 +76,11 @@ impl Builder {
             let (_, value) = given.find(|(name, _)| name == column)?;
             Some(value.clone())
         };
-        let name = arg(0)
-            .or_else(given)
+        let by_name = arg(0);
+        let given = by_name.is_none().then(given).flatten();
+        self.statement.asks_settings |= given.is_some();
+        let name = by_name
+            .or(given)
             .map_or_else(|| "*".to_owned(), |name| name.to_ascii_lowercase());
         let local = arg(2).is_some_and(|local| "true".starts_with(&local.to_ascii_lowercase()));
         self.setting(name, arg(1), local, SettingTarget::Session);

@@ -564,27 +564,39 @@ fn knows_the_setting_that_a_condition_names() {
             "work_mem",
         ),
         (
-            "SELECT set_config(name, 'x', false) FROM s WHERE a AND name = 'A.b'",
+            "SELECT set_config(name, 'x', false) FROM pg_settings s WHERE a AND name = 'A.b'",
             "a.b",
         ),
         (
-            "SELECT set_config(name, 'x', false) FROM s WHERE name = 'a' OR b",
+            "SELECT set_config(name, 'x', false) FROM s WHERE name = 'a'",
             "*",
         ),
         (
-            "SELECT set_config(name, 'x', false) FROM s, t WHERE name = 'a'",
+            "SELECT set_config(name, 'x', false) FROM public.pg_settings WHERE name = 'a'",
             "*",
         ),
         (
-            "SELECT 1 FROM s WHERE name = 'a' AND set_config(name, 'x', false) = ''",
+            "WITH pg_settings AS (SELECT 'a' AS name) SELECT set_config(name, 'x', false) FROM pg_settings WHERE name = 'a'",
             "*",
         ),
         (
-            "SELECT (SELECT set_config(name, 'x', false) FROM t) FROM s WHERE name = 'a'",
+            "SELECT set_config(name, 'x', false) FROM pg_settings WHERE name = 'a' OR b",
             "*",
         ),
         (
-            "SELECT set_config(other, 'x', false) FROM s WHERE name = 'a'",
+            "SELECT set_config(name, 'x', false) FROM pg_settings s, t WHERE name = 'a'",
+            "*",
+        ),
+        (
+            "SELECT 1 FROM pg_settings WHERE name = 'a' AND set_config(name, 'x', false) = ''",
+            "*",
+        ),
+        (
+            "SELECT (SELECT set_config(name, 'x', false) FROM t) FROM pg_settings WHERE name = 'a'",
+            "*",
+        ),
+        (
+            "SELECT set_config(other, 'x', false) FROM pg_settings WHERE name = 'a'",
             "*",
         ),
     ];

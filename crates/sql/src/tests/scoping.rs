@@ -16,6 +16,69 @@ fn relations(sql: &str) -> String {
 }
 
 #[test]
+fn a_schema_in_front_of_a_name_means_a_relation_without_an_alias() {
+    let cases = [
+        (
+            "SELECT (SELECT public.customers.ssn FROM (SELECT 'a' AS ssn) customers) FROM public.customers",
+            "~",
+        ),
+        (
+            "SELECT (SELECT public.customers.ssn FROM leads AS customers) FROM customers",
+            "~",
+        ),
+        (
+            "WITH customers AS (SELECT 'a' AS ssn) SELECT (SELECT public.customers.ssn FROM customers) FROM public.customers",
+            "~",
+        ),
+        ("SELECT public.customers.ssn FROM customers", "="),
+        ("SELECT x.customers.ssn FROM public.customers", "~"),
+    ];
+    for (sql, expected) in cases {
+        assert_eq!(outputs(sql), expected, "{sql}");
+    }
+}
+
+#[test]
+fn what_the_catalog_names_may_be_gone_and_mean_what_is_around() {
+    let cases = [
+        // `note` of leads may be dropped by now, and then it is the one outside.
+        (
+            "SELECT (SELECT note FROM leads LIMIT 1) FROM (SELECT ssn AS note FROM customers) x",
+            "~",
+        ),
+        (
+            "SELECT (SELECT note FROM leads LIMIT 1) FROM (SELECT id AS note FROM customers) x",
+            ".",
+        ),
+        (
+            "SELECT (SELECT note FROM leads LIMIT 1) FROM customers note",
+            "~",
+        ),
+        // What the text itself names is there.
+        (
+            "SELECT (SELECT note FROM (SELECT 1 AS note) l) FROM (SELECT ssn AS note FROM customers) x",
+            ".",
+        ),
+        (
+            "SELECT (SELECT l.note FROM leads l LIMIT 1) FROM (SELECT ssn AS note FROM customers) x",
+            ".",
+        ),
+        // `scratch` may be a view, which has no system columns.
+        (
+            "SELECT (SELECT ctid FROM scratch LIMIT 1) FROM (SELECT ssn FROM customers) x(ctid)",
+            "~",
+        ),
+        (
+            "SELECT (SELECT ctid FROM leads LIMIT 1) FROM (SELECT ssn FROM customers) x(ctid)",
+            ".",
+        ),
+    ];
+    for (sql, expected) in cases {
+        assert_eq!(outputs(sql), expected, "{sql}");
+    }
+}
+
+#[test]
 fn a_cte_hides_a_table_within_its_scope_only() {
     let cases = [
         ("WITH c AS (SELECT 1) SELECT * FROM c", ""),

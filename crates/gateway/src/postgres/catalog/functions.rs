@@ -409,10 +409,28 @@ fn stores(row: &FunctionRow<'_>) -> bool {
 /// Whether code may put many records into one value: by an aggregate, or piece by piece in a loop.
 pub(crate) fn collects(source: &str) -> bool {
     let has = |wanted: fn(&str) -> bool| words(source).any(|word| wanted(&word));
-    let adds = source.contains("||")
-        || has(|word| word.starts_with("array_") || word.starts_with("concat") || word == "format");
+    let adds = source.contains("||") || has(joins);
     has(|word| weir_sql::is_collecting(word) || word == "array")
         || adds && has(|word| matches!(word, "loop" | "recursive"))
+}
+
+/// Whether a function of the server's of this name may put one value into another.
+fn joins(name: &str) -> bool {
+    name.starts_with("array_")
+        || name.starts_with("concat")
+        || name.starts_with("jsonb_")
+        || matches!(
+            name,
+            "byteacat"
+                | "format"
+                | "lpad"
+                | "overlay"
+                | "regexp_replace"
+                | "replace"
+                | "rpad"
+                | "textcat"
+                | "xmlconcat"
+        )
 }
 
 /// Whether a source has a word of a statement that stores something, or may hide one. A cursor or a

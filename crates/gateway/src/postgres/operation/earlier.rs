@@ -29,10 +29,20 @@ pub(in crate::postgres) struct Earlier {
     keeps: bool,
     /// Functions of the database were put where they run by themselves.
     attached: bool,
-    /// The relations that were made, as they were named.
-    made: Vec<(Option<String>, String)>,
+    /// The relations that were made.
+    made: Vec<Made>,
     /// The names of tables that may have other columns now.
     reshaped: Vec<String>,
+}
+
+/// A relation that was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Made {
+    /// As it was named.
+    schema: Option<String>,
+    name: String,
+    /// What lies behind it, if it is a view: schemas and names.
+    over: Vec<(Box<str>, Box<str>)>,
 }
 
 /// How a statement stands to what was before it.
@@ -97,7 +107,7 @@ impl Earlier {
             loud: code && !is_judged_alone(statement) && defined.is_none(),
             keeps: defined.is_some_and(|defined| defined.keeps),
             attached: schema && !is_routine(statement) && calls_own(statement, oracle),
-            made: made_by(statement, oracle),
+            made: self.made_by(statement, oracle),
             reshaped: reshaped.collect(),
         }
     }
@@ -105,7 +115,47 @@ impl Earlier {
     /// Whether a relation was made by this name.
     fn has_made(&self, named: &weir_sql::RelationRef) -> bool {
         let mut made = self.made.iter();
-        made.any(|(schema, name)| *schema == named.schema && *name == named.name)
+        made.any(|made| made.schema == named.schema && made.name == named.name)
+    }
+
+    /// What lies behind a relation if it is a view that was made: schemas and names.
+    pub(super) fn over(
+        &self,
+        named: &weir_sql::RelationRef,
+    ) -> impl Iterator<Item = &(Box<str>, Box<str>)> {
+        let made = self.made.iter().filter(|made| made.name == named.name);
+        made.flat_map(|made| &made.over)
+    }
+
+    /// The relation that a statement makes: it fails where there is one of this name, or does nothing.
+    fn made_by(&self, statement: &Statement, oracle: &Oracle<'_>) -> Vec<Made> {
+        let mut named = statement.relations.iter().enumerate();
+        let written = named.find(|(_, relation)| relation.access == weir_sql::Access::Write);
+        let is_new = |at: usize| !statement.unless_exists || oracle.is_unknown(at);
+        let made = written.filter(|(at, _)| makes(statement) && is_new(*at));
+        let read = |(_, one): &(usize, &weir_sql::RelationRef)| {
+            one.access == weir_sql::Access::Read && statement.tag == "CREATE VIEW"
+        };
+        let owned = |(schema, name): (&str, &str)| (Box::from(schema), Box::from(name));
+        let made = made.map(|(_, relation)| Made {
+            schema: relation.schema.clone(),
+            name: relation.name.clone(),
+            over: statement
+                .relations
+                .iter()
+                .enumerate()
+                .filter(read)
+                .flat_map(|(at, one)| {
+                    let behind = oracle
+                        .behind(at)
+                        .iter()
+                        .map(|(schema, name)| (&**schema, &**name));
+                    let seen = std::iter::once(oracle.name(at)).chain(behind).map(owned);
+                    seen.chain(self.over(one).cloned())
+                })
+                .collect(),
+        });
+        made.into_iter().collect()
     }
 
     /// What such a statement leaves where the open transaction has seen definitions that it alone sees: behind it
@@ -186,7 +236,7 @@ impl Earlier {
         let defined = self.code || self.loud || self.keeps || self.attached;
         let named_now = |one: &weir_sql::RelationRef| {
             let mut made = self.made.iter();
-            made.any(|(_, name)| *name == one.name)
+            made.any(|made| made.name == one.name)
         };
         let read = |one: &&weir_sql::RelationRef| one.access == weir_sql::Access::Read;
         let mut relations = statement.relations.iter().enumerate();
@@ -263,17 +313,6 @@ fn makes(statement: &Statement) -> bool {
                 | "CREATE MATERIALIZED VIEW"
                 | "CREATE SEQUENCE"
         )
-}
-
-/// The relation that a statement makes: it fails where there is one of this name, or does nothing.
-fn made_by(statement: &Statement, oracle: &Oracle<'_>) -> Vec<(Option<String>, String)> {
-    let mut written = statement.relations.iter().enumerate();
-    let written = written.find(|(_, relation)| relation.access == weir_sql::Access::Write);
-    let is_new = |at: usize| !statement.unless_exists || oracle.is_unknown(at);
-    let made = written.filter(|(at, _)| makes(statement) && is_new(*at));
-    made.map(|(_, relation)| (relation.schema.clone(), relation.name.clone()))
-        .into_iter()
-        .collect()
 }
 
 /// Whether a statement calls more than the server's own functions.
