@@ -100,6 +100,21 @@ def attack(scene, steps, wanted, w=None):
         direct.close()
 
 
+def of_others(scene):
+    """What another session has for itself alone is in nobody else's way."""
+    other = scene.conn()
+    equal(other.query("CREATE TEMP TABLE customers (zz int)").errors, [])
+    equal(other.query("CREATE FUNCTION pg_temp.count(x text) RETURNS int LANGUAGE sql AS 'SELECT 1'").errors, [])
+    conn, fresh = scene.conn(), scene.conn()
+    equal(conn.query("CREATE TEMP TABLE own (x int)").errors, [])
+    for one in (conn, fresh):
+        equal(one.query("SELECT id, name FROM customers WHERE id = 1").code, None, "a table of the same name")
+        equal(one.query("SELECT count(name) FROM customers WHERE id = 1").rows, [[b"1"]], "a function of the same name")
+    equal(conn.query("SELECT x FROM own").rows, [], "its own")
+    for one in (other, conn, fresh):
+        one.close()
+
+
 def reserved(scene):
     """There is no name that a client can give so that Weir runs what waits for people."""
     conn = scene.conn()
@@ -175,3 +190,4 @@ def claims(scene, results):
     w.stop()
     results.check("session: a window counts the rows of every portal", portals, scene)
     results.check("session: a name of Weir's own runs nothing", reserved, scene)
+    results.check("session: temporary objects of others are in nobody's way", of_others, scene)

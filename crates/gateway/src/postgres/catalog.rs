@@ -101,6 +101,8 @@ pub(crate) struct Catalog {
     /// The relations with labelled columns: the server may keep long values of theirs in relations of its own.
     labelled: Vec<usize>,
     functions: Functions,
+    /// Something in it goes with the session that has read it, and is there for that one alone.
+    pub(crate) is_temporary: bool,
     all_labels: Vec<LabelId>,
     /// Those whose masks show a part of the value, sorted.
     partial: Vec<LabelId>,
@@ -217,6 +219,9 @@ impl Catalog {
             let labelled = catalog.labelled(&attached);
             catalog.functions = Functions::build(rows.functions()?, labelled);
         }
+        let mut relations = catalog.relations.iter();
+        catalog.is_temporary = relations.any(|one| one.schema.starts_with("pg_temp"))
+            || rows.functions()?.iter().any(|one| one.is_temporary);
         catalog.find_mixed();
         catalog.find_kin(&links.inherits);
         catalog.keep_code(&attached);

@@ -250,6 +250,8 @@ impl Session {
                 .max(self.catalog.outdated_by)
                 .max(self.shared.catalogs.changed_at(&key));
             let newer = |at: Instant| given_up.is_none_or(|given_up| at > given_up);
+            let has_own = |catalog: &Arc<Catalog>| catalog.is_temporary;
+            let shared = shared.filter(|_| !self.catalog.current.as_ref().is_some_and(has_own));
             if let Some((catalog, at)) =
                 shared.filter(|(_, at)| at.elapsed() < refresh && newer(*at))
             {
@@ -314,7 +316,8 @@ impl Session {
         };
         let catalog = Arc::new(catalog);
         let private = in_transaction && self.catalog.dirty;
-        let published = (!private).then(|| (Arc::clone(&catalog), now));
+        let for_all = !private && !catalog.is_temporary;
+        let published = for_all.then(|| (Arc::clone(&catalog), now));
         self.shared.catalogs.keep(key, &digest, pins, published);
         self.catalog.take(catalog, now, refresh, private);
         Ok(Ok(()))
@@ -328,10 +331,10 @@ impl Session {
         digest: &str,
     ) -> Result<Option<Arc<Catalog>>, SessionEnd> {
         let shared = self.shared.catalogs.shared(key, digest);
-        let known = [
-            shared.map(|(catalog, _)| catalog),
-            self.catalog.current.clone(),
-        ];
+        let current = self.catalog.current.clone();
+        let has_own = current.as_ref().is_some_and(|current| current.is_temporary);
+        let shared = shared.filter(|_| !has_own);
+        let known = [shared.map(|(catalog, _)| catalog), current];
         let has_stamp = |catalog: &Arc<Catalog>| catalog.stamp.is_some();
         let known: Vec<_> = known.into_iter().flatten().filter(has_stamp).collect();
         if known.is_empty() {

@@ -409,22 +409,48 @@ fn startup_settings(startup: &Startup) -> Vec<String> {
         .filter(|(name, _)| !NOT_SETTINGS.contains(&name.as_slice()) && !name.starts_with(b"_pq_."))
         .map(|(name, _)| String::from_utf8_lossy(name).to_lowercase());
     let options = startup.parameter("options").unwrap_or_default();
-    let options = String::from_utf8_lossy(options).into_owned();
-    let mut words = options.split_ascii_whitespace();
+    let mut words = option_words(options).into_iter();
     let mut found: Vec<String> = own.collect();
     while let Some(word) = words.next() {
         let setting = match word.strip_prefix("--").or_else(|| word.strip_prefix("-c")) {
             Some("") => words.next().unwrap_or_default(),
-            Some(setting) => setting,
+            Some(setting) => setting.to_owned(),
             None => {
                 found.push("*".to_owned());
                 continue;
             }
         };
         let name = setting.split('=').next().unwrap_or_default();
-        found.push(name.replace(['-', '\\'], "_").to_lowercase());
+        found.push(name.replace('-', "_").to_lowercase());
     }
     found
+}
+
+/// The words of `options`, as the server splits them: at white space, but for what stands behind a backslash, which
+/// is left out.
+fn option_words(options: &[u8]) -> Vec<String> {
+    let is_space = |byte: u8| byte.is_ascii_whitespace() || byte == 0x0b;
+    let mut words: Vec<Vec<u8>> = Vec::new();
+    let (mut inside, mut escaped) = (false, false);
+    for byte in options.iter().copied() {
+        if !escaped && is_space(byte) {
+            inside = false;
+            continue;
+        }
+        if !std::mem::replace(&mut inside, true) {
+            words.push(Vec::new());
+        }
+        if !escaped && byte == b'\\' {
+            escaped = true;
+            continue;
+        }
+        escaped = false;
+        if let Some(word) = words.last_mut() {
+            word.push(byte);
+        }
+    }
+    let text = |word: Vec<u8>| String::from_utf8_lossy(&word).into_owned();
+    words.into_iter().map(text).collect()
 }
 
 async fn run(
@@ -543,6 +569,21 @@ async fn run(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn options_are_split_as_the_server_splits_them() {
+        let cases: [(&[u8], &[&str]); 6] = [
+            (b"-c rol\\e=support", &["-c", "role=support"]),
+            (b"--ro\\le=x", &["--role=x"]),
+            (b"-c\x0brole=x\n -c\ta=b", &["-c", "role=x", "-c", "a=b"]),
+            (b"-c a=b\\ c", &["-c", "a=b c"]),
+            (b"a\\\\b \\", &["a\\b", ""]),
+            (b"  ", &[]),
+        ];
+        for (options, words) in cases {
+            assert_eq!(option_words(options), words);
+        }
+    }
 
     #[test]
     fn startup_options_are_settings_like_any_other() {

@@ -9,7 +9,7 @@ pub(crate) const QUERIES: [(&str, usize); 6] = [
     (COLUMNS, 11),
     (INHERITS, 2),
     (VIEWS, 3),
-    (FUNCTIONS, 5),
+    (FUNCTIONS, 6),
     (ATTACHED, 2),
     (COPIES, 5),
 ];
@@ -48,6 +48,7 @@ const COLUMNS: &str = "SELECT c.oid::pg_catalog.int8::pg_catalog.text, n.nspname
     OR c.relkind OPERATOR(pg_catalog.=) 'v' OR c.relkind OPERATOR(pg_catalog.=) 'm' \
     OR c.relkind OPERATOR(pg_catalog.=) 'f' OR c.relkind OPERATOR(pg_catalog.=) 'S' \
     OR c.relkind OPERATOR(pg_catalog.=) 'c') \
+    AND NOT pg_catalog.pg_is_other_temp_schema(c.relnamespace) \
     ORDER BY c.oid, a.attnum";
 
 const INHERITS: &str = "SELECT i.inhrelid::pg_catalog.int8::pg_catalog.text, \
@@ -57,7 +58,8 @@ const VIEWS: &str = "SELECT c.oid::pg_catalog.int8::pg_catalog.text, \
     pg_catalog.pg_get_viewdef(c.oid), (c.relkind OPERATOR(pg_catalog.=) 'm')::pg_catalog.text \
     FROM pg_catalog.pg_class c \
     WHERE (c.relkind OPERATOR(pg_catalog.=) 'v' OR c.relkind OPERATOR(pg_catalog.=) 'm') \
-    AND c.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid";
+    AND c.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid \
+    AND NOT pg_catalog.pg_is_other_temp_schema(c.relnamespace)";
 
 const FUNCTIONS: &str = "SELECT p.proname::pg_catalog.text, l.lanname::pg_catalog.text, \
     CASE WHEN p.prokind OPERATOR(pg_catalog.<>) 'a' AND (l.lanname OPERATOR(pg_catalog.=) 'sql' \
@@ -65,10 +67,12 @@ const FUNCTIONS: &str = "SELECT p.proname::pg_catalog.text, l.lanname::pg_catalo
     (EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.objid OPERATOR(pg_catalog.=) p.oid \
     AND d.classid OPERATOR(pg_catalog.=) 1255::pg_catalog.oid \
     AND d.deptype OPERATOR(pg_catalog.=) 'e'))::pg_catalog.text, \
-    (p.pronamespace OPERATOR(pg_catalog.=) 11::pg_catalog.oid)::pg_catalog.text \
+    (p.pronamespace OPERATOR(pg_catalog.=) 11::pg_catalog.oid)::pg_catalog.text, \
+    (p.pronamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema())::pg_catalog.text \
     FROM pg_catalog.pg_proc p \
     JOIN pg_catalog.pg_language l ON l.oid OPERATOR(pg_catalog.=) p.prolang \
-    WHERE p.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid";
+    WHERE p.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid \
+    AND NOT pg_catalog.pg_is_other_temp_schema(p.pronamespace)";
 
 /// Code that runs without being called: behind operators, casts, ranges and domains (relation 0), and
 /// on the rows of a relation by its triggers, rules, policies, checks, indexes, keys of partitions, defaults
@@ -247,6 +251,8 @@ pub(super) struct FunctionRow<'a> {
     pub(super) from_extension: bool,
     /// Whether it lies in `pg_catalog`, among those of the server.
     pub(super) among_own: bool,
+    /// Whether it goes with the session.
+    pub(super) is_temporary: bool,
 }
 
 impl FunctionRow<'_> {
@@ -369,6 +375,7 @@ impl Rows {
                 source: without_head(cell(row, 2)),
                 from_extension: cell(row, 3) == "true",
                 among_own: cell(row, 4) == "true",
+                is_temporary: cell(row, 5) == "true",
             })
             .collect())
     }
