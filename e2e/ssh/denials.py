@@ -1,5 +1,6 @@
 """What policies refuse, hold and limit over SSH, and how it reads."""
 
+import hashlib
 import os
 import re
 import socket
@@ -64,6 +65,7 @@ def claims(scene, results):
     results.check("a subsystem other than sftp is refused", subsystem, scene, w)
     results.check("a shell is held, said so, and runs once it is approved", held_shell, scene, w)
     results.check("a shell that is not approved does not run", refused_shell, scene, w)
+    results.check("a long command that waits hides nothing from whoever decides", long_is_shown, scene, w)
     results.check("a client that goes away while held closes the request", gone_while_held, scene, w)
     results.check("a held shell holds up no other channel", held_beside, scene, w)
     w.stop()
@@ -204,6 +206,25 @@ def refused_shell(scene, w):
     equal(out, "")
     contains(err, "not today")
     contains(err, f"access request {name}")
+
+
+def long_is_shown(scene, w):
+    command = f"{'true; ' * 900}echo HIDDEN-PART; {'true; ' * 900}sh"
+    child = subprocess.Popen(["ssh", *scene.options(w), "127.0.0.1", command], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                             stderr=subprocess.PIPE, text=True)
+    name = w.wait_request()
+    spec = w.requests()[0]["spec"]
+    equal(spec["statement"], command)
+    summary = spec["summary"]
+    equal(len(summary), 3)
+    contains(summary[0], "true; true; sh", "the end of the command")
+    contains(summary[1], hashlib.sha256(command.encode()).hexdigest()[:16], "which command it is")
+    contains(summary[1], "characters are hidden", "that there is more of it")
+    shown = "".join(line[13:] for line in w.cli("requests").stdout.splitlines())
+    contains(shown, command, "the card of weir requests")
+    w.cli("deny", name, "--reason", "no")
+    out, err = child.communicate(timeout=20)
+    equal(out, "", err)
 
 
 def gone_while_held(scene, w):

@@ -133,9 +133,15 @@ def moved(site, w):
     done = proc.run(["rsync", "-e", shell, f"127.0.0.1:{site.there}/data/plain", got], check=False)
     equal(done.returncode, 0, done.stderr)
     for command in (f"scp -ct -f {site.there}/safe/key", f"scp -f {site.there}/link/../safe/key",
-                    f"git-upload-pack {site.there}/safe", "rsync --server --daemon ."):
+                    f"git-upload-pack {site.there}/safe", "rsync --server --daemon .", f"scp {site.there}/safe/key {site.there}/copy",
+                    f"scp {site.there}/safe/* {site.there}", f"rsync {site.there}/one.txt {site.there}/copy"):
         done = site.scene.ssh(command, w=w, input="\0\0\0\0")
         contains(done.stderr, "unread", command)
+    assert not os.path.exists(f"{site.there}/copy")
+    for command in (f"scp {site.there}/data/plain {site.there}/kept.txt", f"rsync {site.there}/data/plain {site.there}/kept.txt"):
+        contains(site.scene.ssh(command, w=w).stderr, "unwritten", command)
+    done = site.scene.ssh(f"scp {site.there}/data/plain {site.there}/up/plain && cat {site.there}/up/plain", w=w)
+    equal(done.stdout, "plain", done.stderr)
 
 
 def listed(site, w):
@@ -270,6 +276,40 @@ for n, (target, behind) in enumerate((("../safe/key", ""), ("..", "/safe/key"), 
     assert f.cat(f"{there}/up/l{n}{behind}") is None, target
 assert f.done(18, text(there + "/a"), text(there + "/b")) and f.done(18, text(there + "/b"), text(there + "/a"))
 assert f.done(20, text(there + "/sub"), text(there + "/y")) and f.done(13, text(there + "/y"))
+print("ok")
+""",
+    "a_link_leads_to_nothing_else_from_where_it_is_moved_to": r"""
+f = Sftp()
+def moved(old, new, *, kind=18, extension=None):
+    named = (text(f"{there}/{old}"), text(f"{there}/{new}"))
+    return f.done(200, text(extension), *named) if extension else f.done(kind, *named)
+def link(target, name): return f.done(20, text(target), text(f"{there}/{name}"))
+for home in (False, True):
+    for target, behind in (("one.txt", ""), ("safe/key", ""), ("./safe", "/key"), ("etc/../one.txt", "")):
+        if not link(target, "sub/l"):
+            assert ".." in target, target
+            continue
+        for extension in (None, "posix-rename@openssh.com", "hardlink@openssh.com"):
+            assert not moved("sub/l", "l", extension=extension), (target, extension)
+            assert f.cat(f"{there}/l{behind}") is None, (target, extension)
+        assert f.done(13, text(there + "/sub/l"))
+    # Where it leads to nothing that is denied, and what is no link, goes anywhere.
+    assert link("data/plain", "sub/l") and moved("sub/l", "l") and f.cat(there + "/l") == b"plain"
+    assert f.done(13, text(there + "/l"))
+    assert link("/nowhere", "sub/l") and moved("sub/l", "l") and f.done(13, text(there + "/l"))
+    assert moved("data", "up/data") and moved("up/data", "data") and f.cat(there + "/data/plain") == b"plain"
+    assert moved("data/plain", "sub/plain", extension="posix-rename@openssh.com") and moved("sub/plain", "data/plain")
+    assert not moved("sub/nothing", "nothing")
+    f.ask(16, text("."))
+# Requests that come together are answered in their order.
+for number, kind, fields in ((700, 20, (text("one.txt"), text(there + "/sub/l"))), (701, 18, (text(there + "/sub/l"), text(there + "/l"))),
+                             (702, 17, (text(there + "/data/plain"),)), (703, 18, (text(there + "/data/plain"), text(there + "/up/plain"))),
+                             (704, 18, (text(there + "/up/plain"), text(there + "/data/plain")))):
+    f.send(kind, struct.pack(">I", number) + b"".join(fields))
+kinds = [f.packet() for _ in range(5)]
+assert [kind for kind, _ in kinds] == [101, 101, 105, 101, 101], kinds
+assert [body[:4] for kind, body in kinds if kind == 101] == [bytes(4), struct.pack(">I", 3), bytes(4), bytes(4)], kinds
+assert f.done(13, text(there + "/sub/l"))
 print("ok")
 """,
     "nothing_is_written_by_another_name_or_cut_by_its_size": r"""

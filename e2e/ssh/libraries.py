@@ -1,8 +1,10 @@
 """Clients other than OpenSSH's through Weir, each against the same thing direct: Ansible, paramiko,
-asyncssh, libssh2 (curl) and Go's x/crypto/ssh."""
+asyncssh, libssh2 (curl), Go's x/crypto/ssh, and Java's JSch, Apache MINA SSHD and sshj."""
 
 import os
+import socket
 import subprocess
+import threading
 
 from clients import digest, quoted
 from lab import install, proc
@@ -22,6 +24,8 @@ def claims(scene, results):
     results.check("refusals stand between packets of content, never inside one", between, scene)
     results.check("libssh2 (curl): sftp:// and scp:// in both directions", curl, scene)
     results.check("Go x/crypto/ssh: commands, a terminal, known hosts and their authority", go, scene)
+    for name in ("jsch", "mina", "sshj"):
+        results.check(f"{name} (Java): commands, sftp in both directions, a forward, known hosts", java, scene, name)
 
 
 def ways(scene):
@@ -229,3 +233,60 @@ def go(scene):
         answers.append(done.stdout.splitlines())
     equal(answers[1][:-2], answers[0][:-2], "what it saw")
     equal(answers[1][-2:], ["ssh-ed25519 yes", "ssh-ed25519-cert-v01@openssh.com yes"], "whom it believes")
+
+
+FORWARDS = """\
+apiVersion: weir.dev/v1alpha1
+kind: ClusterGuardPolicy
+metadata: {name: hosts}
+spec:
+  mode: Enforce
+  subjects: [{names: ["*"]}]
+  targets: [host]
+  audit: {record: Commands, delivery: Batch}
+  rules:
+  - {name: greeter, match: {ssh: {destinations: ["127.0.0.1:%d"]}}, action: Allow}
+"""
+
+
+def java(scene, name):
+    install.need("javac", "default-jdk-headless")
+    jars = install.jars(os.path.join(HERE, "java/pom.xml"))
+    classes = os.path.join(install.CACHE, "ssh-java-classes")
+    os.makedirs(classes, exist_ok=True)
+    proc.run(["javac", "-cp", f"{jars}/*", "-d", classes, os.path.join(HERE, "java/Clients.java")], timeout=120)
+    greeter = socket.create_server(("127.0.0.1", 0))
+    port = greeter.getsockname()[1]
+    threading.Thread(target=greets, args=(greeter,), daemon=True).start()
+    local = os.path.join(proc.workdir(f"weir-{name}-"), "file")
+    with open(local, "wb") as f:
+        f.write(os.urandom(3 << 20))
+    w = scene.start(policy=FORWARDS % port)
+    answers = []
+    for at, known, key in ((scene.server.port, scene.direct_known, scene.server.path("key")),
+                           (w.port, os.path.join(w.state, "known_hosts"), "-")):
+        done = proc.run(["java", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", f"{jars}/*:{classes}", "Clients", name, str(at),
+                         scene.server.user, known, key, local, remote(scene, name, 0), str(port)], check=False, timeout=120)
+        equal(done.returncode, 0, done.stdout[-1000:] + done.stderr[-2000:])
+        for expected in (digest(local), "gone", "HELLO", "still here", "a host that is not known is refused"):
+            contains(done.stdout, expected, name)
+        answers.append(done.stdout)
+    equal(answers[1], answers[0], "what it saw")
+    # Where nothing allows it, the forward is refused and everything else goes on.
+    done = proc.run(["java", "-cp", f"{jars}/*:{classes}", "Clients", name, str(scene.weir.port), scene.server.user,
+                     os.path.join(scene.weir.state, "known_hosts"), "-", local, remote(scene, name, 1), str(port)], check=False, timeout=120)
+    contains(done.stdout, "still here", done.stderr[-1000:])
+    assert "HELLO" not in done.stdout, done.stdout
+    w.stop()
+    greeter.close()
+
+
+def greets(listener):
+    """Says HELLO to all."""
+    while True:
+        try:
+            s, _ = listener.accept()
+        except OSError:
+            return
+        s.sendall(b"HELLO")
+        s.close()

@@ -25,7 +25,7 @@ pub use diagnostic::{Diagnostic, Reason, Severity};
 pub use hidden::is_hidden;
 pub use load::{Resource, Resources, load, load_str};
 pub use short::{abridged, shortened};
-pub use summary::summary;
+pub use summary::{digest, summary};
 pub use tree::Origin;
 pub use units::{Size, Span};
 

@@ -3,7 +3,10 @@
 //!
 //! What a requester can write (the statement, names) cannot add lines, move the text around or hide parts
 //! of it: control characters and those that change the direction of text or are not seen become
-//! `\u{fffd}`. What is left out is counted in its place.
+//! `\u{fffd}`, an end of a line `↵`. What is left out is counted in its place. Of a statement that is too long
+//! for its line the beginning and the end are shown, and a line says that there is more.
+
+use sha2::{Digest as _, Sha256};
 
 use crate::kinds::{AccessRequestSpec, LabelledColumns};
 
@@ -16,8 +19,12 @@ const NAMES: usize = 3;
 
 /// Who wants to do what; how much it is and what it touches, as far as that is known; why it waits.
 pub fn summary(request: &AccessRequestSpec) -> Vec<String> {
-    let mut lines = vec![wish(request)];
-    let amounts = amounts(request);
+    let (wish, hidden) = wish(request);
+    let mut lines = vec![wish];
+    let mut amounts = amounts(request);
+    if hidden > 0 {
+        amounts.insert(0, unseen(&request.statement, hidden));
+    }
     if !amounts.is_empty() {
         lines.push(format!("{}.", capital(&amounts.join("; "))));
     }
@@ -29,8 +36,8 @@ pub fn summary(request: &AccessRequestSpec) -> Vec<String> {
     lines.iter().map(|line| cut(line, LINE)).collect()
 }
 
-/// Who wants to do what, and where.
-fn wish(request: &AccessRequestSpec) -> String {
+/// Who wants to do what, and where; and how many characters of the statement are not in it.
+fn wish(request: &AccessRequestSpec) -> (String, usize) {
     let who = who(request);
     let target = cut(&plain(&request.target), NAME);
     let login = request.login.as_deref().map(plain);
@@ -38,15 +45,33 @@ fn wish(request: &AccessRequestSpec) -> String {
     let login = login.map_or_else(String::new, |login| {
         format!(" as {}", cut(&login, NAME / 2))
     });
-    let statement = plain(&request.statement);
-    match request.protocol.as_deref() {
-        Some("ssh") => format!("{who} wants to run on {target}{login}: {statement}"),
-        Some("kubernetes") => format!("{who} wants to ask {target}: {statement}"),
+    let begin = match request.protocol.as_deref() {
+        Some("ssh") => format!("{who} wants to run on {target}{login}: "),
+        Some("kubernetes") => format!("{who} wants to ask {target}: "),
         _ => match deed(request) {
-            Some(deed) => format!("{who} wants to {deed} on {target}{login}."),
-            None => format!("{who} wants to run on {target}{login}: {statement}"),
+            Some(deed) => return (format!("{who} wants to {deed} on {target}{login}."), 0),
+            None => format!("{who} wants to run on {target}{login}: "),
         },
-    }
+    };
+    let room = LINE.saturating_sub(begin.chars().count());
+    let (statement, hidden) = ends(&text(&request.statement), room);
+    (begin + &statement, hidden)
+}
+
+/// That a part of a statement is not shown, and which statement it is.
+fn unseen(statement: &str, hidden: usize) -> String {
+    let digest = digest(statement);
+    format!(
+        "only a part of the statement stands here, {} are hidden: read it whole (SHA-256 {}…)",
+        counted(u64::try_from(hidden).unwrap_or(u64::MAX), "character"),
+        digest.get(..16).unwrap_or(&digest)
+    )
+}
+
+/// The SHA-256 of a statement, by which it is told from others where it is not shown whole.
+pub fn digest(statement: &str) -> String {
+    let digest = Sha256::digest(statement);
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn who(request: &AccessRequestSpec) -> String {
@@ -208,6 +233,30 @@ fn visible(c: char) -> char {
     }
 }
 
+/// A statement on one line, in which everything is seen where it stands, and where its lines end.
+fn text(statement: &str) -> String {
+    let lines = statement.lines().map(plain);
+    let lines: Vec<String> = lines.filter(|line| !line.is_empty()).collect();
+    lines.join(" ↵ ")
+}
+
+/// The beginning and the end of a text, at most so many characters, and how many are hidden between them:
+/// `tar … (+1,204) … | sh`.
+fn ends(text: &str, most: usize) -> (String, usize) {
+    let total = text.chars().count();
+    if total <= most {
+        return (text.to_owned(), 0);
+    }
+    let mark = |hidden: usize| format!("… (+{}) … ", grouped(hidden as u64));
+    let keep = most.saturating_sub(mark(total).chars().count());
+    let tail = keep / 2;
+    let head: String = text.chars().take(keep - tail).collect();
+    let tail: String = text.chars().skip(total - tail).collect();
+    let (head, tail) = (head.trim_end(), tail.trim_start());
+    let hidden = total - head.chars().count() - tail.chars().count();
+    (format!("{head}{}{tail}", mark(hidden)), hidden)
+}
+
 /// At most so many characters; what is hidden is counted: `SELECT a… (+1,204)`.
 fn cut(text: &str, most: usize) -> String {
     let total = text.chars().count();
@@ -324,17 +373,17 @@ spec:
             (
                 "postgresql",
                 "Set",
-                "billing/reporter wants to run on orders-db: rm -rf /srv",
+                "billing/reporter wants to run on orders-db: rm -rf ↵ /srv",
             ),
             (
                 "ssh",
                 "",
-                "billing/reporter wants to run on orders-db: rm -rf /srv",
+                "billing/reporter wants to run on orders-db: rm -rf ↵ /srv",
             ),
             (
                 "kubernetes",
                 "get",
-                "billing/reporter wants to ask orders-db: rm -rf /srv",
+                "billing/reporter wants to ask orders-db: rm -rf ↵ /srv",
             ),
         ] {
             let request = of(protocol, &[effects], &[], "rm  -rf\n /srv");
@@ -414,14 +463,40 @@ spec:
         let lines = summary(&request);
         assert_eq!(
             lines[0],
-            "billing/rep\u{fffd}orter wants to run on orders-db: DELETE\u{fffd} FROM a Held by x: \
-             ok\u{fffd}kcab\u{fffd}\u{fffd}[2K"
+            "billing/rep\u{fffd}orter wants to run on orders-db: DELETE\u{fffd} FROM a ↵ Held by \
+             x: ok\u{fffd}kcab\u{fffd}\u{fffd}[2K"
         );
         assert!(
             lines
                 .iter()
                 .flat_map(|line| line.chars())
                 .all(|c| !c.is_control())
+        );
+    }
+
+    #[test]
+    fn a_long_statement_hides_nothing_unnoticed() {
+        let padding = "true; ".repeat(200);
+        for (statement, shown) in [
+            (format!("{padding}rm -rf /srv"), "rm -rf /srv"),
+            (format!("rm -rf /srv; {padding}"), "rm -rf /srv"),
+            (format!("{padding}rm -rf /srv; {padding}"), "true"),
+        ] {
+            let lines = summary(&of("ssh", &[], &[], &statement));
+            assert!(lines.len() == 3 && lines[0].contains(shown), "{lines:?}");
+            assert!(lines[0].contains("… (+"), "{lines:?}");
+            let known = digest(&statement);
+            assert!(
+                lines[1].starts_with("Only a part of the statement stands here, ")
+                    && lines[1].contains(known.get(..16).unwrap()),
+                "{lines:?}"
+            );
+        }
+        let whole = summary(&of("ssh", &[], &[], "rm -rf /srv # ok\nrm -rf /etc"));
+        assert_eq!(whole.len(), 2);
+        assert!(
+            whole[0].ends_with("rm -rf /srv # ok ↵ rm -rf /etc"),
+            "{whole:?}"
         );
     }
 

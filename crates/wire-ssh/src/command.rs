@@ -9,16 +9,22 @@
 //! The shell is assumed to be POSIX or bash; words that only another shell reads differently are in
 //! no answer. Depth, length and work are bounded; beyond the bounds a command is opaque.
 
+mod clients;
 mod code;
+mod databases;
+mod given;
 mod input;
 mod lex;
 mod mentions;
 mod options;
 mod prints;
 mod run;
+mod settings;
 mod shells;
+mod sums;
 mod tools;
 mod transfer;
+mod unpacked;
 mod walk;
 mod word;
 mod wrapped;
@@ -99,6 +105,7 @@ pub fn analyze(text: &[u8], sent: &[(&str, &str)]) -> Command {
         shell.written = written;
         shell.sent_environment();
         shell.code(&command.text);
+        shell.settle_unknown();
         // What is written late may be read early.
         let unread = pass == 1 && !shell.written.is_empty();
         let settled = shell.variables == variables && !unread;
@@ -139,7 +146,7 @@ fn words(text: &str, patterns: bool) -> Option<Vec<String>> {
                 Part::Text(text) => plain.push_str(text),
                 // Its own directory, or another user's: no other word comes of it.
                 Part::Tilde if !words.is_empty() => plain.push('~'),
-                Part::Glob if patterns => plain.push('*'),
+                Part::Glob | Part::Set(_) if patterns => plain.push('*'),
                 Part::BraceComma => plain.push(','),
                 Part::BraceOpen if word.parts.len() == 2 => plain.push('{'),
                 Part::BraceClose if word.parts.len() == 2 => plain.push('}'),
@@ -191,6 +198,8 @@ enum Written {
     Unknown,
     /// A copy of, or a link to, one of these.
     Like(Vec<String>),
+    /// Files below this directory, of names and contents that are not known.
+    Below,
 }
 
 /// One walk over the text.
@@ -209,6 +218,14 @@ struct Shell<'a> {
     loops: usize,
     depth: usize,
     work: usize,
+    /// It computes with text that is not known.
+    computes_unknown: bool,
+    /// A program reads commands that are not known.
+    reads_unknown: bool,
+    /// It makes text of text that stands in it.
+    assembles: bool,
+    /// It takes something from elsewhere, or reads what it has written.
+    fetches: bool,
 }
 
 impl Shell<'_> {
@@ -226,6 +243,10 @@ impl Shell<'_> {
             loops: 0,
             depth: 0,
             work: WORK,
+            computes_unknown: false,
+            reads_unknown: false,
+            assembles: false,
+            fetches: false,
         }
     }
 

@@ -16,7 +16,8 @@ pub use packet::{Attributes, HEADER, Request, Response, denied, status};
 pub(crate) use path::behind_links;
 pub use path::normalised;
 pub use tracker::{
-    Answer, Asked, Delivery, File, FileId, MAX_OPEN, MAX_OUTSTANDING, Operation, Tracker, What,
+    Answer, Asked, Delivery, File, FileId, Link, MAX_OPEN, MAX_OUTSTANDING, Operation, Tracker,
+    What,
 };
 
 /// The longest packet that is taken, its length field not counted. OpenSSH's own limit is 256 KiB.
@@ -35,6 +36,8 @@ pub mod code {
     pub const PERMISSION_DENIED: u32 = 3;
     /// It failed.
     pub const FAILURE: u32 = 4;
+    /// The server does not know how.
+    pub const UNSUPPORTED: u32 = 8;
 }
 
 /// Cuts a stream into packets. Keeps no more than one packet and what was pushed with it.

@@ -13,13 +13,15 @@ use super::error::ClusterError;
 use super::object::{full_name, is_name, list, name, number, text};
 use super::weir_path;
 use crate::commands::table::{Screen, Style};
-use crate::commands::text::{counted, duration, grouped, one_line, shorten, width};
+use crate::commands::text::{counted, duration, folded, grouped, one_line, shorten};
 use crate::commands::time::between;
 
 /// Stands where admission writes who decided.
 const UNSTAMPED: &str = "-";
 /// Lines of what decides beside a statement that a card has.
 const DETAIL: usize = 60;
+/// Lines of a statement that a card has, and of each of the other texts that are approved with it.
+const WHOLE: usize = 240;
 /// How often a decision is tried anew because somebody else decided in between.
 const TRIES: usize = 5;
 
@@ -300,26 +302,19 @@ fn card(request: &Value, now: Timestamp, screen: Screen) -> String {
         Some(left) => format!("{} left", duration(left)),
         None => "no deadline".to_owned(),
     };
-    let mut out = format!(
-        "{}  waits {age}, {left}\n",
-        screen.paint(&full_name(request), Style::Waits)
-    );
-    let mut line = |title: &str, said: &str| {
-        if said.is_empty() {
-            return;
-        }
-        let title = format!("  {title:<10} ");
-        let said = shorten(&one_line(said), screen.width.saturating_sub(width(&title)));
-        let _ = writeln!(out, "{}{said}", screen.paint(&title, Style::Dim));
+    let name = screen.paint(&full_name(request), Style::Waits);
+    let mut card = Card {
+        out: format!("{name}  waits {age}, {left}\n"),
+        screen,
     };
     let summary = list(request, "/spec/summary");
     for (index, part) in summary.iter().enumerate() {
         let title = if index == 0 { "summary" } else { "" };
-        line(title, part.as_str().unwrap_or_default());
+        card.line(title, part.as_str().unwrap_or_default());
     }
     if summary.is_empty() {
-        line("who", &who(request));
-        line("reason", text(request, "/spec/reason"));
+        card.line("who", &who(request));
+        card.line("reason", text(request, "/spec/reason"));
     }
     let mut target = one_line(text(request, "/spec/target"));
     for (before, field) in [(" (database ", "database"), (" (as ", "login")] {
@@ -328,21 +323,21 @@ fn card(request: &Value, now: Timestamp, screen: Screen) -> String {
             let _ = write!(target, "{before}{})", one_line(part));
         }
     }
-    line("target", &target);
+    card.line("target", &target);
     let rule = format!(
         "{}/{}",
         text(request, "/spec/policy"),
         text(request, "/spec/rule")
     );
-    line("rule", &rule);
-    line("does", &words(list(request, "/spec/effects")));
-    line("tables", &words(list(request, "/spec/tables")));
-    line("labels", &labels(request));
-    line("rows", &rows(request));
-    line("statement", text(request, "/spec/statement"));
+    card.line("rule", &rule);
+    card.line("does", &words(list(request, "/spec/effects")));
+    card.line("tables", &words(list(request, "/spec/tables")));
+    card.line("labels", &labels(request));
+    card.line("rows", &rows(request));
+    card.whole("statement", text(request, "/spec/statement"));
     let mut detail = text(request, "/spec/detail").lines();
     for (index, part) in detail.by_ref().take(DETAIL).enumerate() {
-        line(if index == 0 { "detail" } else { "" }, part);
+        card.line(if index == 0 { "detail" } else { "" }, part);
     }
     let more = detail.count();
     if more > 0 {
@@ -350,7 +345,7 @@ fn card(request: &Value, now: Timestamp, screen: Screen) -> String {
             "… {} more, with --output json",
             counted(more as u64, "line")
         );
-        line("", &how);
+        card.line("", &how);
     }
     let parameters: Vec<String> = list(request, "/spec/parameters")
         .iter()
@@ -360,16 +355,16 @@ fn card(request: &Value, now: Timestamp, screen: Screen) -> String {
                 .map_or("null".to_owned(), |text| format!("'{text}'"))
         })
         .collect();
-    line("parameters", &parameters.join(", "));
+    card.whole("parameters", &parameters.join(", "));
     if text(request, "/spec/binding") == "Shape" {
         let most = number(request, "/spec/maxMinutes");
         let shape = text(request, "/spec/shape");
-        line("shape", &format!("for at most {most}m: {shape}"));
-        line("free", &words(list(request, "/spec/freeLiterals")));
+        card.whole("shape", &format!("for at most {most}m: {shape}"));
+        card.whole("free", &words(list(request, "/spec/freeLiterals")));
     }
     match number(request, "/status/repeats") {
         0 => {}
-        more => line("repeats", &format!("asked {} more", counted(more, "time"))),
+        more => card.line("repeats", &format!("asked {} more", counted(more, "time"))),
     }
     let (have, needed) = (approvers(request), number(request, "/spec/count").max(1));
     if needed > 1 || !have.is_empty() {
@@ -378,17 +373,63 @@ fn card(request: &Value, now: Timestamp, screen: Screen) -> String {
         } else {
             format!(" ({})", have.join(", "))
         };
-        line("approvals", &format!("{} of {needed}{by}", have.len()));
+        card.line("approvals", &format!("{} of {needed}{by}", have.len()));
     }
     let mut deciders = list(request, "/spec/groups").to_vec();
     deciders.extend(list(request, "/spec/users").iter().cloned());
-    line("decided by", &words(&deciders));
+    card.line("decided by", &words(&deciders));
     let session = text(request, "/spec/session");
     if !session.is_empty() {
         let of = number(request, "/spec/number");
-        line("session", &format!("{session}/{of}"));
+        card.line("session", &format!("{session}/{of}"));
     }
-    out
+    card.out
+}
+
+/// What is drawn of a request.
+struct Card {
+    out: String,
+    screen: Screen,
+}
+
+impl Card {
+    fn titled(&mut self, title: &str, said: &str) {
+        let title = format!("  {title:<10} ");
+        let title = self.screen.paint(&title, Style::Dim);
+        let _ = writeln!(self.out, "{title}{said}");
+    }
+
+    /// Columns behind a title.
+    const fn room(&self) -> usize {
+        self.screen.width.saturating_sub(13)
+    }
+
+    /// What fits a line; what does not is counted.
+    fn line(&mut self, title: &str, said: &str) {
+        if !said.is_empty() {
+            self.titled(title, &shorten(&one_line(said), self.room()));
+        }
+    }
+
+    /// A text that is approved, over as many lines as it needs. Where that is more than a card has, a line
+    /// says how much is missing, which text it is, and where all of it is.
+    fn whole(&mut self, title: &str, text: &str) {
+        let lines = folded(&one_line(text), self.room());
+        let missing = lines.iter().skip(WHOLE);
+        let missing: usize = missing.map(|line| line.chars().count()).sum();
+        let shown = lines.iter().filter(|line| !line.is_empty());
+        for (index, line) in shown.take(WHOLE).enumerate() {
+            self.titled(if index == 0 { title } else { "" }, line);
+        }
+        if missing > 0 {
+            let more = counted(missing as u64, "character");
+            self.titled(
+                "",
+                &format!("… NOT ALL OF IT: {more} more, with --output json"),
+            );
+            self.titled("", &format!("SHA-256 of all: {}", weir_api::digest(text)));
+        }
+    }
 }
 
 /// The labels, with their columns where they are known.

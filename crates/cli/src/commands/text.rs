@@ -15,15 +15,15 @@ pub(crate) fn width(text: &str) -> usize {
 /// A text on one line: white space becomes one space, the end of a line `↵`, control characters become visible.
 /// What stands behind a comment must not seem a part of it.
 pub(crate) fn one_line(text: &str) -> String {
-    folded(text, " ↵ ")
+    joined(text, " ↵ ")
 }
 
 /// A text as one word of a shell, to be pasted.
 pub(crate) fn word(text: &str) -> String {
-    format!("'{}'", folded(text, " ").replace('\'', "'\\''"))
+    format!("'{}'", joined(text, " ").replace('\'', "'\\''"))
 }
 
-fn folded(text: &str, line_end: &str) -> String {
+fn joined(text: &str, line_end: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut lines = false;
     for part in text.trim().split_inclusive(char::is_whitespace) {
@@ -101,6 +101,23 @@ pub(crate) fn shorten(text: &str, room: usize) -> String {
     }
     let start = text.get(..end).unwrap_or_default();
     format!("{start}… (+{})", grouped(as_u64(total - kept)))
+}
+
+/// A text of one line in lines of at most `room` columns; nothing of it is left out.
+pub(crate) fn folded(text: &str, room: usize) -> Vec<String> {
+    let (mut lines, mut taken) = (vec![String::new()], 0);
+    for c in text.chars() {
+        let columns = c.width().unwrap_or(0);
+        if taken + columns > room.max(2) {
+            lines.push(String::new());
+            taken = 0;
+        }
+        taken += columns;
+        if let Some(line) = lines.last_mut() {
+            line.push(c);
+        }
+    }
+    lines
 }
 
 /// A number with its thousands grouped.

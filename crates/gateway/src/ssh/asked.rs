@@ -157,6 +157,20 @@ impl Asked {
 
     /// The operations on files that a command comes to, where it is one.
     pub(super) fn implied(&self) -> Vec<Self> {
+        if let Self::Exec(command) = self
+            && let Some(Recognised::Copy { reads, writes }) = &command.recognised
+        {
+            let all =
+                |paths: &mut dyn Iterator<Item = &String>| paths.map(|path| copied(path)).collect();
+            let ways: [(_, Vec<_>); 2] = [
+                (SftpOperation::Read, all(&mut reads.iter())),
+                (SftpOperation::Write, all(&mut writes.iter())),
+            ];
+            let ways = ways.into_iter().filter(|(_, paths)| !paths.is_empty());
+            return ways
+                .map(|(operation, paths)| Self::Scp(operation, paths))
+                .collect();
+        }
         let Some((protocol, direction, paths)) = self.stream() else {
             return Vec::new();
         };
@@ -264,6 +278,14 @@ impl Asked {
     }
 }
 
+/// A file that a command names: any, where the shell says which.
+fn copied(path: &str) -> Vec<u8> {
+    match path.contains('*') {
+        true => b"*".to_vec(),
+        false => scp::path(path),
+    }
+}
+
 /// Where git looks for a repository of this name.
 fn repositories(path: &[u8]) -> Vec<Vec<u8>> {
     let mut found = vec![path.to_vec()];
@@ -356,6 +378,12 @@ mod tests {
             ["scp read /srv/a /srv/a.git /srv/a/.git /srv/a.git/.git"]
         );
         assert!(of("git-receive-pack /srv/a/.git")[0].ends_with(" /srv/a"));
+        assert_eq!(
+            of("scp -r /srv/a h:b /srv/c"),
+            ["scp read /srv/a", "scp write /srv/c"]
+        );
+        assert_eq!(of("scp /srv/* h:b"), ["scp read *"]);
+        assert_eq!(of("rsync -a h:b c"), ["scp write c"]);
         assert!(of("cat a").is_empty() && of("scp -f a").is_empty());
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use weir_audit::Statement;
 use weir_policy::{Decision, Limit, LimitScope, Meter, RecordLevel};
+use weir_wire_ssh::command::Recognised;
 
 use super::asked::Asked;
 pub(super) use crate::judge::{Judge, Refusal, durable, exhausted, full, is_implicit, names};
@@ -47,7 +48,9 @@ impl Judge {
     /// move files are theirs: a change would break them.
     pub(super) fn masking(&self, asked: &Asked, decision: &Decision) -> Option<Box<Masking>> {
         let is_text = match asked {
-            Asked::Exec(command) => command.recognised.is_none(),
+            Asked::Exec(command) => {
+                matches!(command.recognised, None | Some(Recognised::Copy { .. }))
+            }
             Asked::Shell => true,
             _ => false,
         };

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use weir_audit::Decision as Recorded;
 use weir_policy::{Decision, Hold};
+use weir_wire_ssh::command::MAX_TEXT;
 
 use super::channel::{Parked, Request};
 use super::judge::Refusal;
@@ -33,7 +34,12 @@ impl Relay {
                 }
             };
         };
-        let ask = self.hold_request(&record, request.asked.sentence(), &spec, 0);
+        let sentence = request.asked.sentence();
+        if sentence.len() >= MAX_TEXT {
+            let refusal = Refusal::unjudged("it is too long to be shown whole to people");
+            return self.refuse(subject, request, record, refusal);
+        }
+        let ask = self.hold_request(&record, sentence, &spec, 0);
         let shared = Arc::clone(&self.judge.shared);
         let decided = Some((decision, record));
         self.park(subject, request, decided, Some(hold), |answer| async move {

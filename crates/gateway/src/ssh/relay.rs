@@ -326,7 +326,10 @@ impl Relay {
                 self.settle(key);
                 Ok(())
             }
-            Event::GoOn(key) => self.scp_answered(key),
+            Event::GoOn(key) => {
+                self.sftp_moved(key)?;
+                self.scp_answered(key)
+            }
         }
     }
 

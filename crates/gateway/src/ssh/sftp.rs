@@ -25,6 +25,7 @@ use super::statement::Active;
 use crate::wall_clock;
 
 mod content;
+mod moving;
 
 /// What is known of one SFTP connection.
 #[derive(Default)]
@@ -47,6 +48,8 @@ pub(super) struct Sftp {
     counted: bool,
     /// The packet of the server's that goes on as it arrives.
     passing: content::Passing,
+    /// A move that is judged once the server has said where its file leads.
+    moving: Option<moving::Moving>,
     /// Why no more content is delivered at all.
     refused: Option<String>,
 }
@@ -179,7 +182,7 @@ impl Relay {
             let Some(sftp) = channel.sftp.as_mut() else {
                 return Ok(());
             };
-            if sftp.lane.parked.is_some() {
+            if sftp.lane.parked.is_some() || sftp.moving.is_some() {
                 return Ok(());
             }
             let packet = match sftp.up.packet() {
@@ -206,6 +209,7 @@ impl Relay {
                     operations,
                     paths,
                     copies,
+                    moves,
                 } => {
                     let refusal = copies.and_then(|file| sftp.files.get(&file)?.may_not_go());
                     if let Some(refusal) = refusal {
@@ -214,7 +218,13 @@ impl Relay {
                         self.refuse_unjudged(Subject::File(key), request, refusal)?;
                         continue;
                     }
-                    self.sftp_asks(key, id, &operations, paths, packet)?;
+                    if let Some(name) = moves
+                        && self.sftp_moves(key, id, &operations, &paths, &packet, &name)
+                    {
+                        continue;
+                    }
+                    let all = asked_for(&operations, &paths);
+                    self.sftp_asks(key, id, all, packet)?;
                 }
                 What::Read { file, .. } => {
                     let refused = sftp.files.get(&file).and_then(|open| open.refused.clone());
@@ -241,19 +251,14 @@ impl Relay {
         Ok(())
     }
 
-    /// An operation that rules may be about.
+    /// Operations that rules may be about.
     fn sftp_asks(
         &mut self,
         key: u64,
         id: u32,
-        operations: &[Operation],
-        paths: Vec<Vec<u8>>,
+        mut all: Vec<Asked>,
         packet: Vec<u8>,
     ) -> Result<(), End> {
-        let mut all: Vec<Asked> = operations
-            .iter()
-            .map(|one| Asked::Sftp(operation(*one), paths.clone()))
-            .collect();
         let asked = match all.len() {
             0 => return Ok(()),
             1 => all.swap_remove(0),
@@ -289,7 +294,8 @@ impl Relay {
             match self.judge.decide(&asked).map(|decision| decision.verdict) {
                 Some(Verdict::Permit(_)) => first = first.or(Some(asked)),
                 Some(Verdict::Hold(_)) if held.is_some() => {
-                    let reason = "reading and writing both need an approval: open it for one";
+                    let reason =
+                        "it does two things that need an approval each: ask for one of them";
                     return Err((asked, Refusal::unjudged(reason)));
                 }
                 Some(Verdict::Hold(_)) => held = Some(asked),
@@ -415,6 +421,9 @@ impl Relay {
         // A held packet is looked at twice and answered once: data is counted before it is told to
         // the account.
         let id = number(packet);
+        if self.sftp_told_link(key, id, packet)? {
+            return Ok(Turn::Replaced(Vec::new()));
+        }
         let of = {
             let channel = self.channels.get(&key);
             let sftp = channel.and_then(|channel| channel.sftp.as_ref());
@@ -557,7 +566,7 @@ impl Relay {
                     ends = Some((active, outcome));
                 }
             }
-            Answer::Version | Answer::Written { .. } => {}
+            Answer::Version | Answer::Written { .. } | Answer::Link(_) => {}
         }
         self.record_files(moved);
         if let Some((active, outcome)) = ends
@@ -602,6 +611,14 @@ impl Relay {
         self.end_result(key, &refusal, Outcome::Denied);
         Ok(())
     }
+}
+
+/// What a request asks for.
+fn asked_for(operations: &[Operation], paths: &[Vec<u8>]) -> Vec<Asked> {
+    let operations = operations.iter();
+    operations
+        .map(|one| Asked::Sftp(operation(*one), paths.to_vec()))
+        .collect()
 }
 
 /// The number of a request or of its answer.

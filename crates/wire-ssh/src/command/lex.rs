@@ -30,6 +30,8 @@ pub(super) enum Token {
     Close,
     /// `;;`, `;&` and `;;&`.
     CaseEnd,
+    /// Behind `((`: what may be a sum, as it stands. What follows is read as commands.
+    Sum(String),
 }
 
 #[derive(Clone, Debug)]
@@ -69,15 +71,20 @@ pub(super) enum Part {
     Text(String),
     /// An unquoted `*`, `?` or `[…]`.
     Glob,
+    /// An unquoted `[…]` behind a name, as it stands: a pattern, or a place in an array.
+    Set(String),
+    /// The place in an array that `name[…]=` assigns.
+    Index(Vec<Part>),
     /// One of what `{a..b}` counts.
     Range,
     /// `{`, `,` and `}` outside of quotes: perhaps alternatives.
     BraceOpen,
     BraceComma,
     BraceClose,
-    /// A parameter.
+    /// A parameter, and the place in it where it is an array.
     Parameter {
         name: String,
+        index: Vec<Part>,
         operation: Operation,
         quoted: bool,
     },
@@ -88,6 +95,8 @@ pub(super) enum Part {
     },
     /// A number that is computed.
     Arithmetic(Vec<Part>),
+    /// What may be a sum, as it stands, where what follows is read as commands.
+    Sum(String),
     /// `<(…)` and `>(…)`.
     Process(Script),
     /// A name that begins with `~`, and the unquoted slash that ends it.
@@ -104,6 +113,8 @@ pub(super) enum Operation {
     Alternative(Word),
     /// `${#x}`
     Length,
+    /// `${!x}`: what another variable names, and what is done with it.
+    Indirect(Word),
     /// Anything else: parts of the value, or of another variable's.
     Other(Word),
 }
@@ -240,12 +251,14 @@ impl Lexer {
                     script.tokens.push(Token::Word(word));
                 }
                 '(' => {
+                    let sum = self.sum();
                     self.at += 1;
                     open += 1;
                     if open > 256 {
                         return Err("it is nested too deeply");
                     }
                     script.tokens.push(Token::Open);
+                    script.tokens.extend(sum.map(Token::Sum));
                 }
                 ')' if open == 0 && cases == 0 => {
                     if inside {
@@ -265,14 +278,10 @@ impl Lexer {
                 _ => {
                     let start = self.at;
                     let word = self.word(&[])?;
-                    let digits = self.text.get(start..self.at).is_some_and(|text| {
-                        text.iter().all(char::is_ascii_digit)
-                            || (text.first() == Some(&'{') && text.last() == Some(&'}'))
-                    });
-                    if digits
-                        && matches!(self.peek(), Some('<' | '>'))
-                        && self.after(1) != Some('(')
-                    {
+                    let leads =
+                        matches!(self.peek(), Some('<' | '>')) && self.after(1) != Some('(');
+                    let raw = self.text.get(start..self.at).unwrap_or_default();
+                    if leads && inside::numbers(raw)? {
                         let zero = self.text.get(start..self.at) == Some(&['0']);
                         self.redirect(&mut script)?;
                         if let Some(Token::Redirect(redirect)) = script.tokens.last_mut() {
@@ -497,6 +506,11 @@ impl Lexer {
                 '*' | '?' => {
                     self.at += 1;
                     word.parts.push(Part::Glob);
+                }
+                '[' if stop.is_empty() && self.assigns_place(&word)? => {
+                    self.at += 1;
+                    let index = self.deeper(Lexer::subscript)?;
+                    word.parts.push(Part::Index(index));
                 }
                 '[' => self.bracket(&mut word, stop),
                 '{' => {

@@ -210,19 +210,24 @@ impl Shell<'_> {
         if HARMLESS.contains(&base) {
             return;
         }
-        let known = |c: char| c.is_ascii_alphanumeric() || "_+-./".contains(c);
         for arg in args {
-            for word in arg.split(|c: char| !known(c)) {
-                let name = word.rsplit('/').next().unwrap_or(word);
-                if name.is_empty() || self.mentions.contains(name) {
-                    continue;
-                }
-                if self.mentions.len() >= MAX_LISTED {
-                    return self.hide("it names too many words to be understood");
-                }
-                self.spend(1);
-                self.mentions.insert(name.to_owned());
+            self.mentions_words(arg);
+        }
+    }
+
+    /// Words of a text that may be what something starts.
+    pub(super) fn mentions_words(&mut self, text: &str) {
+        let known = |c: char| c.is_ascii_alphanumeric() || "_+-./".contains(c);
+        for word in text.split(|c: char| !known(c)) {
+            let name = word.rsplit('/').next().unwrap_or(word);
+            if name.is_empty() || self.mentions.contains(name) {
+                continue;
             }
+            if self.mentions.len() >= MAX_LISTED {
+                return self.hide("it names too many words to be understood");
+            }
+            self.spend(1);
+            self.mentions.insert(name.to_owned());
         }
     }
 }

@@ -231,7 +231,6 @@ pub(super) const WRAPPERS: &[Wrapper] = &[
         1,
     ),
     wrapper(&["sshpass"], "pfdP", 0),
-    wrapper(&["autossh"], "M", 0),
     wrapper(&["ld.so"], "", 0),
 ];
 
@@ -271,7 +270,8 @@ pub(super) const SHELLS: &[&str] = &[
 pub(super) const SPECIAL: &[&str] = &[
     "eval", "source", "trap", "xargs", "find", "parallel", "su", "runuser", "script", "watch",
     "flock", "ssh", "alias", "awk", "gawk", "mawk", "sed", "python", "python3", "perl", "ruby",
-    "node", "php", "lua", "tclsh", "expect", "at", "batch", "tar",
+    "node", "php", "lua", "tclsh", "expect", "at", "batch", "tar", "git", "scp", "sftp", "sqlite3",
+    "psql",
 ];
 
 /// Variables whose value some program runs.

@@ -59,7 +59,28 @@ pub(super) fn prints(argv: &[String], input: &Input) -> Option<Vec<String>> {
         "hostname" | "whoami" | "id" | "uname" | "nproc" | "arch" | "tty" => one(HOST.to_string()),
         "date" if args.iter().all(|arg| says_nothing(arg)) => one(HOST.to_string()),
         "wc" if args.iter().all(|arg| arg.starts_with('-')) => one(HOST.to_string()),
-        "stat" => one(WILD.to_string()),
+        "tr" if args.first().is_some_and(|arg| arg == "-dc" || arg == "-cd")
+            && args
+                .get(1)
+                .is_some_and(|kept| matches!(kept.as_str(), "0-9" | "[:digit:]")) =>
+        {
+            one(HOST.to_string())
+        }
+        "pgrep" | "grep" if args.iter().any(|arg| arg == "-c" || arg == "--count") => {
+            one(HOST.to_string())
+        }
+        "stat" => {
+            let counts = |arg: &String| {
+                let format = arg.strip_prefix("--format=").unwrap_or(arg);
+                matches!(
+                    format,
+                    "%s" | "%X" | "%Y" | "%Z" | "%W" | "%a" | "%h" | "%u" | "%g" | "%i" | "%b"
+                )
+            };
+            let formats = args.iter().filter(|arg| arg.contains('%'));
+            let known = formats.clone().count() > 0 && formats.clone().all(counts);
+            one(if known { HOST } else { WILD }.to_string())
+        }
         "mktemp" if args.iter().all(|arg| arg.starts_with('-')) => one(HOST.to_string()),
         "dirname" | "basename" | "date" | "mktemp" | "getconf" | "tput" | "wc" => {
             let wild = args.iter().any(|arg| !arg.chars().all(is_tame));
@@ -103,6 +124,15 @@ fn printf(format: &str, args: &[String]) -> String {
                 Some('b') => {
                     used = true;
                     text.push_str(&unescape(args.next().map_or("", String::as_str)));
+                }
+                Some('c') => {
+                    used = true;
+                    text.extend(args.next().and_then(|arg| arg.chars().next()));
+                }
+                Some('d' | 'i' | 'o' | 'u' | 'x' | 'X' | 'e' | 'E' | 'f' | 'F' | 'g' | 'G') => {
+                    used = true;
+                    args.next();
+                    text.push(HOST);
                 }
                 Some(_) => {
                     used = true;
@@ -193,4 +223,10 @@ fn says_nothing(arg: &str) -> bool {
 /// Whether a character means nothing to a shell that reads it as code.
 fn is_tame(c: char) -> bool {
     c.is_alphanumeric() || "_+-./,:@%= ".contains(c) || matches!(c, ANY | HOST)
+}
+
+/// Whether a text is nothing but a number.
+pub(super) fn is_number(text: &str) -> bool {
+    text.chars()
+        .all(|c| c.is_ascii_digit() || c.is_ascii_whitespace())
 }

@@ -1,7 +1,9 @@
 //! One simple command: what it runs besides its own program.
 
+use super::given::long_values;
 use super::input::is_stdin;
 use super::options::{SHELLS, SPECIAL, SUBCOMMANDS, WRAPPERS};
+use super::prints::prints;
 use super::word::{ANY, FIELD, HOST, SENT, SPLIT, UNKNOWN, WILD, is_blank, may_be};
 use super::{Input, Shell};
 
@@ -46,10 +48,11 @@ impl Shell<'_> {
         if is_blank(base) {
             return self.hide("which program runs is decided when it runs");
         }
+        self.makes(base, args, input);
         if self.variables.functions.contains(base) {
             self.called(args, input, wrapped);
         }
-        self.runs_written(name, args);
+        self.runs_program(name, args);
         if base.contains([ANY, HOST, WILD]) {
             let names = SPECIAL.iter().chain(SHELLS);
             let wrappers = WRAPPERS.iter().flat_map(|wrapper| wrapper.names);
@@ -94,6 +97,8 @@ impl Shell<'_> {
         if SHELLS.contains(&base) {
             return self.shell(args, input);
         }
+        self.writes_files(base, args, input);
+        self.takes_settings(base, args);
         let linker = ["ld-linux", "ld-musl", "ld.so", "ld64"]
             .iter()
             .any(|prefix| base.starts_with(prefix));
@@ -149,16 +154,18 @@ impl Shell<'_> {
             "export" | "declare" | "typeset" | "local" | "readonly" => self.declares(args),
             "getopts" | "unset" => {
                 for name in args.iter().filter(|arg| !arg.starts_with('-')) {
+                    self.computes_name(name);
                     self.cloud(name);
                 }
             }
+            "wait" => args.iter().for_each(|arg| self.computes_name(arg)),
             "read" | "mapfile" | "readarray" => {
                 if base != "read" {
                     self.attached(args, &["-C"]);
                 }
                 for name in args.iter().filter(|arg| !arg.starts_with('-')) {
+                    self.computes_name(name);
                     self.cloud(name);
-                    self.reads_commands |= name.contains(SENT);
                     if !name.contains(UNKNOWN) && !name.contains(FIELD) {
                         // The client may have written what is read.
                         self.variables.assign(name, SENT.to_string());
@@ -171,8 +178,18 @@ impl Shell<'_> {
                     .filter(|name| !name.is_empty())
                     .or(args.get(1).map(String::as_str));
                 if let Some(name) = name.map(str::to_owned) {
-                    self.reads_commands |= name.contains(SENT);
+                    self.computes_name(&name);
                     self.cloud(&name);
+                    let skip = if attached.is_some_and(str::is_empty) {
+                        2
+                    } else {
+                        1
+                    };
+                    let mut argv = vec!["printf".to_owned()];
+                    argv.extend(args.iter().skip(skip).cloned());
+                    for text in prints(&argv, input).unwrap_or_default() {
+                        self.variables.assign(&name, text);
+                    }
                 }
             }
             "set" => self.sets(args),
@@ -226,6 +243,9 @@ impl Shell<'_> {
             }
             "watch" => self.joined(args, "nd", input),
             "at" | "batch" => {
+                for file in long_values(args, &["-f"]) {
+                    self.script_file(&file, input);
+                }
                 if !args
                     .iter()
                     .any(|arg| matches!(arg.as_str(), "-f" | "-l" | "-c" | "-r" | "-d"))
@@ -248,7 +268,9 @@ impl Shell<'_> {
                 }
             }
             "flock" => self.flock(args, input, wrapped),
-            "ssh" | "slogin" | "mosh" | "dbclient" | "rsh" => self.ssh(args, input),
+            "ssh" | "slogin" | "mosh" | "dbclient" | "rsh" | "autossh" | "plink" => {
+                self.ssh(base, args, input);
+            }
             "tmux" | "screen" | "zellij" => {
                 for arg in args.iter().filter(|arg| !arg.starts_with('-')) {
                     self.code(arg);
@@ -264,9 +286,9 @@ impl Shell<'_> {
                         "--to-command",
                         "--use-compress-program",
                         "--info-script",
+                        "--new-volume-script",
                         "--rsh-command",
-                        "-I",
-                        "-F",
+                        "--rmt-command",
                     ],
                 );
                 for arg in args {
@@ -275,12 +297,7 @@ impl Shell<'_> {
                     }
                 }
             }
-            "rsync" => {
-                self.attached(args, &["-e", "--rsh", "--rsync-path"]);
-                if !args.iter().any(|arg| arg == "--server") {
-                    self.copies(args);
-                }
-            }
+            "rsync" => self.rsync(args),
             "sort" => {
                 self.attached(args, &["--compress-program"]);
                 let at = args.iter().position(|arg| arg == "-o" || arg == "--output");
@@ -316,12 +333,19 @@ impl Shell<'_> {
                     self.mentions(base, texts);
                 }
             }
-            "scp" | "sftp" => self.ssh_options(args, &["-S", "-D"]),
-            "git" => self.git(args),
+            "scp" | "sftp" | "sshfs" | "ssh-copy-id" | "ssh-keygen" | "ssh-add" => {
+                self.moves(base, args, input);
+            }
+            "git" => self.git(args, input),
             "zip" => self.attached(args, &["-TT", "--unzip-command"]),
-            "man" | "less" | "more" | "most" | "psql" | "mysql" | "mariadb" | "sqlite3" | "ftp"
-            | "lftp" | "telnet" | "mail" | "mailx" | "bc" | "dc" | "gnuplot" | "octave" | "ed"
-            | "red" => self.escapes(base, args, input),
+            "psql" | "mysql" | "mariadb" | "sqlite3" | "sqlite" | "ftp" | "lftp" | "telnet"
+            | "mail" | "mailx" | "bc" | "dc" | "gnuplot" | "octave" => {
+                self.database(base, args, input)
+            }
+            "man" | "less" | "more" | "most" | "ed" | "red" => self.escapes(base, args, input),
+            "apt" | "apt-get" | "aptitude" | "dpkg" => self.packages(args),
+            "ansible" => self.attached(args, &["-a", "--args"]),
+            "wget" => self.attached(args, &["--use-askpass"]),
             "vi" | "vim" | "nvim" | "ex" | "view" | "vimdiff" | "rvim" | "emacs" | "nano"
             | "pico" | "joe" => self.editor(base, args, input),
             "nc" | "ncat" | "netcat" | "nc.traditional" | "nc.openbsd" => {

@@ -31,6 +31,7 @@ impl Shell<'_> {
                 self.variables.clouded |= arg.contains('n');
                 continue;
             }
+            self.declares_one(arg, attributes(&['n']));
             if changes {
                 let name = arg.split(['=', '[', '+']).next().unwrap_or(arg);
                 self.cloud(name);
@@ -50,6 +51,23 @@ impl Shell<'_> {
                     self.variables.assign(&name, value.to_owned());
                 }
             }
+        }
+    }
+
+    /// The place in an array that a declared name says, what a name for another variable says, and a list in a
+    /// text are computed or expanded once more.
+    fn declares_one(&mut self, arg: &str, refers: bool) {
+        let (name, value) = arg.split_once('=').unwrap_or((arg, ""));
+        if name.contains('[') {
+            self.computes(arg);
+        }
+        self.computes_name(name);
+        if refers {
+            self.computes(arg);
+        }
+        if value.trim_start().starts_with('(') && value.contains(['$', '`', SPLIT, SENT]) {
+            self.reads_commands |= value.contains(SENT);
+            self.hide("a list in a text is expanded once more");
         }
     }
 
@@ -95,6 +113,7 @@ impl Shell<'_> {
         };
         // `-P` follows links, whose targets nobody knows here.
         let follows = args.iter().any(|arg| arg.starts_with('-') && arg.len() > 1);
+        self.variables.moved = true;
         self.variables.lost |= follows || !args.iter().all(known);
         let devices = |arg: &String| arg.contains("dev") || arg.contains("proc") || !known(arg);
         self.variables.among_devices |= args.iter().any(devices);
@@ -114,7 +133,7 @@ impl Shell<'_> {
             self.code(value);
         } else if CODE_IN_ENVIRONMENT.contains(&name) && !value.is_empty() {
             self.hide("an environment variable brings code into what runs");
-        } else if name.starts_with("PS")
+        } else if (name.starts_with("PS") || name == "MAILPATH")
             && value.contains(['$', '`', '\\'])
             && value.contains(['(', '`'])
         {
@@ -280,7 +299,7 @@ impl Shell<'_> {
                 None => match self.found(file) {
                     Some(Written::Texts(texts)) => Some(texts),
                     Some(Written::Unknown) => None,
-                    Some(Written::Like(_)) | None => Some(Vec::new()),
+                    Some(Written::Like(_) | Written::Below) | None => Some(Vec::new()),
                 },
             },
         };
@@ -306,7 +325,10 @@ impl Shell<'_> {
         }
         match self.found(path) {
             Some(Written::Texts(texts)) => Input::Known(texts),
-            Some(_) => Input::Unknown,
+            Some(_) => {
+                self.fetches = true;
+                Input::Unknown
+            }
             None => Input::File(path.to_owned()),
         }
     }
@@ -334,7 +356,13 @@ impl Shell<'_> {
         self.found(path)
     }
 
+    /// What the text has written to a file, as far as it is known.
     pub(super) fn found(&self, path: &str) -> Option<Written> {
+        self.found_by_name(path).or_else(|| self.strewn(path))
+    }
+
+    /// The same, of what was written by a name.
+    fn found_by_name(&self, path: &str) -> Option<Written> {
         fn base(path: &str) -> &str {
             path.rsplit('/').next().unwrap_or(path)
         }
@@ -346,7 +374,8 @@ impl Shell<'_> {
                 || may_be(path, known)
                 || !is_blank(own) && may_be(own, named)
         };
-        let found = self.written.iter().rev().find(|(known, _)| same(known));
+        let mut written = self.written.iter().rev();
+        let found = written.find(|(known, written)| *written != Written::Below && same(known));
         found.map(|(_, written)| written.clone())
     }
 
@@ -364,6 +393,7 @@ impl Shell<'_> {
                 Some(Written::Unknown) => {
                     self.hide("it runs a file that it writes, and what is written is not known");
                 }
+                Some(Written::Below) => {}
                 Some(Written::Like(others)) => {
                     sources.extend(others.into_iter().filter(|other| *other != source));
                 }
@@ -371,14 +401,29 @@ impl Shell<'_> {
         }
     }
 
-    /// A program or script that the same text has written.
+    /// A program that the same text has written. One without a directory is looked for where programs are.
+    pub(super) fn runs_program(&mut self, name: &str, args: &[String]) {
+        let here = name.contains('/') || self.variables.values.contains_key("PATH");
+        let found = match here {
+            true => self.found(name),
+            false => self.found_by_name(name),
+        };
+        self.runs_found(name, args, found);
+    }
+
+    /// A script that the same text has written.
     pub(super) fn runs_written(&mut self, path: &str, args: &[String]) {
+        let found = self.found(path);
+        self.runs_found(path, args, found);
+    }
+
+    fn runs_found(&mut self, path: &str, args: &[String], found: Option<Written>) {
         if path.len() > MAX_PATH {
             return;
         }
         self.spend(self.written.len() * (1 + path.len() / 256));
-        match self.found(path) {
-            None => {}
+        match found {
+            None | Some(Written::Below) => {}
             Some(Written::Texts(texts)) => texts.iter().for_each(|text| self.code(text)),
             Some(Written::Unknown) => {
                 self.hide("it runs a file that it writes, and what is written is not known");

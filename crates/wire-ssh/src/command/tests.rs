@@ -5,6 +5,9 @@ use super::*;
 
 mod attacks;
 mod benign;
+mod counted;
+mod elsewhere;
+mod everyday;
 mod plain;
 mod reread;
 

@@ -1,5 +1,6 @@
 //! Programs with a language of their own: whether what they are given can start another.
 
+use super::given::long_values;
 use super::input::is_stdin;
 use super::run::is_unknown;
 use super::word::size;
@@ -32,79 +33,10 @@ impl Shell<'_> {
         self.remembers(to.clone(), Written::Like(sources.to_vec()));
     }
 
-    pub(super) fn git(&mut self, args: &[String]) {
-        self.attached(
-            args,
-            &[
-                "--upload-pack",
-                "--receive-pack",
-                "--exec",
-                "-x",
-                "--open-files-in-pager",
-                "--tree-filter",
-                "--msg-filter",
-                "--index-filter",
-            ],
-        );
-        for (verb, option) in [("clone", "-u"), ("grep", "-O")] {
-            if args.iter().any(|arg| arg == verb) {
-                self.attached(args, &[option]);
-            }
-        }
-        for (at, arg) in args.iter().enumerate() {
-            if let Some(text) = arg.strip_prefix("ext::") {
-                // Its words are divided, and may be disguised, in a way of its own.
-                match text.contains(['%', '\\', '"', '\'']) {
-                    true => self.hide("git runs a text that another program reads"),
-                    false => self.code(text),
-                }
-            } else if let Some(text) = arg.strip_prefix('!') {
-                self.code(text);
-            }
-            if arg.starts_with("--config-e") {
-                self.hide("git takes configuration from an environment variable");
-            }
-            if arg == "foreach" {
-                self.tail(args.get(at + 1..).unwrap_or_default(), 0);
-            }
-            let given = match arg.as_str() {
-                "-c" => args.get(at + 1),
-                _ => None,
-            };
-            let Some((name, value)) = given.and_then(|text| text.split_once('=')) else {
-                continue;
-            };
-            let (name, value) = (name.to_lowercase(), value.to_owned());
-            if let Some(text) = value.strip_prefix('!') {
-                self.code(text);
-            } else if [
-                "sshcommand",
-                "pager",
-                "editor",
-                "fsmonitor",
-                "hookspath",
-                "askpass",
-                "helper",
-                "textconv",
-                "external",
-                "cmd",
-                "gitproxy",
-                "program",
-                "uploadpack",
-                "receivepack",
-            ]
-            .iter()
-            .any(|end| name.contains(end))
-            {
-                self.code(&value);
-            }
-        }
-    }
-
     pub(super) fn awk(&mut self, args: &[String], input: &Input) {
         let mut at = 0;
         let mut programs = Vec::new();
-        let mut file = false;
+        let (mut file, mut included) = (false, 0);
         while let Some(arg) = args
             .get(at)
             .filter(|arg| arg.starts_with('-') && arg.len() > 1)
@@ -112,8 +44,20 @@ impl Shell<'_> {
             at += 1;
             match arg.as_str() {
                 "--" => break,
-                "-v" | "-F" | "-i" | "-l" | "--assign" | "--field-separator" | "--include"
-                | "--load" => at += 1,
+                "-v" | "-F" | "--assign" | "--field-separator" => at += 1,
+                "-l" | "--load" => {
+                    let library = args.get(at).map_or("", String::as_str);
+                    if library.contains('/') || self.found(library).is_some() {
+                        self.hide("awk loads code from a file");
+                    }
+                    at += 1;
+                }
+                "-i" | "--include" => {
+                    let name = args.get(at).cloned().unwrap_or_default();
+                    programs.extend(self.program_text(&name, input));
+                    included = programs.len();
+                    at += 1;
+                }
                 "-f" | "--file" => {
                     file = true;
                     let name = args.get(at).cloned().unwrap_or_default();
@@ -133,10 +77,17 @@ impl Shell<'_> {
                         programs.extend(self.program_text(&name, input));
                     }
                     programs.extend(arg.strip_prefix("--source=").map(str::to_owned));
+                    let include = arg
+                        .strip_prefix("--include=")
+                        .or_else(|| arg.strip_prefix("-i"));
+                    if let Some(name) = include.map(str::to_owned) {
+                        programs.extend(self.program_text(&name, input));
+                        included = programs.len();
+                    }
                 }
             }
         }
-        if programs.is_empty() && !file {
+        if programs.len() == included && !file {
             programs.extend(args.get(at).cloned());
         }
         self.spend(size(&programs) / 16);
@@ -205,7 +156,7 @@ impl Shell<'_> {
         }
     }
 
-    /// Programs that run a line which begins with `!` (or `\!`, `.shell`).
+    /// Programs that run a line which begins with `!`.
     pub(super) fn escapes(&mut self, base: &str, args: &[String], input: &Input) {
         if base == "man" {
             self.attached(args, &["-P", "--pager", "-H"]);
@@ -223,28 +174,11 @@ impl Shell<'_> {
         for text in texts {
             for line in text.lines() {
                 let line = line.trim_start();
-                let escaped = line
-                    .strip_prefix("+!")
-                    .or_else(|| line.strip_prefix("\\!"))
-                    .or_else(|| line.strip_prefix('!'))
-                    .or_else(|| line.strip_prefix(".shell"))
-                    .or_else(|| line.strip_prefix(".system"))
-                    .or_else(|| line.strip_prefix("system "));
+                let escaped = ["+!", "!", "r !", "w !", "e !"]
+                    .iter()
+                    .find_map(|begin| line.strip_prefix(begin));
                 if let Some(command) = escaped {
                     self.code(command.trim_start_matches('!'));
-                } else if line.starts_with("r !")
-                    || line.starts_with("w !")
-                    || line.starts_with("e !")
-                {
-                    self.code(line.get(3..).unwrap_or_default());
-                } else if let Some((_, program)) = line.to_lowercase().split_once("program ")
-                    && matches!(base, "psql")
-                {
-                    self.code(program.trim_matches(|c| matches!(c, '\'' | '"' | ';' | ' ')));
-                } else if let Some((_, command)) = line.split_once("\\!") {
-                    self.code(command);
-                } else if let Some((_, command)) = line.split_once("\\|") {
-                    self.code(command);
                 }
             }
         }
@@ -261,6 +195,13 @@ impl Shell<'_> {
                 self.reads_commands = true;
             }
             _ => {}
+        }
+        for file in long_values(args, &["-S", "-u", "-s", "-l", "--load", "--script"]) {
+            texts.extend(
+                self.program_text(&file, input)
+                    .into_iter()
+                    .map(|text| format!(":{text}")),
+            );
         }
         self.spend(size(&texts) / 16);
         for text in texts {
@@ -448,6 +389,8 @@ impl Shell<'_> {
             codes.extend(texts);
         }
         self.spend(size(&codes) / 16);
+        codes.iter().for_each(|code| self.code_writes(code));
+        self.loads_written(base);
         // Perl takes the names of files for commands.
         let pipes =
             |arg: &String| arg.trim_end().ends_with('|') || arg.trim_start().starts_with('|');

@@ -1,5 +1,7 @@
 //! Commands that are one end of a file transfer.
 
+use super::given::Given;
+
 /// A file transfer, by the command of its far end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Recognised {
@@ -44,6 +46,13 @@ pub enum Recognised {
         /// The repository.
         path: String,
     },
+    /// `scp` or `rsync` between files of the host, or between it and another one.
+    Copy {
+        /// The host's files that are read.
+        reads: Vec<String>,
+        /// The one that is written, if it is the host's.
+        writes: Option<String>,
+    },
     /// `sftp-server`: the SFTP subsystem by another name.
     SftpServer,
 }
@@ -63,16 +72,18 @@ pub(super) fn recognise(argv: &[String]) -> Option<Recognised> {
     }
 }
 
-/// Whether these are the words of scp's far end.
+/// Whether these are the words of scp.
 pub(super) fn is_scp(argv: &[String]) -> bool {
     let name = argv.first().and_then(|name| name.rsplit('/').next());
     name == Some("scp")
 }
 
 /// Options of scp's that a word follows.
-const SCP_VALUES: &str = "cDFiJloPSX";
+pub(super) const SCP_VALUES: &str = "cDFiJloPSX";
 /// Options of rsync's that a word follows, in one word with them or not.
 const RSYNC_VALUES: &str = "eBMTf@";
+/// The same, of a rsync that is no far end.
+pub(super) const RSYNC_LOCAL_VALUES: &str = "BeTfM@";
 
 /// The letters of an option word that are options: those behind one with a value are the value. And
 /// whether the value is the next word.
@@ -113,8 +124,26 @@ fn scp(args: &[String]) -> Option<Recognised> {
             path: paths.into_iter().next()?,
             recursive,
         }),
-        (false, false) => None,
+        (false, false) => copy(paths),
     }
+}
+
+/// A copy of these files to the last of them.
+fn copy(mut paths: Vec<String>) -> Option<Recognised> {
+    let to = paths.pop()?;
+    let copies = !paths.is_empty();
+    paths.retain(|path| !is_remote(path));
+    let writes = Some(to).filter(|to| !is_remote(to));
+    copies.then_some(Recognised::Copy {
+        reads: paths,
+        writes,
+    })
+}
+
+/// Whether a file is another host's: a colon stands before any slash.
+pub(super) fn is_remote(file: &str) -> bool {
+    let before = file.split('/').next().unwrap_or_default();
+    before.contains(':')
 }
 
 fn rsync(args: &[String]) -> Option<Recognised> {
@@ -123,7 +152,8 @@ fn rsync(args: &[String]) -> Option<Recognised> {
     let (options, rest) = args.split_at(end.unwrap_or(args.len()));
     let has = |long: &str| options.iter().any(|arg| arg == long);
     if !has("--server") {
-        return None;
+        let given = Given::read(args, RSYNC_LOCAL_VALUES, usize::MAX);
+        return copy(given.operands);
     }
     if has("--daemon") {
         return Some(Recognised::RsyncDaemon);

@@ -172,7 +172,12 @@ impl Shell<'_> {
                             }
                             Some("function") => state = State::Function,
                             Some("[[") => state = State::Test,
-                            _ if is_arithmetic(word) => state = State::After,
+                            _ if is_arithmetic(word) => {
+                                if let Some(Part::Arithmetic(parts)) = word.parts.get(1) {
+                                    self.computes_or_runs(parts);
+                                }
+                                state = State::After;
+                            }
                             _ => simple.words.push(word),
                         },
                     }
@@ -185,6 +190,7 @@ impl Shell<'_> {
                         simple.redirects.push(redirect);
                     }
                 }
+                Token::Sum(text) => self.computes_raw(text),
                 Token::Open if matches!(state, State::Patterns | State::Test) => {}
                 Token::Close if state == State::Test => {}
                 Token::Open => {
@@ -266,17 +272,25 @@ impl Shell<'_> {
                         "a text in it computes the place in an array, which may run commands",
                     );
                 }
-                Part::Arithmetic(parts) => {
-                    self.computes_parts(parts);
+                Part::Arithmetic(parts) | Part::Index(parts) => {
+                    self.computes_place(parts);
                     self.visit_parts(parts);
                 }
+                Part::Set(text) => self.computes(text),
+                Part::Sum(text) => self.computes_raw(text),
                 Part::Parameter {
-                    operation:
-                        Operation::Default { word, .. }
-                        | Operation::Alternative(word)
-                        | Operation::Other(word),
-                    ..
-                } => self.visit(word),
+                    index, operation, ..
+                } => {
+                    self.computes_place(index);
+                    self.visit_parts(index);
+                    if let Operation::Default { word, .. }
+                    | Operation::Alternative(word)
+                    | Operation::Other(word)
+                    | Operation::Indirect(word) = operation
+                    {
+                        self.visit(word);
+                    }
+                }
                 _ => {}
             }
         }
@@ -354,7 +368,18 @@ impl Shell<'_> {
         for word in words.iter().take(assigned) {
             self.assignment(word);
         }
-        for argv in self.argvs(words.get(assigned..).unwrap_or_default()) {
+        let rest = words.get(assigned..).unwrap_or_default();
+        if rest
+            .first()
+            .and_then(|word| word.plain())
+            .is_some_and(declares)
+        {
+            // What is assigned there is one word, too.
+            for word in rest.iter().skip(1) {
+                self.assignment(word);
+            }
+        }
+        for argv in self.argvs(rest) {
             self.invoke(&argv, &own, 0);
         }
     }
@@ -422,13 +447,21 @@ impl Shell<'_> {
                     }
                 }
             }
-            if let Some(value) = placed(&reading) {
-                self.variables.assign(&name, value.to_owned());
+            if let Some((place, value)) = placed(&reading) {
+                self.computes(place);
+                self.environment(&name, value);
+                if reading.starts_with(WILD) {
+                    continue;
+                }
             }
             if reading.contains(FIELD) {
                 for element in reading.split(FIELD).filter(|element| !element.is_empty()) {
-                    if let Some(value) = placed(element) {
+                    if let Some((place, value)) = placed(element) {
+                        self.computes(place);
                         self.variables.assign(&name, value.to_owned());
+                        if element.starts_with(WILD) {
+                            continue;
+                        }
                     }
                     self.variables.assign(&name, element.to_owned());
                 }
@@ -447,25 +480,35 @@ impl Shell<'_> {
         readings
     }
 
-    /// What the commands print, where it can be told.
+    /// What the commands print, where it can be told: of one, or of several with pipes between them.
     pub(super) fn output(&mut self, script: &Script) -> Option<Vec<String>> {
         self.spend(1);
-        let (mut words, mut redirects) = (Vec::new(), Vec::new());
-        for token in &script.tokens {
-            match token {
-                Token::Word(word) => words.push(word),
-                Token::Redirect(redirect) => redirects.push(redirect),
-                _ => return None,
+        let mut input = Input::Client;
+        let mut stages = script
+            .tokens
+            .split(|token| matches!(token, Token::Pipe))
+            .peekable();
+        while let Some(stage) = stages.next() {
+            let (mut words, mut redirects) = (Vec::new(), Vec::new());
+            for token in stage {
+                match token {
+                    Token::Word(word) => words.push(word),
+                    Token::Redirect(redirect) => redirects.push(redirect),
+                    _ => return None,
+                }
             }
+            let compound = words.first().and_then(|word| word.plain());
+            let compound = compound.is_some_and(|word| is_compound(word) || word == "!");
+            let output = match compound {
+                true => None,
+                false => self.output_of(&words, &redirects, &input),
+            };
+            if stages.peek().is_none() {
+                return output;
+            }
+            input = output.map_or(Input::Unknown, Input::Known);
         }
-        let compound = words.first().and_then(|word| word.plain());
-        if matches!(
-            compound,
-            Some("if" | "for" | "while" | "case" | "{" | "[[" | "until")
-        ) {
-            return None;
-        }
-        self.output_of(&words, &redirects, &Input::Client)
+        None
     }
 
     fn output_of(
@@ -499,6 +542,14 @@ fn is_arithmetic(word: &Word) -> bool {
     matches!(word.parts.first(), Some(Part::Text(text)) if text == "((") && word.parts.len() == 2
 }
 
+/// Builtins that take assignments.
+fn declares(word: &str) -> bool {
+    matches!(
+        word,
+        "declare" | "typeset" | "local" | "readonly" | "export"
+    )
+}
+
 /// Tests that compute with what they compare.
 fn is_sum(word: &str) -> bool {
     matches!(word, "-eq" | "-ne" | "-lt" | "-le" | "-gt" | "-ge" | "-v")
@@ -520,21 +571,26 @@ fn is_compound(word: &str) -> bool {
     )
 }
 
-/// The value of an element that says its place: `[…]=value`.
-fn placed(element: &str) -> Option<&str> {
-    let value = match element.strip_prefix(WILD) {
-        Some(rest) => rest,
-        None => element.strip_prefix('[')?.split_once(']')?.1,
+/// The place and the value of an element that says its place: `[…]=value`.
+fn placed(element: &str) -> Option<(&str, &str)> {
+    let (place, value) = match element.strip_prefix(WILD) {
+        Some(rest) => ("", rest),
+        None => {
+            let rest = element.strip_prefix('[')?;
+            rest.split_once("]=").or_else(|| rest.split_once("]+="))?
+        }
     };
-    value.strip_prefix('+').unwrap_or(value).strip_prefix('=')
+    let value = match place.is_empty() && element.starts_with(WILD) {
+        true => value.strip_prefix('+').unwrap_or(value).strip_prefix('=')?,
+        false => value,
+    };
+    Some((place, value))
 }
 
 /// The name, whether it is added to, and the value of `NAME=…`, `NAME+=…` and `NAME[…]=…`.
 fn assigned(word: &Word) -> Option<(String, bool, Vec<Part>)> {
     let (text, from) = match word.parts.as_slice() {
-        [Part::Text(name), Part::Glob, Part::Text(rest), ..] if rest.starts_with(['=', '+']) => {
-            (format!("{name}{rest}"), 3)
-        }
+        [Part::Text(name), Part::Index(_), Part::Text(rest), ..] => (format!("{name}{rest}"), 3),
         [Part::Text(text), ..] => (text.clone(), 1),
         _ => return None,
     };

@@ -49,6 +49,8 @@ pub(super) struct Variables {
     pub(super) clouded: bool,
     /// The directory was changed to one whose name may have any character.
     pub(super) lost: bool,
+    /// The directory was changed.
+    pub(super) moved: bool,
     /// The directory was changed, perhaps to one where files are what commands read.
     pub(super) among_devices: bool,
 }
@@ -161,7 +163,7 @@ impl Shell<'_> {
             .collect()
     }
 
-    fn readings(&mut self, parts: &[Part]) -> Vec<String> {
+    pub(super) fn readings(&mut self, parts: &[Part]) -> Vec<String> {
         let mut readings = vec![String::new()];
         for part in parts {
             let values = self.part(part);
@@ -201,7 +203,8 @@ impl Shell<'_> {
     fn part(&mut self, part: &Part) -> Vec<String> {
         match part {
             Part::Text(text) => vec![text.clone()],
-            Part::Glob => vec![WILD.to_string()],
+            Part::Glob | Part::Set(_) | Part::Index(_) => vec![WILD.to_string()],
+            Part::Sum(_) => vec![String::new()],
             Part::Range => vec![ANY.to_string()],
             Part::Arithmetic(parts) => {
                 self.computes_parts(parts);
@@ -227,10 +230,12 @@ impl Shell<'_> {
             },
             Part::Parameter {
                 name,
+                index,
                 operation,
                 quoted,
             } => {
-                let values = self.parameter(name, operation);
+                self.computes_place(index);
+                let values = self.parameter(name, index, operation);
                 self.split(values, *quoted)
             }
         }
@@ -255,7 +260,7 @@ impl Shell<'_> {
         split.into_iter().collect()
     }
 
-    fn parameter(&mut self, name: &str, operation: &Operation) -> Vec<String> {
+    fn parameter(&mut self, name: &str, index: &[Part], operation: &Operation) -> Vec<String> {
         let mut values = self.value(name);
         match operation {
             Operation::Value => {}
@@ -273,7 +278,11 @@ impl Shell<'_> {
                 values = self.readings(&word.parts);
                 values.push(String::new());
             }
-            Operation::Other(word) => {
+            Operation::Other(word) | Operation::Indirect(word) => {
+                // The places of an array are not what another variable names.
+                if matches!(operation, Operation::Indirect(_)) && !is_all(index) {
+                    self.computes(name);
+                }
                 if matches!(word.parts.first(), Some(Part::Text(text)) if text.starts_with("@P")) {
                     self.hide("a value in it is expanded once more");
                 }
@@ -412,6 +421,11 @@ fn closing(parts: &[Part], open: usize) -> Option<(usize, Vec<usize>)> {
         }
     }
     None
+}
+
+/// Whether it stands for all places of an array.
+pub(super) fn is_all(index: &[Part]) -> bool {
+    matches!(index, [Part::Text(all)] if matches!(all.as_str(), "@" | "*"))
 }
 
 /// Bytes of all of them.

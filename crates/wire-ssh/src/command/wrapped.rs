@@ -129,10 +129,18 @@ impl Shell<'_> {
     }
 
     /// Words that follow one of these options, or are attached to it, are texts for a shell. Long options may
-    /// be cut short.
+    /// be cut short, letters joined.
     pub(super) fn attached(&mut self, args: &[String], options: &[&str]) {
         for (at, arg) in args.iter().enumerate() {
             for option in options {
+                if let Some(text) = joined_value(arg, option) {
+                    let text = match text {
+                        "" => args.get(at + 1).cloned().unwrap_or_default(),
+                        text => text.to_owned(),
+                    };
+                    self.code(&text);
+                    continue;
+                }
                 let (name, value) = arg
                     .split_once('=')
                     .map_or((&**arg, None), |(name, value)| (name, Some(value)));
@@ -352,52 +360,19 @@ impl Shell<'_> {
             .unwrap_or(rest.len());
         self.invoke(rest.get(own..).unwrap_or_default(), input, wrapped + 1);
     }
+}
 
-    /// Another host: what runs there counts as running here.
-    pub(super) fn ssh(&mut self, args: &[String], input: &Input) {
-        self.ssh_options(args, &[]);
-        let mut at = 0;
-        while let Some(arg) = args.get(at).filter(|arg| arg.starts_with('-')) {
-            at += 1;
-            if arg == "--" {
-                break;
-            }
-            let takes = arg.ends_with(|c| "BbcDEeFIiJLlmOoPpQRSWw".contains(c)) && arg.len() == 2;
-            at += usize::from(takes);
-        }
-        let mut rest = args.get(at + 1..).unwrap_or_default();
-        // Options may stand behind the host, too.
-        while rest.first().is_some_and(|arg| arg.starts_with('-')) {
-            let takes = rest
-                .first()
-                .is_some_and(|arg| arg.len() == 2 && "pliFoL".contains(&arg[1..]));
-            rest = rest.get(1 + usize::from(takes)..).unwrap_or_default();
-        }
-        if !rest.is_empty() {
-            self.code_reading(&rest.join(" "), input);
-        } else if args.get(at).is_some()
-            && !args
-                .iter()
-                .any(|arg| arg.starts_with("-N") || arg.starts_with("-V"))
-        {
-            self.reads(input, "a shell");
-        }
-    }
-
-    pub(super) fn ssh_options(&mut self, args: &[String], programs: &[&str]) {
-        self.attached(args, programs);
-        for arg in args {
-            let option = arg.trim_start_matches("-o").trim();
-            let split = option.split_once(['=', ' ', '\t']);
-            let Some((name, text)) = split else { continue };
-            let name = name.to_lowercase();
-            if matches!(
-                name.as_str(),
-                "proxycommand" | "localcommand" | "knownhostscommand" | "remotecommand"
-            ) && text.trim() != "none"
-            {
-                self.code(text.trim());
-            }
-        }
-    }
+/// What stands behind the letter of an option that is joined with others: `-ave TEXT`.
+fn joined_value<'a>(arg: &'a str, option: &str) -> Option<&'a str> {
+    let mut own = option.strip_prefix('-')?.chars();
+    let (Some(letter), None) = (own.next(), own.next()) else {
+        return None;
+    };
+    let letters = arg
+        .strip_prefix('-')
+        .filter(|letters| !letters.starts_with(['-', letter]))?;
+    let at = letters.find(letter)?;
+    let before = letters.get(..at)?;
+    let joined = before.chars().all(|c| c.is_ascii_alphanumeric());
+    joined.then(|| letters.get(at + 1..))?
 }

@@ -436,11 +436,21 @@ pub(super) fn straightened(packet: &[u8]) -> Result<Option<Vec<u8>>, ProtocolErr
 
 /// A request for the attributes of an open file.
 pub(super) fn fstat(id: u32, handle: &[u8]) -> Vec<u8> {
-    let mut packet = (9 + handle.len() as u32).to_be_bytes().to_vec();
-    packet.push(8);
+    about(8, id, handle)
+}
+
+/// A request for what a link says.
+pub(super) fn readlink(id: u32, path: &[u8]) -> Vec<u8> {
+    about(19, id, path)
+}
+
+/// A request with one field.
+fn about(kind: u8, id: u32, field: &[u8]) -> Vec<u8> {
+    let mut packet = (9 + field.len() as u32).to_be_bytes().to_vec();
+    packet.push(kind);
     packet.extend_from_slice(&id.to_be_bytes());
-    packet.extend_from_slice(&(handle.len() as u32).to_be_bytes());
-    packet.extend_from_slice(handle);
+    packet.extend_from_slice(&(field.len() as u32).to_be_bytes());
+    packet.extend_from_slice(field);
     packet
 }
 

@@ -2,6 +2,8 @@
 
 use super::*;
 
+mod links;
+
 fn packet(kind: u8, fields: &[&[u8]]) -> Vec<u8> {
     let body: Vec<u8> = std::iter::once(kind)
         .chain(fields.iter().flat_map(|f| f.iter().copied()))

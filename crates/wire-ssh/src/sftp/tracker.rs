@@ -8,9 +8,13 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use super::packet::{HEADER, Request, Response, fstat, straightened};
-use super::path::{behind_open, behind_parents, has_parents, normalised};
+use super::path::normalised;
 use super::{Attributes, code};
 use crate::ProtocolError;
+
+mod links;
+
+pub use links::Link;
 
 /// Requests under way, at most.
 pub const MAX_OUTSTANDING: usize = 4096;
@@ -110,6 +114,9 @@ pub enum What {
         paths: Vec<Vec<u8>>,
         /// The open file whose content goes elsewhere.
         copies: Option<FileId>,
+        /// The file, by the name that the server knows, that gets a name in another directory. Where it is
+        /// a link, it may lead elsewhere from there.
+        moves: Option<Vec<u8>>,
     },
     /// Bytes of an open file are wanted.
     Read {
@@ -189,6 +196,8 @@ pub enum Answer {
         /// In bytes; none where the server does not say.
         size: Option<u64>,
     },
+    /// What Weir itself has asked: where a file leads.
+    Link(Link),
     /// An operation has ended otherwise.
     Done {
         /// Whose answer it is.
@@ -229,8 +238,9 @@ enum Pending {
     Close {
         handle: Vec<u8>,
     },
-    /// Asked by Weir.
+    /// Asked by Weir, as is the next.
     Size(FileId),
+    Link,
     /// The client asks where it is.
     Home,
     Other,
@@ -456,6 +466,7 @@ impl Tracker {
                 Ok(Answer::Size { file, size })
             }
             (Pending::Size(file), Response::Status { .. }) => Ok(Answer::Size { file, size: None }),
+            (Pending::Link, response) => links::answer(&response, kind).map(Answer::Link),
             (Pending::Size(_), _) => Err(ProtocolError::Unexpected(kind)),
             (Pending::Home, Response::Name { first }) => {
                 self.home = first
@@ -524,6 +535,7 @@ impl Tracker {
                 operations,
                 paths,
                 copies: None,
+                moves: None,
             };
             Ok((Pending::Other, what))
         };
@@ -555,6 +567,7 @@ impl Tracker {
                     operations,
                     paths: vec![path],
                     copies: None,
+                    moves: None,
                 };
                 Ok((Pending::Open(file), what))
             }
@@ -572,6 +585,7 @@ impl Tracker {
                     operations,
                     paths: vec![path],
                     copies: None,
+                    moves: None,
                 };
                 Ok((Pending::Open(file), what))
             }
@@ -636,29 +650,22 @@ impl Tracker {
                 Ok((if home { Pending::Home } else { Pending::Other }, what))
             }
             Request::Rename { from, to } => {
-                asks(&[Operation::Rename], vec![path(from)?, path(to)?])
+                let paths = [path(from)?, path(to)?];
+                Ok((Pending::Other, links::moved(Operation::Rename, from, paths)))
             }
             Request::ReadLink { path: name } => asks(&[Operation::ReadLink], vec![path(name)?]),
             Request::Symlink { target, link } => {
                 let link = path(link)?;
-                // What a link says is read from where the link is, and its `..` behind other links.
-                let mut beside = link.clone();
-                let cut = beside
-                    .iter()
-                    .rposition(|byte| *byte == b'/')
-                    .map_or(0, |at| at + 1);
-                beside.truncate(cut);
-                beside.extend_from_slice(target);
-                let target = match (has_parents(target), target.starts_with(b"/")) {
-                    // Wherever that is: not under the home.
-                    (true, _) => path(target).map(|_| behind_parents(target))?,
-                    (false, true) => path(target).map(behind_open)?,
-                    (false, false) => path(&beside)?,
-                };
+                path(target)?;
+                let target = self.leads(target, &link)?;
                 asks(&[Operation::Symlink], vec![target, link])
             }
             Request::HardLink { from, to } => {
-                asks(&[Operation::HardLink], vec![path(from)?, path(to)?])
+                let paths = [path(from)?, path(to)?];
+                Ok((
+                    Pending::Other,
+                    links::moved(Operation::HardLink, from, paths),
+                ))
             }
             Request::Statfs { path: name } => asks(&[Operation::Statfs], vec![path(name)?]),
             Request::CopyData { from, to } => {
@@ -666,6 +673,7 @@ impl Tracker {
                     operations: vec![Operation::Read, Operation::Write],
                     paths: vec![self.path_of(from)?, self.path_of(to)?],
                     copies: Some(self.named(from)?),
+                    moves: None,
                 };
                 Ok((Pending::Other, what))
             }

@@ -62,6 +62,38 @@ billing/weir-7k2qd  waits 2m 30s, 12m 30s left
 }
 
 #[test]
+fn a_statement_is_shown_whole_however_long_it_is() {
+    let drawn = |statement: String| {
+        let mut request = request(json!([]));
+        request["spec"]["statement"] = json!(statement);
+        cards(&[request], at("2026-11-27T10:02:30Z"), SCREEN)
+    };
+    let padded = format!("{}; rm -rf /srv; {}", "x".repeat(5000), "y".repeat(5000));
+    let card = drawn(padded.clone());
+    let lines: Vec<&str> = card.lines().collect();
+    assert!(
+        lines
+            .iter()
+            .all(|line| line.chars().count() <= SCREEN.width),
+        "{card}"
+    );
+    let first = lines
+        .iter()
+        .position(|line| line.starts_with("  statement"))
+        .unwrap();
+    let shown = lines.iter().skip(first).take(1 + padded.len() / 87);
+    let shown: String = shown.map(|line| line.get(13..).unwrap()).collect();
+    assert_eq!(shown, padded);
+    let long = format!("{}; rm -rf /srv", "x".repeat(100_000));
+    let card = drawn(long.clone());
+    assert!(
+        card.contains("… NOT ALL OF IT: 79,133 characters more, with --output json"),
+        "{card}"
+    );
+    assert!(card.contains(&weir_api::digest(&long)), "{card}");
+}
+
+#[test]
 fn a_decision_is_appended_and_bound_to_what_was_read() {
     let old = json!({"approver": "alice", "decision": "Approve", "at": "x"});
     let patch = patch(

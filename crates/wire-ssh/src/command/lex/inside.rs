@@ -3,6 +3,9 @@
 use super::super::word::WILD;
 use super::{Broken, Lexer, Operation, Part, Word, read};
 
+/// Length of a place in an array, at most.
+const MAX_INDEX: usize = 1024;
+
 impl Lexer {
     pub(super) fn bracket(&mut self, word: &mut Word, stop: &[char]) {
         let mut ahead = 1;
@@ -13,8 +16,18 @@ impl Lexer {
         let first = ahead;
         while let Some(c) = self.after(ahead) {
             if c == ']' && ahead > first {
+                let inner = self.text.get(self.at + 1..self.at + ahead);
+                let inner: String = inner.unwrap_or_default().iter().collect();
                 self.at += ahead + 1;
-                word.parts.push(Part::Glob);
+                let named = match word.parts.as_slice() {
+                    [] => true,
+                    [Part::Text(name)] => is_name(name),
+                    _ => false,
+                };
+                word.parts.push(match named {
+                    true => Part::Set(inner),
+                    false => Part::Glob,
+                });
                 return;
             }
             let ends = " \t\n;&|/'\"`$()<>\\".contains(c);
@@ -79,6 +92,7 @@ impl Lexer {
         self.at += 1;
         let value = |name: String| Part::Parameter {
             name,
+            index: Vec::new(),
             operation: Operation::Value,
             quoted,
         };
@@ -91,6 +105,7 @@ impl Lexer {
                 word.parts.push(Part::Arithmetic(parts));
             }
             Some('(') => {
+                word.parts.extend(self.sum().map(Part::Sum));
                 self.at += 1;
                 let script = self.deeper(|lexer| lexer.script(true))?;
                 word.parts.push(Part::Command { script, quoted });
@@ -148,11 +163,10 @@ impl Lexer {
             self.at += 1;
             name.push(c);
         }
-        let mut index = Word::default();
+        let mut index = Vec::new();
         if self.peek() == Some('[') {
             self.at += 1;
-            index = self.word(&[']'])?;
-            self.at += 1;
+            index = self.deeper(Lexer::subscript)?;
         }
         let colon = usize::from(self.peek() == Some(':'));
         let operator = self.after(colon);
@@ -174,25 +188,129 @@ impl Lexer {
         if self.next() != Some('}') {
             return Err("a brace is not closed");
         }
-        let operation = if length {
-            Operation::Length
-        } else if indirect {
-            Operation::Other(Word::default())
-        } else if index
-            .parts
-            .iter()
-            .any(|part| !matches!(part, Part::Text(_) | Part::Glob))
-        {
-            // What is computed for the place in the array runs, too.
-            Operation::Other(index)
-        } else {
-            operation
+        let operation = match operation {
+            _ if length => Operation::Length,
+            Operation::Other(word) if indirect => Operation::Indirect(word),
+            _ if indirect => Operation::Indirect(Word::default()),
+            operation => operation,
         };
         Ok(Part::Parameter {
             name,
+            index,
             operation,
             quoted,
         })
+    }
+
+    /// A place in an array, up to the bracket that closes it.
+    pub(super) fn subscript(&mut self) -> Result<Vec<Part>, Broken> {
+        let mut word = Word::default();
+        let mut open = 0_usize;
+        while let Some(c) = self.peek() {
+            match c {
+                ']' if open == 0 => {
+                    self.at += 1;
+                    return Ok(word.parts);
+                }
+                '\'' => {
+                    self.at += 1;
+                    loop {
+                        match self.next() {
+                            Some('\'') => break,
+                            Some(c) => word.push(c),
+                            None => return Err("a quote is not closed"),
+                        }
+                    }
+                }
+                '"' => {
+                    self.at += 1;
+                    self.double(&mut word)?;
+                }
+                '\\' | '$' | '`' => self.quoted_char(c, &mut word, true)?,
+                c => {
+                    match c {
+                        '[' => open += 1,
+                        ']' => open -= 1,
+                        _ => {}
+                    }
+                    self.at += 1;
+                    word.push(c);
+                }
+            }
+        }
+        Err("a bracket is not closed")
+    }
+
+    /// Whether the bracket here begins a place in an array that is assigned.
+    pub(super) fn assigns_place(&self, word: &Word) -> Result<bool, Broken> {
+        let named = matches!(word.parts.as_slice(), [Part::Text(name)] if is_name(name));
+        if !named || word.quoted {
+            return Ok(false);
+        }
+        let Some(end) = self.closing(self.at + 1, ']', |_| false) else {
+            return match self.text.len() > self.at + MAX_INDEX {
+                true => Err("a place in an array is too long"),
+                false => Ok(false),
+            };
+        };
+        let behind = |n: usize| self.text.get(end + n).copied();
+        let assigns = matches!(
+            (behind(1), behind(2)),
+            (Some('='), _) | (Some('+'), Some('='))
+        );
+        if assigns
+            && self
+                .closing(self.at + 1, ']', |c| " \t\n;&|<>()".contains(c))
+                .is_none()
+        {
+            // To some shells these are several words.
+            return Err("a place in an array has several words");
+        }
+        Ok(assigns)
+    }
+
+    /// What is between two parentheses here and those that close them, if that may be a sum with quotes,
+    /// semicolons or lines in it.
+    pub(super) fn sum(&self) -> Option<String> {
+        if self.peek() != Some('(') || self.after(1) != Some('(') {
+            return None;
+        }
+        let from = self.at + 2;
+        let end = self.closing(from, ')', |_| false)?;
+        let inner = self.text.get(from..end)?;
+        (self.text.get(end + 1) == Some(&')')).then(|| inner.iter().collect())
+    }
+
+    /// Where a bracket or parenthesis is closed, but for what is quoted or substituted. None: nowhere, or
+    /// not before something that stops it.
+    fn closing(&self, from: usize, close: char, stops: impl Fn(char) -> bool) -> Option<usize> {
+        let (mut at, mut quote, mut open) = (from, None, Vec::new());
+        while let Some(c) = self.text.get(at).copied() {
+            if close == ']' && at > from + MAX_INDEX {
+                return None;
+            }
+            match (c, quote) {
+                ('\\', quote) if quote != Some('\'') => at += 1,
+                (c, Some(end)) if c == end => quote = None,
+                (_, Some(_)) => {}
+                ('\'' | '"' | '`', None) => quote = Some(c),
+                (c, None) if open.last() == Some(&c) => drop(open.pop()),
+                (c, None) if c == close && open.is_empty() => return Some(at),
+                (c, None) if open.iter().all(|it| *it == ']') && stops(c) => {
+                    let substitutes = c == '(' && self.text.get(at.wrapping_sub(1)) == Some(&'$');
+                    if !substitutes {
+                        return None;
+                    }
+                    open.push(')');
+                }
+                ('(', None) => open.push(')'),
+                ('[', None) if close == ']' => open.push(']'),
+                ('{', None) => open.push('}'),
+                _ => {}
+            }
+            at += 1;
+        }
+        None
     }
 
     /// Where `))` closes what `((` has opened, if it is arithmetic at all.
@@ -310,4 +428,30 @@ impl Lexer {
             }
         }
     }
+}
+
+/// Whether a text is a name of a variable.
+fn is_name(text: &str) -> bool {
+    let mut characters = text.chars();
+    let begins = |c: char| c.is_ascii_alphabetic() || c == '_';
+    characters.next().is_some_and(begins)
+        && characters.all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+/// Whether the word before a redirection says which file it is about: a number, or a variable for one.
+pub(super) fn numbers(word: &[char]) -> Result<bool, Broken> {
+    if word.iter().all(char::is_ascii_digit) {
+        return Ok(true);
+    }
+    let [open, inner @ .., close] = word else {
+        return Ok(false);
+    };
+    if (*open, *close) != ('{', '}') {
+        return Ok(false);
+    }
+    let inner: String = inner.iter().collect();
+    if inner.split_once('[').is_some_and(|(name, _)| is_name(name)) {
+        return Err("the number of a file goes to a place in an array");
+    }
+    Ok(is_name(&inner))
 }

@@ -508,6 +508,55 @@ fn what_is_too_deep_or_too_long_is_opaque_and_ends_soon() {
         format!("strace {}", "-x strace ".repeat(12_000)),
         format!("eval \"{}\"", "a $x;".repeat(30_000)),
         format!("x=1; {}", "[[ $x -eq 1 ]];".repeat(12_000)),
+        "a[".repeat(100_000),
+        "a[ ".repeat(80_000),
+        format!("{}{}", "a[".repeat(50_000), "]=1 ".repeat(50_000)),
+        "a[$(".repeat(50_000),
+        "a[b]=1;".repeat(30_000),
+        format!("x=1; {}", "a[x]=1;".repeat(30_000)),
+        "((a;".repeat(50_000),
+        "(('".repeat(50_000),
+        "((a;b));".repeat(30_000),
+        "$((a;b))".repeat(30_000),
+        "${a[".repeat(50_000),
+        format!("{}1", "${a[".repeat(20)) + &"]}".repeat(20),
+        format!("{}1{}", "$((".repeat(20), "))".repeat(20)).repeat(2_000),
+        (0..20_000)
+            .map(|n| format!("a{n}=a{};", n + 1))
+            .collect::<String>()
+            + "((a0))",
+        "declare -i n; n=a; ".repeat(12_000),
+        "tar x -C /d;/d/x;".repeat(12_000),
+        "python3 -c 'write'; ./x;".repeat(9_000),
+        "git -c a.b=c x; ".repeat(12_000),
+        format!("cat > f; {}", "make -f f;".repeat(20_000)),
+        format!("git {}", "-c a.b=c ".repeat(20_000)),
+        format!("sqlite3 x {}", "'.read /dev/stdin' ".repeat(10_000)),
+        format!("psql -c '{}'", "\\g|x ".repeat(30_000)),
+        format!("psql <<'E'\n{}E", "\\g|x\n".repeat(40_000)),
+        format!("mysql -e '{}'", "system x;".repeat(25_000)),
+        format!("dc -e '{}'", "!x ".repeat(60_000)),
+        format!("lftp -c '{}'", "!x;".repeat(60_000)),
+        format!(
+            "ssh -F /dev/stdin h <<'E'\n{}E",
+            "ProxyCommand x\n".repeat(15_000)
+        ),
+        format!(
+            "cat > .gitconfig <<'E'\n{}E\n{}",
+            "[a]\nb=c\n".repeat(12_000),
+            "git x;".repeat(10_000)
+        ),
+        format!("{}make", "cat > Makefile;".repeat(12_000)),
+        format!("curl {}", "-o x ".repeat(40_000)),
+        format!("tar xf x {}", "-C /y ".repeat(40_000)),
+        format!(
+            "{} $((a0))",
+            (0..20_000)
+                .map(|n| format!("a{n}=a{} ", n + 1))
+                .collect::<String>()
+        ),
+        format!("x='{}'; {}", "a ".repeat(60_000), "((x)); ".repeat(10_000)),
+        format!("ssh {}", "-o ProxyCommand=x ".repeat(12_000)),
         "(".repeat(100_000),
         format!("a=x; {} $a", "a=$a$a;".repeat(2_000)),
         format!("{} pg_dump", "env ".repeat(20_000)),

@@ -221,6 +221,9 @@ fn a_shell_that_reads_from_the_client_says_so() {
         "exec bash -l",
         "ssh other",
         "su -",
+        // Ansible with pipelining: the module comes from the client.
+        "/bin/sh -c '/usr/bin/python3 && sleep 0'",
+        "/bin/sh -c 'sudo -H -S -n -u root /bin/sh -c '\"'\"'echo BECOME-SUCCESS-x ; /usr/bin/python3'\"'\"' && sleep 0'",
     ] {
         assert!(of(text).shell, "{text}");
     }
@@ -230,6 +233,7 @@ fn a_shell_that_reads_from_the_client_says_so() {
         "bash < x",
         "ls",
         "bash -c 'echo sh'",
+        "/bin/sh -c '/usr/bin/python3 /home/c/.ansible/tmp/ansible-tmp-1/AnsiballZ_ping.py && sleep 0'",
     ] {
         assert!(!of(text).shell, "{text}");
     }

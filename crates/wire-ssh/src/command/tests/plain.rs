@@ -164,10 +164,25 @@ fn far_ends_of_transfers_are_recognised() {
         of("rsync --server --sender -l -- . plain -d/../x"),
         Some(Recognised::RsyncSender { paths })
     );
+    for (text, reads, writes) in [
+        ("scp a b", &["a"][..], Some("b")),
+        ("scp -P 22 -i k a h:b", &["a"], None),
+        ("scp -r h:a /srv/b c", &["/srv/b"], Some("c")),
+        ("rsync -avze 'ssh -p 2' --delete a/ b/", &["a/"], Some("b/")),
+        ("rsync -a h:a .", &[], Some(".")),
+        ("scp ./a:b /c", &["./a:b"], Some("/c")),
+        ("scp a* b", &["a*"], Some("b")),
+    ] {
+        let expected = Recognised::Copy {
+            reads: reads.iter().map(ToString::to_string).collect(),
+            writes: writes.map(str::to_owned),
+        };
+        assert_eq!(of(text), Some(expected), "{text}");
+    }
     for text in [
-        "scp a b",
+        "scp a",
         "scp -f x; id",
-        "rsync a b",
+        "rsync a",
         "git log",
         "git status --short",
         "scp -t",
