@@ -29,6 +29,7 @@ PARTS = (
     ("image of SSH", kube.ssh_image),
     ("image of BusyBox", kube.busybox_image),
     ("image of the API's clients", kube.api_image),
+    ("parser of PromQL", install.promql),
 )
 
 

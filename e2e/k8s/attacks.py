@@ -12,6 +12,7 @@ import sys
 
 from lab.report import contains, equal, lacks
 
+import attack_identities
 import attack_people
 import attack_specs
 
@@ -73,6 +74,8 @@ VARIANTS = {
     "loose/attacker": {},
     "free/attacker": {},
     "fort/attacker": {},
+    "fort/brief": {},
+    "free/lone": {"metadata.annotations": {"weir.dev/inject": "enabled"}},
     "loose/admin": {"containers.0.securityContext": {"capabilities": {"add": ["NET_ADMIN"]}}},
     "loose/shared": {"shareProcessNamespace": True,
                      "containers.0.securityContext": {"capabilities": {"add": ["SYS_PTRACE", "SYS_ADMIN"]}}},
@@ -93,7 +96,7 @@ def variant(name, changes):
     pod["metadata"]["name"] = name
     for path, value in changes.items():
         *way, last = path.split(".")
-        place = pod["spec"]
+        place = pod if way[:1] == ["metadata"] else pod["spec"]
         for step in way:
             place = place[int(step)] if step.isdigit() else place[step]
         place[last] = value
@@ -173,9 +176,10 @@ def run(weir, report):
     """The tables, the claims, and the outcomes."""
     inside = Inside(weir)
     people = attack_people.People(weir, inside)
+    identities = attack_identities.Identities(weir)
     specs = attack_specs.Specs(weir, POD)
     names = [f"attacks: {row[0]}" for row in (*INSIDE, *attack_specs.ADMISSION)]
-    extra = [(f"attacks: {claim.__name__}", claim) for claim in (*specs.claims(), *people.claims())]
+    extra = [(f"attacks: {claim.__name__}", claim) for claim in (*specs.claims(), *people.claims(), *identities.claims())]
     if not any(map(report.wanted, [*names, *(name for name, _ in extra)])):
         return
     inside.prepare()

@@ -37,10 +37,10 @@ BROKEN = (("effects: [Updat]", "Unsupported value"), ('ssh: {commands: ["rm *"]}
 class Asking:
     """A client with one open connection."""
 
-    def __init__(self, weir):
+    def __init__(self, weir, pod="deploy/reporter", namespace="shop"):
         self.log = f"{weir.work}/asking.log"
         open(self.log, "w", encoding="utf-8").close()
-        self.child = proc.spawn([*weir.cluster.inside(), "kubectl", "-n", "shop", "exec", "-i", "deploy/reporter",
+        self.child = proc.spawn([*weir.cluster.inside(), "kubectl", "-n", namespace, "exec", "-i", pod,
                                  "-c", "app", "--", "python3", "-u", "-c", ASKING], log=self.log)
 
     def answers(self):

@@ -29,9 +29,12 @@ import api_tour  # noqa: E402
 import attacks  # noqa: E402
 import chart  # noqa: E402
 import cutoff  # noqa: E402
+import drain  # noqa: E402
 import edits  # noqa: E402
+import fences  # noqa: E402
 import figures  # noqa: E402
 import kube as api  # noqa: E402
+import operating  # noqa: E402
 import outages  # noqa: E402
 import quickstart  # noqa: E402
 import review  # noqa: E402
@@ -40,7 +43,8 @@ import ssh  # noqa: E402
 import told  # noqa: E402
 import workloads  # noqa: E402
 
-SUITES = (chart, quickstart, workloads, edits, spread, told, review, cutoff, ssh, api, api_rules, api_tour, attacks, admission, outages, figures)
+SUITES = (chart, quickstart, operating, workloads, edits, spread, told, review, cutoff, drain, ssh, api,
+           api_rules, api_tour, attacks, admission, fences, outages, figures)
 
 
 def images():

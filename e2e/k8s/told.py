@@ -8,7 +8,9 @@ import re
 
 from lab import pki, proc
 from lab.build import ROOT
-from lab.report import equal
+from lab.report import contains, equal
+
+import monitoring
 
 RECEIVER = os.path.join(ROOT, "crates/notify/tests/receiver.py")
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
@@ -37,7 +39,9 @@ spec:
 """
 OPTIONS = ("--set notifications.webhook.url=https://receiver.hooks.svc:9443/weir",
            "--set notifications.webhook.secretRef.name=weir-webhook",
-           "--set notifications.webhook.caRef.name=hooks-ca")
+           "--set notifications.webhook.caRef.name=hooks-ca",
+           # for the metrics; nobody is there
+           "--set collector.otlp.endpoint=http://receiver.hooks.svc:4318")
 BARE = """\
 apiVersion: v1
 kind: Pod
@@ -143,6 +147,13 @@ class Told:
         def found():
             return "pod bare/bare" in self.weir.evidence("query --since 5m --kind findings")
         proc.wait_until(found, "it is a finding", 30, every=0.5)
+        done = self.weir.shell("kubectl weir check -o json", check=False)
+        equal(done.returncode, 1, done.stderr)
+        failed = [one["text"] for one in json.loads(done.stdout)["checks"] if (one["check"], one["outcome"]) == ("running pods", "fail")]
+        equal(len(failed), 1, done.stdout)
+        contains(failed[0], "bare")
+        namespaces = {one["name"]: one for one in json.loads(self.weir.shell("kubectl weir status -o json").stdout)["namespaces"]}
+        equal((namespaces["bare"]["enforced"], namespaces["bare"]["unprotected"]), (True, 1))
 
 
 def run(weir, report):
@@ -150,11 +161,13 @@ def run(weir, report):
     told = Told(weir)
     claims = (told.reviewers_are_told_once_in_order_and_signed, told.a_dead_receiver_blocks_no_hold,
               told.reads_are_evidence, told.pods_without_weir_are_findings_where_it_is_enforced)
-    if not any(report.wanted(f"told: {claim.__name__}") for claim in claims):
+    claims = [(f"told: {claim.__name__}", claim) for claim in claims]
+    claims += [(f"monitoring: {claim.__name__}", claim) for claim in monitoring.Monitoring(weir).claims()]
+    if not any(report.wanted(name) for name, _ in claims):
         return
     try:
         told.prepare()
-        for claim in claims:
-            report.check(f"told: {claim.__name__}", claim)
+        for name, claim in claims:
+            report.check(name, claim)
     finally:
         told.restore()

@@ -309,6 +309,16 @@ class Cluster:
         show("kubelet", proc.tail(f"{self.dir}/log/kubelet.log", 10))
 
 
+def documents(text):
+    """The objects in what kubectl prints as JSON, one after the other or in a List."""
+    found, decoder, rest = [], json.JSONDecoder(), text.lstrip()
+    while rest:
+        one, end = decoder.raw_decode(rest)
+        found += one["items"] if one.get("kind", "").endswith("List") and "items" in one else [one]
+        rest = rest[end:].lstrip()
+    return found
+
+
 def _hopeless(pod, condition):
     status = pod["status"]
     if status.get("phase") == "Failed" or (status.get("phase") == "Succeeded" and condition == "Ready"):

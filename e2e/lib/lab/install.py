@@ -266,6 +266,11 @@ def venv(name, *requirements):
     return python
 
 
+def promql():
+    """A python that parses Prometheus' expressions."""
+    return venv("promql", "promql-parser==0.12.0")
+
+
 def go_tools(name, *packages):
     """The directory with programs built from Go packages (`PATH@VERSION`)."""
     key = "-".join([name, *(p.rsplit("/", 1)[1] for p in packages)])

@@ -78,11 +78,24 @@ class Installed:
                 os.unlink(link)
             os.symlink(os.path.join(build.release(), "weir"), link)
 
+    def load_release(self, tag):
+        """All images once more under another tag; the sidecar's is another image, too."""
+        cluster = self.cluster
+        for name in images.IMAGES:
+            old = images.reference(name)
+            new = f"{old.rsplit(':', 1)[0]}:{tag}"
+            if name == "weir-sidecar":
+                archive, = images.archives_of(name, os.path.join(build.release(), name), new, f"{cluster.dir}/images", packed=False)
+                cluster.load(archive)
+                os.unlink(archive)
+            else:
+                cluster.run("ctr", "-a", f"{cluster.dir}/containerd.sock", "-n", "k8s.io", "images", "tag", "--force", old, new)
+
     def reset(self):
         """Takes everything away again that `prepare` did not bring."""
         self.shell("helm uninstall weir -n weir-system --wait --timeout 60s; helm uninstall weir-crds; "
                    "kubectl delete --ignore-not-found -f manifests/crds; "
-                   "kubectl delete --ignore-not-found namespace weir-system data shop work elsewhere free loose fort clients injected "
+                   "kubectl delete --ignore-not-found namespace weir-system data shop work elsewhere free loose fort clients injected writers "
                    "hosts ops plain guarded fakes ns-governed ns-direct; kubectl delete --ignore-not-found persistentvolume local-1; "
                    f"rm -rf {self.cluster.dir}/volumes/1", check=False)
 
@@ -123,6 +136,7 @@ class Installed:
         self.policies()
         self.shell("kubectl -n shop rollout restart deployment/reporter && "
                    "kubectl -n shop rollout status deployment/reporter --timeout=120s")
+        self.shell("kubectl label --overwrite namespace shop weir.dev/enforce=true")
 
     def policies(self):
         """The quick start's three files, as they are, whatever was patched in between."""
