@@ -97,7 +97,7 @@ def pg_regress(a, tree, what, port, server, out):
 
 def normal_pg(text, port):
     """Ports and clocks are not the proxy's to keep."""
-    text = text.replace(str(port), "PORT")
+    text = re.sub(rf"\b{port}\b", "PORT", text)
     return re.sub(r"(Execution|Planning) Time: [\d.]+ ms", r"\1 Time", text)
 
 
@@ -181,7 +181,7 @@ def pipeline_suite(a, results):
                     said = said.split("\n", 1)[0]
                 elif test == "pipelined_insert":  # how its two directions interleave is not either
                     said = "".join(sorted(said.splitlines(True), key=lambda line: line.startswith("B\t")))
-                found[f"{test} {version}"] = said.replace(str(port), "PORT")
+                found[f"{test} {version}"] = re.sub(rf"\b{port}\b", "PORT", said)
         failed = sum(not said.startswith("exit 0") for said in found.values())
         print(f"  libpq_pipeline on port {port}: {len(found)} runs, {failed} failed", flush=True)
         return found

@@ -387,7 +387,7 @@ impl Session {
             bound.opened = self.opening();
             let is_missing = bound.statement.is_none();
             refused.map(|refusal| match is_missing {
-                true => refusal.of_missing("26000", "prepared statement", &wanted),
+                true => refusal.of_missing_statement(&wanted),
                 false => refusal,
             })
         };

@@ -109,8 +109,7 @@ impl Session {
         }
         let candidates = match analysed.analysis() {
             Analysis::Parsed(script) => {
-                let mut earlier = Earlier::default();
-                let mut made = Made::default();
+                let (mut earlier, mut made) = (Earlier::default(), Made::default());
                 let writes_mask = self.shows_mask(&analysed.text);
                 let mut candidates = Vec::with_capacity(script.statements.len());
                 for index in 0..script.statements.len() {
@@ -118,8 +117,8 @@ impl Session {
                     let before = (&earlier, &made);
                     let candidate = self.candidate(&body, analysed, before, (writes_mask, None));
                     earlier.add(candidate.leaves());
-                    if let Some(statement) = body.get().filter(|_| self.catalog.is_private()) {
-                        earlier.take_back(statement);
+                    if self.catalog.is_private() {
+                        earlier.take_back(&body);
                     }
                     made.add(&body);
                     candidates.push(candidate);
@@ -164,12 +163,10 @@ impl Session {
             self.settle_names(std::slice::from_ref(inner)).await?;
         }
         let (candidate, analysed) = self.bound(statement.as_deref(), parameters, bound);
-        match self.decide_all(vec![candidate], &analysed).await? {
-            Verdict::Deny(refusal) if is_missing => {
-                Ok(Verdict::Deny(refusal.of_missing("34000", "portal", name)))
-            }
-            verdict => Ok(verdict),
-        }
+        Ok(match self.decide_all(vec![candidate], &analysed).await? {
+            Verdict::Deny(told) if is_missing => Verdict::Deny(told.of_missing_portal(name)),
+            verdict => verdict,
+        })
     }
 
     /// Judges a `Bind` as far as a refusal goes: the server plans the statement then, and planning

@@ -106,17 +106,26 @@ impl Refusal {
         }
     }
 
-    /// The same of a prepared statement or portal that nobody has made, in the words in which the server says so:
-    /// some drivers prepare again then.
-    pub(super) fn of_missing(self, sqlstate: &'static str, what: &str, name: &[u8]) -> Self {
-        let name = String::from_utf8_lossy(name);
-        let named = match (what, &*name) {
-            ("prepared statement", "") => "unnamed prepared statement does not exist".to_owned(),
-            _ => format!("{what} \"{name}\" does not exist"),
+    /// The same of a prepared statement that nobody has made, in the words in which the server says so: some
+    /// drivers prepare again then.
+    pub(super) fn of_missing_statement(self, name: &[u8]) -> Self {
+        let message = match String::from_utf8_lossy(name) {
+            name if name.is_empty() => "unnamed prepared statement does not exist".to_owned(),
+            name => format!("prepared statement \"{name}\" does not exist"),
         };
         Self {
-            sqlstate,
-            message: named,
+            sqlstate: "26000",
+            message,
+            ..self
+        }
+    }
+
+    /// The same of a portal.
+    pub(super) fn of_missing_portal(self, name: &[u8]) -> Self {
+        let name = String::from_utf8_lossy(name);
+        Self {
+            sqlstate: "34000",
+            message: format!("portal \"{name}\" does not exist"),
             ..self
         }
     }

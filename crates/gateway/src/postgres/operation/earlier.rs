@@ -9,6 +9,7 @@ use weir_sql::{Effect, Statement, Transaction};
 
 use super::terms::writes_rows;
 use crate::postgres::catalog::Oracle;
+use crate::postgres::statement::Body;
 
 /// What the earlier statements of a message did, taken together; also what one did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -160,9 +161,12 @@ impl Earlier {
 
     /// What such a statement leaves where the open transaction has seen definitions that it alone sees: behind it
     /// names mean again what they meant before.
-    pub(in crate::postgres) fn take_back(&mut self, statement: &Statement) {
+    pub(in crate::postgres) fn take_back(&mut self, body: &Body) {
+        let transaction = body
+            .get()
+            .and_then(|statement| statement.transaction.as_ref());
         let takes_back = matches!(
-            statement.transaction,
+            transaction,
             Some(
                 Transaction::Rollback { .. }
                     | Transaction::RollbackTo(_)
