@@ -84,6 +84,10 @@ fn columns() -> [Column; 3] {
 }
 
 impl Oracle for Catalog {
+    fn has_own_equality(&self) -> bool {
+        false
+    }
+
     fn has_system_columns(&self, _: usize) -> bool {
         false
     }

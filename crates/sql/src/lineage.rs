@@ -47,6 +47,10 @@ pub trait Oracle {
     /// one of the server's seems to be meant.
     fn is_redefined(&self, function: usize) -> bool;
 
+    /// Whether the database has an operator `=` of its own, which the server may take where equality seems to be
+    /// asked for.
+    fn has_own_equality(&self) -> bool;
+
     /// Whether `row.name`, which calls a function where `name` is no column, can only call one
     /// that is trusted and keeps nothing.
     fn is_harmless_field(&self, name: &str) -> bool;

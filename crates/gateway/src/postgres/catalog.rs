@@ -101,8 +101,12 @@ pub(crate) struct Catalog {
     /// The relations with labelled columns: the server may keep long values of theirs in relations of its own.
     labelled: Vec<usize>,
     functions: Functions,
+    /// An operator `=` is there that is neither the server's nor an extension's.
+    own_equality: bool,
     /// Something in it goes with the session that has read it, and is there for that one alone.
     pub(crate) is_temporary: bool,
+    /// What is labelled, by name.
+    rules: LabelRules,
     all_labels: Vec<LabelId>,
     /// Those whose masks show a part of the value, sorted.
     partial: Vec<LabelId>,
@@ -205,6 +209,8 @@ impl Catalog {
         let mut catalog = Self {
             partial: rules.all(),
             all_labels: rules.all(),
+            rules: rules.clone(),
+            own_equality: rows.have_equality(),
             ..Self::default()
         };
         catalog.partial.retain(|id| rules.shows_part(*id));

@@ -76,6 +76,10 @@ fn the_walk_reaches_every_place_that_the_tree_has() {
 fn the_lineage_reaches_every_function_that_is_listed() {
     struct Nothing;
     impl crate::Oracle for Nothing {
+        fn has_own_equality(&self) -> bool {
+            false
+        }
+
         fn has_system_columns(&self, _: usize) -> bool {
             false
         }

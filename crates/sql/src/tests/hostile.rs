@@ -17,6 +17,10 @@ const SEEDS: &[&str] = &[
 struct Blind;
 
 impl Oracle for Blind {
+    fn has_own_equality(&self) -> bool {
+        false
+    }
+
     fn has_system_columns(&self, _: usize) -> bool {
         false
     }

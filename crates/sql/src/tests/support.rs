@@ -50,6 +50,13 @@ impl Oracle for Catalog<'_> {
         self.tables.get(relation)?.as_deref()
     }
 
+    fn has_own_equality(&self) -> bool {
+        self.statement
+            .operators
+            .iter()
+            .any(|operator| operator.name == "=")
+    }
+
     fn has_system_columns(&self, relation: usize) -> bool {
         let named = self.statement.relations.get(relation);
         named.is_some_and(|named| named.name != "scratch")

@@ -11,6 +11,15 @@ fn all(expected: &[&str], texts: &[&str]) {
 }
 
 #[test]
+fn an_operator_of_the_databases_own_may_not_be_equality() {
+    // The catalog of these tests has such an operator where one is named with its schema.
+    let own = "SELECT id FROM customers WHERE ssn = '1' AND id OPERATOR(x.=) 1";
+    assert_eq!(uses(own), ["?:Predicate", "ssn:Predicate"]);
+    let other = "SELECT id FROM customers WHERE ssn IN ('1', '2') AND id OPERATOR(x.=) 1";
+    assert_eq!(uses(other), ["?:Predicate", "ssn:Predicate"]);
+}
+
+#[test]
 fn equality_with_a_constant_is_its_own_use() {
     all(
         &["ssn:EqualsConstant"],

@@ -149,6 +149,7 @@ impl Tracer<'_> {
             Expr::Row(parts) => parts.as_slice(),
             single => std::slice::from_ref(single),
         };
+        let equal = equal && !self.oracle.has_own_equality();
         let mut all = Prov::default();
         for part in parts {
             let prov = self.expr(part, scope);
@@ -260,6 +261,7 @@ impl Tracer<'_> {
             }
             return prov.derive();
         }
+        let equal = equal && !self.oracle.has_own_equality();
         let mut values = self.expr(left, scope);
         let other = self.expr(right, scope);
         if equal && self.is_guess((&values, left), (&other, right)) {

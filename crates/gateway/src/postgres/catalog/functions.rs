@@ -284,6 +284,14 @@ impl Functions {
         self.named_in(code).any(|reach| reach.redefines)
     }
 
+    /// Whether code that runs by itself may leave the rows that it meets where others find them.
+    pub(crate) fn keeps_in(&self, code: &str) -> bool {
+        code.starts_with("CREATE RULE")
+            || self
+                .named_in(code)
+                .any(|reach| reach.keeps || !reach.trusted)
+    }
+
     /// Whether a call by this name may fail with labelled rows in what the server says.
     pub(crate) fn fails_with_rows(&self, name: &str) -> bool {
         self.known.get(name).is_some_and(|reach| reach.reports)

@@ -321,12 +321,13 @@ impl Oracle<'_> {
         let keeps = || self.calls_keeping();
         let on_labelled = || (0..self.relations.len()).any(|index| self.holds_labelled(index));
         if let Some(rename) = &statement.renames {
-            return match &rename.column {
+            let named = match &rename.column {
                 Some(column) => {
                     functions.is_attached(&rename.to) && !self.labels_named(column).is_empty()
                 }
                 None => functions.is_mentioned(&rename.to) && on_labelled(),
             };
+            return named || self.takes_label(rename);
         }
         // Code or a view that reads the one relation would read the rows of the other, or the other way
         // round; a view's conditions were judged when it was made, and a table's own when they were put on it.
@@ -366,6 +367,25 @@ impl Oracle<'_> {
             }
             _ => false,
         }
+    }
+
+    /// Whether a relation on whose rows code runs that may keep what it is given gets a name that is labelled, or a
+    /// column of it does.
+    fn takes_label(&self, rename: &weir_sql::Rename) -> bool {
+        let rules = &self.catalog.rules;
+        self.relations.iter().any(|found| match found {
+            Resolved::One(found) => {
+                let labelled = match &rename.column {
+                    Some(_) => !rules
+                        .of_column(&found.schema, &found.name, &rename.to)
+                        .is_empty(),
+                    None => rules.touches(&found.schema, &rename.to),
+                };
+                let mut code = found.code.iter();
+                labelled && code.any(|code| self.catalog.functions.keeps_in(code))
+            }
+            Resolved::Ambiguous(_) | Resolved::Unknown => false,
+        })
     }
 
     /// Whether code on a table names a column that is labelled in another relation of the statement.
@@ -419,6 +439,10 @@ impl weir_sql::Oracle for Oracle<'_> {
             Resolved::Unknown if !self.after_ddl => Some(&[]),
             _ => None,
         }
+    }
+
+    fn has_own_equality(&self) -> bool {
+        self.catalog.own_equality
     }
 
     fn has_system_columns(&self, relation: usize) -> bool {

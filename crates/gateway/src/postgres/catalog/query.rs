@@ -5,13 +5,14 @@
 use std::borrow::Cow;
 
 /// The statements with the numbers of their columns, in the order in which [`Rows`] holds their results.
-pub(crate) const QUERIES: [(&str, usize); 6] = [
+pub(crate) const QUERIES: [(&str, usize); 7] = [
     (COLUMNS, 11),
     (INHERITS, 2),
     (VIEWS, 3),
     (FUNCTIONS, 6),
     (ATTACHED, 2),
     (COPIES, 5),
+    (EQUALITY, 1),
 ];
 
 /// The same statement with results in ASCII, whatever `client_encoding` is: names in UTF-8, as hex. Not every
@@ -128,6 +129,14 @@ const COPIES: &str = "SELECT k.conrelid::pg_catalog.int8::pg_catalog.text, \
     JOIN pg_catalog.pg_attribute a ON a.attrelid OPERATOR(pg_catalog.=) d.adrelid \
     AND a.attnum OPERATOR(pg_catalog.=) d.adnum \
     WHERE a.attgenerated OPERATOR(pg_catalog.<>) ''";
+
+/// Operators `=` and `<>` that neither the server nor an extension has.
+const EQUALITY: &str = "SELECT o.oprname::pg_catalog.text FROM pg_catalog.pg_operator o \
+    WHERE o.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid \
+    AND (o.oprname OPERATOR(pg_catalog.=) '=' OR o.oprname OPERATOR(pg_catalog.=) '<>') \
+    AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.objid OPERATOR(pg_catalog.=) o.oid \
+    AND d.classid OPERATOR(pg_catalog.=) 2617::pg_catalog.oid \
+    AND d.deptype OPERATOR(pg_catalog.=) 'e')";
 
 /// The server's own tables that the statements look at, each with the column that says whose a row is: a schema,
 /// a relation (of `pg_class`, where that is not the row itself), or nothing.
@@ -364,6 +373,11 @@ impl Rows {
             })
         })
         .collect()
+    }
+
+    /// Whether there are operators that only look like equality.
+    pub(super) fn have_equality(&self) -> bool {
+        self.tables.get(6).is_some_and(|rows| !rows.is_empty())
     }
 
     pub(super) fn functions(&self) -> Result<Vec<FunctionRow<'_>>, String> {

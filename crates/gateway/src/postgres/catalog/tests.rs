@@ -106,6 +106,21 @@ fn views_through_views_carry_labels_and_say_whether_they_compute() {
 }
 
 #[test]
+fn an_operator_that_looks_like_equality_is_known() {
+    let Analysis::Parsed(script) = weir_sql::analyze("SELECT 1", &LexSettings::default()) else {
+        panic!("SELECT 1");
+    };
+    for (operators, own) in [(vec![], false), (vec![vec![cell("=")]], true)] {
+        let mut tables = vec![relations(&[CUSTOMERS])];
+        tables.resize_with(6, Vec::new);
+        tables.push(operators);
+        let catalog = Catalog::build(&Rows { tables }, &rules(), &mut Pins::default()).unwrap();
+        let oracle = catalog.oracle(&script.statements[0], false);
+        assert_eq!(weir_sql::Oracle::has_own_equality(&oracle), own);
+    }
+}
+
+#[test]
 fn a_view_that_cannot_be_read_is_labelled_whole() {
     let columns = relations(&[CUSTOMERS, (20_001, "public", "odd", &["x"])]);
     let views = vec![vec![cell("20001"), cell("SELECT FROM WHERE")]];
