@@ -14,6 +14,7 @@ SHIFTS = function("mk", f"BEGIN {SHORTENS}; RETURN 1; END", "", "int", "plpgsql"
 FIRES = function("mk", f"BEGIN {RENAMES}; RETURN NEW; END", "", "trigger", "plpgsql")
 ON_PLAIN = "AFTER INSERT ON plain {} FOR EACH ROW EXECUTE FUNCTION mk()"
 SWAPS = "ALTER SCHEMA public RENAME TO s_tmp; ALTER SCHEMA s1 RENAME TO public; ALTER SCHEMA s_tmp RENAME TO s1"
+SPELLED = "; ".join(f"EXECUTE '{part.strip()}'".replace("ALTER", "AL' || 'TER") for part in SWAPS.split(";"))
 BESIDE = ["CREATE SCHEMA s1", "CREATE TABLE s1.customers (id int, name text, ssn text)"]
 MOVED = "SELECT upper(ssn) FROM s1.customers WHERE id = 1"
 
@@ -70,6 +71,9 @@ FALLS = {
         f"ROLLBACK TO a; {SHIFTED}"],
     "a function that swaps schemas": [
         *BESIDE, function("pg_temp.sw", f"BEGIN {SWAPS}; RETURN 1; END", "", "int", "plpgsql"), "SELECT pg_temp.sw()", MOVED],
+    "a function that swaps schemas by texts": [
+        *BESIDE, function("pg_temp.sw", "BEGIN " + SPELLED + "; RETURN 1; END", "", "int", "plpgsql"), "SELECT pg_temp.sw()", MOVED],
+    "a block that swaps schemas by texts, in one message": [*BESIDE, f"DO $$ BEGIN {SPELLED}; END $$; {MOVED}"],
     "a block that swaps schemas, in one message": [*BESIDE, f"DO $$ BEGIN {SWAPS}; END $$; {MOVED}"],
 }
 

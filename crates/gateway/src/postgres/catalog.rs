@@ -21,7 +21,7 @@ mod query;
 mod spread;
 
 use functions::{Functions, Labelled, in_quotes};
-pub(crate) use functions::{collects, redefines, rereads, stores_by_words, words};
+pub(crate) use functions::{Redefines, collects, redefines, rereads, stores_by_words, words};
 pub(crate) use oracle::Oracle;
 pub(crate) use pins::Pins;
 pub(crate) use query::{QUERIES, Rows, Table, in_hex, stamp};
@@ -55,7 +55,7 @@ pub(crate) struct Relation {
     /// It has system columns, as all have but views.
     has_system: bool,
     /// A write to it may run code that gives names another meaning.
-    redefines: bool,
+    redefines: Redefines,
     /// A write to it may have the server write to rows with labelled columns elsewhere: by a foreign key, or by code.
     reaches: bool,
     /// Names of the relations that it shares columns with as parent, child or partition, its own among them; empty
@@ -323,7 +323,7 @@ impl Catalog {
                 over_labelled: false,
                 over_settings: false,
                 has_system: column.beside_system,
-                redefines: false,
+                redefines: Redefines::No,
                 reaches: false,
                 kin: Arc::default(),
                 primary: Vec::new(),

@@ -10,7 +10,7 @@ use weir_sql::Analysis;
 use weir_wire_postgres::{backend, message};
 
 use super::cache::Analysed;
-use super::catalog::{self, Catalog, Pins, QUERIES, Resolved, Rows, Table};
+use super::catalog::{self, Catalog, Pins, QUERIES, Redefines, Resolved, Rows, Table};
 use super::catalogs::Place;
 use super::need::{Need, Unread};
 use super::pending::{Owed, name};
@@ -81,6 +81,8 @@ pub(super) struct CatalogState {
     making: bool,
     /// When others had made what is looked for: a catalog must be younger.
     outdated_by: Option<Instant>,
+    /// Code of this session may have changed the schema since.
+    doubted: bool,
     /// Up to which change of other sessions it was looked at.
     seen: u64,
     /// Why it could not be read, since it was tried last.
@@ -97,6 +99,7 @@ impl CatalogState {
     fn is_fresh(&self, now: Instant) -> bool {
         !self.dirty
             && !self.private
+            && !self.doubted
             && self.current.is_some()
             && self.fresh_until.is_some_and(|until| now < until)
     }
@@ -105,6 +108,7 @@ impl CatalogState {
     pub(super) fn forget(&mut self) {
         *self = Self {
             dirty: self.dirty || self.private,
+            doubted: self.doubted,
             changing: self.changing,
             making: self.making,
             ..Self::default()
@@ -148,6 +152,15 @@ impl CatalogState {
     /// Whether it is what the open transaction alone has seen.
     pub(super) const fn is_private(&self) -> bool {
         self.private
+    }
+
+    /// A statement of this session has run code.
+    pub(super) fn code_ran(&mut self, redefines: Redefines) {
+        match redefines {
+            Redefines::No => {}
+            Redefines::Perhaps => self.doubted = true,
+            Redefines::Yes => self.schema_changed(true),
+        }
     }
 
     /// A transaction that was prepared, whoever did it, is committed: nobody knows what it has changed.
@@ -242,6 +255,9 @@ impl Session {
                 target.catalog.refresh
             });
         let key = self.place();
+        if self.settle_doubt(&key).await? {
+            return Ok(Ok(()));
+        }
         if !self.catalog.dirty && !self.catalog.private {
             let shared = self.shared.catalogs.shared(&key, &digest);
             let given_up = self
@@ -321,6 +337,47 @@ impl Session {
         self.shared.catalogs.keep(key, &digest, pins, published);
         self.catalog.take(catalog, now, refresh, private);
         Ok(Ok(()))
+    }
+
+    /// Where code may have changed the schema, whether it has: if not, and the catalog is good in all else, it goes on.
+    async fn settle_doubt(&mut self, key: &Place) -> Result<bool, SessionEnd> {
+        if !self.catalog.doubted {
+            return Ok(false);
+        }
+        self.drain().await?;
+        if self.status == b'E' {
+            return Ok(false);
+        }
+        self.catalog.doubted = false;
+        if self.catalog.dirty || self.catalog.private {
+            self.catalog.schema_changed(true);
+            return Ok(false);
+        }
+        let known = self
+            .catalog
+            .current
+            .as_ref()
+            .and_then(|it| it.stamp.clone());
+        let same = known.is_some() && known == self.stamp().await?;
+        if !same {
+            self.catalog.schema_changed(true);
+            if !self.in_transaction() {
+                self.shared.catalogs.changed(key.clone());
+            }
+        }
+        Ok(self.catalog.is_fresh(self.taken.steady()))
+    }
+
+    /// What the server's own tables are now, as the session's transaction sees them.
+    async fn stamp(&mut self) -> Result<Option<Box<str>>, SessionEnd> {
+        let stamp = catalog::stamp();
+        let question = [plain(&stamp)];
+        let asked = match (self.batch_open, self.status) {
+            (true, _) => self.ask_in_batch(&question).await?,
+            (false, b'I') => self.ask_within(&TRANSACTION, &question).await?,
+            (false, _) => self.ask_within(&SAVEPOINT, &question).await?,
+        };
+        Ok(asked.ok().and_then(|tables| cell(tables.first())))
     }
 
     /// A catalog that was read before, if the server's own tables are still what they were then: it is true,

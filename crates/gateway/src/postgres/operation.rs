@@ -9,7 +9,7 @@ use weir_policy::{
 };
 use weir_sql::{Origin, OutputItem, Statement};
 
-use super::catalog::{Catalog, redefines};
+use super::catalog::{Catalog, Redefines, redefines};
 use super::code;
 
 mod definition;
@@ -59,7 +59,7 @@ pub(super) struct Judged {
     /// Whether the texts that follow may be read in another way once it has run.
     pub(super) rereads: bool,
     /// Code that it runs may give names another meaning.
-    pub(super) redefines: bool,
+    pub(super) redefines: Redefines,
     /// What it does to what the statements behind it in its message mean.
     pub(super) leaves: Earlier,
     /// An earlier statement of its message changes what it means.
@@ -234,10 +234,15 @@ impl Judged {
             return;
         };
         let oracle = catalog.oracle(statement, view.earlier.changes_schema());
-        let runs = |code: &weir_sql::Code| code.runs_now && redefines(&code.text);
-        self.redefines |= oracle.redefines() || statement.code.iter().any(runs);
-        self.barrier |= self.redefines;
-        let leaves = view.earlier.with(statement, &oracle, self.redefines);
+        let runs = statement.code.iter().filter(|code| code.runs_now);
+        let by_code = runs.map(|code| redefines(&code.text)).max();
+        self.redefines = self
+            .redefines
+            .max(oracle.redefines())
+            .max(by_code.unwrap_or_default());
+        let redefines = self.redefines != Redefines::No;
+        self.barrier |= redefines;
+        let leaves = view.earlier.with(statement, &oracle, redefines);
         let standing = view.earlier.standing(&leaves, statement, &oracle);
         self.leaves.add(&leaves);
         self.rereads |= oracle.rereads();

@@ -139,7 +139,18 @@ struct Reach {
     /// It may fail with labelled rows in what the server says.
     reports: bool,
     /// It may give names another meaning.
-    redefines: bool,
+    redefines: Redefines,
+}
+
+/// Whether code gives names another meaning.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Redefines {
+    #[default]
+    No,
+    /// It runs texts, which nobody has read.
+    Perhaps,
+    /// It has the words for that.
+    Yes,
 }
 
 impl Functions {
@@ -179,13 +190,21 @@ impl Functions {
                 !row.from_extension
             }
         });
-        let redefining = closure(&by_name, |_, row| {
-            if row.is_source() {
-                redefines(&row.source)
-            } else {
-                !row.from_extension
-            }
+        let redefining = [Redefines::Yes, Redefines::Perhaps].map(|least| {
+            let names = closure(&by_name, |_, row| {
+                if row.is_source() {
+                    redefines(&row.source) >= least
+                } else {
+                    !row.from_extension && least == Redefines::Perhaps
+                }
+            });
+            (least, names)
         });
+        let redefined_by = |name: &str| {
+            let mut by = redefining.iter();
+            by.find(|(_, names)| names.contains(name))
+                .map_or(Redefines::No, |(least, _)| *least)
+        };
         let reach = |name: &&str| {
             let reach = Reach {
                 trusted: !suspects.contains(name),
@@ -193,7 +212,7 @@ impl Functions {
                 collects: collecting.contains(name),
                 rereads: rereaders.contains(name),
                 reports: reporting.contains(name),
-                redefines: redefining.contains(name),
+                redefines: redefined_by(name),
             };
             (Box::from(*name), reach)
         };
@@ -275,13 +294,15 @@ impl Functions {
     }
 
     /// Whether a call by this name may give names another meaning.
-    pub(crate) fn redefines(&self, name: &str) -> bool {
-        self.known.get(name).is_some_and(|reach| reach.redefines)
+    pub(crate) fn redefines(&self, name: &str) -> Redefines {
+        let known = self.known.get(name);
+        known.map_or(Redefines::No, |reach| reach.redefines)
     }
 
     /// Whether what is called by code that runs by itself may do so.
-    pub(crate) fn redefines_in(&self, code: &str) -> bool {
-        self.named_in(code).any(|reach| reach.redefines)
+    pub(crate) fn redefines_in(&self, code: &str) -> Redefines {
+        let named = self.named_in(code).map(|reach| reach.redefines);
+        named.max().unwrap_or_default()
     }
 
     /// Whether code that runs by itself may leave the rows that it meets where others find them.
@@ -588,9 +609,14 @@ fn attaches(source: &str) -> bool {
         })
 }
 
-/// Whether code may give names another meaning: it defines, or runs texts that may.
-pub(crate) fn redefines(source: &str) -> bool {
-    words(source).any(|word| matches!(word.as_str(), "create" | "alter" | "drop" | "execute"))
+/// Whether code gives names another meaning, by its words.
+pub(crate) fn redefines(source: &str) -> Redefines {
+    let of_word = |word: String| match word.as_str() {
+        "create" | "alter" | "drop" => Redefines::Yes,
+        "execute" => Redefines::Perhaps,
+        _ => Redefines::No,
+    };
+    words(source).map(of_word).max().unwrap_or_default()
 }
 
 /// Whether code may change how the session's texts are read.

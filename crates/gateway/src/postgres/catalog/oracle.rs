@@ -6,7 +6,7 @@ use weir_policy::LabelId;
 use weir_sql::{Origin, Statement};
 
 use super::functions::in_quotes;
-use super::{Catalog, Relation, Resolved, words};
+use super::{Catalog, Redefines, Relation, Resolved, words};
 
 /// A catalog's answers about one statement's relations and functions.
 pub(crate) struct Oracle<'a> {
@@ -398,18 +398,19 @@ impl Oracle<'_> {
     }
 
     /// Whether something that it calls, or that runs on the rows that it writes, may give names another meaning.
-    pub(crate) fn redefines(&self) -> bool {
+    pub(crate) fn redefines(&self) -> Redefines {
         let functions = &self.catalog.functions;
         let called = self.statement.functions.iter().map(|f| &*f.name);
-        let mut called = called.chain(self.called_by_views());
+        let called = called.chain(self.called_by_views());
         let named = self.statement.relations.iter().zip(&self.relations);
-        let mut written = named.filter(|(named, _)| named.access == weir_sql::Access::Write);
-        called.any(|name| functions.redefines(name))
-            || written.any(|(_, found)| match found {
-                Resolved::One(found) => found.redefines,
-                Resolved::Ambiguous(_) => true,
-                Resolved::Unknown => false,
-            })
+        let written = named.filter(|(named, _)| named.access == weir_sql::Access::Write);
+        let by_writes = written.map(|(_, found)| match found {
+            Resolved::One(found) => found.redefines,
+            Resolved::Ambiguous(_) => Redefines::Perhaps,
+            Resolved::Unknown => Redefines::No,
+        });
+        let by_calls = called.map(|name| functions.redefines(name));
+        by_calls.chain(by_writes).max().unwrap_or_default()
     }
 
     /// Whether it depends on the search path which columns the statement's relation at `index` has.

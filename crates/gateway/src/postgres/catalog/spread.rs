@@ -8,7 +8,7 @@ use weir_policy::{LabelId, LabelRules};
 use weir_sql::{Analysis, Derivation, LexSettings, Statement};
 
 use super::functions::{in_quotes, names_any};
-use super::{Catalog, Labels, Pins, Relation, Resolved, Rows, query, words};
+use super::{Catalog, Labels, Pins, Redefines, Relation, Resolved, Rows, query, words};
 
 /// Rounds of following views through views before a chain is taken as labelled whole.
 const MAX_VIEW_DEPTH: usize = 16;
@@ -47,9 +47,15 @@ impl Catalog {
     /// Finds the relations a write to which may run code that gives names another meaning: their own, that of
     /// those that they share rows with, or of those whose keys refer to them.
     pub(super) fn find_redefining(&mut self, copies: &[Copied]) {
+        for level in [Redefines::Perhaps, Redefines::Yes] {
+            self.mark_redefining(copies, level);
+        }
+    }
+
+    fn mark_redefining(&mut self, copies: &[Copied], level: Redefines) {
         let by_code = |(at, relation): (usize, &Relation)| {
             let mut code = relation.code.iter();
-            code.any(|code| self.functions.redefines_in(code))
+            code.any(|code| self.functions.redefines_in(code) >= level)
                 .then_some(at)
         };
         let relations = self.relations.iter().enumerate();
@@ -58,7 +64,7 @@ impl Catalog {
             let Some(relation) = self.relations.get_mut(at) else {
                 continue;
             };
-            if std::mem::replace(&mut relation.redefines, true) {
+            if std::mem::replace(&mut relation.redefines, level) == level {
                 continue;
             }
             let kin = relation

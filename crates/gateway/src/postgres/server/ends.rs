@@ -47,9 +47,7 @@ impl Session {
         self.settle_meter(&mut active);
         self.touched |= active.judged().touches;
         self.reading_unsure |= active.judged().rereads;
-        if active.judged().redefines {
-            self.catalog.schema_changed(true);
-        }
+        self.catalog.code_ran(active.judged().redefines);
         let shown = active.opening();
         let effects = active.after();
         self.durable.extend(active.finish(Outcome::Completed));
@@ -176,9 +174,7 @@ impl Session {
                 return Ok(self.end_stopped(active, &refusal));
             }
             self.charge_meter(&mut active);
-            if active.judged().redefines {
-                self.catalog.schema_changed(true);
-            }
+            self.catalog.code_ran(active.judged().redefines);
             if let Err(active) = self.pending.resume(&name, active) {
                 match self.named.portals.get_mut(&name) {
                     Some(portal) => portal.active = Some(active),
