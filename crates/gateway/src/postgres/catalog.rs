@@ -18,13 +18,15 @@ mod functions;
 mod oracle;
 mod pins;
 mod query;
+mod redefines;
 mod spread;
 
 use functions::{Functions, Labelled, in_quotes};
-pub(crate) use functions::{Redefines, collects, redefines, rereads, stores_by_words, words};
+pub(crate) use functions::{collects, rereads, stores_by_words, words};
 pub(crate) use oracle::Oracle;
 pub(crate) use pins::Pins;
 pub(crate) use query::{QUERIES, Rows, Table, in_hex, stamp};
+pub(crate) use redefines::Redefines;
 
 /// First OID of objects that are not part of the server (`FirstNormalObjectId`).
 pub(crate) const FIRST_USER_OID: u32 = 16_384;
@@ -105,6 +107,8 @@ pub(crate) struct Catalog {
     own_equality: bool,
     /// Something in it goes with the session that has read it, and is there for that one alone.
     pub(crate) is_temporary: bool,
+    /// The most that code on the rows of any relation does to what names mean.
+    redefining: Redefines,
     /// What is labelled, by name.
     rules: LabelRules,
     all_labels: Vec<LabelId>,
@@ -431,6 +435,14 @@ impl Catalog {
     pub(crate) fn is_harmless(&self, code: &weir_sql::Code) -> bool {
         self.functions
             .is_harmless(code.language.as_deref(), &code.text)
+    }
+
+    /// Whether a block of code may give names another meaning.
+    pub(crate) fn redefines_by(&self, code: &str) -> Redefines {
+        let stores = stores_by_words(code).then_some(self.redefining);
+        self.functions
+            .redefines_by(code)
+            .max(stores.unwrap_or_default())
     }
 
     /// The names of relations that a change of this one's columns changes, and of those that it reads.

@@ -9,7 +9,7 @@ use weir_policy::{
 };
 use weir_sql::{Origin, OutputItem, Statement};
 
-use super::catalog::{Catalog, Redefines, redefines};
+use super::catalog::{Catalog, Redefines};
 use super::code;
 
 mod definition;
@@ -235,7 +235,7 @@ impl Judged {
         };
         let oracle = catalog.oracle(statement, view.earlier.changes_schema());
         let runs = statement.code.iter().filter(|code| code.runs_now);
-        let by_code = runs.map(|code| redefines(&code.text)).max();
+        let by_code = runs.map(|code| catalog.redefines_by(&code.text)).max();
         self.redefines = self
             .redefines
             .max(oracle.redefines())

@@ -19,6 +19,7 @@ use std::hash::Hash;
 use weir_sql::builtin::{self, FunctionClass};
 
 use super::query::FunctionRow;
+use super::redefines::{Redefines, redefines};
 
 /// Bytes of a name that count (`NAMEDATALEN` less its end).
 const MAX_NAME: usize = 63;
@@ -142,17 +143,6 @@ struct Reach {
     redefines: Redefines,
 }
 
-/// Whether code gives names another meaning.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Redefines {
-    #[default]
-    No,
-    /// It runs texts, which nobody has read.
-    Perhaps,
-    /// It has the words for that.
-    Yes,
-}
-
 impl Functions {
     pub(super) fn build(rows: Vec<FunctionRow<'_>>, named: Labelled<'_>) -> Self {
         let Labelled {
@@ -190,10 +180,11 @@ impl Functions {
                 !row.from_extension
             }
         });
+        let own_format = !by_name.contains_key("format");
         let redefining = [Redefines::Yes, Redefines::Perhaps].map(|least| {
             let names = closure(&by_name, |_, row| {
                 if row.is_source() {
-                    redefines(&row.source) >= least
+                    redefines(&row.source, own_format) >= least
                 } else {
                     !row.from_extension && least == Redefines::Perhaps
                 }
@@ -297,6 +288,12 @@ impl Functions {
     pub(crate) fn redefines(&self, name: &str) -> Redefines {
         let known = self.known.get(name);
         known.map_or(Redefines::No, |reach| reach.redefines)
+    }
+
+    /// Whether a block of code may do so.
+    pub(crate) fn redefines_by(&self, code: &str) -> Redefines {
+        let by_words = redefines(code, !self.known.contains_key("format"));
+        by_words.max(self.redefines_in(code))
     }
 
     /// Whether what is called by code that runs by itself may do so.
@@ -607,16 +604,6 @@ fn attaches(source: &str) -> bool {
                 "domain" | "type" | "index" | "check" | "generated" | "using" | "statistics"
             )
         })
-}
-
-/// Whether code gives names another meaning, by its words.
-pub(crate) fn redefines(source: &str) -> Redefines {
-    let of_word = |word: String| match word.as_str() {
-        "create" | "alter" | "drop" => Redefines::Yes,
-        "execute" => Redefines::Perhaps,
-        _ => Redefines::No,
-    };
-    words(source).map(of_word).max().unwrap_or_default()
 }
 
 /// Whether code may change how the session's texts are read.

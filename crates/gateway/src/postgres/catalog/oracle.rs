@@ -405,11 +405,18 @@ impl Oracle<'_> {
         let named = self.statement.relations.iter().zip(&self.relations);
         let written = named.filter(|(named, _)| named.access == weir_sql::Access::Write);
         let by_writes = written.map(|(_, found)| match found {
+            Resolved::One(found) if found.code.iter().any(|code| functions.keeps_in(code)) => {
+                found.redefines.max(self.catalog.redefining)
+            }
             Resolved::One(found) => found.redefines,
             Resolved::Ambiguous(_) => Redefines::Perhaps,
             Resolved::Unknown => Redefines::No,
         });
-        let by_calls = called.map(|name| functions.redefines(name));
+        // What a function writes to may have such code on its rows.
+        let by_calls = called.map(|name| match functions.keeps(None, name) {
+            true => functions.redefines(name).max(self.catalog.redefining),
+            false => functions.redefines(name),
+        });
         by_calls.chain(by_writes).max().unwrap_or_default()
     }
 

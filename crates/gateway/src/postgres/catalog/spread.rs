@@ -50,6 +50,12 @@ impl Catalog {
         for level in [Redefines::Perhaps, Redefines::Yes] {
             self.mark_redefining(copies, level);
         }
+        let most = self
+            .relations
+            .iter()
+            .map(|relation| relation.redefines)
+            .max();
+        self.redefining = most.unwrap_or_default();
     }
 
     fn mark_redefining(&mut self, copies: &[Copied], level: Redefines) {
