@@ -7,6 +7,7 @@ import subprocess
 import threading
 
 from clients import digest, quoted
+from denials import POLICY
 from lab import install, proc
 from lab.report import contains, equal
 
@@ -148,16 +149,7 @@ def library(scene, name, requirements, text):
     equal(answers[1], answers[0], "what it saw")
 
 
-FIXED = """\
-apiVersion: weir.dev/v1alpha1
-kind: ClusterGuardPolicy
-metadata: {name: hosts}
-spec:
-  mode: Enforce
-  subjects: [{names: ["*"]}]
-  targets: [host]
-  audit: {record: Commands, delivery: Batch}
-  rules:
+FIXED = POLICY + """\
   - {name: fixed, match: {ssh: {sftp: {operations: [mkdir], paths: ["*"]}}}, action: Deny}
 """
 BETWEEN = """
@@ -235,16 +227,7 @@ def go(scene):
     equal(answers[1][-2:], ["ssh-ed25519 yes", "ssh-ed25519-cert-v01@openssh.com yes"], "whom it believes")
 
 
-FORWARDS = """\
-apiVersion: weir.dev/v1alpha1
-kind: ClusterGuardPolicy
-metadata: {name: hosts}
-spec:
-  mode: Enforce
-  subjects: [{names: ["*"]}]
-  targets: [host]
-  audit: {record: Commands, delivery: Batch}
-  rules:
+FORWARDS = POLICY + """\
   - {name: greeter, match: {ssh: {destinations: ["127.0.0.1:%d"]}}, action: Allow}
 """
 

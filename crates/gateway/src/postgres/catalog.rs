@@ -231,7 +231,7 @@ impl Catalog {
         }
         let mut relations = catalog.relations.iter();
         catalog.is_temporary = relations.any(|one| one.schema.starts_with("pg_temp"))
-            || rows.functions()?.iter().any(|one| one.is_temporary);
+            || rows.have_temporary_functions()?;
         catalog.find_mixed();
         catalog.find_kin(&links.inherits);
         catalog.keep_code(&attached);

@@ -397,8 +397,7 @@ impl Session {
         if known.is_empty() {
             return Ok(None);
         }
-        let asked = self.ask_server(NAME, &[plain(&catalog::stamp())]).await?;
-        let stamp = asked.ok().and_then(|rows| cell(rows.tables.first()));
+        let stamp = self.stamp().await?;
         Ok(known.into_iter().find(|catalog| catalog.stamp == stamp))
     }
 

@@ -480,13 +480,7 @@ impl Lexer {
                 '\'' => {
                     self.at += 1;
                     word.quoted = true;
-                    loop {
-                        match self.next() {
-                            Some('\'') => break,
-                            Some(c) => word.push(c),
-                            None => return Err("a quote is not closed"),
-                        }
-                    }
+                    self.single(&mut word)?;
                 }
                 '"' => {
                     self.at += 1;

@@ -24,6 +24,28 @@ fn all_are_refused(texts: &[&str]) {
     assert!(missed.is_empty(), "{} missed: {missed:#?}", missed.len());
 }
 
+/// Each of the texts passes a rule against the tools of a dump.
+fn none_is_refused(texts: &[&str]) {
+    let refused: Vec<(&str, String)> = texts
+        .iter()
+        .filter_map(|text| Some((*text, refused(text)?)))
+        .collect();
+    assert!(
+        refused.is_empty(),
+        "{} refused: {refused:#?}",
+        refused.len()
+    );
+}
+
+/// Each of the texts runs what the client sends later, or is opaque.
+fn all_read_the_client(texts: &[&str]) {
+    let missed: Vec<&&str> = texts
+        .iter()
+        .filter(|text| !of(text).shell && of(text).opaque.is_none())
+        .collect();
+    assert!(missed.is_empty(), "{missed:#?}");
+}
+
 /// Whether a rule against the tools of a dump would refuse it.
 fn refused(text: &str) -> Option<String> {
     let command = of(text);

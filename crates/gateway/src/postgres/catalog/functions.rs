@@ -181,14 +181,17 @@ impl Functions {
             }
         });
         let own_format = !by_name.contains_key("format");
+        let by_itself = |row: &&FunctionRow<'_>| match (row.is_source(), row.from_extension) {
+            (true, _) => redefines(&row.source, own_format),
+            (false, false) => Redefines::Perhaps,
+            (false, true) => Redefines::No,
+        };
+        let levels: HashMap<&str, Redefines> = by_name
+            .iter()
+            .map(|(name, rows)| (*name, rows.iter().map(by_itself).max().unwrap_or_default()))
+            .collect();
         let redefining = [Redefines::Yes, Redefines::Perhaps].map(|least| {
-            let names = closure(&by_name, |_, row| {
-                if row.is_source() {
-                    redefines(&row.source, own_format) >= least
-                } else {
-                    !row.from_extension && least == Redefines::Perhaps
-                }
-            });
+            let names = closure(&by_name, |name, _| levels.get(name) >= Some(&least));
             (least, names)
         });
         let redefined_by = |name: &str| {

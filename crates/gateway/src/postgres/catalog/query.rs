@@ -260,8 +260,6 @@ pub(super) struct FunctionRow<'a> {
     pub(super) from_extension: bool,
     /// Whether it lies in `pg_catalog`, among those of the server.
     pub(super) among_own: bool,
-    /// Whether it goes with the session.
-    pub(super) is_temporary: bool,
 }
 
 impl FunctionRow<'_> {
@@ -380,6 +378,11 @@ impl Rows {
         self.tables.get(6).is_some_and(|rows| !rows.is_empty())
     }
 
+    /// Whether some function goes with the session.
+    pub(super) fn have_temporary_functions(&self) -> Result<bool, String> {
+        Ok(self.table(3)?.iter().any(|row| cell(row, 5) == "true"))
+    }
+
     pub(super) fn functions(&self) -> Result<Vec<FunctionRow<'_>>, String> {
         let rows = self.table(3)?.iter();
         Ok(rows
@@ -389,7 +392,6 @@ impl Rows {
                 source: without_head(cell(row, 2)),
                 from_extension: cell(row, 3) == "true",
                 among_own: cell(row, 4) == "true",
-                is_temporary: cell(row, 5) == "true",
             })
             .collect())
     }

@@ -40,6 +40,17 @@ impl Lexer {
         word.push('[');
     }
 
+    /// What stands in single quotes, up to the end of them.
+    pub(super) fn single(&mut self, word: &mut Word) -> Result<(), Broken> {
+        loop {
+            match self.next() {
+                Some('\'') => return Ok(()),
+                Some(c) => word.push(c),
+                None => return Err("a quote is not closed"),
+            }
+        }
+    }
+
     pub(super) fn double(&mut self, word: &mut Word) -> Result<(), Broken> {
         word.quoted = true;
         loop {
@@ -214,13 +225,7 @@ impl Lexer {
                 }
                 '\'' => {
                     self.at += 1;
-                    loop {
-                        match self.next() {
-                            Some('\'') => break,
-                            Some(c) => word.push(c),
-                            None => return Err("a quote is not closed"),
-                        }
-                    }
+                    self.single(&mut word)?;
                 }
                 '"' => {
                     self.at += 1;

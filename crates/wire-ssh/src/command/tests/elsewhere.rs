@@ -1,6 +1,6 @@
 //! Code that comes by a program's settings, options and files: seen, or opaque.
 
-use super::{all_are_refused, of, refused};
+use super::{all_are_refused, all_read_the_client, of, refused};
 
 const ATTACKS: &[&str] = &[
     // copies and archives: a tool under another name
@@ -252,11 +252,7 @@ fn what_takes_settings_or_commands_from_the_client_counts_as_a_shell() {
         "make -f -",
         "awk -i /dev/stdin 1 f",
     ];
-    let missed: Vec<_> = texts
-        .into_iter()
-        .filter(|text| !of(text).shell && of(text).opaque.is_none())
-        .collect();
-    assert!(missed.is_empty(), "{missed:#?}");
+    all_read_the_client(&texts);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Text that a shell reads once more, or otherwise than it looks: seen, or opaque.
 
-use super::{all_are_refused, of, refused};
+use super::{all_are_refused, all_read_the_client, of, refused};
 
 const ATTACKS: &[&str] = &[
     // names of files, of directories and of the terminal, read as code
@@ -149,11 +149,7 @@ fn what_reads_code_from_the_client_counts_as_a_shell() {
         "read -a y; echo $((y))",
         "IFS=: read x y; let y",
     ];
-    let missed: Vec<_> = texts
-        .into_iter()
-        .filter(|text| !of(text).shell && of(text).opaque.is_none())
-        .collect();
-    assert!(missed.is_empty(), "{missed:#?}");
+    all_read_the_client(&texts);
     for text in [
         "python3 x.py",
         "perl -pe 's/a/b/' f",
