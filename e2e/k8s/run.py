@@ -5,7 +5,7 @@ clients.
     run.py [--only CLAIM] [--on DIR] [--keep]
 
 Starts a cluster of its own, or uses the one of ``make cluster`` (``--on /run/weir-cluster``), with
-Weir installed again. Quiet when fine; when a claim failed, it shows pods, events, logs and evidence.
+Weir installed again. Quiet when fine; after the first claim that fails it shows pods, events, logs and evidence.
 The suites run in this order, on one installation; what one changes, it puts back.
 """
 
@@ -70,9 +70,13 @@ def main():
     options.add_argument("--on", help="the directory of a running cluster")
     options.add_argument("--keep", action="store_true", help="leave a cluster of its own running until a key is pressed")
     options = options.parse_args()
-    report = Report(options.only)
     cluster, own = started(options.on)
     weir = Installed(cluster)
+
+    def show():
+        cluster.dump()
+        weir.dump()
+    report = Report(options.only, show)
     try:
         if not own:
             weir.reset()
@@ -82,14 +86,10 @@ def main():
                 suite.run(weir, report)
             except Exception:  # the other suites say what they say
                 report.record(f"{suite.__name__}: its scene is made, and unmade", False, traceback.format_exc())
-        if report.failed:
-            cluster.dump()
-            weir.dump()
         if options.keep and own:
             input(f"{cluster.dir}/in kubectl …; Enter ends it")
     except BaseException:
-        cluster.dump()
-        weir.dump()
+        show()
         raise
     finally:
         if own:

@@ -133,6 +133,21 @@ def client_gone(scene):
         raise AssertionError("approved what is gone")
 
 
+def server_ends_the_session(scene):
+    """A server that ends the session while a statement waits: the client hears why at once, and nobody is asked any more."""
+    running = Running(scene, "SELECT secret FROM vault", first=("SET application_name = 'idle too long'",))
+    running.notice()
+    name = scene.weir.wait_request()
+    mine = "FROM pg_stat_activity WHERE application_name = 'idle too long'"
+    equal(scene.server.query(f"SELECT pg_terminate_backend(pid) {mine}"), "t")
+    running.thread.join(10)
+    said = [wire.fields(body) for kind, body in running.conn.seen if kind == "E"]
+    equal(([fields["C"] for fields in said], running.thread.is_alive()), (["57P01"], False), "what the client hears")
+    proc.wait_until(lambda: scene.weir.requests() == [], "the request is closed", 30)
+    if scene.weir.cli("approve", name, check=False).returncode == 0:
+        raise AssertionError("approved what is gone")
+
+
 def memory_is_flat(scene):
     """Held with a million rows behind it, the engine does not grow."""
     idle = proc.held_kb(scene.weir.pid)
@@ -269,7 +284,8 @@ def claims(scene, results):
     """All claims of this file."""
     results.check("hold: approve at row 10,001 finishes (simple)", approve_finishes, scene, False)
     results.check("hold: approve at row 10,001 finishes (extended)", approve_finishes, scene, True)
-    for test in (approve_some_rows, deny_ends, deadline_ends, cancel_ends, client_gone, memory_is_flat, before_it_runs,
+    for test in (approve_some_rows, deny_ends, deadline_ends, cancel_ends, client_gone, server_ends_the_session,
+                 memory_is_flat, before_it_runs,
                  cursor_is_one_statement, portal_is_one_statement, requester_cannot_approve, only_the_group,
                  budget_survives_kill, lookups_count_before_they_run):
         results.check(f"hold: {test.__name__.replace('_', ' ')}", test, scene)

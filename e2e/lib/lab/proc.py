@@ -89,8 +89,15 @@ def _is_free(port, inside):
     return True
 
 
+# How much longer than on an idle machine what is waited for may take: builds, images that are unpacked and their
+# writes run beside it. What is claimed about a time is measured, not waited for.
+SLACK = 4
+
+
 def wait_until(claim, what, timeout=30, every=0.05, child=None, log=None):
-    """Polls ``claim()`` until it is true and returns its value."""
+    """Polls ``claim()`` until it is true and returns its value. ``timeout``, in seconds, is for an idle machine."""
+    if timeout >= 10:
+        timeout = max(timeout, min(timeout * SLACK, 240))
     deadline = time.monotonic() + timeout
     while True:
         value = claim()

@@ -10,12 +10,14 @@ import traceback
 
 
 class Report:
-    """Counts claims; ``finish`` prints the closing line and ends the process."""
+    """Counts claims; ``finish`` prints the closing line and ends the process. ``show`` is called after the
+    first that fails, while what it saw is still there."""
 
-    def __init__(self, only=None):
+    def __init__(self, only=None, show=None):
         self.passed = 0
         self.failed = 0
         self.only = only
+        self.show = show
         self.failures = []
 
     def wanted(self, name):
@@ -49,6 +51,8 @@ class Report:
             print(f"FAIL  {name}{took}", flush=True)
             for line in detail.splitlines()[:40]:
                 print(f"        {line}", flush=True)
+            if self.show and self.failed == 1:
+                self.show()
 
     def finish(self):
         """Prints the closing line; exit status 1 when a claim failed or none ran."""

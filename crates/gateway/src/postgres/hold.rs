@@ -2,7 +2,8 @@
 //!
 //! While a result is held its server is not read, so it is paused by back-pressure and memory stays
 //! flat; the crossing row waits undelivered. The client is still read: one that goes away closes
-//! the request, and a CancelRequest ends the hold.
+//! the request, and a CancelRequest ends the hold. Before a statement runs the server owes nothing
+//! and is read too: where it ends the session, the request closes and the client hears why.
 
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
@@ -16,7 +17,7 @@ use weir_policy::{Approval, Hold, Limit, LimitScope, Meter, OnExceed, Release, R
 use weir_wire_postgres::message::{self, Report};
 
 use super::refusal::Refusal;
-use super::session::{Session, SessionEnd};
+use super::session::{BACKLOG, Session, SessionEnd};
 use super::statement::Active;
 use crate::millis;
 use crate::ports::{Held, HoldRequest, Ruled};
@@ -44,6 +45,7 @@ enum Wait {
     Ruled(Ruled),
     Cancelled,
     Gone,
+    Lost,
 }
 
 /// Why a statement waits.
@@ -370,6 +372,13 @@ impl Session {
                     "the client went away while held".to_owned(),
                 ));
             }
+            Wait::Lost => {
+                self.take_server()?;
+                self.close_client().await;
+                return Err(SessionEnd::Ended(
+                    "the server ended the session while a statement was held".to_owned(),
+                ));
+            }
         })
     }
 
@@ -378,7 +387,8 @@ impl Session {
         let cancel = Arc::clone(&self.connection.cancelled);
         let mut cancelled = pin!(cancel.notified());
         // What is held lies in the inbox and may fill it; a client that goes away is seen all the same.
-        let most = self.client.inbox.len() + super::session::BACKLOG;
+        let most = self.client.inbox.len() + BACKLOG;
+        let is_idle = self.pending.is_empty();
         poll_fn(|cx| {
             if let Poll::Ready(ruled) = ruled.as_mut().poll(cx) {
                 return Poll::Ready(Ok(Wait::Ruled(ruled)));
@@ -388,8 +398,10 @@ impl Session {
             }
             loop {
                 let room = self.client.inbox.len() < most;
-                match self.poll_io(cx, room, false) {
+                let idle = is_idle && self.server.inbox.len() < BACKLOG;
+                match self.poll_io(cx, room, idle) {
                     Poll::Ready(Ok(())) if self.client.eof => return Poll::Ready(Ok(Wait::Gone)),
+                    Poll::Ready(Ok(())) if self.server.eof => return Poll::Ready(Ok(Wait::Lost)),
                     Poll::Ready(Ok(())) => {}
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                     Poll::Pending => return Poll::Pending,

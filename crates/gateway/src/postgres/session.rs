@@ -498,10 +498,15 @@ impl Session {
     pub(super) async fn end(&mut self, refusal: Refusal) -> SessionEnd {
         let refusal = refusal.with_audit_id(&self.evidence.session.id.to_string(), self.statements);
         self.tell_client(|out| refusal.write_fatal(out));
+        self.close_client().await;
+        SessionEnd::Ended(refusal.message)
+    }
+
+    /// Closes the client's side once what waits for it was written, or two seconds have passed.
+    pub(super) async fn close_client(&mut self) {
         let flush = poll_fn(|cx| poll_write(&mut self.client, &mut self.server.inbox, cx));
         drop(tokio::time::timeout(std::time::Duration::from_secs(2), flush).await);
         self.shut_down().await;
-        SessionEnd::Ended(refusal.message)
     }
 
     /// The catalog that statements are judged with, where the policy needs one.
