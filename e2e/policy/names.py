@@ -77,6 +77,60 @@ FALLS = {
     "a block that swaps schemas, in one message": [*BESIDE, f"DO $$ BEGIN {SWAPS}; END $$; {MOVED}"],
 }
 
+LABELLED = "FROM (SELECT ssn AS x FROM customers WHERE id = 1) o"
+ROWS = "WITH RECURSIVE r(a) AS (SELECT 1 UNION ALL SELECT a + 1 FROM r WHERE a < 1)"
+OF_RECORD = function("lk", f"BEGIN RETURN ({TAKEN}); END", "record", "text", "plpgsql")
+SYSTEM = "FROM (SELECT ssn FROM customers WHERE id = 1) x(ctid)"
+
+# names and places that the text itself leaves open
+FALLS |= {
+    "values in front of a row that spreads": [
+        "SELECT v.a FROM customers c, twin t, LATERAL (VALUES (c.ssn, t.*)) v(a, b, d) WHERE c.id = 1"],
+    "values in another list than a row that spreads": [
+        "SELECT upper(v.b) FROM customers c, twin t, LATERAL (VALUES (c.id, c.ssn), (t.*)) v(a, b) WHERE c.id = 1"],
+    "values beside a composite that spreads": [
+        "SELECT upper(v.b) FROM customers c, twin t, LATERAL (VALUES ((t).*, c.ssn)) v(a, b, d) WHERE c.id = 1 "
+        "UNION ALL SELECT upper(v.d) FROM customers c, twin t, LATERAL (VALUES ((t).*, c.ssn)) v(a, b, d) WHERE c.id = 1"],
+    "a function as the field of a function's row": [
+        function("lk", "SELECT ssn FROM customers WHERE id = $1", "int"), "SELECT g.lk FROM generate_series(1, 1) g"],
+    "a function as the field of a row without names": [OF_RECORD, "SELECT s.lk FROM (SELECT 1 + 1) s"],
+    "a function as the field of values": [OF_RECORD, "SELECT s.lk FROM (VALUES (1)) s"],
+    "a function that runs a text as a field": [
+        "SELECT g.ts_stat FROM unnest(array['select array_to_tsvector(array[ssn]) from public.customers where id = 1']) g"],
+    "a function of the server's as the field of a row with and without names": [
+        "SELECT s.row_to_json FROM (SELECT 1 + 1, ssn FROM customers WHERE id = 1) s"],
+    "a function called like a system column, of what a join merges": [
+        function("ctid", f"BEGIN RETURN ({TAKEN}); END", "record", "text", "plpgsql"),
+        "SELECT x.ctid FROM plain JOIN twin USING (id) AS x LIMIT 1"],
+    "a star beside the column of a search": [
+        f"{ROWS} SEARCH DEPTH FIRST BY a SET s SELECT upper(q.y) FROM (SELECT r.*, c.ssn FROM r, customers c WHERE c.id = 1) q(x, y)"],
+    "a star beside the columns of a cycle": [
+        f"{ROWS} CYCLE a SET m USING p SELECT upper(q.y) FROM (SELECT r.*, c.ssn FROM r, customers c WHERE c.id = 1) q(x, y)"],
+    "a star in one side of a union": [
+        f"{ROWS} SEARCH DEPTH FIRST BY a SET s SELECT upper(q.y) FROM "
+        "(SELECT 0, 'a' WHERE false UNION ALL SELECT r.*, c.ssn FROM r, customers c WHERE c.id = 1) q(x, y)"],
+    "a temporary table without columns": [
+        "CREATE TEMP TABLE twin ()", "INSERT INTO twin DEFAULT VALUES",
+        "SELECT upper(w) FROM (SELECT t.*, ssn FROM twin t, customers c WHERE c.id = 1) q(w)"],
+    "a temporary view with the columns of a table": [
+        "CREATE TEMP VIEW twin AS SELECT 1 AS id, 'x'::text AS note",
+        f"SELECT (SELECT upper(ctid) FROM twin LIMIT 1) {SYSTEM}"],
+    "an alias list that reaches past a composite that spreads": [
+        f"SELECT (SELECT upper(x) FROM (SELECT (t).*, 'k' AS x FROM twin t) q(a, b, c) LIMIT 1) {LABELLED}"],
+    "an alias list that reaches past a function": [
+        "SELECT (SELECT upper(x) FROM (generate_series(1, 1) g CROSS JOIN (SELECT 'k'::text AS x) y) AS j(a, b) LIMIT 1) "
+        f"{LABELLED}"],
+    "a list of columns that reaches past a composite that spreads": [
+        "SELECT l.u FROM (SELECT ssn AS x FROM customers WHERE id = 1) o, "
+        "LATERAL (WITH q(a, b, c) AS (SELECT (t).*, 'k' AS x FROM twin t) SELECT upper(x) u FROM q LIMIT 1) l"],
+    "a function that drops a column, called by a view that a function reads": [
+        *MATE, "ALTER TABLE mate ADD more text", SHIFTS, "CREATE VIEW vv AS SELECT mk() AS a",
+        function("mk3", "SELECT a FROM vv", "", "int"), "SELECT mk3()", SHIFTED],
+    "a function that drops a column, as a field": [
+        *MATE, "ALTER TABLE mate ADD more text", SHIFTS.replace("mk()", "mk(int)"),
+        "SELECT g.mk FROM generate_series(1, 1) g", SHIFTED],
+}
+
 # words that are keywords since PostgreSQL 16 or 17: to servers before they are names like any other
 OLDER = {
     "a column called like a newer keyword": [
@@ -96,6 +150,9 @@ WORK = [
     "SELECT public.customers.id FROM public.customers WHERE public.customers.id < 3",
     "SELECT public.customers.id FROM customers WHERE public.customers.id < 3",
     "SELECT current_user, session_user",
+    "SELECT g.value FROM jsonb_each('{}') g",
+    "SELECT q.* FROM (VALUES (1, 'a'), (2, 'b')) q(id, note), twin t WHERE t.id = q.id",
+    f"{ROWS} SEARCH DEPTH FIRST BY a SET s SELECT * FROM r ORDER BY s",
 ]
 
 

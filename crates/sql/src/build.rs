@@ -20,6 +20,7 @@ mod tests;
 use pg_query::NodeEnum;
 use pg_query::protobuf::{AConst, Node, RangeVar, TypeName};
 
+use crate::collect::is_collecting;
 use crate::{Access, Effect, FunctionRef, RelationRef, Statement};
 
 pub(crate) use statement::script;
@@ -33,6 +34,10 @@ pub(crate) struct Builder {
     /// CTEs that can be named here, innermost last.
     scopes: Vec<CteScope>,
     next_cte: usize,
+    /// In how many queries what is built stands.
+    depth: usize,
+    /// The same of each CTE's WITH clause.
+    cte_depths: Vec<usize>,
     /// Target of a SELECT INTO that was met: relation and column names.
     into: Option<(usize, Vec<String>)>,
     /// Columns that are one literal wherever a target of the select at hand is computed.
@@ -52,6 +57,8 @@ impl Builder {
             },
             scopes: Vec::new(),
             next_cte: 0,
+            depth: 0,
+            cte_depths: Vec::new(),
             into: None,
             given: Vec::new(),
             reads: Vec::new(),
@@ -152,6 +159,17 @@ impl Builder {
             name: name.to_owned(),
         });
         self.statement.functions.len() - 1
+    }
+
+    /// Lists a name that is a column's or a function's. What does more than compute is called nothing else.
+    fn field(&mut self, name: &str) {
+        use crate::builtin::{FunctionClass, class};
+        if self.statement.fields.insert(name.to_owned())
+            && (class(name).is_some_and(|class| class != FunctionClass::Pure)
+                || is_collecting(name))
+        {
+            self.unqualified_function(name);
+        }
     }
 
     /// Lists an operator that names its schema; says whether it is the server's own.

@@ -3,6 +3,7 @@
 //! Facts over-approximate: a relation, function or effect that might be reached is listed.
 //! What the crate could not understand sets `Statement::opaque`, never "nothing".
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use crate::{EffectSet, Lineage};
@@ -32,6 +33,9 @@ pub struct Statement {
     /// list appear in `Traced`. Special SQL syntax appears under the name that PostgreSQL
     /// gives it (`pg_catalog.extract`).
     pub functions: Vec<FunctionRef>,
+    /// Names behind a qualifier or a value (`t.name`, `(value).name`). Where there is no such column, the server calls
+    /// a function of the name. Those that are known to do more than compute are among `functions` as well.
+    pub fields: BTreeSet<String>,
     /// Operators written as `OPERATOR(schema.name)`.
     pub operators: Vec<FunctionRef>,
     /// Schema-qualified type names that are cast to or declared.

@@ -117,6 +117,8 @@ pub(crate) enum From {
         id: usize,
         name: String,
         alias: Option<Alias>,
+        /// Whether it is read in a query within the one that has it.
+        nested: bool,
     },
     Query {
         lateral: bool,
@@ -327,6 +329,17 @@ pub(crate) struct Returning {
     pub(crate) old: String,
     pub(crate) new: String,
     pub(crate) targets: Vec<Target>,
+}
+
+impl Expr {
+    /// Whether it stands for any number of values, one after the other.
+    pub(crate) fn spreads(&self) -> bool {
+        match self {
+            Self::Column(name) => name.star,
+            Self::Field { star, .. } => *star,
+            _ => false,
+        }
+    }
 }
 
 impl Query {

@@ -11,7 +11,7 @@ mod query;
 mod scope;
 
 use std::cell::Cell;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
 
 use crate::RelationRef;
@@ -44,6 +44,7 @@ pub(crate) fn trace(
         guesses: None,
         budget: BUDGET,
         ctes: HashMap::with_capacity(ctes),
+        adding: HashSet::new(),
         windows: Vec::new(),
         pending: Vec::new(),
     };
@@ -71,6 +72,8 @@ struct Tracer<'o> {
     guesses: Option<u64>,
     budget: usize,
     ctes: HashMap<usize, Rows>,
+    /// Those of them to which SEARCH or CYCLE adds columns.
+    adding: HashSet<usize>,
     /// Named windows of the selects that are being traced, innermost last.
     windows: Vec<Vec<(String, Prov)>>,
     pending: Vec<Pending>,

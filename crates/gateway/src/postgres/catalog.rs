@@ -8,7 +8,7 @@
 //! Names without a schema are looked up in every schema. That may label too much, never too little,
 //! and needs no knowledge of `search_path`.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use weir_policy::{LabelId, LabelRules};
@@ -25,6 +25,7 @@ use functions::{Functions, Labelled, in_quotes};
 pub(crate) use functions::{collects, rereads, stores_by_words, words};
 pub(crate) use oracle::Oracle;
 pub(crate) use pins::Pins;
+use query::FunctionRow;
 pub(crate) use query::{QUERIES, Rows, Table, in_hex, stamp};
 pub(crate) use redefines::Redefines;
 
@@ -227,7 +228,21 @@ impl Catalog {
         // one carries on the function. Labels only come to it, so this ends.
         while catalog.spread(&links, &attached) {
             let labelled = catalog.labelled(&attached);
-            catalog.functions = Functions::build(rows.functions()?, labelled);
+            let views = rows.views()?;
+            let name = |view: &query::ViewRow<'_>| {
+                let at = catalog.by_oid.get(&view.oid);
+                let relation = at.and_then(|at| catalog.relations.get(*at));
+                relation.map(|relation| Arc::clone(&relation.name))
+            };
+            let named: Vec<_> = views
+                .iter()
+                .filter_map(|view| Some((name(view)?, view)))
+                .collect();
+            let views: Vec<_> = named
+                .iter()
+                .map(|(name, view)| FunctionRow::view(name, view.text))
+                .collect();
+            catalog.functions = Functions::build(rows.functions()?, &views, labelled);
         }
         let mut relations = catalog.relations.iter();
         catalog.is_temporary = relations.any(|one| one.schema.starts_with("pg_temp"))
@@ -244,16 +259,17 @@ impl Catalog {
 
     /// Finds the names that mean other columns by another search path, and what is labelled.
     fn find_mixed(&mut self) {
-        let names = |at: &usize| {
-            let relation = self.relations.get(*at);
-            let columns = relation.map(|relation| relation.columns.iter());
-            columns.into_iter().flatten().map(|column| &column.name)
+        let is_alike = |one: &Relation, other: &Relation| {
+            let (mine, theirs) = (one.columns.iter(), other.columns.iter());
+            let names = mine.map(|column| &column.name);
+            one.has_system == other.has_system && names.eq(theirs.map(|column| &column.name))
         };
-        let differ = |found: &(&Arc<str>, &Vec<usize>)| match found.1.as_slice() {
-            [first, rest @ ..] => rest.iter().any(|other| !names(first).eq(names(other))),
-            [] => false,
+        let differ = |found: &(&Arc<str>, &Vec<usize>)| {
+            let mut relations = found.1.iter().filter_map(|at| self.relations.get(*at));
+            let first = relations.next();
+            first.is_some_and(|first| relations.any(|other| !is_alike(first, other)))
         };
-        let mixed = self.by_name.iter().filter(differ);
+        let mixed = self.by_name.iter().filter(|found| differ(found));
         self.mixed = mixed.map(|(name, _)| Arc::clone(name)).collect();
         let relations = self.relations.iter().enumerate();
         let labelled = relations.filter(|(_, relation)| relation.is_labelled());
@@ -263,6 +279,12 @@ impl Catalog {
     /// Whether just one relation has this name.
     pub(crate) fn has_one(&self, name: &str) -> bool {
         self.by_name.get(name).is_some_and(|found| found.len() == 1)
+    }
+
+    /// Whether a function of the database has one of these names.
+    pub(crate) fn has_function(&self, names: &BTreeSet<String>) -> bool {
+        let mut names = names.iter();
+        names.any(|name| self.functions.is_redefined(None, name))
     }
 
     /// Whether it depends on the search path which columns a relation of this name has.
@@ -299,6 +321,8 @@ impl Catalog {
         };
         let code = attached.iter().filter(|(oid, _)| runs(oid));
         labelled.attached = code.map(|(_, code)| *code).collect();
+        let operators = attached.iter().filter(|(oid, _)| *oid == 0);
+        labelled.operators = operators.map(|(_, code)| *code).collect();
         let views = self.relations.iter().filter(|one| one.over_labelled);
         labelled.held.viewed = views.map(|one| Box::from(&*one.name)).collect();
         labelled.held.written = self.holding();
@@ -339,14 +363,17 @@ impl Catalog {
         let Some(relation) = self.relations.get_mut(index) else {
             return;
         };
+        let Some(attribute) = column.attribute else {
+            return;
+        };
         let mut ids = rules.of_column(column.schema, column.relation, column.name);
-        pins.follow(column, rules, &mut ids);
+        pins.follow((column, attribute), rules, &mut ids);
         let at = relation.columns.len();
         relation.columns.push(weir_sql::Column {
             name: column.name.into(),
             labelled: false,
         });
-        relation.attributes.push(column.attribute);
+        relation.attributes.push(attribute);
         relation.filled.push(column.not_null);
         relation.primary.push(column.in_primary);
         relation.unique.push(column.is_unique);

@@ -108,7 +108,8 @@ impl Names {
             || !statement.code.is_empty()
             || !statement.operators.is_empty()
             || !statement.types.is_empty()
-            || statement.functions.iter().any(|it| is_foreign(&it.name));
+            || statement.functions.iter().any(|it| is_foreign(&it.name))
+            || catalog.is_some_and(|catalog| catalog.has_function(&statement.fields));
         let inner = statement.prepares.iter().map(|it| &*it.body);
         let inner = inner.chain(statement.declares.iter().map(|it| &*it.body));
         let mut names = match hidden {

@@ -49,6 +49,7 @@ fn is_plain(statement: &Statement) -> bool {
     matches!(statement.tag, "SELECT" | "SHOW" | "SET" | "RESET")
         && statement.relations.is_empty()
         && statement.functions.iter().all(is_own)
+        && statement.fields.is_empty()
         && statement.operators.is_empty()
         && statement.types.is_empty()
         && statement.code.is_empty()

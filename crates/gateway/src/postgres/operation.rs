@@ -222,8 +222,13 @@ impl Judged {
         }
         let Some(catalog) = view.catalog else {
             let unknown = |f: &weir_sql::FunctionRef| weir_sql::builtin::class(&f.name).is_none();
-            self.rereads |= statement.functions.iter().any(unknown);
+            let is_unknown = |name: &String| weir_sql::builtin::class(name).is_none();
+            self.rereads |=
+                statement.functions.iter().any(unknown) || statement.fields.iter().any(is_unknown);
             self.barrier |= self.rereads;
+            let fields = statement.fields.iter();
+            self.functions
+                .extend(fields.map(|name| (None, name.as_str().into())));
             self.relations.extend(statement.relations.iter().map(|r| {
                 (
                     r.schema.as_deref().unwrap_or("").into(),
@@ -289,6 +294,8 @@ impl Judged {
                 .extend(behind.map(|read| named(read, relation)));
         }
         self.functions
+            .extend(oracle.fields().map(|name| (None, name.into())));
+        self.functions
             .extend(oracle.called_by_views().map(|name| (None, name.into())));
         let by_call = oracle.calls_collecting();
         self.collects |= by_call;
@@ -310,8 +317,7 @@ impl Judged {
                 .chain([weir_policy::Effect::System])
                 .collect();
         }
-        let calls_untrusted = (0..statement.functions.len())
-            .any(|function| !weir_sql::Oracle::is_trusted(&oracle, function));
+        let calls_untrusted = !oracle.trusts_all();
         self.barrier |= calls_untrusted;
         let traced = match standing {
             Standing::Unlabelled => weir_sql::Traced::default(),

@@ -213,6 +213,11 @@ impl Builder {
                 }
             }
         }
+        if let [_, .., name] = parts.as_slice()
+            && !star
+        {
+            self.field(name);
+        }
         Expr::Column(ColumnName { parts, star })
     }
 
@@ -418,6 +423,7 @@ impl Builder {
         for (position, step) in indirection.indirection.iter().enumerate() {
             match step.node.as_ref() {
                 Some(NodeEnum::String(field)) => {
+                    self.field(&field.sval);
                     if position == 0 {
                         name = Some(field.sval.clone());
                     } else {

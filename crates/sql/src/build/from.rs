@@ -55,6 +55,7 @@ impl Builder {
                 id,
                 name: range.relname.clone(),
                 alias,
+                nested: self.cte_depths.get(id).is_none_or(|at| *at < self.depth),
             },
             None => From::Relation {
                 relation: self.relation(range, Access::Read),

@@ -18,7 +18,7 @@ pub(super) struct Inventory {
     pub(super) relations: Vec<FunctionRef>,
     pub(super) functions: Vec<FunctionRef>,
     pub(super) types: Vec<FunctionRef>,
-    /// Every part of every column reference.
+    /// Every part of every column reference, and every field.
     pub(super) columns: Vec<String>,
     /// Columns on both sides of foreign keys.
     pub(super) keys: Keys,
@@ -100,7 +100,7 @@ impl SerializeStruct for Fields<'_> {
         value: &T,
     ) -> Result<(), Halt> {
         self.inventory.strings.clear();
-        let names_column = self.kind == Kind::Column && key == "fields";
+        let names_column = self.kind == Kind::Column && matches!(key, "fields" | "indirection");
         self.inventory.in_column |= names_column;
         let side = match (self.kind, key) {
             (Kind::Constraint, "fk_attrs") => Some(Side::Referring),
@@ -283,7 +283,7 @@ impl<'a> Serializer for &'a mut Inventory {
             "RangeVar" => Kind::Relation,
             "FuncCall" => Kind::Function,
             "TypeName" => Kind::Type,
-            "ColumnRef" => Kind::Column,
+            "ColumnRef" | "AIndirection" => Kind::Column,
             "Constraint" => Kind::Constraint,
             _ => Kind::Other,
         };

@@ -15,7 +15,8 @@ const MAX_CTES: usize = 1_000;
 impl Builder {
     /// A statement where the grammar wants a query: CTE bodies, subqueries, sources.
     pub(super) fn query_node(&mut self, node: &Node) -> Query {
-        match node.node.as_ref() {
+        self.depth += 1;
+        let query = match node.node.as_ref() {
             Some(NodeEnum::SelectStmt(select)) => self.select(select),
             Some(NodeEnum::InsertStmt(insert)) => self.insert(insert),
             Some(NodeEnum::UpdateStmt(update)) => self.update(update),
@@ -25,10 +26,19 @@ impl Builder {
                 self.opaque("unknown kind of query");
                 Query::unknown()
             }
-        }
+        };
+        self.depth -= 1;
+        query
     }
 
     pub(super) fn select(&mut self, select: &SelectStmt) -> Query {
+        self.depth += 1;
+        let query = self.select_here(select);
+        self.depth -= 1;
+        query
+    }
+
+    fn select_here(&mut self, select: &SelectStmt) -> Query {
         let with = self.with(select.with_clause.as_ref());
         let body = match SetOperation::try_from(select.op) {
             Ok(SetOperation::SetopNone) if select.values_lists.is_empty() => {
@@ -230,6 +240,7 @@ impl Builder {
         }
         let first = self.next_cte;
         self.next_cte += expressions.len();
+        self.cte_depths.resize(self.next_cte, self.depth);
         let named = expressions.iter().enumerate();
         let names = named.map(|(offset, cte)| (cte.ctename.clone(), first + offset));
         // A recursive WITH sees all of its names everywhere, a plain one those before.

@@ -152,6 +152,9 @@ impl Builder {
         }
         add(&mut self.statement.functions, found.functions);
         add(&mut self.statement.types, found.types);
+        for name in &found.columns {
+            self.field(name);
+        }
         // The columns that a new table refers from are its own.
         if matches!(node, NodeEnum::AlterTableStmt(_)) {
             self.statement.keys.extend(found.keys.referring);

@@ -79,6 +79,83 @@ fn what_the_catalog_names_may_be_gone_and_mean_what_is_around() {
 }
 
 #[test]
+fn what_spreads_leaves_no_place_certain() {
+    let cases = [
+        "SELECT v.a FROM customers c, leads t, LATERAL (VALUES (c.ssn, t.*)) v(a, b, d)",
+        "SELECT v.b FROM customers c, leads t, LATERAL (VALUES (c.id, c.ssn), (t.*)) v(a, b)",
+        "SELECT v.b FROM customers c, leads t, LATERAL (VALUES (c.id), ((t).*, c.ssn)) v(a, b)",
+        // An alias list that reaches past what spreads gives other names to what is behind it.
+        "SELECT (SELECT x FROM (SELECT (t).*, 'k' AS x FROM leads t) q(a, b, c)) FROM (SELECT ssn AS x FROM customers) o",
+        "SELECT (SELECT x FROM (generate_series(1, 1) g CROSS JOIN (SELECT 'k' AS x) y) AS j(a, b)) \
+         FROM (SELECT ssn AS x FROM customers) o",
+        // `*` has no columns of SEARCH and CYCLE in a query within.
+        "WITH RECURSIVE r(a) AS (SELECT 1 UNION ALL SELECT a + 1 FROM r) SEARCH DEPTH FIRST BY a SET s \
+         SELECT upper(q.y) FROM (SELECT r.*, c.ssn FROM r, customers c) q(x, y)",
+        "WITH RECURSIVE r(a) AS (SELECT 1 UNION ALL SELECT a + 1 FROM r) CYCLE a SET m USING p \
+         SELECT (SELECT max(y) FROM (SELECT *, c.ssn FROM r) q(x, y)) FROM customers c",
+    ];
+    for sql in cases {
+        assert_eq!(outputs(sql), "~", "{sql}");
+    }
+    let beside = "WITH RECURSIVE r(a) AS (SELECT 1 UNION ALL SELECT a + 1 FROM r) SEARCH DEPTH FIRST BY a SET s \
+                  SELECT r.*, ssn FROM r, customers";
+    assert_eq!(outputs(beside), "..=", "{beside}");
+}
+
+#[test]
+fn a_name_behind_a_qualifier_calls_a_function_where_there_is_no_such_column() {
+    let cases = [
+        ("SELECT g.lookup_ref FROM generate_series(1, 1) g", "~"),
+        ("SELECT s.lookup_ref FROM (SELECT 1 + 1) s", "~"),
+        (
+            "SELECT s.row_to_json FROM (SELECT 1 + 1, ssn FROM customers) s",
+            "~",
+        ),
+        (
+            "SELECT x.xmin FROM leads JOIN customers USING (id) AS x",
+            ".",
+        ),
+        ("SELECT g.value FROM jsonb_each('{}') g", "."),
+        (
+            "SELECT s.length FROM (SELECT 1 + 1, id FROM customers) s",
+            ".",
+        ),
+    ];
+    for (sql, expected) in cases {
+        assert_eq!(outputs(sql), expected, "{sql}");
+    }
+    let named = |sql: &str| {
+        with(sql, |statement| {
+            let called = statement.functions.iter().map(|function| &*function.name);
+            let fields = statement.fields.iter().map(String::as_str);
+            (
+                called.collect::<Vec<_>>().join(" "),
+                fields.collect::<Vec<_>>().join(" "),
+            )
+        })
+    };
+    let cases = [
+        (
+            "SELECT t.id, (t).note, s.t.ssn, x FROM s.t",
+            ("", "id note ssn"),
+        ),
+        (
+            "SELECT (0.1).pg_terminate_backend",
+            ("pg_terminate_backend", "pg_terminate_backend"),
+        ),
+        ("SELECT o.json_agg FROM orders o", ("json_agg", "json_agg")),
+        ("CREATE INDEX i ON t ((t.lo_get))", ("lo_get", "lo_get t")),
+    ];
+    for (sql, (functions, fields)) in cases {
+        assert_eq!(
+            named(sql),
+            (functions.to_owned(), fields.to_owned()),
+            "{sql}"
+        );
+    }
+}
+
+#[test]
 fn a_cte_hides_a_table_within_its_scope_only() {
     let cases = [
         ("WITH c AS (SELECT 1) SELECT * FROM c", ""),

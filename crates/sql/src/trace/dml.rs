@@ -130,8 +130,9 @@ impl Tracer<'_> {
             items.push(target);
             items.extend(beside);
         }
-        items.push(Item::by_name_only(&returning.old, rows));
-        items.push(Item::by_name_only(&returning.new, after));
+        let system = self.system(dml.relation);
+        items.push(Item::by_name_only(&returning.old, rows, system));
+        items.push(Item::by_name_only(&returning.new, after, system));
         let scope = Scope {
             parent: Some(parent),
             items: &items,
@@ -434,7 +435,7 @@ impl Tracer<'_> {
         let proposed = rows.iter().map(|column| written.proposed(column)).collect();
         let items = [
             self.table_of(dml.relation, dml.alias.as_ref(), Rc::clone(rows)),
-            Item::by_name_only("excluded", Rc::new(proposed)),
+            Item::by_name_only("excluded", Rc::new(proposed), self.system(dml.relation)),
         ];
         let scope = Scope {
             parent: Some(parent),

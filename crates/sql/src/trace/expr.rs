@@ -254,6 +254,7 @@ impl Tracer<'_> {
     ) -> Prov {
         if let (Expr::Row(left), Expr::Row(right)) = (left, right)
             && left.len() == right.len()
+            && !left.iter().chain(right).any(Expr::spreads)
         {
             let mut prov = Prov::default();
             for (left, right) in left.iter().zip(right) {

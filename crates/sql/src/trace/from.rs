@@ -35,11 +35,26 @@ impl Tracer<'_> {
         }
         match from {
             From::Relation { relation, alias } => vec![self.table(*relation, alias.as_ref())],
-            From::Cte { id, name, alias } => {
-                let rows = match self.ctes.get(id) {
+            From::Cte {
+                id,
+                name,
+                alias,
+                nested,
+            } => {
+                let mut rows = match self.ctes.get(id) {
                     Some(rows) => Rc::clone(rows),
                     None => self.nothing_known(),
                 };
+                // There `*` leaves out what SEARCH and CYCLE add, and names find it.
+                if *nested && self.adding.contains(id) {
+                    let mut any = Prov::default();
+                    for column in rows.iter() {
+                        any.absorb(&column.prov);
+                    }
+                    let mut unplaced = rows.to_vec();
+                    unplaced.insert(0, Col::open(any.derive()));
+                    rows = Rc::new(unplaced);
+                }
                 let own = Alias {
                     name: name.clone(),
                     columns: Vec::new(),
@@ -213,7 +228,7 @@ impl Tracer<'_> {
         }
         items = items.into_iter().filter_map(Item::behind_join).collect();
         if let Some(name) = &join.using_alias {
-            items.push(Item::by_name_only(name, merged_rows));
+            items.push(Item::by_name_only(name, merged_rows, System::None));
         }
         items.push(Item::rows(None, Rc::new(rows)));
         items

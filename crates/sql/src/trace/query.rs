@@ -53,6 +53,9 @@ impl Tracer<'_> {
     }
 
     fn cte(&mut self, cte: &Cte, parent: &Scope<'_>) -> Rows {
+        if !cte.added.is_empty() {
+            self.adding.insert(cte.id);
+        }
         if !cte.recursive {
             let rows = self.query(&cte.query, parent);
             return self.finish_cte(cte, rows);
@@ -144,7 +147,7 @@ impl Tracer<'_> {
         for target in targets {
             match &target.expr {
                 Expr::Column(name) if name.star => rows.extend(self.star(&name.parts, scope)),
-                Expr::Field { star: true, .. } => {
+                expr if expr.spreads() => {
                     let prov = self.expr(&target.expr, scope);
                     rows.push(Col::open(prov));
                 }
@@ -239,18 +242,21 @@ impl Tracer<'_> {
             .collect();
         for list in lists {
             for (position, expr) in list.iter().enumerate() {
-                let prov = match expr {
-                    // `(t.*)` spreads over the columns that follow.
-                    Expr::Column(name) if name.star => {
-                        let prov = self.expr(expr, scope);
-                        return vec![Col::open(prov)];
-                    }
-                    expr => self.expr(expr, scope).derive(),
-                };
+                let prov = self.expr(expr, scope).derive();
                 if let Some(column) = rows.get_mut(position) {
                     column.prov.absorb(&prov);
+                } else {
+                    rows.push(Col::new(None, prov));
                 }
             }
+        }
+        // `t.*` spreads over the columns that follow, so that any value may stand in any of them.
+        if lists.iter().flatten().any(Expr::spreads) {
+            let mut any = Prov::default();
+            for column in &rows {
+                any.absorb(&column.prov);
+            }
+            return vec![Col::open(any.derive())];
         }
         rows
     }

@@ -177,6 +177,8 @@ pub(super) fn rename(rows: Rows, names: &[String]) -> Rows {
             for known in &mut renamed {
                 known.prov.absorb(&column.prov);
             }
+            // It may be one of those itself, and then it has its own name no more.
+            column.sure = false;
         } else if let Some(name) = names.next() {
             column.name = Some(Rc::from(name.as_str()));
             column.sure = true;
@@ -243,8 +245,8 @@ impl Item {
         }
     }
 
-    /// Found by `name.column` alone: `excluded`, `old`, `new`.
-    pub(super) fn by_name_only(name: &str, rows: Rows) -> Self {
+    /// Found by `name.column` alone: `excluded`, `old`, `new`, the columns that a join has merged.
+    pub(super) fn by_name_only(name: &str, rows: Rows, system: System) -> Self {
         let name = Some(name.to_owned());
         Self {
             name,
@@ -252,7 +254,7 @@ impl Item {
             rows,
             by_name: true,
             by_column: false,
-            system: System::Known,
+            system,
         }
     }
 
@@ -464,16 +466,20 @@ impl Tracer<'_> {
         };
         for item in items {
             self.spend(item.rows.len());
-            if item.rows.iter().any(|column| column.is_named(name)) {
+            let mut columns = item.rows.iter().filter(|column| column.is_named(name));
+            if let Some(first) = columns.next() {
+                let is_sure = first.sure || columns.any(|column| column.sure);
                 found.prov.absorb(&named(&item.rows, name).prov);
-            } else if item.rows.iter().any(|column| column.name.is_none()) {
-                found.exact = false;
-                found.prov.absorb(&named(&item.rows, name).prov.derive());
+                if !is_sure {
+                    let row = whole_row(item);
+                    found.prov.absorb(&self.called_as_field(name, &row));
+                }
             } else if !(item.system == System::Known && is_system_column(name)) {
-                // `row.function`: the function sees the whole row.
-                found.whole = true;
+                // `row.function`, unless a column without a name is meant: the function sees the whole row.
+                let nameless = item.rows.iter().any(|column| column.name.is_none());
+                found.whole |= !nameless;
                 found.exact = false;
-                self.unexplained = true;
+                self.unexplained |= !nameless;
                 let row = whole_row(item);
                 found.prov.absorb(&row);
                 found.prov.absorb(&self.called_as_field(name, &row));

@@ -28,6 +28,8 @@ const MAX_NAME: usize = 63;
 #[derive(Debug, Default)]
 pub(crate) struct Functions {
     known: HashMap<Box<str>, Reach>,
+    /// What a source that names a view can reach by it.
+    views: HashMap<Box<str>, Reach>,
     /// Those of them that lie in `pg_catalog`.
     among_own: HashSet<Box<str>>,
     labelled: HashSet<Box<str>>,
@@ -40,6 +42,8 @@ pub(crate) struct Functions {
     is_built: bool,
     /// Whether some of that may change how the session's texts are read.
     rereads: bool,
+    /// Whether an operator or a cast may put many records into one value.
+    operators_collect: bool,
     /// The functions that could be a trigger on labelled rows and show nothing of them.
     quiet: HashSet<Box<str>>,
     held: Held,
@@ -53,6 +57,8 @@ pub(super) struct Labelled<'a> {
     pub(super) held: Held,
     /// Code behind operators, casts and domains, and on the rows of labelled relations.
     pub(super) attached: Vec<&'a str>,
+    /// Code behind operators, casts and domains.
+    pub(super) operators: Vec<&'a str>,
     /// Code behind those, and on the rows of any relation.
     pub(super) anywhere: Vec<&'a str>,
 }
@@ -144,17 +150,26 @@ struct Reach {
 }
 
 impl Functions {
-    pub(super) fn build(rows: Vec<FunctionRow<'_>>, named: Labelled<'_>) -> Self {
+    pub(super) fn build(
+        rows: Vec<FunctionRow<'_>>,
+        views: &[FunctionRow<'_>],
+        named: Labelled<'_>,
+    ) -> Self {
         let Labelled {
             relations: labelled,
             columns,
             held,
             attached,
+            operators,
             anywhere,
         } = named;
         let mut by_name: HashMap<&str, Vec<&FunctionRow<'_>>> = HashMap::new();
         for row in &rows {
             by_name.entry(row.name).or_default().push(row);
+        }
+        let mut with_views = by_name.clone();
+        for row in views {
+            with_views.entry(row.name).or_default().push(row);
         }
         let reporting = closure(&by_name, |_, row| {
             row.is_source() && held.reports(&row.source)
@@ -167,14 +182,18 @@ impl Functions {
         let suspects = closure(&by_name, |name, row| {
             is_risky(name) || !is_harmless(row, &labelled) || row.is_source() && hears(row)
         });
-        let collecting = closure(&by_name, |name, row| {
-            weir_sql::is_collecting(name)
+        let collecting = closure(&with_views, |name, row| {
+            weir_sql::is_collecting(name) && !row.is_view()
                 || !row.is_source() && !row.from_extension
                 || collects(&row.source)
         });
-        let keepers = closure(&by_name, |name, row| is_keeper(name) || stores(row));
-        let rereaders = closure(&by_name, |_, row| {
-            if row.is_source() {
+        let keepers = closure(&with_views, |name, row| {
+            !row.is_view() && (is_keeper(name) || stores(row))
+        });
+        let rereaders = closure(&with_views, |_, row| {
+            if row.is_view() {
+                false
+            } else if row.is_source() {
                 rereads(&row.source)
             } else {
                 !row.from_extension
@@ -182,16 +201,17 @@ impl Functions {
         });
         let own_format = !by_name.contains_key("format");
         let by_itself = |row: &&FunctionRow<'_>| match (row.is_source(), row.from_extension) {
+            _ if row.is_view() => Redefines::No,
             (true, _) => redefines(&row.source, own_format),
             (false, false) => Redefines::Perhaps,
             (false, true) => Redefines::No,
         };
-        let levels: HashMap<&str, Redefines> = by_name
+        let levels: HashMap<&str, Redefines> = with_views
             .iter()
             .map(|(name, rows)| (*name, rows.iter().map(by_itself).max().unwrap_or_default()))
             .collect();
         let redefining = [Redefines::Yes, Redefines::Perhaps].map(|least| {
-            let names = closure(&by_name, |name, _| levels.get(name) >= Some(&least));
+            let names = closure(&with_views, |name, _| levels.get(name) >= Some(&least));
             (least, names)
         });
         let redefined_by = |name: &str| {
@@ -211,6 +231,9 @@ impl Functions {
             (Box::from(*name), reach)
         };
         let known = by_name.keys().map(reach).collect();
+        let is_view = |name: &&&str| !by_name.contains_key(**name);
+        let views = with_views.keys().filter(is_view).map(reach).collect();
+        let operators_collect = operators.iter().any(|code| names_any(code, &collecting));
         let attached = Mentions::of(&attached, &by_name);
         let anywhere = Mentions::of(&anywhere, &by_name);
         let rereads = rereaders.iter().any(|name| anywhere.has(name));
@@ -226,6 +249,7 @@ impl Functions {
         let among_own = among_own.map(|row| Box::from(row.name)).collect();
         Self {
             known,
+            views,
             among_own,
             labelled,
             columns,
@@ -233,6 +257,7 @@ impl Functions {
             anywhere,
             is_built: true,
             rereads,
+            operators_collect,
             quiet,
             held,
         }
@@ -270,6 +295,11 @@ impl Functions {
     /// Whether a function of the database by this name may put many records into one value.
     pub(crate) fn collects(&self, name: &str) -> bool {
         self.known.get(name).is_some_and(|reach| reach.collects)
+    }
+
+    /// Whether an operator or a cast of the database may do so.
+    pub(crate) const fn operators_collect(&self) -> bool {
+        self.operators_collect
     }
 
     /// Whether a function by this name would run by itself on what is labelled.
@@ -338,8 +368,12 @@ impl Functions {
 
     /// The functions that a source names.
     fn named_in<'a>(&'a self, source: &'a str) -> impl Iterator<Item = Reach> + 'a {
-        let plain = words(source).filter_map(move |word| self.known.get(word.as_str()));
-        let quoted = self.known.iter();
+        let reach = |word: String| {
+            let word = word.as_str();
+            self.known.get(word).or_else(|| self.views.get(word))
+        };
+        let plain = words(source).filter_map(reach);
+        let quoted = self.known.iter().chain(&self.views);
         let quoted = quoted.filter(move |(name, _)| in_quotes(name, source));
         plain.chain(quoted.map(|(_, reach)| reach)).copied()
     }

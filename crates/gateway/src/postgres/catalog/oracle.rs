@@ -8,6 +8,9 @@ use weir_sql::{Origin, Statement};
 use super::functions::in_quotes;
 use super::{Catalog, Redefines, Relation, Resolved, words};
 
+/// Beyond so many pairs of names and relations none is looked for.
+const MAX_SEARCHED: usize = 4096;
+
 /// A catalog's answers about one statement's relations and functions.
 pub(crate) struct Oracle<'a> {
     pub(super) catalog: &'a Catalog,
@@ -147,6 +150,37 @@ impl Oracle<'_> {
         }
     }
 
+    /// The names behind a qualifier or a value that are of no column of the statement's relations, or are those of
+    /// functions of the database as well.
+    pub(crate) fn fields(&self) -> impl Iterator<Item = &str> {
+        let fields = &self.statement.fields;
+        let is_searched = fields.len().saturating_mul(self.relations.len()) < MAX_SEARCHED;
+        let is_column = move |name: &str| {
+            is_searched
+                && self.relations.iter().any(|found| {
+                    let columns = match found {
+                        Resolved::One(found) => found.columns.as_slice(),
+                        _ => &[],
+                    };
+                    columns.iter().any(|column| column.name == name)
+                })
+        };
+        let fields = fields.iter().map(String::as_str);
+        fields.filter(move |name| self.has_own(name) || !is_column(name))
+    }
+
+    /// The functions of the database's own that the statement may call as if they were columns.
+    pub(crate) fn own_fields(&self) -> impl Iterator<Item = &str> {
+        let fields = self.statement.fields.iter().map(String::as_str);
+        fields.filter(|name| self.has_own(name))
+    }
+
+    /// The names of what the statement calls.
+    fn called(&self) -> impl Iterator<Item = &str> {
+        let called = self.statement.functions.iter().map(|f| &*f.name);
+        called.chain(self.own_fields())
+    }
+
     /// What views that the statement reads call.
     pub(crate) fn called_by_views(&self) -> impl Iterator<Item = &str> {
         let found = self.relations.iter().filter_map(|found| match found {
@@ -158,12 +192,17 @@ impl Oracle<'_> {
 
     /// Whether a column of what the statement writes has no nulls.
     pub(crate) fn is_never_null(&self, column: &str) -> bool {
+        let is_filled = |found: &Relation| {
+            let at = found.columns.iter().position(|have| have.name == column);
+            at.is_some_and(|at| found.filled.get(at) == Some(&true))
+        };
         let named = self.statement.relations.iter().zip(&self.relations);
-        let written = named.filter(|(named, _)| named.access == weir_sql::Access::Write);
-        written.into_iter().any(|(_, found)| match found {
+        let mut written = named
+            .enumerate()
+            .filter(|(_, (named, _))| named.access == weir_sql::Access::Write);
+        written.any(|(index, (_, found))| match found {
             Resolved::One(found) => {
-                let at = found.columns.iter().position(|have| have.name == column);
-                at.is_some_and(|at| found.filled.get(at) == Some(&true))
+                is_filled(found) || self.namesakes(index).into_iter().any(is_filled)
             }
             _ => false,
         })
@@ -180,8 +219,7 @@ impl Oracle<'_> {
     /// are read.
     pub(crate) fn rereads(&self) -> bool {
         let functions = &self.catalog.functions;
-        let called = self.statement.functions.iter().map(|f| &*f.name);
-        called
+        self.called()
             .chain(self.called_by_views())
             .any(|name| functions.rereads(name))
             || functions.rereads("")
@@ -214,8 +252,7 @@ impl Oracle<'_> {
     /// Whether something that it calls may fail so.
     pub(crate) fn calls_reporting(&self) -> bool {
         let functions = &self.catalog.functions;
-        let called = self.statement.functions.iter().map(|f| &*f.name);
-        called
+        self.called()
             .chain(self.called_by_views())
             .any(|name| functions.fails_with_rows(name))
     }
@@ -244,8 +281,12 @@ impl Oracle<'_> {
 
     /// Whether every function that it calls can be trusted.
     pub(crate) fn trusts_all(&self) -> bool {
+        let functions = &self.catalog.functions;
         (0..self.statement.functions.len())
             .all(|function| weir_sql::Oracle::is_trusted(self, function))
+            && self
+                .own_fields()
+                .all(|name| functions.is_trusted(None, name))
     }
 
     /// Whether the database has a function of its own by this name.
@@ -272,8 +313,8 @@ impl Oracle<'_> {
     /// Whether a function of the database, or a view that is read, may put many records into one row.
     pub(crate) fn calls_collecting(&self) -> bool {
         let functions = &self.catalog.functions;
-        let called = self.statement.functions.iter();
-        called.into_iter().any(|f| functions.collects(&f.name))
+        functions.operators_collect()
+            || self.called().any(|name| functions.collects(name))
             || self
                 .called_by_views()
                 .any(|name| weir_sql::is_collecting(name) || functions.collects(name))
@@ -289,16 +330,19 @@ impl Oracle<'_> {
     pub(crate) fn calls_storing(&self) -> bool {
         let locks =
             |name: &str| name.starts_with("pg_advisory_") || name.starts_with("pg_try_advisory_");
-        self.keeping().any(|function| !locks(&function.name))
+        self.keeping().any(|name| !locks(name))
     }
 
-    fn keeping(&self) -> impl Iterator<Item = &weir_sql::FunctionRef> {
+    fn keeping(&self) -> impl Iterator<Item = &str> {
         let functions = &self.catalog.functions;
-        self.statement.functions.iter().filter(|f| {
-            let class = weir_sql::builtin::class(&f.name);
-            class != Some(weir_sql::builtin::FunctionClass::Sequence)
-                && functions.keeps(f.schema.as_deref(), &f.name)
-        })
+        let called = self.statement.functions.iter();
+        let called = called.map(|f| (f.schema.as_deref(), &*f.name));
+        let called = called.chain(self.own_fields().map(|name| (None, name)));
+        let keeping = called.filter(|(schema, name)| {
+            weir_sql::builtin::class(name) != Some(weir_sql::builtin::FunctionClass::Sequence)
+                && functions.keeps(*schema, name)
+        });
+        keeping.map(|(_, name)| name)
     }
 
     /// Whether a definition puts code where it would run by itself on labelled values and could leave
@@ -400,8 +444,7 @@ impl Oracle<'_> {
     /// Whether something that it calls, or that runs on the rows that it writes, may give names another meaning.
     pub(crate) fn redefines(&self) -> Redefines {
         let functions = &self.catalog.functions;
-        let called = self.statement.functions.iter().map(|f| &*f.name);
-        let called = called.chain(self.called_by_views());
+        let called = self.called().chain(self.called_by_views());
         let named = self.statement.relations.iter().zip(&self.relations);
         let written = named.filter(|(named, _)| named.access == weir_sql::Access::Write);
         let by_writes = written.map(|(_, found)| match found {
@@ -464,7 +507,10 @@ impl weir_sql::Oracle for Oracle<'_> {
 
     fn has_type(&self, relation: usize, column: usize, name: &str) -> bool {
         match self.relations.get(relation) {
-            Some(Resolved::One(found)) if !self.after_ddl => found.has_type(column, name),
+            Some(Resolved::One(found)) if !self.after_ddl => {
+                let mut others = self.namesakes(relation).into_iter();
+                found.has_type(column, name) && others.all(|other| other.has_type(column, name))
+            }
             _ => false,
         }
     }
@@ -472,8 +518,9 @@ impl weir_sql::Oracle for Oracle<'_> {
     fn is_unique(&self, relation: usize, column: usize) -> bool {
         match self.relations.get(relation) {
             // An index of what lies behind a view is not known as one of its columns.
-            Some(Resolved::One(found)) if found.reads.is_empty() && !self.after_ddl => {
-                found.unique.get(column) != Some(&false)
+            Some(Resolved::One(found)) if !self.after_ddl => {
+                let mut meant = self.namesakes(relation).into_iter().chain([*found]);
+                meant.any(|one| !one.reads.is_empty() || one.unique.get(column) != Some(&false))
             }
             _ => true,
         }

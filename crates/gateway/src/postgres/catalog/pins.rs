@@ -82,11 +82,11 @@ impl Pins {
     /// and remembers what it has now.
     pub(super) fn follow(
         &mut self,
-        column: &ColumnRow<'_>,
+        (column, attribute): (&ColumnRow<'_>, i16),
         rules: &LabelRules,
         ids: &mut Vec<LabelId>,
     ) {
-        let key = (column.oid, column.attribute);
+        let key = (column.oid, attribute);
         if ids.is_empty() && !self.columns.contains_key(&key) {
             return;
         }

@@ -42,10 +42,10 @@ const COLUMNS: &str = "SELECT c.oid::pg_catalog.int8::pg_catalog.text, n.nspname
     (c.relkind OPERATOR(pg_catalog.<>) 'v' AND c.relkind OPERATOR(pg_catalog.<>) 'c')::pg_catalog.text \
     FROM pg_catalog.pg_class c \
     JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace \
-    JOIN pg_catalog.pg_attribute a ON a.attrelid OPERATOR(pg_catalog.=) c.oid \
-    JOIN pg_catalog.pg_type t ON t.oid OPERATOR(pg_catalog.=) a.atttypid \
-    WHERE a.attnum OPERATOR(pg_catalog.>) 0 AND NOT a.attisdropped \
-    AND (c.relkind OPERATOR(pg_catalog.=) 'r' OR c.relkind OPERATOR(pg_catalog.=) 'p' \
+    LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid OPERATOR(pg_catalog.=) c.oid \
+    AND a.attnum OPERATOR(pg_catalog.>) 0 AND NOT a.attisdropped \
+    LEFT JOIN pg_catalog.pg_type t ON t.oid OPERATOR(pg_catalog.=) a.atttypid \
+    WHERE (c.relkind OPERATOR(pg_catalog.=) 'r' OR c.relkind OPERATOR(pg_catalog.=) 'p' \
     OR c.relkind OPERATOR(pg_catalog.=) 'v' OR c.relkind OPERATOR(pg_catalog.=) 'm' \
     OR c.relkind OPERATOR(pg_catalog.=) 'f' OR c.relkind OPERATOR(pg_catalog.=) 'S' \
     OR c.relkind OPERATOR(pg_catalog.=) 'c') \
@@ -208,12 +208,16 @@ pub(crate) struct Rows {
     pub(crate) tables: Vec<Table>,
 }
 
-/// One column of one relation.
+/// What stands for a language where there is none: no language has capitals in its name unless it is quoted.
+const VIEW: &str = "VIEW";
+
+/// One column of one relation, or a relation that has none.
 pub(super) struct ColumnRow<'a> {
     pub(super) oid: u32,
     pub(super) schema: &'a str,
     pub(super) relation: &'a str,
-    pub(super) attribute: i16,
+    /// Its number, `None` for a relation without columns.
+    pub(super) attribute: Option<i16>,
     pub(super) name: &'a str,
     pub(super) not_null: bool,
     /// The name of its type, if no type of the database has that name; else empty.
@@ -262,10 +266,26 @@ pub(super) struct FunctionRow<'a> {
     pub(super) among_own: bool,
 }
 
-impl FunctionRow<'_> {
+impl<'a> FunctionRow<'a> {
+    /// A view, which a source calls by naming it.
+    pub(super) fn view(name: &'a str, text: &'a str) -> Self {
+        Self {
+            name,
+            language: VIEW,
+            source: text.into(),
+            from_extension: false,
+            among_own: false,
+        }
+    }
+
+    /// Whether it is a view: it does nothing but what the functions do that it calls.
+    pub(super) fn is_view(&self) -> bool {
+        self.language == VIEW
+    }
+
     /// Whether `source` is a text that says what the function does.
     pub(super) fn is_source(&self) -> bool {
-        matches!(self.language, "sql" | "plpgsql") && !self.source.is_empty()
+        matches!(self.language, "sql" | "plpgsql" | VIEW) && !self.source.is_empty()
     }
 }
 
@@ -294,8 +314,9 @@ impl Rows {
     pub(super) fn columns(&self) -> Result<Vec<ColumnRow<'_>>, String> {
         let read = |row: &'_ Vec<Option<Box<str>>>| match row.as_slice() {
             [Some(oid), Some(_), Some(_), Some(attribute), Some(_), ..] => {
-                Some((oid.parse().ok()?, attribute.parse().ok()?))
+                Some((oid.parse().ok()?, Some(attribute.parse().ok()?)))
             }
+            [Some(oid), Some(_), Some(_), None, None, ..] => Some((oid.parse().ok()?, None)),
             _ => None,
         };
         let mut found = Vec::new();

@@ -326,5 +326,5 @@ fn calls_own(statement: &Statement, oracle: &Oracle<'_>) -> bool {
         function.schema.as_deref() != Some("pg_catalog")
             && (weir_sql::builtin::class(&function.name).is_none()
                 || oracle.has_own(&function.name))
-    })
+    }) || oracle.own_fields().next().is_some()
 }
