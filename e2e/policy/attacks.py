@@ -345,10 +345,11 @@ MISTAKES = {"UPDATE customers SET nope = 1 WHERE id = 1": "42703", "SELECT nope 
 
 
 def shown(conn, steps, wanted):
-    """Whether the steps, in a transaction that is rolled back, show it; and what was refused."""
+    """Whether the steps, in a transaction that is rolled back, show it; and what was refused. A step is a text, or
+    several that are sent as one batch."""
     codes, found = [], False
-    for sql in ["BEGIN", *steps, "ROLLBACK"]:
-        answer = conn.query(sql)
+    for step in ["BEGIN", *steps, "ROLLBACK"]:
+        answer = conn.query(step) if isinstance(step, str) else conn.pipeline(*map(wire.extended, step))
         codes.append(answer.code)
         found |= any(wanted in body for _, body in answer.messages)
     return found, codes

@@ -131,6 +131,62 @@ FALLS |= {
         "SELECT g.mk FROM generate_series(1, 1) g", SHIFTED],
 }
 
+# what SQL functions make by SELECT INTO
+FALLS |= {
+    "a function that keeps values in a table that it makes by SELECT INTO": [
+        function("kp", "SELECT $1 AS z INTO TEMP kept; SELECT 1", "text", "int"),
+        "SELECT id FROM customers WHERE id = 1 AND kp(ssn) = 1", "CREATE TABLE later (id int)", "SELECT upper(z) FROM kept"],
+    "a function that makes a table by SELECT INTO in front of another": [
+        function("mk", "SELECT 1 AS z INTO TEMP twin; SELECT 1", "", "int"), "SELECT mk()",
+        "SELECT upper(w) FROM (SELECT t.*, ssn FROM twin t, customers c WHERE c.id = 1) q(v, w)"],
+}
+
+# relations that have the names of others
+COPIES = "SELECT id, name, ssn{} FROM public.customers"
+TURNS = "UPDATE twin SET note = 'off' WHERE id = 'standard_conforming_strings'"
+TURNED = r"SELECT '\' || ' || upper(ssn) FROM public.customers WHERE id = 1 --'"
+SETTINGS = "SELECT name AS id, setting AS note FROM pg_catalog.pg_settings"
+TURNS_OFF = "set_config('standard_conforming_strings', 'off', false)"
+FALLS |= {
+    "a temporary table of the labelled one's name": [
+        f"CREATE TEMP TABLE customers AS {COPIES.format('')}", "SELECT upper(ssn) FROM pg_temp.customers WHERE id = 1"],
+    "a temporary table of the labelled one's name, by SELECT INTO": [
+        COPIES.format(" INTO TEMP customers"), "SELECT upper(ssn) FROM pg_temp.customers WHERE id = 1"],
+    "a temporary table of the labelled one's name, while it is explained": [
+        f"EXPLAIN ANALYZE CREATE TEMP TABLE customers AS {COPIES.format('')}",
+        "SELECT upper(ssn) FROM pg_temp.customers WHERE id = 1"],
+    "a table of the labelled one's name in another schema": [
+        "CREATE SCHEMA s1", "SET LOCAL search_path = s1, public", f"CREATE TABLE customers AS {COPIES.format('')}",
+        "SELECT upper(ssn) FROM s1.customers WHERE id = 1"],
+    "a temporary table of a labelled view's name": [
+        "CREATE TEMP TABLE customer_view AS SELECT id, name, number FROM public.customer_view",
+        "SELECT upper(number) FROM pg_temp.customer_view WHERE id = 1"],
+    "a view over the settings that has the name of a table": [f"CREATE TEMP VIEW twin AS {SETTINGS}", (TURNS, TURNED)],
+    "a view that calls what drops a column, and has the name of a table": [
+        *MATE, "ALTER TABLE mate ADD more text", SHIFTS, "CREATE TEMP VIEW twin AS SELECT 1 AS id, mk()::text AS note",
+        "SELECT note FROM twin", SHIFTED],
+    "a table on which code drops a column, and that has the name of another": [
+        *MATE, "ALTER TABLE mate ADD more text", SHIFTS, "CREATE TEMP TABLE twin (id int, note text DEFAULT mk()::text)",
+        "INSERT INTO twin VALUES (1)", SHIFTED],
+    "a reading of strings that a function changes through a view": [
+        f"CREATE VIEW vv AS SELECT {TURNS_OFF} AS a", function("sf", "SELECT a FROM vv"), ("SELECT sf()", TURNED)],
+    "a reading of strings that a function changes through the settings": [
+        f"CREATE VIEW tws AS {SETTINGS}",
+        function("sf", "BEGIN UPDATE tws SET note = 'off' WHERE id = 'standard_conforming' || '_strings'; RETURN 1; END", "", "int",
+                 "plpgsql"), ("SELECT sf()", TURNED)],
+    "a reading of strings that a function changes as a field": [
+        function("sf", f"BEGIN PERFORM {TURNS_OFF}; RETURN 1; END", "int", "int", "plpgsql"),
+        ("SELECT g.sf FROM generate_series(1, 1) g", TURNED)],
+}
+
+# code that says values by its SQLSTATEs
+SAYS = function("f", "BEGIN RAISE {} USING MESSAGE = 'm', ERRCODE = substr(replace(x, '-', ''), 1, 5); RETURN true; END", "x text",
+                "bool", "plpgsql")
+SAID = {
+    "notices": [SAYS.replace("{}", "NOTICE"), "SELECT count(*) FROM customers WHERE f(ssn)"],
+    "errors": [SAYS.replace("{}", "EXCEPTION"), "SELECT count(*) FROM customers WHERE id = 1 AND f(ssn)"],
+}
+
 # words that are keywords since PostgreSQL 16 or 17: to servers before they are names like any other
 OLDER = {
     "a column called like a newer keyword": [
@@ -161,5 +217,7 @@ def claims(scene, results):
     older = OLDER if scene.server.major < 16 else {}
     for name, steps in (FALLS | older).items():
         results.check(f"names: {name} shows no labelled value", quiet, scene, steps, REAL)
+    for name, steps in SAID.items():
+        results.check(f"names: {name} say nothing by their codes", quiet, scene, steps, REAL.replace(b"-", b"")[:5])
     for sql in WORK:
         results.check(f"names: works as before: {sql[:60]}", work, scene, sql)

@@ -11,11 +11,13 @@ pub(crate) enum Root {
     Nothing,
     /// Sends the rows of a query (or runs a data-modifying statement).
     Query(Query),
-    /// Writes the rows of a query into a relation.
+    /// Makes a relation of the rows of a query, or a view of the query.
     Into {
         relation: usize,
         columns: Vec<String>,
         query: Query,
+        /// Whether the rows are stored: then nothing of another relation of the name holds for it.
+        stored: bool,
     },
     /// Sends a relation.
     CopyTo {

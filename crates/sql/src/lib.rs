@@ -121,6 +121,12 @@ impl Script {
     }
 }
 
+/// Whether a text is the same whatever `standard_conforming_strings` is: no backslash stands in a string that is
+/// not written as `E'…'`.
+pub fn reads_alike(text: &str) -> bool {
+    parse::reads_alike(text)
+}
+
 /// The text with constants replaced by `$n`. Parses again. `None` where the text cannot be
 /// parsed.
 pub fn normalize(text: &str, lex: &LexSettings) -> Option<String> {

@@ -7,7 +7,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use pg_query::ParserOptions;
-use pg_query::protobuf::{ParseResult, ScanToken};
+use pg_query::protobuf::{ParseResult, ScanToken, Token};
 
 use crate::{LexSettings, MAX_TEXT, OpaqueReason, SyntaxError};
 
@@ -53,6 +53,23 @@ pub(crate) fn parse(text: &str, lex: &LexSettings) -> Result<ParseResult, Reject
 /// The tokens of a text, comments among them.
 pub(crate) fn tokens(text: &str) -> Option<Vec<ScanToken>> {
     guarded(|| pg_query::scan_tokens(text))?.ok()
+}
+
+/// See `crate::reads_alike`.
+pub(crate) fn reads_alike(text: &str) -> bool {
+    if !text.contains('\\') {
+        return true;
+    }
+    let is_escaped = |token: &ScanToken| {
+        let range = usize::try_from(token.start)
+            .ok()
+            .zip(usize::try_from(token.end).ok());
+        let found = range.and_then(|(start, end)| text.get(start..end));
+        let is_string = matches!(token.token(), Token::Sconst | Token::Usconst);
+        is_string
+            && found.is_none_or(|found| !found.starts_with(['e', 'E', '$']) && found.contains('\\'))
+    };
+    tokens(text).is_some_and(|tokens| !tokens.iter().any(is_escaped))
 }
 
 /// See `Script::fingerprint`.

@@ -93,9 +93,10 @@ impl Tracer<'_> {
                 relation,
                 columns,
                 query,
+                stored,
             } => {
                 let rows = self.query(query, &none);
-                self.stored(*relation, columns, &rows);
+                self.made(*relation, columns, &rows, *stored);
                 Vec::new()
             }
             Root::CopyTo { relation, columns } => {
@@ -238,9 +239,9 @@ impl Tracer<'_> {
         }
     }
 
-    /// Rows that are stored in a new relation.
-    fn stored(&mut self, relation: usize, columns: &[String], rows: &[Col]) {
-        let mut known = true;
+    /// Rows of a new relation. What is stored is in none of the columns that another one of the name has.
+    fn made(&mut self, relation: usize, columns: &[String], rows: &[Col], stored: bool) {
+        let mut known = !stored;
         for (position, column) in rows.iter().enumerate() {
             known &= !column.open;
             let name = columns.get(position).cloned();

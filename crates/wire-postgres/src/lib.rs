@@ -10,6 +10,7 @@ pub mod frame;
 pub mod frontend;
 pub mod login;
 pub mod message;
+mod sqlstate;
 pub mod startup;
 
 #[cfg(test)]

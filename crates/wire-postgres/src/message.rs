@@ -2,6 +2,7 @@
 
 use crate::ProtocolError;
 use crate::frame::Body;
+use crate::sqlstate;
 
 /// Appends a message with this tag whose body `fill` writes.
 pub fn message(out: &mut Vec<u8>, tag: u8, fill: impl FnOnce(&mut Vec<u8>)) {
@@ -66,11 +67,15 @@ fn report_fields(out: &mut Vec<u8>, tag: u8, severity: &str, report: &Report<'_>
 }
 
 /// Appends a copy of an ErrorResponse or NoticeResponse that keeps only what cannot carry data:
-/// severity, SQLSTATE, source position and the names of schema objects.
+/// severity, SQLSTATE where it is one of the server's own, and source position.
 pub fn scrubbed(out: &mut Vec<u8>, tag: u8, body: &[u8], text: &str) {
     message(out, tag, |out| {
         for (code, value) in crate::backend::Fields::new(body) {
             match code {
+                b'C' if !sqlstate::is_known(value) => {
+                    out.push(code);
+                    cstr(out, sqlstate::RAISED);
+                }
                 b'S' | b'V' | b'C' | b'F' | b'L' | b'R' => {
                     out.push(code);
                     cstr(out, value);

@@ -57,6 +57,9 @@ pub struct Startup {
     pub parameters: Vec<Parameter>,
 }
 
+/// Bytes of a name that count.
+const MAX_NAME: usize = 63;
+
 impl Startup {
     /// The last value given for `name`, as the server reads it.
     #[must_use]
@@ -67,6 +70,25 @@ impl Startup {
             .rev()
             .find(|(key, _)| key == name.as_bytes());
         named.map(|(_, value)| value.as_slice())
+    }
+
+    /// Names user and database as the server will: cut to the length of a name, and an empty database is the
+    /// user's.
+    pub fn settle_names(&mut self) {
+        let user = cut(self.parameter("user").unwrap_or_default()).to_vec();
+        let database = self.parameter("database").filter(|name| !name.is_empty());
+        let database = database.map_or_else(|| user.clone(), |name| cut(name).to_vec());
+        for (name, settled) in [("user", user), ("database", database)] {
+            let mut named = self.parameters.iter_mut();
+            let given = named.rfind(|(key, _)| key == name.as_bytes());
+            match given {
+                Some((_, value)) => *value = settled,
+                None if name == "database" => {
+                    self.parameters.push((name.as_bytes().to_vec(), settled));
+                }
+                None => {}
+            }
+        }
     }
 
     /// The start-up packet with these parameters.
@@ -156,6 +178,19 @@ pub fn parse(bytes: &[u8]) -> Result<Option<(FirstPacket, usize)>, ProtocolError
         }
     };
     Ok(Some((first, length)))
+}
+
+/// A name as far as the server reads it (`NAMEDATALEN` less its end), without half of a character.
+fn cut(name: &[u8]) -> &[u8] {
+    let Some(short) = name.get(..MAX_NAME) else {
+        return name;
+    };
+    match std::str::from_utf8(short) {
+        Err(error) if error.error_len().is_none() => {
+            short.get(..error.valid_up_to()).unwrap_or(short)
+        }
+        _ => short,
+    }
 }
 
 fn parameters(body: &mut Body<'_>) -> Result<Vec<Parameter>, ProtocolError> {

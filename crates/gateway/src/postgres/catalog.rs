@@ -19,21 +19,24 @@ mod oracle;
 mod pins;
 mod query;
 mod redefines;
+mod source;
 mod spread;
+mod united;
 
-use functions::{Functions, Labelled, in_quotes};
-pub(crate) use functions::{collects, rereads, stores_by_words, words};
+use functions::{Functions, Labelled};
 pub(crate) use oracle::Oracle;
 pub(crate) use pins::Pins;
 use query::FunctionRow;
 pub(crate) use query::{QUERIES, Rows, Table, in_hex, stamp};
 pub(crate) use redefines::Redefines;
+use source::in_quotes;
+pub(crate) use source::{collects, rereads, stores_by_words, words};
 
 /// First OID of objects that are not part of the server (`FirstNormalObjectId`).
 pub(crate) const FIRST_USER_OID: u32 = 16_384;
 
 /// A relation with columns.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Relation {
     pub(crate) schema: Arc<str>,
     pub(crate) name: Arc<str>,
@@ -101,6 +104,8 @@ pub(crate) struct Catalog {
     by_oid: HashMap<u32, usize>,
     /// The names of several relations whose columns differ.
     mixed: HashSet<Arc<str>>,
+    /// What stands for all relations of a name that several have.
+    united: HashMap<Arc<str>, Relation>,
     /// The relations with labelled columns: the server may keep long values of theirs in relations of its own.
     labelled: Vec<usize>,
     functions: Functions,
@@ -247,30 +252,29 @@ impl Catalog {
         let mut relations = catalog.relations.iter();
         catalog.is_temporary = relations.any(|one| one.schema.starts_with("pg_temp"))
             || rows.have_temporary_functions()?;
-        catalog.find_mixed();
         catalog.find_kin(&links.inherits);
         catalog.keep_code(&attached);
         catalog.find_redefining(&links.copies);
         catalog.pin_children(&links.inherits, rules, pins);
         catalog.pin_copies(&links.copies, rules, pins);
         catalog.pin_stored(&links.views, rules, pins);
+        catalog.find_namesakes();
         Ok(catalog)
     }
 
     /// Finds the names that mean other columns by another search path, and what is labelled.
-    fn find_mixed(&mut self) {
-        let is_alike = |one: &Relation, other: &Relation| {
-            let (mine, theirs) = (one.columns.iter(), other.columns.iter());
-            let names = mine.map(|column| &column.name);
-            one.has_system == other.has_system && names.eq(theirs.map(|column| &column.name))
-        };
-        let differ = |found: &(&Arc<str>, &Vec<usize>)| {
-            let mut relations = found.1.iter().filter_map(|at| self.relations.get(*at));
-            let first = relations.next();
-            first.is_some_and(|first| relations.any(|other| !is_alike(first, other)))
-        };
-        let mixed = self.by_name.iter().filter(|found| differ(found));
-        self.mixed = mixed.map(|(name, _)| Arc::clone(name)).collect();
+    fn find_namesakes(&mut self) {
+        let several = self.by_name.iter().filter(|(_, found)| found.len() > 1);
+        let (mut mixed, mut united) = (HashSet::new(), HashMap::new());
+        for (name, found) in several {
+            let all = || found.iter().filter_map(|at| self.relations.get(*at));
+            let first = all().next();
+            if first.is_some_and(|first| all().any(|other| !other.is_like(first))) {
+                mixed.insert(Arc::clone(name));
+            }
+            united.extend(Relation::unite(all()).map(|one| (Arc::clone(name), one)));
+        }
+        (self.mixed, self.united) = (mixed, united);
         let relations = self.relations.iter().enumerate();
         let labelled = relations.filter(|(_, relation)| relation.is_labelled());
         self.labelled = labelled.map(|(at, _)| at).collect();
@@ -420,10 +424,11 @@ impl Catalog {
         if found().count() == 1 {
             return Resolved::One(first);
         }
+        let united = self.united.get(name).unwrap_or(first);
         match found().find(|relation| relation.is_labelled()) {
-            None => Resolved::One(first),
+            None => Resolved::One(united),
             Some(labelled) if found().all(|other| other.columns == labelled.columns) => {
-                Resolved::One(labelled)
+                Resolved::One(united)
             }
             Some(_) => Resolved::Ambiguous(candidates),
         }

@@ -21,6 +21,9 @@ use super::statement::{Active, Body};
 /// Answers that may be owed before the client is no longer read.
 const MAX_PIPELINE: usize = 4096;
 
+/// Finds the text of a message in its body.
+type Finds = for<'a> fn(&'a [u8]) -> Result<&'a [u8], ProtocolError>;
+
 impl Session {
     /// Takes every client message that has arrived whole.
     pub(super) async fn take_client(&mut self) -> Result<(), SessionEnd> {
@@ -152,18 +155,43 @@ impl Session {
         }
     }
 
+    /// Whether code of the database runs, or has run since the server was last ready and said how texts are read.
+    fn runs_code(&mut self) -> bool {
+        let mut active = self.pending.active();
+        self.code_ran || active.any(|active| active.judged().runs_code)
+    }
+
+    /// Whether the text of the next message, which `text` finds in its body, is the same however strings are read.
+    fn reads_alike(&self, total: usize, text: Finds) -> bool {
+        let found = text(self.body(total));
+        found.is_ok_and(|text| {
+            !text.contains(&b'\\')
+                || text.len() <= weir_sql::MAX_TEXT
+                    && std::str::from_utf8(text).is_ok_and(weir_sql::reads_alike)
+        })
+    }
+
+    /// Where code runs that could change how the next text is read, waits until the server has said how it is.
+    async fn await_reading(&mut self, total: usize, text: Finds) -> Result<(), SessionEnd> {
+        if self.scope.permits_opaque() || !self.runs_code() || self.reads_alike(total, text) {
+            return Ok(());
+        }
+        while self.pending.owes_ready() && !self.server.eof {
+            self.hear_server().await?;
+        }
+        Ok(())
+    }
+
     /// Analyses the text of the next message, `total` bytes long, which `text` finds in its body:
     /// on this thread, unless it is large.
-    async fn analyse(
-        &self,
-        total: usize,
-        text: for<'a> fn(&'a [u8]) -> Result<&'a [u8], ProtocolError>,
-    ) -> Result<Arc<Analysed>, ProtocolError> {
+    async fn analyse(&mut self, total: usize, text: Finds) -> Result<Arc<Analysed>, ProtocolError> {
         const LARGE: usize = 16 * 1024;
+        let is_doubtful = self.runs_code() && !self.reads_alike(total, text);
         let bytes = text(self.body(total))?;
         let depends = || !bytes.is_ascii() || bytes.contains(&b'\\');
+        let is_unsure = is_doubtful || self.reading_unsure && depends();
         let text = match self.encodings.text(bytes) {
-            Some(text) if !(self.reading_unsure && depends()) => text,
+            Some(text) if !is_unsure => text,
             _ => return Ok(Arc::new(Analysed::opaque(&String::from_utf8_lossy(bytes)))),
         };
         if text.len() <= LARGE {
@@ -246,6 +274,7 @@ impl Session {
             self.client.inbox.approve(total);
             return Ok(Ok(()));
         }
+        self.await_reading(total, frontend::query).await?;
         let analysed = match self.analyse(total, frontend::query).await {
             Ok(analysed) => analysed,
             Err(error) => return Ok(Err(error)),
@@ -325,6 +354,7 @@ impl Session {
             Ok(parse) => name(parse.name),
             Err(error) => return Ok(Err(error)),
         };
+        self.await_reading(total, text_of_parse).await?;
         let analysed = match self.analyse(total, text_of_parse).await {
             Ok(analysed) => analysed,
             Err(error) => return Ok(Err(error)),

@@ -83,10 +83,7 @@ pub(super) async fn log_in(
                 login.check_client(&placeholder, startup).await?;
             }
             let mut upstream = startup.clone();
-            let database = upstream
-                .parameter("database")
-                .or(upstream.parameter("user"));
-            let database = database.unwrap_or_default().to_vec();
+            let database = upstream.parameter("database").unwrap_or_default().to_vec();
             upstream
                 .parameters
                 .retain(|(name, _)| name != b"user" && name != b"database");

@@ -58,6 +58,8 @@ pub(super) struct Judged {
     stores_collected: bool,
     /// Whether the texts that follow may be read in another way once it has run.
     pub(super) rereads: bool,
+    /// Whether code of the database runs with it, or may: what that does is known as far as it was read.
+    pub(super) runs_code: bool,
     /// Code that it runs may give names another meaning.
     pub(super) redefines: Redefines,
     /// What it does to what the statements behind it in its message mean.
@@ -226,6 +228,7 @@ impl Judged {
             self.rereads |=
                 statement.functions.iter().any(unknown) || statement.fields.iter().any(is_unknown);
             self.barrier |= self.rereads;
+            self.runs_code |= self.rereads || !statement.relations.is_empty();
             let fields = statement.fields.iter();
             self.functions
                 .extend(fields.map(|name| (None, name.as_str().into())));
@@ -251,6 +254,7 @@ impl Judged {
         let standing = view.earlier.standing(&leaves, statement, &oracle);
         self.leaves.add(&leaves);
         self.rereads |= oracle.rereads();
+        self.runs_code |= self.rereads || oracle.runs_code() || !statement.code.is_empty();
         self.barrier |= self.rereads;
         if writes_rows(statement) && oracle.writes_settings() {
             self.settings.push("*".into());

@@ -235,6 +235,8 @@ pub(super) struct Session {
     pub(super) encodings: Encodings,
     /// Something has run that may have changed either; the server says so when it is ready.
     pub(super) reading_unsure: bool,
+    /// Code of the database has run, or may have, since the server was ready.
+    pub(super) code_ran: bool,
     /// Client messages of the extended protocol have gone since the last Sync.
     pub(super) batch_open: bool,
     pub(super) terminated: bool,

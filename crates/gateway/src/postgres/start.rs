@@ -146,7 +146,8 @@ async fn first_packets(
                 let offered = target.client_tls == ClientTls::Offer && client.end_point.is_none();
                 match first {
                     FirstPacket::Cancel(key) => return Ok((client, Purpose::Cancel(key))),
-                    FirstPacket::Startup(startup) => {
+                    FirstPacket::Startup(mut startup) => {
+                        startup.settle_names();
                         return Ok((client, Purpose::Session(startup)));
                     }
                     _ if requests >= MAX_REQUESTS => {
@@ -237,7 +238,7 @@ fn describe(audit: &mut weir_audit::Session, startup: &Startup) {
         Some(Arc::<str>::from(String::from_utf8_lossy(value)))
     };
     audit.user = text("user");
-    audit.database = text("database").or_else(|| text("user"));
+    audit.database = text("database");
     audit.application = text("application_name");
 }
 
@@ -312,9 +313,7 @@ async fn begin(
             login::LoginError::Told(refusal) => Refused::Told(refusal),
             login::LoginError::Silent(reason) => Refused::Silent(reason),
         })?;
-    let database = startup
-        .parameter("database")
-        .or_else(|| startup.parameter("user"));
+    let database = startup.parameter("database");
     Ok(Begun {
         logged_in,
         scope,
@@ -515,6 +514,7 @@ async fn run(
         lex: LexSettings::default(),
         encodings: Default::default(),
         reading_unsure: false,
+        code_ran: false,
         batch_open: false,
         terminated: false,
         statements: 0,

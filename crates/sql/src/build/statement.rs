@@ -73,6 +73,7 @@ impl Builder {
                             relation,
                             columns,
                             query,
+                            stored: true,
                         }
                     }
                     None => {
@@ -260,6 +261,7 @@ impl Builder {
                         relation,
                         columns,
                         query,
+                        stored: true,
                     },
                     None => Root::Query(query),
                 }
@@ -272,6 +274,7 @@ impl Builder {
                         relation,
                         columns,
                         query,
+                        stored: true,
                     },
                     None => Root::Query(query),
                 }
@@ -299,6 +302,7 @@ impl Builder {
             relation,
             columns: texts(&view.aliases),
             query,
+            stored: false,
         }
     }
 

@@ -35,13 +35,13 @@ fn flows_into_columns_are_reported_with_their_target() {
         ),
         (
             "CREATE TABLE t AS SELECT id, ssn AS x FROM customers",
-            &["ssn:Write>t.x"],
+            &["ssn:Write>t.?"],
         ),
         (
             "CREATE TABLE t (u, v) AS SELECT id, ssn AS x FROM customers",
-            &["ssn:Write>t.v"],
+            &["ssn:Write>t.?"],
         ),
-        ("SELECT ssn INTO t FROM customers", &["ssn:Write>t.ssn"]),
+        ("SELECT ssn INTO t FROM customers", &["ssn:Write>t.?"]),
         (
             "CREATE VIEW v (a) AS SELECT ssn FROM customers",
             &["ssn:Write>v.a"],

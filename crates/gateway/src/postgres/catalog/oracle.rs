@@ -5,7 +5,7 @@ use std::sync::Arc;
 use weir_policy::LabelId;
 use weir_sql::{Origin, Statement};
 
-use super::functions::in_quotes;
+use super::source::in_quotes;
 use super::{Catalog, Redefines, Relation, Resolved, words};
 
 /// Beyond so many pairs of names and relations none is looked for.
@@ -128,7 +128,7 @@ impl Oracle<'_> {
         let all = self.catalog.by_name.get(&*named.name);
         let all = all.into_iter().flatten().filter(|_| named.schema.is_none());
         let all = all.filter_map(|at| self.catalog.relations.get(*at));
-        all.filter(|other| !std::ptr::eq(*other, *found)).collect()
+        all.filter(|other| other.schema != found.schema).collect()
     }
 
     /// Whether rows of the statement's relation at `index` are put in places that tell of this column: partitions.
@@ -192,17 +192,12 @@ impl Oracle<'_> {
 
     /// Whether a column of what the statement writes has no nulls.
     pub(crate) fn is_never_null(&self, column: &str) -> bool {
-        let is_filled = |found: &Relation| {
-            let at = found.columns.iter().position(|have| have.name == column);
-            at.is_some_and(|at| found.filled.get(at) == Some(&true))
-        };
         let named = self.statement.relations.iter().zip(&self.relations);
-        let mut written = named
-            .enumerate()
-            .filter(|(_, (named, _))| named.access == weir_sql::Access::Write);
-        written.any(|(index, (_, found))| match found {
+        let written = named.filter(|(named, _)| named.access == weir_sql::Access::Write);
+        written.into_iter().any(|(_, found)| match found {
             Resolved::One(found) => {
-                is_filled(found) || self.namesakes(index).into_iter().any(is_filled)
+                let at = found.columns.iter().position(|have| have.name == column);
+                at.is_some_and(|at| found.filled.get(at) == Some(&true))
             }
             _ => false,
         })
@@ -223,6 +218,19 @@ impl Oracle<'_> {
             .chain(self.called_by_views())
             .any(|name| functions.rereads(name))
             || functions.rereads("")
+    }
+
+    /// Whether it calls a function of the database's own, also by a view, or writes where code may run.
+    pub(crate) fn runs_code(&self) -> bool {
+        let named = self.statement.relations.iter().zip(&self.relations);
+        let mut written = named.filter(|(named, _)| named.access == weir_sql::Access::Write);
+        let mut called = self.called().chain(self.called_by_views());
+        called.any(|name| self.has_own(name))
+            || written.any(|(_, found)| match found {
+                Resolved::One(found) => found.has_code() || !found.has_system,
+                Resolved::Ambiguous(_) => true,
+                Resolved::Unknown => false,
+            })
     }
 
     /// Whether the statement's relation at `index` is such a one, or may be: one that is not known is none.
@@ -507,10 +515,7 @@ impl weir_sql::Oracle for Oracle<'_> {
 
     fn has_type(&self, relation: usize, column: usize, name: &str) -> bool {
         match self.relations.get(relation) {
-            Some(Resolved::One(found)) if !self.after_ddl => {
-                let mut others = self.namesakes(relation).into_iter();
-                found.has_type(column, name) && others.all(|other| other.has_type(column, name))
-            }
+            Some(Resolved::One(found)) if !self.after_ddl => found.has_type(column, name),
             _ => false,
         }
     }
@@ -518,9 +523,8 @@ impl weir_sql::Oracle for Oracle<'_> {
     fn is_unique(&self, relation: usize, column: usize) -> bool {
         match self.relations.get(relation) {
             // An index of what lies behind a view is not known as one of its columns.
-            Some(Resolved::One(found)) if !self.after_ddl => {
-                let mut meant = self.namesakes(relation).into_iter().chain([*found]);
-                meant.any(|one| !one.reads.is_empty() || one.unique.get(column) != Some(&false))
+            Some(Resolved::One(found)) if found.reads.is_empty() && !self.after_ddl => {
+                found.unique.get(column) != Some(&false)
             }
             _ => true,
         }

@@ -4,6 +4,8 @@
 
 use std::borrow::Cow;
 
+use super::source::selects_into;
+
 /// The statements with the numbers of their columns, in the order in which [`Rows`] holds their results.
 pub(crate) const QUERIES: [(&str, usize); 7] = [
     (COLUMNS, 11),
@@ -261,6 +263,8 @@ pub(super) struct FunctionRow<'a> {
     pub(super) language: &'a str,
     /// Its body, and what of its head may run or matter: arguments with their defaults, settings.
     pub(super) source: Cow<'a, str>,
+    /// Whether it is in SQL and may make relations by `SELECT … INTO`.
+    pub(super) selects_into: bool,
     pub(super) from_extension: bool,
     /// Whether it lies in `pg_catalog`, among those of the server.
     pub(super) among_own: bool,
@@ -273,6 +277,7 @@ impl<'a> FunctionRow<'a> {
             name,
             language: VIEW,
             source: text.into(),
+            selects_into: false,
             from_extension: false,
             among_own: false,
         }
@@ -411,6 +416,7 @@ impl Rows {
                 name: cell(row, 0),
                 language: cell(row, 1),
                 source: without_head(cell(row, 2)),
+                selects_into: cell(row, 1) == "sql" && body(cell(row, 2)).is_some_and(selects_into),
                 from_extension: cell(row, 3) == "true",
                 among_own: cell(row, 4) == "true",
             })
@@ -441,9 +447,18 @@ fn without_head(definition: &str) -> Cow<'_, str> {
 
 /// The same where the body stands in dollar quotes, without those: a word beside one must not seem a part of it.
 fn without_quotes(text: &str) -> Option<String> {
-    let (rest, tag) = text.trim_end().strip_suffix('$')?.rsplit_once('$')?;
-    let (head, body) = rest.split_once(&format!("\nAS ${tag}$"))?;
+    let (head, body) = parts(text)?;
     Some(format!("{head}\n{body}\n"))
+}
+
+/// What stands in dollar quotes at the end of a definition.
+fn body(definition: &str) -> Option<&str> {
+    Some(parts(definition)?.1)
+}
+
+fn parts(definition: &str) -> Option<(&str, &str)> {
+    let (rest, tag) = definition.trim_end().strip_suffix('$')?.rsplit_once('$')?;
+    rest.split_once(&format!("\nAS ${tag}$"))
 }
 
 /// Takes the first line that begins so away. Behind a quote it may be a part of an expression, and stays.

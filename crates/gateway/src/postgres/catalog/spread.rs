@@ -7,7 +7,7 @@ use std::sync::Arc;
 use weir_policy::{LabelId, LabelRules};
 use weir_sql::{Analysis, Derivation, LexSettings, Statement};
 
-use super::functions::{in_quotes, names_any};
+use super::source::{in_quotes, names_any};
 use super::{Catalog, Labels, Pins, Redefines, Relation, Resolved, Rows, query, words};
 
 /// Rounds of following views through views before a chain is taken as labelled whole.

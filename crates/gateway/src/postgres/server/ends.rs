@@ -47,6 +47,7 @@ impl Session {
         self.settle_meter(&mut active);
         self.touched |= active.judged().touches;
         self.reading_unsure |= active.judged().rereads;
+        self.code_ran |= active.judged().runs_code;
         self.catalog.code_ran(active.judged().redefines);
         let shown = active.opening();
         let effects = active.after();
@@ -265,6 +266,7 @@ impl Session {
         }
         self.status = status;
         self.reading_unsure = false;
+        self.code_ran = false;
         self.client.out.keep_room(false);
         self.connection.muted = false;
         if status == b'I' {

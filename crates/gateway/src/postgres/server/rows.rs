@@ -269,6 +269,10 @@ impl Session {
                     self.tell_client(|out| message::without_detail(out, tag, &body));
                     return Fate::Drop;
                 }
+                // How many there are, and with which codes, is up to the code.
+                Carries::Values if tag == backend::tag::NOTICE && is_raised(&body) => {
+                    return Fate::Drop;
+                }
                 Carries::Values => {
                     let text = "text withheld: labelled data is touched";
                     self.tell_client(|out| message::scrubbed(out, tag, &body, text));
@@ -325,4 +329,13 @@ impl Session {
             None => ends || self.pending.binds_touching() || self.seat.others_change(),
         }
     }
+}
+
+/// Whether code of the database has raised it: in PL/pgSQL, Python, Perl or Tcl.
+fn is_raised(body: &[u8]) -> bool {
+    let routine = backend::Fields::new(body).find(b'R');
+    matches!(
+        routine,
+        Some(b"exec_stmt_raise" | b"PLy_output" | b"do_util_elog" | b"pltcl_elog")
+    )
 }
