@@ -310,6 +310,16 @@ RECORDS = {
     "a block that joins": [
         "DO $$ DECLARE r record; acc text := ''; BEGIN FOR r IN SELECT * FROM orders WHERE id <= 12000 ORDER BY id LOOP "
         "acc := textcat(acc, r.body); END LOOP; INSERT INTO plain VALUES (9000, acc); END $$", KEPT],
+    "a function that reads a view": [
+        "CREATE VIEW av AS " + PACKED.replace(" FROM", " AS a FROM"),
+        function("pk", "SELECT a FROM av"), "SELECT pk()"],
+    "a function as a field": [function("pk", PACKED, "int"), "SELECT g.pk FROM generate_series(1, 1) g"],
+    "an aggregate as a field": ["SELECT o.json_agg FROM orders o WHERE id <= 12000"],
+    "an operator": [function("pk", PACKED, "int, int"), "CREATE OPERATOR ### (LEFTARG = int, RIGHTARG = int, FUNCTION = pk)",
+                    "SELECT 1 ### 2"],
+    "a cast": ["CREATE TYPE ct AS (a int)", function("pk", PACKED, "ct"), "CREATE CAST (ct AS text) WITH FUNCTION pk(ct)",
+               "SELECT ROW(1)::ct::text"],
+    "a default": [function("pk", PACKED), "CREATE TABLE dt (x int, y text DEFAULT pk())", "INSERT INTO dt VALUES (1) RETURNING y"],
     "an array of a subquery": ["SELECT ARRAY(SELECT body FROM orders WHERE id <= 12000)"],
     "a new table": [f"CREATE TABLE packed AS {PACKED}", "SELECT * FROM packed"],
     "an insert": [f"INSERT INTO plain SELECT 9000, ({PACKED})", KEPT],

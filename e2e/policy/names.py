@@ -1,6 +1,8 @@
 """Names that mean something else to the server than they seem to: attacks that make a name fall through to a labelled
 column around it, and words that are names to older servers only. Each runs direct first, where it must succeed."""
 
+from lab.report import equal
+
 from attacks import REAL, TAKEN, function, quiet, work
 
 AROUND = "FROM (SELECT ssn AS note FROM customers WHERE id = 1) x"
@@ -174,10 +176,38 @@ FALLS |= {
         f"CREATE VIEW tws AS {SETTINGS}",
         function("sf", "BEGIN UPDATE tws SET note = 'off' WHERE id = 'standard_conforming' || '_strings'; RETURN 1; END", "", "int",
                  "plpgsql"), ("SELECT sf()", TURNED)],
+    "an encoding that a function changes through the settings": [
+        f"CREATE VIEW tws AS {SETTINGS}",
+        function("sf", "BEGIN UPDATE tws SET note = 'GBK' WHERE id = 'client_' || 'encoding'; RETURN 1; END", "", "int",
+                 "plpgsql"), ("SELECT sf()", "SELECT (SELECT upper(你A) FROM (SELECT 'k'::text AS 你a) q) "
+                                             "FROM (SELECT ssn AS 你A FROM customers WHERE id = 1) o")],
     "a reading of strings that a function changes as a field": [
         function("sf", f"BEGIN PERFORM {TURNS_OFF}; RETURN 1; END", "int", "int", "plpgsql"),
         ("SELECT g.sf FROM generate_series(1, 1) g", TURNED)],
 }
+
+# rows that spread where values are stored, and code that runs unseen
+STAR = "UPDATE plain SET (id, body) = ROW({}, 9000, x.ssn) FROM (SELECT) z, (SELECT ssn FROM customers WHERE id = 1) x WHERE plain.id = 2"
+FALLS |= {
+    "a row that spreads over the columns of an assignment": [
+        STAR.format("(z).*"), "SELECT upper(body) FROM plain WHERE id = 9000"],
+    "a row that spreads over the columns of a merge": [
+        "MERGE INTO plain USING (SELECT) z CROSS JOIN (SELECT ssn FROM customers WHERE id = 1) s ON false "
+        "WHEN NOT MATCHED THEN INSERT (id, body) VALUES (z.*, 9000, s.ssn)",
+        "SELECT upper(body) FROM plain WHERE id = 9000"],
+    "a deferred trigger that drops a column, behind another reading": [
+        *MATE, "ALTER TABLE mate ADD more text", FIRES.replace(RENAMES, SHORTENS),
+        f"CREATE CONSTRAINT TRIGGER t {ON_PLAIN.format('DEFERRABLE INITIALLY DEFERRED')}",
+        "INSERT INTO plain VALUES (9000, 'a')", "SELECT name FROM customers WHERE id = 1", "SET CONSTRAINTS ALL IMMEDIATE", SHIFTED],
+    "a policy that drops a column when rows are read": [
+        *MATE, "ALTER TABLE mate ADD more text", SHIFTS, "CREATE TABLE kept (x int)", "INSERT INTO kept VALUES (1)",
+        "CREATE POLICY p ON kept USING (mk() = 1)", "ALTER TABLE kept ENABLE ROW LEVEL SECURITY",
+        "ALTER TABLE kept FORCE ROW LEVEL SECURITY", "SELECT * FROM kept", SHIFTED],
+}
+NESTED = ("SELECT (SELECT upper(w::text) FROM json_table('{\"a\": [1]}', '$' COLUMNS (x int PATH '$.x', "
+          "NESTED PATH '$.a[*]' COLUMNS (y int PATH '$'), w int PATH '$.w')) AS j(a, b) LIMIT 1) "
+          "FROM (SELECT ssn AS w FROM customers WHERE id = 1) o")
+NEWER = {"columns of nested paths, which come last": [NESTED]}
 
 # code that says values by its SQLSTATEs
 SAYS = function("f", "BEGIN RAISE {} USING MESSAGE = 'm', ERRCODE = substr(replace(x, '-', ''), 1, 5); RETURN true; END", "x text",
@@ -212,12 +242,31 @@ WORK = [
 ]
 
 
+def committed(scene):
+    """What a procedure has committed before it failed is done."""
+    fails = ("CREATE OR REPLACE PROCEDURE pk() LANGUAGE plpgsql AS "
+             f"$$ BEGIN {SHORTENS}; COMMIT; RAISE EXCEPTION 'enough'; END $$")
+    direct = scene.direct()
+    try:
+        for conn, leaks in ((direct, True), (scene.conn(), False)):
+            for step in ("DROP TABLE IF EXISTS mate", *MATE, "ALTER TABLE mate ADD more text", fails):
+                equal(direct.query(step).code, None, step)
+            conn.query(SHIFTED)
+            equal(conn.query("CALL pk()").code, "P0001")
+            equal(any(REAL in body for _, body in conn.query(SHIFTED).messages), leaks)
+    finally:
+        direct.query("DROP TABLE mate")
+        direct.query("DROP PROCEDURE pk")
+
+
 def claims(scene, results):
     """All of them."""
     older = OLDER if scene.server.major < 16 else {}
-    for name, steps in (FALLS | older).items():
+    newer = NEWER if scene.server.major >= 17 else {}
+    for name, steps in (FALLS | older | newer).items():
         results.check(f"names: {name} shows no labelled value", quiet, scene, steps, REAL)
     for name, steps in SAID.items():
         results.check(f"names: {name} say nothing by their codes", quiet, scene, steps, REAL.replace(b"-", b"")[:5])
     for sql in WORK:
         results.check(f"names: works as before: {sql[:60]}", work, scene, sql)
+    results.check("names: a procedure that commits and fails has run", committed, scene)

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use crate::bundle::{Bundle, hex};
-use crate::effect::Effect;
+use crate::effect::{Effect, EffectSet};
 use crate::exception::{Exception, Lift};
 use crate::label::{Label, LabelId, LabelRules, Mask};
 use crate::ledger::{BudgetKey, Timestamp};
@@ -322,6 +322,16 @@ impl ScopedRule {
         restricts && ssh.is_some_and(|ssh| !ssh.commands.is_empty() || !ssh.argv.is_empty())
     }
 
+    /// Whether what a view is over or a function does may be what the rule means.
+    fn asks_what_is_behind(&self) -> bool {
+        use Effect::{Grant, Role, Set, System};
+        let matches = &self.rule.matches;
+        let of_objects = EffectSet::of(&[Grant, Role, Set, System]);
+        matches.effects.intersects(of_objects)
+            || !matches.settings.is_empty()
+            || !matches.functions.is_empty()
+    }
+
     fn needs_catalog(&self) -> bool {
         let matches = &self.rule.matches;
         !matches.tables.is_empty()
@@ -330,6 +340,7 @@ impl ScopedRule {
             || self.columns.is_some()
             || !matches.uses.is_empty()
             || matches.unproven
+            || self.asks_what_is_behind()
             // Which views and functions put many records into one row.
             || self.rule.limits.iter().any(|limit| limit.rows.is_some())
     }

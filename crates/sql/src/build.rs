@@ -20,7 +20,6 @@ mod tests;
 use pg_query::NodeEnum;
 use pg_query::protobuf::{AConst, Node, RangeVar, TypeName};
 
-use crate::collect::is_collecting;
 use crate::{Access, Effect, FunctionRef, RelationRef, Statement};
 
 pub(crate) use statement::script;
@@ -161,15 +160,9 @@ impl Builder {
         self.statement.functions.len() - 1
     }
 
-    /// Lists a name that is a column's or a function's. What does more than compute is called nothing else.
+    /// Lists a name that is a column's or a function's.
     fn field(&mut self, name: &str) {
-        use crate::builtin::{FunctionClass, class};
-        if self.statement.fields.insert(name.to_owned())
-            && (class(name).is_some_and(|class| class != FunctionClass::Pure)
-                || is_collecting(name))
-        {
-            self.unqualified_function(name);
-        }
+        self.statement.fields.insert(name.to_owned());
     }
 
     /// Lists an operator that names its schema; says whether it is the server's own.

@@ -34,10 +34,12 @@ pub struct Statement {
     /// gives it (`pg_catalog.extract`).
     pub functions: Vec<FunctionRef>,
     /// Names behind a qualifier or a value (`t.name`, `(value).name`). Where there is no such column, the server calls
-    /// a function of the name. Those that are known to do more than compute are among `functions` as well.
+    /// a function of the name (`Traced::called`).
     pub fields: BTreeSet<String>,
     /// Operators written as `OPERATOR(schema.name)`.
     pub operators: Vec<FunctionRef>,
+    /// Whether it has an operator or a cast, which may be the database's own.
+    pub operates: bool,
     /// Schema-qualified type names that are cast to or declared.
     pub types: Vec<FunctionRef>,
     /// What the expressions of a definition name, which lineage does not follow.

@@ -1,6 +1,8 @@
 //! Where values come from and go to: a label-independent description of one statement, kept
 //! with its text, which `trace` resolves against a catalog.
 
+use std::collections::BTreeSet;
+
 use crate::RelationRef;
 use crate::ir::Root;
 use crate::trace;
@@ -181,6 +183,8 @@ pub struct Traced {
     pub touched: Vec<Origin>,
     /// Whether some name is that of no column, so that the server may not know it either.
     pub unexplained: bool,
+    /// Those of `Statement::fields` that are not certain to be columns where they stand.
+    pub called: BTreeSet<String>,
     /// With how many constants and parameters labelled columns are compared for equality, at most.
     pub comparisons: u64,
 }

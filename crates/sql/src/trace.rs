@@ -40,6 +40,7 @@ pub(crate) fn trace(
         uses: BTreeSet::new(),
         touched: BTreeSet::new(),
         unexplained: false,
+        called: BTreeSet::new(),
         comparisons: 0,
         guesses: None,
         budget: BUDGET,
@@ -67,6 +68,7 @@ struct Tracer<'o> {
     uses: BTreeSet<(u32, Use, Option<Destination>)>,
     touched: BTreeSet<u32>,
     unexplained: bool,
+    called: BTreeSet<String>,
     comparisons: u64,
     /// How many rows an upsert proposes, within what it sets where they conflict.
     guesses: Option<u64>,
@@ -228,6 +230,7 @@ impl Tracer<'_> {
             uses,
             touched: origins(&touched),
             unexplained: self.unexplained,
+            called: self.called,
             comparisons: self.comparisons,
         }
     }
@@ -243,7 +246,7 @@ impl Tracer<'_> {
     fn made(&mut self, relation: usize, columns: &[String], rows: &[Col], stored: bool) {
         let mut known = !stored;
         for (position, column) in rows.iter().enumerate() {
-            known &= !column.open;
+            known &= column.placed && !column.open;
             let name = columns.get(position).cloned();
             let name = name.or_else(|| column.name.as_deref().map(str::to_owned));
             let into = Destination {

@@ -62,6 +62,10 @@ pub(crate) struct Relation {
     has_system: bool,
     /// A write to it may run code that gives names another meaning.
     redefines: Redefines,
+    /// Code on what is written to it may put many records into one value.
+    collects: bool,
+    /// What reading it may do to what names mean, by its policies.
+    redefines_read: Redefines,
     /// A write to it may have the server write to rows with labelled columns elsewhere: by a foreign key, or by code.
     reaches: bool,
     /// Names of the relations that it shares columns with as parent, child or partition, its own among them; empty
@@ -115,6 +119,8 @@ pub(crate) struct Catalog {
     pub(crate) is_temporary: bool,
     /// The most that code on the rows of any relation does to what names mean.
     redefining: Redefines,
+    /// The same of that which may run at the end of a transaction.
+    deferred: Redefines,
     /// What is labelled, by name.
     rules: LabelRules,
     all_labels: Vec<LabelId>,
@@ -356,6 +362,8 @@ impl Catalog {
                 over_settings: false,
                 has_system: column.beside_system,
                 redefines: Redefines::No,
+                redefines_read: Redefines::No,
+                collects: false,
                 reaches: false,
                 kin: Arc::default(),
                 primary: Vec::new(),
@@ -390,6 +398,15 @@ impl Catalog {
         }
     }
 
+    /// What reading a relation may do to what names mean.
+    fn redefines_read(&self, schema: &str, name: &str) -> Redefines {
+        match self.resolve(Some(schema), name) {
+            Resolved::One(found) => found.redefines_read,
+            Resolved::Ambiguous(_) => Redefines::Perhaps,
+            Resolved::Unknown => Redefines::No,
+        }
+    }
+
     /// Whether a view reads a relation.
     fn is_viewed(&self, schema: &str, name: &str) -> bool {
         let reads = self.relations.iter().flat_map(|view| &view.reads);
@@ -402,7 +419,8 @@ impl Catalog {
     pub(crate) fn resolve(&self, schema: Option<&str>, name: &str) -> Resolved<'_> {
         let Some(candidates) = self.by_name.get(name) else {
             // Where long values lie, of whichever relation.
-            if name.starts_with("pg_toast") && !self.labelled.is_empty() {
+            let is_toast = |name: &str| name.starts_with("pg_toast");
+            if (is_toast(name) || schema.is_some_and(is_toast)) && !self.labelled.is_empty() {
                 return Resolved::Ambiguous(&self.labelled);
             }
             return Resolved::Unknown;

@@ -161,23 +161,30 @@ impl Session {
         self.code_ran || active.any(|active| active.judged().runs_code)
     }
 
-    /// Whether the text of the next message, which `text` finds in its body, is the same however strings are read.
+    /// Whether the text of the next message, which `text` finds in its body, is the same in every encoding and
+    /// however strings are read.
     fn reads_alike(&self, total: usize, text: Finds) -> bool {
         let found = text(self.body(total));
         found.is_ok_and(|text| {
-            !text.contains(&b'\\')
-                || text.len() <= weir_sql::MAX_TEXT
-                    && std::str::from_utf8(text).is_ok_and(weir_sql::reads_alike)
+            text.is_ascii()
+                && (!text.contains(&b'\\')
+                    || text.len() <= weir_sql::MAX_TEXT
+                        && std::str::from_utf8(text).is_ok_and(weir_sql::reads_alike))
         })
     }
 
-    /// Where code runs that could change how the next text is read, waits until the server has said how it is.
+    /// Where code runs that could change how the next text is read, waits until the server has said how it is, or
+    /// asks it within the batch.
     async fn await_reading(&mut self, total: usize, text: Finds) -> Result<(), SessionEnd> {
         if self.scope.permits_opaque() || !self.runs_code() || self.reads_alike(total, text) {
             return Ok(());
         }
         while self.pending.owes_ready() && !self.server.eof {
             self.hear_server().await?;
+        }
+        if self.runs_code() {
+            self.hear_answers().await?;
+            self.ask_reading().await?;
         }
         Ok(())
     }

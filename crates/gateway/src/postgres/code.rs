@@ -16,6 +16,8 @@ pub(super) struct CodeFacts {
     pub(super) functions: Vec<Box<str>>,
     /// A setting may be changed.
     pub(super) sets: bool,
+    /// Of one, the name is put together.
+    pub(super) computes_setting: bool,
     /// Many records may be put into one value.
     pub(super) collects: bool,
     /// Something may be stored.
@@ -30,6 +32,7 @@ pub(super) fn read(code: &weir_sql::Code, catalog: &Catalog) -> Option<CodeFacts
     let mut facts = CodeFacts {
         collects: collects(&code.text),
         stores: stores_by_words(&code.text),
+        computes_setting: computes_setting(&code.text),
         ..CodeFacts::default()
     };
     for word in words(&code.text) {
@@ -48,6 +51,26 @@ pub(super) fn read(code: &weir_sql::Code, catalog: &Catalog) -> Option<CodeFacts
         facts.relation(found);
     }
     Some(facts)
+}
+
+/// Whether some `set_config` is given more than a literal for a name.
+fn computes_setting(source: &str) -> bool {
+    let source = source.to_ascii_lowercase();
+    let mut calls = source.split("set_config").skip(1);
+    let is_plain = |call: &str| {
+        let name = call
+            .trim_start()
+            .strip_prefix('(')?
+            .trim_start()
+            .strip_prefix('\'')?;
+        let (name, rest) = name.split_once('\'')?;
+        let is_name = name
+            .chars()
+            .all(|c| c.is_alphanumeric() || matches!(c, '_' | '.'));
+        let is_role = matches!(name, "role" | "session_authorization");
+        (is_name && !is_role && rest.trim_start().starts_with(',')).then_some(())
+    };
+    calls.any(|call| is_plain(call).is_none())
 }
 
 impl CodeFacts {

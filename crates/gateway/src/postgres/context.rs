@@ -1,5 +1,5 @@
-//! What decides beside a statement's own text: the role that it runs in and the search path by which its
-//! names are found, the text behind a name, the other statements of its message.
+//! What decides beside a statement's own text: how it is read, the role that it runs in and the search path by which
+//! its names are found, the text behind a name, the other statements of its message.
 //!
 //! Invariants: the server is asked by `SHOW` alone, which runs no function and takes no snapshot, and only
 //! while it owes nothing; what it did not say is not known, and what is not known is like nothing else.
@@ -16,6 +16,15 @@ const QUESTIONS: [&str; 3] = [
     "SHOW session_authorization",
     "SHOW role",
     "SHOW search_path",
+];
+
+/// What decides how texts are read, and the question for it.
+const SETTINGS: [(&str, &str); 2] = [
+    (
+        "SHOW standard_conforming_strings",
+        "standard_conforming_strings",
+    ),
+    ("SHOW client_encoding", "client_encoding"),
 ];
 
 /// The role and the search path of a session.
@@ -64,9 +73,34 @@ impl Session {
         Ok(())
     }
 
-    async fn context(&mut self) -> Result<Option<Context>, SessionEnd> {
+    /// Asks how texts are read, if the server can be asked.
+    pub(super) async fn ask_reading(&mut self) -> Result<(), SessionEnd> {
+        if !self.can_be_asked() {
+            return Ok(());
+        }
+        let questions = SETTINGS.map(|(question, _)| (question.as_bytes(), &[][..]));
+        let Ok(rows) = self.ask_server(NAME, &questions).await? else {
+            return Ok(());
+        };
+        let said = |table: &Table| table.first()?.first()?.clone();
+        let said: Option<Vec<Box<str>>> = rows.tables.iter().map(said).collect();
+        if let Some(said) = said.filter(|said| said.len() == SETTINGS.len()) {
+            for ((_, name), value) in SETTINGS.iter().zip(said) {
+                self.track(name.as_bytes(), value.as_bytes());
+            }
+            (self.code_ran, self.reading_unsure) = (false, false);
+        }
+        Ok(())
+    }
+
+    /// Whether the server owes nothing and would answer.
+    fn can_be_asked(&mut self) -> bool {
         let owes = !self.pending.is_empty() || self.pending.is_skipping();
-        if owes || self.status == b'E' || self.server.eof {
+        !owes && self.status != b'E' && !self.server.eof
+    }
+
+    async fn context(&mut self) -> Result<Option<Context>, SessionEnd> {
+        if !self.can_be_asked() {
             return Ok(None);
         }
         let questions = QUESTIONS.map(|question| (question.as_bytes(), &[][..]));

@@ -50,6 +50,7 @@ fn is_plain(statement: &Statement) -> bool {
         && statement.relations.is_empty()
         && statement.functions.iter().all(is_own)
         && statement.fields.is_empty()
+        && !statement.operates
         && statement.operators.is_empty()
         && statement.types.is_empty()
         && statement.code.is_empty()

@@ -220,7 +220,7 @@ impl Judged {
         if statement.asks_settings
             && (view.earlier.changes_schema() || !view.catalog.is_some_and(is_own))
         {
-            self.settings.push("*".into());
+            self.sets_any();
         }
         let Some(catalog) = view.catalog else {
             let unknown = |f: &weir_sql::FunctionRef| weir_sql::builtin::class(&f.name).is_none();
@@ -257,7 +257,7 @@ impl Judged {
         self.runs_code |= self.rereads || oracle.runs_code() || !statement.code.is_empty();
         self.barrier |= self.rereads;
         if writes_rows(statement) && oracle.writes_settings() {
-            self.settings.push("*".into());
+            self.sets_any();
             self.rereads = true;
             self.barrier = true;
         }
@@ -298,11 +298,9 @@ impl Judged {
                 .extend(behind.map(|read| named(read, relation)));
         }
         self.functions
-            .extend(oracle.fields().map(|name| (None, name.into())));
-        self.functions
             .extend(oracle.called_by_views().map(|name| (None, name.into())));
         let by_call = oracle.calls_collecting();
-        self.collects |= by_call;
+        self.collects |= by_call || oracle.returns_collected();
         self.stores_collected |= by_call && stores_rows(statement)
             || (collects || by_call) && oracle.calls_storing()
             || notifies_rows(statement);
@@ -327,6 +325,17 @@ impl Judged {
             Standing::Unlabelled => weir_sql::Traced::default(),
             _ => statement.lineage.trace(&oracle),
         };
+        let by_names = matches!(standing, Standing::Unlabelled) || statement.lineage.is_empty();
+        let called: Vec<&str> = match by_names {
+            true => oracle.fields().collect(),
+            false => traced.called.iter().map(String::as_str).collect(),
+        };
+        if called.iter().any(|name| weir_sql::is_collecting(name)) {
+            self.collects = true;
+            self.stores_collected |= stores_rows(statement) || oracle.calls_storing();
+        }
+        self.functions
+            .extend(called.into_iter().map(|name| (None, name.into())));
         self.unexplained |= traced.unexplained;
         self.comparisons = self.comparisons.saturating_add(traced.comparisons);
         for used in &traced.uses {
@@ -447,6 +456,13 @@ impl Judged {
         true
     }
 
+    /// A setting is changed whose name is not known: it may be `role`.
+    fn sets_any(&mut self) {
+        self.settings.push("*".into());
+        let role = [weir_policy::Effect::Role];
+        self.effects = self.effects.iter().chain(role).collect();
+    }
+
     /// Code that runs now is read as far as its words go; what they do not tell is opaque.
     fn add_block(&mut self, code: &weir_sql::Code, view: &View<'_>) {
         let read = view.catalog.and_then(|catalog| code::read(code, catalog));
@@ -463,6 +479,9 @@ impl Judged {
             .extend(facts.functions.into_iter().map(|name| (None, name)));
         if facts.sets {
             self.settings.push("*".into());
+        }
+        if facts.computes_setting {
+            self.sets_any();
         }
         self.collects |= facts.collects;
         self.stores_collected |= facts.collects && facts.stores;

@@ -7,6 +7,7 @@ use weir_sql::{Analysis, Statement, Transaction};
 use weir_wire_postgres::message;
 
 use super::cache::Analysed;
+use super::catalog::Redefines;
 use super::definitions::{Names, Reading, gives_meaning};
 use super::pending::Owed;
 use super::refusal::Refusal;
@@ -56,6 +57,14 @@ impl Session {
             all.add(names);
             all
         });
+        // What a procedure does it may commit while it still runs.
+        let calls = |it: &Statement| it.effects.contains(weir_sql::Effect::Call);
+        let mut judged = statements.iter().map(|active| active.judged());
+        let redefines = judged.any(|judged| judged.redefines != Redefines::No);
+        let changes = match redefines && script.statements.iter().any(calls) {
+            true => Some(Names::Any),
+            false => changes,
+        };
         if changes.is_some() {
             self.hear_answers().await?;
         }

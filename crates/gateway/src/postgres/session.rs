@@ -36,6 +36,12 @@ const JOINED: usize = 4 * 1024;
 /// The longest message that is held whole because it is judged, masked or recorded: 64 MiB.
 pub(super) const MAX_WHOLE: usize = 64 * 1024 * 1024;
 
+/// How long the server is heard for what became of the statements of a client whose connection broke.
+const HEARD: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// What the client's side is called.
+pub(super) const CLIENT: &str = "client";
+
 /// A connected stream, plain or TLS.
 pub(super) trait Duplex: AsyncRead + AsyncWrite + Unpin + Send + Sync {}
 
@@ -502,6 +508,31 @@ impl Session {
         self.tell_client(|out| refusal.write_fatal(out));
         self.close_client().await;
         SessionEnd::Ended(refusal.message)
+    }
+
+    /// Hears what became of the statements that the server has, although nobody is there who could be told: they
+    /// run all the same.
+    pub(super) async fn hear_out(&mut self) {
+        let hear = async {
+            while self.pending.active().next().is_some() && !self.server.eof {
+                poll_fn(|cx| match self.poll_server(cx) {
+                    true => Poll::Ready(()),
+                    false => Poll::Pending,
+                })
+                .await;
+                let taken = self.take_server();
+                self.client.out.clear();
+                let unsent = self.server.inbox.approved().len();
+                self.server.inbox.written(unsent);
+                if taken.is_err()
+                    || self.crossing.is_some()
+                    || self.write_durable_now().await.is_err()
+                {
+                    return;
+                }
+            }
+        };
+        drop(tokio::time::timeout(HEARD, hear).await);
     }
 
     /// Closes the client's side once what waits for it was written, or two seconds have passed.

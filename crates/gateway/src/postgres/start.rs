@@ -19,7 +19,7 @@ use super::definitions::Seat;
 use super::dial::Dialer;
 use super::login;
 use super::refusal::Refusal;
-use super::session::{Session, SessionEnd, Side};
+use super::session::{CLIENT, Session, SessionEnd, Side};
 use super::statement::Evidence;
 use super::{Connection, cancel_soon, judgement};
 use crate::engine::{Route, Shared};
@@ -481,7 +481,7 @@ async fn run(
     let (dialer, key) = (begun.dialer.clone(), logged_in.key.clone());
     let seat = Seat::take(shared, place, move || cancel_soon(&dialer, key.as_ref()));
     let mut session = Session {
-        client: Side::new(Box::new(client.stream), &client.rest, "client"),
+        client: Side::new(Box::new(client.stream), &client.rest, CLIENT),
         server: Side::new(Box::new(logged_in.stream), &logged_in.rest, "server"),
         pending: Default::default(),
         named: Default::default(),
@@ -543,6 +543,9 @@ async fn run(
             }
         } => end,
     };
+    if matches!(&end, Err(SessionEnd::Io { side, .. }) if *side == CLIENT) {
+        session.hear_out().await;
+    }
     drop(registered);
     let reason = match &end {
         Ok(()) if session.terminated => "terminated by the client".to_owned(),

@@ -252,6 +252,7 @@ impl Builder {
                     let number = usize::try_from(multi.colno).unwrap_or(1);
                     if let Some(NodeEnum::RowExpr(row)) =
                         source.and_then(|source| source.node.as_ref())
+                        && !row.args.iter().any(spreads)
                     {
                         parts.extend(self.child(row.args.get(number.saturating_sub(1))));
                     } else if number <= 1 {
@@ -386,4 +387,15 @@ fn beside(value: Expr, mut subscripts: Vec<Expr>) -> Expr {
     }
     subscripts.push(value);
     Expr::Computed(subscripts)
+}
+
+/// Whether a value stands for any number of values: `t.*`, `(value).*`.
+fn spreads(node: &Node) -> bool {
+    let steps = match node.node.as_ref() {
+        Some(NodeEnum::ColumnRef(column)) => &column.fields,
+        Some(NodeEnum::AIndirection(indirection)) => &indirection.indirection,
+        _ => return false,
+    };
+    let last = steps.last().and_then(|step| step.node.as_ref());
+    matches!(last, Some(NodeEnum::AStar(_)))
 }

@@ -132,6 +132,7 @@ impl Builder {
             NodeEnum::FuncCall(call) => Expr::Call(Box::new(self.call(call))),
             NodeEnum::MergeSupportFunc(_) => self.newer_function("merge_action", Vec::new()),
             NodeEnum::TypeCast(cast) => {
+                self.statement.operates = true;
                 self.type_name(cast.type_name.as_ref());
                 match self.optional(cast.arg.as_deref()) {
                     None => Expr::Const,
@@ -222,6 +223,7 @@ impl Builder {
     }
 
     fn operation(&mut self, expr: &AExpr) -> Expr {
+        self.statement.operates = true;
         let own = self.operator(&expr.name);
         let name = expr.name.last().and_then(text).unwrap_or("").to_owned();
         let left = self.optional(expr.lexpr.as_deref());

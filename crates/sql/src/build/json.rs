@@ -166,7 +166,12 @@ impl Builder {
             }
             args.extend(self.json_behavior(column.on_empty.as_deref()));
             args.extend(self.json_behavior(column.on_error.as_deref()));
-            self.json_columns(&column.columns, names, args);
+        }
+        // Those of nested paths come behind all others of a level.
+        for column in columns {
+            if let Some(NodeEnum::JsonTableColumn(column)) = column.node.as_ref() {
+                self.json_columns(&column.columns, names, args);
+            }
         }
     }
 }

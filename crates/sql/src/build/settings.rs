@@ -82,6 +82,11 @@ impl Builder {
         let name = by_name
             .or(given)
             .map_or_else(|| "*".to_owned(), |name| name.to_ascii_lowercase());
+        // What begins like a setting of the application's own is none of the server's.
+        let prefix = call.args.first().filter(|_| plain).and_then(prefix);
+        if name == "*" && !prefix.is_some_and(|prefix| prefix.contains('.')) {
+            self.effect(Effect::Role);
+        }
         let local = arg(2).is_some_and(|local| "true".starts_with(&local.to_ascii_lowercase()));
         self.setting(name, arg(1), local, SettingTarget::Session);
     }
@@ -90,6 +95,16 @@ impl Builder {
 fn value(args: &[Node]) -> Option<String> {
     let values: Option<Vec<String>> = args.iter().map(literal).collect();
     Some(values?.join(", "))
+}
+
+/// The literal that a text which is put together by `||` begins with.
+fn prefix(node: &Node) -> Option<String> {
+    match node.node.as_ref()? {
+        NodeEnum::AExpr(expr) if expr.name.last().and_then(text) == Some("||") => {
+            prefix(expr.lexpr.as_deref()?)
+        }
+        _ => literal(node),
+    }
 }
 
 /// The text of a literal, through casts.

@@ -26,7 +26,6 @@ fn follows_plain_columns_through_any_naming() {
             "WITH q AS (SELECT ssn FROM customers) SELECT ssn FROM q",
             "WITH q(k) AS MATERIALIZED (SELECT ssn FROM customers) SELECT k FROM q z",
             "SELECT l.x FROM customers c, LATERAL (SELECT c.ssn AS x) l",
-            "SELECT j.d FROM (customers c CROSS JOIN orders o) AS j(a, b, c, d)",
             "SELECT ssn FROM customers TABLESAMPLE SYSTEM (50)",
             "SELECT ssn FROM ONLY customers ORDER BY id LIMIT 1",
         ],

@@ -1,6 +1,6 @@
 //! Names: which relation and which column a name means.
 
-use super::support::{outputs, with};
+use super::support::{Catalog, outputs, with};
 
 fn relations(sql: &str) -> String {
     with(sql, |statement| {
@@ -88,6 +88,11 @@ fn what_spreads_leaves_no_place_certain() {
         "SELECT (SELECT x FROM (SELECT (t).*, 'k' AS x FROM leads t) q(a, b, c)) FROM (SELECT ssn AS x FROM customers) o",
         "SELECT (SELECT x FROM (generate_series(1, 1) g CROSS JOIN (SELECT 'k' AS x) y) AS j(a, b)) \
          FROM (SELECT ssn AS x FROM customers) o",
+        // What the catalog names may be more or less by now.
+        "SELECT w FROM (SELECT t.*, ssn FROM leads t, customers c) q(v, w)",
+        "WITH q(v, w) AS (SELECT * FROM leads t, customers c) SELECT v FROM q",
+        "SELECT max(v) FROM (SELECT 0 AS v, 'a' AS w UNION ALL SELECT t.*, ssn FROM leads t, customers) q",
+        "SELECT j.d FROM (customers c CROSS JOIN orders o) AS j(a, b, c, d)",
         // `*` has no columns of SEARCH and CYCLE in a query within.
         "WITH RECURSIVE r(a) AS (SELECT 1 UNION ALL SELECT a + 1 FROM r) SEARCH DEPTH FIRST BY a SET s \
          SELECT upper(q.y) FROM (SELECT r.*, c.ssn FROM r, customers c) q(x, y)",
@@ -126,32 +131,33 @@ fn a_name_behind_a_qualifier_calls_a_function_where_there_is_no_such_column() {
     }
     let named = |sql: &str| {
         with(sql, |statement| {
-            let called = statement.functions.iter().map(|function| &*function.name);
+            let traced = statement.lineage.trace(&Catalog::of(statement));
             let fields = statement.fields.iter().map(String::as_str);
+            let called = traced.called.iter().map(String::as_str);
             (
-                called.collect::<Vec<_>>().join(" "),
                 fields.collect::<Vec<_>>().join(" "),
+                called.collect::<Vec<_>>().join(" "),
             )
         })
     };
     let cases = [
         (
-            "SELECT t.id, (t).note, s.t.ssn, x FROM s.t",
-            ("", "id note ssn"),
+            "SELECT l.id, (l).note, s.leads.ssn, x FROM s.leads l",
+            "id note ssn",
+            "ssn",
         ),
         (
-            "SELECT (0.1).pg_terminate_backend",
-            ("pg_terminate_backend", "pg_terminate_backend"),
+            "SELECT l.lo_code FROM (SELECT id AS lo_code FROM leads) l",
+            "lo_code",
+            "",
         ),
-        ("SELECT o.json_agg FROM orders o", ("json_agg", "json_agg")),
-        ("CREATE INDEX i ON t ((t.lo_get))", ("lo_get", "lo_get t")),
+        ("SELECT (0.1).pg_sleep", "pg_sleep", "pg_sleep"),
+        ("SELECT o.json_agg FROM orders o", "json_agg", "json_agg"),
+        ("SELECT g.value FROM jsonb_each('{}') g", "value", "value"),
+        ("CREATE INDEX i ON t ((t.lo_get))", "lo_get t", ""),
     ];
-    for (sql, (functions, fields)) in cases {
-        assert_eq!(
-            named(sql),
-            (functions.to_owned(), fields.to_owned()),
-            "{sql}"
-        );
+    for (sql, fields, called) in cases {
+        assert_eq!(named(sql), (fields.to_owned(), called.to_owned()), "{sql}");
     }
 }
 

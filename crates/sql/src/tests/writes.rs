@@ -41,6 +41,22 @@ fn flows_into_columns_are_reported_with_their_target() {
             "CREATE TABLE t (u, v) AS SELECT id, ssn AS x FROM customers",
             &["ssn:Write>t.?"],
         ),
+        (
+            "UPDATE scratch SET (a, b) = ROW(z.*, 1, ssn) FROM customers, leads z",
+            &["ssn:Write>scratch.a", "ssn:Write>scratch.b"],
+        ),
+        (
+            "MERGE INTO scratch USING customers c ON false WHEN NOT MATCHED THEN INSERT (id, a) VALUES (c.*)",
+            &[
+                "profile:Write>scratch.?",
+                "salary:Write>scratch.?",
+                "ssn:Write>scratch.?",
+            ],
+        ),
+        (
+            "INSERT INTO scratch (id, a) SELECT l.*, ssn FROM leads l, customers",
+            &["ssn:Write>scratch.?"],
+        ),
         ("SELECT ssn INTO t FROM customers", &["ssn:Write>t.?"]),
         (
             "CREATE VIEW v (a) AS SELECT ssn FROM customers",
@@ -48,7 +64,7 @@ fn flows_into_columns_are_reported_with_their_target() {
         ),
         (
             "CREATE MATERIALIZED VIEW v AS SELECT ssn FROM customers",
-            &["ssn:Write>v.ssn"],
+            &["ssn:Write>v.?"],
         ),
         (
             "MERGE INTO scratch s USING customers c ON s.id = c.id WHEN NOT MATCHED THEN INSERT (a) VALUES (c.ssn) WHEN MATCHED THEN UPDATE SET b = c.ssn",

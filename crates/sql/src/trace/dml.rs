@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::Tracer;
-use super::scope::{Col, Item, Prov, Rows, Scope};
+use super::scope::{Col, Item, Prov, Rows, Scope, are_placed};
 use crate::ir::{Action, Assignment, Body, Conflict, Dml, Expr, From, MergeWhen, Query};
 use crate::lineage::{Destination, Origin, Use};
 use crate::types::{DOCUMENTS, NUMBERS, OTHERS};
@@ -155,7 +155,7 @@ impl Tracer<'_> {
         written: &mut Written,
     ) -> Vec<String> {
         let rows = self.query(source, parent);
-        let open = rows.iter().any(|column| column.open);
+        let open = !are_placed(&rows);
         let names = self.target_names(
             relation,
             columns,
@@ -475,10 +475,12 @@ impl Tracer<'_> {
             }
             self.assign(dml.relation, &when.set, &scope, written);
             if let Some((columns, values)) = &when.insert {
-                let names = self.target_names(dml.relation, columns, Some(values.len()));
+                let spread = values.iter().any(Expr::spreads);
+                let count = (!spread).then_some(values.len());
+                let names = self.target_names(dml.relation, columns, count);
                 for (position, value) in values.iter().enumerate() {
                     let prov = self.expr(value, &scope);
-                    let name = names.get(position);
+                    let name = names.get(position).filter(|_| !spread);
                     self.flow(dml.relation, name.cloned(), &prov, written);
                     if !self.is_total(value, &scope) {
                         self.remade(dml.relation, name, &prov);

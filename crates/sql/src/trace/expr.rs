@@ -386,6 +386,7 @@ impl Tracer<'_> {
 
     /// What `row.name` may bring in besides the row where it calls a function.
     pub(super) fn called_as_field(&mut self, name: &str, row: &Prov) -> Prov {
+        self.called.insert(name.to_owned());
         if self.oracle.is_harmless_field(name) {
             return Prov::default();
         }

@@ -215,6 +215,9 @@ impl Tracer<'_> {
             // Which columns are merged, or where they stand, is not certain.
             rows = self.unordered(&using, rows, &left_rows, &right_rows, join.natural);
         }
+        // The sides may have more columns by now than the catalog says, or fewer.
+        let placed = rows.iter().all(|column| column.sure);
+        rows.iter_mut().for_each(|column| column.placed &= placed);
         let mut items: Vec<Item> = left.into_iter().chain(right).collect();
         if let Some(on) = &join.on {
             let scope = Scope {

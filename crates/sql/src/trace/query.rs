@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::Tracer;
-use super::scope::{Col, Prov, Rows, Scope, rename};
+use super::scope::{Col, Prov, Rows, Scope, are_placed, rename};
 use crate::ir::{Body, Cte, Distinct, Expr, Query, Select, Target};
 use crate::lineage::Use;
 
@@ -157,6 +157,17 @@ impl Tracer<'_> {
                 }
             }
         }
+        // What the catalog names may have become more or less by now, and then what stands beside it is elsewhere.
+        let is_star = |target: &Target| matches!(&target.expr, Expr::Column(name) if name.star);
+        let mut stars = targets.iter().filter(|target| is_star(target));
+        let width = |target: &Target| match &target.expr {
+            Expr::Column(name) if name.parts.is_empty() => scope.in_star(),
+            _ => 1,
+        };
+        let alone = targets.len() == 1 && stars.clone().all(|target| width(target) == 1);
+        if stars.next().is_some() && !alone && rows.iter().any(|column| !column.sure) {
+            rows.iter_mut().for_each(|column| column.placed = false);
+        }
         rows
     }
 
@@ -175,7 +186,7 @@ impl Tracer<'_> {
         match key {
             Expr::Position(number) => {
                 let before = rows.get(..(*number).min(rows.len())).unwrap_or(rows);
-                if before.iter().any(|column| column.open) || before.len() < *number {
+                if !are_placed(before) || before.len() < *number {
                     let mut any = Prov::default();
                     for column in rows {
                         any.absorb(&column.prov);
@@ -272,7 +283,7 @@ impl Tracer<'_> {
         let right = self.query(right, parent);
         let mut rows = Vec::with_capacity(left.len());
         let open = |rows: &[Col]| rows.iter().any(|column| column.open);
-        if open(&left) || open(&right) {
+        if !are_placed(&left) || !are_placed(&right) || left.len() != right.len() {
             // Positions are not certain: every column may meet every other.
             let mut any = Prov::default();
             for column in left.iter().chain(&right) {
@@ -285,6 +296,7 @@ impl Tracer<'_> {
                 for column in &left {
                     rows.push(Col {
                         sure: column.sure,
+                        placed: column.placed,
                         ..Col::new(column.name.as_deref(), any.clone())
                     });
                 }
@@ -306,6 +318,7 @@ impl Tracer<'_> {
                 }
                 rows.push(Col {
                     sure: column.sure,
+                    placed: column.placed,
                     ..Col::new(column.name.as_deref(), prov)
                 });
             }

@@ -83,6 +83,8 @@ pub(super) struct Col {
     /// Whether the text itself names it; else it has its name from the catalog, which may be older than what the
     /// server will read.
     pub(super) sure: bool,
+    /// Whether how many columns stand before it is as the text says; else the catalog says so.
+    pub(super) placed: bool,
     /// Set when it is read, for those that are watched.
     pub(super) watched: Option<Rc<Cell<bool>>>,
 }
@@ -96,6 +98,7 @@ impl Col {
             prov,
             open: false,
             sure: true,
+            placed: true,
             watched: None,
         }
     }
@@ -110,6 +113,7 @@ impl Col {
             prov,
             open: true,
             sure: true,
+            placed: true,
             watched: None,
         }
     }
@@ -152,10 +156,22 @@ pub(super) fn named(rows: &[Col], name: &str) -> Col {
     Col::new(Some(name), found)
 }
 
+/// Whether it is certain which column stands where.
+pub(super) fn are_placed(rows: &[Col]) -> bool {
+    rows.iter().all(|column| column.placed && !column.open)
+}
+
 /// Renames columns as an alias says, as far as their positions are known.
-pub(super) fn rename(rows: Rows, names: &[String]) -> Rows {
+pub(super) fn rename(mut rows: Rows, names: &[String]) -> Rows {
     if names.is_empty() {
         return rows;
+    }
+    if rows.iter().any(|column| !column.placed) {
+        let mut any = Prov::default();
+        rows.iter().for_each(|column| any.absorb(&column.prov));
+        let mut unplaced = rows.to_vec();
+        unplaced.insert(0, Col::open(any.derive()));
+        rows = Rc::new(unplaced);
     }
     let mut renamed = Vec::with_capacity(rows.len());
     let mut names = names.iter();
@@ -281,6 +297,11 @@ impl<'s> Scope<'s> {
         parent: None,
         items: &[],
     };
+
+    /// How many items `*` covers.
+    pub(super) fn in_star(&self) -> usize {
+        self.items.iter().filter(|item| item.by_column).count()
+    }
 
     fn levels(&'s self) -> impl Iterator<Item = &'s Scope<'s>> {
         std::iter::successors(Some(self), |scope| scope.parent)
@@ -451,6 +472,7 @@ impl Tracer<'_> {
             Vec::new()
         };
         if items.is_empty() {
+            self.called.insert(name.to_owned());
             return Found {
                 prov: self.unresolved(),
                 whole: false,
@@ -470,7 +492,9 @@ impl Tracer<'_> {
             if let Some(first) = columns.next() {
                 let is_sure = first.sure || columns.any(|column| column.sure);
                 found.prov.absorb(&named(&item.rows, name).prov);
-                if !is_sure {
+                // A column that the catalog names may be gone by now, and a function of the database's have its name.
+                let is_own = crate::builtin::class(name).is_none();
+                if !is_sure && is_own && !self.oracle.is_harmless_field(name) {
                     let row = whole_row(item);
                     found.prov.absorb(&self.called_as_field(name, &row));
                 }

@@ -297,6 +297,11 @@ impl Functions {
         self.known.get(name).is_some_and(|reach| reach.collects)
     }
 
+    /// Whether what is called by code that runs by itself may do so.
+    pub(crate) fn collects_in(&self, code: &str) -> bool {
+        self.named_in(code).any(|reach| reach.collects)
+    }
+
     /// Whether an operator or a cast of the database may do so.
     pub(crate) const fn operators_collect(&self) -> bool {
         self.operators_collect

@@ -328,6 +328,15 @@ impl Oracle<'_> {
                 .any(|name| weir_sql::is_collecting(name) || functions.collects(name))
     }
 
+    /// Whether code on what it writes to may do so to the rows that it returns.
+    pub(crate) fn returns_collected(&self) -> bool {
+        let named = self.statement.relations.iter().zip(&self.relations);
+        let mut written = named.filter(|(named, _)| named.access == weir_sql::Access::Write);
+        let collects =
+            |found: &Resolved<'_>| matches!(found, Resolved::One(found) if found.collects);
+        self.statement.returns_rows && written.any(|(_, found)| collects(found))
+    }
+
     /// Whether a function is called that keeps what it is given. What moves a sequence shows nothing
     /// of a row.
     pub(crate) fn calls_keeping(&self) -> bool {
@@ -463,12 +472,30 @@ impl Oracle<'_> {
             Resolved::Ambiguous(_) => Redefines::Perhaps,
             Resolved::Unknown => Redefines::No,
         });
+        let by_reads = self.relations.iter().map(|found| match found {
+            Resolved::One(found) => {
+                let behind = found.reads.iter();
+                let behind = behind.map(|(schema, name)| self.catalog.redefines_read(schema, name));
+                behind.max().unwrap_or_default().max(found.redefines_read)
+            }
+            Resolved::Ambiguous(_) => Redefines::Perhaps,
+            Resolved::Unknown => Redefines::No,
+        });
+        // What was deferred may run.
+        use weir_sql::Transaction::{Commit, PrepareTransaction};
+        let settles = self.statement.tag == "SET CONSTRAINTS"
+            || matches!(
+                self.statement.transaction,
+                Some(Commit { .. } | PrepareTransaction(_))
+            );
+        let deferred = settles.then_some(self.catalog.deferred);
         // What a function writes to may have such code on its rows.
         let by_calls = called.map(|name| match functions.keeps(None, name) {
             true => functions.redefines(name).max(self.catalog.redefining),
             false => functions.redefines(name),
         });
-        by_calls.chain(by_writes).max().unwrap_or_default()
+        let all = by_calls.chain(by_writes).chain(by_reads).chain(deferred);
+        all.max().unwrap_or_default()
     }
 
     /// Whether it depends on the search path which columns the statement's relation at `index` has.

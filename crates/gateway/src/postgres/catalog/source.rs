@@ -85,6 +85,7 @@ pub(super) fn is_harmless_source(source: &str, labelled: &HashSet<Box<str>>) -> 
     words(source).all(|word| {
         !matches!(word.as_str(), "execute" | "deallocate")
             && !labelled.contains(word.as_str())
+            && !(word.starts_with("pg_toast") && !labelled.is_empty())
             && !is_risky(&word)
     })
 }
@@ -234,7 +235,7 @@ pub(super) fn selects_into(body: &str) -> bool {
     match weir_sql::analyze(body, &LexSettings::default()) {
         Analysis::Parsed(script) => {
             let mut statements = script.statements.iter();
-            statements.any(|statement| statement.tag == "SELECT INTO" || statement.opaque.is_some())
+            statements.any(|statement| statement.changes_schema || statement.opaque.is_some())
         }
         _ => true,
     }

@@ -50,6 +50,18 @@ impl Catalog {
         for level in [Redefines::Perhaps, Redefines::Yes] {
             self.mark_redefining(copies, level);
         }
+        let functions = &self.functions;
+        let code = self.relations.iter().flat_map(|relation| &relation.code);
+        let deferred = code.filter(|code| code.starts_with("CREATE CONSTRAINT TRIGGER"));
+        let deferred = deferred.filter(|code| !code.contains(" NOT DEFERRABLE"));
+        let deferred = deferred.map(|code| functions.redefines_in(code)).max();
+        self.deferred = deferred.unwrap_or_default();
+        for relation in &mut self.relations {
+            let read = relation.code.iter().filter(|code| is_condition(code));
+            let most = read.map(|code| functions.redefines_in(code)).max();
+            relation.redefines_read = most.unwrap_or_default();
+            relation.collects = relation.code.iter().any(|code| functions.collects_in(code));
+        }
         let most = self
             .relations
             .iter()
@@ -467,4 +479,10 @@ impl Catalog {
         }
         changed
     }
+}
+
+/// Whether code is a condition or a value, such as those of policies, and no definition of something else.
+fn is_condition(code: &str) -> bool {
+    let of_others = ["CREATE ", "CHECK ", "RANGE (", "LIST (", "HASH ("];
+    !of_others.iter().any(|begin| code.starts_with(begin))
 }

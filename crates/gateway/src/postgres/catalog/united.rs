@@ -21,7 +21,9 @@ impl Relation {
             united.over_labelled |= other.over_labelled;
             united.over_settings |= other.over_settings;
             united.reaches |= other.reaches;
+            united.collects |= other.collects;
             united.redefines = united.redefines.max(other.redefines);
+            united.redefines_read = united.redefines_read.max(other.redefines_read);
             united.calls.extend_from_slice(&other.calls);
             united.reads.extend_from_slice(&other.reads);
             united.code.extend_from_slice(&other.code);

@@ -230,6 +230,10 @@ impl Session {
         for (index, mut active) in failed.into_iter().enumerate() {
             self.settle_meter(&mut active);
             let refused = active.stopped.take();
+            // A procedure may have committed what it has done before it failed.
+            if index == 0 {
+                self.catalog.code_ran(active.judged().redefines);
+            }
             let outcome = match (&refused, index) {
                 (Some(refused), _) if refused.sqlstate == "57014" => Outcome::Cancelled,
                 (Some(_), _) => Outcome::LimitExceeded,
