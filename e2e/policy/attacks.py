@@ -310,6 +310,16 @@ RECORDS = {
     "a block that joins": [
         "DO $$ DECLARE r record; acc text := ''; BEGIN FOR r IN SELECT * FROM orders WHERE id <= 12000 ORDER BY id LOOP "
         "acc := textcat(acc, r.body); END LOOP; INSERT INTO plain VALUES (9000, acc); END $$", KEPT],
+    "an array of a subquery": ["SELECT ARRAY(SELECT body FROM orders WHERE id <= 12000)"],
+    "a new table": [f"CREATE TABLE packed AS {PACKED}", "SELECT * FROM packed"],
+    "an insert": [f"INSERT INTO plain SELECT 9000, ({PACKED})", KEPT],
+    "an update": [f"UPDATE plain SET body = ({PACKED}) WHERE id = 1", "SELECT body FROM plain WHERE id = 1"],
+    "recursion": ["WITH RECURSIVE r(n, s) AS (SELECT 0, ''::text UNION ALL SELECT n + 1, s || ',' || "
+                  "(SELECT body FROM orders o WHERE o.id = n + 1) FROM r WHERE n < 12000) SELECT max(s) FROM r"],
+}
+
+# the same, by code that names no table: under a limit for every statement
+BY_CODE = {
     "a function that reads a view": [
         "CREATE VIEW av AS " + PACKED.replace(" FROM", " AS a FROM"),
         function("pk", "SELECT a FROM av"), "SELECT pk()"],
@@ -320,12 +330,9 @@ RECORDS = {
     "a cast": ["CREATE TYPE ct AS (a int)", function("pk", PACKED, "ct"), "CREATE CAST (ct AS text) WITH FUNCTION pk(ct)",
                "SELECT ROW(1)::ct::text"],
     "a default": [function("pk", PACKED), "CREATE TABLE dt (x int, y text DEFAULT pk())", "INSERT INTO dt VALUES (1) RETURNING y"],
-    "an array of a subquery": ["SELECT ARRAY(SELECT body FROM orders WHERE id <= 12000)"],
-    "a new table": [f"CREATE TABLE packed AS {PACKED}", "SELECT * FROM packed"],
-    "an insert": [f"INSERT INTO plain SELECT 9000, ({PACKED})", KEPT],
-    "an update": [f"UPDATE plain SET body = ({PACKED}) WHERE id = 1", "SELECT body FROM plain WHERE id = 1"],
-    "recursion": ["WITH RECURSIVE r(n, s) AS (SELECT 0, ''::text UNION ALL SELECT n + 1, s || ',' || "
-                  "(SELECT body FROM orders o WHERE o.id = n + 1) FROM r WHERE n < 12000) SELECT max(s) FROM r"],
+    "a trigger": [
+        trigger("NEW.y := (" + PACKED + ")"), "CREATE TABLE dt (x int, y text)",
+        "CREATE TRIGGER t BEFORE INSERT ON dt FOR EACH ROW EXECUTE FUNCTION f()", "INSERT INTO dt VALUES (1) RETURNING y"],
 }
 
 # what the same means must still be able to do
@@ -456,6 +463,12 @@ def claims(scene, results):
             results.check(f"attack: a portal over a view that is another now: {how}", portal, scene, together, begun)
     hurried = scene.start(scene.hurried())
     for name, steps in RECORDS.items():
+        results.check(f"attack: {name} does not pack records past a limit", limited, scene, hurried, steps)
+    hurried.stop()
+    ordered = "    match: {sql: {tables: [public.orders]}}\n    limits: {statement: {rows: 10000}"
+    equal(scene.hurried().count(ordered), 1, "the limit")
+    hurried = scene.start(scene.hurried().replace(ordered, ordered.split("\n")[1]))
+    for name, steps in BY_CODE.items():
         results.check(f"attack: {name} does not pack records past a limit", limited, scene, hurried, steps)
     hurried.stop()
     for sql in WORK:

@@ -181,6 +181,14 @@ FALLS |= {
         function("sf", "BEGIN UPDATE tws SET note = 'GBK' WHERE id = 'client_' || 'encoding'; RETURN 1; END", "", "int",
                  "plpgsql"), ("SELECT sf()", "SELECT (SELECT upper(你A) FROM (SELECT 'k'::text AS 你a) q) "
                                              "FROM (SELECT ssn AS 你A FROM customers WHERE id = 1) o")],
+    "an encoding that a policy changes": [
+        f"CREATE VIEW tws AS {SETTINGS}",
+        function("sf", "BEGIN UPDATE tws SET note = 'GBK' WHERE id = 'client_' || 'encoding'; RETURN 1; END", "", "int",
+                 "plpgsql"),
+        "CREATE TABLE kept (x int)", "INSERT INTO kept VALUES (1)", "CREATE POLICY p ON kept USING (sf() = 1)",
+        "ALTER TABLE kept ENABLE ROW LEVEL SECURITY", "ALTER TABLE kept FORCE ROW LEVEL SECURITY",
+        ("SELECT * FROM kept", "SELECT (SELECT upper(你A) FROM (SELECT 'k'::text AS 你a) q) "
+                               "FROM (SELECT ssn AS 你A FROM customers WHERE id = 1) o")],
     "a reading of strings that a function changes as a field": [
         function("sf", f"BEGIN PERFORM {TURNS_OFF}; RETURN 1; END", "int", "int", "plpgsql"),
         ("SELECT g.sf FROM generate_series(1, 1) g", TURNED)],

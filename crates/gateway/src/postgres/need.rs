@@ -1,6 +1,6 @@
 //! What a text needs of the catalog before it is judged, and what is said when that cannot be had.
 
-use weir_sql::{Analysis, FunctionRef, Statement, Transaction, builtin};
+use weir_sql::{Analysis, Statement, Transaction};
 
 use super::refusal::Refusal;
 
@@ -39,16 +39,12 @@ impl Need {
     }
 }
 
-/// Whether a statement means the same whatever the catalog says. A function that is not called by the
-/// server's own schema may be anybody's.
+/// Whether a statement means the same whatever the catalog says. A function may be anybody's, in the server's own schema
+/// too.
 fn is_plain(statement: &Statement) -> bool {
-    let is_own = |function: &FunctionRef| {
-        function.schema.as_deref() == Some("pg_catalog")
-            && builtin::class(&function.name) == Some(builtin::FunctionClass::Pure)
-    };
     matches!(statement.tag, "SELECT" | "SHOW" | "SET" | "RESET")
         && statement.relations.is_empty()
-        && statement.functions.iter().all(is_own)
+        && statement.functions.is_empty()
         && statement.fields.is_empty()
         && !statement.operates
         && statement.operators.is_empty()
@@ -129,7 +125,6 @@ mod tests {
         for text in [
             "",
             "SELECT 1",
-            "SELECT pg_catalog.now()",
             "SHOW server_version",
             "SET lock_timeout = 5",
             "COMMIT",
@@ -153,6 +148,9 @@ mod tests {
             "SELECT 1 WHERE EXISTS (SELECT FROM t)",
             "SELECT now()",
             "SELECT public.now()",
+            "SELECT pg_catalog.now()",
+            "SELECT (1).now",
+            "SELECT 1 + 1",
             "SELECT pg_catalog.query_to_xml('TABLE t', true, true, '')",
             "SELECT 1 OPERATOR(public.+) 1",
             "SELECT 1::public.d",

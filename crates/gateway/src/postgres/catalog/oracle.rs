@@ -220,13 +220,12 @@ impl Oracle<'_> {
             || functions.rereads("")
     }
 
-    /// Whether it calls a function of the database's own, also by a view, or writes where code may run.
+    /// Whether it calls a function of the database's own, or names a relation on which code may run: where it is
+    /// written, read by a policy, planned by the condition of an index, or a view.
     pub(crate) fn runs_code(&self) -> bool {
-        let named = self.statement.relations.iter().zip(&self.relations);
-        let mut written = named.filter(|(named, _)| named.access == weir_sql::Access::Write);
-        let mut called = self.called().chain(self.called_by_views());
+        let mut called = self.called();
         called.any(|name| self.has_own(name))
-            || written.any(|(_, found)| match found {
+            || self.relations.iter().any(|found| match found {
                 Resolved::One(found) => found.has_code() || !found.has_system,
                 Resolved::Ambiguous(_) => true,
                 Resolved::Unknown => false,
@@ -321,7 +320,7 @@ impl Oracle<'_> {
     /// Whether a function of the database, or a view that is read, may put many records into one row.
     pub(crate) fn calls_collecting(&self) -> bool {
         let functions = &self.catalog.functions;
-        functions.operators_collect()
+        self.statement.operates && functions.operators_collect()
             || self.called().any(|name| functions.collects(name))
             || self
                 .called_by_views()

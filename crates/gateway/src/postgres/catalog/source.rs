@@ -15,7 +15,8 @@ const MAX_NAME: usize = 63;
 pub(crate) fn collects(source: &str) -> bool {
     let has = |wanted: fn(&str) -> bool| words(source).any(|word| wanted(&word));
     let adds = source.contains("||") || has(joins);
-    has(|word| weir_sql::is_collecting(word) || word == "array")
+    has(weir_sql::is_collecting)
+        || each_word(source, "array", |rest| !rest.starts_with('['))
         || adds && has(|word| matches!(word, "loop" | "recursive"))
 }
 
