@@ -20,7 +20,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use crate::field::Progress;
-use crate::rewrite::LAST_APPLIED;
+use crate::rewrite::{LAST_APPLIED, SHORTEST_COPY, is_copy};
 use crate::{BodyKind, FieldPattern, Resource, protobuf};
 
 pub use pod::ServiceAccount;
@@ -249,14 +249,15 @@ impl BodyFacts {
     }
 
     /// Whether it compares, copies or moves a field, something above it or a part of it: the answer then
-    /// says something about its value. What was applied, of which the object keeps a copy, counts as well.
+    /// says something about its value. So it does of annotations, which may hold a copy, and of `managedFields`,
+    /// which name items by their values.
     pub fn tests_or_copies(&self, field: &FieldPattern) -> bool {
         self.opaque.is_some()
             || self.pieces.iter().any(|piece| {
                 let progress = follow(field, &piece.at);
                 match piece.how {
                     How::Test | How::Copy => {
-                        field.reached(progress) || field.open(progress) || may_be_applied(&piece.at)
+                        field.reached(progress) || field.open(progress) || piece.tells_of_copy()
                     }
                     How::Strategic => compares(field, progress, &piece.value),
                     _ => false,
@@ -264,12 +265,31 @@ impl BodyFacts {
             })
     }
 
-    /// Whether it says what was applied to be something that holds the field.
+    /// What a JSON patch copies, moves or compares: the last step to each, none for an item of a list, and whether
+    /// it is only compared.
+    pub fn taken(&self) -> impl Iterator<Item = (Option<&str>, bool)> {
+        let pieces = self.pieces.iter();
+        let taken = pieces.filter(|piece| matches!(piece.how, How::Test | How::Copy));
+        taken.map(|piece| {
+            let name = match piece.at.last() {
+                Some(Step::Member(name)) => Some(name.as_str()),
+                _ => None,
+            };
+            (name, piece.how == How::Test)
+        })
+    }
+
+    /// Whether it says what was applied, or another copy of the object in an annotation, to be something that holds
+    /// the field.
     pub fn sets_applied(&self, field: &FieldPattern) -> bool {
         self.pieces.iter().any(|piece| {
-            let applied =
-                matches!(piece.at.last(), Some(Step::Member(name)) if name == LAST_APPLIED);
-            applies(field, &piece.value, applied)
+            let mut names = piece.at.iter().rev().map(|step| match step {
+                Step::Member(name) | Step::Either(name) => name.as_str(),
+                Step::Item => "",
+            });
+            let name = names.next().unwrap_or_default();
+            let above = names.next().unwrap_or_default();
+            applies(field, &piece.value, above, name)
         })
     }
 
@@ -396,26 +416,62 @@ fn compares(field: &FieldPattern, progress: Progress, value: &Value) -> bool {
     }
 }
 
-/// Whether a place is the annotation that keeps what was applied, or lies above or below it.
-fn may_be_applied(at: &[Step]) -> bool {
-    let names = ["metadata", "annotations", LAST_APPLIED];
-    let mut both = at.iter().zip(names);
-    both.all(|(step, name)| matches!(step, Step::Member(step) if step == name))
+impl Piece {
+    /// Whether it compares, copies or moves what may hold a copy of any field.
+    fn tells_of_copy(&self) -> bool {
+        let names = self.at.iter().map(|step| match step {
+            Step::Member(name) => Some(name.as_str()),
+            Step::Item | Step::Either(_) => None,
+        });
+        match names.take(3).collect::<Vec<_>>().as_slice() {
+            [] | [Some("metadata")] | [Some("metadata"), Some("managedFields"), ..] => true,
+            [Some("metadata"), Some("annotations"), name] if self.how == How::Test => {
+                let short = self
+                    .value
+                    .as_str()
+                    .is_some_and(|text| text.len() < SHORTEST_COPY);
+                !short || name.is_some_and(|name| name == LAST_APPLIED || is_copy(name))
+            }
+            [Some("metadata"), Some("annotations"), ..] => true,
+            _ => false,
+        }
+    }
 }
 
-/// Whether a copy of what was applied, somewhere in a value, holds the field.
-fn applies(field: &FieldPattern, value: &Value, is_applied: bool) -> bool {
+/// Whether a copy of the object in an annotation, somewhere in a value, holds the field. `above` and `name` are the
+/// members that the value stands in.
+fn applies(field: &FieldPattern, value: &Value, above: &str, name: &str) -> bool {
     match value {
-        Value::String(text) if is_applied => match tree::json(text.as_bytes()) {
+        Value::String(text) if name == LAST_APPLIED => match tree::json(text.as_bytes()) {
             Ok(object) => touched(field, field.begin(), &object, How::Object),
             Err(_) => true,
         },
+        Value::String(text) if above == "annotations" => {
+            let copy = is_copy(name);
+            if !copy && !text.trim_start().starts_with(['{', '[']) {
+                return false;
+            }
+            match tree::json(text.as_bytes()) {
+                Ok(object) => holds(field, &object),
+                Err(_) => copy,
+            }
+        }
         Value::Object(members) => members
             .iter()
-            .any(|(name, value)| applies(field, value, name == LAST_APPLIED)),
-        Value::Array(items) => items.iter().any(|item| applies(field, item, false)),
+            .any(|(member, value)| applies(field, value, name, member)),
+        Value::Array(items) => items.iter().any(|item| applies(field, item, "", "")),
         _ => false,
     }
+}
+
+/// Whether some object within a value has the field.
+fn holds(field: &FieldPattern, value: &Value) -> bool {
+    touched(field, field.begin(), value, How::Object)
+        || match value {
+            Value::Object(members) => members.values().any(|value| holds(field, value)),
+            Value::Array(items) => items.iter().any(|item| holds(field, item)),
+            _ => false,
+        }
 }
 
 fn follow(field: &FieldPattern, at: &[Step]) -> Progress {

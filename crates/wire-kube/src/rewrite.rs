@@ -29,8 +29,9 @@ use document::Document;
 use place::Place;
 use stack::Stack;
 
-pub(crate) use place::LAST_APPLIED;
-pub use place::Part;
+pub(crate) use place::{LAST_APPLIED, is_copy};
+pub use place::{Part, SHORTEST_COPY};
+pub use stack::is_named_elsewhere;
 
 /// The longest member name, as sent.
 const MAX_NAME: usize = 64 * 1024;

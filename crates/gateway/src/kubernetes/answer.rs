@@ -404,6 +404,11 @@ impl Answer {
             match (event, objects.mark) {
                 // The object is too large to wait for: it is counted as it comes.
                 (Ok(Event::None), Some(mark)) if end - mark > OBJECT => {
+                    let masking = objects.masking.as_mut();
+                    if let Some(masking) = masking.filter(|masking| masking.has_fields()) {
+                        masking.copied.part(&mut self.out, mark);
+                    }
+                    let end = self.out.len();
                     ended.push(objects.counted(mark, end));
                     objects.parts += 1;
                     objects.mark = Some(end);

@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use weir_audit::{LabelledColumns, Names};
+use weir_detect::{Kind, names_secret};
 use weir_policy::{
     Endpoint, KubernetesEffect as Effect, KubernetesOperation, KubernetesResource, LabelId,
     LabelUse, Operation, Output, Scope, Use,
 };
 use weir_wire_kube::body::{self, BodyFacts};
+use weir_wire_kube::rewrite::is_named_elsewhere;
 use weir_wire_kube::{BodyKind, FieldPattern, Known, Request, Resource, Segment};
 use weir_wire_ssh::command::{self, Command};
 
@@ -32,6 +34,8 @@ pub(super) struct Asked {
     pub(super) request: Request,
     pub(super) foreign: bool,
     effects: Vec<Effect>,
+    /// Verbs that it may amount to, beside its own.
+    also: &'static [&'static str],
     command: Option<Command>,
     /// Labelled fields of the resource.
     pub(super) labels: Vec<(FieldPattern, LabelId)>,
@@ -87,8 +91,10 @@ impl Asked {
         let words = request.command();
         let command =
             (!words.is_empty()).then(|| command::analyze(shell_text(&words).as_bytes(), &[]));
+        let applies = object.is_some_and(|object| object.kind.applies());
         let mut asked = Self {
             effects: effects::of(&request),
+            also: effects::also(&request, applies),
             foreign,
             command,
             labels: Vec::new(),
@@ -159,6 +165,7 @@ impl Asked {
             self.effects.push(Effect::IssuesCredentials);
         }
         self.read_fields(&facts, object.kind);
+        self.read_names(&facts, scope);
         let constants = scope.constant_masks();
         let is_mask = |text: &str| constants.iter().any(|mask| mask == text) || is_starred(text);
         self.masked_value_written = scope.has_masks() && facts.any_string(is_mask);
@@ -179,10 +186,28 @@ impl Asked {
         }
     }
 
+    /// Values that are found by the names beside or above them are not found where a JSON patch puts them without
+    /// these, nor is it any other than the value where it compares one.
+    fn read_names(&mut self, facts: &BodyFacts, scope: &Scope) {
+        let how = facts.taken().filter_map(|(name, compared)| match name {
+            // What lies in a list may be a word behind its name.
+            None => (!compared).then_some(Use::Write),
+            Some(name) if names_secret(name) || is_named_elsewhere(name) => Some(match compared {
+                true => Use::Predicate,
+                false => Use::Write,
+            }),
+            Some(_) => None,
+        });
+        for how in how {
+            let by_name = scope.detected_by(|detector| detector.parse() == Ok(Kind::Password));
+            self.uses.extend(by_name.map(|id| used(id, how)));
+        }
+    }
+
     /// How the object of a request uses labelled fields.
     fn read_fields(&mut self, facts: &BodyFacts, kind: BodyKind) {
         let forced = self.request.query.flag("force");
-        let conflicts = matches!(kind, BodyKind::ApplyYaml | BodyKind::ApplyCbor) && !forced;
+        let conflicts = kind.applies() && !forced;
         for (pattern, id) in &self.labels {
             if facts.tests_or_copies(pattern) {
                 self.uses.push(used(*id, Use::Write));
@@ -232,6 +257,7 @@ impl Asked {
         };
         with(&Operation::Kubernetes(&KubernetesOperation {
             verb: self.request.verb,
+            also: self.also,
             endpoint,
             effects: &self.effects,
             foreign_identity: self.foreign,

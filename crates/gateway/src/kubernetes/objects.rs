@@ -133,6 +133,15 @@ impl Masks {
         self.scanner.as_ref()
     }
 
+    /// What stands in place of what may hold any of the named fields.
+    fn instead(&self) -> String {
+        match self.masked.first().map(|masked| &masked.shown) {
+            Some(Shown::Fixed(text)) => String::from_utf8_lossy(text).into_owned(),
+            // Nobody types it: see what counts as a mask that is written back.
+            _ => "********".to_owned(),
+        }
+    }
+
     /// Whether the resource has fields that are masked by name.
     pub(super) fn has_fields(&self) -> bool {
         !self.masked.is_empty()
@@ -186,13 +195,18 @@ pub(super) struct Masking {
 impl Masking {
     pub(super) fn new(masks: Masks) -> Self {
         Self {
+            copied: Copies::new(masks.instead()),
             masks,
             spans: Vec::new(),
             buffer: Vec::new(),
-            copied: Copies::default(),
             labels: BTreeSet::new(),
             continues: None,
         }
+    }
+
+    /// Whether some fields are masked by name.
+    pub(super) fn has_fields(&self) -> bool {
+        self.masks.has_fields()
     }
 
     /// A text in whose words values may stand, masked; none where it holds none.
@@ -308,6 +322,12 @@ impl Values for Masking {
     fn replace(&mut self, text: &Text<'_>, out: &mut String) -> bool {
         if let Some(index) = text.field {
             return self.named(index, text.value, out);
+        }
+        if self.masks.has_fields()
+            && let Some(instead) = self.copied.may_hold(text)
+        {
+            out.push_str(instead);
+            return true;
         }
         // What names an object, or a list's rest, is sent back: it is nobody's secret.
         if text.part == Part::Identity && text.key.is_some_and(|key| HANDLES.contains(&key)) {

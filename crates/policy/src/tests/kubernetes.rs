@@ -393,3 +393,51 @@ fn a_condition_that_is_not_known_to_hold_restricts_and_allows_nothing() {
     );
     assert!(!sql.starts_with("deny"), "{sql}");
 }
+
+#[test]
+fn what_may_create_or_deletes_by_another_way_is_meant_by_rules_that_restrict_that() {
+    let verbs = |list: &[&str]| KubernetesMatch {
+        verbs: globs(list),
+        ..KubernetesMatch::default()
+    };
+    let apply = KubernetesOperation {
+        verb: "patch",
+        also: &["create"],
+        ..get(resource("pods"))
+    };
+    let all = KubernetesOperation {
+        verb: "deletecollection",
+        also: &["delete"],
+        ..get(KubernetesResource {
+            name: None,
+            ..resource("pods")
+        })
+    };
+    for (operation, named, denied, allowed) in [
+        (&apply, &["create"][..], true, false),
+        (&apply, &["patch"], true, false),
+        (&apply, &["create", "patch"], true, true),
+        (&apply, &["update"], false, false),
+        (&all, &["delete"], true, false),
+        (&all, &["deletecollection"], true, true),
+    ] {
+        let matches = kubernetes(verbs(named));
+        let deny = on(&[(DENY, matches.clone())], operation);
+        assert_eq!(deny.starts_with("deny"), denied, "{named:?}: {deny}");
+        let allow = by(DefaultAction::Deny, &[(ALLOW, matches)], operation);
+        assert_eq!(!allow.starts_with("deny"), allowed, "{named:?}: {allow}");
+    }
+    // A condition may ask for the verb; under a verb that the rule does not name it says nothing.
+    for (named, text, denied) in [
+        (&[][..], "request.verb == 'create'", true),
+        (&["create"], "request.verb != 'patch'", true),
+        (&["create"], "request.verb == 'patch'", false),
+    ] {
+        let matches = kubernetes(KubernetesMatch {
+            when: Some(weir_condition::Condition::parse(text).unwrap()),
+            ..verbs(named)
+        });
+        let deny = on(&[(DENY, matches)], &apply);
+        assert_eq!(deny.starts_with("deny"), denied, "{text}: {deny}");
+    }
+}

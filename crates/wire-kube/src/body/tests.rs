@@ -456,6 +456,49 @@ fn says_which_fields_a_body_may_touch() {
             true,
             true,
         ),
+        // Copies in annotations, and items that are named by their values.
+        (
+            JsonPatch,
+            r#"[{"op":"copy","from":"/metadata/annotations/note","path":"/data2"}]"#,
+            "data.*",
+            false,
+            true,
+        ),
+        (
+            JsonPatch,
+            r#"[{"op":"test","path":"/metadata/annotations/a~1original","value":"y"}]"#,
+            "data.*",
+            false,
+            true,
+        ),
+        (
+            JsonPatch,
+            r#"[{"op":"test","path":"/metadata/annotations/note","value":"a longer text"}]"#,
+            "data.*",
+            false,
+            true,
+        ),
+        (
+            JsonPatch,
+            r#"[{"op":"test","path":"/metadata/annotations/revision","value":"12"}]"#,
+            "data.*",
+            false,
+            false,
+        ),
+        (
+            JsonPatch,
+            r#"[{"op":"move","from":"/metadata/managedFields/0/fieldsV1","path":"/spec/x"}]"#,
+            "data.*",
+            false,
+            true,
+        ),
+        (
+            JsonPatch,
+            r#"[{"op":"copy","from":"/metadata/uid","path":"/spec/x"}]"#,
+            "data.*",
+            false,
+            false,
+        ),
         (
             JsonPatch,
             r#"[{"op":"test","path":"/spec/containers/-1/env/0/value","value":"y"}]"#,
@@ -678,6 +721,26 @@ fn says_what_was_applied() {
         (BodyKind::MergePatch, applied(r#"{"stringData":{"a":"b"}}"#), true),
         (BodyKind::ApplyYaml, applied("no JSON"), true),
         (BodyKind::Json, applied(r#"{"type":"Opaque"}"#), false),
+        (
+            BodyKind::ApplyYaml,
+            r#"{"metadata":{"annotations":{"kapp.k14s.io/original":"{\"data\":{\"a\":\"b\"}}"}}}"#.to_owned(),
+            true,
+        ),
+        (
+            BodyKind::ApplyYaml,
+            r#"{"metadata":{"annotations":{"x.io/applied":"packed"}}}"#.to_owned(),
+            true,
+        ),
+        (
+            BodyKind::ApplyYaml,
+            r#"{"metadata":{"annotations":{"note":"[{\"x\":{\"data\":{\"a\":\"b\"}}}]"}}}"#.to_owned(),
+            true,
+        ),
+        (
+            BodyKind::ApplyYaml,
+            r#"{"metadata":{"annotations":{"note":"data: a","other":"{\"a\":1}"}}}"#.to_owned(),
+            false,
+        ),
         (BodyKind::Json, r#"{"data":{"a":"b"}}"#.to_owned(), false),
         (
             BodyKind::JsonPatch,

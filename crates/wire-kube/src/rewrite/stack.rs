@@ -25,6 +25,12 @@ const VALUES: [&str; 13] = [
     "valueFrom",
     "values",
 ];
+/// Whether a member of this name says nothing of the value in it: what it is, names beside or above it say.
+#[must_use]
+pub fn is_named_elsewhere(member: &str) -> bool {
+    VALUES.contains(&member)
+}
+
 /// How deep most objects are.
 const USUAL_DEPTH: usize = 8;
 /// Names above this do not stay in memory.
@@ -295,14 +301,14 @@ impl Stack {
         let frames = self.frames.get(..self.depth).unwrap_or_default();
         let mut frames = frames.iter().rev().filter(|frame| !frame.list);
         let first = frames.next()?;
-        if !VALUES.contains(&first.key.as_str()) {
+        if !is_named_elsewhere(&first.key) {
             return None;
         }
         if first.named {
             return Some(&first.name);
         }
         for frame in frames {
-            if !VALUES.contains(&frame.key.as_str()) {
+            if !is_named_elsewhere(&frame.key) {
                 return Some(&frame.key);
             }
             if frame.named {
