@@ -120,8 +120,11 @@ vocabulary! {
         /// A connection is led through the API server: port-forward, and the proxies of pods, Services
         /// and nodes.
         Tunnels = "Tunnels",
-        /// A pod, or what makes pods, reads Secrets: mounted, projected or as environment.
+        /// A pod, or what makes pods, reads Secrets: mounted, projected or as environment. ConfigMaps that have
+        /// labelled fields count as Secrets.
         MountsSecrets = "MountsSecrets",
+        /// An object names a Secret in whatever way, also one that a controller reads or writes itself.
+        NamesSecrets = "NamesSecrets",
         /// A pod, or what makes pods, names the service account that it runs as.
         NamesServiceAccount = "NamesServiceAccount",
         /// A pod, or what makes pods, reaches the node: privileged, capabilities, host namespaces, host

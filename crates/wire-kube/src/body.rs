@@ -44,6 +44,10 @@ pub(crate) enum Step {
 pub struct BodyFacts {
     /// A workload in it gets values of Secrets: as variables, as files, or by sharing another container.
     pub reads_secrets: bool,
+    /// The same of ConfigMaps.
+    pub reads_configs: bool,
+    /// It names a Secret, in whatever way.
+    pub names_secrets: bool,
     /// A workload in it steps out of its container: privileged, with added capabilities, with namespaces
     /// or directories of the node.
     pub privileged: bool,
@@ -64,6 +68,17 @@ pub struct BodyFacts {
     unlisted: bool,
     texts: Vec<String>,
     secret: bool,
+}
+
+/// What a JSON patch does with a value that is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// It is compared.
+    Compared,
+    /// It is copied or moved from here.
+    From,
+    /// It is copied or moved to here.
+    To,
 }
 
 /// A value, where it goes and how.
@@ -88,8 +103,10 @@ enum How {
     Append,
     /// Compared.
     Test,
-    /// Copied or moved, from or to.
-    Copy,
+    /// Copied or moved from here.
+    From,
+    /// Copied or moved to here.
+    To,
 }
 
 /// Reads the body of a request about a resource.
@@ -101,6 +118,8 @@ pub fn facts(resource: &Resource, kind: BodyKind, body: &[u8]) -> BodyFacts {
     if let Err(why) = facts.read(resource, kind, body) {
         facts = BodyFacts {
             reads_secrets: true,
+            reads_configs: true,
+            names_secrets: true,
             privileged: true,
             service_account: Some(ServiceAccount::Any),
             opaque: Some(why),
@@ -168,7 +187,7 @@ impl BodyFacts {
         for piece in &self.pieces {
             match piece.how {
                 How::Test => {}
-                How::Copy => pod.piece(&piece.at, &Value::Bool(true)),
+                How::From | How::To => pod.piece(&piece.at, &Value::Bool(true)),
                 _ => pod.piece(&piece.at, &piece.value),
             }
         }
@@ -176,6 +195,8 @@ impl BodyFacts {
             pod.may_do_anything();
         }
         self.reads_secrets = pod.reads_secrets;
+        self.reads_configs = pod.reads_configs;
+        self.names_secrets = pod.names_secrets || pod.reads_secrets;
         self.privileged = pod.privileged;
         self.service_account = pod.service_account;
         self.dry_run = pod.dry_run;
@@ -199,10 +220,10 @@ impl BodyFacts {
                     let from = pointer(text("from").ok_or_else(broken)?).ok_or_else(broken)?;
                     self.pieces.push(Piece {
                         at: from,
-                        how: How::Copy,
+                        how: How::From,
                         value: Value::Null,
                     });
-                    How::Copy
+                    How::To
                 }
                 _ => return Err(broken()),
             };
@@ -236,7 +257,7 @@ impl BodyFacts {
         self.opaque.is_some()
             || self.unknown.iter().any(|at| touches(at))
             || self.pieces.iter().any(|piece| match piece.how {
-                How::Put | How::Test | How::Copy => touches(&piece.at),
+                How::Put | How::Test | How::From | How::To => touches(&piece.at),
                 How::Append => {
                     let (_, list) = piece.at.split_last().unwrap_or((&Step::Item, &[]));
                     let progress = field.step(follow(field, list), None);
@@ -256,7 +277,7 @@ impl BodyFacts {
             || self.pieces.iter().any(|piece| {
                 let progress = follow(field, &piece.at);
                 match piece.how {
-                    How::Test | How::Copy => {
+                    How::Test | How::From | How::To => {
                         field.reached(progress) || field.open(progress) || piece.tells_of_copy()
                     }
                     How::Strategic => compares(field, progress, &piece.value),
@@ -265,17 +286,21 @@ impl BodyFacts {
             })
     }
 
-    /// What a JSON patch copies, moves or compares: the last step to each, none for an item of a list, and whether
-    /// it is only compared.
-    pub fn taken(&self) -> impl Iterator<Item = (Option<&str>, bool)> {
-        let pieces = self.pieces.iter();
-        let taken = pieces.filter(|piece| matches!(piece.how, How::Test | How::Copy));
-        taken.map(|piece| {
+    /// The last step to each value that a JSON patch compares, or copies or moves, from or to; none for an item of a
+    /// list.
+    pub fn taken(&self) -> impl Iterator<Item = (Option<&str>, Taken)> {
+        self.pieces.iter().filter_map(|piece| {
             let name = match piece.at.last() {
                 Some(Step::Member(name)) => Some(name.as_str()),
                 _ => None,
             };
-            (name, piece.how == How::Test)
+            let taken = match piece.how {
+                How::Test => Taken::Compared,
+                How::From => Taken::From,
+                How::To => Taken::To,
+                _ => return None,
+            };
+            Some((name, taken))
         })
     }
 

@@ -426,6 +426,7 @@ impl Answer {
                     let mark = mark.unwrap_or(end);
                     if let Some(masking) = &mut objects.masking {
                         masking.copied.hide(&mut self.out, mark);
+                        objects.rewriter.hide_late(&mut self.out, mark, masking);
                     }
                     ended.push(objects.counted(mark, self.out.len()));
                     objects.mark = None;

@@ -10,7 +10,7 @@ use weir_policy::{
     Endpoint, KubernetesEffect as Effect, KubernetesOperation, KubernetesResource, LabelId,
     LabelUse, Operation, Output, Scope, Use,
 };
-use weir_wire_kube::body::{self, BodyFacts};
+use weir_wire_kube::body::{self, BodyFacts, Taken};
 use weir_wire_kube::rewrite::is_named_elsewhere;
 use weir_wire_kube::{BodyKind, FieldPattern, Known, Request, Resource, Segment};
 use weir_wire_ssh::command::{self, Command};
@@ -18,6 +18,7 @@ use weir_wire_ssh::command::{self, Command};
 use super::builtin;
 use super::conditions::Carried;
 use super::effects;
+use super::objects::HANDLES;
 use crate::command::stated;
 
 /// Verbs whose requests carry an object.
@@ -147,8 +148,13 @@ impl Asked {
 
     fn read_object(&mut self, resource: &Resource, object: &Object<'_>, scope: &Scope) {
         let facts = body::facts(resource, object.kind, object.bytes);
-        if facts.reads_secrets {
+        // A ConfigMap that has labelled fields is as good as a Secret.
+        let labelled = || !scope.labels().of_resource("", "configmaps").is_empty();
+        if facts.reads_secrets || facts.reads_configs && labelled() {
             self.effects.push(Effect::MountsSecrets);
+        }
+        if facts.names_secrets {
+            self.effects.push(Effect::NamesSecrets);
         }
         if facts.service_account.is_some() {
             self.effects.push(Effect::NamesServiceAccount);
@@ -174,6 +180,7 @@ impl Asked {
             if matters {
                 let all = [
                     Effect::MountsSecrets,
+                    Effect::NamesSecrets,
                     Effect::NamesServiceAccount,
                     Effect::Privileged,
                 ];
@@ -186,19 +193,23 @@ impl Asked {
         }
     }
 
-    /// Values that are found by the names beside or above them are not found where a JSON patch puts them without
-    /// these, nor is it any other than the value where it compares one.
+    /// A JSON patch takes values that are found by the names beside or above them away from these, or compares them,
+    /// or puts any value where none is looked for.
     fn read_names(&mut self, facts: &BodyFacts, scope: &Scope) {
-        let how = facts.taken().filter_map(|(name, compared)| match name {
-            // What lies in a list may be a word behind its name.
-            None => (!compared).then_some(Use::Write),
-            Some(name) if names_secret(name) || is_named_elsewhere(name) => Some(match compared {
-                true => Use::Predicate,
-                false => Use::Write,
-            }),
-            Some(_) => None,
-        });
-        for how in how {
+        let says = |name: &str| names_secret(name) || is_named_elsewhere(name);
+        for (name, taken) in facts.taken() {
+            let how = match (name, taken) {
+                (Some(name), Taken::Compared) if says(name) => Use::Predicate,
+                (Some(name), Taken::From) if says(name) => Use::Write,
+                // What lies in a list may be a word behind its name.
+                (None, Taken::From) => Use::Write,
+                (Some(name), Taken::To) if HANDLES.contains(&name) => {
+                    let all = scope.detected_by(|_| true);
+                    self.uses.extend(all.map(|id| used(id, Use::Write)));
+                    continue;
+                }
+                _ => continue,
+            };
             let by_name = scope.detected_by(|detector| detector.parse() == Ok(Kind::Password));
             self.uses.extend(by_name.map(|id| used(id, how)));
         }
@@ -208,13 +219,17 @@ impl Asked {
     fn read_fields(&mut self, facts: &BodyFacts, kind: BodyKind) {
         let forced = self.request.query.flag("force");
         let conflicts = kind.applies() && !forced;
+        // What is to be created is not compared with anything.
+        let resource = self.request.resource.as_ref();
+        let creates = self.request.verb == "create"
+            && resource.is_some_and(|resource| resource.subresource.is_empty());
         for (pattern, id) in &self.labels {
             if facts.tests_or_copies(pattern) {
                 self.uses.push(used(*id, Use::Write));
             }
             // A conflict, or what a dry run answers, tells whether the value is the one that is there.
             let sets = facts.sets(pattern) || facts.sets_applied(pattern);
-            if sets && (conflicts || self.request.dry_run) {
+            if sets && (conflicts || self.request.dry_run && !creates) {
                 self.uses.push(used(*id, Use::Predicate));
             }
         }

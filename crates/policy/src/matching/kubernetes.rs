@@ -163,7 +163,19 @@ fn of_resource(
         Field::Namespaces,
         open(&kubernetes.namespaces, resource.namespace),
     )?;
-    test(Field::Names, open(&kubernetes.names, resource.name))
+    // A proxy's name may say scheme and port: `https:NAME:443`.
+    let proxied = resource
+        .name
+        .filter(|_| unknown && resource.subresource == "proxy");
+    let plain = proxied.map(|name| {
+        let mut parts = name.split(':');
+        let (first, second) = (parts.next(), parts.next());
+        let third = parts.next();
+        third.and(second).or(first).unwrap_or(name)
+    });
+    let named = open(&kubernetes.names, resource.name)
+        || plain.is_some_and(|name| one(&kubernetes.names, name));
+    test(Field::Names, named)
 }
 
 const fn names_resources(kubernetes: &KubernetesMatch) -> bool {

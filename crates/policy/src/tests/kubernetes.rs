@@ -441,3 +441,29 @@ fn what_may_create_or_deletes_by_another_way_is_meant_by_rules_that_restrict_tha
         assert_eq!(deny.starts_with("deny"), denied, "{text}: {deny}");
     }
 }
+
+#[test]
+fn a_proxy_is_named_by_what_stands_between_scheme_and_port() {
+    for (name, denied) in [
+        ("db", true),
+        ("db:443", true),
+        ("https:db:443", true),
+        ("https:other:443", false),
+        ("other:db", false),
+    ] {
+        let operation = get(KubernetesResource {
+            subresource: "proxy",
+            name: Some(name),
+            ..resource("services")
+        });
+        let named = |names: &[&str]| KubernetesMatch {
+            subresources: globs(&["proxy"]),
+            names: globs(names),
+            ..KubernetesMatch::default()
+        };
+        let all = kubernetes(named(&[]));
+        let rules = [(ALLOW, all), (DENY, kubernetes(named(&["db"])))];
+        let told = on(&rules, &operation);
+        assert_eq!(told.starts_with("deny"), denied, "{name}: {told}");
+    }
+}
