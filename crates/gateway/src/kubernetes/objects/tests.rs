@@ -76,8 +76,8 @@ fn values_are_found_by_what_stands_beside_them() {
             r#"{"spec":{"a":{"content":{"values":["[masked]",null]},"key":"api_key"},"b":{"value":"x1"}}}"#,
         ),
         (
-            r#"{"metadata":{"annotations":{"a":"[{\"data\":\"x1\",\"name\":\"password\"}]"}}}"#,
-            r#"{"metadata":{"annotations":{"a":"[{\"data\":\"[masked]\",\"name\":\"password\"}]"}}}"#,
+            r#"{"metadata":{"annotations":{"kubectl.kubernetes.io/last-applied-configuration":"[{\"data\":\"x1\",\"name\":\"password\"}]"}}}"#,
+            r#"{"metadata":{"annotations":{"kubectl.kubernetes.io/last-applied-configuration":"[{\"data\":\"[masked]\",\"name\":\"password\"}]"}}}"#,
         ),
         (
             r#"{"spec":{"p":[{"field":"password","value":"x1"},{"env":"DB_PASS","text":"x1"},{"k":"token","v":"x1"}]}}"#,
