@@ -403,8 +403,11 @@ impl Rewriter {
     ) -> Result<Event, JsonError> {
         let mut member = |name: &str| {
             let drops = self.stack.member(name, &self.fields);
-            let reads = values.reads_names() && !self.stack.knows();
-            drops || reads && value::hides(&self.stack, name, values)
+            if !values.reads_names() || self.stack.knows() {
+                return drops;
+            }
+            self.stack.may_be_late(name);
+            drops || value::hides(&self.stack, name, values)
         };
         let drops = match token.text {
             Some(name) => member(name),

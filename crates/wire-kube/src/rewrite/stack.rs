@@ -246,7 +246,6 @@ impl Stack {
         };
         frame.key.clear();
         frame.key.push_str(name);
-        frame.valued |= !frame.named && is_named_elsewhere(name);
         let (place, parent) = (frame.place.member(name), frame.place);
         self.descend(Some(name), place, fields);
         if parent != Place::Owned {
@@ -346,6 +345,14 @@ impl Stack {
             frame.name.push_str(end);
         }
         (!frame.list && frame.valued).then_some(&frame.name)
+    }
+
+    /// The member that comes, of this name, may be one that a name behind it says something of.
+    #[inline]
+    pub(super) fn may_be_late(&mut self, name: &str) {
+        if let Some(frame) = self.top_mut() {
+            frame.valued |= !frame.named && is_named_elsewhere(name);
+        }
     }
 
     /// The name of the object that is read came late, and matters.
