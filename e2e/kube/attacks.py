@@ -46,6 +46,13 @@ spec:
   mask: {constant: "[masked]"}
 ---
 apiVersion: weir.dev/v1alpha1
+kind: DataLabel
+metadata: {name: secret.looks-like}
+spec:
+  detectors: [password_assignment]
+  mask: {constant: "[masked]"}
+---
+apiVersion: weir.dev/v1alpha1
 kind: ClusterGuardPolicy
 metadata: {name: attacks}
 spec:
@@ -63,6 +70,8 @@ spec:
     match: {kubernetes: {verbs: [create], resources: [pods]}, when: "object.spec.containers.exists(c, c.image == 'bad')"}
     action: Deny
   - {name: events, match: {kubernetes: {groups: [""], resources: [events], verbs: [delete]}}, action: Deny}
+  - {name: services, match: {kubernetes: {resources: [services], verbs: [create], names: [made]}}, action: Deny}
+  - {name: references, match: {kubernetes: {resources: [gadgets], verbs: [patch], effects: [NamesSecrets]}}, action: Deny}
 """
 APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 KIND = {
@@ -219,6 +228,45 @@ def copies(scene):
     equal(stored["metadata"]["annotations"], secret("db")["metadata"]["annotations"])
 
 
+MAP, GADGET = f"{SPACE}/configmaps/copied", f"{GADGETS}/db"
+COPIED = {
+    "a copy of another tool's": (MAP, "/metadata/annotations/kapp.k14s.io~1original", "/data/other"),
+    "a note": (MAP, "/metadata/annotations/note", "/data/other"),
+    "what is named by its value in managed fields": (GADGET, "/metadata/managedFields/0", "/spec/more"),
+    "what only its name gives away": (MAP, "/data/api_key", "/data/other"),
+    "what only its form gives away": (MAP, "/data/file", "/metadata/ownerReferences/0/name")}
+
+
+def copied(scene, path, source, target):
+    """What a patch copies to where it is shown: where Weir is not, its answer has the value there."""
+    scene.server.ask(f"{SPACE}/configmaps", json.dumps({"kind": "ConfigMap", "metadata": {
+        "name": "copied", "ownerReferences": [{"apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": "x"}],
+        "annotations": {"note": f"it is {VALUE}", "kapp.k14s.io/original": json.dumps({"data": {"password": VALUE}})}},
+        "data": {"password": VALUE, "api_key": VALUE, "file": f"password={VALUE}", "other": "x"}}).encode())
+    patches = [json.dumps([{"op": what, "from": source, "path": target}]) for what in ("copy", "move")]
+    status, body = scene.ask("direct", "PATCH", f"{path}?dryRun=All", patches[0], Content_Type=PATCHES["json"])
+    top, member = target.split("/")[1:3]
+    assert status == 200 and VALUE in json.dumps(json.loads(body)[top][member]), f"{status} {body[:300]!r}"
+    for patch in patches:
+        status, body = scene.ask("governed", "PATCH", f"{path}?dryRun=All", patch, Content_Type=PATCHES["json"])
+        assert status == 403 and not shows(body), f"{patch}: {status} {body[:300]!r}"
+
+
+def enlarged(scene):
+    """An object whose note holds its value, made so large that it goes out in parts."""
+    path, name = f"{SPACE}/configmaps", "large"
+    scene.server.make(path, {"kind": "ConfigMap", "metadata": {"name": name, "annotations": {"note": f"it is {VALUE}"}},
+                             "data": {"password": VALUE}})
+    patch = json.dumps({"data": {f"a{n}": "<" * 100_000 for n in range(8)}})
+    told = [scene.ask("governed", "PATCH", f"{path}/{name}", patch, Content_Type=PATCHES["merge"]),
+            scene.ask("governed", "GET", f"{path}/{name}"),
+            scene.ask("governed", "GET", f"{path}?watch=1&timeoutSeconds=1&fieldSelector=metadata.name%3D{name}")]
+    equal([status for status, _ in told], [200, 200, 200])
+    assert shows(scene.ask("direct", "GET", f"{path}/{name}")[1])
+    assert not any(shows(body) for _, body in told)
+    scene.ask("direct", "DELETE", f"{path}/{name}")
+
+
 def noted(scene, text):
     """A Secret whose annotation holds its value among other words."""
     name = "noted" if VALUE in text else "coded"
@@ -247,8 +295,20 @@ def applied_as(guess):
     return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "db", "annotations": {APPLIED: text}}}
 
 
+def original_as(guess):
+    """A Secret of which only what another tool keeps is said."""
+    text = secret("db")["metadata"]["annotations"]["kapp.k14s.io/original"].replace(encoded(VALUE), encoded(guess))
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "db", "annotations": {"kapp.k14s.io/original": text}}}
+
+
 DB = f"{SPACE}/secrets/db"
 GUESSES = {
+    "a test of another tool's copy": patched("json", DB, lambda guess: [{
+        "op": "test", "path": "/metadata/annotations/kapp.k14s.io~1original",
+        "value": original_as(guess)["metadata"]["annotations"]["kapp.k14s.io/original"]}]),
+    "an apply of another tool's copy": patched("apply", f"{DB}?fieldManager=g&dryRun=All", original_as),
+    "a test of what is named by its value": patched("json", f"{GADGETS}/db", lambda guess: [{
+        "op": "test", "path": f'/metadata/managedFields/0/fieldsV1/f:spec/f:tags/v:"{guess}"', "value": {}}]),
     "a label selector": selector(f"{SPACE}/secrets", "label", "attacks.test/key={}"),
     "a label selector of several": selector(f"{SPACE}/secrets", "label", "!x,attacks.test/key in (a, {})"),
     "a field selector": selector(GADGETS, "field", "spec.token={}"),
@@ -391,6 +451,63 @@ def subresources(scene):
     equal(told, [201, 403])
 
 
+def made(scene):
+    """What is created by an apply or a PUT is created."""
+    bad = pod({"containers": [{"name": "c", "image": "bad"}]}, name="made")
+    service = {"kind": "Service", "apiVersion": "v1", "metadata": {"name": "made"}, "spec": {"ports": [{"port": 80}]}}
+    for method, path, content, kind in (
+            ("PATCH", f"{SPACE}/pods/made?fieldManager=g&dryRun=All", bad, PATCHES["apply"]),
+            ("PUT", f"{SPACE}/services/made?dryRun=All", service, JSON)):
+        told = [scene.ask(way, method, path, json.dumps(content), Content_Type=kind)[0] for way in ("direct", "governed")]
+        equal(told, [201, 403], path)
+
+
+def collected(scene):
+    """A rule about `delete` means a collection, too."""
+    equal([scene.ask(way, "DELETE", f"{SPACE}/events?dryRun=All")[0] for way in ("direct", "governed")], [200, 403])
+
+
+def configured(scene):
+    """A pod that is given a ConfigMap of which fields are labelled."""
+    given = pod({"containers": [{"name": "c", "image": "x", "env": [
+        {"name": "A", "valueFrom": {"configMapKeyRef": {"name": "db", "key": "password"}}}]}]})
+    told = [scene.ask(way, "POST", f"{SPACE}/pods?dryRun=All", json.dumps(given), Content_Type=JSON)[0]
+            for way in ("direct", "governed")]
+    equal(told, [201, 403])
+
+
+def named(scene):
+    """A rule about what names Secrets means references of every shape."""
+    for more in ({"auth": {"existingSecret": "db"}}, {"valuesFrom": [{"kind": "Secret", "name": "db"}]},
+                 {"manifest": "volumes: [{secret: {secretName: db}}]"}, {"plain": "x"}):
+        gadget = json.dumps({"kind": "Gadget", "apiVersion": "attacks.weir.test/v1", "metadata": {"name": "named"},
+                             "spec": {"more": more}})
+        told = [scene.ask(way, "PATCH", f"{GADGETS}/named?dryRun=All&fieldManager=g", gadget, Content_Type=PATCHES["apply"])[0]
+                for way in ("direct", "governed")]
+        equal(told, [201, 201 if "plain" in more else 403], str(more))
+
+
+def late(scene):
+    """Values that stand before what says that they are secret, and words of commands."""
+    more = {"list": [{"default": VALUE, "name": "password"}], "one": {"content": {"values": [VALUE]}, "key": "api_key"},
+            "args": ["set", "db.password", VALUE]}
+    gadget = {"kind": "Gadget", "apiVersion": "attacks.weir.test/v1", "metadata": {"name": "late", "annotations": {
+        APPLIED: json.dumps({"spec": {"more": more}})}}, "spec": {"more": more}}
+    assert scene.server.ask(GADGETS, json.dumps(gadget).encode())
+    for path in (f"{GADGETS}/late", GADGETS, f"{GADGETS}?watch=1&timeoutSeconds=1"):
+        assert shows(scene.ask("direct", "GET", path)[1])
+        status, body = scene.ask("governed", "GET", path)
+        assert status == 200 and b"db.password" in body and not shows(body), f"{path}: {status} {body[-900:]!r}"
+
+
+def created_dry(scene):
+    """Nothing is told by what is to be created, which may be tried."""
+    new = json.dumps(secret("new"))
+    told = [scene.ask(way, "POST", f"{SPACE}/secrets?dryRun=All", new, Content_Type=JSON) for way in ("direct", "governed")]
+    equal([status for status, _ in told], [201, 201])
+    assert not shows(told[1][1])
+
+
 def twins(scene):
     """An event is the same object in both groups, for a rule that names one of them as well."""
     for path in (SPACE, "/apis/events.k8s.io/v1/namespaces/attacks"):
@@ -441,6 +558,10 @@ def main():
     results.check("forms: a patch copies no labelled value", copies, scene)
     results.check("forms: a value in a note of its Secret", noted, scene, f"note: {VALUE}!")
     results.check("forms: a value in Base64 in a note of its Secret", noted, scene, f"note: {encoded(VALUE)}")
+    for name, (path, source, target) in COPIED.items():
+        results.check(f"forms: a patch copies no value out of {name}", copied, scene, path, source, target)
+    results.check("forms: a note of an object that goes out in parts", enlarged, scene)
+    results.check("forms: values before their names, and words of commands", late, scene)
     for name, guess in GUESSES.items():
         results.check(f"guesses: {name} tells nothing", guesses, scene, guess)
     for name, text in SPELLINGS.items():
@@ -454,6 +575,11 @@ def main():
     results.check("spellings: a delete that is no dry run", dry_runs, scene)
     results.check("spellings: a subresource that carries no pod", subresources, scene)
     results.check("spellings: an event by its other group", twins, scene)
+    results.check("spellings: what creates by another verb", made, scene)
+    results.check("spellings: a collection is deleted", collected, scene)
+    results.check("spellings: a ConfigMap with labelled fields in a pod", configured, scene)
+    results.check("spellings: references to Secrets of every shape", named, scene)
+    results.check("spellings: a Secret that is to be created is tried", created_dry, scene)
     results.check("spellings: a header that is not ASCII", headers, scene)
     results.check("forms: where a pod runs is not told by its binding", bindings, scene)
     scene.weir.stop()

@@ -22,6 +22,10 @@ const SECRETS: &[&str] = &[
     "dockerconfigjson",
     "dockercfg",
     "htpasswd",
+    "jwt",
+    "psk",
+    "snmpcommunity",
+    "unsealkey",
 ];
 
 /// Ends of names that only look like those of secrets: what they hold is the name of a Secret, a place in
@@ -99,7 +103,7 @@ fn may_name_secret(name: &[u8]) -> bool {
         return false;
     };
     let last = [before, last].map(u8::to_ascii_lowercase);
-    ends_like_key(last) || matches!(&last, b"ds" | b"ys" | b"ta" | b"fg")
+    ends_like_key(last) || matches!(&last, b"ds" | b"ys" | b"ta" | b"fg" | b"wt" | b"sk" | b"ty")
 }
 
 /// The words of a name: `dbPass`, `DB_PASS` and `db.pass` have two.
@@ -115,6 +119,10 @@ mod tests {
     #[test]
     fn finds_names_of_secrets_however_they_are_written() {
         for name in [
+            "wifi_psk",
+            "idJwt",
+            "snmp_community",
+            "unsealKey",
             "password",
             "Password",
             "PASSWORD",
@@ -199,6 +207,8 @@ mod tests {
             "usePassword",
             "PWD",
             "bypass",
+            "task",
+            "identity",
             "compass",
             "passThrough",
             "resourceVersion",

@@ -17,6 +17,9 @@ pub struct KubernetesOperation<'a> {
     /// The verb as the API server's authorizers know it, such as `get` or `deletecollection`; for a path
     /// that is no resource, the method in lower case.
     pub verb: &'a str,
+    /// Verbs that it may amount to, beside its own: `create` where it makes what is not there yet, `delete` where it
+    /// takes away what is there by another way. A rule that restricts means them, too.
+    pub also: &'a [&'a str],
     /// What it is about.
     pub endpoint: Endpoint<'a>,
     /// What it brings about, beside reading or changing its object.
@@ -42,10 +45,15 @@ pub struct KubernetesOperation<'a> {
 }
 
 impl<'a> KubernetesOperation<'a> {
-    /// The request, as conditions have it.
-    pub(crate) fn request(&self) -> weir_condition::Request<'a> {
+    /// The verbs that it amounts to, its own first.
+    pub(crate) fn verbs(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        std::iter::once(self.verb).chain(self.also.iter().copied())
+    }
+
+    /// The request under one of its verbs, as conditions have it.
+    pub(crate) fn request(&self, verb: &'a str) -> weir_condition::Request<'a> {
         let verb = weir_condition::Request {
-            verb: self.verb,
+            verb,
             dry_run: self.dry_run,
             ..weir_condition::Request::default()
         };
@@ -112,8 +120,11 @@ vocabulary! {
         /// A connection is led through the API server: port-forward, and the proxies of pods, Services
         /// and nodes.
         Tunnels = "Tunnels",
-        /// A pod, or what makes pods, reads Secrets: mounted, projected or as environment.
+        /// A pod, or what makes pods, reads Secrets: mounted, projected or as environment. ConfigMaps that have
+        /// labelled fields count as Secrets.
         MountsSecrets = "MountsSecrets",
+        /// An object names a Secret in whatever way, also one that a controller reads or writes itself.
+        NamesSecrets = "NamesSecrets",
         /// A pod, or what makes pods, names the service account that it runs as.
         NamesServiceAccount = "NamesServiceAccount",
         /// A pod, or what makes pods, reaches the node: privileged, capabilities, host namespaces, host

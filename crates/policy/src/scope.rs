@@ -277,6 +277,14 @@ impl Scope {
         self.labels.name(id).cloned()
     }
 
+    /// Labels whose values are looked for by a detector that `is` says so of.
+    pub fn detected_by(&self, is: impl Fn(&str) -> bool) -> impl Iterator<Item = LabelId> {
+        self.detected().filter(move |id| {
+            let detectors = self.detectors(*id);
+            detectors.is_some_and(|names| names.iter().any(|name| is(name)))
+        })
+    }
+
     /// Labels that are found by value.
     pub(crate) fn detected(&self) -> impl Iterator<Item = LabelId> {
         let ids = (0..=u16::MAX).map(LabelId);

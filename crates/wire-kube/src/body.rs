@@ -20,7 +20,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use crate::field::Progress;
-use crate::rewrite::LAST_APPLIED;
+use crate::rewrite::{LAST_APPLIED, SHORTEST_COPY, is_copy};
 use crate::{BodyKind, FieldPattern, Resource, protobuf};
 
 pub use pod::ServiceAccount;
@@ -44,6 +44,10 @@ pub(crate) enum Step {
 pub struct BodyFacts {
     /// A workload in it gets values of Secrets: as variables, as files, or by sharing another container.
     pub reads_secrets: bool,
+    /// The same of ConfigMaps.
+    pub reads_configs: bool,
+    /// It names a Secret, in whatever way.
+    pub names_secrets: bool,
     /// A workload in it steps out of its container: privileged, with added capabilities, with namespaces
     /// or directories of the node.
     pub privileged: bool,
@@ -64,6 +68,17 @@ pub struct BodyFacts {
     unlisted: bool,
     texts: Vec<String>,
     secret: bool,
+}
+
+/// What a JSON patch does with a value that is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// It is compared.
+    Compared,
+    /// It is copied or moved from here.
+    From,
+    /// It is copied or moved to here.
+    To,
 }
 
 /// A value, where it goes and how.
@@ -88,8 +103,10 @@ enum How {
     Append,
     /// Compared.
     Test,
-    /// Copied or moved, from or to.
-    Copy,
+    /// Copied or moved from here.
+    From,
+    /// Copied or moved to here.
+    To,
 }
 
 /// Reads the body of a request about a resource.
@@ -101,6 +118,8 @@ pub fn facts(resource: &Resource, kind: BodyKind, body: &[u8]) -> BodyFacts {
     if let Err(why) = facts.read(resource, kind, body) {
         facts = BodyFacts {
             reads_secrets: true,
+            reads_configs: true,
+            names_secrets: true,
             privileged: true,
             service_account: Some(ServiceAccount::Any),
             opaque: Some(why),
@@ -168,7 +187,7 @@ impl BodyFacts {
         for piece in &self.pieces {
             match piece.how {
                 How::Test => {}
-                How::Copy => pod.piece(&piece.at, &Value::Bool(true)),
+                How::From | How::To => pod.piece(&piece.at, &Value::Bool(true)),
                 _ => pod.piece(&piece.at, &piece.value),
             }
         }
@@ -176,6 +195,8 @@ impl BodyFacts {
             pod.may_do_anything();
         }
         self.reads_secrets = pod.reads_secrets;
+        self.reads_configs = pod.reads_configs;
+        self.names_secrets = pod.names_secrets || pod.reads_secrets;
         self.privileged = pod.privileged;
         self.service_account = pod.service_account;
         self.dry_run = pod.dry_run;
@@ -199,10 +220,10 @@ impl BodyFacts {
                     let from = pointer(text("from").ok_or_else(broken)?).ok_or_else(broken)?;
                     self.pieces.push(Piece {
                         at: from,
-                        how: How::Copy,
+                        how: How::From,
                         value: Value::Null,
                     });
-                    How::Copy
+                    How::To
                 }
                 _ => return Err(broken()),
             };
@@ -236,7 +257,7 @@ impl BodyFacts {
         self.opaque.is_some()
             || self.unknown.iter().any(|at| touches(at))
             || self.pieces.iter().any(|piece| match piece.how {
-                How::Put | How::Test | How::Copy => touches(&piece.at),
+                How::Put | How::Test | How::From | How::To => touches(&piece.at),
                 How::Append => {
                     let (_, list) = piece.at.split_last().unwrap_or((&Step::Item, &[]));
                     let progress = field.step(follow(field, list), None);
@@ -249,14 +270,15 @@ impl BodyFacts {
     }
 
     /// Whether it compares, copies or moves a field, something above it or a part of it: the answer then
-    /// says something about its value. What was applied, of which the object keeps a copy, counts as well.
+    /// says something about its value. So it does of annotations, which may hold a copy, and of `managedFields`,
+    /// which name items by their values.
     pub fn tests_or_copies(&self, field: &FieldPattern) -> bool {
         self.opaque.is_some()
             || self.pieces.iter().any(|piece| {
                 let progress = follow(field, &piece.at);
                 match piece.how {
-                    How::Test | How::Copy => {
-                        field.reached(progress) || field.open(progress) || may_be_applied(&piece.at)
+                    How::Test | How::From | How::To => {
+                        field.reached(progress) || field.open(progress) || piece.tells_of_copy()
                     }
                     How::Strategic => compares(field, progress, &piece.value),
                     _ => false,
@@ -264,12 +286,35 @@ impl BodyFacts {
             })
     }
 
-    /// Whether it says what was applied to be something that holds the field.
+    /// The last step to each value that a JSON patch compares, or copies or moves, from or to; none for an item of a
+    /// list.
+    pub fn taken(&self) -> impl Iterator<Item = (Option<&str>, Taken)> {
+        self.pieces.iter().filter_map(|piece| {
+            let name = match piece.at.last() {
+                Some(Step::Member(name)) => Some(name.as_str()),
+                _ => None,
+            };
+            let taken = match piece.how {
+                How::Test => Taken::Compared,
+                How::From => Taken::From,
+                How::To => Taken::To,
+                _ => return None,
+            };
+            Some((name, taken))
+        })
+    }
+
+    /// Whether it says what was applied, or another copy of the object in an annotation, to be something that holds
+    /// the field.
     pub fn sets_applied(&self, field: &FieldPattern) -> bool {
         self.pieces.iter().any(|piece| {
-            let applied =
-                matches!(piece.at.last(), Some(Step::Member(name)) if name == LAST_APPLIED);
-            applies(field, &piece.value, applied)
+            let mut names = piece.at.iter().rev().map(|step| match step {
+                Step::Member(name) | Step::Either(name) => name.as_str(),
+                Step::Item => "",
+            });
+            let name = names.next().unwrap_or_default();
+            let above = names.next().unwrap_or_default();
+            applies(field, &piece.value, above, name)
         })
     }
 
@@ -396,26 +441,62 @@ fn compares(field: &FieldPattern, progress: Progress, value: &Value) -> bool {
     }
 }
 
-/// Whether a place is the annotation that keeps what was applied, or lies above or below it.
-fn may_be_applied(at: &[Step]) -> bool {
-    let names = ["metadata", "annotations", LAST_APPLIED];
-    let mut both = at.iter().zip(names);
-    both.all(|(step, name)| matches!(step, Step::Member(step) if step == name))
+impl Piece {
+    /// Whether it compares, copies or moves what may hold a copy of any field.
+    fn tells_of_copy(&self) -> bool {
+        let names = self.at.iter().map(|step| match step {
+            Step::Member(name) => Some(name.as_str()),
+            Step::Item | Step::Either(_) => None,
+        });
+        match names.take(3).collect::<Vec<_>>().as_slice() {
+            [] | [Some("metadata")] | [Some("metadata"), Some("managedFields"), ..] => true,
+            [Some("metadata"), Some("annotations"), name] if self.how == How::Test => {
+                let short = self
+                    .value
+                    .as_str()
+                    .is_some_and(|text| text.len() < SHORTEST_COPY);
+                !short || name.is_some_and(|name| name == LAST_APPLIED || is_copy(name))
+            }
+            [Some("metadata"), Some("annotations"), ..] => true,
+            _ => false,
+        }
+    }
 }
 
-/// Whether a copy of what was applied, somewhere in a value, holds the field.
-fn applies(field: &FieldPattern, value: &Value, is_applied: bool) -> bool {
+/// Whether a copy of the object in an annotation, somewhere in a value, holds the field. `above` and `name` are the
+/// members that the value stands in.
+fn applies(field: &FieldPattern, value: &Value, above: &str, name: &str) -> bool {
     match value {
-        Value::String(text) if is_applied => match tree::json(text.as_bytes()) {
+        Value::String(text) if name == LAST_APPLIED => match tree::json(text.as_bytes()) {
             Ok(object) => touched(field, field.begin(), &object, How::Object),
             Err(_) => true,
         },
+        Value::String(text) if above == "annotations" => {
+            let copy = is_copy(name);
+            if !copy && !text.trim_start().starts_with(['{', '[']) {
+                return false;
+            }
+            match tree::json(text.as_bytes()) {
+                Ok(object) => holds(field, &object),
+                Err(_) => copy,
+            }
+        }
         Value::Object(members) => members
             .iter()
-            .any(|(name, value)| applies(field, value, name == LAST_APPLIED)),
-        Value::Array(items) => items.iter().any(|item| applies(field, item, false)),
+            .any(|(member, value)| applies(field, value, name, member)),
+        Value::Array(items) => items.iter().any(|item| applies(field, item, "", "")),
         _ => false,
     }
+}
+
+/// Whether some object within a value has the field.
+fn holds(field: &FieldPattern, value: &Value) -> bool {
+    touched(field, field.begin(), value, How::Object)
+        || match value {
+            Value::Object(members) => members.values().any(|value| holds(field, value)),
+            Value::Array(items) => items.iter().any(|item| holds(field, item)),
+            _ => false,
+        }
 }
 
 fn follow(field: &FieldPattern, at: &[Step]) -> Progress {

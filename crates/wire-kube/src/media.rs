@@ -141,6 +141,14 @@ pub enum BodyKind {
     Other,
 }
 
+impl BodyKind {
+    /// Whether it is a server-side apply.
+    #[must_use]
+    pub fn applies(self) -> bool {
+        matches!(self, BodyKind::ApplyYaml | BodyKind::ApplyCbor)
+    }
+}
+
 /// The kind of a body with this `Content-Type`; None: the header is missing.
 pub fn body_kind(content_type: Option<&str>) -> BodyKind {
     let content_type = content_type.unwrap_or_default();

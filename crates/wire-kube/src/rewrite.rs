@@ -14,7 +14,9 @@
 //! read.
 
 mod document;
+mod late;
 mod place;
+mod shown;
 mod stack;
 mod value;
 
@@ -29,8 +31,10 @@ use document::Document;
 use place::Place;
 use stack::Stack;
 
-pub(crate) use place::LAST_APPLIED;
-pub use place::Part;
+pub(crate) use place::{LAST_APPLIED, is_copy};
+pub use place::{Part, SHORTEST_COPY};
+pub use shown::{Text, Values};
+pub use stack::is_named_elsewhere;
 
 /// The longest member name, as sent.
 const MAX_NAME: usize = 64 * 1024;
@@ -53,69 +57,6 @@ impl Default for Limits {
             string: 4 << 20,
             depth: 256,
         }
-    }
-}
-
-/// A string and its place.
-#[derive(Debug, Clone, Copy)]
-pub struct Text<'a> {
-    /// The string itself, decoded.
-    pub value: &'a str,
-    /// The nearest member's name.
-    pub key: Option<&'a str>,
-    /// The string that stood before as `name` or `key` beside that member, as in environment variables.
-    pub name: Option<&'a str>,
-    /// Where the nearest member is `value` or the like, whose value it is: the `name` beside it, or the name of what
-    /// it stands in.
-    pub whose: Option<&'a str>,
-    /// The string that is the item before in the same list, as in a command's words.
-    pub before: Option<&'a str>,
-    /// The first field pattern that covers the place, by index.
-    pub field: Option<usize>,
-    /// The name of the column, of a Table's cell, where it is known.
-    pub cell: Option<&'a str>,
-    /// Which part of the answer it stands in.
-    pub part: Part,
-}
-
-/// Decides about what goes by.
-pub trait Values {
-    /// Whether `out`, which is empty and is written as plain text, takes the string's place.
-    fn replace(&mut self, text: &Text<'_>, out: &mut String) -> bool;
-
-    /// Whether null takes the place of a number or bool that pattern `field` covers.
-    fn number(&mut self, field: usize) -> bool {
-        let _ = field;
-        true
-    }
-
-    /// Whether null takes the place of a number or bool in a Table's cell; its column, where it is known.
-    fn cell(&mut self, column: Option<&str>) -> bool {
-        let _ = column;
-        false
-    }
-
-    /// Whether null takes the place of a number anywhere else; the nearest member's name, and whose value it is.
-    fn bare(&mut self, key: Option<&str>, whose: Option<&str>, number: &[u8]) -> bool {
-        let _ = (key, whose, number);
-        false
-    }
-
-    /// Whether the text of a name in `managedFields` may be hidden, as [`Values::hides`] says.
-    fn reads_names(&self) -> bool {
-        false
-    }
-
-    /// Whether a text is hidden that stands in the name of a member of `managedFields`, as an item of a set or a
-    /// key of a list: the member is dropped.
-    fn hides(&mut self, text: &Text<'_>) -> bool {
-        let _ = text;
-        false
-    }
-
-    /// The list goes on: the token that asks for its next page.
-    fn list_continues(&mut self, token: &str) {
-        let _ = token;
     }
 }
 
@@ -462,7 +403,11 @@ impl Rewriter {
     ) -> Result<Event, JsonError> {
         let mut member = |name: &str| {
             let drops = self.stack.member(name, &self.fields);
-            drops || values.reads_names() && value::hides(&self.stack, name, values)
+            if !values.reads_names() || self.stack.knows() {
+                return drops;
+            }
+            self.stack.may_be_late(name);
+            drops || value::hides(&self.stack, name, values)
         };
         let drops = match token.text {
             Some(name) => member(name),
@@ -545,6 +490,10 @@ impl Rewriter {
         let child = self.stack.child();
         let hidden = match child.field {
             _ if scalar == Scalar::Null => false,
+            _ if self.stack.knows() => {
+                let whose = self.stack.whose();
+                whose.is_some() && scalar == Scalar::Number && values.bare(None, whose, token.raw)
+            }
             Some(field) => values.number(field),
             None if child.place.part() == Part::Cell => {
                 values.cell(value::column(&self.columns, &self.stack, child.place))
@@ -590,7 +539,8 @@ impl Rewriter {
         if place == Place::Columns {
             self.columns.clear();
         }
-        self.stack.push(list, counted, &self.fields);
+        let written = !matches!(self.sink, Sink::Skip(_));
+        self.stack.push(list, counted, written, &self.fields);
         cut.at += 1;
         self.expect = match list {
             true => Expect::ValueOrEnd,

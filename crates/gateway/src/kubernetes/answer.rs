@@ -404,6 +404,11 @@ impl Answer {
             match (event, objects.mark) {
                 // The object is too large to wait for: it is counted as it comes.
                 (Ok(Event::None), Some(mark)) if end - mark > OBJECT => {
+                    let masking = objects.masking.as_mut();
+                    if let Some(masking) = masking.filter(|masking| masking.has_fields()) {
+                        masking.copied.part(&mut self.out, mark);
+                    }
+                    let end = self.out.len();
                     ended.push(objects.counted(mark, end));
                     objects.parts += 1;
                     objects.mark = Some(end);
@@ -421,6 +426,7 @@ impl Answer {
                     let mark = mark.unwrap_or(end);
                     if let Some(masking) = &mut objects.masking {
                         masking.copied.hide(&mut self.out, mark);
+                        objects.rewriter.hide_late(&mut self.out, mark, masking);
                     }
                     ended.push(objects.counted(mark, self.out.len()));
                     objects.mark = None;

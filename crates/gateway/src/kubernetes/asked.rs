@@ -5,17 +5,20 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use weir_audit::{LabelledColumns, Names};
+use weir_detect::{Kind, names_secret};
 use weir_policy::{
     Endpoint, KubernetesEffect as Effect, KubernetesOperation, KubernetesResource, LabelId,
     LabelUse, Operation, Output, Scope, Use,
 };
-use weir_wire_kube::body::{self, BodyFacts};
+use weir_wire_kube::body::{self, BodyFacts, Taken};
+use weir_wire_kube::rewrite::is_named_elsewhere;
 use weir_wire_kube::{BodyKind, FieldPattern, Known, Request, Resource, Segment};
 use weir_wire_ssh::command::{self, Command};
 
 use super::builtin;
 use super::conditions::Carried;
 use super::effects;
+use super::objects::HANDLES;
 use crate::command::stated;
 
 /// Verbs whose requests carry an object.
@@ -32,6 +35,8 @@ pub(super) struct Asked {
     pub(super) request: Request,
     pub(super) foreign: bool,
     effects: Vec<Effect>,
+    /// Verbs that it may amount to, beside its own.
+    also: &'static [&'static str],
     command: Option<Command>,
     /// Labelled fields of the resource.
     pub(super) labels: Vec<(FieldPattern, LabelId)>,
@@ -87,8 +92,10 @@ impl Asked {
         let words = request.command();
         let command =
             (!words.is_empty()).then(|| command::analyze(shell_text(&words).as_bytes(), &[]));
+        let applies = object.is_some_and(|object| object.kind.applies());
         let mut asked = Self {
             effects: effects::of(&request),
+            also: effects::also(&request, applies),
             foreign,
             command,
             labels: Vec::new(),
@@ -141,8 +148,13 @@ impl Asked {
 
     fn read_object(&mut self, resource: &Resource, object: &Object<'_>, scope: &Scope) {
         let facts = body::facts(resource, object.kind, object.bytes);
-        if facts.reads_secrets {
+        // A ConfigMap that has labelled fields is as good as a Secret.
+        let labelled = || !scope.labels().of_resource("", "configmaps").is_empty();
+        if facts.reads_secrets || facts.reads_configs && labelled() {
             self.effects.push(Effect::MountsSecrets);
+        }
+        if facts.names_secrets {
+            self.effects.push(Effect::NamesSecrets);
         }
         if facts.service_account.is_some() {
             self.effects.push(Effect::NamesServiceAccount);
@@ -159,6 +171,7 @@ impl Asked {
             self.effects.push(Effect::IssuesCredentials);
         }
         self.read_fields(&facts, object.kind);
+        self.read_names(&facts, scope);
         let constants = scope.constant_masks();
         let is_mask = |text: &str| constants.iter().any(|mask| mask == text) || is_starred(text);
         self.masked_value_written = scope.has_masks() && facts.any_string(is_mask);
@@ -167,6 +180,7 @@ impl Asked {
             if matters {
                 let all = [
                     Effect::MountsSecrets,
+                    Effect::NamesSecrets,
                     Effect::NamesServiceAccount,
                     Effect::Privileged,
                 ];
@@ -179,17 +193,43 @@ impl Asked {
         }
     }
 
+    /// A JSON patch takes values that are found by the names beside or above them away from these, or compares them,
+    /// or puts any value where none is looked for.
+    fn read_names(&mut self, facts: &BodyFacts, scope: &Scope) {
+        let says = |name: &str| names_secret(name) || is_named_elsewhere(name);
+        for (name, taken) in facts.taken() {
+            let how = match (name, taken) {
+                (Some(name), Taken::Compared) if says(name) => Use::Predicate,
+                (Some(name), Taken::From) if says(name) => Use::Write,
+                // What lies in a list may be a word behind its name.
+                (None, Taken::From) => Use::Write,
+                (Some(name), Taken::To) if HANDLES.contains(&name) => {
+                    let all = scope.detected_by(|_| true);
+                    self.uses.extend(all.map(|id| used(id, Use::Write)));
+                    continue;
+                }
+                _ => continue,
+            };
+            let by_name = scope.detected_by(|detector| detector.parse() == Ok(Kind::Password));
+            self.uses.extend(by_name.map(|id| used(id, how)));
+        }
+    }
+
     /// How the object of a request uses labelled fields.
     fn read_fields(&mut self, facts: &BodyFacts, kind: BodyKind) {
         let forced = self.request.query.flag("force");
-        let conflicts = matches!(kind, BodyKind::ApplyYaml | BodyKind::ApplyCbor) && !forced;
+        let conflicts = kind.applies() && !forced;
+        // What is to be created is not compared with anything.
+        let resource = self.request.resource.as_ref();
+        let creates = self.request.verb == "create"
+            && resource.is_some_and(|resource| resource.subresource.is_empty());
         for (pattern, id) in &self.labels {
             if facts.tests_or_copies(pattern) {
                 self.uses.push(used(*id, Use::Write));
             }
             // A conflict, or what a dry run answers, tells whether the value is the one that is there.
             let sets = facts.sets(pattern) || facts.sets_applied(pattern);
-            if sets && (conflicts || self.request.dry_run) {
+            if sets && (conflicts || self.request.dry_run && !creates) {
                 self.uses.push(used(*id, Use::Predicate));
             }
         }
@@ -232,6 +272,7 @@ impl Asked {
         };
         with(&Operation::Kubernetes(&KubernetesOperation {
             verb: self.request.verb,
+            also: self.also,
             endpoint,
             effects: &self.effects,
             foreign_identity: self.foreign,

@@ -40,6 +40,40 @@ pub(super) fn of(request: &Request) -> Vec<Effect> {
     effects
 }
 
+/// Resources, by group, that a PUT makes where they are not there: `AllowCreateOnUpdate` of the API server's.
+const PUT_MAKES: [(&str, &[&str]); 5] = [
+    ("", &["endpoints", "events", "limitranges", "services"]),
+    ("coordination.k8s.io", &["leasecandidates", "leases"]),
+    ("events.k8s.io", &["events"]),
+    ("node.k8s.io", &["runtimeclasses"]),
+    (
+        RBAC,
+        &[
+            "clusterrolebindings",
+            "clusterroles",
+            "rolebindings",
+            "roles",
+        ],
+    ),
+];
+
+/// Verbs that a request may amount to, beside its own: what is applied, and some of what is put, is created where it
+/// is not there; a collection, and pods by an eviction, are deleted. `applies`: its body is a server-side apply.
+pub(super) fn also(request: &Request, applies: bool) -> &'static [&'static str] {
+    let Some(resource) = &request.resource else {
+        return &[];
+    };
+    let (group, kind) = (resource.group.as_str(), resource.resource.as_str());
+    let puts = |(known, kinds): &(&str, &[&str])| *known == group && kinds.contains(&kind);
+    match (request.verb, resource.subresource.as_str()) {
+        ("patch", "") if applies => &["create"],
+        ("update", "") if PUT_MAKES.iter().any(puts) => &["create"],
+        ("create", "eviction") => &["delete"],
+        ("deletecollection", _) => &["delete"],
+        _ => &[],
+    }
+}
+
 /// Whether the object of a request decides what the request brings about.
 pub(super) fn depends_on_object(resource: &Resource) -> bool {
     let (group, kind) = (resource.group.as_str(), resource.resource.as_str());
@@ -134,6 +168,40 @@ mod tests {
             let field = FieldPattern::parse(field).unwrap();
             let quotes = refusal_quotes(&request.resource.unwrap(), [&field].into_iter());
             assert_eq!(quotes, expected, "{path} {field}");
+        }
+    }
+
+    #[test]
+    fn what_makes_or_takes_away_by_another_way_amounts_to_that() {
+        for (method, path, applies, expected) in [
+            (
+                "PATCH",
+                "/api/v1/namespaces/n/pods/p",
+                true,
+                &["create"][..],
+            ),
+            ("PATCH", "/api/v1/namespaces/n/pods/p", false, &[]),
+            ("PATCH", "/api/v1/namespaces/n/pods/p/status", true, &[]),
+            ("PUT", "/api/v1/namespaces/n/services/s", false, &["create"]),
+            ("PUT", "/api/v1/namespaces/n/pods/p", false, &[]),
+            (
+                "PUT",
+                "/apis/rbac.authorization.k8s.io/v1/clusterroles/x",
+                false,
+                &["create"],
+            ),
+            (
+                "POST",
+                "/api/v1/namespaces/n/pods/p/eviction",
+                false,
+                &["delete"],
+            ),
+            ("DELETE", "/api/v1/namespaces/n/pods", false, &["delete"]),
+            ("DELETE", "/api/v1/namespaces/n/pods/p", false, &[]),
+            ("GET", "/api/v1/namespaces/n/pods", false, &[]),
+        ] {
+            let request = weir_wire_kube::parse(method, path, None).unwrap();
+            assert_eq!(also(&request, applies), expected, "{method} {path}");
         }
     }
 

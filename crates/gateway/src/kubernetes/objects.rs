@@ -1,5 +1,8 @@
 //! Which values of an object are shown, and what stands in place of the others.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -133,6 +136,15 @@ impl Masks {
         self.scanner.as_ref()
     }
 
+    /// What stands in place of what may hold any of the named fields.
+    fn instead(&self) -> String {
+        match self.masked.first().map(|masked| &masked.shown) {
+            Some(Shown::Fixed(text)) => String::from_utf8_lossy(text).into_owned(),
+            // Nobody types it: see what counts as a mask that is written back.
+            _ => "********".to_owned(),
+        }
+    }
+
     /// Whether the resource has fields that are masked by name.
     pub(super) fn has_fields(&self) -> bool {
         !self.masked.is_empty()
@@ -140,7 +152,7 @@ impl Masks {
 }
 
 /// Members of metadata by which objects and lists are found again.
-const HANDLES: [&str; 10] = [
+pub(super) const HANDLES: [&str; 10] = [
     "apiVersion",
     "continue",
     "generateName",
@@ -154,6 +166,18 @@ const HANDLES: [&str; 10] = [
 ];
 /// The shortest and the longest text in Base64 that is looked into.
 const ENCODED: std::ops::Range<usize> = 16..1 << 20;
+
+/// Members that hold the words of a command.
+const COMMANDS: [&str; 8] = [
+    "args",
+    "argument",
+    "arguments",
+    "argv",
+    "cmd",
+    "command",
+    "commands",
+    "entrypoint",
+];
 
 /// The shortest number that is a secret where its name says so.
 const SHORTEST_NUMBER: usize = 6;
@@ -186,13 +210,18 @@ pub(super) struct Masking {
 impl Masking {
     pub(super) fn new(masks: Masks) -> Self {
         Self {
+            copied: Copies::new(masks.instead()),
             masks,
             spans: Vec::new(),
             buffer: Vec::new(),
-            copied: Copies::default(),
             labels: BTreeSet::new(),
             continues: None,
         }
+    }
+
+    /// Whether some fields are masked by name.
+    pub(super) fn has_fields(&self) -> bool {
+        self.masks.has_fields()
     }
 
     /// A text in whose words values may stand, masked; none where it holds none.
@@ -274,6 +303,13 @@ impl Masking {
 }
 
 impl Masking {
+    /// Whether a value is what is shown in place of secrets.
+    fn is_mask(&self, value: &str) -> bool {
+        let scanner = self.masks.scanner.as_ref();
+        let shown = scanner.and_then(|scanner| scanner.shown(Kind::Password));
+        matches!(shown, Some(Shown::Fixed(mask)) if **mask == *value.as_bytes())
+    }
+
     /// Text in Base64, as `binaryData` has it, and as people write it elsewhere.
     fn scan_encoded(&mut self, value: &str, out: &mut String) -> bool {
         let digit = |b: &u8| b.is_ascii_alphanumeric() | matches!(b, b'+' | b'/' | b'=' | b'\n');
@@ -309,6 +345,12 @@ impl Values for Masking {
         if let Some(index) = text.field {
             return self.named(index, text.value, out);
         }
+        if self.masks.has_fields()
+            && let Some(instead) = self.copied.may_hold(text)
+        {
+            out.push_str(instead);
+            return true;
+        }
         // What names an object, or a list's rest, is sent back: it is nobody's secret.
         if text.part == Part::Identity && text.key.is_some_and(|key| HANDLES.contains(&key)) {
             return false;
@@ -328,6 +370,8 @@ impl Values for Masking {
         // `--password`, and then the password, as two words of a command.
         let option = text.before.and_then(|before| before.strip_prefix('-'));
         let by_name = by_name || named(option.map(|name| name.trim_start_matches('-')));
+        let word = text.before.filter(|_| is_word_of_command(text));
+        let by_name = by_name || named(word);
         let bytes = self.masks.bytes && text.part == Part::Body;
         if (by_name || named(text.key)) && self.secret(text.value, bytes, out) {
             return true;
@@ -367,9 +411,31 @@ impl Values for Masking {
         self.masks.scanner.is_some()
     }
 
+    fn names_hidden(&mut self, name: &str) -> bool {
+        names_secret(name)
+    }
+
+    fn late(&mut self, name: &str, value: &str, part: Part, out: &mut String) -> bool {
+        let bytes = self.masks.bytes && part == Part::Body;
+        let masked = self.is_mask(value);
+        !masked && is_secret_name(name, value) && self.secret(value, bytes, out)
+    }
+
     fn hides(&mut self, text: &Text<'_>) -> bool {
         self.replace(text, &mut String::new())
     }
+}
+
+/// Whether a text is one word of a command whose word before may name it: `password`, and then the password. What
+/// is an option is no value, and behind `secret` stands the name of one.
+fn is_word_of_command(text: &Text<'_>) -> bool {
+    const NOT: [&str; 2] = ["secret", "secrets"];
+    let command = text.key.is_some_and(|key| COMMANDS.contains(&key));
+    let before = text.before.is_some_and(|before| {
+        !before.contains(char::is_whitespace)
+            && !NOT.contains(&before.to_ascii_lowercase().as_str())
+    });
+    command && before && !text.value.starts_with('-')
 }
 
 /// Whether a name says that the value beside it is a secret, and the value may be one.
@@ -397,275 +463,5 @@ impl Values for Counting {
         if !token.is_empty() {
             self.continues = Some(token.to_owned());
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use weir_detect::mask::TokenKey;
-    use weir_policy::{Mask, ValueMask};
-    use weir_wire_kube::rewrite::{Event, Limits, Rewriter};
-
-    use super::*;
-
-    /// Looks for passwords and tokens.
-    fn looks_like() -> Option<Arc<Scanner>> {
-        let value = ValueMask {
-            label: LabelId(0),
-            detectors: ["password_assignment".to_owned(), "url_password".to_owned()].into(),
-            mask: Mask::Constant("[masked]".into()),
-        };
-        let name = |_| Some(Arc::from("secret.looks-like"));
-        let key = Arc::new(TokenKey::new(b"key"));
-        Scanner::new(&[value], name, &key)
-    }
-
-    /// What is shown of an answer where they are looked for, and no field has a label.
-    fn shown(json: &str) -> String {
-        rewritten(
-            Masks::of(None, Vec::new(), Arc::from([]), looks_like()),
-            json,
-        )
-    }
-
-    fn rewritten(masks: Masks, json: &str) -> String {
-        let mut rewriter = Rewriter::new(masks.patterns(), Limits::default());
-        let mut masking = Masking::new(masks);
-        let (mut rest, mut out) = (json.as_bytes(), Vec::new());
-        while rewriter.feed(&mut rest, &mut out, &mut masking) != Ok(Event::None) {}
-        rewriter.finish().unwrap();
-        String::from_utf8(out).unwrap()
-    }
-
-    #[test]
-    fn values_are_found_by_what_stands_beside_them() {
-        for (json, expected) in [
-            (
-                r#"{"data":{"password":"x1"}}"#,
-                r#"{"data":{"password":"[masked]"}}"#,
-            ),
-            (
-                r#"{"spec":{"env":[{"name":"DB_PASSWORD","value":"x1"}]}}"#,
-                r#"{"spec":{"env":[{"name":"DB_PASSWORD","value":"[masked]"}]}}"#,
-            ),
-            (
-                r#"{"spec":{"password":{"value":"x1"},"b":{"valueFrom":{"literal":"x1"}}}}"#,
-                r#"{"spec":{"password":{"value":"[masked]"},"b":{"valueFrom":{"literal":"x1"}}}}"#,
-            ),
-            (
-                r#"{"spec":{"env":[{"name":"DB_PASSWORD","values":["x1"]}]}}"#,
-                r#"{"spec":{"env":[{"name":"DB_PASSWORD","values":["[masked]"]}]}}"#,
-            ),
-            (
-                r#"{"spec":{"password":87654321,"maxTokens":87654321,"tokens":4096}}"#,
-                r#"{"spec":{"password":null,"maxTokens":87654321,"tokens":4096}}"#,
-            ),
-            (
-                r#"{"spec":{"passwordSecretRef":{"name":"db","key":"x1"}}}"#,
-                r#"{"spec":{"passwordSecretRef":{"name":"db","key":"x1"}}}"#,
-            ),
-            (
-                r#"{"spec":{"params":[{"key":"api_key","value":"x1"}]}}"#,
-                r#"{"spec":{"params":[{"key":"api_key","value":"[masked]"}]}}"#,
-            ),
-            (
-                r#"{"spec":{"args":["--db-password","x1","--verbose","x2"]}}"#,
-                r#"{"spec":{"args":["--db-password","[masked]","--verbose","x2"]}}"#,
-            ),
-        ] {
-            assert_eq!(shown(json), expected);
-        }
-    }
-
-    #[test]
-    fn text_in_base64_is_looked_into() {
-        let plain = "db:\n  user: app\n  password: hunter2-and-more\n";
-        let masked = "db:\n  user: app\n  password: [masked]\n";
-        let wrap = |text: &str| {
-            format!(
-                r#"{{"binaryData":{{"a.yml":"{}"}}}}"#,
-                STANDARD.encode(text)
-            )
-        };
-        assert_eq!(shown(&wrap(plain)), wrap(masked));
-        let harmless = wrap("color: blue\nsize: large\n");
-        assert_eq!(shown(&harmless), harmless);
-    }
-
-    #[test]
-    fn bytes_in_base64_are_looked_into_as_well() {
-        let wrap = |bytes: &[u8]| {
-            format!(
-                r#"{{"binaryData":{{"a.bin":"{}"}}}}"#,
-                STANDARD.encode(bytes)
-            )
-        };
-        let value = shown(&wrap(b"\xff\xfe\n\npassword: hunter2-and-more\n"));
-        assert_eq!(value, wrap(b"\xff\xfe\n\npassword: [masked]\n"));
-    }
-
-    /// What is shown of an answer about a resource where these fields are masked.
-    fn named(group: &str, resource: &str, fields: &[&str], json: &str) -> String {
-        let resource = Resource {
-            group: group.to_owned(),
-            resource: resource.to_owned(),
-            ..Resource::default()
-        };
-        let key = Arc::new(TokenKey::new(b"key"));
-        let mask = Mask::Constant("[masked]".into());
-        let patterns: Vec<FieldPattern> = fields
-            .iter()
-            .map(|field| FieldPattern::parse(field).unwrap())
-            .collect();
-        let masked = patterns.iter().map(|_| Masked {
-            label: Arc::from("secret.kubernetes"),
-            shown: Shown::new(mask.clone(), &key),
-        });
-        let masked = masked.collect();
-        rewritten(Masks::of(Some(&resource), patterns, masked, None), json)
-    }
-
-    #[test]
-    fn cells_that_may_show_a_labelled_field_are_hidden() {
-        let table = |columns: &[&str], cells: &str| {
-            let columns: Vec<String> = columns
-                .iter()
-                .map(|name| format!(r#"{{"name":"{name}"}}"#))
-                .collect();
-            let columns = columns.join(",");
-            format!(
-                r#"{{"kind":"Table","columnDefinitions":[{columns}],"rows":[{{"cells":{cells}}}]}}"#
-            )
-        };
-        let own = ["Name", "Pin", "Type", "Age"];
-        let pods = ["Name", "Ready", "Status", "IP"];
-        let text = r#"["a",4711,"t","5d"]"#;
-        let pod = r#"["p","1/1","Running","10.0.0.1"]"#;
-        for (group, resource, field, columns, cells, expected) in [
-            (
-                "x.io",
-                "widgets",
-                "spec.pin",
-                &own,
-                text,
-                r#"["a",null,"t","5d"]"#,
-            ),
-            (
-                "x.io",
-                "widgets",
-                "spec.*",
-                &own,
-                text,
-                r#"["a",null,"[masked]","5d"]"#,
-            ),
-            (
-                "",
-                "pods",
-                "status.podIP",
-                &pods,
-                pod,
-                r#"["p","1/1","[masked]","[masked]"]"#,
-            ),
-            (
-                "",
-                "pods",
-                "spec.containers[*].env[*].value",
-                &pods,
-                pod,
-                pod,
-            ),
-            (
-                "",
-                "secrets",
-                "data.*",
-                &["Name", "Type", "Data", "Age"],
-                r#"["s","Opaque",2,"5d"]"#,
-                r#"["s","Opaque",2,"5d"]"#,
-            ),
-            (
-                "things.k8s.io",
-                "things",
-                "spec.env",
-                &["Name", "Env", "Pin", "Age"],
-                r#"["a","v","w","5d"]"#,
-                r#"["a","[masked]","[masked]","5d"]"#,
-            ),
-            (
-                "",
-                "secrets",
-                "type",
-                &["Name", "Type", "Data", "Age"],
-                r#"["s","kubernetes.io/tls",2,"5d"]"#,
-                r#"["s","[masked]",2,"5d"]"#,
-            ),
-        ] {
-            let shown = named(group, resource, &[field], &table(columns, cells));
-            assert_eq!(shown, table(columns, expected), "{resource} {field}");
-        }
-        // A column that is not known may be any.
-        let rows = r#"{"kind":"Table","rows":[{"cells":["a",1]}]}"#;
-        let shown = named("x.io", "widgets", &["spec.pin"], rows);
-        assert_eq!(
-            shown,
-            r#"{"kind":"Table","rows":[{"cells":["[masked]",null]}]}"#
-        );
-    }
-
-    #[test]
-    fn a_secret_that_is_masked_by_its_name_stays_base64() {
-        let secret = Resource {
-            resource: "secrets".to_owned(),
-            ..Resource::default()
-        };
-        let masks = Masks::of(Some(&secret), Vec::new(), Arc::from([]), looks_like());
-        let json = format!(
-            r#"{{"kind":"Secret","metadata":{{"annotations":{{"password":"cGxhaW4="}}}},"data":{{"password":"{}"}}}}"#,
-            STANDARD.encode("x1")
-        );
-        assert_eq!(
-            rewritten(masks, &json),
-            format!(
-                r#"{{"kind":"Secret","metadata":{{"annotations":{{"password":"[masked]"}}}},"data":{{"password":"{}"}}}}"#,
-                STANDARD.encode("[masked]")
-            )
-        );
-    }
-
-    #[test]
-    fn what_managed_fields_name_by_its_value_is_dropped_where_it_would_be_masked() {
-        let wrap = |fields: &str| {
-            format!(r#"{{"metadata":{{"managedFields":[{{"fieldsV1":{fields}}}]}}}}"#)
-        };
-        let tags =
-            r#"{"f:spec":{"f:tags":{".":{},"v:\"password=hunter2-and-more\"":{},"v:\"b\"":{}}}}"#;
-        let users =
-            r#"{"f:spec":{"f:users":{"k:{\"token\":\"x1\"}":{".":{}},"k:{\"name\":\"b\"}":{}}}}"#;
-        assert_eq!(
-            shown(&wrap(tags)),
-            wrap(r#"{"f:spec":{"f:tags":{".":{},"v:\"b\"":{}}}}"#)
-        );
-        assert_eq!(
-            shown(&wrap(users)),
-            wrap(r#"{"f:spec":{"f:users":{"k:{\"name\":\"b\"}":{}}}}"#)
-        );
-        let harmless = wrap(r#"{"f:spec":{"f:finalizers":{"v:\"a.b/c\"":{}}}}"#);
-        assert_eq!(shown(&harmless), harmless);
-    }
-
-    #[test]
-    fn what_clients_send_back_is_never_masked() {
-        let list = r#"{"kind":"PodList","metadata":{"continue":"password=hunter2-and-more","resourceVersion":"7"},"items":[{"metadata":{"name":"password=x","uid":"u"}}]}"#;
-        assert_eq!(shown(list), list);
-        let label = r#"{"metadata":{"labels":{"password":"x1"}}}"#;
-        assert_eq!(
-            shown(label),
-            r#"{"metadata":{"labels":{"password":"[masked]"}}}"#
-        );
-        // A label may have the name of what names an object.
-        let label = r#"{"metadata":{"labels":{"name":"password=hunter2-and-more"}}}"#;
-        assert_eq!(
-            shown(label),
-            r#"{"metadata":{"labels":{"name":"password=[masked]"}}}"#
-        );
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! A restricting rule counts what a request leaves open as meant: a list may hold an object of any
 //! name, a list over all namespaces one of any namespace. An Allow rule counts it as not meant, and one
-//! that names no subresource allows none: who may read pods may not run commands in them.
+//! that names no subresource allows none: who may read pods may not run commands in them. So it is with verbs:
+//! an apply may create what it names, which a rule about `create` restricts, and an Allow rule has to name.
 
 use super::ssh::{is_within, may_run, of_sql, test};
 use super::{Facts, Field};
@@ -11,6 +12,9 @@ use crate::name::Glob;
 use crate::rule::Match;
 
 use weir_condition::{Condition, Object};
+
+/// The verb of what makes objects.
+const CREATE: &str = "create";
 
 /// The restricting reading.
 pub(super) fn restricts(matches: &Match, facts: &Facts<'_>) -> Result<(), Field> {
@@ -21,7 +25,8 @@ pub(super) fn restricts(matches: &Match, facts: &Facts<'_>) -> Result<(), Field>
     let Some(kubernetes) = &matches.kubernetes else {
         return Ok(());
     };
-    test(Field::Verbs, one(&kubernetes.verbs, operation.verb))?;
+    let mut verbs = operation.verbs();
+    test(Field::Verbs, verbs.any(|verb| one(&kubernetes.verbs, verb)))?;
     endpoint(kubernetes, &operation.endpoint, true)?;
     test(
         Field::KubernetesEffects,
@@ -40,7 +45,12 @@ pub(super) fn restricts(matches: &Match, facts: &Facts<'_>) -> Result<(), Field>
         true => &Object::Another,
         false => &operation.object,
     };
-    let holds = |when: &Condition| when.restricts(&operation.request(), object);
+    let holds = |when: &Condition| {
+        let mut verbs = operation.verbs();
+        verbs.any(|verb| {
+            one(&kubernetes.verbs, verb) && when.restricts(&operation.request(verb), object)
+        })
+    };
     test(Field::When, kubernetes.when.as_ref().is_none_or(holds))
 }
 
@@ -54,7 +64,11 @@ pub(super) fn allows(matches: &Match, facts: &Facts<'_>) -> Result<(), Field> {
         test(Field::ForeignIdentity, !operation.foreign_identity)?;
         return test(Field::Resources, !has_subresource(&operation.endpoint));
     };
-    test(Field::Verbs, one(&kubernetes.verbs, operation.verb))?;
+    // Whether the object is there already is not known.
+    let mut makes = operation.also.iter().filter(|verb| **verb == CREATE);
+    let named =
+        one(&kubernetes.verbs, operation.verb) && makes.all(|verb| one(&kubernetes.verbs, verb));
+    test(Field::Verbs, named)?;
     endpoint(kubernetes, &operation.endpoint, false)?;
     let named = |effect| kubernetes.effects.contains(effect);
     test(
@@ -70,7 +84,8 @@ pub(super) fn allows(matches: &Match, facts: &Facts<'_>) -> Result<(), Field> {
         Field::ForeignIdentity,
         kubernetes.foreign_identity == operation.foreign_identity,
     )?;
-    let holds = |when: &Condition| when.allows(&operation.request(), &operation.object);
+    let holds =
+        |when: &Condition| when.allows(&operation.request(operation.verb), &operation.object);
     test(Field::When, kubernetes.when.as_ref().is_none_or(holds))
 }
 
@@ -148,7 +163,19 @@ fn of_resource(
         Field::Namespaces,
         open(&kubernetes.namespaces, resource.namespace),
     )?;
-    test(Field::Names, open(&kubernetes.names, resource.name))
+    // A proxy's name may say scheme and port: `https:NAME:443`.
+    let proxied = resource
+        .name
+        .filter(|_| unknown && resource.subresource == "proxy");
+    let plain = proxied.map(|name| {
+        let mut parts = name.split(':');
+        let (first, second) = (parts.next(), parts.next());
+        let third = parts.next();
+        third.and(second).or(first).unwrap_or(name)
+    });
+    let named = open(&kubernetes.names, resource.name)
+        || plain.is_some_and(|name| one(&kubernetes.names, name));
+    test(Field::Names, named)
 }
 
 const fn names_resources(kubernetes: &KubernetesMatch) -> bool {

@@ -393,3 +393,77 @@ fn a_condition_that_is_not_known_to_hold_restricts_and_allows_nothing() {
     );
     assert!(!sql.starts_with("deny"), "{sql}");
 }
+
+#[test]
+fn what_may_create_or_deletes_by_another_way_is_meant_by_rules_that_restrict_that() {
+    let verbs = |list: &[&str]| KubernetesMatch {
+        verbs: globs(list),
+        ..KubernetesMatch::default()
+    };
+    let apply = KubernetesOperation {
+        verb: "patch",
+        also: &["create"],
+        ..get(resource("pods"))
+    };
+    let all = KubernetesOperation {
+        verb: "deletecollection",
+        also: &["delete"],
+        ..get(KubernetesResource {
+            name: None,
+            ..resource("pods")
+        })
+    };
+    for (operation, named, denied, allowed) in [
+        (&apply, &["create"][..], true, false),
+        (&apply, &["patch"], true, false),
+        (&apply, &["create", "patch"], true, true),
+        (&apply, &["update"], false, false),
+        (&all, &["delete"], true, false),
+        (&all, &["deletecollection"], true, true),
+    ] {
+        let matches = kubernetes(verbs(named));
+        let deny = on(&[(DENY, matches.clone())], operation);
+        assert_eq!(deny.starts_with("deny"), denied, "{named:?}: {deny}");
+        let allow = by(DefaultAction::Deny, &[(ALLOW, matches)], operation);
+        assert_eq!(!allow.starts_with("deny"), allowed, "{named:?}: {allow}");
+    }
+    // A condition may ask for the verb; under a verb that the rule does not name it says nothing.
+    for (named, text, denied) in [
+        (&[][..], "request.verb == 'create'", true),
+        (&["create"], "request.verb != 'patch'", true),
+        (&["create"], "request.verb == 'patch'", false),
+    ] {
+        let matches = kubernetes(KubernetesMatch {
+            when: Some(weir_condition::Condition::parse(text).unwrap()),
+            ..verbs(named)
+        });
+        let deny = on(&[(DENY, matches)], &apply);
+        assert_eq!(deny.starts_with("deny"), denied, "{text}: {deny}");
+    }
+}
+
+#[test]
+fn a_proxy_is_named_by_what_stands_between_scheme_and_port() {
+    for (name, denied) in [
+        ("db", true),
+        ("db:443", true),
+        ("https:db:443", true),
+        ("https:other:443", false),
+        ("other:db", false),
+    ] {
+        let operation = get(KubernetesResource {
+            subresource: "proxy",
+            name: Some(name),
+            ..resource("services")
+        });
+        let named = |names: &[&str]| KubernetesMatch {
+            subresources: globs(&["proxy"]),
+            names: globs(names),
+            ..KubernetesMatch::default()
+        };
+        let all = kubernetes(named(&[]));
+        let rules = [(ALLOW, all), (DENY, kubernetes(named(&["db"])))];
+        let told = on(&rules, &operation);
+        assert_eq!(told.starts_with("deny"), denied, "{name}: {told}");
+    }
+}

@@ -1,8 +1,8 @@
 //! What workloads do, by the names of their fields wherever a pod's template may stand.
 //!
-//! Which custom resources make pods is not known: of what they name, a Secret counts that is given to a pod by
+//! Which custom resources make pods is not known: of what they name, a Secret counts as read that is given to a pod by
 //! a name or a shape that says so, and not one that a controller reads or writes itself (`tls.secretName`,
-//! `privateKeySecretRef`, `secretStoreRef`).
+//! `privateKeySecretRef`, `secretStoreRef`). Whatever seems to be the name of one is named.
 
 use serde_json::Value;
 
@@ -53,6 +53,8 @@ const OF_WORKFLOWS: [&str; 16] = [
 #[derive(Debug, Default)]
 pub(super) struct Pod {
     pub(super) reads_secrets: bool,
+    pub(super) reads_configs: bool,
+    pub(super) names_secrets: bool,
     pub(super) privileged: bool,
     pub(super) service_account: Option<ServiceAccount>,
     pub(super) secret_type: Option<String>,
@@ -85,6 +87,8 @@ impl Pod {
     pub(super) fn may_do_anything(&mut self) {
         if !self.text {
             self.reads_secrets = true;
+            self.reads_configs = true;
+            self.names_secrets = true;
             self.privileged = true;
             self.service_account = Some(ServiceAccount::Any);
         }
@@ -134,6 +138,7 @@ impl Pod {
                     self.walk(names, item);
                 }
             }
+            Value::String(text) => self.names_secrets |= is_manifest(text),
             _ => {}
         }
     }
@@ -148,7 +153,12 @@ impl Pod {
             let mut above = names.iter().rev().copied();
             above.find(|name| !is_index(name)).unwrap_or_default()
         };
+        let kind = name == "kind" && !names.is_empty() && value.as_str() == Some("Secret");
+        self.names_secrets |= kind || some && !self.writes && says_secret(name);
         match name {
+            "configMapKeyRef" => self.reads_configs |= on,
+            "configMapRef" if of_pod() => self.reads_configs |= on,
+            "configMap" if of_pod() || is("sources") => self.reads_configs |= on,
             "secretKeyRef" => self.reads_secrets |= on,
             _ if OF_DRIVERS.contains(&name) => self.reads_secrets |= on,
             "secretRef" if of_pod() => self.reads_secrets |= on,
@@ -229,24 +239,43 @@ fn names_secret(parameter: &str) -> bool {
 /// Whether a member's name says that a Secret is mounted, or becomes variables: `extraSecretMounts`,
 /// `envFromSecrets`, `envSecretKeyRefs`.
 fn mounts(name: &str) -> bool {
-    if !name.bytes().all(|b| b.is_ascii_alphanumeric()) {
-        return false;
-    }
-    let begins = |(at, b): (usize, u8)| (at == 0 || b.is_ascii_uppercase()).then_some(at);
     let (mut secret, mut mount) = (false, false);
-    for at in name.bytes().enumerate().filter_map(begins) {
-        let word = name.get(at..).unwrap_or_default();
-        let rest = word.get(1..).unwrap_or_default();
-        let end = rest.find(|c: char| c.is_ascii_uppercase());
-        let word = end.map_or(word, |end| word.get(..=end).unwrap_or(word));
-        let word = word.to_ascii_lowercase();
-        match word.strip_suffix('s').unwrap_or(&word) {
+    for word in words(name) {
+        match word.as_str() {
             "secret" => secret = true,
             "mount" | "mounted" | "volume" | "env" | "environment" => mount = true,
             _ => {}
         }
     }
     secret && mount
+}
+
+/// Whether a member's name says that it names a Secret: `existingSecret`, `secretRef`, `fromSecret`. What a place to
+/// keep them, or their shape, is called does not.
+fn says_secret(name: &str) -> bool {
+    let other = |word: &String| matches!(word.as_str(), "store" | "template" | "type" | "class");
+    words(name).any(|word| word == "secret") && !words(name).any(|word| other(&word))
+}
+
+/// Whether a text is a manifest that names a Secret, or may be one.
+fn is_manifest(text: &str) -> bool {
+    let mut names = ["secretKeyRef", "secretName", "secretRef"].iter();
+    names.any(|name| text.contains(name))
+}
+
+/// The words of a member's name, in lower case and in the singular; none of a name that is not made of them.
+fn words(name: &str) -> impl Iterator<Item = String> {
+    let plain = name.bytes().all(|b| b.is_ascii_alphanumeric());
+    let begins = |(at, b): (usize, u8)| (at == 0 || b.is_ascii_uppercase()).then_some(at);
+    let begins = name.bytes().enumerate().filter_map(begins);
+    begins.filter(move |_| plain).map(|at| {
+        let word = name.get(at..).unwrap_or_default();
+        let rest = word.get(1..).unwrap_or_default();
+        let end = rest.find(|c: char| c.is_ascii_uppercase());
+        let word = end.map_or(word, |end| word.get(..=end).unwrap_or(word));
+        let word = word.to_ascii_lowercase();
+        word.strip_suffix('s').unwrap_or(&word).to_owned()
+    })
 }
 
 fn is_empty(value: &Value) -> bool {

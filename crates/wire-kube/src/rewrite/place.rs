@@ -10,8 +10,11 @@ const COPIES: [&str; 4] = [
     "/original",
 ];
 
+/// The shortest value whose copies are looked for in other words.
+pub const SHORTEST_COPY: usize = 8;
+
 /// Whether an annotation of this name is a copy of what was applied.
-pub(super) fn is_copy(name: &str) -> bool {
+pub(crate) fn is_copy(name: &str) -> bool {
     COPIES.iter().any(|copy| name.ends_with(copy))
 }
 

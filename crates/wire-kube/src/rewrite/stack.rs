@@ -8,23 +8,46 @@ use crate::field::Progress;
 const MAX_SIBLING: usize = 256;
 /// Members beside a value that say whose it is, and those that do where neither of these is there.
 const NAMES: [&str; 2] = ["name", "key"];
-const LESSER_NAMES: [&str; 5] = ["parameter", "param", "variable", "option", "property"];
+const LESSER_NAMES: [&str; 12] = [
+    "parameter",
+    "param",
+    "variable",
+    "option",
+    "property",
+    "env",
+    "envVar",
+    "field",
+    "header",
+    "k",
+    "setting",
+    "var",
+];
 /// Members that say nothing of the value in them: it is the one of what stands above.
-const VALUES: [&str; 13] = [
+const VALUES: [&str; 17] = [
     "content",
+    "contents",
     "data",
     "default",
     "defaultValue",
     "inline",
     "literal",
     "plain",
+    "raw",
     "string",
     "stringValue",
+    "text",
+    "v",
     "val",
     "value",
     "valueFrom",
     "values",
 ];
+/// Whether a member of this name says nothing of the value in it: what it is, names beside or above it say.
+#[must_use]
+pub fn is_named_elsewhere(member: &str) -> bool {
+    VALUES.contains(&member)
+}
+
 /// How deep most objects are.
 const USUAL_DEPTH: usize = 8;
 /// Names above this do not stay in memory.
@@ -41,7 +64,18 @@ pub(super) struct Stack {
     root: Child,
     /// The fields of an object may begin at any place.
     anywhere: bool,
+    /// How many objects have begun, from the one that is counted on.
+    objects: u32,
+    /// Names that came behind their values.
+    pub(super) late: Late,
+    /// Names of objects that were found before: no others are read.
+    known: Option<Late>,
 }
+
+/// Names of objects, by their number, that came behind a value that they say something of.
+pub(super) type Late = Vec<(u32, Box<str>)>;
+/// Most of them that are kept of one object.
+const MAX_LATE: usize = 1024;
 
 /// What is known of the value that comes.
 #[derive(Debug, Clone, Copy, Default)]
@@ -71,6 +105,10 @@ struct Frame {
     well_named: bool,
     /// How many items were before.
     index: usize,
+    /// The number of the object.
+    number: u32,
+    /// A value came that a name beside it would say something of, and no such name before.
+    valued: bool,
 }
 
 impl Stack {
@@ -88,12 +126,27 @@ impl Stack {
             progress,
             root,
             anywhere: false,
+            objects: 0,
+            late: Late::new(),
+            known: None,
         }
     }
 
     /// Takes every object for one that the fields begin at.
     pub(super) fn begin_anywhere(&mut self) {
         self.anywhere = true;
+    }
+
+    /// Reads no names but these.
+    pub(super) fn know(&mut self, mut names: Late) {
+        names.sort_unstable_by_key(|(number, _)| *number);
+        self.known = Some(names);
+    }
+
+    /// Whether no names are read but those that are known.
+    #[inline]
+    pub(super) fn knows(&self) -> bool {
+        self.known.is_some()
     }
 
     #[inline]
@@ -116,9 +169,21 @@ impl Stack {
         self.top().map_or(self.root, |frame| frame.child)
     }
 
-    /// The value that comes is a list or an object.
-    pub(super) fn push(&mut self, list: bool, counted: bool, fields: &[FieldPattern]) {
+    /// The value that comes is a list or an object, and whether it is written.
+    pub(super) fn push(
+        &mut self,
+        list: bool,
+        counted: bool,
+        written: bool,
+        fields: &[FieldPattern],
+    ) {
         let child = self.child();
+        if counted || self.depth == 0 {
+            self.objects = 0;
+            self.late.clear();
+        }
+        self.objects += u32::from(!list && written);
+        let number = if written { self.objects } else { 0 };
         if self.frames.len() == self.depth {
             if self.depth == 0 {
                 self.frames.reserve(USUAL_DEPTH);
@@ -135,10 +200,21 @@ impl Stack {
             frame.named = false;
             frame.well_named = false;
             frame.index = 0;
+            frame.number = number;
+            frame.valued = false;
             for name in [&mut frame.key, &mut frame.name] {
                 name.clear();
                 name.shrink_to(KEPT_NAME);
             }
+        }
+        if let Some(known) = &self.known
+            && !list
+            && let Some(frame) = self.frames.get_mut(self.depth)
+            && let Ok(at) = known.binary_search_by_key(&number, |(number, _)| *number)
+            && let Some((_, name)) = known.get(at)
+        {
+            frame.name.push_str(name);
+            frame.named = true;
         }
         self.depth += 1;
         if list {
@@ -243,17 +319,19 @@ impl Stack {
         }
     }
 
-    /// A string is the value of the member that is read, or an item.
+    /// A string is the value of the member that is read, or an item. The name that it is, where that came behind the
+    /// value that it says something of.
     #[inline]
-    pub(super) fn string(&mut self, text: &str) {
-        let Some(frame) = self.top_mut() else {
-            return;
-        };
+    pub(super) fn string(&mut self, text: &str) -> Option<&str> {
+        if self.knows() {
+            return None;
+        }
+        let frame = self.top_mut()?;
         if !frame.list {
             let well = NAMES.contains(&frame.key.as_str());
             let names = well || LESSER_NAMES.contains(&frame.key.as_str()) && !frame.well_named;
             if !names {
-                return;
+                return None;
             }
             frame.well_named |= well;
         }
@@ -265,6 +343,24 @@ impl Stack {
         frame.name.clear();
         if frame.named {
             frame.name.push_str(end);
+        }
+        (!frame.list && frame.valued).then_some(&frame.name)
+    }
+
+    /// The member that comes, of this name, may be one that a name behind it says something of.
+    #[inline]
+    pub(super) fn may_be_late(&mut self, name: &str) {
+        if let Some(frame) = self.top_mut() {
+            frame.valued |= !frame.named && is_named_elsewhere(name);
+        }
+    }
+
+    /// The name of the object that is read came late, and matters.
+    pub(super) fn is_late(&mut self) {
+        let named = self.top().filter(|frame| frame.number > 0);
+        let named = named.map(|frame| (frame.number, frame.name.as_str().into()));
+        if self.late.len() < MAX_LATE {
+            self.late.extend(named);
         }
     }
 
@@ -295,15 +391,15 @@ impl Stack {
         let frames = self.frames.get(..self.depth).unwrap_or_default();
         let mut frames = frames.iter().rev().filter(|frame| !frame.list);
         let first = frames.next()?;
-        if !VALUES.contains(&first.key.as_str()) {
+        if !is_named_elsewhere(&first.key) {
             return None;
         }
         if first.named {
             return Some(&first.name);
         }
         for frame in frames {
-            if !VALUES.contains(&frame.key.as_str()) {
-                return Some(&frame.key);
+            if !is_named_elsewhere(&frame.key) {
+                return (!self.knows()).then_some(&frame.key);
             }
             if frame.named {
                 return Some(&frame.name);

@@ -1,3 +1,5 @@
+mod late;
+
 use super::*;
 
 /// Replaces what a pattern covers, strings that hold `s3cr3t`, and cells of the column `Password`.

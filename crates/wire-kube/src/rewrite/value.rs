@@ -31,6 +31,13 @@ impl Rewriter {
 
     fn decide<V: Values>(&mut self, text: &str, values: &mut V) -> bool {
         let child = self.stack.child();
+        if self.stack.knows() {
+            self.replacement.clear();
+            let whose = self.stack.whose();
+            return whose.is_some_and(|name| {
+                values.late(name, text, child.place.part(), &mut self.replacement)
+            });
+        }
         let mut field = child.field;
         match child.place {
             Place::Kind => self.document.kind(text),
@@ -73,7 +80,10 @@ impl Rewriter {
         };
         self.replacement.clear();
         let replaced = values.replace(&shown, &mut self.replacement);
-        self.stack.string(text);
+        let late = self.stack.string(text);
+        if reads_names && late.is_some_and(|name| values.names_hidden(name)) {
+            self.stack.is_late();
+        }
         match masked {
             Some(masked) if !replaced => {
                 self.replacement = masked;
@@ -97,6 +107,7 @@ impl Rewriter {
         let (mut rest, mut out) = (text.as_bytes(), Vec::with_capacity(text.len()));
         while inner.feed(&mut rest, &mut out, values).ok()? != Event::None {}
         inner.finish().ok()?;
+        inner.hide_late(&mut out, 0, values);
         if out == text.as_bytes() {
             return Some(false);
         }

@@ -74,8 +74,10 @@ impl Exchange {
         }
         let failed = head.status.is_client_error() || head.status.is_server_error();
         let is_there = head.status != StatusCode::NOT_FOUND;
-        let quotes =
-            permitted.object.is_some() || !asked.field_terms.is_empty() || changes && is_there;
+        // What a delete carries are its options.
+        let deletes = matches!(asked.verb, "delete" | "deletecollection");
+        let carries = permitted.object.is_some() && !deletes;
+        let quotes = carries || !asked.field_terms.is_empty() || changes && is_there;
         let named = permitted.masks.as_ref().is_some_and(Masks::has_fields);
         if failed && (quotes && named || permitted.asked.refusal_quotes()) {
             return Ok(Box::pin(withheld::withheld(head, body, active)).await);

@@ -178,3 +178,66 @@ fn volumes_of_the_cluster_name_the_secrets_of_their_drivers() {
     let plain = r#"{"spec":{"csi":{"driver":"ebs.csi.aws.com","volumeHandle":"v"},"storageClassName":"gp3"}}"#;
     assert!(!mounts("", "persistentvolumes", BodyKind::Json, plain));
 }
+
+#[test]
+fn a_secret_is_named_in_whatever_way() {
+    for (spec, expected) in [
+        (r#"{"auth":{"existingSecret":"db"}}"#, true),
+        (r#"{"secretRef":{"name":"db"}}"#, true),
+        (r#"{"password":{"fromSecret":"db"}}"#, true),
+        (r#"{"secrets":[{"name":"db"}]}"#, true),
+        (r#"{"valuesFrom":[{"kind":"Secret","name":"db"}]}"#, true),
+        (r#"{"tls":[{"secretName":"tls"}]}"#, true),
+        (r#"{"volumes":[{"secret":{"secretName":"db"}}]}"#, true),
+        (
+            r#"{"manifest":"volumes: [{secret: {secretName: db}}]"}"#,
+            true,
+        ),
+        (r#"{"secretStoreRef":{"name":"s"}}"#, false),
+        (r#"{"existingSecret":""}"#, false),
+        (r#"{"password":"x","kind":"Thing"}"#, false),
+    ] {
+        let body = format!(r#"{{"kind":"Thing","metadata":{{"name":"my-secret"}},"spec":{spec}}}"#);
+        let things = resource("example.com", "things");
+        let read = facts(&things, BodyKind::Json, body.as_bytes());
+        assert_eq!(read.names_secrets, expected, "{spec}");
+    }
+    let patch = br#"[{"op":"add","path":"/spec/auth/existingSecret","value":"db"}]"#;
+    let read = facts(
+        &resource("example.com", "things"),
+        BodyKind::JsonPatch,
+        patch,
+    );
+    assert!(read.names_secrets && !read.reads_secrets);
+}
+
+#[test]
+fn a_pod_that_is_given_a_config_map_is_seen() {
+    for (spec, expected) in [
+        (
+            r#"{"containers":[{"env":[{"valueFrom":{"configMapKeyRef":{"name":"c","key":"k"}}}]}]}"#,
+            true,
+        ),
+        (
+            r#"{"containers":[{"envFrom":[{"configMapRef":{"name":"c"}}]}]}"#,
+            true,
+        ),
+        (r#"{"volumes":[{"configMap":{"name":"c"}}]}"#, true),
+        (
+            r#"{"volumes":[{"projected":{"sources":[{"configMap":{"name":"c"}}]}}]}"#,
+            true,
+        ),
+        (
+            r#"{"containers":[{"env":[{"name":"a","value":"b"}]}]}"#,
+            false,
+        ),
+    ] {
+        let body = format!(r#"{{"spec":{spec}}}"#);
+        let read = facts(&resource("", "pods"), BodyKind::Json, body.as_bytes());
+        assert_eq!(
+            (read.reads_configs, read.reads_secrets),
+            (expected, false),
+            "{spec}"
+        );
+    }
+}
