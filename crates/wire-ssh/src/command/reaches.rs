@@ -68,6 +68,8 @@ const PYTHON: &[&str] = &[
     "sarge",
     "IPython",
     "cgitb",
+    "Formatter",
+    "get_field",
     "__builtins__",
     "__loader__",
     "__spec__",
@@ -297,7 +299,9 @@ pub(super) fn reaches(language: &str, code: &str) -> bool {
     let is = |name: &str| language.starts_with(name);
     let words = |list: &[&str]| says(code, list);
     match language {
-        _ if is("py") || is("ipython") => words(PYTHON) || hides_letters(code) || owns(code),
+        _ if is("py") || is("ipython") => {
+            words(PYTHON) || hides_letters(code) || owns(code) || is_encoded(code)
+        }
         _ if is("perl") => words(PERL) || perl(code),
         _ if is("ruby") => words(RUBY) || code.contains("\"|") || code.contains("'|"),
         _ if is("node") || is("bun") || is("deno") => words(NODE) || javascript(code),
@@ -356,6 +360,28 @@ fn hides_letters(code: &str) -> bool {
     })
 }
 
+/// Whether code of Python says that it is written in letters of another kind.
+fn is_encoded(code: &str) -> bool {
+    let first = code.lines().take(2);
+    first.into_iter().any(|line| {
+        let said = line.split_once("coding").map_or("", |(_, rest)| rest);
+        let name = said.strip_prefix([':', '=']).unwrap_or_default().trim();
+        let plain = [
+            "utf-8",
+            "utf8",
+            "utf_8",
+            "latin",
+            "ascii",
+            "us-ascii",
+            "iso-8859-1",
+        ];
+        let lower = name.to_lowercase();
+        line.trim_start().starts_with('#')
+            && !name.is_empty()
+            && !plain.iter().any(|one| lower.starts_with(one))
+    })
+}
+
 /// Whether code of Python asks for a name of its modules' own.
 fn owns(code: &str) -> bool {
     code.split(['\n', ';']).any(|line| {
@@ -388,8 +414,16 @@ fn perl(code: &str) -> bool {
         "->(",
         "*{",
         "__PACKAGE__",
+        "new $",
+        "new {",
     ];
-    reads && files.iter().any(|file| code.contains(file))
+    // Names that are texts.
+    let symbolic = ["@$", "@{\"", "@{'", "$::{", "%::", "*$", "$main::{"];
+    reads
+        && files
+            .iter()
+            .chain(&symbolic)
+            .any(|file| code.contains(file))
         || marks.iter().any(|mark| code.contains(mark))
         || makes_objects(code)
         || evaluates(code)
@@ -419,7 +453,11 @@ fn evaluates(code: &str) -> bool {
 
 fn javascript(code: &str) -> bool {
     // Letters by their numbers, in names too.
-    if code.contains("\\u") || code.contains("\\x") || code.contains("{[") {
+    if ["\\u", "\\x", "{[", "]("]
+        .iter()
+        .any(|mark| code.contains(mark))
+        || puts_together(code)
+    {
         return true;
     }
     cut(code).any(|(before, word, rest)| match word {
@@ -451,6 +489,19 @@ fn javascript(code: &str) -> bool {
             !quoted && !name.is_some_and(|name| NODE_PROCESS.contains(&name))
         }
         _ => false,
+    })
+}
+
+/// Whether two texts in it are put together: nobody does who has nothing to hide.
+fn puts_together(code: &str) -> bool {
+    let quotes = ['"', '\'', '`'];
+    code.match_indices('+').any(|(at, _)| {
+        let before = code.get(..at).unwrap_or_default().trim_end_matches(' ');
+        let after = code
+            .get(at + 1..)
+            .unwrap_or_default()
+            .trim_start_matches(' ');
+        before.ends_with(quotes) && after.starts_with(quotes)
     })
 }
 

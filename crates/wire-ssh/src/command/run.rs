@@ -1,6 +1,6 @@
 //! One simple command: what it runs besides its own program.
 
-use super::given::long_values;
+use super::given::{Given, long_values};
 use super::input::is_stdin;
 use super::mentions::is_harmless;
 use super::options::{SHELLS, SPECIAL, SUBCOMMANDS, WRAPPERS};
@@ -242,7 +242,12 @@ impl Shell<'_> {
             "script" | "sg" | "newgrp" => {
                 self.after(args, &["-c", "--command"]);
                 // A group, or a file, and then what runs.
-                self.tail(args, 1);
+                let words = Given::read(args, "cEBIOTmo", usize::MAX);
+                match base == "script" && (words.has('c') || words.has_long("command")) {
+                    true => {}
+                    false if base == "script" => self.tail(&words.operands, 1),
+                    false => self.tail(args, 1),
+                }
                 let given = args.iter().any(|arg| {
                     arg.starts_with("--c")
                         || arg.starts_with('-') && !arg.starts_with("--") && arg.contains('c')
@@ -367,6 +372,34 @@ impl Shell<'_> {
             }
             "man" | "less" | "more" | "most" | "ed" | "red" => self.escapes(base, args, input),
             "apt" | "apt-get" | "aptitude" | "dpkg" => self.packages(args),
+            // Other names for programs.
+            "mount" | "update-alternatives" | "dpkg-divert" => {
+                for arg in args.iter().filter(|arg| arg.contains("bin/")) {
+                    self.program(arg);
+                }
+            }
+            "java" => {
+                for arg in args {
+                    for name in ["OnError=", "OnOutOfMemoryError="] {
+                        if let Some((_, text)) = arg.split_once(name) {
+                            self.code(text);
+                        }
+                    }
+                }
+            }
+            "sbcl" | "clisp" | "racket" | "swipl" | "gforth" | "ocaml" | "ghci" | "scala"
+            | "clojure" | "clj" | "irb" | "pry" | "jshell" | "jrunscript" | "pwsh"
+            | "powershell" | "osascript" => {
+                let code = |arg: &String| {
+                    let name = arg.trim_start_matches('-').to_lowercase();
+                    arg.starts_with('-') && name.starts_with(['e', 'c', 'g', 'x', 'f'])
+                };
+                if args.iter().any(code) || matches!(input, Input::Known(_) | Input::Unknown) {
+                    self.hide("code in it can run other programs");
+                }
+                self.reads_code(input);
+                self.mentions(base, args);
+            }
             "ansible" => self.attached(args, &["-a", "--args"]),
             "wget" => self.attached(args, &["--use-askpass"]),
             "vi" | "vim" | "nvim" | "ex" | "view" | "vimdiff" | "rvim" | "emacs" | "nano"

@@ -32,6 +32,10 @@ const FILES: &[(&[&str], &[&str])] = &[
         &[".vimrc", ".exrc", "init.vim", "init.lua"],
     ),
     (&["emacs"], &[".emacs", "init.el"]),
+    (
+        &["systemctl"],
+        &[".service", ".timer", ".socket", ".path", ".mount"],
+    ),
     (&["psql"], &[".psqlrc"]),
     (&["mysql", "mariadb"], &[".my.cnf", "my.cnf"]),
     (&["sqlite3"], &[".sqliterc"]),
@@ -274,6 +278,9 @@ impl Shell<'_> {
                 Written::Texts(texts) if base == "git" && !path.contains("ssh/") => {
                     texts.iter().for_each(|text| self.git_file(text));
                 }
+                Written::Texts(texts) if base == "systemctl" => {
+                    texts.iter().for_each(|text| self.unit_file(text));
+                }
                 _ => self.hide("it runs a program whose settings it writes"),
             }
         }
@@ -459,6 +466,16 @@ impl Shell<'_> {
         match text.contains(['%', '\\', '"', '\'']) {
             true => self.hide("git runs a text that another program reads"),
             false => self.code(text),
+        }
+    }
+
+    /// A unit of systemd's: what it starts.
+    fn unit_file(&mut self, text: &str) {
+        for line in text.lines().map(str::trim) {
+            let (name, value) = line.split_once('=').unwrap_or((line, ""));
+            if name.starts_with("Exec") || line.ends_with('\\') {
+                self.code(value.trim().trim_start_matches(['@', '-', ':', '+', '!']));
+            }
         }
     }
 

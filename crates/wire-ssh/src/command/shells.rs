@@ -419,6 +419,13 @@ impl Shell<'_> {
         self.remembers(path, texts.map_or(Written::Unknown, Written::Texts));
     }
 
+    /// A file that the text changes, where it has a name: what is in it is the host's for the rest.
+    pub(super) fn edited(&mut self, path: &str) {
+        if !path.contains(UNKNOWN) && !path.is_empty() {
+            self.wrote(path.to_owned(), None);
+        }
+    }
+
     /// Remembers a file that was written. What was written to it before may still be what is run.
     pub(super) fn remembers(&mut self, path: String, written: Written) {
         if path.starts_with("/dev/") || path.len() > MAX_PATH {

@@ -142,9 +142,7 @@ impl Shell<'_> {
         }
         self.spend(size(&scripts) / 16);
         for edited in operands.into_iter().filter(|_| in_place) {
-            if self.found(&edited).is_some() {
-                self.wrote(edited, None);
-            }
+            self.edited(&edited);
         }
         if scripts.len() > 1 {
             // What one begins, the next may end.

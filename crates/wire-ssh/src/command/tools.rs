@@ -47,10 +47,21 @@ impl Shell<'_> {
             Input::Client if matches!(base, "ed" | "red") => self.reads_commands = true,
             _ => {}
         }
+        if matches!(base, "ed" | "red") && !matches!(input, Input::Client) {
+            for file in args.iter().filter(|arg| !arg.starts_with('-')) {
+                self.edited(file);
+            }
+        }
         self.spend(size(&texts) / 16);
         for text in texts {
             for line in text.lines() {
                 let line = line.trim_start();
+                if matches!(base, "ed" | "red")
+                    && let Some((_, to)) = line.split_once(['w', 'W'])
+                    && !to.trim().is_empty()
+                {
+                    self.edited(to.trim_start_matches('q').trim());
+                }
                 let escaped = match base {
                     // Behind an address and a letter, too.
                     "ed" | "red" => line.split_once('!').map(|(_, command)| command),
@@ -86,6 +97,12 @@ impl Shell<'_> {
                     .into_iter()
                     .map(|text| format!(":{text}")),
             );
+        }
+        if !texts.is_empty() {
+            // They write what they edit.
+            for file in args.iter().filter(|arg| !arg.starts_with(['-', '+', ':'])) {
+                self.edited(file);
+            }
         }
         self.spend(size(&texts) / 16);
         for text in texts {

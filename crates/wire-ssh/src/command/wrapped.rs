@@ -111,7 +111,9 @@ impl Shell<'_> {
         {
             // Their options are many: a word that follows one may be the program.
             for start in 1..args.len().min(6) {
-                if args.get(start - 1).is_some_and(|arg| arg.starts_with('-')) && start < at {
+                let option = args.get(start - 1).map_or("", String::as_str);
+                let names = matches!(option, "-o" | "--output");
+                if option.starts_with('-') && !names && start < at {
                     self.invoke(args.get(start..).unwrap_or_default(), input, wrapped + 1);
                 }
             }
