@@ -101,9 +101,11 @@ impl Shell<'_> {
         {
             self.hide("history expansion is switched on");
         }
-        let mut options = args.windows(2).filter(|pair| {
+        let end = args.iter().position(|arg| arg == "--");
+        let own = args.get(..end.unwrap_or(args.len())).unwrap_or_default();
+        let mut options = own.windows(2).filter(|pair| {
             pair.first()
-                .is_some_and(|arg| matches!(arg.as_str(), "-o" | "+o"))
+                .is_some_and(|arg| arg.starts_with(['-', '+']) && arg.ends_with('o'))
         });
         let named = |pair: &[String]| pair.last().is_some_and(|name| changes_grammar(name));
         if options.any(named) {

@@ -390,6 +390,13 @@ const BENIGN: &[&str] = &[
     "ssh-keyscan h",
     "gpg --verify x.sig",
     "openssl x509 -in c -noout -dates",
+    "grep -rl a src | xargs sed -i 's/a/b/g'; ./run",
+    "for f in *.c; do sed -i 's/a/b/' \"$f\"; done; make",
+    "sed -i 's/^port=.*/port=1/' app.conf && systemctl restart app",
+    "perl -pi -e 's/a/b/' *.conf; ls",
+    "uniq -c f | sort -rn",
+    "strace -o out.txt ls; cat out.txt",
+    "script -c 'ls' out; cat out",
 ];
 
 #[test]
