@@ -25,10 +25,19 @@ def claims(scene, results):
                   lambda: cut(scene, b"SSH-2.0-x\r\n" + struct.pack(">I", 0) + b"\0" * 64))
     results.check("lines before the greeting without end are cut", lambda: cut(scene, b"patience\r\n" * 200_000))
     results.check("clients that connect and say nothing take no place of the server's, and little memory", slow, scene)
+    results.check("commands that run what they write, and so on, end nothing but themselves", rewritten, scene)
     python = install.venv("paramiko", PARAMIKO)
     for name in CLIENTS:
         results.check(f"{name.replace('_', ' ')}", raw, scene, python, name)
     servers(scene, results, python)
+
+
+def rewritten(scene):
+    # The text is walked in Weir: what it writes is read as what it runs.
+    for text in ("cd $(mktemp -d); echo x > x; ./x", "cd $(mktemp -d); printf '[include]\\npath = c\\n' > c; git -c include.path=c status",
+                 "cd $(mktemp -d); echo '. ./y' > x; echo '. ./x' > y; echo . ./x"):
+        scene.ssh(text)
+        equal(scene.ssh("echo alive").stdout.strip(), "alive", text)
 
 
 # what a server does: (what the client is told, what stands in the record); none: the connection lives on

@@ -6,22 +6,26 @@
 //! a script that is on the server, a copy of a tool under another name, a compiled program. Only an
 //! allow-list stops those.
 //!
-//! The shell is assumed to be POSIX or bash; words that only another shell reads differently are in
-//! no answer. Depth, length and work are bounded; beyond the bounds a command is opaque.
+//! The shell is assumed to be POSIX or bash. What ksh and zsh read otherwise is opaque where Weir knows of
+//! it; fish, csh and others as login shells are not thought of. Depth, length and work are bounded; beyond the bounds a command is opaque.
 
 mod clients;
 mod code;
 mod databases;
+mod editor;
 mod given;
 mod input;
+mod kin;
 mod lex;
 mod mentions;
 mod options;
 mod prints;
+mod reaches;
 mod run;
 mod settings;
 mod shells;
 mod sums;
+mod texts;
 mod tools;
 mod transfer;
 mod unpacked;
@@ -217,6 +221,8 @@ struct Shell<'a> {
     /// Loops around the command that is looked at.
     loops: usize,
     depth: usize,
+    /// The texts around the command that is looked at.
+    walked: Vec<String>,
     work: usize,
     /// It computes with text that is not known.
     computes_unknown: bool,
@@ -242,6 +248,7 @@ impl Shell<'_> {
             written: Vec::new(),
             loops: 0,
             depth: 0,
+            walked: Vec::new(),
             work: WORK,
             computes_unknown: false,
             reads_unknown: false,
@@ -264,12 +271,21 @@ impl Shell<'_> {
         if self.is_spent() {
             return;
         }
+        // What it runs may be what it writes, and so on: once more it says nothing new.
+        if self.walked.iter().any(|walked| walked == text) {
+            return;
+        }
+        if self.depth >= lex::MAX_DEPTH {
+            return self.hide("it is nested too deeply");
+        }
         match lex::read(text, self.depth) {
             Ok(script) => {
                 self.depth += 1;
+                self.walked.push(text.to_owned());
                 let loops = std::mem::take(&mut self.loops);
                 self.script(&script, &Input::Client);
                 self.loops = loops;
+                self.walked.pop();
                 self.depth -= 1;
             }
             Err(why) => self.hide(why),

@@ -3,6 +3,12 @@
 //! The code is not understood. It counts as able to start a program if it says a word that does so in
 //! its language, or one that reaches such words by name (`getattr`, `eval`, `ctypes` …).
 
+use super::reaches::reaches;
+
+/// Patterns in a program of awk's, at most.
+const MAX_PATTERNS: usize = 512;
+/// Length of what is looked at before a slash of awk's.
+const MAX_WORD: usize = 64;
 /// Words by which code starts programs, or gets at what does; lower case.
 const SPAWNS: &[&str] = &[
     "system",
@@ -85,8 +91,8 @@ const SPAWNS_IN: &[(&str, &[&str])] = &[
 
 /// Whether code of a language other than the shell's can start a program. The language is the name
 /// of its program.
-pub(super) fn spawns(language: &str, code: &str) -> bool {
-    let code = code.to_lowercase();
+pub(super) fn spawns(language: &str, written: &str) -> bool {
+    let code = written.to_lowercase();
     let says = |words: &[&str]| words.iter().any(|word| code.contains(word));
     let own = SPAWNS_IN
         .iter()
@@ -101,6 +107,7 @@ pub(super) fn spawns(language: &str, code: &str) -> bool {
         || language.starts_with("perl") && opens_what_is_not_known(&code)
         || opens_pipe(&code)
         || requires_what_is_not_known(&code)
+        || reaches(language, written)
 }
 
 /// `require(…)` of something that is not one literal.
@@ -148,37 +155,117 @@ fn opens_what_is_not_known(code: &str) -> bool {
     })
 }
 
-/// Whether a program of awk can start another: `system()`, or a pipe outside of strings and patterns.
+/// Whether a program of awk can start another: `system()`, or a pipe outside of strings and patterns. Where a
+/// slash may divide or begin a pattern, it may be either.
 pub(super) fn awk_spawns(program: &str) -> bool {
     if program.contains("system") || program.contains("@") {
         return true;
     }
-    let mut characters = program.chars().peekable();
-    // Whether a slash would begin a pattern.
-    let mut operand = false;
-    while let Some(c) = characters.next() {
-        match c {
-            '"' | '/' if c == '"' || !operand => {
-                while let Some(inner) = characters.next() {
-                    if inner == '\\' {
-                        characters.next();
-                    } else if inner == c {
+    let text: Vec<char> = program.chars().collect();
+    let delimited = |mut at: usize, end: char| {
+        while let Some(c) = text.get(at) {
+            at += 1;
+            match *c {
+                '\\' => at += 1,
+                // Neither goes on in another line.
+                '\n' => break,
+                c if c == end => break,
+                _ => {}
+            }
+        }
+        at
+    };
+    let mut seen = vec![false; text.len()];
+    let mut starts = vec![0];
+    let mut patterns = 0;
+    while let Some(mut at) = starts.pop() {
+        while let Some(c) = text.get(at).copied() {
+            let before = seen.get_mut(at);
+            if before.is_none_or(|seen| std::mem::replace(seen, true)) {
+                break;
+            }
+            at += 1;
+            match c {
+                '"' => at = delimited(at, '"'),
+                '/' => {
+                    let (divides, begins) = slash(text.get(..at - 1).unwrap_or_default());
+                    if begins {
+                        patterns += 1;
+                        if patterns > MAX_PATTERNS {
+                            return true;
+                        }
+                        // In brackets some take a slash for itself.
+                        starts.extend([delimited(at, '/'), bracketed(&text, at)]);
+                    }
+                    if !divides {
                         break;
                     }
                 }
-                operand = true;
-            }
-            '|' => {
-                if characters.next_if_eq(&'|').is_none() {
-                    return true;
+                '#' => {
+                    let rest = text.get(at..).unwrap_or_default();
+                    at += rest.iter().take_while(|c| **c != '\n').count();
                 }
-                operand = false;
+                '|' if text.get(at) == Some(&'|') => at += 1,
+                '|' => return true,
+                _ => {}
             }
-            c if c.is_whitespace() => {}
-            c => operand = c.is_alphanumeric() || matches!(c, '_' | ')' | ']' | '$'),
         }
     }
     false
+}
+
+/// Whether a slash of awk's behind this may divide, and whether it may begin a pattern.
+fn slash(before: &[char]) -> (bool, bool) {
+    // A word of awk's own is shorter.
+    let last = before.len().saturating_sub(MAX_WORD);
+    let before: String = before.iter().skip(last).collect();
+    let before = before.trim_end();
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    let word = before.trim_end_matches(is_word);
+    let word = before.get(word.len()..).unwrap_or_default();
+    match before.chars().next_back() {
+        Some(c) if is_word(c) => {
+            let keyword = [
+                "print",
+                "printf",
+                "return",
+                "in",
+                "getline",
+                "do",
+                "else",
+                "exit",
+                "delete",
+                "case",
+                "switch",
+                "BEGIN",
+                "END",
+                "BEGINFILE",
+                "ENDFILE",
+            ];
+            (true, keyword.contains(&word))
+        }
+        Some(']' | '"') => (true, false),
+        Some(')' | '/' | '+' | '-' | '\\') => (true, true),
+        Some(_) => (false, true),
+        // Behind that many blanks it may be either.
+        None => (last > 0, true),
+    }
+}
+
+/// The end of a pattern of awk in whose brackets a slash means itself.
+fn bracketed(text: &[char], mut at: usize) -> usize {
+    let mut inside = false;
+    while let Some(c) = text.get(at) {
+        at += 1;
+        match *c {
+            '\\' => at += 1,
+            '[' => inside = true,
+            ']' => inside = false,
+            '/' | '\n' if !inside => break,
+            _ => {}
+        }
+    }
+    at
 }
 
 /// The files that a program of awk writes, as far as it names them.
@@ -260,7 +347,13 @@ pub(super) fn sed_runs(script: &str) -> Result<(Vec<String>, Vec<String>), ()> {
                 writes.extend(text.get(at..end).map(|file| file.iter().collect()));
                 at = end;
             }
-            'a' | 'i' | 'c' | 'r' | 'R' | '#' => {
+            'a' | 'i' | 'c' => {
+                // A text goes on behind a backslash at the end of a line.
+                while let Some(c) = peek(at).filter(|c| *c != '\n') {
+                    at += if c == '\\' { 2 } else { 1 };
+                }
+            }
+            'r' | 'R' | '#' => {
                 at = line(at);
             }
             ':' | 'b' | 't' | 'T' => {

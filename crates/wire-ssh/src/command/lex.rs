@@ -124,6 +124,8 @@ pub(super) fn read(text: &str, depth: usize) -> Result<Script, Broken> {
         text: text.chars().collect(),
         at: 0,
         depth,
+        tests: false,
+        extended: text.contains("extglob"),
         pending: Vec::new(),
     };
     let script = lexer.script(false)?;
@@ -137,6 +139,10 @@ struct Lexer {
     text: Vec<char>,
     at: usize,
     depth: usize,
+    /// Inside of `[[`.
+    tests: bool,
+    /// The text asks for more patterns.
+    extended: bool,
     /// Here-documents whose bodies come after this line: index of the token, end, quoted, tabs.
     pending: Vec<(usize, String, bool, bool)>,
 }
@@ -290,6 +296,8 @@ impl Lexer {
                         continue;
                     }
                     match word.plain() {
+                        Some("[[") if at_command(&script) => self.tests = true,
+                        Some("]]") => self.tests = false,
                         Some("case") if at_command(&script) => cases += 1,
                         Some("esac") => cases = cases.saturating_sub(1),
                         _ => {}
@@ -301,6 +309,13 @@ impl Lexer {
         self.bodies(&mut script)?;
         self.pending = outer;
         Ok(script)
+    }
+
+    /// Whether what stands in the parentheses of `*(…)` is alternatives of a pattern to every shell that takes
+    /// it: zsh may run it. bash takes it in tests, and where the text asks for it.
+    fn is_pattern(&self, inner: &[char]) -> bool {
+        let plain = |c: &char| c.is_alphanumeric() || "._-*?|[]!^()/ ".contains(*c);
+        self.tests || self.extended && inner.iter().all(plain)
     }
 
     fn redirect(&mut self, script: &mut Script) -> Result<(), Broken> {
@@ -407,6 +422,8 @@ impl Lexer {
                         text: body.chars().collect(),
                         at: 0,
                         depth: lexer.depth,
+                        tests: false,
+                        extended: lexer.extended,
                         pending: Vec::new(),
                     };
                     let mut word = Word {
@@ -450,13 +467,21 @@ impl Lexer {
                         .and_then(|i| self.text.get(i))
                         .copied();
                     if self.at > start && before == Some('=') {
+                        if matches!(word.parts.as_slice(), [Part::Text(text)] if text == "=") {
+                            return Err("shells read `=(` in different ways");
+                        }
                         self.at += 1;
                         let script = self.deeper(|lexer| lexer.script(true))?;
                         self.array(script, &mut word);
                     } else if self.at > start && matches!(before, Some('?' | '*' | '+' | '@' | '!'))
                     {
                         self.at += 1;
+                        let from = self.at;
                         let script = self.deeper(|lexer| lexer.script(true))?;
+                        let inner = self.text.get(from..self.at).unwrap_or_default();
+                        if !self.is_pattern(inner) {
+                            return Err("shells read a pattern in different ways");
+                        }
                         word.parts.pop();
                         word.parts.push(Part::Glob);
                         if before == Some('!') {

@@ -207,7 +207,7 @@ const HARMLESS: &[&str] = &[
 impl Shell<'_> {
     /// What a program that is not known may start.
     pub(super) fn mentions(&mut self, base: &str, args: &[String]) {
-        if HARMLESS.contains(&base) {
+        if is_harmless(base) {
             return;
         }
         for arg in args {
@@ -230,4 +230,9 @@ impl Shell<'_> {
             self.mentions.insert(name.to_owned());
         }
     }
+}
+
+/// Whether a program starts none of the words that it is given.
+pub(super) fn is_harmless(base: &str) -> bool {
+    HARMLESS.contains(&base)
 }

@@ -1,7 +1,8 @@
 //! One simple command: what it runs besides its own program.
 
-use super::given::long_values;
+use super::given::{Given, long_values};
 use super::input::is_stdin;
+use super::mentions::is_harmless;
 use super::options::{SHELLS, SPECIAL, SUBCOMMANDS, WRAPPERS};
 use super::prints::prints;
 use super::word::{ANY, FIELD, HOST, SENT, SPLIT, UNKNOWN, WILD, is_blank, may_be};
@@ -69,8 +70,13 @@ impl Shell<'_> {
         }
     }
 
-    /// A function of the text: its words may become programs.
+    /// A function of the text: its words may become programs, and what it reads is for the shells in it.
     fn called(&mut self, args: &[String], input: &Input, wrapped: usize) {
+        if let Input::Known(texts) = input
+            && self.reads_commands
+        {
+            texts.clone().iter().for_each(|text| self.code(text));
+        }
         for arg in args {
             if self.variables.positional.len() < 64 {
                 self.variables.positional.insert(arg.clone());
@@ -95,7 +101,7 @@ impl Shell<'_> {
 
     fn special(&mut self, base: &str, args: &[String], input: &Input, wrapped: usize) {
         if SHELLS.contains(&base) {
-            return self.shell(args, input);
+            return self.shell(base, args, input);
         }
         self.writes_files(base, args, input);
         self.takes_settings(base, args);
@@ -125,6 +131,9 @@ impl Shell<'_> {
                 input,
                 wrapped,
             );
+        }
+        if self.kin(base, args) {
+            return;
         }
         match base {
             "docker" | "podman" | "nerdctl" => self.attached(args, &["--entrypoint"]),
@@ -220,6 +229,7 @@ impl Shell<'_> {
                 self.hide("a list of words in it is expanded once more");
             }
             "bind" | "complete" | "compgen" => self.attached(args, &["-x", "-C", "-F", "-f"]),
+            "hash" if args.iter().any(|arg| arg.contains('=')) => self.hashes(args),
             "hash" if args.first().is_some_and(|arg| arg == "-p") => {
                 if let Some(file) = args.get(1).cloned() {
                     self.invoke(&[file], input, wrapped + 1);
@@ -232,7 +242,12 @@ impl Shell<'_> {
             "script" | "sg" | "newgrp" => {
                 self.after(args, &["-c", "--command"]);
                 // A group, or a file, and then what runs.
-                self.tail(args, 1);
+                let words = Given::read(args, "cEBIOTmo", usize::MAX);
+                match base == "script" && (words.has('c') || words.has_long("command")) {
+                    true => {}
+                    false if base == "script" => self.tail(&words.operands, 1),
+                    false => self.tail(args, 1),
+                }
                 let given = args.iter().any(|arg| {
                     arg.starts_with("--c")
                         || arg.starts_with('-') && !arg.starts_with("--") && arg.contains('c')
@@ -309,7 +324,12 @@ impl Shell<'_> {
                 self.takes(args.iter().find_map(attached).as_ref(), input);
             }
             "split" | "csplit" => {
+                let before = std::mem::take(&mut self.reads_commands);
                 self.attached(args, &["--filter"]);
+                if self.reads_commands && !matches!(input, Input::Client) {
+                    self.reads(input, "a shell");
+                }
+                self.reads_commands |= before;
                 // Pieces of what is read, by names that begin so.
                 for arg in args.iter().chain([&"x".to_owned()]) {
                     let begin = arg.trim_start_matches("-f").trim_start_matches("--prefix=");
@@ -318,7 +338,15 @@ impl Shell<'_> {
                     }
                 }
             }
-            "gcc" | "cc" | "clang" | "g++" | "c++" | "tcc" if args.iter().any(|arg| arg == "-") => {
+            "gcc" | "cc" | "clang" | "g++" | "c++" | "tcc"
+                if args
+                    .iter()
+                    .any(|arg| arg == "-" || arg.starts_with("-wrapper")) =>
+            {
+                for list in long_values(args, &["-wrapper"]) {
+                    let argv: Vec<String> = list.split(',').map(str::to_owned).collect();
+                    self.invoke(&argv, input, wrapped + 1);
+                }
                 let at = args.iter().position(|arg| arg == "-o");
                 let name = at.and_then(|at| args.get(at + 1));
                 self.wrote(name.map_or("a.out", String::as_str).to_owned(), None);
@@ -344,6 +372,34 @@ impl Shell<'_> {
             }
             "man" | "less" | "more" | "most" | "ed" | "red" => self.escapes(base, args, input),
             "apt" | "apt-get" | "aptitude" | "dpkg" => self.packages(args),
+            // Other names for programs.
+            "mount" | "update-alternatives" | "dpkg-divert" => {
+                for arg in args.iter().filter(|arg| arg.contains("bin/")) {
+                    self.program(arg);
+                }
+            }
+            "java" => {
+                for arg in args {
+                    for name in ["OnError=", "OnOutOfMemoryError="] {
+                        if let Some((_, text)) = arg.split_once(name) {
+                            self.code(text);
+                        }
+                    }
+                }
+            }
+            "sbcl" | "clisp" | "racket" | "swipl" | "gforth" | "ocaml" | "ghci" | "scala"
+            | "clojure" | "clj" | "irb" | "pry" | "jshell" | "jrunscript" | "pwsh"
+            | "powershell" | "osascript" => {
+                let code = |arg: &String| {
+                    let name = arg.trim_start_matches('-').to_lowercase();
+                    arg.starts_with('-') && name.starts_with(['e', 'c', 'g', 'x', 'f'])
+                };
+                if args.iter().any(code) || matches!(input, Input::Known(_) | Input::Unknown) {
+                    self.hide("code in it can run other programs");
+                }
+                self.reads_code(input);
+                self.mentions(base, args);
+            }
             "ansible" => self.attached(args, &["-a", "--args"]),
             "wget" => self.attached(args, &["--use-askpass"]),
             "vi" | "vim" | "nvim" | "ex" | "view" | "vimdiff" | "rvim" | "emacs" | "nano"
@@ -384,10 +440,27 @@ impl Shell<'_> {
                 }) {
                     self.hide("make runs text that is given to it");
                 }
-                self.attached(args, &["SHELL"]);
+                self.made(args);
             }
-            "run-parts" | "start-stop-daemon" | "daemon" => {
+            "run-parts" => {
+                let programs = |arg: &String| {
+                    let arg = arg.trim_end_matches('/');
+                    arg.ends_with("bin") || arg.ends_with("libexec") || arg.starts_with("--r")
+                };
+                if args.iter().any(programs) {
+                    self.hide("it runs the programs of a directory");
+                }
+            }
+            "start-stop-daemon" | "daemon" => {
                 self.attached(args, &["--exec", "-x", "-a", "--startas"]);
+                let program = long_values(args, &["--exec", "-x", "--startas", "-a"]);
+                if let (Some(program), Some(at)) =
+                    (program.first(), args.iter().position(|arg| arg == "--"))
+                {
+                    let mut argv = vec![program.clone()];
+                    argv.extend(args.iter().skip(at + 1).cloned());
+                    self.invoke(&argv, input, wrapped + 1);
+                }
                 if let Some(at) = args.iter().position(|arg| arg == "--") {
                     self.invoke(args.get(at + 1..).unwrap_or_default(), input, wrapped + 1);
                 }
@@ -418,6 +491,10 @@ impl Shell<'_> {
             _ => {
                 self.languages(base, args, input);
                 self.mentions(base, args);
+                if !is_harmless(base) {
+                    self.embedded(args, input, wrapped, false);
+                    self.pipes(args);
+                }
             }
         }
     }

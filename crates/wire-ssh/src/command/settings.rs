@@ -2,6 +2,7 @@
 
 use super::given::long_values;
 use super::input::is_stdin;
+use super::lex::MAX_DEPTH;
 use super::{Input, Shell, Written};
 
 /// Programs, and the files by whose ends they are known that they take settings or code from.
@@ -31,6 +32,10 @@ const FILES: &[(&[&str], &[&str])] = &[
         &[".vimrc", ".exrc", "init.vim", "init.lua"],
     ),
     (&["emacs"], &[".emacs", "init.el"]),
+    (
+        &["systemctl"],
+        &[".service", ".timer", ".socket", ".path", ".mount"],
+    ),
     (&["psql"], &[".psqlrc"]),
     (&["mysql", "mariadb"], &[".my.cnf", "my.cnf"]),
     (&["sqlite3"], &[".sqliterc"]),
@@ -202,6 +207,49 @@ const RUNS: &[&str] = &[
     "proxy",
 ];
 
+/// Variables that make's own rules run, or read as makefiles.
+const MAKES: &[&str] = &[
+    "CC",
+    "CXX",
+    "CPP",
+    "FC",
+    "AS",
+    "AR",
+    "LD",
+    "RM",
+    "LEX",
+    "YACC",
+    "M2C",
+    "PC",
+    "CO",
+    "GET",
+    "LINT",
+    "MAKEINFO",
+    "TEX",
+    "WEAVE",
+    "TANGLE",
+    "CFLAGS",
+    "CXXFLAGS",
+    "CPPFLAGS",
+    "LDFLAGS",
+    "LDLIBS",
+    "LOADLIBES",
+    "ASFLAGS",
+    "ARFLAGS",
+    "FFLAGS",
+    "LFLAGS",
+    "YFLAGS",
+    "COFLAGS",
+    "GFLAGS",
+    "PFLAGS",
+    "RFLAGS",
+    "TARGET_ARCH",
+    "MAKEFILES",
+    "MAKE",
+    "MAKE_COMMAND",
+    "OUTPUT_OPTION",
+];
+
 impl Shell<'_> {
     /// Settings that the text has written for a program, and files that it names for one.
     pub(super) fn takes_settings(&mut self, base: &str, args: &[String]) {
@@ -230,6 +278,9 @@ impl Shell<'_> {
                 Written::Texts(texts) if base == "git" && !path.contains("ssh/") => {
                     texts.iter().for_each(|text| self.git_file(text));
                 }
+                Written::Texts(texts) if base == "systemctl" => {
+                    texts.iter().for_each(|text| self.unit_file(text));
+                }
                 _ => self.hide("it runs a program whose settings it writes"),
             }
         }
@@ -256,6 +307,34 @@ impl Shell<'_> {
         let loads = |(path, _): &(String, Written)| ends.iter().any(|end| path.ends_with(end));
         if self.written.iter().any(loads) {
             self.hide("code in it may load a file that it writes");
+        }
+    }
+
+    /// Variables of make: their values are expanded by make, and then by a shell.
+    pub(super) fn made(&mut self, args: &[String]) {
+        let mut values: Vec<String> = args
+            .iter()
+            .filter(|arg| !arg.starts_with('-'))
+            .filter_map(|arg| Some(arg.split_once('=')?.1.to_owned()))
+            .collect();
+        for name in MAKES {
+            values.extend(
+                self.variables
+                    .values
+                    .get(*name)
+                    .into_iter()
+                    .flatten()
+                    .cloned(),
+            );
+        }
+        for value in values {
+            if value.contains(['$', '`']) {
+                self.hide("make expands a value that is given to it");
+            } else if value.contains([';', '|', '&', '\'', '"', '\\', '<', '>', '(', '\n']) {
+                self.code(&value);
+            } else {
+                self.mentions_words(&value);
+            }
         }
     }
 
@@ -316,6 +395,11 @@ impl Shell<'_> {
                 "--commit-filter",
                 "--tag-name-filter",
                 "--parent-filter",
+                "--setup",
+                "--access-hook",
+                "--httpd",
+                "--browser",
+                "--tool",
                 "--to-cmd",
                 "--cc-cmd",
                 "--sendmail-cmd",
@@ -358,6 +442,13 @@ impl Shell<'_> {
             } else if let Some(text) = arg.strip_prefix('!') {
                 self.code(text);
             }
+            if arg == "--rename-section" || arg == "rename-section" {
+                self.hide("git gives settings another name");
+            }
+            if arg == "remote-ext" {
+                let address = args.get(at + 2).map_or("", String::as_str);
+                self.git_helper(&format!("ext::{address}"));
+            }
             if arg.starts_with("--config-e") {
                 self.hide("git takes configuration from an environment variable");
             }
@@ -378,8 +469,27 @@ impl Shell<'_> {
         }
     }
 
+    /// A unit of systemd's: what it starts.
+    fn unit_file(&mut self, text: &str) {
+        for line in text.lines().map(str::trim) {
+            let (name, value) = line.split_once('=').unwrap_or((line, ""));
+            if name.starts_with("Exec") || line.ends_with('\\') {
+                self.code(value.trim().trim_start_matches(['@', '-', ':', '+', '!']));
+            }
+        }
+    }
+
     /// A file of git's settings.
     fn git_file(&mut self, text: &str) {
+        if self.depth >= MAX_DEPTH {
+            return self.hide("it is nested too deeply");
+        }
+        self.depth += 1;
+        self.git_lines(text);
+        self.depth -= 1;
+    }
+
+    fn git_lines(&mut self, text: &str) {
         self.spend(1 + text.len() / 16);
         let mut section = String::new();
         for line in text.lines() {

@@ -1,6 +1,7 @@
 //! Shells and builtins: texts, scripts, what is read and what is written for later.
 
 use super::input::is_stdin;
+use super::kin::changes_grammar;
 use super::options::{CODE_IN_ENVIRONMENT, COMMANDS_IN_ENVIRONMENT, SHELLS, is_harmless};
 use super::word::{FIELD, HOST, PLAIN, SENT, SPLIT, STREAM, UNKNOWN, WILD, is_blank, may_be};
 use super::{Input, Shell, Written, walk};
@@ -9,6 +10,28 @@ use super::{Input, Shell, Written, walk};
 const MAX_WRITTEN: usize = 256;
 /// Length of a path, at most: Linux takes 4096.
 const MAX_PATH: usize = 4096;
+
+/// Shells whose grammar is neither that of POSIX nor near it.
+const FOREIGN: &[&str] = &["fish", "csh", "tcsh", "rc", "es", "elvish", "nu", "xonsh"];
+/// Files from which shells take commands when they start.
+const SETTINGS: &[&str] = &[
+    ".bashrc",
+    ".bash_profile",
+    ".bash_login",
+    ".profile",
+    ".bash_logout",
+    ".zshrc",
+    ".zshenv",
+    ".zprofile",
+    ".zlogin",
+    ".kshrc",
+    ".mkshrc",
+    ".shrc",
+    "profile",
+    "bash.bashrc",
+    "bashrc",
+    "environment",
+];
 
 impl Shell<'_> {
     pub(super) fn cloud(&mut self, name: &str) {
@@ -25,7 +48,7 @@ impl Shell<'_> {
             options.any(|arg| arg.contains(letters))
         };
         // Capitals, small letters, sums: what is held is not what is assigned.
-        let changes = attributes(&['l', 'u', 'c', 'i']);
+        let changes = attributes(&['l', 'u', 'c', 'i', 'L', 'R', 'Z', 'T', 'E', 'F', 'H']);
         for arg in args {
             if arg.starts_with('-') {
                 self.variables.clouded |= arg.contains('n');
@@ -77,6 +100,16 @@ impl Shell<'_> {
             .any(|arg| matches!(arg.as_str(), "-H" | "histexpand" | "-Ho"))
         {
             self.hide("history expansion is switched on");
+        }
+        let end = args.iter().position(|arg| arg == "--");
+        let own = args.get(..end.unwrap_or(args.len())).unwrap_or_default();
+        let mut options = own.windows(2).filter(|pair| {
+            pair.first()
+                .is_some_and(|arg| arg.starts_with(['-', '+']) && arg.ends_with('o'))
+        });
+        let named = |pair: &[String]| pair.last().is_some_and(|name| changes_grammar(name));
+        if options.any(named) {
+            self.hide("an option changes how shells read what follows");
         }
         for arg in args.iter().filter(|arg| *arg != "--") {
             self.variables.positional.insert(arg.clone());
@@ -146,7 +179,10 @@ impl Shell<'_> {
     }
 
     /// A shell: a text, a script, or what it reads.
-    pub(super) fn shell(&mut self, args: &[String], input: &Input) {
+    pub(super) fn shell(&mut self, base: &str, args: &[String], input: &Input) {
+        if FOREIGN.contains(&base) {
+            return self.foreign(args, input);
+        }
         let (mut text, mut at) = (false, 0);
         let mut stdin = false;
         while let Some(arg) = args.get(at) {
@@ -163,22 +199,26 @@ impl Shell<'_> {
             }
             if arg.starts_with("--") {
                 text |= arg == "--command";
+                if arg == "--login" && self.writes_settings() {
+                    self.hide("a shell reads its settings where the text may have written them");
+                }
                 at += 1;
                 continue;
             }
             let Some(letters) = arg.strip_prefix(['-', '+']) else {
                 break;
             };
-            text |= letters.contains('c') && arg.starts_with('-');
+            // Some take `+c` for it, too.
+            text |= letters.contains('c');
             stdin |= letters.contains('s') && arg.starts_with('-');
             let home = self.variables.values.contains_key("HOME");
-            if letters.contains(['i', 'l']) && home && !self.written.is_empty() {
+            if letters.contains(['i', 'l'])
+                && (home && !self.written.is_empty() || self.writes_settings())
+            {
                 self.hide("a shell reads its settings where the text may have written them");
             }
             at += 1;
-            if letters.ends_with(['o', 'O']) {
-                at += 1;
-            }
+            at += letters.matches(['o', 'O']).count();
         }
         let operands = args.get(at..).unwrap_or_default();
         if text {
@@ -205,6 +245,50 @@ impl Shell<'_> {
         match operands.first() {
             Some(file) if !stdin => self.script_file(file, input),
             _ => self.reads(input, "a shell"),
+        }
+    }
+
+    /// Whether the text writes a file from which shells take commands when they start.
+    fn writes_settings(&self) -> bool {
+        self.written.iter().any(|(path, _)| {
+            let name = path.rsplit('/').next().unwrap_or_default();
+            SETTINGS.contains(&name) || path.contains("profile.d/")
+        })
+    }
+
+    /// A shell with a grammar of its own: words that mean the same to all are understood, and nothing else.
+    fn foreign(&mut self, args: &[String], input: &Input) {
+        let (mut at, mut texts) = (0, false);
+        while let Some(arg) = args.get(at).filter(|arg| arg.starts_with('-')) {
+            at += 1;
+            let (name, value) = match arg.split_once('=') {
+                Some((name, value)) => (name, Some(value.to_owned())),
+                None => (arg.as_str(), None),
+            };
+            let takes = match name.strip_prefix("--") {
+                Some(long) => matches!(long, "command" | "init-command" | "commands" | "execute"),
+                None => name.to_lowercase().ends_with('c'),
+            };
+            let joined = !arg.starts_with("--") && arg.to_lowercase().contains('c') && !takes;
+            if joined {
+                self.hide("a text for a shell of another grammar is not understood");
+            }
+            if !takes {
+                continue;
+            }
+            texts = true;
+            let text = value.or_else(|| args.get(at).cloned()).unwrap_or_default();
+            at += usize::from(!arg.contains('='));
+            let plain = |c: char| c.is_ascii_alphanumeric() || " _+-./,:@%=".contains(c);
+            if !text.chars().all(plain) {
+                self.hide("a text for a shell of another grammar is not understood");
+            }
+            self.code_reading(&text, input);
+        }
+        match args.get(at) {
+            _ if texts => {}
+            Some(file) => self.script_file(file, input),
+            None => self.reads(input, "a shell"),
         }
     }
 
@@ -337,6 +421,13 @@ impl Shell<'_> {
         self.remembers(path, texts.map_or(Written::Unknown, Written::Texts));
     }
 
+    /// A file that the text changes, where it has a name: what is in it is the host's for the rest.
+    pub(super) fn edited(&mut self, path: &str) {
+        if !path.contains(UNKNOWN) && !path.is_empty() {
+            self.wrote(path.to_owned(), None);
+        }
+    }
+
     /// Remembers a file that was written. What was written to it before may still be what is run.
     pub(super) fn remembers(&mut self, path: String, written: Written) {
         if path.starts_with("/dev/") || path.len() > MAX_PATH {
@@ -443,7 +534,7 @@ impl Shell<'_> {
                         .unwrap_or_default()
                         .to_owned();
                     if SHELLS.contains(&base.as_str()) {
-                        self.shell(args, &Input::Client);
+                        self.shell(&base, args, &Input::Client);
                     }
                 }
             }

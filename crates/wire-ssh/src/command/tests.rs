@@ -6,8 +6,10 @@ use super::*;
 mod attacks;
 mod benign;
 mod counted;
+mod dull;
 mod elsewhere;
 mod everyday;
+mod further;
 mod plain;
 mod reread;
 

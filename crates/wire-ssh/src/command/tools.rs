@@ -4,7 +4,7 @@ use super::given::long_values;
 use super::input::is_stdin;
 use super::run::is_unknown;
 use super::word::size;
-use super::{Input, Shell, Written, code, walk};
+use super::{Input, Shell, Written, code, editor, walk};
 
 impl Shell<'_> {
     /// A file under another name: of a program it counts as running it.
@@ -33,129 +33,6 @@ impl Shell<'_> {
         self.remembers(to.clone(), Written::Like(sources.to_vec()));
     }
 
-    pub(super) fn awk(&mut self, args: &[String], input: &Input) {
-        let mut at = 0;
-        let mut programs = Vec::new();
-        let (mut file, mut included) = (false, 0);
-        while let Some(arg) = args
-            .get(at)
-            .filter(|arg| arg.starts_with('-') && arg.len() > 1)
-        {
-            at += 1;
-            match arg.as_str() {
-                "--" => break,
-                "-v" | "-F" | "--assign" | "--field-separator" => at += 1,
-                "-l" | "--load" => {
-                    let library = args.get(at).map_or("", String::as_str);
-                    if library.contains('/') || self.found(library).is_some() {
-                        self.hide("awk loads code from a file");
-                    }
-                    at += 1;
-                }
-                "-i" | "--include" => {
-                    let name = args.get(at).cloned().unwrap_or_default();
-                    programs.extend(self.program_text(&name, input));
-                    included = programs.len();
-                    at += 1;
-                }
-                "-f" | "--file" => {
-                    file = true;
-                    let name = args.get(at).cloned().unwrap_or_default();
-                    programs.extend(self.program_text(&name, input));
-                    at += 1;
-                }
-                "-e" | "--source" => {
-                    programs.extend(args.get(at).cloned());
-                    at += 1;
-                }
-                arg => {
-                    let attached = arg
-                        .strip_prefix("--file=")
-                        .or_else(|| arg.strip_prefix("-f"));
-                    if let Some(name) = attached.map(str::to_owned) {
-                        file = true;
-                        programs.extend(self.program_text(&name, input));
-                    }
-                    programs.extend(arg.strip_prefix("--source=").map(str::to_owned));
-                    let include = arg
-                        .strip_prefix("--include=")
-                        .or_else(|| arg.strip_prefix("-i"));
-                    if let Some(name) = include.map(str::to_owned) {
-                        programs.extend(self.program_text(&name, input));
-                        included = programs.len();
-                    }
-                }
-            }
-        }
-        if programs.len() == included && !file {
-            programs.extend(args.get(at).cloned());
-        }
-        self.spend(size(&programs) / 16);
-        if programs
-            .iter()
-            .any(|program| is_unknown(program) || code::awk_spawns(program))
-        {
-            self.hide("the awk program in it can run others");
-        }
-        for file in programs
-            .iter()
-            .flat_map(|program| code::awk_writes(program))
-        {
-            self.wrote(file, None);
-        }
-    }
-
-    pub(super) fn sed(&mut self, args: &[String], input: &Input) {
-        let mut scripts = Vec::new();
-        let mut file = false;
-        let mut at = 0;
-        let mut operands = Vec::new();
-        while let Some(arg) = args.get(at) {
-            at += 1;
-            if let Some(text) = arg.strip_prefix("--expression=") {
-                scripts.push(text.to_owned());
-            } else if arg == "-e"
-                || arg == "--expression"
-                || (arg.starts_with('-')
-                    && !arg.starts_with("--")
-                    && arg.ends_with('e')
-                    && !arg.starts_with("-i"))
-            {
-                scripts.extend(args.get(at).cloned());
-                at += 1;
-            } else if let Some(name) = sed_file(arg) {
-                file = true;
-                let next = args.get(at).cloned().unwrap_or_default();
-                at += usize::from(name.is_empty());
-                let name = if name.is_empty() { next } else { name };
-                scripts.extend(self.program_text(&name, input));
-            } else if !arg.starts_with('-') {
-                operands.push(arg.clone());
-            }
-        }
-        if scripts.is_empty() && !file && !operands.is_empty() {
-            scripts.push(operands.remove(0));
-        }
-        self.spend(size(&scripts) / 16);
-        let in_place = args
-            .iter()
-            .any(|arg| arg.starts_with("-i") || arg.starts_with("--in"));
-        for edited in operands.into_iter().filter(|_| in_place) {
-            if self.found(&edited).is_some() {
-                self.wrote(edited, None);
-            }
-        }
-        for script in scripts {
-            match code::sed_runs(&script) {
-                Ok((commands, files)) => {
-                    commands.iter().for_each(|command| self.code(command));
-                    files.into_iter().for_each(|file| self.wrote(file, None));
-                }
-                Err(()) => self.hide("the sed script in it runs what it reads"),
-            }
-        }
-    }
-
     /// Programs that run a line which begins with `!`.
     pub(super) fn escapes(&mut self, base: &str, args: &[String], input: &Input) {
         if base == "man" {
@@ -170,13 +47,28 @@ impl Shell<'_> {
             Input::Client if matches!(base, "ed" | "red") => self.reads_commands = true,
             _ => {}
         }
+        if matches!(base, "ed" | "red") && !matches!(input, Input::Client) {
+            for file in args.iter().filter(|arg| !arg.starts_with('-')) {
+                self.edited(file);
+            }
+        }
         self.spend(size(&texts) / 16);
         for text in texts {
             for line in text.lines() {
                 let line = line.trim_start();
-                let escaped = ["+!", "!", "r !", "w !", "e !"]
-                    .iter()
-                    .find_map(|begin| line.strip_prefix(begin));
+                if matches!(base, "ed" | "red")
+                    && let Some((_, to)) = line.split_once(['w', 'W'])
+                    && !to.trim().is_empty()
+                {
+                    self.edited(to.trim_start_matches('q').trim());
+                }
+                let escaped = match base {
+                    // Behind an address and a letter, too.
+                    "ed" | "red" => line.split_once('!').map(|(_, command)| command),
+                    _ => ["+!", "!"]
+                        .iter()
+                        .find_map(|begin| line.strip_prefix(begin)),
+                };
                 if let Some(command) = escaped {
                     self.code(command.trim_start_matches('!'));
                 }
@@ -185,9 +77,12 @@ impl Shell<'_> {
     }
 
     pub(super) fn editor(&mut self, base: &str, args: &[String], input: &Input) {
-        let mut texts: Vec<String> = args.to_vec();
+        let mut texts = editor::given(args);
         match input {
-            Input::Known(known) => texts.extend(known.iter().cloned()),
+            Input::Known(known) => {
+                let lines = known.iter().flat_map(|text| text.lines());
+                texts.extend(lines.map(|line| format!(":{}", line.trim_start_matches([':', ' ']))));
+            }
             Input::Unknown => {
                 return self.hide("an editor runs what it reads, and that is not known");
             }
@@ -203,28 +98,18 @@ impl Shell<'_> {
                     .map(|text| format!(":{text}")),
             );
         }
+        if !texts.is_empty() {
+            // They write what they edit.
+            for file in args.iter().filter(|arg| !arg.starts_with(['-', '+', ':'])) {
+                self.edited(file);
+            }
+        }
         self.spend(size(&texts) / 16);
         for text in texts {
-            let lower = text.to_lowercase();
             if let Some((_, command)) = text.split_once('!') {
                 self.code(command);
             }
-            let runs = [
-                "system(",
-                "term",
-                "job_start",
-                "libcall",
-                "shell-command",
-                "call-process",
-                "start-process",
-                "python",
-                "perl",
-                "lua",
-                "ruby",
-            ];
-            if runs.iter().any(|word| lower.contains(word))
-                && text.starts_with(['+', ':', '-', '('])
-            {
+            if editor::runs(base, &text) {
                 self.hide("an editor runs code that is given to it");
             }
         }
@@ -247,13 +132,18 @@ impl Shell<'_> {
             || is("R")
             || is("julia")
             || is("ghc")
-            || is("guile")
             || is("elixir")
             || is("groovy")
         {
             &["e", "E"]
         } else if is("node") || is("nodejs") || is("bun") || is("deno") {
             &["e", "p", "eval", "print"]
+        } else if is("guile") {
+            &["c", "e"]
+        } else if is("erl") {
+            &["eval", "s", "run"]
+        } else if is("m4") {
+            &["D"]
         } else if is("php") {
             &["r", "R", "B", "E"]
         } else if is("tclsh") || is("wish") || is("expect") {
@@ -308,6 +198,9 @@ impl Shell<'_> {
                 } else {
                     args.get(at).cloned().unwrap_or_default()
                 };
+                if module == "idlelib" || module.starts_with("test") {
+                    self.hide("a module of Python's runs what it is given");
+                }
                 if matches!(
                     module.as_str(),
                     "timeit"
@@ -333,6 +226,10 @@ impl Shell<'_> {
             if letters == "i" {
                 self.reads_code(input);
             }
+            if base.starts_with("perl") && letters.starts_with(['M', 'm']) {
+                codes.push(letters.get(1..).unwrap_or_default().to_owned());
+                continue;
+            }
             let found = letters
                 .char_indices()
                 .find(|(_, c)| options.contains(&c.to_string().as_str()));
@@ -347,9 +244,7 @@ impl Shell<'_> {
                 }
             } else if base.starts_with("py") && matches!(letters, "W" | "X") {
                 at += 1;
-            } else if (base.starts_with("perl") && letters.starts_with('M'))
-                || letters.starts_with("rsocket")
-            {
+            } else if letters.starts_with("rsocket") {
                 codes.push(letters.to_owned());
             }
         }
@@ -388,6 +283,14 @@ impl Shell<'_> {
             };
             codes.extend(texts);
         }
+        let lines = |arg: &String| {
+            let letters = arg.strip_prefix('-').unwrap_or_default();
+            letters.starts_with(|c: char| "nplai0w".contains(c)) && letters.contains(['n', 'p'])
+        };
+        if base.starts_with("perl") && args.iter().any(lines) {
+            // It reads the files that it is given names of.
+            codes = codes.iter().map(|code| format!("-n {code}")).collect();
+        }
         self.spend(size(&codes) / 16);
         codes.iter().for_each(|code| self.code_writes(code));
         self.loads_written(base);
@@ -410,23 +313,6 @@ impl Shell<'_> {
             self.hide("code in it can run other programs");
         }
     }
-}
-
-/// The file that an option of sed names: empty where it is the next word.
-fn sed_file(arg: &str) -> Option<String> {
-    if let Some(long) = arg.strip_prefix("--") {
-        let (name, file) = long.split_once('=').unwrap_or((long, ""));
-        return "file"
-            .starts_with(name)
-            .then(|| file.to_owned())
-            .filter(|_| name.len() > 1);
-    }
-    let letters = arg.strip_prefix('-')?;
-    let (before, file) = letters.split_once('f')?;
-    before
-        .chars()
-        .all(|c| "nrEsuz".contains(c))
-        .then(|| file.to_owned())
 }
 
 /// Whether an option of an editor has it read its commands as lines.

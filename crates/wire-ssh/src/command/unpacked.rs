@@ -36,6 +36,15 @@ const UNPACKERS: &[&str] = &[
 ];
 /// Those of them that read the archive.
 const READ_ARCHIVES: &[&str] = &["cpio", "bsdcpio", "pax", "patch", "uudecode"];
+/// Verbs of git that make files of what they are given.
+const GIT_WRITES: &[&str] = &[
+    "fast-import",
+    "hash-object",
+    "update-index",
+    "checkout-index",
+    "mktree",
+    "unpack-objects",
+];
 /// What code says that writes, copies or renames files.
 const WRITES: &[&str] = &[
     "shutil", "copy", "link", "rename", "replace", "write", "\"w", "'w", "\">", "'>", ">\"", "\"a",
@@ -116,6 +125,54 @@ impl Shell<'_> {
             }
             "find" | "gfind" => {
                 for to in long_values(args, &["-fprintf", "-fprint", "-fprint0", "-fls"]) {
+                    self.wrote(to, None);
+                }
+            }
+            "shuf" | "iconv" | "strace" | "ltrace" | "time" => {
+                for to in long_values(args, &["-o", "--output"]) {
+                    self.wrote(to, None);
+                }
+                let joined = args.iter().filter_map(|arg| arg.strip_prefix("-o"));
+                let joined: Vec<String> = joined.map(str::to_owned).collect();
+                joined.into_iter().for_each(|to| self.wrote(to, None));
+            }
+            "uniq" => {
+                let given = Given::read(args, "fsw", usize::MAX);
+                if let Some(to) = given.operands.get(1) {
+                    self.wrote(to.clone(), None);
+                }
+            }
+            "script" => {
+                let given = Given::read(args, "cEBIOTmo", usize::MAX);
+                let mut files = given.operands;
+                files.extend(["B", "I", "O", "T"].iter().flat_map(|letter| {
+                    long_values(
+                        args,
+                        &[&format!("-{letter}"), "--log-io", "--log-out", "--log-in"],
+                    )
+                }));
+                files.into_iter().for_each(|to| self.wrote(to, None));
+            }
+            "perl" | "ruby" => {
+                // In place.
+                let edits = |arg: &String| {
+                    let letters = arg.strip_prefix('-').unwrap_or_default();
+                    let plain = |c: char| "pnlaw0123456789i".contains(c);
+                    letters.contains('i')
+                        && letters
+                            .split('.')
+                            .next()
+                            .is_some_and(|it| it.trim_end_matches('e').chars().all(plain))
+                };
+                if args.iter().any(edits) {
+                    for file in args.iter().filter(|arg| !arg.starts_with('-')) {
+                        self.edited(file);
+                    }
+                }
+            }
+            "git" if args.iter().any(|arg| GIT_WRITES.contains(&arg.as_str())) => self.strews(""),
+            "git" if !long_values(args, &["--output"]).is_empty() => {
+                for to in long_values(args, &["--output"]) {
                     self.wrote(to, None);
                 }
             }

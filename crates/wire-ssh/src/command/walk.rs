@@ -205,6 +205,8 @@ impl Shell<'_> {
                             .functions
                             .insert(name.unwrap_or("_").to_owned());
                         simple = Simple::default();
+                    } else if !simple.words.is_empty() {
+                        self.hide("a parenthesis stands where few shells take one");
                     }
                     frames.push(std::mem::replace(&mut base, input.clone()));
                 }
@@ -369,6 +371,7 @@ impl Shell<'_> {
             self.assignment(word);
         }
         let rest = words.get(assigned..).unwrap_or_default();
+        self.reads_otherwise(rest);
         if rest
             .first()
             .and_then(|word| word.plain())
@@ -447,6 +450,7 @@ impl Shell<'_> {
                     }
                 }
             }
+            self.assigns_meaning(&name, &reading);
             if let Some((place, value)) = placed(&reading) {
                 self.computes(place);
                 self.environment(&name, value);

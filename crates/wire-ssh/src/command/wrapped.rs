@@ -1,8 +1,28 @@
 //! Programs that run another one: behind their options, in a text, by what they read.
 
-use super::options::Wrapper;
+use super::given::{Given, is_cut, long_values};
+use super::options::{SHELLS, Wrapper};
 use super::word::{SENT, SPLIT, WILD};
 use super::{Input, Shell};
+
+/// Letters of xargs that a word follows.
+const XARGS_VALUES: &str = "adEIJLnPRsS";
+/// Long options of xargs that a word follows.
+const XARGS_LONG: &[&str] = &[
+    "arg-file",
+    "delimiter",
+    "max-args",
+    "max-chars",
+    "max-procs",
+    "process-slot-var",
+];
+/// Programs in one command of which it is not known whether they start, at most.
+const MAX_EMBEDDED: usize = 8;
+/// Programs that take code, or text for a shell, behind options of theirs.
+const TAKES_CODE: &[&str] = &[
+    "env", "xargs", "awk", "gawk", "mawk", "nawk", "sed", "perl", "ruby", "node", "nodejs", "php",
+    "lua", "expect", "find", "su", "runuser", "script", "watch", "flock", "ssh", "tar", "git",
+];
 
 impl Shell<'_> {
     pub(super) fn wrapper(
@@ -20,6 +40,12 @@ impl Shell<'_> {
         {
             return;
         }
+        if let ("exec", [], Input::Known(texts)) = (base, args, input) {
+            // What is read from now on: by a shell, perhaps.
+            return texts.clone().iter().for_each(|text| self.code(text));
+        }
+        // Whether an option may have taken the word behind it.
+        let mut unsure = false;
         let mut at = 0;
         while let Some(arg) = args.get(at) {
             if arg == "--" {
@@ -29,9 +55,10 @@ impl Shell<'_> {
             if wrapper.looks.contains(&arg.as_str()) && base == "sudo" {
                 break;
             }
-            if base == "env" && (arg.starts_with("-S") || arg.starts_with("--s")) {
-                self.code(&self.split_string(args, at));
-                return;
+            if base == "env"
+                && let Some(text) = split_text(arg)
+            {
+                return self.split_string(text, args.get(at + 1..).unwrap_or_default());
             }
             let assigns = matches!(base, "env" | "sudo" | "doas" | "time" | "exec")
                 && arg.split_once('=').is_some_and(|(name, _)| {
@@ -51,8 +78,11 @@ impl Shell<'_> {
                 break;
             };
             at += 1;
-            if arg.starts_with("--") {
-                at += usize::from(wrapper.long.contains(&arg.as_str()));
+            if let Some(long) = arg.strip_prefix("--") {
+                let cut = |one: &&str| is_cut(long, one.trim_start_matches('-'));
+                let takes = !long.contains('=') && wrapper.long.iter().any(cut);
+                unsure |= !takes && !long.contains('=');
+                at += usize::from(takes);
             } else if wrapper.short.contains(|c| letters.ends_with(c))
                 && !letters
                     .chars()
@@ -81,29 +111,92 @@ impl Shell<'_> {
         {
             // Their options are many: a word that follows one may be the program.
             for start in 1..args.len().min(6) {
-                if args.get(start - 1).is_some_and(|arg| arg.starts_with('-')) && start < at {
+                let option = args.get(start - 1).map_or("", String::as_str);
+                let names = matches!(option, "-o" | "--output");
+                if option.starts_with('-') && !names && start < at {
                     self.invoke(args.get(start..).unwrap_or_default(), input, wrapped + 1);
                 }
             }
+            self.pipes(args);
+        }
+        let passed_by = args.get(..at).unwrap_or_default();
+        if unsure || passed_by.iter().any(|arg| is_shell(arg)) {
+            self.embedded(args, input, wrapped, true);
         }
         self.invoke(rest, input, wrapped + 1);
     }
 
-    pub(super) fn split_string(&self, args: &[String], at: usize) -> String {
-        let mut text = String::new();
-        for (i, arg) in args.iter().enumerate().skip(at) {
-            let arg = if i == at {
-                match arg.strip_prefix("--") {
-                    Some(long) => long.split_once('=').map_or("", |(_, text)| text),
-                    None => arg.trim_start_matches("-S").trim_start_matches('='),
-                }
-            } else {
-                arg
-            };
-            text.push_str(arg);
-            text.push(' ');
+    /// What `env -S` makes words of, and the words behind it.
+    fn split_string(&mut self, text: Option<&str>, behind: &[String]) {
+        let (text, behind) = match (text, behind.split_first()) {
+            (Some(text), _) => (text, behind),
+            (None, Some((text, rest))) => (text.as_str(), rest),
+            (None, None) => return,
+        };
+        if text.contains(['\\', '$', '#']) {
+            return self.hide("env divides a text into words by a grammar of its own");
         }
-        text
+        let mut text = text.to_owned();
+        for arg in behind {
+            text.push_str(" '");
+            text.push_str(&arg.replace('\'', "'\\''"));
+            text.push('\'');
+        }
+        self.code(&text);
+    }
+
+    /// Shells, and others that take code, anywhere behind a program of whose options not all are known: one of
+    /// them may be what it starts. `starts`: it does start one.
+    pub(super) fn embedded(
+        &mut self,
+        args: &[String],
+        input: &Input,
+        wrapped: usize,
+        starts: bool,
+    ) {
+        self.spend(args.len() / 16);
+        let text_at = args.iter().rposition(|arg| {
+            let letters = arg.strip_prefix(['-', '+']);
+            letters.is_some_and(|letters| letters.contains('c'))
+        });
+        let mut found = 0;
+        for (at, arg) in args.iter().enumerate() {
+            let rest = args.get(at + 1..).unwrap_or_default();
+            let base = arg.rsplit('/').next().unwrap_or(arg);
+            let text = text_at.is_some_and(|text_at| text_at > at);
+            let code = TAKES_CODE.contains(&base) || base.starts_with("python");
+            let wanted = match is_shell(arg) {
+                true => starts || text || !self.written.is_empty(),
+                false => code && !rest.is_empty(),
+            };
+            if !wanted {
+                continue;
+            }
+            found += 1;
+            if found > MAX_EMBEDDED {
+                return self.hide("it names too many programs to be understood");
+            }
+            self.spend(1 + rest.len() / 16);
+            let own = args.get(at..).unwrap_or_default();
+            if starts {
+                self.invoke(own, input, wrapped + 1);
+                continue;
+            }
+            // It may as well be the name of something else: what it would read is not asked for.
+            let before = self.reads_commands;
+            self.invoke(own, &Input::File(String::new()), wrapped + 1);
+            self.reads_commands = before;
+        }
+    }
+
+    /// Words behind which a program is started: `!PROGRAM`, `|PROGRAM`.
+    pub(super) fn pipes(&mut self, args: &[String]) {
+        for arg in args {
+            let text = arg.trim_start_matches("-o").strip_prefix(['!', '|']);
+            if let Some(text) = text.filter(|text| !text.is_empty()) {
+                self.code(text);
+            }
+        }
     }
 
     pub(super) fn subcommand(
@@ -171,11 +264,16 @@ impl Shell<'_> {
             } else if joined || options.contains(&arg.as_str()) {
                 args.get(at + 1).cloned()
             } else {
-                options.iter().find_map(|option| {
-                    arg.strip_prefix(option)?
-                        .strip_prefix('=')
-                        .map(str::to_owned)
-                })
+                let (name, value) = arg.split_once('=').unwrap_or((arg, ""));
+                let cut = |option: &&str| {
+                    let names = (name.strip_prefix("--"), option.strip_prefix("--"));
+                    matches!(names, (Some(name), Some(option)) if is_cut(name, option))
+                };
+                match options.iter().any(cut) {
+                    true if arg.contains('=') => Some(value.to_owned()),
+                    true => args.get(at + 1).cloned(),
+                    false => None,
+                }
             };
             if let Some(text) = text {
                 self.code(&text);
@@ -217,20 +315,37 @@ impl Shell<'_> {
             if arg == "--" {
                 break;
             }
-            let takes = !arg.starts_with("--")
-                && letters.ends_with(['I', 'n', 'P', 'L', 's', 'd', 'a', 'E', 'J', 'R', 'S'])
-                && letters.len() == 1;
-            if let Some(text) = letters.strip_prefix('I') {
-                let next = args.get(at).cloned().unwrap_or_default();
-                replaced = Some(if text.is_empty() {
-                    next
-                } else {
-                    text.to_owned()
-                });
-            } else if letters == "i" || arg == "--replace" {
-                replaced = Some("{}".to_owned());
+            if let Some(long) = letters.strip_prefix('-') {
+                let (name, value) = long.split_once('=').unwrap_or((long, ""));
+                if is_cut(name, "replace") && name.len() > 1 {
+                    replaced = Some(if value.is_empty() { "{}" } else { value }.to_owned());
+                }
+                let takes = XARGS_LONG.iter().any(|one| is_cut(name, one));
+                at += usize::from(takes && !long.contains('='));
+                continue;
             }
-            at += usize::from(takes);
+            for (index, letter) in letters.char_indices() {
+                let rest = letters.get(index + letter.len_utf8()..).unwrap_or_default();
+                match letter {
+                    'i' => {
+                        replaced = Some(if rest.is_empty() { "{}" } else { rest }.to_owned());
+                        break;
+                    }
+                    'e' | 'l' => break,
+                    letter if XARGS_VALUES.contains(letter) => {
+                        let value = match rest {
+                            "" => args.get(at).cloned().unwrap_or_default(),
+                            rest => rest.to_owned(),
+                        };
+                        at += usize::from(rest.is_empty());
+                        if matches!(letter, 'I' | 'J') {
+                            replaced = Some(value);
+                        }
+                        break;
+                    }
+                    _ => {}
+                }
+            }
         }
         let mut argv: Vec<String> = args.get(at..).unwrap_or_default().to_vec();
         if argv.is_empty() {
@@ -315,25 +430,38 @@ impl Shell<'_> {
     }
 
     pub(super) fn su(&mut self, args: &[String], input: &Input, wrapped: usize) {
-        let text = args.iter().any(|arg| {
-            arg == "--command"
-                || (arg.starts_with('-') && !arg.starts_with("--") && arg.ends_with('c'))
-        });
-        if text {
-            return self.after(args, &["--command"]);
-        }
-        if args.iter().any(|arg| arg == "-u") {
-            let at = args
+        let given = Given::read(args, "cCgGsTuw", usize::MAX);
+        let dashed = args
+            .iter()
+            .position(|arg| arg == "--")
+            .unwrap_or(args.len());
+        let own = args.get(..dashed).unwrap_or_default();
+        let mut texts = given.values('c');
+        texts.extend(long_values(own, &["--command", "--session-command"]));
+        let mut shells = given.values('s');
+        shells.extend(long_values(own, &["--shell"]));
+        shells.iter().for_each(|shell| self.program(shell));
+        let user = given.has('u') || given.has_long("user");
+        texts.iter().for_each(|text| self.code_reading(text, input));
+        // What follows the user is for the shell; behind `runuser -u USER` it is a command.
+        let operands: Vec<String> = given
+            .operands
+            .iter()
+            .filter(|it| *it != "-")
+            .cloned()
+            .collect();
+        let rest = operands.get(1..).unwrap_or_default();
+        if user {
+            let long = own
                 .iter()
-                .position(|arg| arg == "--")
-                .or(args.iter().position(|arg| arg == "-u").map(|at| at + 1));
-            return self.invoke(
-                args.get(at.unwrap_or(0) + 1..).unwrap_or_default(),
-                input,
-                wrapped + 1,
-            );
+                .any(|arg| arg.starts_with("--u") && !arg.contains('='));
+            self.invoke(if long { rest } else { &operands }, input, wrapped + 1);
+            self.embedded(args, input, wrapped, true);
+        } else if !rest.is_empty() {
+            self.shell("sh", rest, input);
+        } else if texts.is_empty() {
+            self.reads(input, "a shell");
         }
-        self.reads(input, "a shell");
     }
 
     pub(super) fn flock(&mut self, args: &[String], input: &Input, wrapped: usize) {
@@ -375,4 +503,24 @@ fn joined_value<'a>(arg: &'a str, option: &str) -> Option<&'a str> {
     let before = letters.get(..at)?;
     let joined = before.chars().all(|c| c.is_ascii_alphanumeric());
     joined.then(|| letters.get(at + 1..))?
+}
+
+/// Whether a word is a shell's name.
+fn is_shell(word: &str) -> bool {
+    SHELLS.contains(&word.rsplit('/').next().unwrap_or(word))
+}
+
+/// Whether an option of env has it make words of a text; the text, where it is attached.
+fn split_text(arg: &str) -> Option<Option<&str>> {
+    if let Some(long) = arg.strip_prefix("--") {
+        let (name, value) = match long.split_once('=') {
+            Some((name, value)) => (name, Some(value)),
+            None => (long, None),
+        };
+        return (name.len() > 1 && is_cut(name, "split-string") || name == "s").then_some(value);
+    }
+    let letters = arg.strip_prefix('-')?;
+    let (before, text) = letters.split_once('S')?;
+    let plain = before.chars().all(|c| matches!(c, 'i' | '0' | 'v'));
+    plain.then_some(Some(text).filter(|text| !text.is_empty()))
 }

@@ -145,6 +145,13 @@ impl Lexer {
                 self.at += 1;
                 word.parts.push(value(c.to_string()));
             }
+            Some('=' | '~' | '^' | '+')
+                if self
+                    .after(1)
+                    .is_some_and(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '{')) =>
+            {
+                return Err("shells read a parameter in different ways");
+            }
             _ => word.push('$'),
         }
         Ok(())
@@ -173,6 +180,9 @@ impl Lexer {
         {
             self.at += 1;
             name.push(c);
+        }
+        if name.is_empty() || name == "$" && matches!(self.peek(), Some('{' | '(')) {
+            return Err("a parameter has no name");
         }
         let mut index = Vec::new();
         if self.peek() == Some('[') {
