@@ -86,7 +86,7 @@ pub(super) fn is_harmless_source(source: &str, labelled: &HashSet<Box<str>>) -> 
     words(source).all(|word| {
         !matches!(word.as_str(), "execute" | "deallocate")
             && !labelled.contains(word.as_str())
-            && !(word.starts_with("pg_toast") && !labelled.is_empty())
+            && (labelled.is_empty() || !word.starts_with("pg_toast"))
             && !is_risky(&word)
     })
 }
