@@ -127,8 +127,32 @@ def hurried(scene):
             conn.close()
 
 
+def namesake(scene):
+    """A table that others make under a name that another schema has: one answer is withheld, and disturbs nothing
+    that comes behind it; the next ones are given."""
+    direct = scene.direct()
+    try:
+        for schema in ("tenant_a", "tenant_b"):
+            equal(direct.query(f"CREATE SCHEMA {schema}; GRANT USAGE ON SCHEMA {schema} TO PUBLIC").code, None)
+        made = "CREATE TABLE {}.bills (id int, note text); GRANT SELECT ON {}.bills TO PUBLIC"
+        direct.query(made.format("tenant_a", "tenant_a"))
+        time.sleep(1.1)
+        conn = scene.conn()
+        equal(conn.query("SELECT id, note FROM tenant_a.bills").code, None)
+        equal(conn.query("SET search_path = tenant_b").code, None)
+        direct.query(made.format("tenant_b", "tenant_b"))
+        time.sleep(1.1)
+        for turn in range(20):
+            codes = [conn.query(sql).code for sql in ("SELECT id, note FROM bills", "SELECT count(*) FROM bills")]
+            equal(codes, ["42501" if turn == 0 else None, None], f"turn {turn}")
+        conn.close()
+    finally:
+        direct.query("DROP SCHEMA tenant_a, tenant_b CASCADE")
+
+
 def claims(scene, results):
     """All of it."""
+    results.check("migration: what others make under a known name is read at the second try", namesake, scene)
     results.check("migration: who does not touch its table goes on", migration, scene)
     results.check("migration: COMMIT PREPARED waits for nothing that waits for it", prepared, scene)
     results.check("migration: the client's statement_timeout is its own statements'", hurried, scene)

@@ -41,6 +41,7 @@ mod statement;
 use std::sync::Arc;
 
 use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 use weir_wire_postgres::startup::CancelKey;
 
 pub(crate) use cache::StatementCache;
@@ -61,6 +62,8 @@ pub(crate) struct Connection {
     dialer: Dialer,
     /// The key that the server gave.
     key: Option<CancelKey>,
+    /// A cancel request of Weir's that may not have reached the server yet.
+    cancelling: Option<JoinHandle<()>>,
     /// Rings when the client sends a CancelRequest for this session.
     cancelled: Arc<Notify>,
     /// Replication is permitted on this connection.
@@ -79,15 +82,14 @@ impl Connection {
         }
     }
 
-    /// The same, without waiting.
-    fn cancel_upstream_soon(&self) {
-        cancel_soon(&self.dialer, self.key.as_ref());
+    /// The same, without waiting: what comes next does (`cancelling`).
+    fn cancel_upstream_soon(&mut self) {
+        self.cancelling = cancel_soon(&self.dialer, self.key.as_ref());
     }
 }
 
-fn cancel_soon(dialer: &Dialer, key: Option<&CancelKey>) {
-    if let Some(key) = key.cloned() {
-        let dialer = dialer.clone();
-        tokio::spawn(async move { dialer.cancel(&key).await });
-    }
+/// Cancels what a server is doing, beside everything else.
+fn cancel_soon(dialer: &Dialer, key: Option<&CancelKey>) -> Option<JoinHandle<()>> {
+    let (dialer, key) = (dialer.clone(), key.cloned()?);
+    Some(tokio::spawn(async move { dialer.cancel(&key).await }))
 }

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use weir_policy::{LabelId, LabelRules};
 use weir_sql::Statement;
+use weir_wire_postgres::backend::Field;
 
 mod functions;
 mod oracle;
@@ -467,6 +468,12 @@ impl Catalog {
             .iter()
             .position(|have| *have == attribute)?;
         relation.labels.get(at)
+    }
+
+    /// Whether it has every relation that these columns of a result come from.
+    pub(crate) fn has_origins(&self, fields: &[Field]) -> bool {
+        let mut oids = fields.iter().map(|field| field.table_oid);
+        oids.all(|oid| oid < FIRST_USER_OID || self.by_oid.contains_key(&oid))
     }
 
     /// Every label that the target has, sorted.

@@ -227,6 +227,10 @@ impl Session {
 
     /// Waits until nothing that is under way can change how the next text is read.
     async fn pass_barriers(&mut self) -> Result<(), SessionEnd> {
+        // Late, it would cancel what comes next.
+        if let Some(cancelling) = self.connection.cancelling.take() {
+            drop(self.beside(cancelling).await?);
+        }
         if self.scope.permits_opaque() {
             return Ok(());
         }

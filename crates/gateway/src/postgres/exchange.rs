@@ -117,7 +117,7 @@ impl CatalogState {
 
     /// Gives up what is older than [`LOOK_AGAIN`], or than what a session of this engine has made; whether it
     /// did.
-    fn outdate(&mut self, made: Option<Instant>) -> bool {
+    pub(super) fn outdate(&mut self, made: Option<Instant>) -> bool {
         let is_old = self.read_at.is_some_and(|read_at| {
             read_at.elapsed() >= LOOK_AGAIN || made.is_some_and(|made| made >= read_at)
         });

@@ -479,7 +479,9 @@ async fn run(
     let durable = scope.delivery() != weir_policy::Delivery::Batch;
     let place = (begun.target.clone(), begun.database.clone());
     let (dialer, key) = (begun.dialer.clone(), logged_in.key.clone());
-    let seat = Seat::take(shared, place, move || cancel_soon(&dialer, key.as_ref()));
+    let seat = Seat::take(shared, place, move || {
+        drop(cancel_soon(&dialer, key.as_ref()))
+    });
     let mut session = Session {
         client: Side::new(Box::new(client.stream), &client.rest, CLIENT),
         server: Side::new(Box::new(logged_in.stream), &logged_in.rest, "server"),
@@ -498,6 +500,7 @@ async fn run(
             database: begun.database,
             dialer: begun.dialer,
             key: logged_in.key,
+            cancelling: None,
             cancelled,
             replication: begun.replication,
             poisoned: false,

@@ -122,6 +122,10 @@ impl Session {
             }
             Err(refusal) => {
                 let refusal = self.sign(refusal, active.number);
+                let catalog = self.catalog_in_use();
+                if catalog.is_some_and(|catalog| !catalog.has_origins(&described.fields)) {
+                    self.catalog.outdate(None);
+                }
                 active.stopped = Some(refusal);
                 active.discarding = true;
                 self.connection.cancel_upstream_soon();
