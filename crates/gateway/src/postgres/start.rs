@@ -547,7 +547,11 @@ async fn run(
         } => end,
     };
     if matches!(&end, Err(SessionEnd::Io { side, .. }) if *side == CLIENT) {
-        session.hear_out().await;
+        // A process that ends records what it knows.
+        tokio::select! {
+            () = session.hear_out() => {}
+            () = leash.draining() => {}
+        }
     }
     drop(registered);
     let reason = match &end {
