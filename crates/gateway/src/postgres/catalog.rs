@@ -236,25 +236,17 @@ impl Catalog {
         }
         let links = catalog.links(rows)?;
         let attached = rows.attached()?;
+        let (functions, views) = (rows.functions()?, rows.views()?);
+        let views = catalog.as_called(&views);
+        let views: Vec<_> = views
+            .iter()
+            .map(|(name, text)| FunctionRow::view(name, text))
+            .collect();
         // Whom a function can be trusted with depends on what is labelled, and what a view that calls
         // one carries on the function. Labels only come to it, so this ends.
         while catalog.spread(&links, &attached) {
             let labelled = catalog.labelled(&attached);
-            let views = rows.views()?;
-            let name = |view: &query::ViewRow<'_>| {
-                let at = catalog.by_oid.get(&view.oid);
-                let relation = at.and_then(|at| catalog.relations.get(*at));
-                relation.map(|relation| Arc::clone(&relation.name))
-            };
-            let named: Vec<_> = views
-                .iter()
-                .filter_map(|view| Some((name(view)?, view)))
-                .collect();
-            let views: Vec<_> = named
-                .iter()
-                .map(|(name, view)| FunctionRow::view(name, view.text))
-                .collect();
-            catalog.functions = Functions::build(rows.functions()?, &views, labelled);
+            catalog.functions = Functions::build(&functions, &views, labelled);
         }
         let mut relations = catalog.relations.iter();
         catalog.is_temporary = relations.any(|one| one.schema.starts_with("pg_temp"))
@@ -267,6 +259,15 @@ impl Catalog {
         catalog.pin_stored(&links.views, rules, pins);
         catalog.find_namesakes();
         Ok(catalog)
+    }
+
+    /// Views as sources call them: by name, and what they are defined as.
+    fn as_called<'a>(&self, views: &[query::ViewRow<'a>]) -> Vec<(Arc<str>, &'a str)> {
+        let named = |view: &query::ViewRow<'a>| {
+            let relation = self.relations.get(*self.by_oid.get(&view.oid)?)?;
+            Some((Arc::clone(&relation.name), view.text))
+        };
+        views.iter().filter_map(named).collect()
     }
 
     /// Finds the names that mean other columns by another search path, and what is labelled.

@@ -1,7 +1,7 @@
 //! Expressions: where their values come from, and how they use what they read.
 
 use super::Tracer;
-use super::scope::{Prov, Scope};
+use super::scope::{Prov, Scope, any_of};
 use crate::ir::{Call, Expr, SubLink, Window};
 use crate::lineage::{Origin, Use};
 
@@ -16,13 +16,7 @@ impl Tracer<'_> {
         }
         match expr {
             Expr::Const | Expr::Param | Expr::Position(_) => Prov::default(),
-            Expr::Column(name) if name.star => {
-                let mut prov = Prov::default();
-                for column in self.star(&name.parts, scope) {
-                    prov.absorb(&column.prov);
-                }
-                prov.derive()
-            }
+            Expr::Column(name) if name.star => any_of(&self.star(&name.parts, scope)).derive(),
             Expr::Column(name) => self.resolve(name, scope).prov,
             Expr::NullTest(_)
             | Expr::Bool(_)
@@ -62,10 +56,7 @@ impl Tracer<'_> {
             }
             Expr::SubLink { kind, test, query } => {
                 let rows = self.query(query, scope);
-                let mut outputs = Prov::default();
-                for column in &rows {
-                    outputs.absorb(&column.prov);
-                }
+                let outputs = any_of(&rows);
                 match kind {
                     SubLink::Exists => {
                         for column in rows.iter().filter(|column| column.prov.derived) {
@@ -230,11 +221,7 @@ impl Tracer<'_> {
             Expr::Column(name) if !name.parts.is_empty() => {
                 let row = self.star(&name.parts, scope);
                 let stored = !row.iter().any(|column| column.open || column.prov.derived);
-                let mut prov = Prov::default();
-                for column in &row {
-                    prov.absorb(&column.prov);
-                }
-                (prov.derive(), counted || stored)
+                (any_of(&row).derive(), counted || stored)
             }
             other => {
                 let prov = self.expr(other, scope);

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::rc::Rc;
 
 use super::Tracer;
-use super::scope::{Col, Item, Prov, Rows, Scope, System, rename};
+use super::scope::{Col, Item, Prov, Rows, Scope, System, rename, unplaced};
 use crate::ir::{Alias, From, Join, JoinSide};
 use crate::lineage::Use;
 
@@ -47,13 +47,7 @@ impl Tracer<'_> {
                 };
                 // There `*` leaves out what SEARCH and CYCLE add, and names find it.
                 if *nested && self.adding.contains(id) {
-                    let mut any = Prov::default();
-                    for column in rows.iter() {
-                        any.absorb(&column.prov);
-                    }
-                    let mut unplaced = rows.to_vec();
-                    unplaced.insert(0, Col::open(any.derive()));
-                    rows = Rc::new(unplaced);
+                    rows = unplaced(&rows);
                 }
                 let own = Alias {
                     name: name.clone(),

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::Tracer;
-use super::scope::{Col, Prov, Rows, Scope, are_placed, rename};
+use super::scope::{Col, Prov, Rows, Scope, any_of, are_placed, rename};
 use crate::ir::{Body, Cte, Distinct, Expr, Query, Select, Target};
 use crate::lineage::Use;
 
@@ -82,10 +82,7 @@ impl Tracer<'_> {
     }
 
     fn name_cte(&mut self, cte: &Cte, rows: Vec<Col>) -> Rows {
-        let mut all = Prov::default();
-        for column in &rows {
-            all.absorb(&column.prov);
-        }
+        let all = any_of(&rows);
         let mut named = rename(Rc::new(rows), &cte.columns).to_vec();
         let all = all.derive();
         named.extend(
@@ -187,11 +184,7 @@ impl Tracer<'_> {
             Expr::Position(number) => {
                 let before = rows.get(..(*number).min(rows.len())).unwrap_or(rows);
                 if !are_placed(before) || before.len() < *number {
-                    let mut any = Prov::default();
-                    for column in rows {
-                        any.absorb(&column.prov);
-                    }
-                    return any;
+                    return any_of(rows);
                 }
                 before
                     .last()
@@ -263,11 +256,7 @@ impl Tracer<'_> {
         }
         // `t.*` spreads over the columns that follow, so that any value may stand in any of them.
         if lists.iter().flatten().any(Expr::spreads) {
-            let mut any = Prov::default();
-            for column in &rows {
-                any.absorb(&column.prov);
-            }
-            return vec![Col::open(any.derive())];
+            return vec![Col::open(any_of(&rows).derive())];
         }
         rows
     }
@@ -285,11 +274,7 @@ impl Tracer<'_> {
         let open = |rows: &[Col]| rows.iter().any(|column| column.open);
         if !are_placed(&left) || !are_placed(&right) || left.len() != right.len() {
             // Positions are not certain: every column may meet every other.
-            let mut any = Prov::default();
-            for column in left.iter().chain(&right) {
-                any.absorb(&column.prov);
-            }
-            let any = any.derive();
+            let any = any_of(left.iter().chain(&right)).derive();
             if open(&left) {
                 rows.push(Col::open(any));
             } else {

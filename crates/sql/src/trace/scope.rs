@@ -156,6 +156,22 @@ pub(super) fn named(rows: &[Col], name: &str) -> Col {
     Col::new(Some(name), found)
 }
 
+/// Where the value of any of several columns may come from.
+pub(super) fn any_of<'c>(columns: impl IntoIterator<Item = &'c Col>) -> Prov {
+    let mut any = Prov::default();
+    for column in columns {
+        any.absorb(&column.prov);
+    }
+    any
+}
+
+/// The same columns by their names, of which it is not certain where they stand: an open one in front says so.
+pub(super) fn unplaced(rows: &[Col]) -> Rows {
+    let mut unplaced = rows.to_vec();
+    unplaced.insert(0, Col::open(any_of(rows).derive()));
+    Rc::new(unplaced)
+}
+
 /// Whether it is certain which column stands where.
 pub(super) fn are_placed(rows: &[Col]) -> bool {
     rows.iter().all(|column| column.placed && !column.open)
@@ -167,11 +183,7 @@ pub(super) fn rename(mut rows: Rows, names: &[String]) -> Rows {
         return rows;
     }
     if rows.iter().any(|column| !column.placed) {
-        let mut any = Prov::default();
-        rows.iter().for_each(|column| any.absorb(&column.prov));
-        let mut unplaced = rows.to_vec();
-        unplaced.insert(0, Col::open(any.derive()));
-        rows = Rc::new(unplaced);
+        rows = unplaced(&rows);
     }
     let mut renamed = Vec::with_capacity(rows.len());
     let mut names = names.iter();

@@ -150,7 +150,7 @@ struct Reach {
 
 impl Functions {
     pub(super) fn build(
-        rows: Vec<FunctionRow<'_>>,
+        rows: &[FunctionRow<'_>],
         views: &[FunctionRow<'_>],
         named: Labelled<'_>,
     ) -> Self {
@@ -163,7 +163,7 @@ impl Functions {
             anywhere,
         } = named;
         let mut by_name: HashMap<&str, Vec<&FunctionRow<'_>>> = HashMap::new();
-        for row in &rows {
+        for row in rows {
             by_name.entry(row.name).or_default().push(row);
         }
         let mut with_views = by_name.clone();
